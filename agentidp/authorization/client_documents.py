@@ -41,6 +41,9 @@ TIMEOUT = 5.0
 MAX_READINGS = 4
 """Maximum number of documents that a process reads at the same time, of which each organization has one."""
 
+PAUSE = timedelta(seconds=10)
+"""Time after a failed reading until the same person can make this process read a document again."""
+
 MAX_DOCUMENTS = 100
 """Maximum number of agents of an organization that documents describe, with deleted ones."""
 
@@ -50,6 +53,10 @@ logger = logging.getLogger("agentidp")
 
 _lock = threading.Lock()
 _reading_organizations: set[str] = set()
+
+_failed_at: dict[tuple[str, str], datetime] = {}
+"""Organization and ``sub`` of a person -> instant of a failed reading, for the last :data:`PAUSE`. Few fit into that
+time, because an organization reads one document after the other."""
 
 
 def find_client(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
@@ -90,7 +97,7 @@ def admit(
             "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."
         )
     if not agents or agents[0].document_fresh_until <= at:
-        redirect_uris, fresh_until = _read_document(client_uri, organization_id, at)
+        redirect_uris, fresh_until = _read_document(client_uri, organization_id, claims["sub"], at)
         scopes = dict.fromkeys(scope for rule in rules for names in _scopes_of(rule).values() for scope in names)
         _store(organization_id, client_uri, redirect_uris, list(scopes), fresh_until, at)
     return find_client(requested, organization_id, at)
@@ -100,9 +107,18 @@ def _scopes_of(rule: Any) -> dict[str, list[str]]:
     return {entry["resource"]: entry["scopes"] for entry in rule.resources}
 
 
-def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple[list[str], datetime]:
-    """Return the redirect URIs of a document, and the instant until which they may be used."""
+def _read_document(client_uri: str, organization_id: str, person: str, at: datetime) -> tuple[list[str], datetime]:
+    """Return the redirect URIs of a document, and the instant until which they may be used.
+
+    :param person: the ``sub`` of the person who has signed in.
+    """
     with _lock:
+        # Not per host, so that nobody can keep others from an app. An error itself must not be cached (section 5.2).
+        if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
+            raise RateLimited(
+                "The document of an app that you have just used could not be read. "
+                f"Try again in {PAUSE.seconds} seconds."
+            )
         if organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS:
             raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
         _reading_organizations.add(organization_id)
@@ -125,6 +141,7 @@ def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple
             )
         redirect_uris = read_redirect_uris(client_uri, document)
     except (RequestFailed, DocumentRefused) as failed:
+        _remember_failure(organization_id, person, at)
         fields = {"organization": organization_id, "host": host_of(client_uri), "reason": str(failed)}
         logger.warning("client ID metadata document not read", extra={"fields": fields})
         raise ValidationError(f"The document of this app at {host_of(client_uri)} cannot be used: {failed}.") from None
@@ -132,6 +149,13 @@ def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple
         with _lock:
             _reading_organizations.remove(organization_id)
     return redirect_uris, at + timedelta(seconds=seconds_fresh(response.headers))
+
+
+def _remember_failure(organization_id: str, person: str, at: datetime) -> None:
+    with _lock:
+        for key in [key for key, failed_at in _failed_at.items() if at - failed_at >= PAUSE]:
+            del _failed_at[key]
+        _failed_at[organization_id, person] = at
 
 
 def _store(

@@ -184,8 +184,24 @@ def test_a_document_is_refused(app_of_host: App, changes: dict[str, Any]) -> Non
     page = app_of_host.authorize()
     assert (page.status_code, "Location" in page.headers) == (400, False)
     assert app_of_host.agents() == []
-    # An error is not remembered.
+
+
+def test_after_a_failed_reading_the_same_person_waits_and_others_do_not(
+    app_of_host: App, provider: Company, clock: Clock
+) -> None:
+    """Nobody can make the server request a host again and again, or keep others from an app."""
+    app_of_host.publish(status=404)
+    assert app_of_host.authorize().status_code == 400
+    clock.advance(seconds=client_documents.PAUSE.seconds - 1)
+    assert app_of_host.authorize(client_id=f"{app_of_host.publisher.url}/other.json").status_code == 429
+    assert app_of_host.publisher.requests == [PATH]
+    provider.claims["sub"] = "ben-1"
+    assert app_of_host.authorize().status_code == 400
+    assert app_of_host.publisher.requests == [PATH, PATH]
+    # The error itself is not remembered.
     app_of_host.publish()
+    clock.advance(seconds=1)
+    provider.claims["sub"] = "anna-1"
     assert app_of_host.authorize().status_code == 200
 
 
@@ -225,12 +241,12 @@ def test_the_agents_id_is_no_way_around_the_document(app_of_host: App) -> None:
     assert app_of_host.editor.client.get(f"/authorize?{query}").status_code == 400
 
 
-def test_an_internal_address_is_refused(editor: Editor) -> None:
+@pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254"])
+def test_an_internal_address_is_refused(editor: Editor, address: str) -> None:
     """The operator allows the loopback in these tests, and nothing else."""
-    for address in ("10.0.0.1", "169.254.169.254"):
-        host_rule(editor, address)
-        page = editor.authorize(client_id=f"https://{address}/client.json")
-        assert (page.status_code, "not allowed" in page.text or "not public" in page.text) == (400, True), page.text
+    host_rule(editor, address)
+    page = editor.authorize(client_id=f"https://{address}/client.json")
+    assert (page.status_code, "not allowed" in page.text or "not public" in page.text) == (400, True), page.text
 
 
 def test_a_redirect_uri_must_be_in_the_document(app_of_host: App) -> None:
