@@ -108,8 +108,8 @@ def page(
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args or "code" in request.args:
-        # The address contains a secret, which may still be valid.
-        response.headers["Referrer-Policy"] = "no-referrer"
+        # The address contains a secret, which may still be valid. With no-referrer, a form would send "Origin: null".
+        response.headers["Referrer-Policy"] = "strict-origin"
     return response
 
 

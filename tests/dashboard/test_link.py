@@ -224,7 +224,7 @@ class TestWhatIsRefused:
         assert head_response.status_code == 200
         for answer in (response, head_response):
             assert "Set-Cookie" not in answer.headers
-            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["Referrer-Policy"] == "strict-origin"
         assert client.get(link).status_code == 303
 
     @pytest.mark.parametrize(

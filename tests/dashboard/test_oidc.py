@@ -92,7 +92,7 @@ class TestTheWholeWay:
         response = client.get(path)
         assert response.status_code == 200
         assert {"http-equiv": "refresh", "content": "0; url=/dashboard"} in Page(response).all("meta")
-        assert (response.headers["Cache-Control"], response.headers["Referrer-Policy"]) == ("no-store", "no-referrer")
+        assert (response.headers["Cache-Control"], response.headers["Referrer-Policy"]) == ("no-store", "strict-origin")
         found = cookies(response)["agentidp_session"]
         assert (found["path"], found["httponly"], found["samesite"]) == ("/dashboard", True, "Strict")
         assert (found["max-age"], found["domain"], found["secure"]) == (str(session.LIFETIME), "", "")

@@ -345,7 +345,7 @@ def test_every_page_is_safe_and_sound(operator: FlaskClient, demo: Agent, client
     for answer in answers:
         headers = answer.headers
         assert headers.getlist("Content-Security-Policy") == [POLICY]
-        assert headers["Referrer-Policy"] == ("no-referrer" if "token=" in answer.request.url else "same-origin")
+        assert headers["Referrer-Policy"] == ("strict-origin" if "token=" in answer.request.url else "same-origin")
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
