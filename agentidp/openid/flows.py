@@ -1,7 +1,7 @@
 """The cookie that keeps the state of a sign-in until the provider leads the browser back.
 
-The cookie is Flask's session, signed under the instance secret. It exists only below :data:`PATHS`, and each path has a
-cookie of its own. It is ``SameSite=Lax``, because another site leads the browser back.
+The cookie is Flask's session, signed under the instance secret. It is read only below :data:`PATHS`, and each path has
+its own cookie. It is ``SameSite=Lax``, because another site leads the browser back.
 """
 
 from __future__ import annotations
@@ -45,10 +45,20 @@ class _Cookies(SecureCookieSessionInterface):
         return opened
 
     def get_cookie_name(self, app: Flask) -> str:
+        if self._is_of_host():
+            return "__Host-agentidp_authorization"
         return ("__Secure-" if self.get_cookie_secure(app) else "") + "agentidp_sign_in"
 
     def get_cookie_path(self, app: Flask) -> str:
-        return f"{urlsplit(self._settings.issuer).path}{_begun_at(flask.request)}"
+        return "/" if self._is_of_host() else f"{urlsplit(self._settings.issuer).path}{_begun_at(flask.request)}"
+
+    def _is_of_host(self) -> bool:
+        """Return whether the cookie has the prefix ``__Host-``, so that no sibling subdomain can set it.
+
+        The path of such a cookie must be ``/``, so an issuer with a path, which may have neighbours, has none.
+        """
+        issuer = urlsplit(self._settings.issuer)
+        return _begun_at(flask.request) == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return self._settings.issuer.startswith("https://")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from agentidp import create_app
 from agentidp.authorization.sealed_form import LIFETIME
 from tests.authorization.conftest import ISSUER, LOOPBACK_URI, Editor, editor_of, returned
 from tests.conftest import Cast
@@ -59,7 +63,8 @@ class TestPage:
         assert "frame-ancestors 'none'" in policy
         assert "script-src" not in policy
         assert headers["Cache-Control"] == "no-store"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        # The address has the provider's code. With no-referrer, the form would be refused for its "Origin: null".
+        assert headers["Referrer-Policy"] == "strict-origin"
         assert "Cross-Origin-Opener-Policy" not in headers
 
     def test_marks_what_is_new(self, editor: Editor) -> None:
@@ -110,6 +115,23 @@ class TestAnswer:
         for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
             assert editor.client.post("/authorize", data=form, headers=headers).status_code == 403
         assert editor.stored_grants() == 0
+
+    @pytest.mark.parametrize(
+        ("issuer", "name", "path"),
+        [
+            ("https://id.example", "__Host-agentidp_authorization", "/"),
+            ("https://id.example/idp", "__Secure-agentidp_sign_in", "/idp/authorize"),
+        ],
+    )
+    def test_no_sibling_subdomain_can_set_the_cookie_of_a_sign_in(
+        self, app: Flask, clock: Clock, issuer: str, name: str, path: str
+    ) -> None:
+        """A browser accepts a cookie with the prefix __Host- only from the host itself."""
+        other = create_app(replace(app.extensions["agentidp"].settings, issuer=issuer), clock=clock)
+        with closing(other.extensions["agentidp"]):
+            begun = other.test_client().get("/authorize/grants", base_url="https://id.example")
+        cookie = SimpleCookie(begun.headers["Set-Cookie"])[name]
+        assert (cookie["path"], cookie["secure"], cookie["domain"]) == (path, True, "")
 
     def test_is_not_accepted_in_another_browser(self, editor: Editor, other_browser: FlaskClient) -> None:
         page = editor.authorize()
