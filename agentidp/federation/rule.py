@@ -94,8 +94,8 @@ class Rule:
     """A rule of trust as it is stored, in the terms of the API.
 
     :param claims: an expected value or a list of them, by name of the claim or by JSON Pointer (RFC 6901). A claim that
-        is itself a list, such as groups, must contain an expected value. A rule with an ``email`` also expects that it
-        is verified, unless the rule itself says what to expect.
+        is itself a list, such as groups, must contain an expected value. A rule with the claim ``email`` also expects
+        that ``email_verified`` is true, unless it has this claim too.
     :param audience: the only accepted ``aud``.
     :param rule_json: the rule as JSON. The statement that issues a token compares it with the stored rule.
     """
@@ -119,7 +119,7 @@ class Rule:
         trust = json.loads(rule_json)
         claims = trust.get("claims", {})
         if not claims.keys().isdisjoint(("email", "/email")):
-            # At some providers, anyone can enter somebody else's address.
+            # At some providers, anyone can enter another person's email address.
             claims = {"email_verified": True} | claims
         return cls(
             issuer=trust["issuer"],

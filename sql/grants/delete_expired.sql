@@ -4,5 +4,5 @@
 delete from grants
 where
     organization_id = %(organization_id)s and expires_at < %(at)s
-    -- For the index.
+    -- Always true, but the partial index has this condition too, so the planner can use the index.
     and expires_at < 'infinity'
