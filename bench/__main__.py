@@ -26,6 +26,7 @@ from bench.database import (
     TOOLS,
     Shape,
     Tally,
+    add_codes,
     allow_exchange,
     are_delegations_counted,
     describe_machine,
@@ -119,16 +120,19 @@ class Bench:
             Case("token, refused by a quota", [post(TOKEN, GRANT, self.exhausted)], is_refused=True),
             Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=floor_requests),
             Case("token by exchange", [], issues_tokens=True, once=True, other_requests=floor_requests),
+            Case("token by code", [], issues_tokens=True, once=True, other_requests=floor_requests),
             Case("federated token", [federated], issues_tokens=True, other_requests=floor_requests),
         ]
         chosen = [case for case in cases if is_chosen(case, self.options)]
         for case in chosen:
             if case.once:
-                client, grant = self.clients[0], GRANT
-                if case.name == "token by exchange":
-                    client, grant = self.actor, exchange_of(self._subject_token(), TARGET)
                 number = int((self.options.rounds + 1) * self.options.seconds * ASSERTIONS_PER_SECOND)
-                case.upcoming = iter(post_assertions(client[0], self.key, self.issuer, number, grant)), case.upcoming[1]
+                client, forms = self.clients[0], [GRANT] * number
+                if case.name == "token by exchange":
+                    client, forms = self.actor, [exchange_of(self._subject_token(), TARGET)] * number
+                elif case.name == "token by code":
+                    client, forms = self.actor, add_codes(self.postgres.url, self.actor, number)
+                case.upcoming = iter(post_assertions(client[0], self.key, self.issuer, forms)), case.upcoming[1]
         return chosen
 
     def _subject_token(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -22,7 +23,9 @@ from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.jose.jwk import public_jwk
+from agentidp.jose.jws import base64url
 from agentidp.oauth.client_secret import hash_secret, new_secret
+from agentidp.oauth.grants import new_token
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry import quotas
 from agentidp.usage_history.monthly_sums import store_sums
@@ -129,14 +132,51 @@ def allow_exchange(url: str, subject: tuple[str, str], actor: tuple[str, str]) -
                 connection.execute(statement.encode(), parameters)
 
 
+_VERIFIER = "v" * 43
+
+_LET_ACT = (
+    "insert into delegation_rules (organization_id, delegation_rule_id, name, trust, agent_ids, resources, created_at) "
+    "values (%(organization_id)s, %(rule_id)s, 'people', '{\"issuer\": \"https://issuer.example\"}', "
+    "array[%(agent_id)s::uuid], jsonb_build_array(jsonb_build_object('resource', %(target)s::text, "
+    "'scopes', array['bench'])), now())",
+    "insert into grants (organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, subject_encrypted, "
+    "resource, scopes, token_digest, challenge, redirect_uri, days, created_at, expires_at) "
+    "select %(organization_id)s, grant_id, %(agent_id)s, %(rule_id)s, 'https://issuer.example', 'person', encrypted, "
+    "%(target)s, array['bench'], digest, %(challenge)s, 'http://127.0.0.1/', 30, now(), now() + interval '1 hour' "
+    "from unnest(%(grant_ids)s::uuid[], %(encrypted)s::bytea[], %(digests)s::bytea[]) "
+    "as codes (grant_id, encrypted, digest)",
+)
+
+
+def add_codes(url: str, client: tuple[str, str], number: int) -> list[str]:
+    """Add authorization codes for tokens for :data:`TARGET`, and return the forms that redeem them."""
+    codes = [new_token(UUID(client[0])) for _ in range(number)]
+    with connect(url) as connection:
+        [row] = connection.execute("select organization_id from clients where client_id = %s", [client[0]]).fetchall()
+        parameters = {
+            "organization_id": row.organization_id,
+            "agent_id": client[0],
+            "rule_id": uuid.uuid4(),
+            "target": TARGET,
+            "challenge": base64url(hashlib.sha256(_VERIFIER.encode()).digest()).decode(),
+            "grant_ids": [code.grant_id for code in codes],
+            "encrypted": [code.encrypt("person") for code in codes],
+            "digests": [code.digest for code in codes],
+        }
+        with operator_transaction(connection, row.organization_id, utc_now()):
+            for statement in _LET_ACT:
+                connection.execute(statement.encode(), parameters)
+    return [f"grant_type=authorization_code&code={code.text}&code_verifier={_VERIFIER}" for code in codes]
+
+
 def are_delegations_counted(url: str) -> tuple[bool, str]:
-    """Return whether all tokens for :data:`TARGET`, which are exchanged, are counted by subject, and a sentence."""
+    """Return whether all tokens for :data:`TARGET`, which are for others, are counted by subject, and a sentence."""
     with psycopg.connect(url) as connection:
         tokens, delegations = (
             (connection.execute(f"{_SUM_OF} {table} where resource = %s".encode(), [TARGET]).fetchone() or (0,))[0]
             for table in ("credential_usage_daily", "delegation_usage_daily")
         )
-    return tokens == delegations, f"{tokens:,} by exchange, counted by subject: {delegations:,}"
+    return tokens == delegations, f"{tokens:,} for others, counted by subject: {delegations:,}"
 
 
 _SUM_OF = "select coalesce(sum(tokens), 0)::bigint from"

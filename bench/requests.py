@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import http.client
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -47,20 +48,19 @@ def exchange_of(subject_token: str, resource: str) -> str:
     return f"{grant}&subject_token={subject_token}&subject_token_type={type_}&resource={resource}"
 
 
-def post_assertions(
-    client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, number: int, grant: str = GRANT
-) -> list[bytes]:
+def post_assertions(client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str, forms: Iterable[str]) -> list[bytes]:
     """Return token requests with ``private_key_jwt``, each with its own ``jti``.
 
-    :param grant: the rest of the form.
+    :param forms: the rest of the form of each request.
     """
     claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 3000}
     return [
         post(
             TOKEN,
-            f"{grant}&{ASSERTION}" + jwt.encode(claims | {"jti": str(jti)}, key, "ES256", headers={"kid": "bench"}),
+            f"{form}&{ASSERTION}"
+            + jwt.encode(claims | {"jti": uuid.uuid4().hex}, key, "ES256", headers={"kid": "bench"}),
         )
-        for jti in range(number)
+        for form in forms
     ]
 
 
