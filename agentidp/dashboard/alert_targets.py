@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from flask import Response, request
@@ -12,13 +14,16 @@ from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
-from agentidp.db.sql import Call
+from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import Conflict, ValidationError, require_row
 
 SCOPE = "alerts:write"
 
 MAX_DELIVERIES = 20
 """Maximum number of alerts below the targets."""
+
+LATE = timedelta(minutes=1)
+"""Age of an alert from which the page says that nothing sends it. It is usually sent within seconds."""
 
 MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
 """Fields of the form for a new target."""
@@ -33,7 +38,7 @@ blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 @session.required_to(SCOPE)
 def alert_targets(caller: Caller) -> Response:
     """Show the targets, failing ones first, and the latest alerts."""
-    targets, deliveries = caller.read_together(
+    targets, delivery_rows = caller.read_together(
         Call("alerts/list_targets", {}), Call("alerts/list_deliveries", {"limit": MAX_DELIVERIES})
     )
     return pages.page(
@@ -42,9 +47,16 @@ def alert_targets(caller: Caller) -> Response:
         # The sort is stable, so within each group the oldest target stays first.
         targets=sorted(targets, key=lambda target: target.failing_since is None),
         members=FILTERS,
-        deliveries=deliveries,
+        deliveries=[(row, _is_not_sent(row, targets, caller.at)) for row in delivery_rows],
         tested=next((row for row in targets if str(row.target_id) == request.args.get("tested")), None),
     )
+
+
+def _is_not_sent(delivery: Any, targets: Rows, at: datetime) -> bool:
+    """Return whether nothing has tried to send a delivery, although its target is enabled and does not fail."""
+    is_waiting = not delivery.attempts and delivery.abandoned_at is None and delivery.created_at < at - LATE
+    ready_ids = {target.target_id for target in targets if target.enabled and target.failing_since is None}
+    return is_waiting and delivery.target_id in ready_ids
 
 
 @blueprint.route("/dashboard/alert-targets/new", methods=["GET", "POST"])

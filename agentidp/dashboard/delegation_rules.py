@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 from flask import Response, request
 
+from agentidp.analytics.attribution import delegations_in
 from agentidp.analytics.impact import count_grants_call, grants_sentence
+from agentidp.analytics.period import Period
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.form_key import begin_creation, read_form_key, store_created_id
 from agentidp.dashboard.forms import Form
-from agentidp.db.sql import Call
+from agentidp.db.sql import Call, Rows
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
 from agentidp.http.errors import Conflict, ValidationError
+from agentidp.http.schemas import MAX_DAYS
 from agentidp.registry.agents import resolve_agent_ids
 from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, find_rule, remove_rule
 from agentidp.registry.organization_rules import MAX_RULES
@@ -40,17 +44,36 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 @session.required_to(READING, SCOPE)
 def delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
-    rules = caller.read("delegation/list_rules")
+    period = Period.of(MAX_DAYS, caller.at)
+    rules, used = caller.read_together(Call("delegation/list_rules", {}), delegations_in(period, None))
     agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
     names_by_id = {row.agent_id: row.name for row in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
         "delegation_rules.html",
         here="delegation",
-        rules=rules,
+        rules=[(rule, _last_used(rule, used, period.first)) for rule in rules],
         names_by_id=names_by_id,
         members=DETAILS,
         max_rules=MAX_RULES,
     )
+
+
+def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
+    """Return the last day on which an agent of a rule got a token that the rule allows; ``None`` if there is none.
+
+    Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
+
+    :param rows: rows of :func:`agentidp.analytics.attribution.delegations_in` for the days from *first*.
+    """
+    resources = [target["resource"] for target in rule.resources]
+    days = [
+        first + timedelta(days=row.days[-1])
+        for row in rows
+        if row.issuer == rule.trust["issuer"] and row.resource in resources
+        # The agents of apps are not in the rule.
+        if row.agent_id in rule.agent_ids or rule.client_hosts
+    ]
+    return max(days, default=None)
 
 
 @blueprint.route("/dashboard/delegation-rules/new", methods=["GET", "POST"])

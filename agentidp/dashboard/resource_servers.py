@@ -8,9 +8,6 @@ from uuid import UUID
 from flask import Response, request
 
 from agentidp.analytics import impact
-from agentidp.analytics.attribution import read_attribution
-from agentidp.analytics.period import Period
-from agentidp.analytics.resource_usage import used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
@@ -30,9 +27,6 @@ from agentidp.registry.resource_servers import (
 
 SCOPE, READING = "agents:write", "agents:read"
 
-DAYS = 30
-"""Number of days, today included, whose tokens the list shows."""
-
 MAX_HOLDERS = 50
 """Maximum number of agents per table on the page of a resource server."""
 
@@ -48,26 +42,14 @@ blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 @blueprint.get("/dashboard/resource-servers")
 @session.required_to(READING, SCOPE)
 def resource_servers(caller: Caller) -> Response:
-    """Show the resource servers, oldest first, with the number of agents that have at least one of their scopes, and
-    their tokens. Below are the tokens for our own API, for deleted resource servers, and without attribution.
-    """
-    calls = Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
-    attribution, [servers, scope_lists] = read_attribution(caller, Period.of(DAYS, caller.at), None, *calls)
-    resources = used_resources(attribution, servers)
-    resources_by_identifier = {resource.resource: resource for resource in resources}
+    """Show the resource servers, oldest first, with the number of agents that have at least one of their scopes."""
+    servers, scope_lists = caller.read_together(
+        Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
+    )
     agent_counts = [
         sum(row.agents for row in scope_lists if not set(row.scopes).isdisjoint(server.scopes)) for server in servers
     ]
-    return _page(
-        "resource_servers.html",
-        servers=[
-            (server, agent_count, resources_by_identifier[server.resource])
-            for server, agent_count in zip(servers, agent_counts, strict=True)
-        ],
-        other_resources=[resource for resource in resources if resource.server is None],
-        own_resource=caller.settings.resource,
-        days=DAYS,
-    )
+    return _page("resource_servers.html", servers=list(zip(servers, agent_counts, strict=True)))
 
 
 @blueprint.route("/dashboard/resource-servers/new", methods=["GET", "POST"])

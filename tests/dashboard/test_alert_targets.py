@@ -145,6 +145,20 @@ def test_creates_a_target_and_shows_its_key_once(signed_in: FlaskClient, acme: A
     assert led_to(post(signed_in, f"{PATH}/new", **other)) == PATH
 
 
+def test_says_that_nothing_sends_alerts(signed_in: FlaskClient, acme: Agent, target_id: UUID, clock: Clock) -> None:
+    def result() -> str:
+        [row] = Page(signed_in.get(PATH)).table("Newest first")
+        return row[3]
+
+    assert post(signed_in, f"{PATH}/{target_id}/test").status_code == 303
+    assert result() == "waiting"
+    clock.advance(seconds=61)
+    assert result() == "not sent: agentidp watch, which sends alerts, does not run or is late"
+    # A disabled target gets nothing, whether or not alerts are sent.
+    assert post(signed_in, f"{PATH}/{target_id}/disable").status_code == 303
+    assert result() == "waiting"
+
+
 def test_failing_targets_are_first(signed_in: FlaskClient, acme: Agent, target_id: UUID) -> None:
     names = [f"target {number}" for number in range(3)]
     ids = [make_alert_target(acme.services, acme.organization_id, name) for name in names]

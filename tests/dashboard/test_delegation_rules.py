@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
@@ -11,7 +12,7 @@ from agentidp.dashboard import delegation_rules
 from agentidp.registry.organization_rules import MAX_RULES
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, led_to, post
-from tests.factories import IDS
+from tests.factories import IDS, NOON, count_delegation
 from tests.federation.issuer import Issuer
 
 PATH = "/dashboard/delegation-rules"
@@ -60,9 +61,14 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
             "iss https://login.example groups support aud client_id of the agent that acts",
             "desk <7>, builder",
             form["resources"],
+            "not in 90 days",
             "Delete",
         ]
     ]
+    resource = form["resources"].split()[0]
+    for issuer, days in (("https://login.example", 2), ("https://other.example", 1)):
+        count_delegation(cast.acme, issuer, NOON - timedelta(days=days), 1, resource)
+    assert Page(signed_in.get(PATH)).table("Delegation rules")[0][4] == "Mon 13 Apr"
     listed = Page(signed_in.get(PATH))
     assert {f"/dashboard/agents/{agent_id}" for agent_id in row.agent_ids} <= {*listed.links}
     assert f"1 of at most {MAX_RULES} rules." in listed.text
