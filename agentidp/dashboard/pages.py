@@ -100,6 +100,8 @@ def page(
         is too late for an expected error such as 404.
     """
     context |= _common_context()
+    # Whoever only has to sign in before a page is shown made no error.
+    context["is_error"] = status >= 400 and (status != 401 or request.method == "POST")
     html = flask.render_template(template, **context)
     response = Response(html, status, SECURITY, mimetype="text/html")
     if slow_part is not None:

@@ -70,6 +70,14 @@ CUT = """() => [...document.querySelectorAll("table")].filter(table => {
 """The tables that are cut at the edge of the window without saying that there is more beside it."""
 
 
+def pages_with_ids(stage: Stage) -> list[str]:
+    """Return the addresses of the pages of a finding and of a credential."""
+    finding = stage.api("/api/v1/analytics/findings")["data"][0]
+    credential = next(item for item in stage.api("/api/v1/analytics/credentials")["data"] if item["credentialId"])
+    page = f"/dashboard/agents/{credential['agentId']}/credentials/{credential['credentialId']}"
+    return [f"/dashboard/findings/{finding['findingId']}", page]
+
+
 @pytest.fixture
 def newcomer(stage: Stage) -> Agent:
     """The only agent of an organization."""
@@ -124,9 +132,9 @@ def test_axe_finds_nothing_in_the_light_and_in_the_dark_and_all_pages_fit_on_a_p
     for heading, path in PAGES.items():
         signed_in.goto(stage.path(path))
         look(heading)
-    finding = stage.api("/api/v1/analytics/findings")["data"][0]
-    signed_in.goto(f"/dashboard/findings/{finding['findingId']}")
-    look(signed_in.get_by_role("heading", level=1).inner_text())
+    for path in pages_with_ids(stage):
+        signed_in.goto(path)
+        look(signed_in.get_by_role("heading", level=1).inner_text())
     let_in(signed_in, stage, newcomer)
     signed_in.goto("/dashboard")
     look("First steps")
@@ -137,13 +145,17 @@ FOCUSED = """() => {
     const one = document.activeElement
     if (one === document.body) return null
     const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(one)
+    // The ring around a bar is a stroke, because an outline would be stretched as the chart is.
+    const ring = one.querySelector("rect") && getComputedStyle(one.querySelector("rect"))
+    const isOutline = outlineStyle !== "none" && parseFloat(outlineWidth) >= 2 && outlineColor !== "rgba(0, 0, 0, 0)"
+    const isRing = ring?.vectorEffect === "non-scaling-stroke" && parseFloat(ring.strokeWidth) >= 2
     // Of a link over two lines the first one; of what is larger than the window the part that can be seen.
     const { left, right, top, bottom } = one.getClientRects()[0]
     const [x, y] = [(Math.max(left, 0) + Math.min(right, innerWidth)) / 2,
                     (Math.max(top, 0) + Math.min(bottom, innerHeight)) / 2]
     return {
         html: one.outerHTML.slice(0, 200),
-        isOutlined: outlineStyle !== "none" && parseFloat(outlineWidth) >= 2 && outlineColor !== "rgba(0, 0, 0, 0)",
+        isOutlined: isRing || isOutline,
         isInSight: one.contains(document.elementFromPoint(x, y)),
     }
 }"""
@@ -172,6 +184,28 @@ def test_the_tab_key_reaches_everything_in_its_order_and_shows_where_it_is(
         for html in order:
             signed_in.keyboard.press(key)
             assert signed_in.evaluate(FOCUSED) == {"html": html, "isOutlined": True, "isInSight": True}
+
+
+SMALL = """() => [...document.querySelectorAll("a[href], button, summary, input, select, textarea")].filter(target => {
+    // The bars of a chart are in the table below it, too.
+    if (!target.checkVisibility({ visibilityProperty: true }) || target.closest("svg, .unseen, .skip")) return false
+    const { width, height } = (target.closest("label.check") ?? target).getBoundingClientRect()
+    return width < 24 || height < 24
+}).map(target => target.outerHTML.slice(0, 120))"""
+"""The targets that are less than 24 pixels high or wide (WCAG 2.2, 2.5.8)."""
+
+
+@pytest.mark.usefixtures("quotas")
+def test_targets_have_at_least_24_pixels(signed_in: Page, stage: Stage) -> None:
+    small: dict[str, list[str]] = {}
+    for path in (*PAGES.values(), *pages_with_ids(stage)):
+        signed_in.goto(stage.path(path))
+        for details in signed_in.locator("details > summary").all():
+            details.click()
+        for viewport in (PHONE, DESKTOP):
+            signed_in.set_viewport_size(viewport)
+            small[f"{path} {viewport['width']}"] = signed_in.evaluate(SMALL)
+    assert {page: targets for page, targets in small.items() if targets} == {}
 
 
 def test_the_skip_link_goes_to_the_content(signed_in: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from playwright.sync_api import Page, expect
@@ -51,6 +52,30 @@ def test_the_keyboard_moves_between_bars_and_reads_their_values(signed_in: Page)
     signed_in.keyboard.press("ArrowLeft")
     signed_in.keyboard.press("Enter")
     signed_in.wait_for_url(f"**/dashboard/days/{YESTERDAY}")
+
+
+def test_the_arrow_keys_reach_the_findings_on_the_bars(signed_in: Page) -> None:
+    signed_in.goto("/dashboard")
+    flag = signed_in.locator("#trend svg a.flag").last
+    signed_in.locator(BARS).last.focus()
+    for _ in range(60):
+        signed_in.keyboard.press("ArrowLeft")
+        if flag.evaluate("flag => flag === document.activeElement"):
+            break
+    expect(flag).to_be_focused()
+    expect(signed_in.locator("#trend .readout")).to_have_text(flag.locator("title").text_content() or "")
+    signed_in.keyboard.press("Enter")
+    signed_in.wait_for_url(re.compile("#finding-|/findings/"))
+
+
+def test_the_ring_around_a_bar_is_not_stretched(signed_in: Page) -> None:
+    signed_in.goto("/dashboard?days=7")
+    signed_in.locator(BARS).last.focus()
+    signed_in.keyboard.press("ArrowLeft")
+    bar = signed_in.locator("#trend svg a:focus")
+    assert bar.evaluate("bar => getComputedStyle(bar).outlineStyle") == "none"
+    ring = "rect => [getComputedStyle(rect).strokeWidth, getComputedStyle(rect).vectorEffect]"
+    assert bar.locator("rect").evaluate(ring) == ["3px", "non-scaling-stroke"]
 
 
 def test_the_first_tap_shows_the_value_and_the_second_opens_the_day(open_page: Open, stage: Stage) -> None:

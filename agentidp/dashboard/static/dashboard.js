@@ -150,15 +150,15 @@ function showValue({ target }) {
   }
 }
 
-// Arrow keys move between the bars of a chart, of which only one is in the order of the Tab key.
+// Arrow keys move between the bars of a chart and the findings on them. Only one of these is in the order of the Tab key.
 function moveFocus(event) {
   const bar = event.target.closest?.(".chart a");
   const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
   if (!bar || !step) return;
   event.preventDefault();
-  const bars = [...bar.closest("svg").querySelectorAll("a:not(.flag)")];
-  const next = bars[Math.min(Math.max(bars.indexOf(bar) + step, 0), bars.length - 1)];
-  bars.forEach((one) => one.setAttribute("tabindex", one === next ? 0 : -1));
+  const stops = [...bar.closest("svg").querySelectorAll("a")];
+  const next = stops[Math.min(Math.max(stops.indexOf(bar) + step, 0), stops.length - 1)];
+  stops.forEach((stop) => stop.setAttribute("tabindex", stop === next ? 0 : -1));
   next.focus();
 }
 
