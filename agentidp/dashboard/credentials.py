@@ -1,10 +1,11 @@
-"""``/dashboard/credentials``: the credentials of all agents, with their use and expiry."""
+"""``/dashboard/credentials``: the credentials of all agents, with their use and expiry, and a page per credential."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from flask import Response, request
 
@@ -12,11 +13,11 @@ from agentidp.analytics.attribution import read_attribution
 from agentidp.analytics.credential_usage import CredentialUsage, used_credentials
 from agentidp.analytics.impact import IN_USE
 from agentidp.caller import Caller
-from agentidp.dashboard import pages, session
+from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.navigation import AGENTS
-from agentidp.dashboard.period import requested_period
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.dashboard.period import DAY, requested_period
+from agentidp.http.errors import NotFound, ValidationError, require_row
 
 READERS = AGENTS
 
@@ -61,6 +62,29 @@ def credentials(caller: Caller) -> Response:
         period=period,
         number=number,
         pages=max(1, -(-len(selected[show]) // PAGE_SIZE)),
+    )
+
+
+@blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
+@session.required_to(*READERS)
+def credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
+    """Show a credential that was not revoked before the period, its tokens by day, and their resources."""
+    period = requested_period(caller.at)
+    attribution, _ = read_attribution(caller, period, agent_id)
+    row = require_row([row for row in attribution.credentials if row.credential_id == credential_id])
+    # A credential that was created after the period has no usage.
+    unused = CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[agent_id], days=period.days)
+    usages = {used.credential_id: used for used in used_credentials(attribution)}
+    usage = usages.get(credential_id, unused)
+    counts = [(period.first + number * DAY, tokens) for number, tokens in enumerate(usage.by_day)]
+    created = row.created_at.astimezone(UTC).date()
+    return pages.page(
+        "credential.html",
+        here="agents",
+        credential=usage,
+        tokens=charts.draw_chart(counts, {}, period.today, created),
+        own_resource=caller.settings.resource,
+        period=period,
     )
 
 

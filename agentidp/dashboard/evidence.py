@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from uuid import UUID
 
-from agentidp.dashboard import charts, counts
+from agentidp.dashboard import charts
 from agentidp.dashboard.charts import Chart
+from agentidp.dashboard.counts import HourUsage
 from agentidp.dashboard.period import DAY, Period
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
@@ -27,6 +30,12 @@ MAX_DAYS_OF_HOURS = 2
 
 MAX_CHANGES = 20
 
+LIMITS = {
+    **dict.fromkeys(("budget", "quota", "dominance"), "limit"),
+    **dict.fromkeys(("dormant_agent", "expiring_credential", "unused_credential"), "reported from"),
+}
+"""Kind of a finding -> the name of the amount that the observed amount is compared with, if it is not expected."""
+
 CHANGES = CHANGE_SENTENCES | {
     "agent.changed": "The scopes of an agent were changed",
     "agent.tokens_ended": "The tokens of an agent were ended",
@@ -42,61 +51,96 @@ class Evidence:
     """The evidence for a finding.
 
     :param unit: the counted attribute, such as ``tokens``.
+    :param agent_ids: the agents whose usage is drawn; empty if the usage of the whole organization is drawn.
     :param charts: (day, chart by hour) per day, or a single (``None``, chart by day).
+    :param drawn_days: the first and the last drawn day.
     :param period: the days of the finding.
     :param changes: (instant, description, note) per change, oldest first.
+    :param limit: the name of the amount that the observed amount is compared with.
+    :param line: the name of the line in the charts, which is this amount per bar.
     """
 
     unit: str
+    agent_ids: list[UUID]
     charts: list[tuple[date | None, Chart]]
+    drawn_days: tuple[date, date]
     period: Period
     changes: list[tuple[datetime, str, str | None]]
+    limit: str
+    line: str
+
+    @property
+    def total(self) -> int:
+        """The sum of all bars."""
+        return sum(chart.total for _, chart in self.charts)
 
 
 def calls(finding: StoredFinding, at: datetime) -> list[Call]:
     """Return the statements that read the evidence. Pass their rows to :func:`evidence`."""
-    first, last = _days(finding, at)
-    is_by_hour = _is_by_hour(finding, at)
-    if not is_by_hour:
-        first = max(first - DAYS_BEFORE * DAY, last - (MAX_DAYS_DRAWN - 1) * DAY)
-    bounds: dict[str, Any] = {"first": first, "last": last}
-    if finding.agent_id is not None:
-        bounds["agent_id"] = finding.agent_id
-        usage = Call("analytics/agent_usage_by_hour" if is_by_hour else "analytics/agent_activity", bounds)
+    first, last = _drawn_days(finding, at)
+    is_by_hour, agent_ids = _is_by_hour(finding, at), _drawn_agents(finding)
+    if finding.credential_id is not None:
+        name = "analytics/agent_tokens_by_credential"
+    elif agent_ids:
+        name = "analytics/agent_usage_by_hour" if is_by_hour else "analytics/agent_activity"
     else:
-        usage = Call("analytics/usage_by_hour" if is_by_hour else "analytics/usage_by_day", bounds)
+        name = "analytics/usage_by_hour" if is_by_hour else "analytics/usage_by_day"
+    bounds: dict[str, Any] = {"first": first, "last": last}
+    usage = [Call(name, bounds | {"agent_id": agent_id}) for agent_id in agent_ids] or [Call(name, bounds)]
     times = {"since": finding.begins - DAY, "until": min(finding.ends, at)}
-    return [usage, Call("findings/markers", times | {"max_events": thresholds.MAX_AUDIT_EVENTS})]
+    return [*usage, Call("findings/markers", times | {"max_events": thresholds.MAX_AUDIT_EVENTS})]
 
 
-def evidence(finding: StoredFinding, at: datetime, usage: Rows, markers: Rows) -> Evidence:
+def evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
     """Return the evidence for the rows of :func:`calls`."""
+    *usage, markers = rows
     unit = kind_of(finding).counted
-    first, last = _days(finding, at)
+    drawn_first, last = _drawn_days(finding, at)
+    first, _ = _days(finding, at)
     period = Period(first=first, last=last, today=at.date(), query=f"from={first}&to={last}")
-    day_charts: list[tuple[date | None, Chart]]
+    counts = _counts(finding, [row for usage_rows in usage for row in usage_rows], unit, drawn_first)
+    days = [drawn_first + number * DAY for number in range((last - drawn_first).days + 1)]
+    day_charts: list[tuple[date | None, Chart]] = []
     if _is_by_hour(finding, at):
-        rows = [row for row in usage if row.on_day is not None]
-        day_charts = []
-        for day in (first + number * DAY for number in range(period.days)):
+        for day in days:
             midnight = datetime.combine(day, time(), UTC)
-            expected = [_expected(finding, midnight + number * HOUR, HOUR) for number in range(24)]
-            hours = counts.hours_of_day(rows, day)
+            expected = [_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
+            hours = [HourUsage(hour, **{unit: counts[day, hour]}) for hour in range(24)]
             day_charts.append((day, charts.draw_hours(day, hours, unit, at, expected=expected)))
     else:
-        days = [(date.fromisoformat(str(getattr(row, "date", None) or row.on_day)), _count(row, unit)) for row in usage]
         if finding.since and finding.since != finding.begins:
             flags = {finding.since.date(): [finding]}
         else:
-            flags = {day: [finding] for day, _ in days if first <= day <= last and period.days <= DAYS_BEFORE}
-        expected = [_expected(finding, datetime.combine(day, time(), UTC), DAY) for day, _ in days]
-        day_charts = [(None, charts.draw_chart(days, flags, at.date(), earlier_counts=expected))]
+            flags = {day: [finding] for day in days if first <= day and period.days <= DAYS_BEFORE}
+        expected = [_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
+        counts_by_day = [(day, counts[day, None]) for day in days]
+        day_charts.append((None, charts.draw_chart(counts_by_day, flags, at.date(), earlier_counts=expected)))
     changes = [
         (row.starts_at, CHANGES[row.kind], row.note)
         for row in markers
         if row.agent_id in (None, *finding.agent_ids) and row.kind in CHANGES
     ]
-    return Evidence(unit, day_charts, period, changes[-MAX_CHANGES:])
+    limit = LIMITS.get(finding.kind, "expected")
+    is_share = limit == "limit" and finding.ends - finding.begins > (HOUR if day_charts[0][0] else DAY)
+    line = "even share of the limit" if is_share else limit
+    return Evidence(
+        unit,
+        _drawn_agents(finding),
+        day_charts,
+        (drawn_first, last),
+        period,
+        changes[-MAX_CHANGES:],
+        limit,
+        line,
+    )
+
+
+def _drawn_agents(finding: StoredFinding) -> list[UUID]:
+    """Return the agents whose usage is drawn; empty if the finding is about the tokens of the whole organization, or
+    names only some of its agents.
+    """
+    is_of_all = finding.kind in ("budget", "quota") and finding.agent_id is None
+    return finding.agent_ids if not is_of_all and finding.agent_count in (None, len(finding.agent_ids)) else []
 
 
 def _days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
@@ -105,22 +149,52 @@ def _days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
     return max(min(finding.begins.astimezone(UTC).date(), last), last - (MAX_DAYS_DRAWN - 1) * DAY), last
 
 
+def _drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
+    """Return the first and the last drawn day. A chart by day also has the days before the finding."""
+    first, last = _days(finding, at)
+    if not _is_by_hour(finding, at):
+        first = max(first - DAYS_BEFORE * DAY, last - (MAX_DAYS_DRAWN - 1) * DAY)
+    return first, last
+
+
 def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
     first, last = _days(finding, at)
-    return (last - first).days < MAX_DAYS_OF_HOURS and finding.ends - finding.begins < DAY
+    # The usual number of rejected requests is that of a day.
+    is_short = finding.ends - finding.begins < DAY and finding.kind != "rejections"
+    return (last - first).days < MAX_DAYS_OF_HOURS and is_short
 
 
-def _count(row: Any, unit: str) -> int:
-    if unit == "requests" and hasattr(row, "requests_by_hour"):
-        return sum(row.requests_by_hour)
-    return int(getattr(row, unit))
+def _counts(finding: StoredFinding, rows: Rows, unit: str, first: date) -> Counter[tuple[date, int | None]]:
+    """Return the counts by (day, hour), or by (day, ``None``) if the rows are days.
+
+    :param first: the first drawn day.
+    """
+    counts: Counter[tuple[date, int | None]] = Counter()
+    for row in rows:
+        if hasattr(row, "credential_id"):
+            if row.credential_id == finding.credential_id:
+                for number, tokens in zip(row.days, row.tokens, strict=True):
+                    counts[first + number * DAY, None] += tokens
+        elif hasattr(row, "at_hour"):
+            # The statement returns one row without an hour if there is no usage.
+            if row.at_hour is not None:
+                counts[row.on_day, row.at_hour] += getattr(row, unit)
+        elif unit == "requests" and hasattr(row, "requests_by_hour"):
+            counts[row.on_day, None] += sum(row.requests_by_hour)
+        else:
+            day = date.fromisoformat(row.date) if hasattr(row, "date") else row.on_day
+            counts[day, None] += getattr(row, unit)
+    return counts
 
 
 def _expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
-    """Return the expected tokens in a day or an hour, spread evenly over the finding; ``None`` outside the finding, and
-    if the finding does not expect a number of tokens.
+    """Return the expected tokens in a day or an hour, spread evenly over the finding, or the expected rejected requests
+    of a day; ``None`` outside the finding, and if the finding expects neither.
     """
-    is_of_tokens = finding.unit == "tokens" or finding.unit.startswith("tokens in the ")
-    if not is_of_tokens or begins >= finding.ends or begins + step <= finding.begins:
+    if begins >= finding.ends or begins + step <= finding.begins:
         return None
-    return round(finding.expected * step / max(finding.ends - finding.begins, step))
+    if finding.unit == "rejected requests":
+        return round(finding.expected)
+    if finding.unit == "tokens" or finding.unit.startswith("tokens in the "):
+        return round(finding.expected * step / max(finding.ends - finding.begins, step))
+    return None

@@ -14,6 +14,7 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from agentidp.dashboard import charts
+from agentidp.dashboard.page_findings import finding_rows
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
 from agentidp.findings.contributors import is_of_organization
 from agentidp.findings.finding import Finding, StoredFinding
@@ -44,7 +45,7 @@ def init_app(app: Flask) -> None:
     functions = (
         *(number, coordinate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, bar_label, bar_query, time_label, hour_label),
-        *(incidents, count_incidents, kind_label, begin_or_end, time_range, next_page),
+        *(incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_page),
         *(finding_html, format_dates, mute_days),
     )
     app.jinja_env.filters |= {function.__name__: function for function in functions}

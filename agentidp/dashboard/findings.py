@@ -12,7 +12,7 @@ from flask import Response, request
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
-from agentidp.dashboard.page_findings import listing
+from agentidp.dashboard.page_findings import finding_rows, listing
 from agentidp.db.sql import Call
 from agentidp.findings.finding import STATES, StoredFinding
 from agentidp.findings.incidents import incidents
@@ -65,11 +65,12 @@ def _list(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
     owners = {row.agent_id: row.owner for row in agents}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
     selected = incidents([finding for finding in findings if selection.selects(finding, owners)])
-    last = max(1, -(-len(selected) // PAGE_SIZE))
+    rows = finding_rows(selected)
+    last = max(1, -(-len(rows) // PAGE_SIZE))
     number = min(number, last)
     return {
         "listing": stored,
-        "listed": selected[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+        "listed": rows[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
         "selected": selected,
         "states": STATES,
         "kinds": KINDS,

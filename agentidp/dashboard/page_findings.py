@@ -10,7 +10,9 @@ from agentidp.caller import Caller
 from agentidp.dashboard.comparison import Comparison
 from agentidp.dashboard.period import DAY, Period
 from agentidp.db.errors import DatabaseUnavailable
+from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity, StoredFinding
+from agentidp.findings.incidents import Incident
 from agentidp.findings.listing import read_callers_listing
 from agentidp.findings.store import Listing
 from agentidp.http.schemas import MAX_DAYS
@@ -20,6 +22,25 @@ MAX_FINDINGS = 50
 
 RECENT = timedelta(days=7)
 """Maximum time since the end of a recent finding."""
+
+MIN_EQUAL = 3
+"""Minimum number of equal findings that a list shows as one row."""
+
+EQUAL = {
+    "dormant_agent": f"agents have not asked for a token for {thresholds.DORMANT_DAYS} days or more",
+    "expiring_credential": f"credentials end within {thresholds.EXPIRY_REMINDERS[0]} days",
+    "quota": "agents have nearly used a quota",
+    "rejections": "agents have unusually many rejected requests",
+    "silence": "agents have stopped making requests",
+    "unused_credential": f"credentials have not been used for {thresholds.UNUSED_DAYS} days or more",
+}
+"""Kind whose findings differ in their agent only -> the sentence about several of them, without their number."""
+
+USED_QUOTAS = {
+    Severity.warning: "agents have used up a quota, which refuses no token",
+    Severity.critical: "agents have used up a quota, which refuses their tokens",
+}
+"""Severity of findings about used quotas -> the sentence."""
 
 BadgesByAgent = dict[UUID, list[StoredFinding]]
 """Agent -> the findings shown as badges next to its name, the most severe first."""
@@ -48,6 +69,55 @@ class PageFindings:
     def listed(self) -> list[StoredFinding]:
         """All findings about the period, in the order of the page."""
         return [*(self.shown or []), *self.folded]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a list of findings: an incident, or several equal findings.
+
+    :param incident: the incident, or that of the first of the equal findings.
+    :param equal: all equal findings; empty if the row is an incident.
+    """
+
+    incident: Incident
+    equal: tuple[StoredFinding, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The sentence about the equal findings."""
+        head = self.incident.head
+        words = USED_QUOTAS.get(head.severity) if head.kind == "quota" else None
+        return f"{len(self.equal):,} {words or EQUAL[head.kind]}"
+
+    @property
+    def agent_names(self) -> list[str]:
+        """The names of the agents of the equal findings."""
+        return list(dict.fromkeys(finding.agent_name or "" for finding in self.equal))
+
+    @property
+    def dated(self) -> StoredFinding:
+        """The finding whose beginning or end the row shows: the first that began, or the last that ended."""
+        findings = self.equal or (self.incident.head,)
+        if self.incident.head.is_ongoing:
+            return min(findings, key=lambda finding: finding.since or finding.begins)
+        return max(findings, key=lambda finding: finding.ended_at or finding.ends)
+
+
+def finding_rows(incidents: list[Incident]) -> list[Row]:
+    """Return the rows of a list of incidents. Equal findings are one row, at the place of the first of them."""
+    groups: dict[tuple[object, ...], list[Incident]] = {}
+    for incident in incidents:
+        finding = incident.head
+        is_equal = finding.kind in EQUAL and finding.agent_id is not None and not incident.parts
+        key = (finding.kind, finding.severity, finding.is_ongoing, finding.acknowledged_at is None)
+        groups.setdefault(key if is_equal else (finding.finding_id,), []).append(incident)
+    rows = []
+    for group in groups.values():
+        if len(group) >= MIN_EQUAL:
+            rows.append(Row(group[0], tuple(incident.head for incident in group)))
+        else:
+            rows.extend(map(Row, group))
+    return rows
 
 
 def page_findings(

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from agentidp.analytics.credential_usage import CredentialUsage
 from agentidp.dashboard.credentials import FILTERS, selectors
-from agentidp.registry.credentials import add_credential
+from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.services import Services
 from tests.dashboard.conftest import Page, with_session
@@ -83,13 +83,15 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
         _, secret = add_credential(opened, worker.agent_id, label="new", expires_at=NOON + 2 * DAYS)
     assert secret is not None
     clock.now = NOON
+    rows = worker.database.fetch("agents/list_credentials", agent_id=worker.agent_id)
+    [unlabelled] = [str(row.credential_id)[:8] for row in rows if row.label is None]
     worker.get_tokens(signed_in, 2, client_secret=secret)
     worker.get_tokens(signed_in, 1, client_secret=secret, resource=API)
     page = Page(signed_in.get(f"/dashboard/agents/{worker.agent_id}?days=7"))
     rows = page.table("Credentials that are not revoked")
     assert [(row[0], row[3], row[5]) for row in rows] == [
         ("new", "Wed 15 Apr, 12:00", "3"),
-        ("none", "Thu 9 Apr, 12:00", "4"),
+        (unlabelled, "Thu 9 Apr, 12:00", "4"),
     ]
     assert page.table("What its tokens were for") == [[OWN, "6"], [API, "1"]]
     # The charts of the resources are before the charts of the credentials.
@@ -103,26 +105,47 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
     rows = Page(signed_in.get(PATH)).table("Credentials")
     theirs = [row for row in rows if row[0] == "worker"]
     assert [(row[1], row[3], row[4], row[5], row[6]) for row in theirs] == [
-        ("none", "Thu 9 Apr, 12:00", "never", "4", f"{OWN} 4"),
+        (unlabelled, "Thu 9 Apr, 12:00", "never", "4", f"{OWN} 4"),
         ("new", "Wed 15 Apr, 12:00", "Sun 14 Jun, 12:00", "3", f"{OWN} 2 {API} 1"),
     ]
     # The list may have credentials of the agent of the session, too.
     several = Page(signed_in.get(f"{PATH}?show=several"))
-    assert [row[1] for row in several.table("Credentials") if row[0] == "worker"] == ["none", "new"]
+    assert [row[1] for row in several.table("Credentials") if row[0] == "worker"] == [unlabelled, "new"]
     assert "No credential matches." in Page(signed_in.get(f"{PATH}?show=idle")).text
     clock.now = NOON + DAYS
     idle = Page(with_session(signed_in, acme).get(f"{PATH}?show=idle"))
-    assert sorted(row[1] for row in idle.table("Credentials")) == ["new", "none"]
+    assert sorted(row[1] for row in idle.table("Credentials")) == [unlabelled, "new"]
+
+
+def test_the_page_of_a_credential_has_its_own_tokens_only(signed_in: FlaskClient, worker: Agent, clock: Clock) -> None:
+    with worker.database.transaction() as opened:
+        row, secret = add_credential(opened, worker.agent_id, label="<new>", expires_at=None)
+    assert secret is not None
+    worker.get_tokens(signed_in, 4)
+    address = f"/dashboard/agents/{worker.agent_id}/credentials/{row.credential_id}"
+    assert "No token was issued with this credential" in Page(signed_in.get(address)).text
+    worker.get_tokens(signed_in, 3, client_secret=secret, resource=API)
+    page = Page(signed_in.get(f"{address}?days=7"))
+    assert "Credential <new>" in page.words
+    assert f"For: {API} 3" in page.words
+    assert page.table("Tokens issued on each UTC day")[:2] == [["Wed 15 Apr", "3"], ["Tue 14 Apr", "0"]]
+    assert f"{address}/revoke" in page.links
+    assert f"{address}?days=7" in Page(signed_in.get(f"/dashboard/agents/{worker.agent_id}?days=7")).links
+    # A month in which the credential did not exist.
+    assert "No token was issued with this credential" in Page(signed_in.get(f"{address}?month=2026-03")).text
+    with worker.database.transaction() as opened:
+        end_credential(opened, worker.agent_id, row.credential_id)
+    revoked = Page(signed_in.get(address))
+    assert "<new> revoked" in revoked.words
+    assert f"{address}/revoke" not in revoked.links
+    other = worker.colleague("other")
+    assert signed_in.get(f"/dashboard/agents/{other.agent_id}/credentials/{row.credential_id}").status_code == 404
 
 
 def test_the_pages_of_resource_servers_say_who_takes_tokens(signed_in: FlaskClient, worker: Agent) -> None:
     other = worker.colleague("other", ["read"])
     worker.get_tokens(signed_in, 2, resource=API)
     other.get_tokens(signed_in, 3, resource=API)
-    page = Page(signed_in.get("/dashboard/resource-servers"))
-    assert page.table("Resource servers") == [["Billing", API, "read", "2", "2", "5"]]
-    [[api_label, *_]] = page.table("Tokens for other resources")
-    assert api_label.endswith(f"own API {OWN}")
     [server] = worker.database.fetch("oauth/list_resource_servers")
     address = f"/dashboard/resource-servers/{server.resource_server_id}"
     assert Page(signed_in.get(address)).table("Agents that got tokens for this API") == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from types import SimpleNamespace as Row
 from uuid import UUID
@@ -10,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.evidence import calls, evidence
-from agentidp.findings.finding import StoredFinding
+from agentidp.findings.finding import Contributor, StoredFinding
 from agentidp.registry.markers import NewMarkerSchema, add_marker
 from agentidp.services import Services
 from tests.dashboard.conftest import Page
@@ -33,9 +34,36 @@ def test_draws_the_hours_of_a_finding_and_what_was_expected_in_each() -> None:
     [(day, chart)] = evidence(finding, NOON, rows, []).charts
     assert (day, len(chart.bars), chart.bars[8].count) == (NOON.date(), 24, 90)
     assert [(bar.when.hour, bar.earlier) for bar in chart.earlier_bars] == [(7, 4), (8, 4), (9, 4)]
-    # The expected number of rejections is per day, so the hours have none.
-    [(_, chart)] = evidence(spike(kind="rejections", unit="rejected requests"), NOON, rows, []).charts
-    assert (chart.total, chart.earlier_bars) == (1, [])
+
+
+def test_draws_rejected_requests_by_day_because_their_usual_number_is_that_of_a_day() -> None:
+    finding = spike(kind="rejections", unit="rejected requests", expected=12)
+    rows = [Row(date=f"{NOON:%Y-%m-%d}", tokens=0, requests=0, rejected=31)]
+    [(day, chart)] = evidence(finding, NOON, rows, []).charts
+    assert (day, [bar.count for bar in chart.bars]) == (None, [0] * 14 + [31])
+    assert [(bar.when, bar.earlier) for bar in chart.earlier_bars] == [(NOON.date(), 12)]
+
+
+def test_draws_the_credential_and_not_its_busy_agent() -> None:
+    unit = "days left"
+    finding = spike(kind="expiring_credential", credential_id=UUID(int=7), unit=unit, ends=NOON + 2 * DAY)
+    [tokens, _] = calls(finding, NOON)
+    assert tokens.name == "analytics/agent_tokens_by_credential"
+    days = [Row(credential_id=UUID(int=7), resource=resource, days=[14], tokens=[2]) for resource in ("", "https://a")]
+    rows = [*days, Row(credential_id=None, resource=None, days=[13, 14], tokens=[900, 900])]
+    drawn = evidence(finding, NOON, rows, [])
+    assert [bar.count for bar in drawn.charts[0][1].bars] == [0] * 14 + [4]
+    assert drawn.limit == "reported from"
+
+
+def test_draws_the_named_agents_together_unless_some_are_not_named() -> None:
+    agents = tuple(Contributor(agent_id=UUID(int=n), agent_name=f"agent {n}", count=1) for n in (1, 2))
+    habit = spike(kind="uncached_tokens", unit="tokens", agent_id=None, agents=agents, begins=NOON - 2 * DAY)
+    assert [call.parameters.get("agent_id") for call in calls(habit, NOON)[:-1]] == [UUID(int=1), UUID(int=2)]
+    rows = [[Row(date=f"{NOON:%Y-%m-%d}", tokens=tokens)] for tokens in (3, 4)]
+    assert evidence(habit, NOON, *rows, []).total == 7
+    [usage, _] = calls(replace(habit, agent_count=3), NOON)
+    assert usage.name == "analytics/usage_by_day"
 
 
 BUDGET = {
@@ -57,7 +85,8 @@ def test_draws_a_longer_one_by_day_with_the_days_before_it_and_none_of_the_futur
     rows = [Row(on_day=date(2026, 3, 31), tokens=5), Row(on_day=date(2026, 4, 1), tokens=7)]
     [(day, chart)] = evidence(finding, NOON, rows, []).charts
     assert day is None
-    assert [(bar.count, bar.earlier) for bar in chart.bars] == [(5, None), (7, 100)]
+    assert [(bar.count, bar.earlier) for bar in chart.bars[13:15]] == [(5, None), (7, 100)]
+    assert len(chart.bars) == 29
 
 
 @pytest.mark.parametrize(("agent_id", "is_named"), [(AGENT, True), (None, True), (UUID(int=2), False)])
@@ -83,7 +112,7 @@ def test_the_page_shows_the_counts_and_the_changes(signed_in: FlaskClient, acme:
 def test_calls_a_budget_no_expectation(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
     finding_id = make_finding(services, acme.organization_id, a_finding(NOON, **BUDGET))
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
-    assert "Tue 14 Apr: 0 tokens; limit per day 100" in page.text
+    assert "Tue 14 Apr: 0 tokens; even share of the limit 100" in page.text
     assert "Limit: 3,000" in page.text
     title, sentence, *_ = page.text.strip().split(" \N{MIDDLE DOT} AgentIdP")
     assert title and title in sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -10,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from agentidp.dashboard.agents import PAGE_SIZE
-from agentidp.findings.finding import Contributor, Severity
+from agentidp.findings.finding import Contributor, Finding, Severity
 from agentidp.registry.agents import update_agent
 from agentidp.services import Services
 from tests.conftest import Cast
@@ -72,3 +73,34 @@ def test_lists_fifty_on_a_page_and_keeps_the_filters(read: Read, cast: Cast, ser
     assert [len(seen(page)) for page in pages] == [PAGE_SIZE, 1]
     assert f"/dashboard/findings?{urlencode(query)}" in pages[0].links
     assert "Page 2 of 2" in read("/findings?page=3").text
+
+
+def test_equal_findings_are_one_row(read: Read, cast: Cast, services: Services) -> None:
+    dormant = [
+        a_finding(
+            NOON,
+            **{"kind": "dormant_agent", "severity": Severity.info, "begins": NOON - timedelta(days=40 + number)},
+            **{"agent_id": uuid4(), "agent_name": f"agent <{number}>", "summary": "See E."},
+        )
+        for number in range(5)
+    ]
+    warning = replace(dormant[0], agent_id=uuid4(), severity=Severity.warning, summary="See W.")
+    spikes = [a_finding(NOON, agent_id=uuid4(), agent_name="busy", summary="See S.") for _ in range(3)]
+    stored = make_findings(services, cast.acme.organization_id, *dormant, warning, *spikes, days=90)
+    page = read("/findings")
+    rows = [row for row in page.all("details") if "finding" in (row.get("class") or "")]
+    assert len(rows) == 5
+    sentence = "5 agents have not asked for a token for 35 days or more: agent <0>, agent <1>, agent <2> and 2 more"
+    assert sentence in page.words
+    assert f"{sentence} since {begin_of(dormant[-1])}" in page.words
+    # The row has a link to each of them.
+    assert {f"/dashboard/findings/{row.finding_id}" for row in stored} <= {*page.links}
+    assert "9 ongoing, 0 ended" in page.words
+    # Two are two rows.
+    assert "agents have" not in read(f"/findings?{urlencode({'agent': 'agent <1>'})}").text
+    assert "agents have" in read("?days=7").text
+
+
+def begin_of(finding: Finding) -> str:
+    """Return the day on which a finding began, as the page writes it."""
+    return f"{finding.begins:%a %-d %b}"

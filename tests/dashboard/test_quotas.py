@@ -60,11 +60,11 @@ def test_shows_of_each_quota_what_is_used_left_and_refused_and_when_it_ends(
     actions, soon = "Change Remove", "runs out Wed 15 Apr, 15:00 at this pace"
     page = Page(signed_in.get(PATH))
     assert page.table("Quotas") == [
-        ["the organization", month, "4 of 1 400 %", "would refuse", "1 would be refused", actions],
-        ["builder", day, "4 of 4 100 %", "refuses", "1 refused", actions],
-        ["the organization", day, "4 of 5 80 %", f"nearly used {soon}", "", actions],
-        ["builder", month, "4 of 99 4 %", "observes", "", actions],
-        ["idle", hour, "0 of 1,234,567 0 %", "observes", "", actions],
+        ["the organization", month, "400 % (4 of 1)", "would refuse", "1 would be refused", actions],
+        ["builder", day, "100 % (4 of 4)", "refuses", "1 refused", actions],
+        ["the organization", day, "80 % (4 of 5)", f"nearly used {soon}", "", actions],
+        ["builder", month, "4 % (4 of 99)", "observes", "", actions],
+        ["idle", hour, "0 % (0 of 1,234,567)", "observes", "", actions],
     ]
     for show, whose in (("refusing", ["builder"]), ("near", ["the organization", "builder", "the organization"])):
         assert [row[0] for row in Page(signed_in.get(f"{PATH}?show={show}")).table("Quotas")] == whose
@@ -79,8 +79,8 @@ def test_shows_of_each_quota_what_is_used_left_and_refused_and_when_it_ends(
     clock.now = NOON + timedelta(days=1)
     with_session(signed_in, acme)
     rows = {(row[0], row[1].split()[0]): row[2:5] for row in Page(signed_in.get(PATH)).table("Quotas")}
-    assert rows["builder", "day"] == ["0 of 4 0 %", "enforced", ""]
-    assert rows["the organization", "month"] == ["4 of 1 400 %", "would refuse", "1 would be refused"]
+    assert rows["builder", "day"] == ["0 % (0 of 4)", "enforced", ""]
+    assert rows["the organization", "month"] == ["400 % (4 of 1)", "would refuse", "1 would be refused"]
 
 
 def test_lists_so_many_on_a_page(signed_in: FlaskClient, cast: Cast) -> None:
@@ -103,9 +103,9 @@ def test_an_agents_page_shows_its_own_and_the_organizations(signed_in: FlaskClie
     assert post(signed_in, f"{page}/quotas/hour/edit", tokens="3").status_code == 303
     shown = Page(signed_in.get(page))
     assert [[row[0], row[1].split()[0], row[2], row[3], row[5]] for row in shown.table("Quotas")] == [
-        ["this agent", "hour", "0 of 3 0 %", "observes", "Change Remove"],
+        ["this agent", "hour", "0 % (0 of 3)", "observes", "Change Remove"],
         # It is changed on the page of quotas.
-        ["the organization", "month", "0 of 9 0 %", "enforced", ""],
+        ["the organization", "month", "0 % (0 of 9)", "enforced", ""],
     ]
     assert {link for link in shown.links if "/quotas/" in link} == {
         *(f"{page}/quotas/{rest}" for rest in ("hour/edit", "hour/delete", "new")),
