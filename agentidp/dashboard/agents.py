@@ -17,7 +17,7 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.page_findings import BadgesByAgent, unusual_agents
 from agentidp.dashboard.period import Period, requested_period
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_NAME, MAX_OWNER
 from agentidp.registry.agents import AgentSchema
 
@@ -83,26 +83,33 @@ class Selection:
 @session.required
 def agents(caller: Caller) -> Response:
     """Show a page of the agents that the request selects."""
-    period, number = requested_period(caller.at), requested_page()
-    call, selection, unusual = requested_agents(caller, period, PAGE_SIZE * (number - 1))
-    [rows] = caller.read_together(call)
-    if not rows and number != 1:
-        raise NotFound
+    period, number, selection = requested_period(caller.at), requested_page(), _requested_selection()
     return pages.page(
         "agents.html",
+        slow_part=lambda: _list(caller, period, number),
         here="agents",
         period=period,
         selection=selection,
-        agents=rows,
-        count=count_matches(rows),
-        unusual=unusual,
         listed=LISTED_MEMBERS,
-        number=number,
-        pages=max(1, -(-count_matches(rows) // PAGE_SIZE)),
         share_limit=SHARE_LIMIT,
         statuses=STATUSES_OF_USAGE,
         sorts=SORTS,
     )
+
+
+def _list(caller: Caller, period: Period, number: int) -> dict[str, Any]:
+    """Return the context of the slow part. A page number after the last page means the first page."""
+    call, _, unusual = requested_agents(caller, period, PAGE_SIZE * (number - 1))
+    [rows] = caller.read_together(call)
+    if not rows and number != 1:
+        return _list(caller, period, 1)
+    return {
+        "agents": rows,
+        "count": count_matches(rows),
+        "unusual": unusual,
+        "number": number,
+        "pages": max(1, -(-count_matches(rows) // PAGE_SIZE)),
+    }
 
 
 def requested_agents(

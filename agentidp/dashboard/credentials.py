@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from flask import Response, request
@@ -16,8 +17,8 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.navigation import AGENTS
-from agentidp.dashboard.period import DAY, requested_period
-from agentidp.http.errors import NotFound, ValidationError, require_row
+from agentidp.dashboard.period import DAY, Period, requested_period
+from agentidp.http.errors import ValidationError, require_row
 
 READERS = AGENTS
 
@@ -44,25 +45,31 @@ def credentials(caller: Caller) -> Response:
     if show not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
     period = requested_period(caller.at)
+    return pages.page(
+        "credentials.html",
+        slow_part=lambda: _list(caller, period, show, number),
+        here="credentials",
+        show=show,
+        filters=FILTERS,
+        own_resource=caller.settings.resource,
+        period=period,
+    )
+
+
+def _list(caller: Caller, period: Period, show: str, number: int) -> dict[str, Any]:
+    """Return the context of the slow part. A page number after the last page means the last page."""
     attribution, _ = read_attribution(caller, period, None)
     # Tokens that belong to no credential have no created_at. A credential in force may have expired.
     in_force = [used for used in used_credentials(attribution) if used.created_at and not used.revoked_at]
     selected = {name: list(filter(selects, in_force)) for name, selects in selectors(in_force, caller.at).items()}
-    listed = selected[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
-    if not listed and number != 1:
-        raise NotFound
-    return pages.page(
-        "credentials.html",
-        here="credentials",
-        credentials=listed,
-        show=show,
-        filters=FILTERS,
-        counts={name: len(credentials) for name, credentials in selected.items()},
-        own_resource=caller.settings.resource,
-        period=period,
-        number=number,
-        pages=max(1, -(-len(selected[show]) // PAGE_SIZE)),
-    )
+    last = max(1, -(-len(selected[show]) // PAGE_SIZE))
+    number = min(number, last)
+    return {
+        "credentials": selected[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+        "counts": {name: len(credentials) for name, credentials in selected.items()},
+        "number": number,
+        "pages": last,
+    }
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")

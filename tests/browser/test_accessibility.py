@@ -19,7 +19,7 @@ ANSWERS = "preset=github&repository=acme/*&show=rule"
 PAGES = {
     "Overview Fri 16 Jan to Wed 15 Apr": "/dashboard?days=90",
     "Findings of 90 days": "/dashboard/findings",
-    "Agents 24; Tue 17 Mar to Wed 15 Apr": "/dashboard/agents",
+    "Agents Tue 17 Mar to Wed 15 Apr": "/dashboard/agents",
     "Alert targets": "/dashboard/alert-targets",
     "Add an alert target": "/dashboard/alert-targets/new",
     "New agent": "/dashboard/agents/new",

@@ -151,10 +151,12 @@ def test_keeps_the_period_and_the_order_on_other_pages_and_in_the_form(client: F
         acme.colleague(f"agent {index:02}")
     page = Page(with_session(client, acme).get("/dashboard/agents?month=2026-04&sort=name&search=agent"))
     assert "Page 1 of 2" in page.text
-    assert f"Agents {PAGE_SIZE + 1} match" in page.words
+    assert f"{PAGE_SIZE + 1} agents match" in page.words
     address = "/dashboard/agents?month=2026-04&search=agent&sort=name&page=2"
     assert {"href": address, "rel": "next"} in page.all("a")
     assert len(Page(client.get(address)).table("Agents")) == 1
+    # There is no third page.
+    assert len(Page(client.get(address.replace("page=2", "page=3"))).table("Agents")) == PAGE_SIZE
     hidden = {field["name"]: field["value"] for field in page.all("input") if field.get("type") == "hidden"}
     assert hidden == {"month": "2026-04", "search": "agent", "sort": "name", "order": ""}
 

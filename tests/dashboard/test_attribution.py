@@ -108,6 +108,8 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
         (unlabelled, "Thu 9 Apr, 12:00", "never", "4", f"{OWN} 4"),
         ("new", "Wed 15 Apr, 12:00", "Sun 14 Jun, 12:00", "3", f"{OWN} 2 {API} 1"),
     ]
+    # There is no second page.
+    assert Page(signed_in.get(f"{PATH}?page=2")).table("Credentials") == rows
     # The list may have credentials of the agent of the session, too.
     several = Page(signed_in.get(f"{PATH}?show=several"))
     assert [row[1] for row in several.table("Credentials") if row[0] == "worker"] == [unlabelled, "new"]
