@@ -1,4 +1,5 @@
-"""The demo organization: 24 agents, their credentials, resource servers and quotas, and 90 days of generated traffic.
+"""The demo organization: 24 agents, their credentials, resource servers and quotas, what people let two of them do, and
+90 days of generated traffic.
 
 Ids and secrets are random. All other values depend only on a fixed seed and on the instant of creation.
 """
@@ -15,11 +16,16 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from agentidp import audit
+from agentidp.actor import Actor
 from agentidp.config import Settings
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
+from agentidp.oauth.client_document import agent_id_of, host_of
+from agentidp.oauth.grants import Permission, add_grant
+from agentidp.openid.claims import actor_of
 from agentidp.registry.agents import add_agent, update_agent
-from agentidp.registry.credentials import add_credential, end_credential
+from agentidp.registry.credentials import PUBLIC_JWKS, add_credential, end_credential
+from agentidp.registry.delegation_rules import NewDelegationRuleSchema, add_rule
 from agentidp.registry.quotas import set_quota
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
@@ -68,6 +74,15 @@ SERVERS = {
 ORDERS, TICKETS, PAYMENTS, TRACKER = SERVERS
 
 
+PROVIDER, CLIENT_URI, REDIRECT_URI = (
+    "https://login.demo.example",
+    "https://assistant.demo.example/client.json",
+    "http://127.0.0.1/callback",
+)
+"""The OpenID Connect provider of the demo's people, the client ID metadata document of the desktop client, and the
+address at which both clients of people get codes. Nothing requests these addresses."""
+
+
 @dataclass(frozen=True)
 class DemoAgent:
     """An agent of the demo organization and its traffic.
@@ -104,7 +119,7 @@ AGENTS = (
     DemoAgent(
         "sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10, (TRACKER,)
     ),
-    DemoAgent("code-reviewer", "Comments on pull requests.", "Platform", EUROPE, 6, 16),
+    DemoAgent("code-editor", "Lets developers work on tickets in the editor.", "Platform", EUROPE, 6, 16, (TICKETS,)),
     DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7),
     DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", "Legal", EUROPE, 4, 9, last=15),
     DemoAgent("translation-desk", "Translates product texts into nine languages.", "Marketing", EUROPE, 5, 13),
@@ -116,13 +131,16 @@ AGENTS = (
     DemoAgent("weekly-report", "Writes the week's figures for the management.", "Data", WEEKENDS, 2, 30),
     DemoAgent("data-cleaner", "Finds duplicate and stale records.", "Data", WEEKENDS, 1, 50),
     DemoAgent("voice-transcriber", "Transcribes recorded calls.", "Support", AMERICAS, 4, 8, joined=24),
-    DemoAgent("meeting-notes", "Writes the minutes of meetings.", "People", EUROPE, 3, 8, joined=9),
+    DemoAgent(
+        host_of(CLIENT_URI), "Answers the staff on their desktops.", "People", EUROPE, 3, 8, (TICKETS,), joined=9
+    ),
 )
 
 # UNCACHED requests a token before every call, and so has the most tokens of the month.
 OPERATOR, UNCACHED, RETRYING, TRIAGE, TWO_RESOURCES, PER_CALL = AGENTS[:6]
 UNUSED, ROTATED, RESEARCHER = AGENTS[8:11]
-EXPIRING, SILENT, SUSPENDED = AGENTS[12], AGENTS[13], AGENTS[16]
+EDITOR, EXPIRING, SILENT, SUSPENDED = AGENTS[11], AGENTS[12], AGENTS[13], AGENTS[16]
+ASSISTANT = AGENTS[-1]
 
 OUTAGE_AGO, RETRIES_AGO = 19, 38
 """Days since the outage and since the retry loop, for :func:`working_day`. The retry loop is before the current month,
@@ -138,6 +156,12 @@ REJECTED_BY_CHANCE = 1 / 150
 
 DELEGATED = {TRIAGE: 2, RESEARCHER: 4}
 """Subject -> divisor. The order tracker acted for the subject with one in so many of its tokens for orders."""
+
+GRANTS = {
+    EDITOR: (("Anna Berg", 22), ("Ben Falk", 17)),
+    ASSISTANT: (("Carla Ruiz", 9), ("Anna Berg", 6), ("Dan Levy", 4)),
+}
+"""Public client -> the people who let it act, with the days since then. All tokens of these clients are for people."""
 
 QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RETRYING, "hour", 120, True))
 """The demo's quotas: agent (``None``: the organization), window, tokens, and whether the quota is enforced."""
@@ -178,6 +202,7 @@ class _Demo:
 
     def __init__(self, transaction: Transaction, at: datetime) -> None:
         self._transaction, self._at = transaction, at
+        self._settings = Settings.from_environment({})
         self._agent_ids: dict[DemoAgent, UUID] = {}
         self._credential_ids: dict[DemoAgent, UUID] = {}
 
@@ -197,13 +222,23 @@ class _Demo:
             self._add_agent(agent, 210 - 5 * index)
         self._add_server(TRACKER, 100, agent_id=self._agent_ids[TWO_RESOURCES])
         self._add_credential(UNUSED, self._on(95), "test environment")
+        rule = {
+            "name": "staff",
+            "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
+            "agentIds": [str(self._agent_ids[EDITOR])],
+            "clientHosts": [host_of(CLIENT_URI)],
+            "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
+        }
+        self._rule_id = add_rule(self._on(92), self._settings, NewDelegationRuleSchema().load(rule)).delegation_rule_id
         update_agent(self._on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
+        self._add_grants(EDITOR)
         # The quotas come after the retry loop, because a quota per hour would have ended the loop.
         for holder, window, tokens, is_enforced in QUOTAS:
             holder_id = self._agent_ids[holder] if holder else None
             set_quota(self._on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
-        self._add_agent(AGENTS[-1], AGENTS[-1].joined)
+        self._add_agent(ASSISTANT, ASSISTANT.joined)
+        self._add_grants(ASSISTANT)
         revocation, revoked_id = self._on(ROTATED_AGO, ROTATED_HOURS.start), self._credential_ids[ROTATED]
         self._credential_ids[ROTATED] = self._add_credential(ROTATED, self._on(ROTATED_AGO, 7), "production, rotated")
         end_credential(revocation, self._agent_ids[ROTATED], revoked_id)
@@ -217,20 +252,41 @@ class _Demo:
     def _add_server(self, resource: str, days_ago: int, **members: Any) -> None:
         name, scopes = SERVERS[resource]
         members |= {"resource": resource, "name": name, "scopes": scopes, "token_per_call": resource == PAYMENTS}
-        add_resource_server(self._on(days_ago), Settings.from_environment({}), **members)
+        add_resource_server(self._on(days_ago), self._settings, **members)
 
     def _add_agent(self, agent: DemoAgent, days_ago: int) -> None:
         members: dict[str, Any] = {"name": agent.name, "description": agent.description, "owner": agent.owner}
         scopes = [*(SCOPES if agent is OPERATOR else DEFAULT_SCOPES)]
         scopes += [scope for resource in filter(None, agent.resources) for scope in SERVERS[resource][1]]
+        if agent in GRANTS:
+            members["redirect_uris"] = [REDIRECT_URI]
+        if agent is ASSISTANT:
+            members |= {"agent_id": agent_id_of(ORGANIZATION_ID, CLIENT_URI), "client_uri": CLIENT_URI}
         opened = self._on(days_ago)
         self._agent_ids[agent] = add_agent(opened, max_agents=Settings.max_agents, scopes=scopes, **members).agent_id
         self._credential_ids[agent] = self._add_credential(agent, opened)
+        if agent is ASSISTANT:
+            opened.fetch("agents/refresh_document", agent_id=self._agent_ids[agent], fresh_until=self._at)
+
+    def _add_grants(self, agent: DemoAgent) -> None:
+        for person, days_ago in GRANTS[agent]:
+            subject = person.replace(" ", ".").lower()
+            type_, name, display_name = actor_of(PROVIDER, subject, person)
+            opened = self._on(days_ago)
+            opened = opened.as_of(opened.at, Actor(type_, name, display_name=display_name))
+            scopes = SERVERS[TICKETS][1]
+            permission = Permission(
+                self._agent_ids[agent], self._rule_id, PROVIDER, subject, TICKETS, scopes, 30, "", REDIRECT_URI, None
+            )
+            add_grant(opened, permission)
+            opened.fetch("demo/use_grants")
 
     def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> Any:
         # Nobody can use the credential, because its secret is random and not returned.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else opened.at + timedelta(days=365)
-        return add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label)[0].credential_id
+        jwks = PUBLIC_JWKS if agent in GRANTS else None
+        row, _ = add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label, jwks=jwks)
+        return row.credential_id
 
     def _add_usage(self, revoked_id: UUID, revoked_at: datetime) -> None:
         sums: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
@@ -253,6 +309,12 @@ class _Demo:
             for (day, agent, credential_id, resource), tokens in attributed.items()
         ]
         delegations = [
+            {"day": str(day), "agent_id": str(self._agent_ids[agent]), "issuer": PROVIDER}
+            | {"resource": resource, "tokens": sum(tokens)}
+            for (day, agent, _, resource), tokens in attributed.items()
+            if agent in GRANTS
+        ]
+        delegations += [
             {
                 "day": str(day),
                 "agent_id": str(self._agent_ids[agent]),
@@ -268,6 +330,7 @@ class _Demo:
         self._transaction.fetch("demo/attribute_usage", counts=Jsonb(rows))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegations))
         self._transaction.fetch("demo/use_credentials", credential_ids=[*used_at], used_at=[*used_at.values()])
+        self._transaction.fetch("demo/use_grants")
 
 
 def working_day(today: date, days_ago: int) -> date:

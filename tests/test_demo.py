@@ -23,7 +23,9 @@ from psycopg.rows import dict_row
 
 from agentidp.demo import (
     AGENTS,
+    ASSISTANT,
     DAYS,
+    EDITOR,
     EXPIRING,
     OPERATOR,
     ORGANIZATION_ID,
@@ -140,7 +142,7 @@ def test_makes_24_agents_with_an_owner_and_a_credential_that_was_used_for_the_la
     assert [a["name"] for a in agents if a["scopes"] == list(SCOPES)] == [OPERATOR.name]
     first_day = f"{TODAY - timedelta(days=DAYS - 1)}"
     newcomers = [agent["name"] for agent in agents if agent["createdAt"] >= first_day]
-    assert newcomers == ["voice-transcriber", "meeting-notes"]
+    assert newcomers == ["voice-transcriber", "assistant.demo.example"]
     for agent in agents:
         assert re.fullmatch(r"[A-Z][^.]+\.", agent["description"])
         assert re.fullmatch("[A-Z][a-z]+", agent["owner"])
@@ -185,12 +187,14 @@ def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_to
         made.ids[PER_CALL.name]: {payments},
         made.ids[TRIAGE.name]: {tracker},
         made.ids[RESEARCHER.name]: {tracker},
+        made.ids[EDITOR.name]: {tickets},
+        made.ids[ASSISTANT.name]: {tickets},
     }
     # The order tracker acts for the agents that call it, and also gets tokens for itself.
     days = {(row["day"], row["agent_id"]) for row in made.tables["credential_usage_daily"]}
-    delegated = made.tables["delegation_usage_daily"]
+    delegated = [row for row in made.tables["delegation_usage_daily"] if row["issuer"] == ""]
     assert all((row["day"], row["subject_agent_id"]) in days for row in delegated)
-    delegations = made.get("analytics/delegations?days=90")["data"]
+    delegations = [row for row in made.get("analytics/delegations?days=90")["data"] if row["issuer"] is None]
     assert {(row["agentName"], row["subjectAgentName"], row["resource"]) for row in delegations} == {
         (TWO_RESOURCES.name, TRIAGE.name, orders),
         (TWO_RESOURCES.name, RESEARCHER.name, orders),
@@ -198,6 +202,22 @@ def test_an_agent_gets_tokens_for_two_resource_servers_and_one_server_wants_a_to
     of_orders = next(row for row in made.get("analytics/resources?days=90")["data"] if row["resource"] == orders)
     by_day = zip(*(row["tokensByDay"] for row in delegations), of_orders["tokensByDay"], strict=True)
     assert all(triage + researcher <= total for triage, researcher, total in by_day)
+
+
+def test_people_let_an_editor_and_a_desktop_client_act(made: Made) -> None:
+    grants = made.get("grants")["data"]
+    assert [(grant["agentName"], grant["delegationRuleName"], grant["resource"]) for grant in grants] == [
+        (agent.name, "staff", "https://tickets.demo.example") for agent in (*[ASSISTANT] * 3, *[EDITOR] * 2)
+    ]
+    assert all(grant["createdAt"] < grant["lastUsedAt"] for grant in grants)
+    delegations = made.get("analytics/delegations?days=90")["data"]
+    tokens = {row["agentName"]: row["tokens"] for row in delegations if row["issuer"] is not None}
+    for agent in (EDITOR, ASSISTANT):
+        # A public client gets no tokens for itself.
+        days = made.get(f"analytics/agents/{made.ids[agent.name]}?days=90")["data"]
+        assert tokens[agent.name] == sum(day["tokens"] for day in days) > 0
+        [credential] = made.credentials_of(agent).values()
+        assert credential["type"] == "public"
 
 
 def test_there_are_quotas_of_the_organization_and_of_agents_that_are_far_from_used(made: Made) -> None:
@@ -223,12 +243,13 @@ def test_a_credential_is_revoked_in_the_hour_from_which_on_requests_are_rejected
     ]
     assert max(row["day"] for row in usage_rows) == TODAY - timedelta(days=3)
     # The secrets are random, so their hashes differ.
-    assert len(rows) == len({row["secret_hash"] for row in rows}) == 26
+    assert len(rows) == 26
+    assert len({row["secret_hash"] for row in rows if row["secret_hash"] is not None}) == 24
 
 
 def test_the_audit_trail_is_in_the_order_of_time(made: Made) -> None:
     instants = [event["at"] for event in made.get("audit?limit=100")["data"]]
-    assert len(instants) == 60
+    assert len(instants) == 66
     assert instants == sorted(instants, reverse=True)
 
 
@@ -341,7 +362,8 @@ def test_an_instant_makes_one_story_whatever_its_time_zone_and_new_secrets_each_
         assert another[table] == made.tables[table]
     for table, column in (("credentials", "secret_hash"), ("credentials", "credential_id"), ("agents", "agent_id")):
         values, other_values = ({row[column] for row in tables[table]} for tables in (made.tables, another))
-        assert values.isdisjoint(other_values)
+        # The id of an app with a document follows from its address, and a public credential has no secret.
+        assert values & other_values <= {made.ids[ASSISTANT.name], None}
 
 
 def test_running_it_again_changes_nothing_and_needs_no_connection_of_the_operator(

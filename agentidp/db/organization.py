@@ -48,9 +48,9 @@ class Transaction:
             return rows
         return fetch_rows(connection.execute(load_sql(statement), parameters))
 
-    def as_of(self, at: datetime) -> Transaction:
-        """Return an object for the same open transaction at another instant."""
-        copy = Transaction(self._connection, self.organization_id, at, self.actor)
+    def as_of(self, at: datetime, actor: Actor | None = None) -> Transaction:
+        """Return an object for the same open transaction at another instant, and for another actor if there is one."""
+        copy = Transaction(self._connection, self.organization_id, at, actor or self.actor)
         copy._writes_before_commit = self._writes_before_commit
         return copy
 

@@ -1,6 +1,6 @@
 -- Counts the demo's tokens by exchange per subject, in addition to the counters per agent. Returns no row.
--- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, subject_agent_id, resource
--- and tokens.
+-- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, resource, tokens, and either
+-- subject_agent_id or the issuer of people.
 --
 -- citus: in steps
 insert into delegation_usage_daily (
@@ -10,8 +10,8 @@ select
     %(organization_id)s,
     given.day,
     given.agent_id,
-    given.subject_agent_id,
-    '',
+    coalesce(given.subject_agent_id, nil_uuid()),
+    coalesce(given.issuer, ''),
     given.resource,
     -- The slot of imported usage, as in usage_history/add_usage.
     16,
@@ -20,6 +20,7 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     day date,
     agent_id uuid,
     subject_agent_id uuid,
+    issuer text,
     resource text,
     tokens bigint
 )
