@@ -78,7 +78,8 @@ class Case:
                 run = wrk.run if options.wrk and not self.once else load.run
                 result = run(ports[which], self.upcoming[which], connections=options.connections, seconds=seconds)
                 cpu = [cpu_seconds(process) - earlier for process, earlier in zip(measured, begin, strict=True)]
-                if result.refused != (result.responses if self.is_refused and which == 0 else 0):
+                refusals = result.responses if self.is_refused and which == 0 else 0
+                if not result.responses or result.refused != refusals:
                     raise LoadFailed(f"{self.name}: {result.refused} of {result.responses} responses are no success")
                 responses[which] += result.responses
                 if number:

@@ -101,6 +101,11 @@ class TestWrk:
         assert received[:3] == [other, REQUEST, other]
 
     @pytest.mark.program
+    def test_a_round_may_be_too_short_for_a_response(self) -> None:
+        with serving(seconds=3) as port:
+            assert wrk.run(port, iter([REQUEST]), connections=1, seconds=1).responses == 0
+
+    @pytest.mark.program
     def test_a_server_that_cannot_be_reached_fails_the_run(self) -> None:
         with pytest.raises(load.LoadFailed, match="unable to connect"):
             wrk.run(free_ports(1)[0], iter([REQUEST]), connections=1, seconds=1)
@@ -128,16 +133,18 @@ class TestCase:
         assert (service["rate"], service["p50_ms"], service["p99_ms"], service["load_cpu"]) == (20, 20, 200, 0.25)
         assert line("token", figures).split()[:4] == ["token", "20", "20.00", "200.00"]
 
-    @pytest.mark.parametrize(("is_refused", "refused"), [(True, 4), (False, 1), (True, 0)])
-    def test_what_must_be_refused_is_and_nothing_else(
-        self, monkeypatch: pytest.MonkeyPatch, is_refused: bool, refused: int
+    @pytest.mark.parametrize(
+        ("is_refused", "refused", "responses"), [(True, 4, 5), (False, 1, 5), (True, 0, 5), (False, 0, 0)]
+    )
+    def test_what_must_be_refused_is_and_nothing_else_and_something_is_answered(
+        self, monkeypatch: pytest.MonkeyPatch, is_refused: bool, refused: int, responses: int
     ) -> None:
         def run(port: int, *_: object, **__: object) -> load.Round:
-            return load.Round(5, 1.0, 0.25, {}, refused if port == 1 else 0)
+            return load.Round(responses, 1.0, 0.25, {}, refused if port == 1 else 0)
 
         monkeypatch.setattr(load, "run", run)
         case = Case("token", [REQUEST], is_refused=is_refused)
-        with pytest.raises(load.LoadFailed, match=f"{refused} of 5"):
+        with pytest.raises(load.LoadFailed, match=f"{refused} of {responses}"):
             case.measure((1, 2), (1, 1, 1), Namespace(rounds=1, seconds=1, connections=1, wrk=False))
 
 
