@@ -29,7 +29,7 @@ from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.alerts.targets import add_target
 from agentidp.counting import Rejection, build_admission_call
 from agentidp.db.database import connect
-from agentidp.db.organization import OrganizationDatabase, operator_transaction
+from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
 from agentidp.findings import DEFAULT_DAYS, ComputedFindings, findings_query
 from agentidp.findings.finding import Finding, Severity, StoredFinding
 from agentidp.findings.store import store_evaluation
@@ -248,12 +248,19 @@ def demo_operator(services: Services) -> Agent:
 def make_alert_target(
     services: Services, organization_id: str, name: str = "on-call", kinds: list[str] | None = None
 ) -> UUID:
-    """Create an alert target; its id."""
+    """Create an alert target; its id. A number follows a name that another target has."""
     with database_of(services, organization_id).transaction() as transaction:
+        name = free_target_name(transaction, name)
         new = {"name": name, "type": "webhook", "url": "https://hooks.example/services/secret", "kinds": kinds}
         row, _ = add_target(transaction, services.settings, NewAlertTargetSchema().load(new))
     target_id: UUID = row.target_id
     return target_id
+
+
+def free_target_name(transaction: Transaction, name: str = "on-call") -> str:
+    """Return a name for a new alert target, with a number if another target has the name."""
+    names = [row.name for row in transaction.fetch("alerts/list_targets")]
+    return f"{name} {len(names) + 1}" if name in names else name
 
 
 def fail_target(services: Services, organization_id: str, target_id: UUID, *, is_gone: bool = False) -> None:

@@ -38,16 +38,17 @@ def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> 
     :param new: the fields loaded by :class:`NewAlertTargetSchema`.
     :returns: the target's row, and the key that signs its messages, or None if it is not a webhook.
     :raises ValidationError: the address is not allowed for the type.
-    :raises Conflict: the organization has the maximum number of targets.
+    :raises Conflict: another target has the name, or the organization has the maximum number of targets.
     """
     columns = dict(new)
     url, type_ = columns.pop("url"), columns["type"]
     target_id, secret = uuid.uuid4(), new_secret() if type_ == "webhook" else None
-    opened.fetch("organizations/lock_organization")
+    destination = _destination(settings, type_, url)
+    _refuse_taken_name(opened, columns["name"])
     rows = opened.fetch(
         "alerts/add_target",
         target_id=target_id,
-        destination=_destination(settings, type_, url),
+        destination=destination,
         sealed=TargetSealer(settings).seal(target_id, Address(url=url, secret=secret)),
         most=MAX_TARGETS,
         **columns,
@@ -66,8 +67,11 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
     :returns: the target's new row.
     :raises NotFound: the organization has no such target.
     :raises ValidationError: the address is not allowed for the target's type.
-    :raises Conflict: the address changes, but the instance secret does not decrypt the target's key.
+    :raises Conflict: another target has the name, or the address changes, but the instance secret does not decrypt the
+        target's key.
     """
+    if "name" in change:
+        _refuse_taken_name(opened, change["name"], target_id)
     previous = lock_target(opened, target_id)
     values = columns_after(_CHANGEABLE, previous, change)
     values |= {"destination": previous.destination, "sealed": bytes(previous.sealed)}
@@ -121,6 +125,13 @@ def lock_target(opened: Transaction, target_id: UUID) -> Any:
     :raises NotFound: the organization has no such target.
     """
     return require_row(opened.fetch("alerts/lock_target", target_id=target_id))
+
+
+def _refuse_taken_name(opened: Transaction, name: str, target_id: UUID | None = None) -> None:
+    """Refuse a name that a target other than *target_id* has. Lock the organization, so that no other gets the name."""
+    opened.fetch("organizations/lock_organization")
+    if any(row.name == name and row.target_id != target_id for row in opened.fetch("alerts/list_targets")):
+        raise Conflict("Another alert target has this name.", details={"name": ["is taken"]})
 
 
 def _destination(settings: Settings, type_: str, url: str) -> str:

@@ -21,7 +21,7 @@ from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry.agents import update_agent
 from agentidp.services import Services
 from tests.alerts.receiver import Receiver
-from tests.factories import NOON, PATIENCE, Clock, database_of, make_agent, make_organization
+from tests.factories import NOON, PATIENCE, Clock, database_of, free_target_name, make_agent, make_organization
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -72,8 +72,9 @@ class Outbox:
 
     def add_target(self, url: str, type_: str = "webhook", **values: Any) -> tuple[UUID, str | None]:
         """Add a target; its id, and the key of its webhooks."""
-        new = NewAlertTargetSchema().load({"name": "on-call", "type": type_, "url": url, "minimumSeverity": "info"})
         with self.database.transaction() as opened:
+            members = {"name": free_target_name(opened), "type": type_, "url": url, "minimumSeverity": "info"}
+            new = NewAlertTargetSchema().load(members)
             row, secret = targets.add_target(opened, self.services.settings, new | values)
         return row.target_id, secret
 

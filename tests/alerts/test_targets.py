@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +14,20 @@ from flask.testing import FlaskClient
 
 from agentidp.alerts.addresses import BadAddress, check_address
 from agentidp.alerts.state_change import SEVERITIES
+from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer, reencrypt
-from agentidp.alerts.targets import MAX_TARGETS, TEST_INTERVAL
+from agentidp.alerts.targets import MAX_TARGETS, TEST_INTERVAL, add_target
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.sql import load_sql
 from agentidp.findings.finding import Severity
+from agentidp.http.errors import Conflict
 from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 from agentidp.services import Services
+from tests.alerts.conftest import Acme
+from tests.citus import someone_waits
 from tests.conftest import ON_CITUS_TOO, Cast
-from tests.factories import SECRET_KEY, Clock, execute, make_alert_target
+from tests.factories import PATIENCE, SECRET_KEY, Clock, execute, make_alert_target, wait_until
 from tests.helpers.rows import everything_of
 
 NEW = {"name": "on-call", "type": "webhook", "url": "https://user:pass-word@hooks.example/services/to-ken?key=se-cret"}
@@ -96,9 +101,51 @@ def test_a_target_is_created_shown_changed_and_deleted(client: FlaskClient, cast
     assert client.get(f"{PATH}/{target_id}", headers=headers).status_code == 404
 
 
+def test_a_name_belongs_to_one_target_of_the_organization(client: FlaskClient, cast: Cast) -> None:
+    headers = cast.acme.bearer()
+    first, second = (client.post(PATH, json=NEW | {"name": name}, headers=headers).json for name in ("a", "b"))
+    taken = {"name": ["is taken"]}
+    for method, path in (("POST", PATH), ("PATCH", f"{PATH}/{second['targetId']}")):
+        body = (NEW if method == "POST" else {}) | {"name": "a"}
+        refused = client.open(path, method=method, json=body, headers=headers)
+        assert (refused.status_code, refused.json["details"]) == (409, taken)
+    same = client.patch(f"{PATH}/{first['targetId']}", json={"name": "a"}, headers=headers)
+    assert (same.status_code, same.json["name"]) == (200, "a")
+    assert client.post(PATH, json=NEW | {"name": "a"}, headers=cast.outsider.bearer()).status_code == 201
+
+
+def test_only_one_of_two_simultaneous_targets_gets_a_name(acme: Acme, database_url: str) -> None:
+    def add() -> None:
+        with acme.database.transaction() as transaction:
+            add_target(transaction, acme.services.settings, NewAlertTargetSchema().load(NEW))
+
+    with ThreadPoolExecutor(1) as threads:
+        with acme.database.transaction() as transaction:
+            add_target(transaction, acme.services.settings, NewAlertTargetSchema().load(NEW))
+            second = threads.submit(add)
+            wait_until(lambda: someone_waits(database_url))
+        with pytest.raises(Conflict, match="Another alert target has this name"):
+            second.result(PATIENCE)
+
+
+@ON_CITUS_TOO
+def test_of_targets_with_the_same_name_the_oldest_keeps_it(services: Services, cast: Cast, database_url: str) -> None:
+    acme, outsider = cast.acme.organization_id, cast.outsider.organization_id
+    oldest, younger, other = (make_alert_target(services, acme, name) for name in "abc")
+    make_alert_target(services, outsider, "a" * 100)
+    execute(database_url, "update alert_targets set created_at = created_at + interval '1 day' where name = 'b'")
+    long_name = "a" * 100
+    execute(database_url, "update alert_targets set name = %s where name in ('a', 'b')", long_name)
+    execute(database_url, load_sql("migrations/0010_names_of_alert_targets"))
+    rows = execute(database_url, "select target_id, name from alert_targets where organization_id = %s", acme)
+    assert dict(rows) == {oldest: long_name, younger: f"{'a' * 91} {str(younger)[:8]}", other: "c"}
+    rows = execute(database_url, "select name from alert_targets where organization_id = %s", outsider)
+    assert rows == [(long_name,)]
+
+
 def test_the_types_without_a_signature_have_no_key(client: FlaskClient, cast: Cast) -> None:
     for type_, url in (("alertmanager", "https://alertmanager.example"), ("apprise", "slack://a/b/c")):
-        created = client.post(PATH, json=NEW | {"type": type_, "url": url}, headers=cast.acme.bearer())
+        created = client.post(PATH, json=NEW | {"name": type_, "type": type_, "url": url}, headers=cast.acme.bearer())
         assert (created.status_code, created.json["secret"]) == (201, None)
 
 
@@ -172,7 +219,7 @@ def test_a_target_is_tested_once_in_a_while(client: FlaskClient, cast: Cast, clo
 def test_an_organization_has_only_so_many_targets(client: FlaskClient, cast: Cast, services: Services) -> None:
     for _ in range(MAX_TARGETS):
         make_alert_target(services, cast.acme.organization_id)
-    refused = client.post(PATH, json=NEW, headers=cast.acme.bearer())
+    refused = client.post(PATH, json=NEW | {"name": "one more"}, headers=cast.acme.bearer())
     assert refused.status_code == 409
     assert refused.json["message"] == f"The organization has {MAX_TARGETS} alert targets; delete one first."
     assert client.post(PATH, json=NEW, headers=cast.outsider.bearer()).status_code == 201

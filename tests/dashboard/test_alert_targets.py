@@ -141,7 +141,7 @@ def test_creates_a_target_and_shows_its_key_once(signed_in: FlaskClient, acme: A
     assert response.headers["Cache-Control"] == "no-store"
     assert response.text.count("whsec_") == 1
     assert "whsec_" not in signed_in.get(PATH).text
-    other = FORM | {"type": "alertmanager", "url": "https://alerts.example"}
+    other = FORM | {"name": "other", "type": "alertmanager", "url": "https://alerts.example"}
     assert led_to(post(signed_in, f"{PATH}/new", **other)) == PATH
 
 
