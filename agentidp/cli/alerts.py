@@ -11,7 +11,7 @@ import click
 
 from agentidp.alerts import targets
 from agentidp.alerts.addresses import TYPES
-from agentidp.alerts.channels import Channels, SendFailed
+from agentidp.alerts.channels import Address, Channels, SendFailed
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.messages import Message
 from agentidp.alerts.state_change import change_for_test
@@ -33,9 +33,10 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.http.errors import ServiceUnavailable, ValidationError
+from agentidp.http.errors import ServiceUnavailable, ValidationError, require_row
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
+from agentidp.services import Services
 
 POLL_SECONDS = 2.0
 """Seconds between two checks whether alerts are due."""
@@ -103,7 +104,7 @@ def _explain_networks() -> Iterator[None]:
 def add(organization: str, as_json: bool, **options: Any) -> None:
     """Add a target of a type. Its URL is a secret, so it is read from a file.
 
-    Prints the target's id, and the key that signs its messages if it is a webhook. The key is shown only now.
+    Prints the target's id, and the key that signs its messages if it is a webhook.
     """
     new = NewAlertTargetSchema().load(read_options(NewAlertTargetSchema(), options))
     with (
@@ -114,7 +115,7 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
         row, secret = targets.add_target(transaction, services.settings, new)
     body = targets.represent(row)
     body = body if as_json else {"targetId": body["targetId"]}
-    show_object(body | {"secret": secret}, as_json, shown_once="secret")
+    show_object(body | {"secret": secret}, as_json)
 
 
 @target_commands.command("update")
@@ -161,25 +162,32 @@ def delete(target: str, organization: str) -> None:
 def test(target: str, organization: str) -> None:
     """Send a test to a target from this machine, and print whether the target accepted it."""
     with open_organization(organization) as (services, database):
-        target_id = _find_target(database, target).target_id
-        with database.transaction() as transaction:
-            row = targets.lock_target(transaction, target_id)
-            [organization_row] = transaction.fetch("organizations/get_organization")
+        row, address = _open_address(services, database, target)
+        [organization_row] = database.fetch("organizations/get_organization")
         change = change_for_test(row.name, database.at)
+        message = Message(
+            message_id=change.finding_id,
+            organization_id=database.organization_id,
+            organization_name=organization_row.name,
+            change=change,
+        )
         try:
-            address = TargetSealer(services.settings).open(target_id, bytes(row.sealed))
-            message = Message(
-                message_id=change.finding_id,
-                organization_id=database.organization_id,
-                organization_name=organization_row.name,
-                change=change,
-            )
             Channels(services.settings).send(row.type, address, message, database.at)
-        except Unreadable:
-            raise ConfigurationError("the instance secret does not decrypt the target's address") from None
         except SendFailed as failed:
             raise ConfigurationError(f"the target {row.name} did not accept the test: {failed}") from None
     print_text(f"The target {row.name} accepted the test.")
+
+
+@target_commands.command("key")
+@target_argument
+@organization_option
+def key(target: str, organization: str) -> None:
+    """Print the key that signs the messages of a webhook. The key is a secret."""
+    with open_organization(organization) as (services, database):
+        row, address = _open_address(services, database, target)
+    if address.secret is None:
+        raise ConfigurationError(f"the target {row.name} is no webhook, so it has no key")
+    print_text(address.secret)
 
 
 @commands.command("deliveries")
@@ -232,6 +240,16 @@ def deliver(once: bool) -> None:
                 except (ConfigurationError, DatabaseUnavailable):
                     click.echo(ServiceUnavailable.message, err=True)
                 time.sleep(POLL_SECONDS)
+
+
+def _open_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
+    """Return the row of a target, and its decrypted address."""
+    target_id = _find_target(database, target).target_id
+    row = require_row(database.fetch("alerts/get_target", target_id=target_id))
+    try:
+        return row, TargetSealer(services.settings).open(target_id, bytes(row.sealed))
+    except Unreadable:
+        raise ConfigurationError("the instance secret does not decrypt the target's address") from None
 
 
 def _find_target(database: OrganizationDatabase, target: str) -> Any:

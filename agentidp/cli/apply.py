@@ -52,19 +52,19 @@ class _Command(click.Command):
 )
 @click.option("--plan", "is_plan", is_flag=True, help="Change nothing. Exit code 0 if nothing differs, 2 otherwise.")
 @click.option(
-    "--prune", "is_pruning", is_flag=True, help="Also delete agents and resource servers that a list does not name."
+    "--prune", "is_pruning", is_flag=True, help="Also delete agents and other objects that a list does not name."
 )
 @click.option(
     "--strict", "is_strict", is_flag=True, help="As --prune, and compare everything that FILE omits with nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
-    """Change organizations, agents and resource servers to match FILE.
+    """Change organizations, agents, resource servers, rules and alert targets to match FILE.
 
-    They are changed in one transaction. Everything that FILE omits stays unchanged. FILE contains no secrets, so new
-    agents are listed with the command that creates their credential. Prints the differences: + for objects that are
-    created, ~ for changes, - for objects that are deleted, with what their deletion ends. Objects and members that FILE
-    omits are listed at the end.
+    They are changed in one transaction. Everything that FILE omits stays unchanged. FILE contains no secrets: addresses
+    of alert targets are read from the variables that it names, and new agents are listed with the command that creates
+    their credential. Prints the differences: + for objects that are created, ~ for changes, - for objects that are
+    deleted, with what their deletion ends. Objects and members that FILE omits are listed at the end.
     """
     source = "standard input" if path == Path("-") else str(path)
     declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
@@ -84,7 +84,7 @@ def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_jso
         # Reads the clock again, because the confirmation may have taken an hour.
         with show_activity("Applying the file"):
             applied = apply_file(services.settings, declared, utc_now(), agreed_plans=planned.plans)
-    _print_new_agents(applied)
+    _print_next_commands(applied)
 
 
 def _ask(changes: list[Change]) -> str:
@@ -122,10 +122,15 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
         click.echo(f"    and {len(omitted) - MAX_OMITTED} more")
 
 
-def _print_new_agents(applied: Applied) -> None:
-    """Print the new agents to standard error, so that standard output stays valid JSON with ``--json``."""
-    if applied.new_agents:
-        click.echo("The new agents have no credential yet. These commands make them:", err=True)
-    for organization, name, agent_id in applied.new_agents:
-        comment = f"# {to_json(name)} of {to_json(organization)}"
-        print_text(f"    agentidp credential create --agent {agent_id}  {comment}", err=True)
+def _print_next_commands(applied: Applied) -> None:
+    """Print commands for new objects to standard error, so that standard output stays valid JSON with ``--json``."""
+    agents, webhooks = applied.new_agents, applied.new_webhooks
+    for heading, command_line, objects in (
+        ("The new agents have no credential yet. These commands make them:", "credential create --agent", agents),
+        ("The new webhooks sign their messages. These commands print the keys:", "alerts target key", webhooks),
+    ):
+        if objects:
+            click.echo(heading, err=True)
+        for organization, name, argument in objects:
+            comment = f"# {to_json(name)} of {to_json(organization)}"
+            print_text(f"    agentidp {command_line} {argument}  {comment}", err=True)

@@ -186,7 +186,8 @@ def resume(organization: str) -> None:
 def export(names: tuple[str, ...]) -> None:
     """Print the file with which agentidp apply changes nothing.
 
-    The file describes the named organizations, or all organizations. It contains no credentials and no alert targets.
+    The file describes the named organizations, or all organizations. It contains no credentials. It names variables for
+    the addresses of alert targets.
     """
     with open_services() as services:
         url = str(services.settings.database_url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,10 +14,15 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+import marshmallow as ma
 import psycopg
 
 from agentidp.actor import operator
+from agentidp.alerts import targets
+from agentidp.alerts.target_fields import AlertTargetChangeSchema, NewAlertTargetSchema
+from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.config import ConfigurationError, Settings
+from agentidp.config.values import read_secret
 from agentidp.db.citus import enter_organization
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
@@ -34,6 +40,7 @@ from agentidp.declarative.plan import (
 )
 from agentidp.declarative.schemas import (
     AGENT,
+    ALERT_TARGET,
     DELEGATION_RULE,
     KINDS,
     ORGANIZATION_MEMBERS,
@@ -42,6 +49,7 @@ from agentidp.declarative.schemas import (
 )
 from agentidp.federation.rule_checks import check_delegation_rule, check_provisioning_rule, check_rule
 from agentidp.http.errors import ApiError, NotFound, ValidationError
+from agentidp.jose.sealing import Unreadable
 from agentidp.registry import (
     agents,
     credentials,
@@ -60,10 +68,15 @@ _ADVICE = "Run the command again: it prints the new plan first."
 
 @dataclass(frozen=True)
 class Applied:
-    """The applied plans of a file, and the organization, name and id of each new agent without a credential."""
+    """The applied plans of a file.
+
+    :param new_agents: the organization, name and id of each new agent without a credential.
+    :param new_webhooks: the organization, name and arguments for commands of each new webhook.
+    """
 
     plans: list[Plan] = field(default_factory=list)
     new_agents: list[tuple[str, str, UUID]] = field(default_factory=list)
+    new_webhooks: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def changes(self) -> list[Change]:
@@ -105,6 +118,7 @@ def apply(
             enter_organization(connection, organization_id, durable=True)
             current = read_current_content(transaction) if existing_id else None
             content = _check_rules(organization, settings, organization_id)
+            _compare_addresses(organization, transaction, settings, current)
             strict_changes = list_changes(fill_omissions(content), current, is_pruning=True)
             changes = strict_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
             _refuse_deleted_agents(organization, changes)
@@ -203,6 +217,11 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
         "resourceServers": [
             resource_servers.represent(server) | {"agent": names.get(server.agent_id)} for server in servers
         ],
+        # No file contains an address, so an exported file names a variable for it.
+        "alertTargets": [
+            targets.represent(target) | {"url": f"$ALERT_URL_{target.target_id.hex.upper()}"}
+            for target in transaction.fetch("alerts/list_targets")
+        ],
     }
 
 
@@ -231,6 +250,49 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
             rules = enumerate(agent["trust"])
             agent["trust"] = [checked_rule(rule, check_rule, "agents", index, "trust", nth) for nth, rule in rules]
     return content
+
+
+def _compare_addresses(
+    declared: DeclaredOrganization, transaction: Transaction, settings: Settings, current: dict[str, Any] | None
+) -> None:
+    """Give each existing alert target that keeps its address the ``url`` of the file, and any other its destination.
+
+    A target keeps its address if the file names no variable, if the variable is not set, or if it has this address.
+
+    :raises ConfigurationError: a new target has no address.
+    """
+    existing_targets = {target["name"]: target for target in (current or {}).get(ALERT_TARGET.section, [])}
+    problems = []
+    for index, members in enumerate(declared.content.get(ALERT_TARGET.section, [])):
+        reference, target = members.get("url"), existing_targets.get(members["name"])
+        address = _read_address(reference) if reference else None
+        if target is None and address is None:
+            place = declared.describe_place(ALERT_TARGET.section, index, "url")
+            variable = (reference or "$").removeprefix("$")
+            advice = f"set {variable} or {variable}_FILE" if variable else "name a variable, such as $ON_CALL_URL"
+            problems.append(f"{place}: a new alert target needs an address: {advice}")
+        elif target is not None and reference:
+            is_same = address in (None, _read_stored_address(transaction, settings, UUID(target["targetId"])))
+            target["url"] = reference if is_same else target["destination"]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+
+
+def _read_stored_address(transaction: Transaction, settings: Settings, target_id: UUID) -> str | None:
+    [row] = transaction.fetch("alerts/get_target", target_id=target_id)
+    try:
+        return TargetSealer(settings).open(target_id, bytes(row.sealed)).url
+    except Unreadable:
+        return None
+
+
+def _read_address(reference: str) -> str | None:
+    """Return the address in a variable of the environment, or in the file that the variable with ``_FILE`` names.
+
+    :param reference: ``$`` and the name of the variable.
+    """
+    variable = reference.removeprefix("$")
+    return read_secret(os.environ, variable, f"{variable}_FILE")[1]
 
 
 def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]) -> None:
@@ -344,6 +406,29 @@ def _set_agent_of_server(transaction: Transaction, settings: Settings, change: C
     resource_servers.update_resource_server(transaction, settings, server.resource_server_id, {"agent_id": agent_id})
 
 
+def _change_alert_target(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+    if change.action == "delete":
+        targets.remove_target(transaction, UUID(change.id))
+        return
+    members = dict(change.after)
+    if "url" in members:
+        members["url"] = _read_address(members["url"])
+    try:
+        if change.id is None:
+            new = NewAlertTargetSchema().load({"name": change.name} | members)
+            row, secret = targets.add_target(transaction, settings, new)
+            if secret is not None:
+                arguments = f"{row.target_id} --organization {transaction.organization_id}"
+                applied.new_webhooks.append((change.organization, change.name, arguments))
+        elif "type" in members:
+            raise ma.ValidationError({"type": ["cannot be changed: give a target of another type another name"]})
+        else:
+            values = AlertTargetChangeSchema().load(members)
+            targets.update_target(transaction, settings, UUID(change.id), values)
+    except ma.ValidationError as error:
+        raise ValidationError(details=error.messages_dict) from None
+
+
 def _find_agent_id(transaction: Transaction, member: str, name: str) -> str:
     rows = transaction.fetch("agents/agents_named", name=name, is_deleted=False)
     if not rows:
@@ -357,5 +442,6 @@ _CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, Applied], 
     PROVISIONING_RULE.type: _change_rule,
     DELEGATION_RULE.type: _change_rule,
     RESOURCE_SERVER.type: _change_resource_server,
+    ALERT_TARGET.type: _change_alert_target,
 }
 """The function that makes a change of an object, by the object's type."""

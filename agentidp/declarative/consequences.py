@@ -9,7 +9,7 @@ from agentidp.analytics import impact
 from agentidp.db.database import Database
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.declarative.plan import Change, Plan, to_json
-from agentidp.declarative.schemas import AGENT, DELEGATION_RULE, RESOURCE_SERVER
+from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, RESOURCE_SERVER
 
 
 def list_consequences(database: Database, plan: Plan, at: datetime, ttl: int) -> list[list[str]]:
@@ -31,6 +31,8 @@ def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: i
             return impact.sentences(impact.read_resource_server_impact(database.run, server, database.at, ttl))
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued by the rule end."]
+        case "delete", ALERT_TARGET.type:
+            return ["Its messages that are not sent yet are deleted. Nobody else is sent them."]
     return []
 
 

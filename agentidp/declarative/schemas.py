@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import marshmallow as ma
 
+from agentidp.alerts.target_fields import AlertTargetFields
 from agentidp.http.schemas import MAX_NAME, ChangeSchema, Instant, Items, Member, Text, read_only, timestamp, words_of
 from agentidp.registry.agents import STATUSES, AgentFields, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
@@ -60,6 +61,21 @@ class _DelegationRuleSchema(DelegationRuleFields):
     agents = Items(Text(1, MAX_NAME), validate=DelegationRuleFields().fields["agentIds"].validators, load_default=list)
 
 
+class _AlertTargetSchema(AlertTargetFields):
+    """An alert target, whose ``url`` refers to an environment variable, because a file contains no secrets."""
+
+    class Meta:
+        exclude = read_only(AlertTargetFields)
+
+    url: Any = ma.fields.String(
+        validate=ma.validate.Regexp(
+            r"\$[A-Za-z_][A-Za-z0-9_]*\Z",
+            error="must be the name of an environment variable that contains the address, such as $ON_CALL_URL",
+        ),
+        error_messages={"invalid": "must be a string"},
+    )
+
+
 class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
     """An organization in a file, with its objects. A list that the file leaves out is neither compared nor changed."""
 
@@ -75,6 +91,7 @@ class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
     delegationRules = _list_field(_DelegationRuleSchema)
     agents = _list_field(_AgentSchema)
     quotas = ma.fields.Nested(QuotasSchema)
+    alertTargets = _list_field(_AlertTargetSchema)
 
 
 class DocumentSchema(ma.Schema):
@@ -130,7 +147,8 @@ AGENT = _make_kind("agents", "name", _AgentSchema, NewAgentSchema)
 RESOURCE_SERVER = _make_kind("resourceServers", "resource", _ResourceServerSchema)
 PROVISIONING_RULE = _make_kind("provisioningRules", "name", NewProvisioningRuleSchema)
 DELEGATION_RULE = _make_kind("delegationRules", "name", _DelegationRuleSchema)
-KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE)
+ALERT_TARGET = _make_kind("alertTargets", "name", _AlertTargetSchema)._replace(id_name="targetId")
+KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE, ALERT_TARGET)
 """All kinds, in the order of creation: agents and rules may need a scope of a resource server that the same file
 registers, and delegation rules name agents."""
 

@@ -59,6 +59,7 @@ def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, 
     shown = run.json("alerts", "target", "show", *named)
     assert run.json("alerts", "target", "list", *OF) == [shown]
     assert [secret for secret in ("to-ken", key) if secret in str(shown)] == []
+    assert run("alerts", "target", "key", *named) == key
     update = ("alerts", "target", "update", *named)
     changed = run.json(*update, "--every-kind", "--owner", "Ada", "--owner", "Grace", "--disable")
     change = {"kinds": None, "owners": ["Ada", "Grace"], "enabled": False}

@@ -25,7 +25,7 @@ from tests.factories import PATIENCE, ROOT, execute, wait_until
 
 GUIDE = (ROOT / "docs" / "declarative.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.M | re.S)
-[EXAMPLE] = [text for language, text in BLOCKS if language == "yaml"]
+EXAMPLE, TARGETS = [text for language, text in BLOCKS if language == "yaml"]
 PLAN, REFUSAL = [text for language, text in BLOCKS if not language]
 
 
