@@ -46,7 +46,7 @@ _NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody
 _MUST_BIND = "agent must bind its tokens to a key"
 
 _OWN_API = "this API"
-_HOLDERS = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule")
+_HOLDERS = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule", "the grant")
 """Parties that limit the scope of a token. An error's description names the first party that lacks a scope."""
 
 _MAX_NAMED = 5
@@ -178,13 +178,16 @@ def record_issuance(
     try:
         return read_grant(client, call, rows, at=database.at)
     except OAuthError as error:
-        # The call of a code or refresh token does not know its resource, which find_missing_scopes needs.
-        if error.error == "invalid_scope" and call.name != "grants/redeem_grant":
-            resource, missing = call.parameters["resource"], find_missing_scopes(database, call.parameters)
+        if error.error == "invalid_scope":
+            parameters, is_plain = call.parameters, call.name == "oauth/issue_access_token"
+            if call.name == "grants/redeem_grant":
+                # The request need not name the resource of the grant, and cannot name the rule.
+                parameters = parameters | {"resource": rows[0].resource, "rule_id": rows[0].delegation_rule_id}
+            missing = find_missing_scopes(database, parameters)
             descriptions = [describe_missing_scopes(missing)]
             if _OWN_API in missing:
                 descriptions.append("for a scope of a resource server, send the parameter resource as well")
-            elif resource is not None and any(scope in SCOPES for scopes in missing.values() for scope in scopes):
+            elif is_plain and any(scope in SCOPES for scopes in missing.values() for scope in scopes):
                 descriptions.append("for a scope of this API, leave out the parameter resource")
             error.description = "; ".join(descriptions)
         raise
@@ -196,14 +199,14 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
     :param parameters: of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     """
     resource = parameters["resource"]
-    names = ("agent_id", "resource", "subject_agent_id", "rule_id")
+    names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
     rows = database.fetch("oauth/scope_limits", **{name: parameters.get(name) for name in names})
     limits: dict[str, Collection[str]] = {row.holder: row.scopes for row in rows}
     if resource is None:
         limits[_OWN_API] = SCOPES
     missing: dict[str, list[str]] = {}
-    # Without a requested scope, an exchange requests all scopes of the resource server.
-    requested = parameters["scope"] or limits.get("the resource server", ())
+    # Without a requested scope, a grant requests all of its scopes, and an exchange all scopes of the resource server.
+    requested = parameters["scope"] or limits.get("the grant") or limits.get("the resource server", ())
     for scope in requested:
         holder = next((holder for holder in _HOLDERS if scope not in limits.get(holder, requested)), None)
         if holder is not None:

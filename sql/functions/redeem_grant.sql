@@ -111,6 +111,9 @@ begin
     if not found then
         return;
     end if;
+    -- Also for the description of a refused scope.
+    resource := v_grant.resource;
+    delegation_rule_id := v_grant.delegation_rule_id;
     if scope is not null then
         resource := v_grant.resource;
         issuer := v_grant.issuer;

@@ -1,6 +1,6 @@
 -- Returns the maximum scopes of a token for a resource, one row per limiting party: holder: the party in words; scopes.
 -- Parameters: organization_id; agent_id: the client; resource: null for our own API; subject_agent_id and rule_id: the subject of an
--- exchange and the delegation rule for it, or null.
+-- exchange and the delegation rule for it, or null; grant_id: the grant that is redeemed, or null.
 select 'the resource server' as holder, scopes
 from resource_servers
 where organization_id = %(organization_id)s and resource = %(resource)s::text
@@ -21,3 +21,7 @@ from delegation_rules, jsonb_array_elements(resources) as allowed
 where
     organization_id = %(organization_id)s and delegation_rule_id = %(rule_id)s::uuid
     and allowed.value ->> 'resource' = %(resource)s::text
+union all
+select 'the grant' as holder, scopes
+from grants
+where organization_id = %(organization_id)s and grant_id = %(grant_id)s::uuid

@@ -219,7 +219,11 @@ class TestRefreshToken:
 
     def test_scopes_only_shrink(self, editor: Editor) -> None:
         token = editor.redeem(editor.code(scope="tickets:read")).json["refresh_token"]
-        assert error_of(editor.refresh(token, scope="tickets:read tickets:write")) == (400, "invalid_scope")
+        refused = editor.refresh(token, scope="tickets:read tickets:write agents:read")
+        assert error_of(refused) == (400, "invalid_scope")
+        assert refused.json["error_description"] == (
+            "the grant does not have the scope tickets:write; the resource server does not have the scope agents:read"
+        )
         body = editor.refresh(token, scope="tickets:read offline_access").json
         assert body["scope"] == "tickets:read"
 
@@ -232,7 +236,15 @@ class TestRefreshToken:
         path = f"/api/v1/agents/{editor.agent.client_id}"
         changed = editor.client.patch(path, json={"scopes": ["tickets:write"]}, headers=editor.admin.bearer())
         assert changed.status_code == 200
-        assert editor.refresh(token).json["scope"] == "tickets:write"
+        body = editor.refresh(token).json
+        assert body["scope"] == "tickets:write"
+        changed = editor.client.patch(path, json={"scopes": []}, headers=editor.admin.bearer())
+        assert changed.status_code == 200
+        for scope in ({"scope": "tickets:read"}, {}):
+            refused = editor.refresh(body["refresh_token"], **scope)
+            assert error_of(refused) == (400, "invalid_scope")
+            lost = scope.get("scope", "tickets:read, tickets:write")
+            assert refused.json["error_description"] == f"the agent does not have the scope {lost}"
 
     def test_ends_at_the_greatest_age_of_the_rule(self, editor: Editor, clock: Clock) -> None:
         token = editor.redeem(editor.code()).json["refresh_token"]

@@ -409,6 +409,8 @@ SCOPES_OF = "agents set scopes = %s where agent_id = %s"
         ("read", "write read", None, "read"),
         ("read", "write read", "write", lacks("the agent")),
         ("read write", "write read", "other", lacks("the resource server", "other")),
+        # No exchange is for our API, so the description does not advise to leave out the resource.
+        ("agents:read", "agents:read", "agents:read", lacks("the resource server", "agents:read")),
         ("void", "read", None, lacks("the agent", "read, write; the subject does not have the scope void")),
         ("void read write", "", None, lacks("the subject", "read, write, void")),
         ("", "read", None, lacks("the agent", "read, write, void")),
