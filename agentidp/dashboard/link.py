@@ -90,6 +90,8 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     try:
         with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
+            # Wait for a transaction that ends the agent's tokens, because an ended link must not open a session.
+            transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
             if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused
             # Of two concurrent uses, the later one waits here for the earlier one, and violates the unique index.

@@ -21,17 +21,19 @@ from http.cookiejar import CookieJar
 from typing import Any
 
 import jwt
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.session import LIFETIME as SESSION_LIFETIME
 from agentidp.demo import OPERATOR, ORGANIZATION_ID
+from tests.citus import someone_waits
 from tests.cli.command import SUSPENDED, Command
 from tests.conftest import ON_CITUS_TOO
 from tests.dashboard.conftest import ENDED, Page, Wire, cookie, counted, led_to, post, refused, revoke, with_cookie
 from tests.dashboard.test_session import NOT_FOR_US
-from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Api, Clock, Server, execute, usage_sums
+from tests.factories import NOON, PATIENCE, ROOT, SECRET_KEY, Agent, Api, Clock, Server, execute, usage_sums, wait_until
 
 LINK = r"http://localhost:\d+/dashboard/sign-in\?token=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)"
 
@@ -108,6 +110,17 @@ class TestALinkWorksOnce:
         with ThreadPoolExecutor(8) as pool:
             assert Counter(pool.map(follow, range(8))) == {303: 1, 401: 7}
         assert len(used(acme)) == 1
+
+    def test_it_opens_nothing_if_the_tokens_of_its_agent_end_meanwhile(self, client: FlaskClient, acme: Agent) -> None:
+        link = acme.link()
+        with psycopg.connect(acme.database_url) as ending, ThreadPoolExecutor(1) as pool:
+            not_before = NOON + timedelta(seconds=1)
+            ending.execute("update agents set tokens_not_before = %s where agent_id = %s", [not_before, acme.agent_id])
+            following = pool.submit(client.get, link)
+            wait_until(lambda: someone_waits(acme.database_url))
+            ending.commit()
+            refused(following.result(PATIENCE), 401, NOT_GOOD)
+        assert used(acme) == []
 
     def test_it_stays_used_for_every_server_for_as_long_as_one_would_take_it(
         self, client: FlaskClient, acme: Agent, wire: Wire, clock: Clock
