@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import marshmallow as ma
@@ -19,7 +19,7 @@ from flask import Response
 from agentidp.analytics.period import Period, PeriodArguments
 from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound, ValidationError
+from agentidp.http.errors import ValidationError, require_row
 from agentidp.http.responses import data_response
 from agentidp.http.schemas import required
 
@@ -50,6 +50,16 @@ class TokensOfDaySchema(ma.Schema):
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
+class TokensOfCredential(NamedTuple):
+    """A row of ``sql/analytics/tokens_by_credential.sql``."""
+
+    agent_id: UUID
+    credential_id: UUID | None
+    resource: str | None
+    days: list[int]
+    tokens: list[int]
+
+
 @dataclass
 class Attribution:
     """The tokens of an organization or an agent in a period, by credential and resource.
@@ -75,14 +85,19 @@ def read_attribution(
     """
     if agent_id is not None:
         # The credentials are read after the tokens, so that no token lacks its credential.
-        tokens, credentials, *more_rows = caller.read_together(
-            Call("analytics/agent_tokens_by_credential", period.bounds | {"agent_id": agent_id}),
+        day_rows, credentials, agents, *more_rows = caller.read_together(
+            Call("analytics/agent_use", period.bounds | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
+            Call("audit/agent_names", {"agent_ids": [agent_id]}),
             *more_calls,
         )
-        if not tokens:
-            raise NotFound
-        names_by_id = {agent_id: tokens[0].agent_name}
+        require_row(agents)
+        tokens = [
+            TokensOfCredential(
+                agent_id, row.credential_id, row.resource, [(row.on_day - period.first).days], [sum(row.hours)]
+            )
+            for row in day_rows
+        ]
     else:
         tokens, credentials, agents, *more_rows = caller.read_together(
             Call("analytics/tokens_by_credential", period.bounds),
@@ -90,7 +105,7 @@ def read_attribution(
             Call("analytics/agent_names", {}),
             *more_calls,
         )
-        names_by_id = {row.agent_id: row.name for row in agents}
+    names_by_id = {row.agent_id: row.name for row in agents}
     not_attributed = [0] * period.days
     for row in tokens:
         # A row without a credential has all tokens of the day, from which attributed tokens are subtracted.

@@ -80,7 +80,7 @@ def calls(finding: StoredFinding, at: datetime) -> list[Call]:
     first, last = _drawn_days(finding, at)
     is_by_hour, agent_ids = _is_by_hour(finding, at), _drawn_agents(finding)
     if finding.credential_id is not None:
-        name = "analytics/agent_tokens_by_credential"
+        name = "analytics/agent_use"
     elif agent_ids:
         name = "analytics/agent_usage_by_hour" if is_by_hour else "analytics/agent_activity"
     else:
@@ -98,7 +98,7 @@ def evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
     drawn_first, last = _drawn_days(finding, at)
     first, _ = _days(finding, at)
     period = Period(first=first, last=last, today=at.date(), query=f"from={first}&to={last}")
-    counts = _counts(finding, [row for usage_rows in usage for row in usage_rows], unit, drawn_first)
+    counts = _counts(finding, [row for usage_rows in usage for row in usage_rows], unit)
     days = [drawn_first + number * DAY for number in range((last - drawn_first).days + 1)]
     day_charts: list[tuple[date | None, Chart]] = []
     if _is_by_hour(finding, at):
@@ -164,17 +164,13 @@ def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
     return (last - first).days < MAX_DAYS_OF_HOURS and is_short
 
 
-def _counts(finding: StoredFinding, rows: Rows, unit: str, first: date) -> Counter[tuple[date, int | None]]:
-    """Return the counts by (day, hour), or by (day, ``None``) if the rows are days.
-
-    :param first: the first drawn day.
-    """
+def _counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:
+    """Return the counts by (day, hour), or by (day, ``None``) if the rows are days."""
     counts: Counter[tuple[date, int | None]] = Counter()
     for row in rows:
         if hasattr(row, "credential_id"):
             if row.credential_id == finding.credential_id:
-                for number, tokens in zip(row.days, row.tokens, strict=True):
-                    counts[first + number * DAY, None] += tokens
+                counts[row.on_day, None] += sum(row.hours)
         elif hasattr(row, "at_hour"):
             # The statement returns one row without an hour if there is no usage.
             if row.at_hour is not None:

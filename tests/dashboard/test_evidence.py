@@ -48,9 +48,10 @@ def test_draws_the_credential_and_not_its_busy_agent() -> None:
     unit = "days left"
     finding = spike(kind="expiring_credential", credential_id=UUID(int=7), unit=unit, ends=NOON + 2 * DAY)
     [tokens, _] = calls(finding, NOON)
-    assert tokens.name == "analytics/agent_tokens_by_credential"
-    days = [Row(credential_id=UUID(int=7), resource=resource, days=[14], tokens=[2]) for resource in ("", "https://a")]
-    rows = [*days, Row(credential_id=None, resource=None, days=[13, 14], tokens=[900, 900])]
+    assert tokens.name == "analytics/agent_use"
+    today, hours = NOON.date(), [1, 1] + [0] * 22
+    days = [Row(credential_id=UUID(int=7), resource=name, on_day=today, hours=hours) for name in ("", "https://a")]
+    rows = [*days, Row(credential_id=None, resource=None, on_day=today, hours=[900] * 24)]
     drawn = evidence(finding, NOON, rows, [])
     assert [bar.count for bar in drawn.charts[0][1].bars] == [0] * 14 + [4]
     assert drawn.limit == "reported from"
