@@ -4,12 +4,7 @@
 --
 -- pages: 1000, the credentials of ten thousand agents
 -- fleet-pages: 1000
-select
-    credential_id, agent_id, label,
-    case
-        when trust is not null then 'federated' when jwks = '["none"]' then 'public' when jwks is not null then 'key' else 'secret'
-    end as type,
-    created_at, expires_at, last_used_at, revoked_at
+select {credential_use}
 from credentials
 where
     organization_id = %(organization_id)s

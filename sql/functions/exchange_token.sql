@@ -130,21 +130,11 @@ begin
         issued.scope, issued.quotas, issued.exhausted, issued.audience, issued.token_ttl, issued.subject
     into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
     from issue_token(
-        p_organization_id => p_organization_id,
-        p_agent_id => p_agent_id,
-        p_at => p_at,
-        p_day => p_day,
-        p_hour => p_hour,
-        p_secret_hash => p_secret_hash,
-        p_jwk => p_jwk,
-        p_digest => p_digest,
-        p_expires_at => p_expires_at,
+        p_organization_id => p_organization_id, p_agent_id => p_agent_id,
+        p_at => p_at, p_day => p_day, p_hour => p_hour, p_secret_hash => p_secret_hash,
+        p_jwk => p_jwk, p_digest => p_digest, p_expires_at => p_expires_at,
         p_scope => case when p_is_bound and not p_has_proof then v_no_scope else v_scope end,
-        p_own_scopes => '{}',
-        p_resource => p_resource,
-        p_has_proof => p_has_proof,
-        p_is_counted => true,
-        p_durable => p_durable
+        p_own_scopes => '{}', p_resource => p_resource, p_has_proof => p_has_proof, p_is_counted => true, p_durable => p_durable
     ) as issued;
     if not found then
         return;

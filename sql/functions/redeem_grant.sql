@@ -86,27 +86,13 @@ begin
         issued.token_ttl, issued.subject, coalesce(v_refusal, issued.refusal)
     into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
     from exchange_token(
-        p_organization_id => p_organization_id,
-        p_agent_id => p_agent_id,
-        p_at => p_at,
-        p_day => p_day,
-        p_hour => p_hour,
-        p_secret_hash => p_secret_hash,
-        p_jwk => p_jwk,
-        p_digest => p_digest,
-        p_expires_at => p_expires_at,
-        p_scope => v_scope,
-        p_resource => v_grant.resource,
-        p_has_proof => p_jkt is not null,
-        p_subject_agent_id => null,
-        p_issuer => v_grant.issuer,
-        p_rule_id => v_grant.delegation_rule_id,
-        p_agent_ids => case when v_refusal is null then array[p_agent_id] end,
-        p_issued_at => array[v_grant.created_at],
-        p_jtis => '{}',
-        p_ancestors => '[]',
-        p_is_bound => false,
-        p_durable => p_durable
+        p_organization_id => p_organization_id, p_agent_id => p_agent_id,
+        p_at => p_at, p_day => p_day, p_hour => p_hour, p_secret_hash => p_secret_hash,
+        p_jwk => p_jwk, p_digest => p_digest, p_expires_at => p_expires_at,
+        p_scope => v_scope, p_resource => v_grant.resource, p_has_proof => p_jkt is not null,
+        p_subject_agent_id => null, p_issuer => v_grant.issuer, p_rule_id => v_grant.delegation_rule_id,
+        p_agent_ids => case when v_refusal is null then array[p_agent_id] end, p_issued_at => array[v_grant.created_at],
+        p_jtis => '{}', p_ancestors => '[]', p_is_bound => false, p_durable => p_durable
     ) as issued;
     if not found then
         return;
@@ -115,9 +101,7 @@ begin
     resource := v_grant.resource;
     delegation_rule_id := v_grant.delegation_rule_id;
     if scope is not null then
-        resource := v_grant.resource;
         issuer := v_grant.issuer;
-        delegation_rule_id := v_grant.delegation_rule_id;
         subject_encrypted := v_grant.subject_encrypted;
         ends_at := v_grant.created_at + make_interval(days => v_grant.days);
         update grants

@@ -29,19 +29,7 @@ with filtered as (
 select count(*)::integer as grants
 from filtered as grants
 where
-    expires_at > %(at)s and last_used_at is not null
+    {is_grant_in_use}
     and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
     and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)
     and (%(resource)s::text is null or resource = %(resource)s::text)
-    -- A grant has ended if the agent's tokens were ended after it was created. All agents' instants are read once, as one object,
-    -- because a plan that was made on empty tables would read all agents for each grant.
-    and is_token_in_force(
-        (
-            (
-                select jsonb_object_agg(agents.agent_id, agents.tokens_not_before)
-                from agents
-                where agents.organization_id = %(organization_id)s and agents.tokens_not_before is not null
-            ) ->> grants.agent_id::text
-        )::timestamptz,
-        grants.created_at
-    )

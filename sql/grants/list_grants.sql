@@ -55,23 +55,11 @@ select
     ) as rule_name
 from filtered as grants
 where
-    expires_at > %(at)s and last_used_at is not null
+    {is_grant_in_use}
     and (%(grant_id)s::uuid is null or grant_id = %(grant_id)s::uuid)
     and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
     and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)
     and (%(subject)s::text is null or subject = %(subject)s::text)
     and (%(before_at)s::timestamptz is null or (created_at, grant_id) < (%(before_at)s::timestamptz, %(before_id)s::uuid))
-    -- A grant has ended if the agent's tokens were ended after it was created. All agents' instants are read once, as one object,
-    -- because a plan that was made on empty tables would read all agents for each grant.
-    and is_token_in_force(
-        (
-            (
-                select jsonb_object_agg(agents.agent_id, agents.tokens_not_before)
-                from agents
-                where agents.organization_id = %(organization_id)s and agents.tokens_not_before is not null
-            ) ->> grants.agent_id::text
-        )::timestamptz,
-        grants.created_at
-    )
 order by created_at desc, grant_id desc
 limit %(limit)s

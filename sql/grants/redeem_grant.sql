@@ -2,8 +2,8 @@
 -- the code or refresh token by the next refresh token, all or nothing.
 --
 -- No row if the authentication fails. Otherwise one row: refusal: the reason why the code or refresh token is not acceptable, in
--- the words of the log, or null; the columns of oauth/exchange_token; and columns of the grant, which are null if no token is
--- issued: resource, issuer, delegation_rule_id, subject_encrypted, and ends_at: the instant at which the grant ends.
+-- the words of the log, or null; the columns of oauth/exchange_token; and columns of the grant: resource, delegation_rule_id, and,
+-- null if no token is issued, issuer, subject_encrypted, and ends_at: the instant at which the grant ends.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, durable: as in oauth/issue_access_token;
 -- jwk is '["none"]' for a public client;
@@ -20,22 +20,11 @@ select
     resource, issuer, delegation_rule_id, subject_encrypted, ends_at
 from redeem_grant(
     -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
-    p_organization_id => %(organization_id)s::text collate "C",
-    p_agent_id => %(agent_id)s::uuid,
-    p_at => %(at)s::timestamptz,
-    p_day => %(day)s::date,
-    p_hour => %(hour)s::integer,
+    p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
+    p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(jwk)s::jsonb,
-    p_digest => %(digest)s::bytea,
-    p_expires_at => %(expires_at)s::timestamptz,
-    p_scope => %(scope)s::text[],
-    p_resource => %(resource)s::text,
-    p_jkt => %(jkt)s::text,
-    p_grant_id => %(grant_id)s::uuid,
-    p_token_digest => %(token_digest)s::bytea,
-    p_next_digest => %(next_digest)s::bytea,
-    p_challenge => %(challenge)s::text,
-    p_redirect_uri => %(redirect_uri)s::text,
-    p_durable => %(durable)s::boolean
+    p_jwk => %(jwk)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
+    p_scope => %(scope)s::text[], p_resource => %(resource)s::text, p_jkt => %(jkt)s::text,
+    p_grant_id => %(grant_id)s::uuid, p_token_digest => %(token_digest)s::bytea, p_next_digest => %(next_digest)s::bytea,
+    p_challenge => %(challenge)s::text, p_redirect_uri => %(redirect_uri)s::text, p_durable => %(durable)s::boolean
 )

@@ -24,19 +24,10 @@
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
 from issue_token(
     -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
-    p_organization_id => %(organization_id)s::text collate "C",
-    p_agent_id => %(agent_id)s::uuid,
-    p_at => %(at)s::timestamptz,
-    p_day => %(day)s::date,
-    p_hour => %(hour)s::integer,
+    p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
+    p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(jwk)s::jsonb,
-    p_digest => %(digest)s::bytea,
-    p_expires_at => %(expires_at)s::timestamptz,
-    p_scope => %(scope)s::text[],
-    p_own_scopes => %(own_scopes)s::text[],
-    p_resource => %(resource)s::text,
-    p_has_proof => %(has_proof)s::boolean,
-    p_is_counted => %(is_counted)s::boolean,
-    p_durable => %(durable)s::boolean
+    p_jwk => %(jwk)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
+    p_scope => %(scope)s::text[], p_own_scopes => %(own_scopes)s::text[], p_resource => %(resource)s::text,
+    p_has_proof => %(has_proof)s::boolean, p_is_counted => %(is_counted)s::boolean, p_durable => %(durable)s::boolean
 )
