@@ -6,7 +6,7 @@ after which agents are suspended.
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
@@ -25,50 +25,33 @@ DORMANCY = forms.members(OrganizationChangeSchema(only=["suspendDormantAfterDays
 blueprint = pages.new_blueprint("dashboard-organization-settings", __name__)
 
 
-@blueprint.get("/dashboard/budget")
+@blueprint.route("/dashboard/budget", methods=["GET", "POST"])
 @session.required_to(SCOPE)
-def edit_budget(caller: Caller) -> Response:
-    """Show the form with the current budget."""
-    return _page(caller, "budget_form.html", BUDGET)
+def budget(caller: Caller) -> Response:
+    """Show the form with the current budget, or set the budget and redirect to the overview, which shows it."""
+    return _respond(caller, "budget_form.html", BUDGET, "#budget")
 
 
-@blueprint.post("/dashboard/budget")
+@blueprint.route("/dashboard/agents/dormancy", methods=["GET", "POST"])
 @session.required_to(SCOPE)
-def change_budget(caller: Caller) -> Response:
-    """Set the budget, and redirect to the overview, which shows it."""
-    return _change(caller, "budget_form.html", BUDGET, "#budget")
+def dormancy(caller: Caller) -> Response:
+    """Show the form with the current number of days, or set the number and redirect to the agents."""
+    return _respond(caller, "dormancy_form.html", DORMANCY, "/agents")
 
 
-@blueprint.get("/dashboard/agents/dormancy")
-@session.required_to(SCOPE)
-def edit_dormancy(caller: Caller) -> Response:
-    """Show the form with the current number of days."""
-    return _page(caller, "dormancy_form.html", DORMANCY)
-
-
-@blueprint.post("/dashboard/agents/dormancy")
-@session.required_to(SCOPE)
-def change_dormancy(caller: Caller) -> Response:
-    """Set the number of days, and redirect to the agents."""
-    return _change(caller, "dormancy_form.html", DORMANCY, "/agents")
-
-
-def _change(caller: Caller, template: str, members: list[Member], path: str) -> Response:
-    """Set *members* to the values of the form, and redirect to *path*. A refused form is shown again."""
-    typed = forms.read_fields(members)
-    try:
-        change = forms.load(OrganizationChangeSchema(), forms.build_body(members, typed))
-    except ValidationError as error:
-        form = Form(typed, forms.errors(error, forms.labels(members)))
-        return _page(caller, template, members, form, error.status)
-    with session.begin_change(caller, SCOPE) as transaction:
-        update_organization(transaction, change)
-    return pages.see_other(path)
-
-
-def _page(
-    caller: Caller, template: str, members: list[Member], form: Form | None = None, status: int = 200
-) -> Response:
+def _respond(caller: Caller, template: str, members: list[Member], path: str) -> Response:
+    """Show the form for *members*, or set them and redirect to *path*. A refused form is shown again."""
+    form, status = None, 200
+    if request.method == "POST":
+        typed = forms.read_fields(members)
+        try:
+            change = forms.load(OrganizationChangeSchema(), forms.build_body(members, typed))
+        except ValidationError as error:
+            form, status = Form(typed, forms.errors(error, forms.labels(members))), error.status
+        else:
+            with session.begin_change(caller, SCOPE) as transaction:
+                update_organization(transaction, change)
+            return pages.see_other(path)
     [organization], [agents] = caller.read_together(
         Call("organizations/get_organization", {}), Call("agents/count_agents", {})
     )
