@@ -112,7 +112,11 @@ def counted(sums: dict[str, int]) -> tuple[int, int, int]:
 def test_returns_401_without_a_token(shared_client: FlaskClient, route: Route) -> None:
     response = shared_client.open(route.path(), method=route.method, json=route.body)
     assert response.status_code == 401
-    assert response.json == {"code": "UNAUTHORIZED", "message": "A valid bearer token is required.", "details": {}}
+    assert response.json == {
+        "code": "UNAUTHORIZED",
+        "message": "Send an access token in the header Authorization: Bearer TOKEN.",
+        "details": {},
+    }
     metadata = RESOURCE_METADATA.replace('api/v1"', 'api/v1/mcp"') if route.endpoint == "mcp.mcp" else RESOURCE_METADATA
     assert response.headers["WWW-Authenticate"] == f'Bearer realm="agentidp", {metadata}'
 

@@ -41,7 +41,6 @@ API_PREFIX = "/api/v1/"
 TURN = "agentidp.turn"
 """Key in the WSGI environment of a request's :class:`agentidp.services.fair_queue.Turn`."""
 
-_WRONG_PLACE = "A valid bearer token is required. It belongs in the Authorization header, not in the query."
 ADVICE = {
     "suspended organization": "The organization of the access token is suspended. Ask the operator of this server.",
     "suspended agent": "The agent of the access token is suspended. Ask an administrator of its organization.",
@@ -265,7 +264,7 @@ def authenticate(at: datetime) -> Caller:
     if credentials is None:
         if header.partition(" ")[0].lower() in ("bearer", "dpop"):
             raise InvalidToken
-        raise Unauthorized(_WRONG_PLACE if second_token.is_in_query() else None)
+        raise Unauthorized
     scheme, unverified_token = credentials[1].lower(), credentials[2]
     s = services()
     proof = None

@@ -63,7 +63,7 @@ class ValidationError(ApiError):
 class Unauthorized(ApiError):
     """401 with the challenge of RFC 6750 section 3, which has no ``error`` if the request had no token."""
 
-    status, code, message = 401, "UNAUTHORIZED", "A valid bearer token is required."
+    status, code, message = 401, "UNAUTHORIZED", "Send an access token in the header Authorization: Bearer TOKEN."
     always_sent = ("WWW-Authenticate",)
 
     def __init__(self, message: str | None = None, *, error: str | None = None) -> None:

@@ -11,15 +11,11 @@ from agentidp.http.request_context import current_request
 def refuse() -> None:
     """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     environ = current_request().environ
-    if is_in_query() or (environ.get("CONTENT_TYPE") and _is_in_form()):
-        raise SecondToken
-
-
-def is_in_query() -> bool:
-    """Return whether the query has a parameter ``access_token``."""
-    query = current_request().environ.get("QUERY_STRING", "")
+    query = environ.get("QUERY_STRING", "")
     # Most queries need no parsing. A "%" may be part of a percent-encoded name.
-    return ("access_token" in query or "%" in query) and "access_token" in current_request().args
+    is_in_query = ("access_token" in query or "%" in query) and "access_token" in current_request().args
+    if is_in_query or (environ.get("CONTENT_TYPE") and _is_in_form()):
+        raise SecondToken
 
 
 def _is_in_form() -> bool:

@@ -90,11 +90,13 @@ def read_form(request: Request) -> dict[str, str]:
     except (UnicodeError, ValueError):
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
     if len(dict(pairs)) < len(pairs):
-        names = Counter(name for name, _ in pairs)
-        if {name for name, count in names.items() if count > 1} == {"resource"}:
+        counts = Counter(name for name, _ in pairs)
+        repeated = [name for name, count in counts.items() if count > 1]
+        if repeated == ["resource"]:
             # RFC 8707 section 2 allows several resources, but our tokens have one audience.
             raise OAuthError("invalid_target", "resource must name one resource server only")
-        raise OAuthError("invalid_request", "a parameter is repeated")
+        name = repeated[0] if re.fullmatch("[a-z_]{1,30}", repeated[0]) else "a parameter"
+        raise OAuthError("invalid_request", f"{name} is repeated")
     return {name: value for name, value in pairs if value}
 
 

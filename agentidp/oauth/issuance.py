@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Collection, Mapping
@@ -179,16 +180,18 @@ def record_issuance(
         return read_grant(client, call, rows, at=database.at)
     except OAuthError as error:
         if error.error == "invalid_scope":
-            parameters, is_plain = call.parameters, call.name == "oauth/issue_access_token"
+            parameters = call.parameters
             if call.name == "grants/redeem_grant":
                 # The request need not name the resource of the grant, and cannot name the rule.
                 parameters = parameters | {"resource": rows[0].resource, "rule_id": rows[0].delegation_rule_id}
             missing = find_missing_scopes(database, parameters)
-            descriptions = [describe_missing_scopes(missing)]
+            descriptions, scopes = [describe_missing_scopes(missing)], {*itertools.chain(*missing.values())}
             if _OWN_API in missing:
                 descriptions.append("for a scope of a resource server, send the parameter resource as well")
-            elif is_plain and any(scope in SCOPES for scopes in missing.values() for scope in scopes):
+            elif call.name == "oauth/issue_access_token" and parameters["resource"] and not scopes.isdisjoint(SCOPES):
                 descriptions.append("for a scope of this API, leave out the parameter resource")
+            if any("," in scope for scope in scopes):
+                descriptions.append("scopes are separated by blanks")
             error.description = "; ".join(descriptions)
         raise
 

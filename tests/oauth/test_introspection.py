@@ -170,7 +170,7 @@ def test_what_is_no_request_is_refused(shared_client: FlaskClient, shared_cast: 
         ("", path, "token is missing"),
         ("token=", path, "token is missing"),
         ("token_type_hint=access_token", f"{path}?token=x", "token is missing"),
-        ("token=x&token=y", path, "a parameter is repeated"),
+        ("token=x&token=y", path, "token is repeated"),
     ):
         assert whole(ask(shared_client, body, header, address)) == refused("invalid_request", description)
 

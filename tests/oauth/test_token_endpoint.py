@@ -103,7 +103,6 @@ def test_the_answer_is_whole_and_not_stored(shared_client: FlaskClient, agent: A
 PAIR = urlencode(GRANT)
 ASSERTION = GRANT | {"client_assertion_type": client_assertion.TYPE}
 NOT_A_FORM = ("invalid_request", f"the body must be {FORM}")
-REPEATED = ("invalid_request", "a parameter is repeated")
 TWO_RESOURCES = ("invalid_target", "resource must name one resource server only")
 NO_GRANT_TYPE = ("invalid_request", "grant_type is missing")
 NOT_UTF_8 = ("invalid_request", "the body is not a form in UTF-8")
@@ -130,7 +129,12 @@ def sent(error: tuple[str, str], *bodies: Any, **more: Any) -> list[tuple[Any, d
 
 REFUSED = [
     # The form in addition to the agent's secret in the header, and possibly another header.
-    *sent(REPEATED, *(f"{PAIR}&{name}=x&{name}=x" for name in ("grant_type", "scope", "client_id", "unknown"))),
+    *(
+        pair
+        for name in ("grant_type", "scope", "client_id", "unknown")
+        for pair in sent(("invalid_request", f"{name} is repeated"), f"{PAIR}&{name}=x&{name}=x")
+    ),
+    *sent(("invalid_request", "a parameter is repeated"), f'{PAIR}&"="&"="'),
     *sent(TWO_RESOURCES, f"{PAIR}&resource=https://a.example&resource={API}"),
     *sent(NOT_A_FORM, PAIR, content_type="application/json"),
     *sent(NOT_A_FORM, PAIR, content_type="multipart/form-data; boundary=x"),
@@ -267,7 +271,8 @@ class TestScope:
     @ON_CITUS_TOO
     def test_refuses_what_the_agent_does_not_have_and_counts_nothing(self, client: FlaskClient, cast: Cast) -> None:
         for scope in ("agents:read nothing", "Agents:read", "nothing", "*", "agents:read,agents:write"):
-            answer = refused("invalid_scope", SEND_RESOURCE.format(scope.removeprefix("agents:read ")))
+            advice = "; scopes are separated by blanks" if "," in scope else ""
+            answer = refused("invalid_scope", SEND_RESOURCE.format(scope.removeprefix("agents:read ")) + advice)
             assert whole(ask_as(client, cast.acme, scope=scope)) == answer, scope
         names = ", ".join("abcde")
         answer = refused("invalid_scope", SEND_RESOURCE.format(f"{names} and 2 more"))
