@@ -39,7 +39,10 @@ APPRISE_PARAMETERS = frozenset(
 """Parameters that URLs of apprise may have. Others name files (template, pgpkey) or disable checks (verify)."""
 
 
-_NO_NETWORK = "AGENTIDP_ALERT_NETWORKS allows no network, and nothing is sent to others without encryption"
+_NO_NETWORK = (
+    "AGENTIDP_ALERT_NETWORKS allows no network, and nothing is sent to others without encryption. A command reads the "
+    "setting in its own environment: set it there as for the service"
+)
 
 
 class BadAddress(ValueError):

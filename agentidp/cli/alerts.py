@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -33,7 +32,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.http.errors import ServiceUnavailable, ValidationError, require_row
+from agentidp.http.errors import ServiceUnavailable, require_row
 from agentidp.http.schemas import timestamp
 from agentidp.jose.sealing import Unreadable
 from agentidp.services import Services
@@ -83,19 +82,6 @@ def show_(target: str, organization: str, as_json: bool) -> None:
     show_object(targets.represent(row), as_json)
 
 
-@contextlib.contextmanager
-def _explain_networks() -> Iterator[None]:
-    """Say, in the refusal of a URL, that the networks allowed in this command's environment have decided."""
-    try:
-        yield
-    except ValidationError as error:
-        rule = " ".join(error.details.get("url", []))
-        if "AGENTIDP_ALERT_NETWORKS" not in rule:
-            raise
-        explanation = f"{rule}. This command reads the setting in its own environment: set it here as for the service"
-        raise ValidationError(details={"url": [explanation]}) from None
-
-
 @target_commands.command("add")
 @click.argument("type", type=click.Choice(tuple(TYPES)))
 @organization_option
@@ -107,11 +93,7 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
     Prints the target's id, and the key that signs its messages if it is a webhook.
     """
     new = NewAlertTargetSchema().load(read_options(NewAlertTargetSchema(), options))
-    with (
-        _explain_networks(),
-        open_organization(organization) as (services, database),
-        database.transaction() as transaction,
-    ):
+    with open_organization(organization) as (services, database), database.transaction() as transaction:
         row, secret = targets.add_target(transaction, services.settings, new)
     body = targets.represent(row)
     body = body if as_json else {"targetId": body["targetId"]}
@@ -128,7 +110,7 @@ def update(target: str, organization: str, as_json: bool, **options: Any) -> Non
     values = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
     with open_organization(organization) as (services, database):
         target_id = _find_target(database, target).target_id
-        with database.transaction() as transaction, _explain_networks():
+        with database.transaction() as transaction:
             row = targets.update_target(transaction, services.settings, target_id, values)
     show_object(targets.represent(row), as_json)
 

@@ -41,7 +41,7 @@ def test_a_refused_address_names_the_environment_of_the_command(run: Command, ac
     assert result.exit_code == 1
     assert "AGENTIDP_ALERT_NETWORKS allows no network" in result.stderr
     assert result.stderr.endswith(
-        "This command reads the setting in its own environment: set it here as for the service\n"
+        "A command reads the setting in its own environment: set it there as for the service\n"
     )
 
 
