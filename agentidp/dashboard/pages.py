@@ -100,8 +100,7 @@ def page(
         is too late for an expected error such as 404.
     """
     context |= _common_context()
-    # Whoever only has to sign in before a page is shown made no error.
-    context["is_error"] = status >= 400 and (status != 401 or request.method == "POST")
+    context.setdefault("is_error", status >= 400)
     html = flask.render_template(template, **context)
     response = Response(html, status, SECURITY, mimetype="text/html")
     if slow_part is not None:
@@ -122,6 +121,8 @@ def error_page(error: ApiError) -> Response:
         session.resume_if_valid()
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     context |= {"here": place_at(request.path), "has_period": request.args.keys() & set(period.NAMES)}
+    # Whoever only has to sign in made no error.
+    context["is_error"] = type(error) is not session.NotSignedIn
     is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
     if type(error) is session.NotSignedIn and _is_from_other_site():
         # The browser withheld the cookie, because another site led here (SameSite). A reload by our page sends it.

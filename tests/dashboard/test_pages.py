@@ -407,6 +407,16 @@ def test_an_error_is_a_page(signed_in: FlaskClient, path: str, method: str, stat
     response = signed_in.open(path, method=method, headers=SAME_ORIGIN)
     assert response.status_code == status
     assert sentence in Page(response).text
+    # The title, which a screen reader says first, says so, and the focus is on the sentence.
+    assert Page(response).words.startswith("Error: ")
+    [notice] = [notice for notice in Page(response).all("p") if notice.get("role") == "alert"]
+    assert "autofocus" in notice
+
+
+def test_the_title_of_the_sign_in_page_names_an_error_but_not_a_missing_session(client: FlaskClient) -> None:
+    paths = ("/dashboard/sign-in", "/dashboard", "/dashboard/sign-in?token=none")
+    titles = [Page(client.get(path)).words.partition(" \N{MIDDLE DOT}")[0] for path in paths]
+    assert titles == ["Sign in", "Sign in", "Error: Sign in"]
 
 
 REFUSED = {
