@@ -604,6 +604,12 @@ class Server:
         """The process ids of gunicorn's workers."""
         return children(self.main_process(), "gunicorn")
 
+    def kill(self) -> None:
+        """End its processes as the kernel does if memory is short."""
+        for process in (self.process.pid, self.main_process(), *self.workers()):
+            os.kill(process, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+
     def get(self, path: str, headers: dict[str, str] | None = None) -> bytes:
         """The body of a GET."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers or {})

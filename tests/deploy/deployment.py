@@ -89,15 +89,19 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Nginx:
-    """nginx with the shipped site, adapted only where it must be: paths, ports, a certificate of our own."""
+    """nginx with the shipped site, adapted only where it must be: paths, ports, a certificate of our own.
 
-    def __init__(self, directory: Path, upstream: Path, *, connections: int = 2048) -> None:
+    :param upstreams: the UNIX socket or the port of each server.
+    """
+
+    def __init__(self, directory: Path, *upstreams: Path | int, connections: int = 2048) -> None:
         self.directory = directory
         self.port, self.tls_port = free_port(), free_port()
         make_certificate(directory)
         site = (DEPLOY / "nginx.conf").read_text()
+        addresses = [f"unix:{at}" if isinstance(at, Path) else f"127.0.0.1:{at}" for at in upstreams]
         for old, new in {
-            UNIT_SOCKET: str(upstream),
+            f"unix:{UNIT_SOCKET}": ";\n    server ".join(addresses),
             "listen 443 ssl;": f"listen 127.0.0.1:{self.tls_port} ssl;\nlisten 127.0.0.1:{self.port};",
             "listen [::]:443 ssl;": f"listen [::1]:{self.tls_port} ssl;",
             "/etc/agentidp/tls.": f"{directory}/tls.",

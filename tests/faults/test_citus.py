@@ -13,6 +13,7 @@ from tests import catalog, citus
 from tests.conftest import install
 from tests.db.test_database import SOMETHING
 from tests.factories import Server
+from tests.faults.codes import Codes
 from tests.faults.load import Fleet
 from tests.faults.rig import environment, run_rows
 
@@ -55,27 +56,33 @@ def add_references(cluster: citus.Cluster, fleet: Fleet) -> None:
                 connection.execute(statement.encode(), values)
 
 
-def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[], None]) -> None:
+def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[Server], None]) -> None:
     """Bring a load of each worker's organization on a server, cause the fault, and judge each by its row."""
     url = cluster.coordinator.url("faults")
     fleets = fleets_on_each_worker(cluster)
     for fleet in fleets:
         add_references(cluster, fleet)
     with Server(environment(url)) as server:
-        run_rows(list(zip(rows, fleets, strict=True)), url, [server], fault, CLIENTS)
+        run_rows(list(zip(rows, fleets, strict=True)), url, [server], lambda: fault(server), CLIENTS)
 
 
 def test_a_killed_worker_stops_its_own_organizations_only(running: citus.Cluster) -> None:
-    def fault() -> None:
-        running.workers[0].kill()
+    first = running.workers[0]
+    codes = Codes.make(running.coordinator.url("faults"), first.url("faults"))
+
+    def kill_and_start() -> None:
+        first.kill()
         time.sleep(3)
-        running.workers[0].start()
+        first.start()
+
+    def fault(server: Server) -> None:
+        codes.redeem_all(server.port, kill_and_start)
 
     run(running, ["Citus: worker killed", "Citus: worker killed, organization of another"], fault)
 
 
 def test_shards_move_to_a_new_worker_without_an_error(running: citus.Cluster) -> None:
-    def fault() -> None:
+    def fault(_: Server) -> None:
         running.add_worker("faults")
         # What Citus leaves out when it makes our views there.
         list(distribute(running.coordinator.url("faults")))

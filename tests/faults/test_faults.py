@@ -25,6 +25,7 @@ from agentidp.jose.signing_keys import CACHE_SECONDS
 from tests.conftest import settings_for, with_database
 from tests.factories import PATIENCE, Server, execute, wait_until
 from tests.faults.bounds import DETECTION, STATEMENT_TIMEOUT
+from tests.faults.codes import Codes
 from tests.faults.disk import fill, may_mount, run_where_it_may_mount, small_file_system
 from tests.faults.load import Fleet
 from tests.faults.rig import environment, run
@@ -114,6 +115,21 @@ FAULTS = {
 @pytest.mark.parametrize("row", FAULTS)
 def test_fault(postgres: EmbeddedPostgres, server: Server, row: str) -> None:
     run(row, postgres.url, [server], lambda fleet: FAULTS[row](postgres, server, fleet))
+
+
+def test_codes_while_the_server_or_the_database_is_killed(postgres: EmbeddedPostgres, server: Server) -> None:
+    def server_killed() -> None:
+        server.kill()
+        server.__exit__()
+        server.__enter__()
+
+    def database_away() -> None:
+        kill(postgres.home)
+        time.sleep(1)
+        postgres.start()
+
+    for fault in (server_killed, database_away):
+        Codes.make(postgres.url).redeem_all(server.port, fault)
 
 
 def test_embedded_database_killed(directory: Path) -> None:
