@@ -106,13 +106,13 @@ def _findings_and_charts(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any], rejections: list[Any]
 ) -> dict[str, Any]:
     """Return the context of the slow part of the page."""
-    findings = page_findings(caller, period, agent_id)
+    findings = page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.findings_by_day(findings.listed)
     created = activity[0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in activity]
     return {
         "page_findings": findings,
-        "markers": charts.chart_markers(markers, period.first, period.last, agent_id),
+        "markers": charts.chart_markers(markers, period.first, period.last, {agent_id}),
         "max_findings": len(findings.listed),
         "days_newest_first": [
             (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from uuid import UUID
@@ -71,11 +71,39 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """The part of the bars that an agent, or all remaining agents, got.
+
+    :param label: the name of the agent; empty for the remaining agents.
+    :param counts: the count per bar.
+    :param segments: (position, top, height) per bar with a count above zero.
+    """
+
+    label: str
+    counts: list[int]
+    segments: list[tuple[int, float, float]]
+
+    @property
+    def total(self) -> int:
+        """The sum over all bars."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of days or hours, oldest first. Bars above ``top``, the count at the highest grid line, are cut off."""
+    """A chart of days or hours, oldest first. Bars above ``top``, the count at the highest grid line, are cut off.
+
+    :param layers: the parts of which the bars consist, from the bottom; empty if the bars are not divided.
+    """
 
     bars: list[Bar]
     top: int
+    layers: Sequence[Layer] = ()
+
+    @property
+    def step(self) -> str:
+        """What a bar stands for: ``day`` or ``hour``."""
+        return "hour" if isinstance(self.bars[0].when, datetime) else "day"
 
     @property
     def earlier_bars(self) -> list[Bar]:
@@ -118,6 +146,29 @@ class Chart:
         return next((bar for bar in self.bars if bar.is_running), None)
 
 
+def stack(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
+    """Return the chart with its bars divided into layers: one per element of *parts*, and one for the remaining count.
+
+    :param parts: (label, count per bar). The counts were read after those of the bars, so they can be greater.
+    """
+    if not parts:
+        return chart
+    remaining, tops = [bar.count for bar in chart.bars], [float(HEIGHT)] * len(chart.bars)
+    layers = []
+    for label, part_counts in [*parts, ("", [bar.count for bar in chart.bars])]:
+        segments, counts = [], []
+        for index, bar in enumerate(chart.bars):
+            count = min(part_counts[index], remaining[index])
+            counts.append(count)
+            if count:
+                remaining[index] -= count
+                height = round(bar.height * count / bar.count, 2)
+                tops[index] = round(tops[index] - height, 2)
+                segments.append((bar.x, tops[index], height))
+        layers.append(Layer(label, counts, segments))
+    return replace(chart, layers=[layer for layer in layers if layer.segments])
+
+
 @dataclass(frozen=True, slots=True)
 class ChartMarker:
     """A marker in a chart of days: its first and last day, and their position and width in the drawing."""
@@ -128,6 +179,7 @@ class ChartMarker:
     note: str | None
     x: int
     width: int
+    marker_id: UUID
 
 
 def draw_chart(
@@ -257,21 +309,22 @@ def _mean(counts: list[int]) -> float:
     return int(mean) if mean.is_integer() else mean
 
 
-def chart_markers(rows: Rows, first: date, last: date, agent_id: UUID | None = None) -> list[ChartMarker]:
+def chart_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | None = None) -> list[ChartMarker]:
     """Return the markers on the days of a chart, the earliest first.
 
     :param rows: rows of ``markers/list_markers``.
-    :param agent_id: the chart's agent; ``None`` for the organization's chart, which has the markers of all agents.
+    :param agent_ids: the chart's agents; ``None`` for the organization's chart, which has the markers of all agents.
     """
     markers = []
     for row in rows:
         begins = row.starts_at.astimezone(UTC).date()
         # A marker of a single instant, such as a deployment at midnight, would otherwise end on the previous day.
         ends = max(begins, last_day(row.ends_at.astimezone(UTC)))
-        if begins <= last and ends >= first and (agent_id is None or row.agent_id in (None, agent_id)):
+        is_of_agents = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
+        if begins <= last and ends >= first and is_of_agents:
             begins, ends = max(begins, first), min(ends, last)
             x, width = STEP * (begins - first).days, STEP * ((ends - begins).days + 1)
-            markers.append(ChartMarker(row.kind, begins, ends, row.note, x, width))
+            markers.append(ChartMarker(row.kind, begins, ends, row.note, x, width, row.marker_id))
     return sorted(markers, key=lambda marker: (marker.first, marker.last))
 
 

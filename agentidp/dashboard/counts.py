@@ -43,14 +43,14 @@ def days_of(rows: Rows) -> list[DayUsage]:
     return [DayUsage(*row) for row in rows]
 
 
-def earlier_days(rows: Rows, comparison: Comparison, first_used: date | None) -> list[DayUsage | None]:
+def earlier_days(days: list[DayUsage], comparison: Comparison, first_used: date | None) -> list[DayUsage | None]:
     """Return the earlier days to compare with, one per day of the period.
 
-    :param rows: rows of ``analytics/usage_by_day`` for ``comparison.bounds``.
+    :param days: the days of ``comparison.bounds``.
     :param first_used: the first day with any usage, or ``None``. Days before it are ``None`` in the result, because
         their usage is unknown, not zero.
     """
-    by_day = {day.day: day for day in days_of(rows) if first_used and day.day >= first_used}
+    by_day = {day.day: day for day in days if first_used and day.day >= first_used}
     return [by_day.get(day) if day else None for day in comparison.days]
 
 

@@ -18,6 +18,7 @@ from agentidp.dashboard import charts, pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.navigation import AGENTS
 from agentidp.dashboard.period import DAY, Period, requested_period
+from agentidp.dashboard.usage_filter import UsageFilter, requested_filter
 from agentidp.http.errors import ValidationError, require_row
 
 READERS = AGENTS
@@ -45,20 +46,22 @@ def credentials(caller: Caller) -> Response:
     if show not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
     period = requested_period(caller.at)
+    usage_filter = requested_filter(caller, period)
     return pages.page(
         "credentials.html",
-        slow_part=lambda: _list(caller, period, show, number),
+        slow_part=lambda: _list(caller, period, usage_filter, show, number),
         here="credentials",
         show=show,
         filters=FILTERS,
+        usage_filter=usage_filter,
         own_resource=caller.settings.resource,
         period=period,
     )
 
 
-def _list(caller: Caller, period: Period, show: str, number: int) -> dict[str, Any]:
+def _list(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, number: int) -> dict[str, Any]:
     """Return the context of the slow part. A page number after the last page means the last page."""
-    attribution, _ = read_attribution(caller, period, None)
+    attribution, _ = usage_filter.attribution(caller, period)
     # Tokens that belong to no credential have no created_at. A credential in force may have expired.
     in_force = [used for used in used_credentials(attribution) if used.created_at and not used.revoked_at]
     selected = {name: list(filter(selects, in_force)) for name, selects in selectors(in_force, caller.at).items()}

@@ -7,31 +7,36 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC
+from functools import partial
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+import marshmallow as ma
 from flask import Response, g, request
 
+from agentidp.analytics import credential_usage, resource_usage
 from agentidp.analytics.activity_heatmap import activity_heatmap
 from agentidp.analytics.agent_activity import agent_activity
-from agentidp.analytics.credential_usage import credential_usage
-from agentidp.analytics.delegations import delegations
-from agentidp.analytics.owner_usage import owner_usage
+from agentidp.analytics.credential_usage import CredentialUsage, CredentialUsageItemSchema, used_credentials
+from agentidp.analytics.delegations import DelegationSchema
+from agentidp.analytics.owner_usage import OwnerTokensSchema
 from agentidp.analytics.period import Period
-from agentidp.analytics.resource_usage import resource_usage
+from agentidp.analytics.resource_usage import ResourceUsageItemSchema
 from agentidp.analytics.usage_by_day import usage_by_day
 from agentidp.analytics.usage_by_hour import agent_usage_by_hour, usage_by_hour
 from agentidp.caller import Caller
-from agentidp.dashboard import credentials, pages, session
+from agentidp.dashboard import credentials, pages, session, usage
 from agentidp.dashboard.agents import LISTED_MEMBERS, agents_by_id_call, count_matches, requested_agents
 from agentidp.dashboard.day import agents_of_day_call, past_day
 from agentidp.dashboard.period import requested_period
+from agentidp.dashboard.usage_filter import LABELS, UsageFilter, requested_filter
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import ServiceUnavailable
-from agentidp.http.responses import csv_text
+from agentidp.http.responses import csv_text, data_response
 from agentidp.http.schemas import timestamp
 
 USAGE = ("tokens", "requests", "rejected")
@@ -75,43 +80,86 @@ def export(caller: Caller) -> Response:
 @blueprint.get("/dashboard/days.csv")
 @session.required
 def days(caller: Caller) -> Response:
-    """Return the organization's usage per day of the period."""
-    return _api_csv(caller, "days", usage_by_day, requested_period(caller.at))
+    """Return the organization's usage per day of the period. With a filter, without the tokens that quotas refused."""
+    period = requested_period(caller.at)
+    usage_filter = requested_filter(caller, period)
+    if not usage_filter.values:
+        return _api_csv(caller, "days", usage_by_day, period)
+    [rows] = caller.read_together(usage_filter.days_call(period.bounds))
+    columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
+    values = attrgetter("day", *columns)
+    by_day = [list(values(day)) for day in usage_filter.days_of(rows, **period.bounds)]
+    return _csv(f"days-{period.first}-{period.last}", ("date", *columns), by_day)
 
 
 @blueprint.get("/dashboard/activity.csv")
 @session.required
 def activity(caller: Caller) -> Response:
     """Return the non-zero request counts of the period by day of week (Sunday is 0) and hour."""
-    return _api_csv(caller, "activity", activity_heatmap, requested_period(caller.at))
+    period = requested_period(caller.at)
+    usage_filter = requested_filter(caller, period, ("owner", "agent"))
+    if not usage_filter.values:
+        return _api_csv(caller, "activity", activity_heatmap, period)
+    [rows] = caller.read_together(usage_filter.hours_call(period.bounds))
+    requests: Counter[tuple[int, int]] = Counter()
+    for row in rows:
+        for hour, count in enumerate(row.requests_by_hour):
+            requests[row.on_day.isoweekday() % 7, hour] += count
+    cells = [[*cell, count] for cell, count in sorted(requests.items()) if count]
+    return _csv(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), cells)
 
 
 @blueprint.get("/dashboard/owners.csv")
 @session.required
 def owners(caller: Caller) -> Response:
     """Return the tokens by owner."""
-    return _api_csv(caller, "owners", owner_usage, requested_period(caller.at))
+    return _items_csv(caller, "owners", usage.tokens_by_owner, OwnerTokensSchema)
 
 
 @blueprint.get("/dashboard/credentials.csv")
 @session.required_to(*credentials.READERS)
 def tokens_by_credential(caller: Caller) -> Response:
     """Return the tokens by credential."""
-    return _api_csv(caller, "credentials", credential_usage, requested_period(caller.at))
+    represent = partial(credential_usage.represent, own_resource=caller.settings.resource)
+    return _items_csv(caller, "credentials", _used_credentials, CredentialUsageItemSchema, represent)
 
 
 @blueprint.get("/dashboard/resources.csv")
 @session.required_to(*credentials.READERS)
 def tokens_by_resource(caller: Caller) -> Response:
     """Return the tokens by resource."""
-    return _api_csv(caller, "resources", resource_usage, requested_period(caller.at))
+    represent = partial(resource_usage.represent, own_resource=caller.settings.resource)
+    return _items_csv(caller, "resources", usage.tokens_by_resource, ResourceUsageItemSchema, represent)
 
 
 @blueprint.get("/dashboard/delegations.csv")
 @session.required
 def tokens_by_delegation(caller: Caller) -> Response:
     """Return the tokens by acting agent, subject and resource."""
-    return _api_csv(caller, "delegations", delegations, requested_period(caller.at))
+    return _items_csv(caller, "delegations", usage.tokens_by_delegation, DelegationSchema)
+
+
+def _used_credentials(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[CredentialUsage]:
+    return used_credentials(usage_filter.attribution(caller, period)[0])
+
+
+def _items_csv(
+    caller: Caller,
+    name: str,
+    read_items: Callable[[Caller, Period, UsageFilter], list[Any]],
+    schema: type[ma.Schema],
+    represent: Callable[[Any], Any] = lambda item: item,
+) -> Response:
+    """Return the items that pass the filters as a download, in the columns of the API.
+
+    :param name: the beginning of the file's name.
+    :param represent: returns an item as the API's JSON.
+    """
+    period = requested_period(caller.at)
+    filters = usage.DELEGATION_FILTERS if name == "delegations" else tuple(LABELS)
+    items = read_items(caller, period, requested_filter(caller, period, filters))
+    request.environ["HTTP_ACCEPT"] = "text/csv"
+    return _download(f"{name}-{period.first}-{period.last}", data_response({"data": items}, schema, represent))
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")

@@ -43,8 +43,8 @@ _DATE = re.compile(
 def init_app(app: Flask) -> None:
     """Make the functions of this module and the maximum length of a note available to the templates."""
     functions = (
-        *(number, coordinate, utc, percentage, share, look_alikes, break_lines, with_code),
-        *(day_label, bar_label, bar_query, time_label, hour_label),
+        *(number, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
+        *(day_label, days_later, bar_label, bar_query, time_label, hour_label),
         *(incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_page),
         *(finding_html, format_dates, mute_days),
     )
@@ -72,6 +72,11 @@ def with_code(sentence: str) -> Markup:
     """Return a sentence as HTML in which the words between backticks are code."""
     pieces = enumerate(sentence.split("`"))
     return Markup("").join(Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece) for n, piece in pieces)
+
+
+def isolate(text: str) -> str:
+    """Return a text for a place without markup, isolated so that its writing direction ends with it."""
+    return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
 
 
 def utc(at: datetime) -> datetime:
@@ -102,6 +107,11 @@ def look_alikes(agents: Iterable[Any]) -> set[UUID]:
 def day_label(day: date, at: datetime) -> str:
     """Return a date as the pages write it: ``Wed 15 Apr``, with the year unless it is the year of *at*."""
     return f"{day:%a %-d %b}" if day.year == at.year else f"{day:%a %-d %b %Y}"
+
+
+def days_later(day: date, days: int) -> date:
+    """Return the date *days* days after a date."""
+    return day + timedelta(days=days)
 
 
 def bar_label(when: date, at: datetime) -> str:

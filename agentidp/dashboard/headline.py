@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,12 +21,16 @@ MAX_PERCENT = 200
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number of the headline, with a note that compares the number, and a severity if the number is too high."""
+    """A number of the headline, with a note that compares the number, and a severity if the number is too high.
+
+    :param path: the path of the page with more about it, below the dashboard's path; empty without a page.
+    """
 
     label: str
     value: str
     note: str
     severity: Severity | None = None
+    path: str = ""
 
 
 def compared_pairs(period: Period, earlier: list[DayUsage | None], days: list[DayUsage]) -> list[Pair]:
@@ -35,15 +40,25 @@ def compared_pairs(period: Period, earlier: list[DayUsage | None], days: list[Da
 
 
 def headline(
-    period: Period, pairs: list[Pair], days: list[DayUsage], hours: dict[str, list[HourUsage]], at: datetime
+    period: Period,
+    pairs: list[Pair],
+    days: list[DayUsage],
+    hours: dict[str, list[HourUsage]] | None,
+    at: datetime,
+    names: Sequence[str] = ("tokens", "requests", "rejected"),
 ) -> list[Figure]:
     """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
     :param pairs: the days to compare (:func:`compared_pairs`).
-    :param hours: the hours of ``today``, and of the day ``week_ago`` if there was any usage by then.
+    :param hours: the hours of ``today``, and of the day ``week_ago`` if there was any usage by then. ``None`` if the
+        hours are not known, so that today's tokens are not compared.
+    :param names: the attributes of a day that are known.
     """
-    figures = [_tokens_today(hours, at)] if period.is_running else []
-    for label, name in (("Tokens", "tokens"), ("Requests", "requests"), ("Rejected", "rejected")):
+    figures = []
+    if period.is_running:
+        figures.append(_tokens_today(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""))
+    for name in names:
+        label = name.capitalize()
         total = sum(getattr(day, name) for day in days)
         count = sum(getattr(day, name) for day, _ in pairs)
         earlier_count = sum(getattr(past, name) for _, past in pairs)
@@ -70,14 +85,15 @@ def budget_figure(month: Any, at: datetime) -> Figure:
     :param month: the row of ``findings/budget``.
     """
     label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
+    path = f"/month?month={at:%Y-%m}"
     if month.budget is None:
-        return Figure(label, "none", forecast)
+        return Figure(label, "none", forecast, path=path)
     severity = None
     if month.tokens > month.budget:
         severity = Severity.critical
     elif month.crosses_on:
         severity = Severity.warning
-    return Figure(label, used_percent(month), forecast, severity)
+    return Figure(label, used_percent(month), forecast, severity, path)
 
 
 def change(count: int, earlier_count: int, when: str = "", earlier: str = "") -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from agentidp.dashboard.session import Viewer
 
 AGENTS = ("agents:read", "agents:write")
+FILTERS = ("owner", "agent", "resource", "credential")
 
 
 class Place(NamedTuple):
@@ -15,12 +16,14 @@ class Place(NamedTuple):
     :param name: the value of ``here`` with which a page says that it belongs to this place.
     :param path: the path below the dashboard's path.
     :param scopes: the scopes of which a session needs at least one; empty if any session may open the page.
+    :param filters: the filters of usage that the page has (:mod:`agentidp.dashboard.usage_filter`).
     """
 
     name: str
     path: str
     label: str
     scopes: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
 
 
 class Section(NamedTuple):
@@ -35,16 +38,17 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("Overview", (Place("overview", "", "Overview"),)),
+    Section("Overview", (Place("overview", "", "Overview", filters=FILTERS),)),
     Section("Agents", (Place("agents", "/agents", "Agents"),)),
     Section("Findings", (Place("findings", "/findings", "Findings"),)),
     Section(
         "Usage",
         (
-            Place("usage-owners", "/usage", "By owner"),
-            Place("credentials", "/credentials", "By credential", AGENTS),
-            Place("usage-resources", "/usage/resources", "By resource server", AGENTS),
-            Place("usage-delegations", "/usage/delegations", "Who acted for whom"),
+            Place("usage-owners", "/usage", "By owner", filters=FILTERS),
+            Place("credentials", "/credentials", "By credential", AGENTS, FILTERS),
+            Place("usage-resources", "/usage/resources", "By resource server", AGENTS, FILTERS),
+            Place("usage-delegations", "/usage/delegations", "Who acted for whom", filters=FILTERS[:3]),
+            Place("month", "/month", "Month"),
         ),
     ),
     Section("Audit", (Place("audit", "/audit", "Audit", ("audit:read",)),)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 from flask import Response, request
 
@@ -11,13 +13,14 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agents_call, count_matches
 from agentidp.dashboard.comparison import requested_comparison
+from agentidp.dashboard.counts import DayUsage
 from agentidp.dashboard.headline import budget_figure, compared_pairs, headline
 from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
 from agentidp.dashboard.period import WEEK, Period, requested_period
 from agentidp.dashboard.quotas import used_quotas
-from agentidp.db.sql import Call
+from agentidp.dashboard.usage_filter import UsageFilter, requested_filter
+from agentidp.db.sql import Call, Rows
 from agentidp.findings import budget
-from agentidp.findings.finding import StoredFinding
 from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import usage_of
 
@@ -26,6 +29,12 @@ FEW_TOKENS = 10
 
 BUSIEST = 10
 """Maximum number of agents that the overview lists."""
+
+STACKED = 5
+"""Maximum number of agents that have their own layer in the chart of tokens."""
+
+USAGE = ("tokens", "requests", "rejected")
+"""What is counted per agent."""
 
 blueprint = pages.new_blueprint("dashboard-overview", __name__)
 
@@ -37,63 +46,82 @@ def overview(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = requested_period(at)
     comparison = requested_comparison(period)
+    usage_filter = requested_filter(caller, period)
     today, week_ago = period.today, period.today - WEEK
-    by_day, by_earlier_day, hours_of_today, hours_week_ago, busiest, failing, markers, first_usage = (
-        caller.read_together(
-            Call("analytics/usage_by_day", period.bounds),
-            Call("analytics/usage_by_day", comparison.bounds),
-            counts.usage_by_hour_call(today),
-            counts.usage_by_hour_call(week_ago),
-            agents_call(period, Selection(), limit=BUSIEST),
-            Call("alerts/failing_targets", {}),
-            Call("markers/list_markers", {"limit": MAX_LISTED}),
-            Call("dashboard/first_usage", {}),
-        )
+    # With filters, the agents and the hours are read for the slow part.
+    rows, earlier_rows, failing, markers, first_usage, *further = caller.read_together(
+        usage_filter.days_call(period.bounds),
+        usage_filter.days_call(comparison.bounds),
+        Call("alerts/failing_targets", {}),
+        Call("markers/list_markers", {"limit": MAX_LISTED}),
+        Call("dashboard/first_usage", {}),
+        *([] if usage_filter.values else _calls_without_filter(period)),
     )
+    hours_of_today, hours_week_ago, busiest = further or ([], [], [])
     first_used = first_usage[0].on_day if first_usage else None
-    days, earlier = counts.days_of(by_day), counts.earlier_days(by_earlier_day, comparison, first_used)
+    days = usage_filter.days_of(rows, **period.bounds)
+    earlier_days = usage_filter.days_of(earlier_rows, **comparison.bounds)
+    earlier = counts.earlier_days(earlier_days, comparison, first_used)
     pairs = compared_pairs(period, earlier, days)
     issued = sum(day.tokens for day in days)
     has_usage = (
         issued > FEW_TOKENS or (issued > 0 and count_matches(busiest) > 1) or any(day and day.tokens for day in earlier)
     )
-    if not has_usage and not request.args.keys() & {"days", "month", "from", "to"}:
+    if not has_usage and not usage_filter.values and not request.args.keys() & {"days", "month", "from", "to"}:
         return pages.page("first_steps.html", here="overview", issued=issued, days=period.days)
-    [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
-    hours = {"today": counts.hours_of_day(hours_of_today, today)}
-    if first_used and first_used <= week_ago:
-        hours["week_ago"] = counts.hours_of_day(hours_week_ago, week_ago)
-    figures = headline(period, pairs, days, hours, at)
+    if usage_filter.values:
+        month, names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
+        figures = headline(period, pairs, days, None, at, names)
+    else:
+        [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
+        hours = {"today": counts.hours_of_day(hours_of_today, today)}
+        if first_used and first_used <= week_ago:
+            hours["week_ago"] = counts.hours_of_day(hours_week_ago, week_ago)
+        figures = headline(period, pairs, days, hours, at)
     if month is not None:
         figures.append(budget_figure(month, at))
 
     def slow_part() -> dict[str, Any]:
-        findings = page_findings(caller, period, comparison=comparison)
-        refusing = refusing_quotas(caller, at) if period.is_running else []
+        findings = page_findings(caller, period, usage_filter.agent_ids, comparison=comparison)
         recent = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
-        token_findings, rejection_findings = charts.findings_by_day(findings.listed)
-        earlier_findings, _ = charts.findings_by_day(findings.earlier)
+        # Findings are about agents, and not about one of their credentials or resources.
+        has_findings = not usage_filter.counts_tokens_only
+        token_findings, rejection_findings = charts.findings_by_day(findings.listed if has_findings else [])
+        earlier_findings, _ = charts.findings_by_day(findings.earlier if has_findings else [])
+        tokens = charts.draw_chart(
+            [(day.day, day.tokens) for day in days],
+            token_findings,
+            today,
+            today if usage_filter.values else first_used or today,
+            [None if day is None else day.tokens for day in earlier],
+            [earlier_findings.get(day.day, []) if day else [] for day in earlier],
+        )
+        agents, week_days = busiest, days
+        if usage_filter.counts_tokens_only:
+            [attributed] = caller.read_together(usage_filter.attributed_call(period.bounds))
+            agents, agent_count = _agents_by_tokens(caller, usage_filter.tokens_by_agent(attributed, period.days))
+        else:
+            if usage_filter.values:
+                agents, by_hour = caller.read_together(
+                    _agents_call(period, usage_filter), usage_filter.hours_call(period.bounds)
+                )
+                week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in by_hour]
+            agent_count = count_matches(agents)
+        stacked = [agent for agent in agents[:STACKED] if agent.tokens]
+        quota_calls = [usage_of(None), Call("dashboard/first_refusals", {})] if period.is_running else []
+        *quota_rows, stack_rows = caller.read_together(*quota_calls, _days_call(period, stacked))
+        quotas, refusals = quota_rows or ([], [])
         return {
             "page_findings": findings,
-            "refusing": refusing,
-            "markers": charts.chart_markers(markers, period.first, period.last),
+            "refusing": refusing_quotas(quotas, refusals, at),
+            "markers": charts.chart_markers(markers, period.first, period.last, usage_filter.agent_ids),
             "max_findings": MAX_FINDINGS,
-            "agents": busiest,
-            "agent_count": count_matches(busiest),
+            "agents": agents,
+            "agent_count": agent_count,
             "badges": badges(recent),
-            "budget": month,
-            "past_budget": next((finding for finding in findings.listed if _is_budget_of(finding, period)), None),
-            "budget_used": budget.used_percent(month) if month and month.budget else None,
             "share_limit": SHARE_LIMIT,
-            "week": charts.heatmap(days, at, first_used),
-            "tokens": charts.draw_chart(
-                [(day.day, day.tokens) for day in days],
-                token_findings,
-                today,
-                first_used or today,
-                [None if day is None else day.tokens for day in earlier],
-                [earlier_findings.get(day.day, []) if day else [] for day in earlier],
-            ),
+            "week": charts.heatmap(week_days, at, first_used),
+            "tokens": charts.stack(tokens, _tokens_by_day(stack_rows, period, stacked)),
             "rejections": charts.draw_chart([(day.day, day.rejected) for day in days], rejection_findings, today),
             "days_newest_first": [
                 (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
@@ -107,26 +135,71 @@ def overview(caller: Caller) -> Response:
         here="overview",
         period=period,
         comparison=comparison,
+        usage_filter=usage_filter,
+        issued=issued,
         pairs=pairs,
         figures=figures,
         failing_targets=failing,
     )
 
 
-def refusing_quotas(caller: Caller, at: datetime) -> list[dict[str, Any]]:
+def _calls_without_filter(period: Period) -> list[Call]:
+    return [
+        counts.usage_by_hour_call(period.today),
+        counts.usage_by_hour_call(period.today - WEEK),
+        _agents_call(period, UsageFilter()),
+    ]
+
+
+def _agents_call(period: Period, usage_filter: UsageFilter) -> Call:
+    """Return the statement that reads the agents with the most tokens among those that pass the filters."""
+    selection = Selection(owner=usage_filter.values.get("owner", ""))
+    agent_ids = [usage_filter.agent_id] if usage_filter.agent_id else None
+    return agents_call(period, selection, limit=BUSIEST, agent_ids=agent_ids)
+
+
+def _agents_by_tokens(caller: Caller, tokens_by_agent: dict[UUID, list[int]]) -> tuple[list[Any], int]:
+    """Return the agents with the most tokens, with their tokens per day, and the number of all agents."""
+    agent_ids = list(tokens_by_agent)[:BUSIEST]
+    [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
+    agents = [
+        SimpleNamespace(**row._asdict(), by_day=by_day, tokens=sum(by_day))
+        for row in rows
+        for by_day in [tokens_by_agent[row.agent_id]]
+    ]
+    return sorted(agents, key=lambda agent: agent_ids.index(agent.agent_id)), len(tokens_by_agent)
+
+
+def _days_call(period: Period, agents: list[Any]) -> Call:
+    agent_ids = [agent.agent_id for agent in agents]
+    return Call("findings/contributor_days", period.bounds | {"agent_ids": agent_ids})
+
+
+def _tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[str, list[int]]]:
+    """Return (name, tokens per day) per agent; empty for fewer than two agents.
+
+    :param rows: rows of :func:`_days_call`. Agents with ``by_day`` have only the tokens that pass the filters.
+    """
+    if len(agents) < 2:
+        return []
+    if hasattr(agents[0], "by_day"):
+        return [(agent.name, agent.by_day) for agent in agents]
+    by_agent = {agent.agent_id: [0] * period.days for agent in agents}
+    for row in rows:
+        by_agent[row.agent_id][(row.on_day - period.first).days] = row.tokens
+    return [(agent.name, by_agent[agent.agent_id]) for agent in agents]
+
+
+def refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:
     """Return the organization's own quotas that refuse tokens now (:func:`used_quotas`).
 
     The further member ``since`` is the hour of the first refused token, or ``None`` if no agent has asked since then.
+
+    :param refusals: rows of ``dashboard/first_refusals``.
     """
-    quotas, refusals = caller.read_together(usage_of(None), Call("dashboard/first_refusals", {}))
     began_at = {row.quota_window: row.began_at for row in refusals}
     return [
         quota | {"since": began_at.get(quota["window"])}
         for quota in used_quotas(quotas, at)
         if quota["is_enforced"] and not quota["left"]
     ]
-
-
-def _is_budget_of(finding: StoredFinding, period: Period) -> bool:
-    """Return whether a finding has the budget of the period, which is a past month."""
-    return finding.kind == "budget" and finding.begins.astimezone(UTC).date() == period.first and not period.is_running

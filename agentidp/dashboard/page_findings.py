@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
@@ -121,12 +122,16 @@ def finding_rows(incidents: list[Incident]) -> list[Row]:
 
 
 def page_findings(
-    caller: Caller, period: Period, agent_id: UUID | None = None, *, comparison: Comparison | None = None
+    caller: Caller,
+    period: Period,
+    agent_ids: Set[UUID] | None = None,
+    *,
+    comparison: Comparison | None = None,
 ) -> PageFindings:
     """Return the stored findings about a period, sorted by state (ongoing first) and severity. If the period includes
     today, ended findings are folded away unless they are recent and critical.
 
-    :param agent_id: the agent that the findings must name; ``None`` for all findings.
+    :param agent_ids: the agents of which a finding must name at least one; ``None`` for all findings.
     :param comparison: the earlier days that the page also shows.
     """
     first = comparison.bounds["first"] if comparison else period.first
@@ -135,7 +140,7 @@ def page_findings(
     if stored is None:
         return PageFindings(None, [], [], (), period.first)
     findings = sorted(
-        (finding for finding in stored.findings if agent_id in (None, *finding.agent_ids)),
+        (finding for finding in stored.findings if agent_ids is None or not agent_ids.isdisjoint(finding.agent_ids)),
         key=lambda finding: (not finding.is_ongoing, -finding.severity),
     )
     inside = _between(findings, period.first, period.last)

@@ -4,20 +4,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from flask import Response
 
 from agentidp.analytics import delegations, owner_usage
-from agentidp.analytics.attribution import delegations_in, read_attribution
-from agentidp.analytics.resource_usage import used_resources
+from agentidp.analytics.attribution import delegations_in
+from agentidp.analytics.period import Period
+from agentidp.analytics.resource_usage import RESOURCE_SERVERS, ResourceUsage, used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.navigation import AGENTS
-from agentidp.dashboard.period import Period, requested_period
+from agentidp.dashboard.period import requested_period
+from agentidp.dashboard.usage_filter import UsageFilter, requested_filter
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
+
+DELEGATION_FILTERS = ("owner", "agent", "resource")
+"""Tokens by exchange are not counted per credential."""
 
 blueprint = pages.new_blueprint("dashboard-usage", __name__)
 
@@ -27,8 +33,8 @@ blueprint = pages.new_blueprint("dashboard-usage", __name__)
 def by_owner(caller: Caller) -> Response:
     """Show the tokens of each owner's agents, most tokens first."""
     period = requested_period(caller.at)
-    [rows] = caller.read_together(owner_usage.tokens_by_owner(period))
-    return _page("owners", period, owner_usage.represent(rows))
+    usage_filter = requested_filter(caller, period)
+    return _page("owners", period, usage_filter, tokens_by_owner(caller, period, usage_filter))
 
 
 @blueprint.get("/dashboard/usage/resources")
@@ -36,8 +42,9 @@ def by_owner(caller: Caller) -> Response:
 def by_resource(caller: Caller) -> Response:
     """Show the tokens for our own API, for each resource server, for deleted ones, and without attribution."""
     period = requested_period(caller.at)
-    attribution, [servers] = read_attribution(caller, period, None, Call("oauth/list_resource_servers", {}))
-    return _page("resources", period, used_resources(attribution, servers), own_resource=caller.settings.resource)
+    usage_filter = requested_filter(caller, period)
+    items = tokens_by_resource(caller, period, usage_filter)
+    return _page("resources", period, usage_filter, items, own_resource=caller.settings.resource)
 
 
 @blueprint.get("/dashboard/usage/delegations")
@@ -45,11 +52,59 @@ def by_resource(caller: Caller) -> Response:
 def by_delegation(caller: Caller) -> Response:
     """Show the acting agents, the agents or issuers for which they acted, and the tokens."""
     period = requested_period(caller.at)
-    [rows] = caller.read_together(delegations_in(period, None))
-    return _page("delegations", period, delegations.represent(rows, period))
+    usage_filter = requested_filter(caller, period, DELEGATION_FILTERS)
+    return _page("delegations", period, usage_filter, tokens_by_delegation(caller, period, usage_filter))
 
 
-def _page(kind: str, period: Period, items: list[Any], **context: Any) -> Response:
+def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
+    """Return the tokens that pass the filters by owner of the agents, as the API does."""
+    if usage_filter.counts_tokens_only:
+        [rows] = caller.read_together(usage_filter.attributed_call(period.bounds))
+        by_agent = usage_filter.tokens_by_agent(rows, period.days)
+        tokens_by_agent = Counter({agent_id: sum(tokens) for agent_id, tokens in by_agent.items()})
+    elif "agent" in usage_filter.values:
+        agent_ids = list(usage_filter.agent_ids or ())
+        [rows] = caller.read_together(Call("findings/contributor_days", period.bounds | {"agent_ids": agent_ids}))
+        tokens_by_agent = Counter()
+        for row in rows:
+            tokens_by_agent[row.agent_id] += row.tokens
+    else:
+        [rows] = caller.read_together(owner_usage.tokens_by_owner(period))
+        owner = usage_filter.values.get("owner")
+        return [item for item in owner_usage.represent(rows) if owner in (None, item["owner"])]
+    tokens_by_agent = +tokens_by_agent
+    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens_by_agent)}))
+    by_owner: dict[str, Counter[str]] = {}
+    for agent in agents:
+        counter = by_owner.setdefault(agent.owner, Counter())
+        counter.update(agents=1, tokens=tokens_by_agent[agent.agent_id])
+    owners = sorted(by_owner.items(), key=lambda item: (not item[0], -item[1]["tokens"], item[0]))
+    return [{"owner": owner or None, **counter} for owner, counter in owners]
+
+
+def tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[ResourceUsage]:
+    """Return the tokens that pass the filters by resource. With a filter, only resources with tokens."""
+    attribution, [servers] = usage_filter.attribution(caller, period, RESOURCE_SERVERS)
+    items = used_resources(attribution, servers)
+    return [item for item in items if item.tokens] if usage_filter.values else items
+
+
+def tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
+    """Return the tokens by exchange that pass the filters, as the API does. An agent passes as actor and as subject."""
+    [rows] = caller.read_together(delegations_in(period, usage_filter.agent_id))
+    agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
+    return delegations.represent(
+        [
+            row
+            for row in rows
+            if (agent_ids is None or row.agent_id in agent_ids or row.subject_agent_id in agent_ids)
+            and resource in (None, row.resource)
+        ],
+        period,
+    )
+
+
+def _page(kind: str, period: Period, usage_filter: UsageFilter, items: list[Any], **context: Any) -> Response:
     """Return the page with a table of *items*, which have their tokens as ``tokens``."""
     number = requested_page()
     listed = items[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
@@ -60,6 +115,7 @@ def _page(kind: str, period: Period, items: list[Any], **context: Any) -> Respon
         here=f"usage-{kind}",
         kind=kind,
         period=period,
+        usage_filter=usage_filter,
         items=listed,
         count=len(items),
         tokens=sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in items),

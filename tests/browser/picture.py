@@ -48,7 +48,7 @@ def digest(app: Flask, operator: Agent) -> str:
     assert response.status_code == 200
     issuer = app.extensions["agentidp"].settings.issuer
     # Ids are random.
-    random = r"(dashboard\.js\?v=|/findings/|/agents/|\b(?:finding|act|row)-)[0-9a-f][0-9a-f-]*"
+    random = r"(dashboard\.js\?v=|/findings/|/agents/|/markers/|\bagent=|\b(?:finding|act|row)-)[0-9a-f][0-9a-f-]*"
     shown = re.sub(random, r"\1", response.text.replace(issuer, ""))
     return hashlib.sha256(shown.encode()).hexdigest()
 

@@ -25,6 +25,8 @@ PAGES = {
     "New agent": "/dashboard/agents/new",
     "Dormant agents": "/dashboard/agents/dormancy",
     "Budget": "/dashboard/budget",
+    "April 2026 so far": "/dashboard/month",
+    "Mark a deployment or a holiday": "/dashboard/markers/new",
     f"Edit the agent: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/edit",
     f"Create another credential: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/rotate",
     f"Trust tokens of another issuer: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/trust?{ANSWERS}",

@@ -127,7 +127,8 @@ def test_filters_by_exactly_one_owner_and_keeps_the_filter(
         assert Api(signed_in, acme).patch(f"agents/{fleet[name].agent_id}", {"owner": owner}).status_code == 200
     for name, owner in owners.items():
         # The page of tokens by owner leads to the agents of each owner.
-        [link] = [link for link in read("/usage?days=7").links if link.endswith(f"owner={owner.replace(' ', '+')}")]
+        link = f"/dashboard/agents?days=7&owner={owner.replace(' ', '+')}"
+        assert link in read("/usage?days=7").links
         page = Page(signed_in.get(link))
         assert names(page) == [name]
         [file] = [link for link in page.links if ".csv" in link]
@@ -194,4 +195,4 @@ def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
     assert client.get(str(badges[0]["href"])).status_code == 200
     # The overview shows the same badges.
     rows = [row[0] for row in Page(client.get("/dashboard?days=30")).table("Agents")]
-    assert "gamma rejected requests, ended" in rows
+    assert any(row.startswith("gamma rejected requests, ended") for row in rows)

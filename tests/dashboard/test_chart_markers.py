@@ -20,7 +20,9 @@ FIRST, LAST = date(2026, 4, 9), date(2026, 4, 15)
 def marker(starts: datetime, hours: float, agent_id: UUID | None = None) -> Any:
     """Return a marker like the rows of the statement."""
     ends = starts + timedelta(hours=hours)
-    return SimpleNamespace(kind="deployment", starts_at=starts, ends_at=ends, agent_id=agent_id, note=None)
+    return SimpleNamespace(
+        kind="deployment", starts_at=starts, ends_at=ends, agent_id=agent_id, note=None, marker_id=uuid4()
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_the_days_of_a_marker(starts: datetime, hours: float, place: tuple[int, 
 def test_an_agents_chart_has_its_own_and_those_of_every_agent() -> None:
     agent_id, other_id = uuid4(), uuid4()
     markers = [marker(NOON, 0, chart_agent) for chart_agent in (agent_id, other_id, None)]
-    assert [len(chart_markers(markers, FIRST, LAST, chart_agent)) for chart_agent in (None, agent_id)] == [3, 2]
+    assert [len(chart_markers(markers, FIRST, LAST, agents)) for agents in (None, {agent_id})] == [3, 2]
 
 
 def test_the_pages_show_the_markers(read: Read, acme: Agent) -> None:
@@ -63,7 +65,9 @@ def test_the_pages_show_the_markers(read: Read, acme: Agent) -> None:
         return page.words.partition("Marked: ")[2]
 
     page = read("?days=7")
-    assert marked(page).startswith("holiday Sat 11 Apr to Sun 12 Apr (Easter) deployment Tue 14 Apr (<b>v2</b>) ")
+    assert marked(page).startswith(
+        "holiday Sat 11 Apr to Sun 12 Apr (Easter) \N{MULTIPLICATION X} deployment Tue 14 Apr (<b>v2</b>) "
+    )
     assert {
         path["class"]: path["d"] for path in page.all("path") if path.get("class") in ("deployment", "holiday")
     } == {

@@ -57,14 +57,13 @@ def of_days(page: Page) -> list[list[str]]:
 
 def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
     page = read("?days=7")
-    days, again, month, activity, agents = links(page)
-    assert month == "/dashboard/days.csv?month=2026-04"
+    days, again, activity, agents = links(page)
     assert days == again == "/dashboard/days.csv?days=7"
     assert agents == "/dashboard/agents.csv?days=7"
     names, *rows = exported(signed_in, days)
     assert names == ["date", "tokens", "requests", "rejected", "refused"]
     assert of_days(page) == [row[1:4] for row in rows]
-    for words, column in (("tokens", 1), ("rejected", 3)):
+    for words, column in (("tokens", 1), ("rejected requests", 3)):
         titles = re.findall(rf"\w+ \d+ Apr: ([\d,]+) {words}", page.text)
         assert titles == [row[column] for row in rows]
     assert (rows[0][0], rows[-2]) == ("2026-04-09", ["2026-04-14", "7", "37", "1", "0"])
@@ -80,10 +79,11 @@ def test_the_overviews_charts(signed_in: FlaskClient, read: Read, worker: Agent)
 def test_the_budgets_tokens_are_those_of_the_days_beside_it(signed_in: FlaskClient, read: Read, worker: Agent) -> None:
     for at in (datetime(2026, 3, 31, 23, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
         worker.count(at, tokens=100)
-    page = read()
-    _, *rows = exported(signed_in, links(page)[2])
+    page = read("/month")
+    assert links(page)[0] == "/dashboard/days.csv?month=2026-04"
+    _, *rows = exported(signed_in, links(page)[0])
     assert (len(rows), sum(int(row[1]) for row in rows)) == (15, 112)
-    assert "Issued so far 112 " in page.words
+    assert "Tokens in 15 days 112 " in page.words
 
 
 @pytest.mark.parametrize("query", ["?month=2026-03", "?from=2026-03-01&to=2026-03-31"])

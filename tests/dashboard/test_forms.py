@@ -49,6 +49,10 @@ NO_DAY, NO_FUTURE = (
 Refused = tuple[int, dict[str, Any], str]
 
 FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
+    "/markers/new": (
+        {"kind": "holiday", "startsAt": "2026-04-14", "time": "", "endsAt": "", "note": "Easter"},
+        [(400, {"time": "25:00"}, "The time must be a time such as 09:30.")],
+    ),
     "/agents/new": (
         AGENT,
         [

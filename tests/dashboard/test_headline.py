@@ -29,7 +29,7 @@ EARLIER_FIRST = WEEK.first - timedelta(days=7)
 def compared(rows: Any, first_used: date) -> tuple[list[Pair], list[DayUsage]]:
     """Return the compared days and the days of the period, for the rows of the earlier week and of the period."""
     days = days_of(rows[7:])
-    return compared_pairs(WEEK, earlier_days(rows[:7], A_WEEK_EARLIER, first_used), days), days
+    return compared_pairs(WEEK, earlier_days(days_of(rows[:7]), A_WEEK_EARLIER, first_used), days), days
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ DORMANCY = "/dashboard/agents/dormancy"
 FIELD = "suspendDormantAfterDays"
 
 
-def test_sets_and_removes_the_budget_that_the_overview_shows(signed_in: FlaskClient, acme: Agent, read: Read) -> None:
+def test_sets_and_removes_the_budget_that_the_month_shows(signed_in: FlaskClient, acme: Agent, read: Read) -> None:
     acme.count(NOON, tokens=30)
-    assert "No budget is set" in read().words
+    assert "No budget is set" in read("/month").words
     for typed, figures in (
-        ("600", "Issued so far 30 Forecast for the month 480 Budget 600 Used 5 % issued"),
-        ("120", "Used 25 % Will be exceeded on Sun 19 Apr"),
+        ("600", "Forecast for the month 480 Budget 600 Used 5.0 %"),
+        ("120", "Used 25.0 % Will be exceeded on Sun 19 Apr"),
         ("29", "Used 103.4 % Exceeded on Wed 15 Apr"),
         ("", "No budget is set"),
     ):
-        assert led_to(post(signed_in, "/dashboard/budget", monthlyTokenBudget=typed)) == "/dashboard#budget"
-        assert figures in read().words
+        assert led_to(post(signed_in, "/dashboard/budget", monthlyTokenBudget=typed)) == "/dashboard/month#budget"
+        assert figures in read("/month").words.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_sets_and_removes_the_days_until_agents_are_suspended(signed_in: FlaskClient, cast: Cast) -> None:

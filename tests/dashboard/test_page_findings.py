@@ -170,16 +170,3 @@ def test_a_mark_leads_to_the_findings_own_page_if_its_card_is_not_shown(
     assert marks(page)[:2] == [f"/dashboard/findings/{ids['old24']}", f"#finding-{ids['old26']}"]
     # The page of an agent has rows for all its findings.
     assert marks(read(f"/agents/{acme.agent_id}")) == [f"#finding-{ids['old24']}"]
-
-
-def test_a_past_month_shows_the_budget_that_was_known_then_or_that_it_is_not_known(
-    read: Read, acme: Agent, services: Services
-) -> None:
-    acme.count(NOON - timedelta(days=20), tokens=1158)
-    text = read("?month=2026-03").words
-    assert "The budget of this month is not known, because no finding about it is kept." in text
-    march = NOON.replace(month=3, day=1, hour=0)
-    month = {"begins": march, "ends": march + timedelta(days=31), "observed": 1100, "expected": 1000}
-    store(services, acme.organization_id, [a_finding(NOON, kind="budget", summary="Exceeded.", **month)])
-    text = read("?month=2026-03").words
-    assert "Budget March 2026, as known in that month Budget 1,000 Issued 1,158 Used 115.8 %" in text

@@ -57,6 +57,8 @@ FORM = {
     "suspendDormantAfterDays": "120",
     "until": "2026-04-20",
     "token": "no token",
+    "kind": "holiday",
+    "startsAt": "2026-04-14",
 }
 """What the forms need, each of them some of it."""
 

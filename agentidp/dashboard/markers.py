@@ -1,0 +1,82 @@
+"""``/dashboard/markers``: the form that marks a deployment or a holiday, and the page that deletes a marker."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+
+from agentidp.analytics.period import parsed_date
+from agentidp.caller import Caller
+from agentidp.dashboard import charts, forms, pages, session
+from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
+from agentidp.dashboard.forms import Form
+from agentidp.dashboard.period import DAY
+from agentidp.db.sql import Call
+from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.registry.markers import MAX_LISTED, NewMarkerSchema, add_marker, remove_marker
+
+SCOPE = "findings:write"
+
+MEMBERS = forms.members(NewMarkerSchema(only=["kind", "note"]))
+
+LABELS = {"startsAt": "The first day", "time": "The time", "endsAt": "The last day"}
+
+blueprint = pages.new_blueprint("dashboard-markers", __name__)
+
+
+@blueprint.route("/dashboard/markers/new", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def new_marker(caller: Caller) -> Response:
+    """Show the form for a marker of the requested day, or create the marker and redirect to its month."""
+    if request.method != "POST":
+        day = parsed_date(request.args.get("day", "")) or caller.at.astimezone(UTC).date()
+        values = forms.default_values(MEMBERS) | {"startsAt": day.isoformat(), "time": "", "endsAt": ""}
+        return _form(Form(values, form_key=new_form_key(caller.at)))
+    values, key = forms.read_fields(MEMBERS) | forms.read_texts("startsAt", "time", "endsAt"), read_form_key()
+    path = "/month?month=" + values["startsAt"][:7] if parsed_date(values["startsAt"]) else "/month"
+    try:
+        marker = forms.load(NewMarkerSchema(), forms.build_body(MEMBERS, values) | _times(values))
+        message, label = "It marked the day.", "The month of the marker"
+        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
+            row = add_marker(transaction, **marker)
+            store_created_id(transaction, key, row.marker_id)
+    except (ValidationError, Conflict) as error:
+        form = Form(values, forms.errors(error, forms.labels(MEMBERS) | LABELS), key.text)
+        return _form(form, error.status)
+    return pages.see_other(f"{path}#changes")
+
+
+@blueprint.route("/dashboard/markers/<uuid:marker_id>/delete", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def delete_marker(caller: Caller, marker_id: UUID) -> Response:
+    """Show what the marker is and ask for confirmation, or delete the marker."""
+    if request.method == "POST":
+        with session.begin_change(caller, SCOPE) as transaction:
+            remove_marker(transaction, marker_id)
+        return pages.see_other("#trend")
+    [rows] = caller.read_together(Call("markers/list_markers", {"limit": MAX_LISTED}))
+    row = require_row([row for row in rows if row.marker_id == marker_id])
+    first = row.starts_at.astimezone(UTC).date()
+    last = max(first, charts.last_day(row.ends_at.astimezone(UTC)))
+    return pages.page("confirm_marker.html", here="overview", marker=row, first=first, last=last)
+
+
+def _times(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the start and the end of the marker as at the API. A last day is included as a whole."""
+    first, last, time = parsed_date(values["startsAt"]), parsed_date(values["endsAt"]), values["time"] or "00:00"
+    details = {} if first else {"startsAt": ["must be a day"]}
+    if values["endsAt"] and (last is None or (first and last < first)):
+        details["endsAt"] = ["must be a day that is not before the first day"]
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", time):
+        details["time"] = ["must be a time such as 09:30"]
+    if details:
+        raise ValidationError(details=details)
+    return {"startsAt": f"{first}T{time}:00Z", "endsAt": last and f"{last + DAY}T00:00:00Z"}
+
+
+def _form(form: Form, status: int = 200) -> Response:
+    return pages.page("marker_form.html", status, here="overview", form=form, members=MEMBERS)

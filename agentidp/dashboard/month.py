@@ -1,0 +1,220 @@
+"""``/dashboard/month``: a calendar month for the owner of the budget."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from itertools import accumulate
+from typing import Any
+from uuid import UUID
+
+from flask import Response, g
+
+from agentidp.audit import ACTIONS
+from agentidp.audit.reading import list_call, represent_rows
+from agentidp.caller import Caller
+from agentidp.dashboard import charts, counts, pages, session
+from agentidp.dashboard.comparison import Comparison
+from agentidp.dashboard.counts import DayUsage, Pair
+from agentidp.dashboard.headline import change, compared_pairs, headline
+from agentidp.dashboard.page_findings import page_findings
+from agentidp.dashboard.period import DAY, Period, requested_period
+from agentidp.db.sql import Call
+from agentidp.findings import budget
+from agentidp.registry.markers import MAX_LISTED
+
+MAX_ROWS = 20
+"""Maximum number of owners and of agents that are listed. One more row has the tokens of all others."""
+
+MAX_FINDINGS = 5
+"""Maximum number of findings that are listed."""
+
+MAX_EVENTS = 1000
+"""Maximum number of audit events that the page reads."""
+
+LEFT_OUT = ("finding", "marker", "person", "grant")
+"""Subjects of events that are no changes of the fleet, or that the page shows elsewhere."""
+
+LEFT_OUT_ACTIONS = ("signed", "sign_in", "link", "token_issued", "token_revoked")
+"""Parts of actions about agents that are no changes of the fleet."""
+
+MEMBER = "monthlyTokenBudget"
+
+blueprint = pages.new_blueprint("dashboard-month", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The tokens of an owner or of an agent.
+
+    :param label: the name; empty for agents without an owner, ``None`` for all that are not listed.
+    :param tokens: on all days of the month.
+    :param compared: on the days that are compared.
+    :param earlier: on the days a month earlier.
+    """
+
+    label: str | None
+    agent_id: UUID | None
+    tokens: int
+    compared: int
+    earlier: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The budget of a month.
+
+    :param is_known: whether the trail says what the budget was.
+    :param tokens: the budget at the end of the month, or now in the current month; ``None`` without a budget.
+    :param now: the budget now.
+    :param exceeded_on: the day on which the tokens exceeded it.
+    """
+
+    is_known: bool
+    tokens: int | None
+    now: int | None
+    exceeded_on: date | None
+
+
+@blueprint.get("/dashboard/month")
+@session.required
+def month(caller: Caller) -> Response:
+    """Show the budget and the tokens of a month, their change since the month before, and what happened."""
+    at = caller.at.astimezone(UTC)
+    period = _requested_month(at)
+    comparison = Comparison(period, "month")
+    rows, earlier_rows, first_usage = caller.read_together(
+        Call("analytics/usage_by_day", period.bounds),
+        Call("analytics/usage_by_day", comparison.bounds),
+        Call("dashboard/first_usage", {}),
+    )
+    first_used = first_usage[0].on_day if first_usage else None
+    days = counts.days_of(rows)
+    pairs = compared_pairs(period, counts.earlier_days(counts.days_of(earlier_rows), comparison, first_used), days)
+    return pages.page(
+        "month.html",
+        slow_part=lambda: _slow_part(caller, period, pairs, days, at),
+        here="month",
+        period=period,
+        pairs=pairs,
+        figures=headline(period, pairs, days, None, at),
+    )
+
+
+def _requested_month(at: datetime) -> Period:
+    """Return the month that the request asks for, or in which the requested days end, until today."""
+    requested = requested_period(at)
+    first = requested.last.replace(day=1)
+    last = (first + 31 * DAY).replace(day=1) - DAY
+    return Period(first, min(last, requested.today), requested.today, f"month={first:%Y-%m}")
+
+
+def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage], at: datetime) -> dict[str, Any]:
+    owners, agents = _shares(caller, period, pairs)
+    may_see_changes = g.viewer.may("audit:read")
+    begins, ends = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
+    [organization], budget_rows, later, before, markers, *changes = caller.read_together(
+        Call("organizations/get_organization", {}),
+        budget.call(),
+        _events_call(since=ends, until=None, action="organization.changed"),
+        _events_call(since=None, until=ends, limit=1),
+        Call("markers/list_markers", {"limit": MAX_LISTED}),
+        *([_events_call(since=begins, until=ends)] if may_see_changes else []),
+    )
+    now = organization.monthly_token_budget
+    is_known = period.is_running or (bool(before) and len(later) <= MAX_EVENTS)
+    past = now if period.is_running else budget_before(represent_rows(later), now)
+    sums = list(accumulate(day.tokens for day in days))
+    findings = page_findings(caller, period)
+    if not is_known:
+        # A finding about the month's budget can be older than the kept part of the trail.
+        budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
+        is_known, past = bool(budgets), int(budgets[0]) if budgets else None
+    exceeded = next((day.day for day, total in zip(days, sums, strict=True) if past and total > past), None)
+    return {
+        "owners": owners,
+        "agents": agents,
+        "budget": Budget(is_known, past if is_known else None, now, exceeded if is_known else None),
+        "running": budget_rows[0] if period.is_running else None,
+        "issued": sums[-1],
+        "growth": charts.draw_chart(
+            [(day.day, total) for day, total in zip(days, sums, strict=True)],
+            {},
+            period.today,
+            period.today,
+            [past] * len(days),
+        ),
+        "page_findings": findings,
+        "max_findings": MAX_FINDINGS,
+        "markers": charts.chart_markers(markers, period.first, period.last),
+        "changes": _count_changes(represent_rows(changes[0])) if may_see_changes else None,
+        "change": change,
+        "has_all_changes": not may_see_changes or len(changes[0]) <= MAX_EVENTS,
+    }
+
+
+def _events_call(
+    *, since: datetime | None, until: datetime | None, action: str | None = None, limit: int = MAX_EVENTS + 1
+) -> Call:
+    return list_call(below=None, actor=None, action=action, subject=None, since=since, until=until, limit=limit)
+
+
+def budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
+    """Return the budget before the first of *events* that changed it, or the budget now if none did.
+
+    :param events: the changes of the organization, newest first.
+    """
+    former = [event["before"][MEMBER] for event in events if MEMBER in (event["before"] or {})]
+    return former[-1] if former else now
+
+
+def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetime]]:
+    """Return (sentence, number of events, time of the latest one) per action, the most frequent first."""
+    numbers: Counter[str] = Counter()
+    latest: dict[str, str] = {}
+    for event in events[:MAX_EVENTS]:
+        subject, _, change = event["action"].partition(".")
+        if subject not in LEFT_OUT and not any(part in change for part in LEFT_OUT_ACTIONS):
+            numbers[event["action"]] += 1
+            latest.setdefault(event["action"], event["at"])
+    return [
+        (ACTIONS[action].description, number, datetime.fromisoformat(latest[action]))
+        for action, number in numbers.most_common()
+    ]
+
+
+def _shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
+    """Return the tokens by owner and by agent, most tokens first."""
+    # The pairs are consecutive days, because a month has all days that precede one of its days.
+    ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
+    calls = [
+        Call("analytics/agent_usage", {"first": first, "last": last, "with_names": False, "limit": None})
+        for first, last in [(period.first, period.last), *ranges]
+    ]
+    counted = [{UUID(row.agent_id): row.token_count for row in rows} for rows in caller.read_together(*calls)]
+    tokens, compared, earlier = [*counted, {}, {}][:3]
+    agent_ids = list(tokens | earlier)
+    [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
+    agents = [
+        Share(row.name, row.agent_id, *(of_agent.get(row.agent_id, 0) for of_agent in (tokens, compared, earlier)))
+        for row in rows
+    ]
+    owner_by_id = {row.agent_id: row.owner for row in rows}
+    by_owner: dict[str, list[Share]] = {}
+    for agent in agents:
+        by_owner.setdefault(owner_by_id[agent.agent_id], []).append(agent)
+    owners = [_sum(owner, shares) for owner, shares in by_owner.items()]
+    return _largest(owners), _largest(agents)
+
+
+def _largest(shares: list[Share]) -> list[Share]:
+    """Return the largest shares, and the sum of all others."""
+    by_tokens = sorted(shares, key=lambda share: (-share.tokens, -share.earlier, share.label, str(share.agent_id)))
+    others = by_tokens[MAX_ROWS:]
+    return by_tokens[:MAX_ROWS] + ([_sum(None, others)] if others else [])
+
+
+def _sum(label: str | None, shares: list[Share]) -> Share:
+    tokens, compared, earlier = (sum(getattr(share, n) for share in shares) for n in ("tokens", "compared", "earlier"))
+    return Share(label, None, tokens, compared, earlier)

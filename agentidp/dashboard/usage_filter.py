@@ -1,0 +1,214 @@
+"""The filters of the overview and of the pages of usage: an owner, an agent, a resource and a credential.
+
+The filters are parameters of the address. Requests and rejected requests are counted per agent only, so a page that is
+filtered by a resource or a credential shows tokens only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request
+
+from agentidp.analytics.attribution import Attribution, add_tokens, read_attribution
+from agentidp.analytics.period import Period
+from agentidp.caller import Caller
+from agentidp.dashboard import counts
+from agentidp.dashboard.counts import DayUsage
+from agentidp.dashboard.period import DAY
+from agentidp.db.sql import Call, Rows
+from agentidp.http.errors import ValidationError
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
+from agentidp.http.schemas import MAX_OWNER
+
+LABELS = {"owner": "Owner", "agent": "Agent", "resource": "API", "credential": "Credential"}
+"""Parameter of the address -> its label."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """The filters of a request.
+
+    :param values: parameter of the address -> its value, for the filters that are set.
+    :param names: parameter -> the value in words.
+    :param agent_ids: the only agents to count; ``None`` for all.
+    :param resource: the only resource to count; empty for our own API, ``None`` for all.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    agent_ids: frozenset[UUID] | None = None
+    resource: str | None = None
+    credential_id: UUID | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the filters that are set."""
+        return {name: LABELS[name] for name in self.values}
+
+    @property
+    def counts_tokens_only(self) -> bool:
+        """Whether only tokens are counted for these filters."""
+        return self.resource is not None or self.credential_id is not None
+
+    @property
+    def _agent_ids(self) -> list[UUID] | None:
+        return None if self.agent_ids is None else list(self.agent_ids)
+
+    @property
+    def agent_id(self) -> UUID | None:
+        """The only agent; ``None`` if there can be several, or none."""
+        return next(iter(self.agent_ids)) if self.agent_ids is not None and len(self.agent_ids) == 1 else None
+
+    def query(self, *names: str, **changes: str) -> str:
+        """Return the query of an address with these filters.
+
+        :param names: the only filters to keep; without names, all.
+        :param changes: parameter -> another value, empty for no filter.
+        """
+        values = {name: value for name, value in (self.values | changes).items() if value}
+        return urlencode({name: value for name, value in values.items() if not names or name in names})
+
+    def is_counted(self, row: Any) -> bool:
+        """Return whether a row of ``analytics/tokens_by_credential`` passes the filters."""
+        return (
+            row.credential_id is not None
+            and (self.agent_ids is None or row.agent_id in self.agent_ids)
+            and self.credential_id in (None, row.credential_id)
+            and self.resource in (None, row.resource)
+        )
+
+    def days_call(self, bounds: dict[str, date]) -> Call:
+        """Return the statement that reads the usage per day. Pass its rows to :meth:`days_of`."""
+        if self.counts_tokens_only and self.agent_id is not None:
+            return Call("analytics/agent_tokens_by_credential", bounds | {"agent_id": self.agent_id})
+        if self.counts_tokens_only:
+            filters = {"agent_ids": self._agent_ids, "credential_id": self.credential_id, "resource": self.resource}
+            return Call("dashboard/attributed_tokens", {**bounds, **filters})
+        if self.agent_ids is not None:
+            return Call("dashboard/usage_of_agents", {**bounds, "agent_ids": self._agent_ids})
+        return Call("analytics/usage_by_day", bounds)
+
+    def days_of(self, rows: Rows, first: date, last: date) -> list[DayUsage]:
+        """Return the days from *first* to *last* from the rows of :meth:`days_call`."""
+        if not self.counts_tokens_only and self.agent_ids is None:
+            return counts.days_of(rows)
+        if not self.counts_tokens_only:
+            # The hours are not known, so all requests are in one element.
+            return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
+        tokens = [0] * ((last - first).days + 1)
+        for row in rows:
+            if self.agent_id is None:
+                tokens[(row.on_day - first).days] = row.tokens
+            elif self.is_counted(row):
+                add_tokens(tokens, row)
+        return [DayUsage(first + number * DAY, count, 0, []) for number, count in enumerate(tokens)]
+
+    def hours_call(self, bounds: dict[str, date]) -> Call:
+        """Return the statement that reads the requests of the agents per day and hour."""
+        return Call("dashboard/hours_of_agents", {**bounds, "agent_ids": self._agent_ids})
+
+    def attributed_call(self, bounds: dict[str, date]) -> Call:
+        """Return the statement whose rows :meth:`tokens_by_agent` takes."""
+        if self.agent_id is not None:
+            return self.days_call(bounds)
+        return Call("analytics/tokens_by_credential", bounds)
+
+    def tokens_by_agent(self, rows: Iterable[Any], days: int) -> dict[UUID, list[int]]:
+        """Return agent -> tokens per day, most tokens first, from rows of ``analytics/tokens_by_credential``."""
+        by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * days)
+        for row in filter(self.is_counted, rows):
+            add_tokens(by_agent[row.agent_id], row)
+        return dict(sorted(by_agent.items(), key=lambda item: (-sum(item[1]), item[0])))
+
+    def attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
+        """Return the attribution of the tokens that pass the filters, and the rows of *calls*."""
+        has_several_agents = self.agent_ids is not None and self.agent_id is None
+        days = (self.days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
+        attribution, rows = read_attribution(caller, period, self.agent_id, *calls, *days)
+        if not self.values:
+            return attribution, rows
+        attribution.rows = list(filter(self.is_counted, attribution.rows))
+        used = {row.credential_id for row in attribution.rows}
+        attribution.credentials = [
+            row
+            for row in attribution.credentials
+            if (self.agent_ids is None or row.agent_id in self.agent_ids)
+            and self.credential_id in (None, row.credential_id)
+            and (self.resource is None or row.credential_id in used)
+        ]
+        if self.counts_tokens_only:
+            attribution.not_attributed = [0] * period.days
+        elif days:
+            attribution.not_attributed = [day.tokens for day in self.days_of(rows.pop(), **period.bounds)]
+            for row in attribution.rows:
+                add_tokens(attribution.not_attributed, row, -1)
+        return attribution, rows
+
+
+def requested_filter(caller: Caller, period: Period, names: Iterable[str] = tuple(LABELS)) -> UsageFilter:
+    """Return the filters that the request asks for.
+
+    :param names: the filters that the page has.
+    :raises ValidationError: the organization has no such owner, agent, resource or credential, or the page cannot be
+        filtered by it.
+    """
+    values = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
+    if not values:
+        return UsageFilter()
+    for name in values.keys() - set(names):
+        raise ValidationError(f"This cannot be filtered by {name}. Remove the filter.")
+    ids = {name: _requested_id(name, values[name]) for name in ("agent", "credential") if name in values}
+    owner, resource = values.get("owner", ""), values.get("resource", "")
+    if len(owner) > MAX_OWNER or len(resource) > MAX_RESOURCE_LENGTH or "\0" in owner + resource:
+        raise ValidationError("The owner or the API is too long.")
+    calls = {
+        "owner": Call("dashboard/agents_of_owner", {"owner": owner}),
+        "agent": Call("audit/agent_names", {"agent_ids": [ids["agent"]] if "agent" in ids else []}),
+        "resource": Call("oauth/list_resource_servers", {}),
+        "credential": Call("analytics/credentials", {"first": period.first}),
+    }
+    rows = dict(zip(values, caller.read_together(*(calls[name] for name in values)), strict=True))
+    labels, agents = dict(values), []
+    if "owner" in rows:
+        if not rows["owner"]:
+            raise ValidationError(f"No agent has the owner {owner}.")
+        agents.append({row.agent_id for row in rows["owner"]})
+    if "agent" in rows:
+        if not rows["agent"]:
+            raise ValidationError("The organization has no agent with this ID.")
+        labels["agent"] = rows["agent"][0].name
+        agents.append({ids["agent"]})
+    if "credential" in rows:
+        credential = next((row for row in rows["credential"] if row.credential_id == ids["credential"]), None)
+        if credential is None:
+            raise ValidationError("The organization has no credential with this ID that was in force in these days.")
+        labels["credential"] = credential.label or str(credential.credential_id)[:8]
+        agents.append({credential.agent_id})
+    if resource == caller.settings.resource:
+        labels["resource"], resource = "this server\N{RIGHT SINGLE QUOTATION MARK}s own API", ""
+    elif "resource" in rows:
+        server = next((row for row in rows["resource"] if row.resource == resource), None)
+        if server is None:
+            raise ValidationError(f"The organization has no API with the identifier {resource}.")
+        labels["resource"] = server.name
+    return UsageFilter(
+        values,
+        labels,
+        frozenset(set.intersection(*agents)) if agents else None,
+        resource if "resource" in values else None,
+        ids.get("credential"),
+    )
+
+
+def _requested_id(name: str, text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValidationError(f"The {name} must be an ID.") from None
