@@ -20,8 +20,8 @@ end
 function done(summary, latency)
   local errors = summary.errors
   print(string.format(
-    '\n{"responses": %d, "elapsed": %d, "failed": %d, "unsuccessful": %d, "percentiles": {"50": %d, "99": %d}}',
-    summary.requests, summary.duration, errors.connect + errors.read + errors.write + errors.timeout, errors.status,
+    '\n{"responses": %d, "elapsed": %d, "unsuccessful": %d, "percentiles": {"50": %d, "99": %d}}',
+    summary.requests, summary.duration, errors.status + errors.connect + errors.read + errors.write + errors.timeout,
     latency:percentile(50), latency:percentile(99)
   ))
 end
