@@ -98,8 +98,7 @@ def overview(caller: Caller) -> Response:
         )
         agents, week_days = busiest, days
         if usage_filter.counts_tokens_only:
-            [attributed] = caller.read_together(usage_filter.attributed_call(period.bounds))
-            agents, agent_count = _agents_by_tokens(caller, usage_filter.tokens_by_agent(attributed, period.days))
+            agents, agent_count = _agents_by_tokens(caller, usage_filter.tokens_by_agent(caller, period))
         else:
             if usage_filter.values:
                 agents, by_hour = caller.read_together(

@@ -59,8 +59,7 @@ def by_delegation(caller: Caller) -> Response:
 def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
     """Return the tokens that pass the filters by owner of the agents, as the API does."""
     if usage_filter.counts_tokens_only:
-        [rows] = caller.read_together(usage_filter.attributed_call(period.bounds))
-        by_agent = usage_filter.tokens_by_agent(rows, period.days)
+        by_agent = usage_filter.tokens_by_agent(caller, period)
         tokens_by_agent = Counter({agent_id: sum(tokens) for agent_id, tokens in by_agent.items()})
     elif "agent" in usage_filter.values:
         agent_ids = list(usage_filter.agent_ids or ())

@@ -86,8 +86,6 @@ class UsageFilter:
 
     def days_call(self, bounds: dict[str, date]) -> Call:
         """Return the statement that reads the usage per day. Pass its rows to :meth:`days_of`."""
-        if self.counts_tokens_only and self.agent_id is not None:
-            return Call("analytics/agent_tokens_by_credential", bounds | {"agent_id": self.agent_id})
         if self.counts_tokens_only:
             filters = {"agent_ids": self._agent_ids, "credential_id": self.credential_id, "resource": self.resource}
             return Call("dashboard/attributed_tokens", {**bounds, **filters})
@@ -104,26 +102,17 @@ class UsageFilter:
             return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
         tokens = [0] * ((last - first).days + 1)
         for row in rows:
-            if self.agent_id is None:
-                tokens[(row.on_day - first).days] = row.tokens
-            elif self.is_counted(row):
-                add_tokens(tokens, row)
+            tokens[(row.on_day - first).days] = row.tokens
         return [DayUsage(first + number * DAY, count, 0, []) for number, count in enumerate(tokens)]
 
     def hours_call(self, bounds: dict[str, date]) -> Call:
         """Return the statement that reads the requests of the agents per day and hour."""
         return Call("dashboard/hours_of_agents", {**bounds, "agent_ids": self._agent_ids})
 
-    def attributed_call(self, bounds: dict[str, date]) -> Call:
-        """Return the statement whose rows :meth:`tokens_by_agent` takes."""
-        if self.agent_id is not None:
-            return self.days_call(bounds)
-        return Call("analytics/tokens_by_credential", bounds)
-
-    def tokens_by_agent(self, rows: Iterable[Any], days: int) -> dict[UUID, list[int]]:
-        """Return agent -> tokens per day, most tokens first, from rows of ``analytics/tokens_by_credential``."""
-        by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * days)
-        for row in filter(self.is_counted, rows):
+    def tokens_by_agent(self, caller: Caller, period: Period) -> dict[UUID, list[int]]:
+        """Return agent -> tokens per day that pass the filters and belong to a credential, most tokens first."""
+        by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * period.days)
+        for row in self.attribution(caller, period)[0].rows:
             add_tokens(by_agent[row.agent_id], row)
         return dict(sorted(by_agent.items(), key=lambda item: (-sum(item[1]), item[0])))
 
