@@ -24,10 +24,10 @@ from agentidp.registry.quotas import usage_of
 from agentidp.scopes import SCOPES
 
 SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes", "status")))
-"""Members of an agent that have their own line on the page."""
+"""Members of an agent that have a line of their own on its page."""
 
 MAX_DELEGATIONS = 50
-"""Maximum number of rows per table: subjects for whom the agent acts, and agents that act on behalf of the agent."""
+"""Maximum number of rows in each of two tables: subjects for whom the agent acts, and agents that act for the agent."""
 
 MAX_REJECTIONS = 20
 """Maximum number of rows in the table of reasons and networks of rejected requests."""
@@ -38,7 +38,7 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 @blueprint.get("/dashboard/agents/<uuid:agent_id>")
 @session.required
 def agent(caller: Caller, agent_id: UUID) -> Response:
-    """Show an agent's usage by day, and the findings that name the agent."""
+    """Show an agent's usage by day, and the findings about the agent."""
     period = requested_period(caller.at)
     attribution, rows = read_attribution(
         caller,
@@ -55,7 +55,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         rejections_call(agent_id, period),
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
-    # used_resources() removes the rows of the attribution, so the credentials are first.
+    # Reads the credentials before used_resources(), which removes the rows of the attribution.
     tokens_of = {used.credential_id: used.by_day for used in used_credentials(attribution)}
     resources = [used for used in resource_usage.used_resources(attribution, servers) if used.tokens]
     agent_delegations = delegations.represent(delegation_rows, period)
@@ -88,7 +88,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
 
 
 def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
-    """Return an agent's scopes grouped by API, as (row of the resource server, scopes).
+    """Group an agent's scopes by API, and return pairs: the row of the resource server, and its scopes.
 
     The row is ``None`` for our own API and ``""`` for scopes that no longer belong to any API. A scope of two resource
     servers is in both groups.

@@ -28,7 +28,7 @@ from agentidp.registry.credentials import (
 SCOPE = "agents:write"
 
 MEMBERS = forms.members(NewCredentialSchema(only=["label", "expiresAt"]))
-"""Fields of the form for a credential with a secret."""
+"""Fields of the form that creates a credential with a secret."""
 
 STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
 
@@ -41,7 +41,7 @@ ACTIONS = "suspend, resume, delete, 'end-tokens'"
 @blueprint.route(f"/dashboard/agents/<uuid:agent_id>/<any({ACTIONS}):action>", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def act(caller: Caller, agent_id: UUID, action: str) -> Response:
-    """Show the consequences of the action on the agent and ask for confirmation, or take the action."""
+    """Show what an action on an agent would do and ask for confirmation, or do it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             if action == "delete":
@@ -62,7 +62,7 @@ def act(caller: Caller, agent_id: UUID, action: str) -> Response:
 @blueprint.route("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
-    """Show the consequences of revoking the credential and ask for confirmation, or revoke the credential."""
+    """Show what revoking a credential would do and ask for confirmation, or revoke it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             if "endTokens" in request.form:
@@ -82,7 +82,7 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
 @blueprint.route("/dashboard/agents/<uuid:agent_id>/rotate", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def add_secret(caller: Caller, agent_id: UUID) -> Response:
-    """Show the form for another credential, or create it and show its secret for the only time."""
+    """Show the form for another credential, or create the credential and show its secret for the only time."""
     if request.method != "POST":
         return _credential_form(caller, agent_id, Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
     key, values = read_form_key(), forms.read_fields(MEMBERS)

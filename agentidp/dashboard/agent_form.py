@@ -19,12 +19,12 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 SCOPE = "agents:write"
 
 MEMBERS = forms.members(NewAgentSchema(exclude=("scopes",)))
-"""Fields of the form, without the scopes, which the form groups by API."""
+"""Fields of the form for an agent, except the scopes, which the form groups by API."""
 
 LABELS = forms.labels(forms.members(NewAgentSchema()))
 
 NEW = forms.default_values(MEMBERS) | {"scopes": DEFAULT_SCOPES}
-"""Content of the form for a new agent."""
+"""Values of the form for a new agent."""
 
 blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
 
@@ -32,7 +32,7 @@ blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
 @blueprint.route("/dashboard/agents/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_agent(caller: Caller) -> Response:
-    """Show the form for a new agent, or create the agent and redirect to its page."""
+    """Show the form for a new agent, or create the agent and redirect to the agent's page."""
     if request.method != "POST":
         return _page(caller, Form(NEW, form_key=new_form_key(caller.at)))
     key = read_form_key()
@@ -50,11 +50,11 @@ def new_agent(caller: Caller) -> Response:
 @blueprint.route("/dashboard/agents/<uuid:agent_id>/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_agent(caller: Caller, agent_id: UUID) -> Response:
-    """Show the form with the agent's current values, or change the agent and redirect to its page."""
+    """Show the form with the agent's current values, or change the agent and redirect to the agent's page."""
     if request.method != "POST":
         return _page(caller, None, agent_id)
     try:
-        # The form sends all members, changed or not.
+        # The form sends all members, even if they are unchanged.
         change = forms.load(NewAgentSchema(), _read_body())
         with session.begin_change(caller, SCOPE) as transaction:
             update_agent(transaction, agent_id, change)
@@ -73,7 +73,7 @@ def _form_with_errors(error: ValidationError | Conflict, form_key: str | None = 
 
 
 def _page(caller: Caller, form: Form | None, agent_id: UUID | None = None, status: int = 200) -> Response:
-    """Return the page with the form.
+    """Return the page with the form for an agent.
 
     :param form: the content of the form; ``None`` for the agent's current values.
     :param agent_id: the agent that is edited; ``None`` for a new agent.

@@ -17,7 +17,7 @@ from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.registry.credentials import NewCredentialSchema, add_credential, check_trust, represent
 
 LABEL = forms.members(NewCredentialSchema(only=["label"]))
-"""Fields of the form in addition to those of the rule."""
+"""Fields of the form in addition to the fields of the rule of trust."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *LABEL])
 

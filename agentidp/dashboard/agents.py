@@ -22,12 +22,12 @@ from agentidp.http.schemas import MAX_NAME, MAX_OWNER
 from agentidp.registry.agents import AgentSchema
 
 PAGE_SIZE = 50
-"""Maximum number of agents on a page of the table."""
+"""Maximum number of agents per page of the table."""
 
 MAX_PAGE = 100_000
 
 SHARE_LIMIT = 80
-"""Percentage of the period's tokens above which an agent is flagged."""
+"""Percentage of the period's tokens above which the table highlights an agent."""
 
 SORTS = {
     "name": "by name",
@@ -36,20 +36,20 @@ SORTS = {
     "rejected": "by rejected requests",
     "last_request": "by last request",
 }
-"""Column -> words for the order in the caption of the table."""
+"""The words in the table's caption for the order, by column."""
 
 FILTERS = ("search", "owner", "status", "unusual")
-"""Parameters that select agents."""
+"""Parameters of the request that select agents."""
 
 LISTED_MEMBERS = [member for member in forms.members(AgentSchema()) if member.is_listed]
-"""Members of an agent that the list shows in addition to its name and description."""
+"""Members of an agent that the table shows in addition to the name and the description."""
 
 blueprint = pages.new_blueprint("dashboard-agents", __name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The filters and the order of the table of agents."""
+    """The filters and the order of the table of agents that a request has chosen."""
 
     search: str = ""
     owner: str = ""
@@ -60,21 +60,21 @@ class Selection:
 
     @property
     def is_descending(self) -> bool:
-        """Whether the order is descending. Default: ascending for names, descending for any other column."""
+        """Whether the table's order is descending. By default, only the order by name is ascending."""
         return self.sort != "name" if not self.order else self.order == "desc"
 
     @property
     def filters(self) -> dict[str, str]:
-        """The filters that are set: name -> value."""
+        """The values of the filters that are set, by name."""
         return {name: value for name in FILTERS if (value := getattr(self, name))}
 
     def query_of_heading(self, period: Period, sort: str) -> str:
-        """Return the query for the link in a column's heading, which reverses the order if the table has this order."""
+        """Return the query of the link in a column's heading, which reverses the order by this column."""
         order = ("asc" if self.is_descending else "desc") if sort == self.sort else ""
         return self.query(period, sort=sort, order=order)
 
     def query(self, period: Period, **changes: Any) -> str:
-        """Return the query of an address with this selection and *changes*."""
+        """Return the query of a URL with this selection and *changes*."""
         parameters = dataclasses.asdict(self) | changes
         return f"{period.query}&{urlencode({name: value for name, value in parameters.items() if value})}"
 
@@ -82,7 +82,7 @@ class Selection:
 @blueprint.get("/dashboard/agents")
 @session.required
 def agents(caller: Caller) -> Response:
-    """Show a page of the agents that the request selects."""
+    """Show a page of the agents that the request has selected."""
     period, number, selection = requested_period(caller.at), requested_page(), _requested_selection()
     return pages.page(
         "agents.html",
@@ -98,7 +98,7 @@ def agents(caller: Caller) -> Response:
 
 
 def _list(caller: Caller, period: Period, number: int) -> dict[str, Any]:
-    """Return the context of the slow part. A page number after the last page means the first page."""
+    """Return the variables for the slow part of the page. A page number that is too high means the first page."""
     call, _, unusual = requested_agents(caller, period, PAGE_SIZE * (number - 1))
     [rows] = caller.read_together(call)
     if not rows and number != 1:
@@ -115,8 +115,9 @@ def _list(caller: Caller, period: Period, number: int) -> dict[str, Any]:
 def requested_agents(
     caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
 ) -> tuple[Call, Selection, BadgesByAgent | None]:
-    """Return the statement that reads the agents that the request selects, the selection, and the agents with findings,
-    which are ``None`` if the findings could not be computed.
+    """Return the statement that reads the selected agents, the request's selection, and the agents with findings.
+
+    The agents with findings are ``None`` if the findings could not be computed.
     """
     selection, unusual = _requested_selection(), unusual_agents(caller)
     agent_ids = list(unusual or {}) if selection.unusual else None
@@ -152,12 +153,12 @@ def agents_call(
 
 
 def count_matches(rows: Rows) -> int:
-    """Return the number of selected agents on all pages, from the rows of a page of :func:`agents_call`."""
+    """Return the number of selected agents on all pages. *rows*: a page of :func:`agents_call`."""
     return rows[0].matches if rows else 0
 
 
 def agents_by_id_call(selected: Call, after: UUID, limit: int) -> Call:
-    """Return the statement that reads the next agents by id.
+    """Return the statement that reads the next agents in the order of their ids.
 
     The last row may be an agent for which ``is_listed`` is false, because the next statement begins after the last row.
 
@@ -183,7 +184,7 @@ def _requested_selection() -> Selection:
 
 
 def requested_page() -> int:
-    """Return the number of the page that the request asks for; the first page is 1.
+    """Return the number of the page that the request has chosen. The first page is 1.
 
     :raises ValidationError: the number is not a whole number from 1 to :data:`MAX_PAGE`.
     """

@@ -20,16 +20,16 @@ from agentidp.http.errors import Conflict, ValidationError, require_row
 SCOPE = "alerts:write"
 
 MAX_DELIVERIES = 20
-"""Maximum number of alerts below the targets."""
+"""Maximum number of alerts that the page lists below the targets."""
 
 LATE = timedelta(minutes=1)
-"""Age of an alert from which the page says that nothing sends it. It is usually sent within seconds."""
+"""Age of an unsent alert from which the page says that nothing sends it. Alerts are usually sent within seconds."""
 
 MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
-"""Fields of the form for a new target."""
+"""Fields of the form for a new alert target."""
 
 FILTERS = forms.members(AlertTargetChangeSchema(exclude=("name", "url", "enabled")))
-"""Members that select which alerts a target gets."""
+"""Members of an alert target that select its alerts."""
 
 blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 
@@ -37,14 +37,14 @@ blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 @blueprint.get("/dashboard/alert-targets")
 @session.required_to(SCOPE)
 def alert_targets(caller: Caller) -> Response:
-    """Show the targets, failing ones first, and the latest alerts."""
+    """Show the alert targets, failing targets first, and the latest alerts."""
     targets, delivery_rows = caller.read_together(
         Call("alerts/list_targets", {}), Call("alerts/list_deliveries", {"limit": MAX_DELIVERIES})
     )
     return pages.page(
         "alert_targets.html",
         here="alerts",
-        # The sort is stable, so within each group the oldest target stays first.
+        # The sort is stable, so the oldest target stays first within each group.
         targets=sorted(targets, key=lambda target: target.failing_since is None),
         members=FILTERS,
         deliveries=[(row, _is_not_sent(row, targets, caller.at)) for row in delivery_rows],
@@ -53,7 +53,7 @@ def alert_targets(caller: Caller) -> Response:
 
 
 def _is_not_sent(delivery: Any, targets: Rows, at: datetime) -> bool:
-    """Return whether nothing has tried to send a delivery, although its target is enabled and does not fail."""
+    """Return whether no attempt was made to send a delivery, although its target is enabled and does not fail."""
     is_waiting = not delivery.attempts and delivery.abandoned_at is None and delivery.created_at < at - LATE
     ready_ids = {target.target_id for target in targets if target.enabled and target.failing_since is None}
     return is_waiting and delivery.target_id in ready_ids
@@ -62,7 +62,7 @@ def _is_not_sent(delivery: Any, targets: Rows, at: datetime) -> bool:
 @blueprint.route("/dashboard/alert-targets/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
-    """Show the form for a new target, or create the target and show the key of a webhook for the only time."""
+    """Show the form for a new alert target, or create the target and show a webhook's key for the only time."""
     if request.method != "POST":
         return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
     values, key = forms.read_fields(MEMBERS), read_form_key()
@@ -88,7 +88,7 @@ def new_alert_target(caller: Caller) -> Response:
 )
 @session.required_to(SCOPE)
 def act(caller: Caller, target_id: UUID, action: str) -> Response:
-    """Show the consequences of the action on the target and ask for confirmation, or take the action."""
+    """Show what an action on an alert target would do and ask for confirmation, or do it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             if action == "test":

@@ -15,12 +15,12 @@ from agentidp.services import services
 
 
 def session_actor(agent_id: UUID) -> Actor:
-    """Return the actor of the transaction that calls :func:`record_success`."""
+    """Return the agent as the actor of the transaction that calls :func:`record_success`."""
     return request_actor("session", str(agent_id))
 
 
 def record_success(transaction: Transaction, agent_id: UUID, by: str) -> None:
-    """Record a successful sign-in as an agent.
+    """Record a successful sign-in as an agent in the audit trail.
 
     :param by: ``credential``, ``token`` or ``link``.
     """
@@ -28,7 +28,7 @@ def record_success(transaction: Transaction, agent_id: UUID, by: str) -> None:
 
 
 def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
-    """Record a refused sign-in as an agent. The number of records is throttled, because anyone can cause refusals.
+    """Record a refused sign-in as an agent. Too many records are throttled, because anyone can cause refusals.
 
     :param by: as for :func:`record_success`.
     :param reason: the OAuth error code.

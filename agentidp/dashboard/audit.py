@@ -20,7 +20,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import words_of
 
 PAGE_SIZE = 50
-"""Maximum number of events in the table."""
+"""Maximum number of audit events on a page."""
 
 _IS_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 
@@ -29,11 +29,11 @@ blueprint = pages.new_blueprint("dashboard-audit", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An actor, a subject or a mentioned object, as the page names it.
+    """An actor, a subject or a mentioned object, in the words of the page.
 
     :param kind: the type to write before the name; empty if the name is enough.
     :param name: the name for people.
-    :param path: the path of the page about the object, below the dashboard's path; empty without a page.
+    :param path: the path of the object's page, below the dashboard's path; empty if there is no page.
     :param agent: the agent to which a credential belongs.
     """
 
@@ -46,7 +46,7 @@ class Reference:
 @blueprint.get("/dashboard/audit")
 @session.required_to("audit:read")
 def audit(caller: Caller) -> Response:
-    """Show the newest events that the filters select, or a page of older events."""
+    """Show the newest audit events that the filters select, or a page of older events."""
     selection = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
     ids, ambiguous = _find_ids(caller, selection)
     events = _events(caller, selection | ids)
@@ -69,9 +69,8 @@ def audit(caller: Caller) -> Response:
 
 
 def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str], dict[str, list[tuple[str, str]]]]:
-    """Return filter -> id, for filters that are the name of a single agent, server or target, and filter -> (id, name)
-    pairs, for filters that are the name of several. Any other filter may be a user of the operating system.
-    """
+    """Return the ids for filters that are unique names, by filter; and (id, name) pairs for names of several objects.
+    Any other filter may be a user of the operating system."""
     names = {name: selection[name] for name in ("subject", "actor") if selection[name] and "\0" not in selection[name]}
     names = {filter_: name for filter_, name in names.items() if not words.IS_ID.fullmatch(name)}
     if not names:
@@ -104,7 +103,7 @@ def _events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:
     until = None
     if selection["until"]:
         try:
-            # Include the whole last day.
+            # Includes the entire last day.
             until = datetime.combine(date.fromisoformat(selection["until"]), time.max, UTC)
         except ValueError:
             raise ValidationError("The last day must be a date.") from None
@@ -117,10 +116,10 @@ def _events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]:
-    """Return the actors, subjects and mentioned objects that have names, by id."""
+    """Return the actors, subjects and mentioned objects of audit events that have a name, by id."""
     agents, servers, targets = caller.read_together(*words.calls(events))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
-    # The names of deleted targets and resource servers are only in their events.
+    # Only the events have the names of deleted targets and resource servers.
     names = {
         event["subject"]: Reference(event["subjectType"].replace("_", " "), members["name"])
         for event in events
@@ -135,7 +134,7 @@ def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]
 
 
 def _describe(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> dict[str, Any]:
-    """Return an event with the fields that the page shows."""
+    """Return an audit event with the fields that the page shows."""
     return event | {
         "when": datetime.fromisoformat(event["at"]),
         "by": names.get(event["actor"]) or Reference("", event["actor"]),
@@ -146,7 +145,7 @@ def _describe(event: dict[str, Any], names: dict[str, Reference], at: datetime) 
 
 
 def _subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
-    """Return the subject of an event. A subject without a name is shown by its id."""
+    """Return the subject of an audit event. A subject without a name is shown by its id."""
     subject, kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
     if subject in names:
         return names[subject]
@@ -160,9 +159,8 @@ def _subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
 
 
 def _changes(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> list[str]:
-    """Return the changes of an event, one string per member. Null members of a created or deleted subject are left out,
-    and so is the agent of a credential, because the subject names the agent.
-    """
+    """Return the changes of an audit event, one text per member. Left out are null members of a created or deleted
+    subject, and the agent of a credential, which the subject names already."""
 
     def label(value: Any) -> str:
         if value is None or value in ("", []):

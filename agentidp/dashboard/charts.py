@@ -13,49 +13,49 @@ from agentidp.db.sql import Rows
 from agentidp.findings.finding import StoredFinding
 
 STEP = 10
-"""Width of a bar with its gap, in units of the drawing."""
+"""Width of a bar and its gap, in units of the drawing."""
 
 HEIGHT = 100
-"""Height of the axis, in units of the drawing."""
+"""Height of the chart's axis, in units of the drawing."""
 
 SHADES = 5
-"""Number of shades of the heatmap. An hour without requests has shade 0."""
+"""Number of shades of the heatmap for hours with requests. An hour without requests has shade 0."""
 
 MAX_FLAGGED = timedelta(days=3)
-"""Maximum length of a finding that has a flag on each of its days. A longer finding is about the period, not a day."""
+"""Maximum length of a finding that is flagged on each of its days. A longer finding is about a period, not a day."""
 
 MAX_HEIGHT = 108
-"""Maximum height of a bar or a point that is cut off. It is above the axis, but still inside the drawing."""
+"""Maximum height of a bar or point that is cut off: above the axis, but still inside the drawing."""
 
 OUTLIER_TIMES = 4
-"""A count is cut off if it is at least so many times the highest count that is not cut off."""
+"""Minimum ratio of a count that is cut off to the highest count that is not cut off."""
 
 MIN_OTHERS = 5
-"""Minimum number of counts above zero that are not cut off. With fewer, the axis reaches the highest count."""
+"""Minimum number of counts above zero that are not cut off. Otherwise the axis reaches the highest count."""
 
 MAX_TICKS = 5
-"""Maximum number of dates below a chart."""
+"""Maximum number of dates that a chart shows below its bars."""
 
 MAX_CUT_LABELS = 3
-"""Maximum number of bars that have their count above them because they are cut off."""
+"""Maximum number of bars that are cut off and have their count above them."""
 
 MIN_HEIGHT = 1.5
-"""Minimum height of the bar of a count above zero, so that the bar is visible beside a high bar."""
+"""Minimum height of the bar of a count above zero, so that the bar is visible next to a high bar."""
 
 FindingsByDay = dict[date, list[StoredFinding]]
-"""Day -> the findings about the day, the most severe first."""
+"""The findings about each day, the most severe first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The bar of a UTC day or hour.
+    """The bar of a UTC day or hour in a chart.
 
-    :param earlier: the count that ``count`` is compared with; ``None`` without a comparison.
+    :param earlier: the count with which ``count`` is compared; ``None`` without a comparison.
     :param x: the position of the bar in the drawing.
     :param is_running: whether the day or hour is not over yet.
     :param is_empty: whether the day or hour is over and its count is zero, although the chart's subject existed.
     :param earlier_height: the height of the comparison line at this bar.
-    :param earlier_findings: the findings about the day that this day is compared with.
+    :param earlier_findings: the findings about the day with which this day is compared.
     """
 
     when: date
@@ -107,22 +107,22 @@ class Chart:
 
     @property
     def earlier_bars(self) -> list[Bar]:
-        """The bars that have a point of the comparison line. The line may begin later than the chart."""
+        """The bars for which the comparison line has a point. The line may begin later than the chart."""
         return [bar for bar in self.bars if bar.earlier_height is not None]
 
     @property
     def cut_bars(self) -> list[Bar]:
-        """The bars that are cut off, the highest first."""
+        """The bars that are cut off at the top of the chart, the highest first."""
         return sorted((bar for bar in self.bars if bar.count > self.top), key=lambda bar: -bar.count)
 
     @property
     def cut_labels(self) -> list[tuple[float, Bar]]:
-        """(position, bar) of the highest bars that are cut off. A position is a percentage of the chart's width."""
+        """The highest bars that are cut off, each with its position as a percentage of the chart's width."""
         return [(self._percentage(bar), bar) for bar in self.cut_bars[:MAX_CUT_LABELS]]
 
     @property
     def ticks(self) -> list[tuple[float, Bar]]:
-        """(position, bar) of the bars that have a date below them."""
+        """The bars with a date below them, each with its position as a percentage of the chart's width."""
         last, gaps = len(self.bars) - 1, MAX_TICKS - 1
         indexes = sorted({round(tick * last / gaps) for tick in range(MAX_TICKS)})
         return [(self._percentage(self.bars[index]), self.bars[index]) for index in indexes]
@@ -132,17 +132,17 @@ class Chart:
 
     @property
     def total(self) -> int:
-        """The sum of all bars."""
+        """The sum of the counts of all bars."""
         return sum(bar.count for bar in self.bars)
 
     @property
     def max_bar(self) -> Bar:
-        """The bar with the highest count; the latest if several have this count."""
+        """The bar with the highest count. If several bars have it, the latest of them."""
         return max(reversed(self.bars), key=lambda bar: bar.count)
 
     @property
     def running_bar(self) -> Bar | None:
-        """The bar of the day or hour that is not over yet; ``None`` if the chart ends earlier."""
+        """The bar of the day or hour that is not over yet, or ``None`` if the chart ends earlier."""
         return next((bar for bar in self.bars if bar.is_running), None)
 
 
@@ -171,7 +171,7 @@ def stack(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
 
 @dataclass(frozen=True, slots=True)
 class ChartMarker:
-    """A marker in a chart of days: its first and last day, and their position and width in the drawing."""
+    """A marker in a chart: its first and last day, and its position and width in the drawing."""
 
     kind: str
     first: date
@@ -192,15 +192,15 @@ def draw_chart(
 ) -> Chart:
     """Return the chart of several days or hours.
 
-    :param counts: (day, count) or (start of the hour, count), oldest first.
+    :param counts: pairs of a day, or the beginning of an hour, and its count, oldest first.
     :param running: the current day or hour, which is not over.
-    :param created: the day or hour in which the chart's subject was created; no earlier bar is empty. ``None`` if
-        unknown.
-    :param earlier_counts: per bar the count to compare with; ``None`` before the first usage. If no count is above
+    :param created: the day or hour in which the chart's subject was created, or ``None`` if it is unknown. No earlier
+        bar counts as empty.
+    :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage. If no count is above
         zero, the chart has no comparison line.
-    :param earlier_findings: per bar the findings about the day to compare with.
+    :param earlier_findings: the findings about the day to compare with, per bar.
     """
-    # Imported usage can be older than the agent.
+    # An agent can have imported usage from a time before it was created.
     first_used = next((when for when, count in counts if count), running)
     existed_from = counts[0][0] if created is None else min(created, first_used)
     has_line = any(earlier_counts)
@@ -238,7 +238,7 @@ def draw_hours(
     :param name: the attribute of :class:`HourUsage` to draw.
     :param at: the current time; its hour is drawn as running.
     :param created_at: when the chart's agent was created; no earlier hour is empty. ``None`` for the organization.
-    :param expected: per hour the count to compare with.
+    :param expected: the count to compare with, per hour.
     """
     midnight = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
@@ -251,7 +251,7 @@ def _hour(at: datetime) -> datetime:
 
 
 def findings_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, FindingsByDay]:
-    """Return the findings for the chart of tokens, and the findings about rejected requests for their own chart.
+    """Return the findings per day for the chart of tokens, and for the chart of rejected requests.
 
     A finding of at most :data:`MAX_FLAGGED` is on all its days. A longer finding is on the day of its ``since``, such
     as the day on which a budget was exceeded, and on no day if ``since`` is the beginning of the finding.
@@ -284,7 +284,7 @@ class Heatmap:
 
 
 def heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) -> Heatmap:
-    """Return the average requests per hour of the week.
+    """Compute the average requests per hour of the week.
 
     A weekday can be in the period more often than another, so sums of its days cannot be compared. Hours that are not
     over, and days before the first usage, do not count.
@@ -304,7 +304,7 @@ def heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) 
 
 
 def _mean(counts: list[int]) -> float:
-    """Return the mean with at most one decimal place, as an integer if it is one."""
+    """Return the mean of counts, rounded to one decimal place, as an integer if it is a whole number."""
     mean = round(sum(counts) / len(counts), 1)
     return int(mean) if mean.is_integer() else mean
 
@@ -318,7 +318,7 @@ def chart_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     markers = []
     for row in rows:
         begins = row.starts_at.astimezone(UTC).date()
-        # A marker of a single instant, such as a deployment at midnight, would otherwise end on the previous day.
+        # Without max(), a marker of a single instant at midnight, such as a deployment, would end before it begins.
         ends = max(begins, last_day(row.ends_at.astimezone(UTC)))
         is_of_agents = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
         if begins <= last and ends >= first and is_of_agents:
@@ -329,12 +329,12 @@ def chart_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
 
 
 def last_day(ends: datetime) -> date:
-    """Return the day of the last instant before *ends*."""
+    """Return the day that contains the last instant before *ends*."""
     return (ends - timedelta(microseconds=1)).date()
 
 
 def _axis_maximum(counts: list[int]) -> int:
-    """Return the highest count that the axis reaches: the highest of all, unless up to a tenth of them are outliers."""
+    """Return the highest count on the axis: the maximum, or less if up to a tenth of the counts are outliers."""
     highest_first = sorted((count for count in counts if count), reverse=True)
     for outliers in range(max(1, len(highest_first) // 10), 0, -1):
         others = highest_first[outliers:]
@@ -346,7 +346,7 @@ def _axis_maximum(counts: list[int]) -> int:
 def _round_number(count: int) -> int:
     """Return the smallest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is at least *count*.
 
-    Half of each of these numbers is a whole number, too.
+    Half of such a number, for the middle of the axis, is a whole number too.
     """
     if count <= 10:
         return max(2, count + count % 2)

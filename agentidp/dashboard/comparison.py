@@ -11,12 +11,12 @@ from agentidp.dashboard.period import DAY, WEEK, Period
 from agentidp.http.errors import ValidationError
 
 YEAR = 52 * WEEK
-"""A year ago the weekdays differ, and 52 weeks ago they are the same."""
+"""52 weeks, because a year earlier the weekdays would differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The days that a period is compared with.
+    """The earlier days with which a period is compared.
 
     :param name: the value of the parameter ``compare``.
     """
@@ -26,7 +26,7 @@ class Comparison:
 
     @property
     def choices(self) -> dict[str, str]:
-        """The offered comparisons: value of the parameter ``compare`` -> words."""
+        """The words for each comparison that the page offers, by value of the parameter ``compare``."""
         weeks, days = self._weeks, self.period.days
         choices = {"weeks": "a week earlier" if weeks == 1 else f"{weeks} weeks earlier"}
         if days % WEEK.days:
@@ -35,24 +35,24 @@ class Comparison:
 
     @property
     def words(self) -> str:
-        """The distance of the two periods, such as ``5 weeks earlier``."""
+        """The time between the two periods in words, such as ``5 weeks earlier``."""
         return self.choices[self.name]
 
     @property
     def days(self) -> list[date | None]:
-        """The earlier days, one per day of the period. ``None`` for 31 March if February has no such day."""
+        """The earlier day for each day of the period. ``None`` for 31 March, because February has no such day."""
         return [self._earlier(self.period.first + number * DAY) for number in range(self.period.days)]
 
     @property
     def bounds(self) -> dict[str, date]:
-        """The parameters of statements about the earlier days."""
+        """The first and last earlier day, as parameters of a statement."""
         days = [day for day in self.days if day is not None]
-        # A period whose only day is the 31st may have no earlier day.
+        # If the period is only the 31st of a month, there may be no earlier day.
         return {"first": min(days, default=self.period.first), "last": max(days, default=self.period.first)}
 
     @property
     def _weeks(self) -> int:
-        """The minimum number of weeks between the two periods without an overlap."""
+        """The minimum number of weeks between the two periods, so that they do not overlap."""
         return -(-self.period.days // WEEK.days)
 
     def _earlier(self, day: date) -> date | None:
@@ -64,7 +64,7 @@ class Comparison:
 
 
 def requested_comparison(period: Period) -> Comparison:
-    """Return the comparison that the request asks for, by default with the same weekdays.
+    """Return the comparison that the request has chosen. By default, it is with the same weekdays.
 
     :raises ValidationError: the comparison is not offered for the period.
     """

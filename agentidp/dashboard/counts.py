@@ -20,13 +20,13 @@ class DayUsage:
 
     @property
     def requests(self) -> int:
-        """The requests of all hours."""
+        """The number of requests on the day, in all hours."""
         return sum(self.requests_by_hour)
 
 
 @dataclass(frozen=True, slots=True)
 class HourUsage:
-    """Usage in a UTC hour."""
+    """The usage of an organization or agent in a UTC hour."""
 
     hour: int
     tokens: int = 0
@@ -35,11 +35,11 @@ class HourUsage:
 
 
 Pair = tuple[DayUsage, DayUsage]
-"""A complete day of a period, and the earlier day that it is compared with."""
+"""A complete day of a period, and the earlier day with which it is compared."""
 
 
 def days_of(rows: Rows) -> list[DayUsage]:
-    """Return the days in the rows of ``analytics/usage_by_day``."""
+    """Return the days in rows of ``analytics/usage_by_day``."""
     return [DayUsage(*row) for row in rows]
 
 
@@ -55,7 +55,7 @@ def earlier_days(days: list[DayUsage], comparison: Comparison, first_used: date 
 
 
 def usage_by_hour_call(day: date) -> Call:
-    """Return the statement that reads the hours of a day. Pass its rows to :func:`hours_of_day`."""
+    """Return the statement that reads the hours of a day. :func:`hours_of_day` takes its rows."""
     return Call("analytics/usage_by_hour", {"first": day, "last": day})
 
 

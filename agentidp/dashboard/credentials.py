@@ -24,7 +24,7 @@ from agentidp.http.errors import ValidationError, require_row
 READERS = AGENTS
 
 SOON = timedelta(days=30)
-"""Maximum time until the expiry of a credential that is listed as expiring."""
+"""Maximum time until a credential's expiry at which the page lists it as expiring."""
 
 FILTERS = {
     "": "all",
@@ -33,7 +33,7 @@ FILTERS = {
     "ending": f"expires within {SOON.days} days",
     "several": "more than one in use",
 }
-"""Filter -> its label."""
+"""The labels of the filters, by value of the parameter."""
 
 blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 
@@ -41,7 +41,7 @@ blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 @blueprint.get("/dashboard/credentials")
 @session.required_to(*READERS)
 def credentials(caller: Caller) -> Response:
-    """Show a page of the credentials that the filter selects, most tokens first."""
+    """Show a page of the credentials that the filter selects, credentials with most tokens first."""
     show, number = request.args.get("show", ""), requested_page()
     if show not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
@@ -78,7 +78,7 @@ def _list(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
 @session.required_to(*READERS)
 def credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
-    """Show a credential that was not revoked before the period, its tokens by day, and their resources."""
+    """Show a credential that was not revoked before the period, its tokens by day, and the resources of the tokens."""
     period = requested_period(caller.at)
     attribution, _ = read_attribution(caller, period, agent_id)
     row = require_row([row for row in attribution.credentials if row.credential_id == credential_id])
@@ -99,7 +99,7 @@ def credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
 
 
 def selectors(in_force: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:
-    """Return per filter of :data:`FILTERS` the function that decides whether the filter selects a credential.
+    """Return, for each filter of :data:`FILTERS`, a function that decides whether the filter selects a credential.
 
     :param in_force: all credentials that are not revoked.
     """

@@ -16,26 +16,26 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class CrossOrigin(ApiError):
-    """403: the request comes from another site's page."""
+    """403: a page of another site has sent the request."""
 
     status, code = 403, "FORBIDDEN"
     message = "This request did not come from a page of the dashboard, so nothing was done."
 
 
 def refuse_cross_origin(request: Request) -> None:
-    """Refuse a request that comes from another site's page, unless its method is safe. Sign-ins are no exception.
+    """Refuse a request that a page of another site has sent, unless its method is safe. This includes sign-ins.
 
     Browsers send ``Sec-Fetch-Site`` to https origins and to localhost; browsers from before 2023 send ``Origin``
     instead. A client that sends neither header is not a browser, so no other site can misuse its cookie.
 
-    :raises CrossOrigin: the request comes from another site's page.
+    :raises CrossOrigin: a page of another site has sent the request.
     """
     if request.method in SAFE_METHODS:
         return
     site, origin = request.environ.get("HTTP_SEC_FETCH_SITE", ""), request.environ.get("HTTP_ORIGIN", "")
     if site in ("same-origin", "none") or (not site and not origin):
         return
-    # If a proxy has changed Host, the origin of our pages still equals the issuer's.
+    # A proxy may have changed Host, but the origin of our pages then still equals the issuer's.
     own_hosts = (request.environ.get("HTTP_HOST", ""), urlsplit(services().settings.issuer).netloc)
     if site or "://" not in origin or origin.partition("://")[2] not in own_hosts:
         raise CrossOrigin

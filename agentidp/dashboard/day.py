@@ -24,7 +24,7 @@ blueprint = pages.new_blueprint("dashboard-day", __name__)
 @blueprint.get("/dashboard/days/<on_day>")
 @session.required
 def organization_day(caller: Caller, on_day: str) -> Response:
-    """Show the hours of a UTC day, and the agents with usage on the day or in the requested hour."""
+    """Show the hours of a UTC day, and the agents with usage on this day or in the chosen hour."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
     call = agents_of_day_call(day, limit=PAGE_SIZE)
@@ -43,7 +43,7 @@ def organization_day(caller: Caller, on_day: str) -> Response:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>")
 @session.required
 def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
-    """Show the hours of an agent's UTC day."""
+    """Show the hours of a UTC day of an agent."""
     at = caller.at.astimezone(UTC)
     day = past_day(on_day, at)
     by_hour = agent_hours(caller, agent_id, day, day)
@@ -69,7 +69,7 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
 
 
 def agents_of_day_call(day: date, *, limit: int | None) -> Call:
-    """Return the statement that reads the agents with usage on a day, or in the requested hour, in the requested order.
+    """Return the statement that reads the agents with usage on a day, or in the chosen hour, in the chosen order.
 
     :param limit: the maximum number of agents; ``None`` for all.
     """
@@ -84,7 +84,7 @@ def agents_of_day_call(day: date, *, limit: int | None) -> Call:
 
 
 def past_day(on_day: str, at: datetime) -> date:
-    """Return the day in an address.
+    """Return the day in a path.
 
     :raises NotFound: *on_day* is not a date, or the day is in the future.
     """

@@ -29,13 +29,13 @@ SCOPE, READING = "agents:write", "agents:read"
 RESOURCES = forms.members(NewDelegationRuleSchema(only=["resources"]))
 
 MEMBERS = forms.members(NewDelegationRuleSchema(exclude=["resources"]))
-"""Fields in addition to those of the rule of trust. The form groups the scopes by resource server."""
+"""Fields of the form in addition to those of the rule of trust. The scopes are grouped by resource server."""
 
 DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "clientHosts", "resources"]))
-"""Members without a column of their own in the list."""
+"""Members of a delegation rule that have no column of their own in the list."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
-"""Name of a field -> its name in error messages."""
+"""Names of fields in error messages, by field."""
 
 blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 
@@ -59,7 +59,7 @@ def delegation_rules(caller: Caller) -> Response:
 
 
 def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
-    """Return the last day on which an agent of a rule got a token that the rule allows; ``None`` if there is none.
+    """Return the last day on which an agent of a rule got a token that the rule allows, or ``None``.
 
     Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
 
@@ -70,7 +70,7 @@ def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
         first + timedelta(days=row.days[-1])
         for row in rows
         if row.issuer == rule.trust["issuer"] and row.resource in resources
-        # The agents of apps are not in the rule.
+        # The rule does not list the agents of apps that it admits by their host.
         if row.agent_id in rule.agent_ids or rule.client_hosts
     ]
     return max(days, default=None)
@@ -79,7 +79,7 @@ def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
 @blueprint.route("/dashboard/delegation-rules/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_delegation_rule(caller: Caller) -> Response:
-    """Show the form for a rule, or create the rule and redirect to the list of rules."""
+    """Show the form for a delegation rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
         return _page(caller)
     values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
@@ -99,7 +99,7 @@ def new_delegation_rule(caller: Caller) -> Response:
 @blueprint.route("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Show the consequences of deleting the rule and ask for confirmation, or delete the rule."""
+    """Show what deleting a delegation rule would do and ask for confirmation, or delete it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             remove_rule(transaction, delegation_rule_id)
@@ -120,9 +120,9 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
 
 
 def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the body for the API, without the rule of trust. Each checked box is one line of ``resources``."""
+    """Return the request body of the API, without the rule of trust. Each checked box is a line of ``resources``."""
     body = forms.build_body([*MEMBERS, *RESOURCES], values | {"resources": "\n".join(values["resources"])})
-    # The schema refuses any other number of agents, so do not look them up.
+    # The schema refuses a wrong number of agents, so they are not looked up.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = resolve_agent_ids("agentIds", body["agentIds"], caller.read_together)
     return body
@@ -130,7 +130,7 @@ def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
 
 def _page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
     draft = rule_form.read_draft(PEOPLE, caller, check_delegation_rule, form)
-    # An empty audience means the client_id of the acting agent.
+    # An empty audience field means that the audience must be the client_id of the acting agent.
     audience = {} if draft.rule else {"audience": ""}
     return rule_form.page(
         "delegation_rule_form.html",

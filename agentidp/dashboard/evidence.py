@@ -21,12 +21,12 @@ from agentidp.findings.markers import CHANGE_SENTENCES
 HOUR = timedelta(hours=1)
 
 DAYS_BEFORE = 14
-"""Number of days drawn before the days of a finding, for comparison."""
+"""Number of days before a finding that its chart shows for comparison."""
 
 MAX_DAYS_DRAWN = 92
 
 MAX_DAYS_OF_HOURS = 2
-"""Maximum number of UTC days of a finding that is drawn by hour. A longer finding is drawn by day."""
+"""Maximum number of UTC days of a finding whose chart has hours. The chart of a longer finding has days."""
 
 MAX_CHANGES = 20
 
@@ -34,7 +34,7 @@ LIMITS = {
     **dict.fromkeys(("budget", "quota", "dominance"), "limit"),
     **dict.fromkeys(("dormant_agent", "expiring_credential", "unused_credential"), "reported from"),
 }
-"""Kind of a finding -> the name of the amount that the observed amount is compared with, if it is not expected."""
+"""The words for the amount with which the observed amount is compared, by kind. For other kinds: ``expected``."""
 
 CHANGES = CHANGE_SENTENCES | {
     "agent.changed": "The scopes of an agent were changed",
@@ -43,21 +43,21 @@ CHANGES = CHANGE_SENTENCES | {
     "credential.created": "A credential was created",
     "credential.revoked": "A credential was revoked",
 }
-"""Action or kind of a marker -> its description."""
+"""Descriptions of changes, by action of an audit event or by kind of marker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The evidence for a finding.
+    """The charts and changes that a finding's page shows as evidence.
 
     :param unit: the counted attribute, such as ``tokens``.
     :param agent_ids: the agents whose usage is drawn; empty if the usage of the whole organization is drawn.
-    :param charts: (day, chart by hour) per day, or a single (``None``, chart by day).
+    :param charts: pairs of a day and its chart by hour, or a single pair of ``None`` and a chart by day.
     :param drawn_days: the first and the last drawn day.
     :param period: the days of the finding.
     :param changes: (instant, description, note) per change, oldest first.
-    :param limit: the name of the amount that the observed amount is compared with.
-    :param line: the name of the line in the charts, which is this amount per bar.
+    :param limit: the words for the amount with which the observed amount is compared.
+    :param line: the words for the line in the charts, which shows this amount per bar.
     """
 
     unit: str
@@ -71,12 +71,12 @@ class Evidence:
 
     @property
     def total(self) -> int:
-        """The sum of all bars."""
+        """The sum of the counts of all bars."""
         return sum(chart.total for _, chart in self.charts)
 
 
 def calls(finding: StoredFinding, at: datetime) -> list[Call]:
-    """Return the statements that read the evidence. Pass their rows to :func:`evidence`."""
+    """Return the statements that read the evidence of a finding. :func:`evidence` takes their rows."""
     first, last = _drawn_days(finding, at)
     is_by_hour, agent_ids = _is_by_hour(finding, at), _drawn_agents(finding)
     if finding.credential_id is not None:
@@ -92,7 +92,7 @@ def calls(finding: StoredFinding, at: datetime) -> list[Call]:
 
 
 def evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
-    """Return the evidence for the rows of :func:`calls`."""
+    """Return the evidence of a finding, from the rows of :func:`calls`."""
     *usage, markers = rows
     unit = kind_of(finding).counted
     drawn_first, last = _drawn_days(finding, at)
@@ -136,21 +136,20 @@ def evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
 
 
 def _drawn_agents(finding: StoredFinding) -> list[UUID]:
-    """Return the agents whose usage is drawn; empty if the finding is about the tokens of the whole organization, or
-    names only some of its agents.
-    """
+    """Return the agents whose usage is drawn. The list is empty if the finding is about the tokens of the whole
+    organization, or names only some of its agents."""
     is_of_all = finding.kind in ("budget", "quota") and finding.agent_id is None
     return finding.agent_ids if not is_of_all and finding.agent_count in (None, len(finding.agent_ids)) else []
 
 
 def _days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
-    """Return the first and the last UTC day of a finding. At most :data:`MAX_DAYS_DRAWN` days, and none after today."""
+    """Return the first and the last UTC day of a finding: at most :data:`MAX_DAYS_DRAWN` days, and none after today."""
     last = min(charts.last_day(finding.ends.astimezone(UTC)), at.date())
     return max(min(finding.begins.astimezone(UTC).date(), last), last - (MAX_DAYS_DRAWN - 1) * DAY), last
 
 
 def _drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
-    """Return the first and the last drawn day. A chart by day also has the days before the finding."""
+    """Return the first and the last day that a finding's chart draws. A chart by day also has the days before it."""
     first, last = _days(finding, at)
     if not _is_by_hour(finding, at):
         first = max(first - DAYS_BEFORE * DAY, last - (MAX_DAYS_DRAWN - 1) * DAY)
@@ -159,13 +158,13 @@ def _drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
 
 def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
     first, last = _days(finding, at)
-    # The usual number of rejected requests is that of a day.
+    # For rejected requests, only the usual number of a day is known.
     is_short = finding.ends - finding.begins < DAY and finding.kind != "rejections"
     return (last - first).days < MAX_DAYS_OF_HOURS and is_short
 
 
 def _counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:
-    """Return the counts by (day, hour), or by (day, ``None``) if the rows are days."""
+    """Return the counts of rows by pairs of day and hour, or of day and ``None`` if the rows are days."""
     counts: Counter[tuple[date, int | None]] = Counter()
     for row in rows:
         if hasattr(row, "credential_id"):
@@ -184,9 +183,8 @@ def _counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date
 
 
 def _expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
-    """Return the expected tokens in a day or an hour, spread evenly over the finding, or the expected rejected requests
-    of a day; ``None`` outside the finding, and if the finding expects neither.
-    """
+    """Return the expected tokens of a day or hour, spread evenly over the finding, or the expected rejected requests of
+    a day. Return ``None`` outside the finding, and if the finding expects neither."""
     if begins >= finding.ends or begins + step <= finding.begins:
         return None
     if finding.unit == "rejected requests":

@@ -49,7 +49,7 @@ MAX_AT_ONCE = 10_000
 """Maximum number of agents that a single statement reads."""
 
 MAX_EXAMINED = 1_000
-"""Maximum number of agents, listed or not, that each statement examines if more than :data:`MAX_AT_ONCE` match."""
+"""Maximum number of agents, listed or not, that a statement examines if more than :data:`MAX_AT_ONCE` match."""
 
 FILES = (
     ("Usage by day", "days", "/usage", ()),
@@ -60,9 +60,8 @@ FILES = (
     ("Tokens by resource", "resources", "/resources", credentials.READERS),
     ("Tokens by delegation: who acted for whom", "delegations", "/delegations", ()),
 )
-"""Content, name of the file, path of the same content below ``/api/v1/analytics``, and the scopes of which a session
-needs at least one.
-"""
+"""For each file: its content, its name, the path of the same content below ``/api/v1/analytics``, and scopes of which a
+session needs at least one."""
 
 blueprint = pages.new_blueprint("dashboard-export", __name__)
 
@@ -72,7 +71,7 @@ _usage = attrgetter(*USAGE)
 @blueprint.get("/dashboard/export")
 @session.required
 def export(caller: Caller) -> Response:
-    """Show the files with the usage of a period, and the requests to the API that return the same."""
+    """Show the files with the usage of a period, and the API requests that return the same content."""
     files = [file for file in FILES if not file[3] or any(map(g.viewer.may, file[3]))]
     return pages.page("export.html", here="export", period=requested_period(caller.at), files=files)
 
@@ -165,14 +164,14 @@ def _items_csv(
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
 @session.required
 def agent_days(caller: Caller, agent_id: UUID) -> Response:
-    """Return an agent's usage per day of the period."""
+    """Return a file with an agent's usage on each day of the period."""
     return _api_csv(caller, f"agent-{agent_id}", agent_activity, requested_period(caller.at), agent_id)
 
 
 @blueprint.get("/dashboard/days/<on_day>/hours.csv")
 @session.required
 def hours(caller: Caller, on_day: str) -> Response:
-    """Return the organization's usage per hour of a day."""
+    """Return a file with the organization's usage in each hour of a day."""
     day = past_day(on_day, caller.at.astimezone(UTC))
     return _api_csv(caller, "hours", usage_by_hour, Period(day, day))
 
@@ -180,19 +179,19 @@ def hours(caller: Caller, on_day: str) -> Response:
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")
 @session.required
 def agent_day_hours(caller: Caller, agent_id: UUID, on_day: str) -> Response:
-    """Return an agent's usage per hour of a day."""
+    """Return a file with an agent's usage in each hour of a day."""
     day = past_day(on_day, caller.at.astimezone(UTC))
     return _api_csv(caller, f"agent-{agent_id}-hours", agent_usage_by_hour, Period(day, day), agent_id)
 
 
 def _api_csv(caller: Caller, name: str, view: Callable[..., Response], period: Period, *ids: UUID) -> Response:
-    """Return the response of a view of the API as a download.
+    """Return the response of a view of the API as a file to download.
 
     :param name: the beginning of the file's name.
     :param ids: the ids in the path of the view.
     """
     request.environ["HTTP_ACCEPT"] = "text/csv"
-    # Without its decorators, the view authenticates no token and does not parse the query again.
+    # Without the view's decorators, no token is needed and the query is not parsed again.
     response = inspect.unwrap(view)(caller, {"from_": period.first, "to": period.last, "agent": None}, *ids)
     return _download(f"{name}-{period.first}-{period.last}", response)
 
@@ -200,7 +199,7 @@ def _api_csv(caller: Caller, name: str, view: Callable[..., Response], period: P
 @blueprint.get("/dashboard/agents.csv")
 @session.required
 def agents(caller: Caller) -> Response:
-    """Return the agents that the table of agents lists on all its pages.
+    """Return a file with the agents that the table of agents lists on all its pages.
 
     Up to :data:`MAX_AT_ONCE` agents are in the order of the table. More agents are read and sent in several steps,
     ordered by id, so that each agent is included exactly once although its counts change meanwhile.
@@ -208,7 +207,7 @@ def agents(caller: Caller) -> Response:
     period = requested_period(caller.at)
     call, selection, unusual = requested_agents(caller, period, limit=MAX_AT_ONCE)
     if selection.unusual and unusual is None:
-        # Without the findings, an empty file would suggest that no agent is unusual.
+        # If the findings are missing, a file of agents with findings would be empty, as if no agent had any.
         raise ServiceUnavailable
     [rows] = caller.read_together(call)
     name = f"agents-{period.first}-{period.last}"
@@ -218,14 +217,14 @@ def agents(caller: Caller) -> Response:
     response = _csv(name, AGENT, [])
     header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
-    # The first rows were read before the status is sent, so a failure until here gets its own status. A later failure
-    # ends the connection before the response is complete.
+    # The first rows were read before the status is sent, so an error until here has its own status. A later error ends
+    # the connection before the response is complete.
     response.response = itertools.chain([header], _agents_by_id(caller, call, first_rows))
     return response
 
 
 def _agents_by_id(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
-    """Yield the CSV of the agents that *call* selects, ordered by id. *rows* are the first rows."""
+    """Yield the agents that *call* selects as CSV, ordered by id. *rows* are the first rows."""
     while rows:
         listed = [_agent(row) for row in rows if row.is_listed]
         if listed:
@@ -242,7 +241,7 @@ def _agent(row: Any) -> list[Any]:
 @blueprint.get("/dashboard/days/<on_day>/agents.csv")
 @session.required
 def agents_of_day(caller: Caller, on_day: str) -> Response:
-    """Return all agents with usage on a day, or in the requested hour of the day, in the order of the page's table."""
+    """Return a file with all agents with usage on a day, or in the chosen hour, in the order of the page's table."""
     day = past_day(on_day, caller.at.astimezone(UTC))
     call = agents_of_day_call(day, limit=None)
     [rows] = caller.read_together(call)

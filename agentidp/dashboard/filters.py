@@ -29,10 +29,10 @@ KIND_LABELS = {
     "uncached_tokens": "tokens not reused",
     "zero_day": "day without tokens",
 }
-"""Kind of a finding -> its label, for kinds whose name is not clear to readers."""
+"""Labels for kinds of findings whose name is not clear to readers, by kind."""
 
 LOOKS = str.maketrans("i1|0", "lllo")
-"""Characters of case-folded names that look alike in many fonts, mapped to one of them."""
+"""Translation of characters that look alike in many fonts, after case folding, to one of them."""
 
 _DATE = re.compile(
     r"(?<![\w-])(?:(?:Sun|Mon|Tues|Wednes|Thurs|Fri|Satur)day,? )?"
@@ -41,7 +41,7 @@ _DATE = re.compile(
 
 
 def init_app(app: Flask) -> None:
-    """Make the functions of this module and the maximum length of a note available to the templates."""
+    """Make the functions of this module, and the maximum length of a note, available to templates."""
     functions = (
         *(number, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, days_later, bar_label, bar_query, time_label, hour_label),
@@ -53,23 +53,23 @@ def init_app(app: Flask) -> None:
 
 
 def number(value: float) -> str:
-    """Return a number with separators: ``1,234,567`` for ``1234567``."""
+    """Return a number with separators, such as ``1,234,567``."""
     return f"{value:,}"
 
 
 def coordinate(value: float) -> str:
-    """Return a coordinate without trailing zeros: ``12`` for ``12.0``."""
+    """Return a coordinate without trailing zeros: ``12`` instead of ``12.0``."""
     return f"{value:g}"
 
 
 def break_lines(address: str) -> Markup:
-    """Return an address or a subject as HTML in which lines break after ``/``, ``:`` and ``.``."""
+    """Return a URL or a subject as HTML, in which lines may break after ``/``, ``:`` and ``.``."""
     pieces = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", address)
     return Markup("").join(Markup('<span class="part">{}</span>').format(piece) for piece in pieces if piece)
 
 
 def with_code(sentence: str) -> Markup:
-    """Return a sentence as HTML in which the words between backticks are code."""
+    """Return a sentence as HTML. Words between backticks become code."""
     pieces = enumerate(sentence.split("`"))
     return Markup("").join(Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece) for n, piece in pieces)
 
@@ -80,23 +80,23 @@ def isolate(text: str) -> str:
 
 
 def utc(at: datetime) -> datetime:
-    """Return an instant in UTC. The database session may have another time zone."""
+    """Return an instant in UTC, because the database session may have another time zone."""
     return at.astimezone(UTC)
 
 
 def percentage(count: int, total: int) -> float:
-    """Return a percentage with one decimal place; 0 if *total* is 0."""
+    """Return a percentage rounded to one decimal place, or 0 if *total* is 0."""
     return round(100 * count / total, 1) if total else 0.0
 
 
 def share(count: int, total: int) -> str:
-    """Return a percentage for readers: ``12.3 %``. A count that is not zero is never ``0.0 %``."""
+    """Return a percentage as text for readers, such as ``12.3 %``. A count above zero is never ``0.0 %``."""
     value = percentage(count, total)
     return f"{'<0.1' if count and value < 0.1 else value}\N{NO-BREAK SPACE}%"
 
 
 def look_alikes(agents: Iterable[Any]) -> set[UUID]:
-    """Return the ids of the agents whose name looks like the name of another agent of *agents*."""
+    """Return the ids of those agents whose names look like the name of another of the agents."""
     ids_by_look: defaultdict[str, list[UUID]] = defaultdict(list)
     for agent in agents:
         visible = (sign for sign in unicodedata.normalize("NFKC", agent.name) if unicodedata.category(sign) != "Cf")
@@ -105,7 +105,7 @@ def look_alikes(agents: Iterable[Any]) -> set[UUID]:
 
 
 def day_label(day: date, at: datetime) -> str:
-    """Return a date as the pages write it: ``Wed 15 Apr``, with the year unless it is the year of *at*."""
+    """Return a date in the format of the pages, ``Wed 15 Apr``. The year is added if it is not the year of *at*."""
     return f"{day:%a %-d %b}" if day.year == at.year else f"{day:%a %-d %b %Y}"
 
 
@@ -115,35 +115,34 @@ def days_later(day: date, days: int) -> date:
 
 
 def bar_label(when: date, at: datetime) -> str:
-    """Return the day or the hour of a bar: ``Wed 15 Apr`` or ``12:00``."""
+    """Return the text for the day or hour of a bar: ``Wed 15 Apr`` or ``12:00``."""
     return f"{when:%H:%M}" if isinstance(when, datetime) else day_label(when, at)
 
 
 def bar_query(when: date) -> str:
-    """Return the end of the address of a bar's page: ``2026-04-15`` or ``?hour=12``."""
+    """Return the end of the URL of a bar's page: ``2026-04-15`` or ``?hour=12``."""
     return f"?hour={when.hour}" if isinstance(when, datetime) else when.isoformat()
 
 
 def time_label(instant: datetime, at: datetime) -> str:
-    """Return an instant as the pages write it, in UTC: ``Wed 15 Apr, 12:00``."""
+    """Return an instant in the format of the pages, in UTC: ``Wed 15 Apr, 12:00``."""
     instant = instant.astimezone(UTC)
     return f"{day_label(instant, at)}, {instant:%H:%M}"
 
 
 def hour_label(hour: datetime, at: datetime) -> str:
-    """Return an hour as the pages write it, in UTC: ``Wed 15 Apr, 12:00-13:00``."""
+    """Return an hour in the format of the pages, in UTC: ``Wed 15 Apr, 12:00-13:00``."""
     return f"{time_label(hour, at)}-{hour.astimezone(UTC) + timedelta(hours=1):%H:%M}"
 
 
 def kind_label(kind: str) -> str:
-    """Return the name of a kind of findings for readers: ``expiring credential`` for ``expiring_credential``."""
+    """Return the name of a kind of findings for readers, such as ``expiring credential``."""
     return KIND_LABELS.get(kind, kind.replace("_", " "))
 
 
 def count_incidents(shown: list[Incident], at: datetime) -> str:
-    """Return the numbers of ongoing and of ended incidents; and unless zero, the numbers of acknowledged ongoing
-    incidents and of incidents that began in the last 24 hours.
-    """
+    """Return in words how many incidents are ongoing and ended, and, unless zero, how many ongoing incidents are
+    acknowledged and how many incidents began in the last 24 hours."""
     heads = [incident.head for incident in shown]
     ongoing = [finding for finding in heads if finding.is_ongoing]
     acknowledged = sum(finding.acknowledged_at is not None for finding in ongoing)
@@ -155,19 +154,20 @@ def count_incidents(shown: list[Incident], at: datetime) -> str:
 
 
 def begin_or_end(finding: StoredFinding, at: datetime) -> str:
-    """Return since when a finding is ongoing, or the day on which it ended, short enough for a row of a list."""
+    """Return in a few words since when a finding is ongoing, or on which day it ended, for a row of a list."""
     if finding.ended_at is not None:
         return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"
     begins = (finding.since or finding.begins).astimezone(UTC)
     if finding.kind == "budget" and begins == finding.begins:
-        # The budget is only forecast to be exceeded, so the finding counts from the forecast, not from the month.
+        # A budget's finding begins with the month. Readers need the time of the forecast that the budget will be
+        # exceeded.
         begins = finding.first_seen_at.astimezone(UTC)
     is_day = begins.time() == time() or at - begins > timedelta(days=2)
     return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
 
 
 def next_page(finding: Finding) -> tuple[str, str]:
-    """Return the page to look at next for a finding: its path below the dashboard's path, and the text of the link."""
+    """Return the page that a reader of a finding should see next: its path in the dashboard, and the link's text."""
     agent = f"/agents/{finding.agent_id}" if finding.agent_id else ""
     first = finding.begins.astimezone(UTC).date()
     if is_of_organization(finding) and finding.kind != "spike" and finding.agents:
@@ -186,10 +186,10 @@ def next_page(finding: Finding) -> tuple[str, str]:
 
 
 def time_range(finding: StoredFinding, at: datetime) -> Markup:
-    """Return the time that a finding is about, without an end if it was still ongoing at the last evaluation."""
+    """Return the time that a finding is about as HTML, without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     begin = _time(begins, f"{time_label(begins, at)} UTC")
-    # The stored report has only milliseconds, so the two times may differ slightly.
+    # The stored report has only milliseconds, so equal times may differ slightly.
     if finding.is_ongoing and finding.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
         return Markup("since ") + begin
     last = charts.last_day(ends)
@@ -208,7 +208,7 @@ def _time(when: date, label: str) -> Markup:
 
 
 def format_dates(sentence: str, at: datetime) -> str:
-    """Return a sentence of a finding with dates as the pages write them, and no line break before a percent sign."""
+    """Return a sentence of a finding with the pages' format of dates, and no line break before a percent sign."""
 
     def label(match: re.Match[str]) -> str:
         try:
@@ -222,10 +222,10 @@ def format_dates(sentence: str, at: datetime) -> str:
 
 
 def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None = None) -> Markup:
-    """Return a sentence of a finding as HTML, with dates as the pages write them. The first occurrence of each agent's
-    name is isolated, so that its writing direction does not affect the rest of the sentence.
+    """Return a sentence of a finding as HTML, with dates in the pages' format. Each agent's name is isolated where it
+    first occurs, so that its writing direction does not affect the sentence.
 
-    :param base: the address below which each name becomes a link to the agent's page; ``None`` for no links.
+    :param base: the path below which each name becomes a link to the agent's page; ``None`` for no links.
     """
     ids = {contributor.agent_name: contributor.agent_id for contributor in finding.agents}
     if finding.agent_id and finding.agent_name:
@@ -234,7 +234,7 @@ def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None
         return escape(format_dates(sentence, at))
     longest_first = "|".join(re.escape(name) for name in sorted(ids, key=len, reverse=True))
     html = Markup()
-    # Because of the group in the expression, every second piece is a name.
+    # The group in the expression makes every second piece a name.
     for place, piece in enumerate(re.split(rf"(?<!\w)({longest_first})(?!\w)", sentence)):
         agent_id = ids.pop(piece, None) if place % 2 else None
         if agent_id is None:
@@ -246,6 +246,6 @@ def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None
 
 
 def mute_days(at: datetime) -> tuple[date, date, date]:
-    """Return the earliest, the proposed and the latest day until which a finding can be muted."""
+    """Return the first, the proposed and the last day until which a finding can be muted."""
     today = at.date()
     return today + timedelta(days=1), today + timedelta(days=MUTE_DAYS), today + MAX_MUTE

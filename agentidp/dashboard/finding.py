@@ -22,10 +22,10 @@ from agentidp.http.errors import ValidationError
 
 ACTIONS = {"acknowledge": FindingChange.acknowledged, "mute": FindingChange.muted, "unmute": FindingChange.unmuted}
 LABELS = forms.labels(forms.members(actions.MuteSchema()))
-"""Name of a field -> its name in error messages."""
+"""Names of fields in error messages, by field."""
 
 _BACK = re.compile(r"(/agents/[0-9a-f-]{36}|/findings)?\?[0-9A-Za-z_=&%+.-]{1,500}")
-"""The pages with a list of findings, from which the form can be sent."""
+"""Regular expression for the pages with a list of findings, from which the form can be sent."""
 
 SCOPE = "findings:write"
 
@@ -42,7 +42,7 @@ def finding(caller: Caller, finding_id: UUID) -> Response:
 @blueprint.post("/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>")
 @session.required_to(SCOPE)
 def act(caller: Caller, finding_id: UUID, action: str) -> Response:
-    """Acknowledge, mute or unmute the finding, and redirect to the list or page from which the form was sent."""
+    """Acknowledge, mute or unmute a finding, and redirect to the page from which the form was sent."""
     schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
     fields = forms.members(schema)
     try:

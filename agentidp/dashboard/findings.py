@@ -26,7 +26,7 @@ blueprint = pages.new_blueprint("dashboard-findings", __name__)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The filters: state, kind, part of the name or the whole id of an agent, and owner of an agent."""
+    """The filters of a request: state, kind, an agent's id or part of its name, and owner of an agent."""
 
     state: str = ""
     kind: str = ""
@@ -34,11 +34,11 @@ class Selection:
     owner: str = ""
 
     def query(self, **further: Any) -> str:
-        """Return the query of an address with these filters and *further* parameters."""
+        """Return the query of a URL with these filters and *further* parameters."""
         return urlencode({name: value for name, value in (asdict(self) | further).items() if value})
 
     def selects(self, finding: StoredFinding, owners: dict[UUID, str]) -> bool:
-        """Return whether a finding names the selected agent, and an agent of the selected owner."""
+        """Return whether a finding names the selected agent and an agent of the selected owner."""
         is_of_owner = not self.owner or any(owners.get(agent_id) == self.owner for agent_id in finding.agent_ids)
         agent = self.agent.casefold()
         names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
@@ -57,7 +57,7 @@ def findings(caller: Caller) -> Response:
 
 
 def _list(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
-    """Return the context of the slow part. A page number after the last page means the last page."""
+    """Return the variables for the slow part of the page. A page number that is too high means the last page."""
     stored = listing(caller, MAX_DAYS)
     findings = stored.findings if stored else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}

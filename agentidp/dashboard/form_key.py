@@ -28,18 +28,18 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
 
 NAME = "form_key"
-"""Name of the hidden field."""
+"""Name of the hidden field with a form's key."""
 
 LIFETIME = timedelta(hours=24)
-"""Age at which a form is refused. Its key is stored until then, so no form creates anything twice."""
+"""Maximum age of a form. Until then its key is stored, so that the form creates nothing twice."""
 
 _KEY = re.compile(r"([0-9]{1,10})\.[0-9a-f]{32}", re.ASCII)
-"""Seconds since 1970 at which the form was opened, and 128 random bits."""
+"""Regular expression for a key: the time at which the form was opened, in seconds since 1970, and 128 random bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormKey:
-    """The key of a form that was sent.
+    """The key of a form, which makes sure that the form creates an object only once.
 
     :param text: the content of the hidden field.
     :param digest: the stored hash. Its input begins with "form", unlike the input for assertions, proofs and links.
@@ -52,7 +52,7 @@ class FormKey:
 
 
 class AlreadySent(Exception):
-    """The form was sent already, so nothing was created now."""
+    """The form was sent before, so nothing was created now."""
 
     def __init__(self, message: str, path: str, label: str) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class AlreadySent(Exception):
 
 
 def init_app(app: Flask) -> None:
-    """Show a page if a form was sent already."""
+    """Register the page that is shown if a form was sent before."""
 
     def render(error: AlreadySent) -> Response:
         return pages.page("already_sent.html", 409, message=error.message, path=error.path, label=error.label)
@@ -71,13 +71,13 @@ def init_app(app: Flask) -> None:
 def new_form_key(at: datetime) -> str:
     """Return a key for a form that is about to be shown.
 
-    :param at: the current time, timezone-aware.
+    :param at: the current time, with time zone.
     """
     return f"{int(at.timestamp())}.{secrets.token_hex(16)}"
 
 
 def read_form_key() -> FormKey:
-    """Return the key of the form in the current request. The same text at another address is another key.
+    """Return the key of the form in the current request. Keys at different paths differ even if their texts are equal.
 
     :raises ValidationError: the key is missing, malformed or expired.
     """
@@ -86,7 +86,7 @@ def read_form_key() -> FormKey:
     if match is None:
         raise ValidationError("This form is not valid. Open its page again.")
     opened_at = datetime.fromtimestamp(int(match[1]), UTC)
-    # The clock of the server that opened the form may be ahead.
+    # The server that opened the form may have a clock that is ahead.
     if not -LIFETIME < g.at - opened_at < LIFETIME:
         hours = LIFETIME // timedelta(hours=1)
         raise ValidationError(f"This form was opened more than {hours} hours ago. Open its page again.")
@@ -98,12 +98,13 @@ def read_form_key() -> FormKey:
 def begin_creation(
     caller: Caller, scope: str, key: FormKey, *, message: str, path: str, label: str
 ) -> Iterator[Transaction]:
-    """Open a transaction as :func:`agentidp.dashboard.session.begin_change` does, and consume the key. The block must
-    create an object and call :func:`store_created_id`. If the block raises, the key stays valid, so the form may be
-    sent again.
+    """Open a transaction as :func:`agentidp.dashboard.session.begin_change` does, and consume the form's key.
+
+    The block must create an object and call :func:`store_created_id`. If it raises an error, the form can be sent
+    again.
 
     :param message: what the form did when it was sent first; ``{id}`` stands for the id of the object.
-    :param path: the path below the dashboard's path of a page that shows the object, with ``{id}``, too.
+    :param path: the path of the object's page, below the dashboard's path, also with ``{id}``.
     :param label: the text of the link to this page.
     :raises AlreadySent: the key was consumed. Of two concurrent transactions, one waits for the other.
     """
@@ -116,5 +117,5 @@ def begin_creation(
 
 
 def store_created_id(transaction: Transaction, key: FormKey, created_id: UUID) -> None:
-    """Store the id of the object that the form created."""
+    """Store the id of the object that the form has created, so that a second sending leads to it."""
     transaction.fetch("forms/remember_created", digest=key.digest, created_id=created_id)

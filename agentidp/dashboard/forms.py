@@ -22,8 +22,8 @@ from agentidp.http.schemas import Group, Member
 class Form:
     """The content of a form.
 
-    :param values: name of a field -> the content of the field.
-    :param errors: name of a field -> a sentence. A sentence that is not about a field has the name "".
+    :param values: the content of each field, by the field's name.
+    :param errors: a sentence per wrong field, by the field's name. A sentence about the form has the name "".
     :param form_key: the key of a form that creates something.
     """
 
@@ -41,7 +41,7 @@ def members(schema: ma.Schema) -> list[Member]:
 
 
 def read_fields(fields: Iterable[Member]) -> dict[str, Any]:
-    """Return the request's content by field: a text, the values of ``choices``, or whether a ``flag`` is checked."""
+    """Return the request's values by field: a text, the values of ``choices``, or whether a ``flag`` is checked."""
     return {field.typed_name: _read_field(field.kind, field.typed_name) for field in fields}
 
 
@@ -52,12 +52,12 @@ def _read_field(kind: str, name: str) -> Any:
 
 
 def read_texts(*names: str) -> dict[str, str]:
-    """Return texts of the request by name. The CRLF with which browsers end lines becomes LF."""
+    """Return texts in the request's form, by name. LF replaces the CRLF with which browsers end lines."""
     return {name: request.form.get(name, "").replace("\r\n", "\n").strip() for name in names}
 
 
 def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body for the API. An empty required field stays in the body, so that the schema refuses it.
+    """Return the API's request body. An empty required field is included, so that the schema refuses it.
 
     :param values: the content of the form.
     :raises ValidationError: a text cannot be converted.
@@ -74,14 +74,14 @@ def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str,
 
 
 def _split_lines(field: Member, value: Any) -> Any:
-    """Return the non-empty lines of an ``items`` field, and the content of any other field unchanged."""
+    """Return the lines of an ``items`` field that are not empty, or the unchanged content of any other field."""
     return list(filter(None, map(str.strip, value.splitlines()))) if field.kind == "items" else value
 
 
 def format_values(fields: Iterable[Member], body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of the form for an existing object.
 
-    :param body: the object, as the API returns it.
+    :param body: the object, as JSON of the API.
     """
     return {field.typed_name: field.to_typed(body.get(field.name or "")) for field in fields}
 
@@ -92,14 +92,14 @@ def default_values(fields: Iterable[Member]) -> dict[str, Any]:
 
 
 def labels(fields: Iterable[Member]) -> dict[str, str]:
-    """Return the name of each field in error messages."""
+    """Return the names of fields in error messages, by field."""
     return {field.typed_name: f"The {field.words}" for field in fields}
 
 
 def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a schema loads from a body.
+    """Return the values that a schema loads from a request body.
 
-    :raises ValidationError: as at the API.
+    :raises ValidationError: the body breaks a rule of the schema, as at the API.
     """
     try:
         values: dict[str, Any] = schema.load(body)
@@ -109,19 +109,19 @@ def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
-    """Return the sentences of :class:`Form` for an error, by the names of the fields.
+    """Return the errors of :class:`Form` for an error of the API, by field.
 
-    :param labels: name of a field -> its name in sentences.
+    :param labels: the names of fields in sentences, by field.
     """
     wrong_fields = [name for name in error.details if name in labels]
     if isinstance(error, ValidationError) and wrong_fields:
         return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}
-    # A conflict with the present state has a complete sentence as its message.
+    # The message of a conflict is already a complete sentence.
     return {wrong_fields[0] if wrong_fields else "": error.message}
 
 
 def _first_rule(rules: Any) -> str:
-    """Return the first rule that a field breaks. The rules of a list are nested below the indexes of its items."""
+    """Return the first rule that a field breaks. In a list, rules are nested below the items' indexes."""
     if isinstance(rules, dict):
         return _first_rule(next(iter(rules.values())))
     return str(rules[0]).removesuffix(", or null")

@@ -25,28 +25,28 @@ blueprint = pages.new_blueprint("dashboard-grants", __name__)
 @blueprint.get("/dashboard/grants")
 @session.required_to(READING, SCOPE)
 def grants(caller: Caller) -> Response:
-    """Show the newest grants of people."""
+    """Show the newest grants of people in the organization."""
     return _page(caller, "grants.html")
 
 
 @blueprint.get(TO_AGENT)
 @session.required_to(READING, SCOPE)
 def agent_grants(caller: Caller, agent_id: UUID) -> Response:
-    """Show the newest grants to an agent."""
+    """Show the newest grants of people to an agent."""
     return _page(caller, "grants.html", agent_id)
 
 
 @blueprint.get(BY_RULE)
 @session.required_to(READING, SCOPE)
 def rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Show the newest grants by a delegation rule."""
+    """Show the newest grants of people by a delegation rule."""
     return _page(caller, "grants.html", rule_id=delegation_rule_id)
 
 
 @blueprint.route(f"{TO_AGENT}/end", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
-    """Ask whether to end all grants to an agent, or end them."""
+    """Ask for confirmation to end all grants to an agent, or end them."""
     if request.method != "POST":
         return _page(caller, "confirm_grants.html", agent_id)
     with session.begin_change(caller, SCOPE) as transaction:
@@ -57,7 +57,7 @@ def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.route(f"{BY_RULE}/end", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Ask whether to end all grants by a delegation rule, or end them."""
+    """Ask for confirmation to end all grants by a delegation rule, or end them."""
     if request.method != "POST":
         return _page(caller, "confirm_grants.html", rule_id=delegation_rule_id)
     with session.begin_change(caller, SCOPE) as transaction:
@@ -68,7 +68,7 @@ def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
 @blueprint.route("/dashboard/grants/<uuid:grant_id>/end", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def end(caller: Caller, grant_id: UUID) -> Response:
-    """Ask whether to end a grant, or end it."""
+    """Ask for confirmation to end a grant, or end it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             end_grant(transaction, grant_id)
@@ -79,7 +79,7 @@ def end(caller: Caller, grant_id: UUID) -> Response:
 
 
 def _page(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:
-    """Return a page about the newest grants to an agent, by a rule, or of all."""
+    """Return the page with the newest grants: to an agent, by a rule, or of the organization."""
     rows, rules, agents = caller.read_together(
         list_call(agent_id, rule_id, limit=MAX_PAGE + 1),
         Call("delegation/list_rules", {}),

@@ -16,7 +16,7 @@ from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Severity
 
 MAX_PERCENT = 200
-"""Maximum difference that is written as a percentage."""
+"""Maximum difference that is shown as a percentage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Figure:
 
 
 def compared_pairs(period: Period, earlier: list[DayUsage | None], days: list[DayUsage]) -> list[Pair]:
-    """Return the complete days of a period that have an earlier day to compare with, each with the earlier day."""
+    """Return pairs of a complete day of a period and the earlier day with which it is compared, if there is one."""
     complete = period.days - period.is_running
     return [(day, past) for day, past in zip(days[:complete], earlier[:complete], strict=True) if past is not None]
 
@@ -62,7 +62,7 @@ def headline(
         total = sum(getattr(day, name) for day in days)
         count = sum(getattr(day, name) for day, _ in pairs)
         earlier_count = sum(getattr(past, name) for _, past in pairs)
-        # If the whole total is from today, a comparison of the complete days would say that there was nothing.
+        # If all usage is from today, comparing only complete days would say that there was none.
         is_compared = pairs and (count or earlier_count or not total)
         severity = None
         if name == "rejected" and any(past.requests for _, past in pairs):
@@ -74,13 +74,13 @@ def headline(
 
 
 def rejected_severity(count: int, earlier_count: int) -> Severity | None:
-    """Return a warning if the rise in rejected requests exceeds the thresholds for an agent's day."""
+    """Return a warning if rejected requests have risen by more than the thresholds of findings about agents."""
     is_far_more = count >= thresholds.MIN_REJECTED and count > thresholds.REJECTED_TIMES * earlier_count
     return Severity.warning if is_far_more else None
 
 
 def budget_figure(month: Any, at: datetime) -> Figure:
-    """Return the used share of the month's budget, and the forecast for the whole month.
+    """Return the used share of the month's budget, and the forecast for the entire month.
 
     :param month: the row of ``findings/budget``.
     """
@@ -97,9 +97,9 @@ def budget_figure(month: Any, at: datetime) -> Figure:
 
 
 def change(count: int, earlier_count: int, when: str = "", earlier: str = "") -> str:
-    """Return a count, the earlier count that it is compared with, and the difference: ``110 after 100: 10 % more``.
+    """Compare a count with an earlier count in words: ``110 after 100: 10 % more``.
 
-    A percentage above :data:`MAX_PERCENT` says less than the two counts.
+    A percentage above :data:`MAX_PERCENT` is left out, because the two counts say more.
 
     :param when: the words after the count, such as `` until 12:00``.
     :param earlier: the words after the earlier count.
@@ -116,7 +116,7 @@ def change(count: int, earlier_count: int, when: str = "", earlier: str = "") ->
 
 
 def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
-    # Usage is counted per hour, so both days are compared up to the last complete hour.
+    # Usage is counted per hour, so both days are compared until the last complete hour.
     count, earlier_count = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
     if not at.hour:
         note = "the first hour is not over"

@@ -24,18 +24,18 @@ from agentidp.registry import operator_token
 from agentidp.services import Services, services
 
 LIFETIME = 5 * 60
-"""Seconds within which a link must be used."""
+"""Seconds within which a sign-in link must be used."""
 
 
 class UntypedLink(ApiError):
-    """403: another page led to the link, so the author of that page could choose the agent that is signed in."""
+    """403: another page has led to the sign-in link. Its author could choose the agent that is signed in."""
 
     status, code = 403, "FORBIDDEN"
     message = "A sign-in link works only from the address bar: copy it, paste it there and press Enter."
 
 
 class LinkRefused(session.NotSignedIn):
-    """401: the link was used, has expired or never was valid, or its agent may no longer sign in."""
+    """401: the sign-in link was used before, has expired or is invalid, or its agent may not sign in any more."""
 
     message = (
         f"This link is no longer valid: a link can be used once, within {LIFETIME // 60} minutes. "
@@ -44,11 +44,11 @@ class LinkRefused(session.NotSignedIn):
 
 
 def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
-    """Return a new link that signs in as an agent. The link is a secret, and does not count as a token of the agent.
+    """Return a new link that signs in as an agent. The link is a secret, and is not counted as a token.
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.grant`.
     """
-    # Read the key before the link is recorded, because without a key there is no link.
+    # The key is read before the link is recorded, because the link must be signed.
     signing_key = s.keys.current().signing
     client, granted = operator_token.grant(
         s,
@@ -67,7 +67,7 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
 
 
 def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
-    """Open a session with the link in *request*, and consume the link.
+    """Open a session by the link in a request, and use up the link.
 
     :param at: when the session begins. Revoking any credential of the agent later ends the session.
     :returns: the session's token for the cookie, and its claims.
@@ -85,16 +85,17 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
-    # Read the key before the link is consumed, because without a key there is no session.
+    # The key is read before the link is used up, because the session must be signed.
     signing_key = s.keys.current().signing
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     try:
         with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
-            # Wait for a transaction that ends the agent's tokens, because an ended link must not open a session.
+            # Waits for a transaction that ends the agent's tokens: a link that has ended must not open a session.
+            # session.
             transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
             if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused
-            # Of two concurrent uses, the later one waits here for the earlier one, and violates the unique index.
+            # Of two concurrent uses, the second waits here for the first, and then violates the unique index.
             transaction.run(Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from}))
             attempts.record_success(transaction, link.agent_id, "link")
     except (LinkRefused, psycopg.errors.UniqueViolation):
@@ -106,7 +107,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
 
 
 def _is_typed(request: Request) -> bool:
-    """Return whether the address was typed or pasted into the address bar, as far as the browser tells."""
+    """Return whether the URL was typed or pasted into the address bar, as far as the browser tells."""
     headers = request.headers
     site = headers.get("Sec-Fetch-Site")
     return site == "none" or not (site or headers.get("Origin") or headers.get("Referer"))

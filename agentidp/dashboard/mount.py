@@ -37,7 +37,7 @@ from agentidp.http.error_rendering import render_pages
 
 
 def init_app(app: Flask) -> None:
-    """Register the dashboard's pages, the filters of its templates and its error pages."""
+    """Register the dashboard's pages, template filters and error pages."""
     modules = (
         overview,
         agents,
@@ -69,6 +69,6 @@ def init_app(app: Flask) -> None:
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
     form_key.init_app(app)
-    # Otherwise each template line with only a statement would add a blank line to the page.
+    # Without these settings, each line of a template that has only a statement adds an empty line to the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     render_pages(app, "/dashboard", pages.error_page)

@@ -11,9 +11,9 @@ FILTERS = ("owner", "agent", "resource", "credential")
 
 
 class Place(NamedTuple):
-    """A page of the navigation.
+    """A page in the navigation.
 
-    :param name: the value of ``here`` with which a page says that it belongs to this place.
+    :param name: the value of ``here`` by which a page says that it belongs to this place.
     :param path: the path below the dashboard's path.
     :param scopes: the scopes of which a session needs at least one; empty if any session may open the page.
     :param filters: the filters of usage that the page has (:mod:`agentidp.dashboard.usage_filter`).
@@ -27,13 +27,13 @@ class Place(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A group of pages. The link of the section leads to its first page."""
+    """A group of pages in the navigation. The section's link leads to its first page."""
 
     label: str
     places: tuple[Place, ...]
 
     def contains(self, here: str) -> bool:
-        """Return whether the place with the name *here* belongs to the section."""
+        """Return whether one of the section's pages has the name *here*."""
         return any(place.name == here for place in self.places)
 
 
@@ -66,11 +66,11 @@ SECTIONS = (
         ),
     ),
 )
-"""Daily work first; the pages on which things are set up are the last section."""
+"""The navigation's sections: daily work first, and the pages for setting things up last."""
 
 
 def navigation(viewer: Viewer) -> list[Section]:
-    """Return the sections with the pages that the session may open."""
+    """Return the navigation's sections with the pages that the session may open."""
     sections = [
         Section(label, tuple(place for place in places if not place.scopes or any(map(viewer.may, place.scopes))))
         for label, places in SECTIONS
@@ -79,6 +79,6 @@ def navigation(viewer: Viewer) -> list[Section]:
 
 
 def place_at(path: str) -> str:
-    """Return the name of the place at the path of a request; empty if the path is of another page."""
+    """Return the name of the navigation's page with a path, or an empty string if no page has the path."""
     places = (place for section in SECTIONS for place in section.places)
     return next((place.name for place in places if path == f"/dashboard{place.path}"), "")

@@ -34,7 +34,7 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @blueprint.get(PATH)
 @public
 def begin() -> Response:
-    """Redirect the browser to the provider."""
+    """Redirect the browser to the OpenID Connect provider."""
     callback_address = flows.callback_address(services().settings, PATH)
     response = _provider().begin(callback_address, return_page.find_page(request))
     response.headers["Cache-Control"] = "no-store"
@@ -44,9 +44,9 @@ def begin() -> Response:
 @blueprint.get(f"{PATH}/callback")
 @public
 def callback() -> Response:
-    """Open a session for the person whom the provider has signed in."""
+    """Open a session for a person whom the OpenID Connect provider has signed in."""
     provider = _provider()
-    # A program that checks with HEAD whether the address exists must not consume the code.
+    # A program may send HEAD to find out whether the address exists, and must not use up the code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
     claims, return_to = provider.complete(flows.callback_address(services().settings, PATH), g.at)
@@ -64,8 +64,8 @@ def callback() -> Response:
         record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
         raise SignInRefused(403, refused.message) from None
     g.organization_id = person.organization_id
-    # Not a redirect: the navigation began at another site, so the browser would follow it without the new cookie, which
-    # is SameSite=Strict.
+    # The response is no redirect: the navigation began at another site, so the browser would follow a redirect without
+    # the new cookie, which is SameSite=Strict.
     response = pages.page("signed_in.html", return_to=return_page.check_page(return_to))
     session.set_cookie(response, person.seal(services().settings), person)
     return response
@@ -79,7 +79,7 @@ def _provider() -> Provider:
 
 
 def _existing(organization_id: str, at: datetime) -> str:
-    """Return the ID, or raise :exc:`NoAccess` if the organization does not exist."""
+    """Return the organization's ID, or raise :exc:`NoAccess` if the organization does not exist."""
     if find_organization(services().database, organization_id, at) is None:
         raise NoAccess("unknown organization", "Your account belongs to no organization here.")
     return organization_id
@@ -100,7 +100,7 @@ def _person(organization_id: str, issuer: str, subject: str, name: str | None, r
 
 
 def _open(person: Person, at: datetime) -> None:
-    """Record the sign-in in the audit trail.
+    """Record the sign-in of a person in the audit trail.
 
     :raises NoAccess: the organization is suspended.
     """
@@ -114,7 +114,7 @@ def _open(person: Person, at: datetime) -> None:
 def record_refusal(
     organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime
 ) -> None:
-    """Log a refused sign-in, and record it in the audit trail unless the person was refused too often lately."""
+    """Log a refused sign-in. Also record it in the audit trail, unless the person was refused too often lately."""
     s, identity = services(), identity_of(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
@@ -126,7 +126,7 @@ def record_refusal(
 
 
 def end_session_url(settings: Settings) -> str | None:
-    """Return the address at which a person who has signed out here can also sign out at the provider, or ``None``."""
+    """Return the URL at which a person who has signed out here can sign out at the provider too, or ``None``."""
     provider = provider_of(current_app)
     endpoint = provider.end_session_endpoint() if provider else None
     if provider is None or endpoint is None:

@@ -35,7 +35,7 @@ def budget(caller: Caller) -> Response:
 @blueprint.route("/dashboard/agents/dormancy", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def dormancy(caller: Caller) -> Response:
-    """Show the form with the current number of days, or set the number and redirect to the agents."""
+    """Show the form for the days after which dormant agents are suspended, or set them and redirect to the agents."""
     return _respond(caller, "dormancy_form.html", DORMANCY, "/agents")
 
 

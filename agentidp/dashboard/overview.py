@@ -25,10 +25,10 @@ from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import usage_of
 
 FEW_TOKENS = 10
-"""Maximum number of tokens with which an organization with a single agent is shown the first steps."""
+"""Maximum number of tokens of an organization with a single agent that still sees the first steps."""
 
 BUSIEST = 10
-"""Maximum number of agents that the overview lists."""
+"""Maximum number of busy agents that the overview lists."""
 
 STACKED = 5
 """Maximum number of agents that have their own layer in the chart of tokens."""

@@ -19,13 +19,13 @@ from agentidp.findings.store import Listing
 from agentidp.http.schemas import MAX_DAYS
 
 MAX_FINDINGS = 50
-"""Maximum number of findings on a page."""
+"""Maximum number of findings that a page shows."""
 
 RECENT = timedelta(days=7)
-"""Maximum time since the end of a recent finding."""
+"""Maximum time since a finding's end for which it counts as recent."""
 
 MIN_EQUAL = 3
-"""Minimum number of equal findings that a list shows as one row."""
+"""Minimum number of equal findings that a list shows as a single row."""
 
 EQUAL = {
     "dormant_agent": f"agents have not asked for a token for {thresholds.DORMANT_DAYS} days or more",
@@ -35,21 +35,21 @@ EQUAL = {
     "silence": "agents have stopped making requests",
     "unused_credential": f"credentials have not been used for {thresholds.UNUSED_DAYS} days or more",
 }
-"""Kind whose findings differ in their agent only -> the sentence about several of them, without their number."""
+"""The sentence about several findings that differ only in their agent, without their number, by kind."""
 
 USED_QUOTAS = {
     Severity.warning: "agents have used up a quota, which refuses no token",
     Severity.critical: "agents have used up a quota, which refuses their tokens",
 }
-"""Severity of findings about used quotas -> the sentence."""
+"""The sentence about several findings about used quotas, without their number, by severity."""
 
 BadgesByAgent = dict[UUID, list[StoredFinding]]
-"""Agent -> the findings shown as badges next to its name, the most severe first."""
+"""The findings that are badges next to an agent's name, by agent, the most severe first."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageFindings:
-    """The findings of a page.
+    """The findings that a page shows.
 
     :param shown: findings about the period; ``None`` if computing them failed, because the database was slow or busy.
     :param folded: further findings about the period, which the page shows after a click.
@@ -76,7 +76,7 @@ class PageFindings:
 class Row:
     """A row of a list of findings: an incident, or several equal findings.
 
-    :param incident: the incident, or that of the first of the equal findings.
+    :param incident: the incident, or the incident of the first of the equal findings.
     :param equal: all equal findings; empty if the row is an incident.
     """
 
@@ -85,14 +85,14 @@ class Row:
 
     @property
     def sentence(self) -> str:
-        """The sentence about the equal findings."""
+        """The sentence about the row's equal findings."""
         head = self.incident.head
         words = USED_QUOTAS.get(head.severity) if head.kind == "quota" else None
         return f"{len(self.equal):,} {words or EQUAL[head.kind]}"
 
     @property
     def agent_names(self) -> list[str]:
-        """The names of the agents of the equal findings."""
+        """The names of the agents of the row's equal findings."""
         return list(dict.fromkeys(finding.agent_name or "" for finding in self.equal))
 
     @property
@@ -128,7 +128,7 @@ def page_findings(
     *,
     comparison: Comparison | None = None,
 ) -> PageFindings:
-    """Return the stored findings about a period, sorted by state (ongoing first) and severity. If the period includes
+    """Return the stored findings about a period, ongoing findings first and then by severity. If the period includes
     today, ended findings are folded away unless they are recent and critical.
 
     :param agent_ids: the agents of which a finding must name at least one; ``None`` for all findings.
@@ -156,7 +156,7 @@ def page_findings(
 
 
 def _between(findings: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
-    """Return the findings about at least one of the UTC days from *first* to *last*."""
+    """Return the findings that are about at least one of the UTC days from *first* to *last*."""
     begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
     return [finding for finding in findings if finding.begins < ends and finding.ends > begins]
 
@@ -167,12 +167,12 @@ def _is_folded(finding: StoredFinding, period: Period, at: datetime) -> bool:
 
 
 def is_recent(finding: StoredFinding, at: datetime) -> bool:
-    """Return whether a finding is ongoing, or ended less than :data:`RECENT` ago."""
+    """Return whether a finding is ongoing, or has ended less than :data:`RECENT` ago."""
     return finding.ended_at is None or finding.ended_at > at - RECENT
 
 
 def badges(findings: list[StoredFinding]) -> BadgesByAgent:
-    """Return the findings by agent. A finding that names several agents belongs to each of them."""
+    """Return the findings by agent. A finding that names several agents is listed for each of them."""
     by_agent: BadgesByAgent = {}
     for finding in sorted(findings, key=lambda finding: -finding.severity):
         for agent_id in finding.agent_ids:
@@ -181,7 +181,7 @@ def badges(findings: list[StoredFinding]) -> BadgesByAgent:
 
 
 def unusual_agents(caller: Caller) -> BadgesByAgent | None:
-    """Return the agents that ongoing or recent findings name; ``None`` as for :func:`listing`."""
+    """Return the agents that ongoing or recent findings name, or ``None`` if computing the findings failed."""
     stored = listing(caller, RECENT.days + 1)
     if stored is None:
         return None
@@ -189,7 +189,7 @@ def unusual_agents(caller: Caller) -> BadgesByAgent | None:
 
 
 def listing(caller: Caller, days: int) -> Listing | None:
-    """Return the findings that are ongoing or ended in the last *days* days; ``None`` if computing them failed."""
+    """Return findings that are ongoing or ended in the last *days* days, or ``None`` if computing them failed."""
     try:
         return read_callers_listing(caller, days=days)
     except DatabaseUnavailable:

@@ -24,7 +24,7 @@ from agentidp.openid.provider import SignInRefused
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"
-"""Placeholder in a page for its slow part. No name can contain it, because "<" is escaped."""
+"""Marks the place of a page's slow part. No name can contain it, because "<" is escaped."""
 
 STATIC = Path(__file__).resolve().parent / "static"
 ASSETS = Assets(
@@ -46,7 +46,7 @@ SECURITY = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""Headers of every page and asset."""
+"""Headers of all pages and assets."""
 
 TITLES = {
     400: "Bad request",
@@ -63,7 +63,7 @@ TITLES = {
 
 
 def new_blueprint(name: str, import_name: str) -> Blueprint:
-    """Return a blueprint that refuses requests from other sites' pages and adds :data:`SECURITY` to every response."""
+    """Return a blueprint that refuses requests of other sites' pages, and adds :data:`SECURITY` to its responses."""
     blueprint = Blueprint(name, import_name, template_folder="templates")
 
     @blueprint.before_request
@@ -72,7 +72,7 @@ def new_blueprint(name: str, import_name: str) -> Blueprint:
 
     @blueprint.after_request
     def secure(response: Response) -> Response:
-        # Not in page(), because Flask responds to OPTIONS without a view.
+        # The headers are set here and not in page(), because Flask responds to OPTIONS without a view.
         for name, value in SECURITY.items():
             response.headers.setdefault(name, value)
         return response
@@ -86,18 +86,18 @@ blueprint = new_blueprint("dashboard-assets", __name__)
 @blueprint.get("/dashboard/static/<asset>")
 @public
 def asset(asset: str) -> Response:
-    """Return the style sheet, the script or the icon of the pages."""
+    """Return a file that the pages need: the style sheet, the script or the icon."""
     return ASSETS.response(asset)
 
 
 def page(
     template: str, status: int = 200, *, slow_part: Callable[[], dict[str, Any]] | None = None, **context: Any
 ) -> Response:
-    """Return a page that no cache stores.
+    """Return a page, which caches must not store.
 
-    :param slow_part: returns further context for the template whose name ends with ``_slow_part``. The page up to
-        :data:`SLOW_PART` is sent first, so that a browser shows it meanwhile. The status has been sent by then, so it
-        is too late for an expected error such as 404.
+    :param slow_part: returns more variables for the template ``…_slow_part``. The page up to :data:`SLOW_PART` is sent
+        first, so that a browser can show it meanwhile. The status is sent then too, so it is too late for an expected
+        error such as 404.
     """
     context |= _common_context()
     context.setdefault("is_error", status >= 400)
@@ -109,34 +109,34 @@ def page(
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args or "code" in request.args:
-        # The address contains a secret, which may still be valid. With no-referrer, a form would send "Origin: null".
+        # The URL contains a secret that may still be valid. With no-referrer, a form would send "Origin: null".
         response.headers["Referrer-Policy"] = "strict-origin"
     return response
 
 
 def error_page(error: ApiError) -> Response:
-    """Return the page for an error. An error about signing in is shown on the sign-in page."""
+    """Return the page for an error. The sign-in page shows errors about signing in."""
     if error.status in (404, 405):
-        # An unknown address has no view that reads the session, and its page needs the navigation, too.
+        # For an unknown path, no view has read the session, but the page needs the navigation too.
         session.resume_if_valid()
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     context |= {"here": place_at(request.path), "has_period": request.args.keys() & set(period.NAMES)}
-    # Whoever only has to sign in made no error.
+    # A person who only has to sign in has made no error.
     context["is_error"] = type(error) is not session.NotSignedIn
     is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
     if type(error) is session.NotSignedIn and _is_from_other_site():
-        # The browser withheld the cookie, because another site led here (SameSite). A reload by our page sends it.
+        # The browser has withheld the cookie, because another site led here (SameSite). Our page's reload sends it.
         context["again"] = return_page.find_page(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
-    # Without a cookie in the request, the browser may have withheld the cookie of a valid session (SameSite).
+    # Only a cookie that was sent is deleted. The browser may have withheld that of a valid session (SameSite).
     if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response
 
 
 def _is_from_other_site() -> bool:
-    """Return whether another site, such as a mail or a chat, led the browser here."""
+    """Return whether another site, such as a mail or a chat, has led the browser here."""
     return (
         request.method == "GET"
         and request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -145,7 +145,7 @@ def _is_from_other_site() -> bool:
 
 
 def see_other(path: str) -> Response:
-    """Redirect a browser to a page of the dashboard."""
+    """Redirect the browser to a page of the dashboard, by status 303."""
     response = redirect(session.base_path(services().settings) + path, 303)
     assert isinstance(response, Response)  # noqa: S101 - Flask's own class, although the annotation does not say so
     response.headers["Cache-Control"] = "no-store"
@@ -184,14 +184,14 @@ def _render(slow_template: str, context: dict[str, Any], slow_part: Callable[[],
 
 
 def _stream(html: str, slow_html: Iterator[str]) -> Iterator[str]:
-    """Yield a page up to :data:`SLOW_PART`, and then the slow part with the end of the page."""
+    """Yield a page up to :data:`SLOW_PART`, and then the slow part and the end of the page."""
     beginning, _, end = html.partition(SLOW_PART)
     yield beginning
     try:
-        # Render all of it before sending, because the request's context must not stay open while a client reads.
+        # The slow part is rendered before it is sent: the request's context must not wait for a slow client.
         middle = "".join(slow_html)
     except Exception:
         yield Markup('<p class="notice" role="alert">{}</p>').format(ApiError.message)
-        # gunicorn then closes the connection early, from which the script of the page recognizes the failure.
+        # gunicorn closes the connection too early, by which the page's script recognizes the failure.
         raise
     yield middle + end

@@ -14,13 +14,13 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS
 
 NAMES = ("days", "month", "from", "to")
-"""Names of the parameters that ask for a period."""
+"""Names of the parameters that choose a period."""
 
 PERIODS = (7, 30, MAX_DAYS)
-"""Numbers of days until today that a page offers as periods."""
+"""Numbers of days until today that pages offer as periods."""
 
 MONTHS = 13
-"""Number of months that a page offers as periods: the current month and the twelve before it."""
+"""Number of months that pages offer as periods: the current month and the twelve before."""
 
 EARLIEST = date(2000, 1, 1)
 """The earliest day of a period."""
@@ -30,24 +30,24 @@ DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Period(period.Period):
-    """The days that a page shows. ``query`` is the query of an address that requests the period."""
+    """The days that a page shows. ``query`` is the query of a URL for the same period."""
 
     today: date
     query: str
 
     @property
     def is_running(self) -> bool:
-        """Whether the period includes today, which is not over."""
+        """Whether the period includes today, which is not over yet."""
         return self.last == self.today
 
     @property
     def previous_query(self) -> str:
-        """The query of the period of the same length that ends before this period; empty before the year 2000."""
+        """The query of the period of the same length before this period; empty if it began before the year 2000."""
         return self._shifted_query(-1)
 
     @property
     def next_query(self) -> str:
-        """The query of the next period of the same length, which ends today at the latest; empty if this one does."""
+        """The query of the next period of the same length, until today at the latest; empty after today's period."""
         return self._shifted_query(1)
 
     def _shifted_query(self, step: int) -> str:
@@ -65,17 +65,17 @@ class Period(period.Period):
 
     @property
     def days_ago(self) -> int:
-        """The number of days from the first day of the period to today, both included."""
+        """The number of days from the period's first day until today, including both."""
         return (self.today - self.first).days + 1
 
 
 def requested_period(at: datetime) -> Period:
-    """Return the period that the request asks for, as at the API.
+    """Return the period that the request has chosen, as at the API.
 
-    :param at: the current time, timezone-aware.
+    :param at: the current time, with time zone.
     :raises ValidationError: as :func:`agentidp.analytics.period.requested_period`.
     """
-    # Ignore empty fields, which forms send, too.
+    # Forms also send empty fields, which are ignored.
     arguments = {name: value for name in NAMES if (value := request.args.get(name))}
     arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
     try:
@@ -87,8 +87,7 @@ def requested_period(at: datetime) -> Period:
 
 
 def kept_query(at: datetime) -> str:
-    """Return the end of an address that asks for the same period as the request; empty if the request asks for none, or
-    for a period that is not valid.
+    """Return the end of a URL for the period of the request; empty if it has chosen none, or an invalid one.
 
     :param at: as for :func:`requested_period`.
     """
@@ -101,7 +100,7 @@ def kept_query(at: datetime) -> str:
 
 
 def recent_months(today: date) -> list[date]:
-    """Return the first days of the latest :data:`MONTHS` months, latest first."""
+    """Return the first days of the last :data:`MONTHS` months, the latest first."""
     months = [today.replace(day=1)]
     while len(months) < MONTHS:
         months.append((months[-1] - DAY).replace(day=1))

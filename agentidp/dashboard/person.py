@@ -21,20 +21,20 @@ from agentidp.openid.claims import ADMINISTRATOR, VIEWER, actor_of, identity_of
 from agentidp.scopes import SCOPES
 
 ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)}
-"""Role -> its scopes."""
+"""The scopes of each role."""
 
 PREFIX = "person."
-"""Prefix of the cookie. No JWT begins with it, because every JWT begins with the encoding of a brace."""
+"""Prefix of a person's cookie. No JWT begins with it, because a JWT begins with an encoded brace."""
 
 MAX_LENGTH = 4096
-"""Maximum number of characters of the cookie. Browsers store no longer cookies."""
+"""Maximum number of characters of a person's cookie. Browsers do not store longer cookies."""
 
 _ROW = "session"
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A session of a person.
+    """The session of a person who is signed in to the dashboard.
 
     :param organization_id: the organization whose pages the person sees.
     :param issuer: the issuer of the ID token. Together with ``subject`` it identifies the person.
@@ -55,45 +55,45 @@ class Person:
 
     @property
     def identity(self) -> str:
-        """The identity of the person, which does not depend on the name."""
+        """The identity of the person: issuer and subject, but not the name."""
         return identity_of(self.issuer, self.subject)
 
     @property
     def display_name(self) -> str:
-        """The name of the person, or else the subject."""
+        """The name of the person, or the subject if there is no name."""
         return self.name or self.subject
 
     @property
     def actor(self) -> tuple[str, str, str]:
-        """The arguments of :func:`agentidp.http.request_context.request_actor`."""
+        """The person as arguments of :func:`agentidp.http.request_context.request_actor`."""
         return actor_of(self.issuer, self.subject, self.name)
 
     @property
     def scopes(self) -> frozenset[str]:
-        """The scopes of the person's role."""
+        """The scopes of the person, which the role determines."""
         return ROLES[self.role]
 
     def build_query(self) -> Call:
-        """Return the statement that returns the organization's name, or no row if the session has ended."""
+        """Return the statement that reads the organization's name, or returns no row if the session has ended."""
         return Call("dashboard/person_session", {"jti": self.session_id})
 
     def build_revocation(self) -> Call:
-        """Return the statement that ends the session on every device."""
-        # As for access tokens: a server whose clock is behind accepts the session for another leeway.
+        """Return the statement that ends this session on all devices."""
+        # The leeway counts twice, as in AccessToken.refused_from, because another server's clock may be behind.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 
     def seal(self, settings: Settings) -> str:
-        """Return the content of the cookie."""
+        """Return the session, encrypted, as the content of the cookie."""
         plain = json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
         assert settings.oidc is not None  # noqa: S101 - the person signed in with these settings
         return PREFIX + base64.urlsafe_b64encode(_sealer(settings, settings.oidc).seal(_ROW, plain)).decode()
 
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
-    """Return the session in a cookie that begins with :data:`PREFIX`.
+    """Decrypt the session in a cookie that begins with :data:`PREFIX`.
 
-    :returns: ``None`` if the cookie is not ours, has expired, or was made under settings that are no longer in force.
+    :returns: ``None`` if the cookie is not ours or has expired, or if the settings have changed since.
     """
     oidc, now = settings.oidc, at.timestamp()
     if oidc is None or len(cookie) > MAX_LENGTH:
@@ -101,7 +101,7 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     try:
         sealed = base64.urlsafe_b64decode(cookie.removeprefix(PREFIX).encode("ascii"))
         person = Person(**json.loads(_sealer(settings, oidc).open(_ROW, sealed)))
-    # A session that another release has written raises TypeError.
+    # A session that another release has made can raise TypeError.
     except (ValueError, TypeError, Unreadable):
         return None
     if oidc.organizations and person.organization_id not in oidc.organizations.values():
@@ -110,6 +110,6 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
 
 
 def _sealer(settings: Settings, oidc: OidcSettings) -> Sealer:
-    """Return the sealer. Its key depends on the provider and our client secret, so a new secret ends all sessions."""
+    """Return the sealer for cookies. Its key depends on our client secret, so a new secret ends all sessions."""
     provider = hashlib.sha256("\0".join((oidc.issuer, oidc.client_id, oidc.client_secret)).encode()).digest()
     return Sealer(settings, b"agentidp dashboard session of a person" + provider)

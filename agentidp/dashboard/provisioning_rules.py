@@ -38,7 +38,7 @@ LIMITS = forms.members(NewProvisioningRuleSchema(exclude=["name"]))
 AGENT = forms.members(AgentTemplateSchema(only=["name", "owner"]))
 AGENT_LIMITS = forms.members(AgentTemplateSchema(exclude=["name", "owner", "scopes", "quotas"]))
 MEMBERS = [*NAME, *LIMITS, *AGENT, *AGENT_LIMITS]
-"""Fields in addition to those of the rule of trust, the quotas, and the scopes, which the form groups by API."""
+"""Fields of the form in addition to the rule of trust, the quotas, and the scopes (grouped by API)."""
 
 OWN_SCOPES = {scope: about for scope, about in SCOPES.items() if scope not in FORBIDDEN}
 
@@ -47,7 +47,7 @@ LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
     "agentTemplate": "What agents get",
     **{window: f"The tokens per {window}" for window in WINDOWS},
 }
-"""Name of a field, or of a group of fields -> its name in error messages."""
+"""Names of fields, or groups of fields, in error messages."""
 
 blueprint = pages.new_blueprint("dashboard-provisioning-rules", __name__)
 
@@ -80,7 +80,7 @@ def switch(caller: Caller) -> Response:
 @blueprint.route("/dashboard/provisioning-rules/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_provisioning_rule(caller: Caller) -> Response:
-    """Show the form for a rule, or create the rule and redirect to the list of rules."""
+    """Show the form for a provisioning rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
         return _page(caller)
     values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
@@ -101,7 +101,7 @@ def new_provisioning_rule(caller: Caller) -> Response:
 @blueprint.route("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
-    """Show the consequences of deleting the rule and ask for confirmation, or delete the rule."""
+    """Show what deleting a provisioning rule would do and ask for confirmation, or delete it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             remove_rule(transaction, provisioning_rule_id)
@@ -116,12 +116,12 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
 @blueprint.route("/dashboard/provisioning-rules/test", methods=["GET", "POST"])
 @session.required_to(READING)
 def test_token(caller: Caller) -> Response:
-    """Compare a token with all rules of the organization, claim by claim."""
+    """Compare a token with all rules of the organization, claim by claim, and show the result."""
     return rule_form.test_token(caller)
 
 
 def _build_body(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the body for the API, without the rule of trust."""
+    """Return the request body of the API for a form, without the rule of trust."""
     quotas = {window: {"tokens": parse_number(values[window]), "enforce": True} for window in WINDOWS if values[window]}
     template = forms.build_body([*AGENT, *AGENT_LIMITS], values) | {"quotas": quotas, "scopes": values["scopes"]}
     if not template["name"]:
@@ -130,7 +130,7 @@ def _build_body(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
-    """Return the error details by the names of the form's fields, which are not nested as in the body."""
+    """Return the details of an error by field of the form. The form's fields are not nested, unlike the body's."""
     template = details.get("agentTemplate")
     if not isinstance(template, dict):
         return details

@@ -23,14 +23,14 @@ from agentidp.registry.quotas import NewQuotaSchema, lock, remove_quota, set_quo
 SCOPE = "quotas:write"
 
 PAGE_SIZE = 50
-"""Maximum number of quotas on a page."""
+"""Maximum number of quotas per page."""
 
 FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "": ("all", {}),
     "refusing": ("refusing tokens", {"min_percent": 100, "is_enforced": True}),
     "near": (f"at least {QUOTA_NEAR_PERCENT} % used", {"min_percent": QUOTA_NEAR_PERCENT}),
 }
-"""Filter -> its label, and the arguments of :func:`agentidp.registry.quotas.usage_by_share`."""
+"""The filters, each with its label and the arguments of :func:`agentidp.registry.quotas.usage_by_share`."""
 
 MEMBERS = forms.members(NewQuotaSchema())
 
@@ -41,10 +41,10 @@ blueprint = pages.new_blueprint("dashboard-quotas", __name__)
 
 
 def used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
-    """Return the rows of ``sql/quotas/quota_usage.sql`` with further members, by their used share, greatest first.
+    """Return the rows of ``sql/quotas/quota_usage.sql`` with further members, by used share, the greatest first.
 
     The members are ``percent``, the used share, rounded down; ``left``, the unused tokens; ``ends``, the first instant
-    of the next window; ``exhausted``, when no token will be left at this pace, or ``None`` if the window ends first;
+    of the next window; ``exhausted``, when no token will be left at this rate, or ``None`` if the window ends first;
     ``severity``, that of the finding about the quota, or ``None``. The organization's own quotas have no ``agent_id``.
     """
     return sorted((_add_use(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
@@ -64,7 +64,7 @@ def _add_use(row: Any, at: datetime) -> dict[str, Any]:
 
 
 def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
-    """Return the windows for which an agent, or the organization itself if ``None``, has no quota."""
+    """Return the windows in which an agent has no quota, or for ``None`` the organization itself."""
     windows_with_quota = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
     return [window for window in WINDOWS if window not in windows_with_quota]
 
@@ -101,7 +101,7 @@ def quotas(caller: Caller) -> Response:
 @blueprint.route(f"{OF_AGENT}/{WINDOW}/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None = None) -> Response:
-    """Show the form with the current quota or with the defaults, or set the quota and redirect to the quotas.
+    """Show the form for a quota, or set the quota and redirect to the quotas.
 
     :param window: the window of the quota; ``None`` if it is a field of the form.
     """
@@ -127,7 +127,7 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
 @blueprint.route(f"{OF_AGENT}/{WINDOW}/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
-    """Show the consequences of removing the quota and ask for confirmation, or remove the quota."""
+    """Show what removing a quota would do and ask for confirmation, or remove it."""
     if request.method != "POST":
         return _page(caller, "confirm_quota.html", window, agent_id)
     with session.begin_change(caller, SCOPE) as transaction:
@@ -137,7 +137,7 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 
 
 def _path(agent_id: UUID | None) -> str:
-    """Return the path of the page that shows the quotas of an agent, or of the organization if ``None``."""
+    """Return the path of the page with the quotas of an agent, or of the organization for ``None``."""
     return f"/agents/{agent_id}" if agent_id else "/quotas"
 
 
@@ -155,7 +155,7 @@ def _page(
     :param form: the content of the form; ``None`` for the current quota.
     :raises NotFound: the agent, or the quota to remove, does not exist.
     """
-    # Look for the agent, because its id may be the nil UUID, which stands for the organization.
+    # Checks that the agent exists: its id in the path may be the nil UUID, which stands for the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     rows, *agents = caller.read_together(usage_of(agent_id), *calls)
     agent = require_row(agents[0]) if agents else None

@@ -28,13 +28,13 @@ from agentidp.registry.resource_servers import (
 SCOPE, READING = "agents:write", "agents:read"
 
 MAX_HOLDERS = 50
-"""Maximum number of agents per table on the page of a resource server."""
+"""Maximum number of agents per table on a resource server's page."""
 
 MEMBERS, CHANGEABLE = forms.members(NewResourceServerSchema()), forms.members(ResourceServerChangeSchema())
 """Fields of the forms for a new and for an existing resource server."""
 
 SHOWN = forms.members(ResourceServerChangeSchema(exclude=("name", "scopes", "agentId")))
-"""Members that have their own line on the page."""
+"""Members of a resource server that have a line of their own on its page."""
 
 blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 
@@ -91,7 +91,7 @@ def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Show the form with the current values of the resource server, or change it and redirect to its page."""
+    """Show the form with the resource server's current values, or change it and redirect to its page."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     if request.method != "POST":
         values = forms.format_values(CHANGEABLE, represent(server)) | {"agentId": server.agent_name or ""}
@@ -109,7 +109,7 @@ def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Show the consequences of deleting the resource server and ask for confirmation, or delete it."""
+    """Show what deleting a resource server would do and ask for confirmation, or delete it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             remove_resource_server(transaction, resource_server_id)
@@ -124,14 +124,14 @@ def _read_impact(caller: Caller, server: Any) -> impact.Impact:
 
 
 def _read_server(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
-    """Return the resource server with the agents that have its scopes."""
+    """Return a resource server with the agents that have its scopes."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
     return {"server": server, "holders": holders, "count": holders[0].matches if holders else 0}
 
 
 def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -> dict[str, Any]:
-    """Return the body for the API, in which the id of the agent replaces its name."""
+    """Return the request body of the API for a form, with the id of the agent in place of its name."""
     body = forms.build_body(members, values)
     if body["agentId"]:
         [body["agentId"]] = resolve_agent_ids("agentId", [body["agentId"]], caller.read_together)
@@ -139,7 +139,7 @@ def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -
 
 
 def _form(form: Form, server: Any = None, status: int = 200) -> Response:
-    """Return the page with the form for *server*; ``None`` for a new resource server."""
+    """Return the page with the form for a resource server; ``None`` is a new resource server."""
     members = CHANGEABLE if server else MEMBERS
     return _page("resource_server_form.html", status, form=form, server=server, members=members)
 

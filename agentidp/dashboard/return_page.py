@@ -12,35 +12,34 @@ from urllib.parse import urlencode
 from flask import Request
 
 NAME = "return_to"
-"""Name of the parameter."""
+"""Name of the parameter with the page to which the browser returns after the sign-in."""
 
 MAX_LENGTH = 300
-"""Maximum number of characters of the page, so that the cookie for four sign-ins at the provider stays below 4 KB."""
+"""Maximum number of characters of a page's path: a cookie for four unfinished sign-ins must stay below 4 KB."""
 
-# Excludes downloads, whose paths have a dot, because a download would leave the sign-in page open. Excludes the pages
-# for signing in and out, because a browser would be redirected again and again.
+# Excludes downloads, whose paths have a dot: a download would leave the sign-in page open. Excludes the pages for
+# signing in and out: the browser would be redirected for ever.
 _PAGE = re.compile(r"(?:/(?!sign-)[\w-]+)*(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
 
 
 def check_page(page: str) -> str:
-    """Return *page* if it is a path with an optional query, below the dashboard's path. Otherwise return ``""``, which
-    means the overview.
-    """
+    """Return *page* if it is a path below the dashboard's path, with an optional query. Otherwise return ``""``, the
+    overview."""
     return page if len(page) <= MAX_LENGTH and _PAGE.fullmatch(page) else ""
 
 
 def find_page(request: Request) -> str:
-    """Return the requested page, or for the sign-in page the page in its query; ``""`` for the overview."""
+    """Return the requested page or, on the sign-in page, the page in its query. ``""`` is the overview."""
     page = request.path.removeprefix("/dashboard")
     if page.startswith("/sign-"):
         return check_page(request.args.get(NAME, ""))
     if request.method != "GET":
-        # A refused POST cannot be repeated, because its form is lost.
+        # A refused POST cannot be repeated after the sign-in, because the form's content is lost.
         return ""
     query = request.query_string.decode("latin-1")
     return check_page(page + (f"?{query}" if query else ""))
 
 
 def query(page: str) -> str:
-    """Return the query that contains *page*, for addresses of the sign-in page."""
+    """Return the query by which URLs of the sign-in page contain *page*."""
     return f"?{urlencode({NAME: page})}" if page else ""

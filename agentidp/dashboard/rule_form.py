@@ -30,19 +30,19 @@ from agentidp.registry.credentials import RuleSchema, check_trust
 from agentidp.services import services
 
 MEMBERS = forms.members(RuleSchema())
-"""The fields of a rule."""
+"""The fields of a rule of trust."""
 
 Check = Callable[..., dict[str, Any]]
-""":func:`agentidp.federation.rule_checks.check_rule`, or another check with the same parameters."""
+"""The type of :func:`agentidp.federation.rule_checks.check_rule` and of other checks with the same parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A rule that is being written.
+    """A rule of trust that is being written in the form.
 
     :param answers: the answers to the questions of the preset, with their errors.
     :param query: the query of the page with these answers.
-    :param rule: the rule that follows from the answers, or the typed rule, as it would be stored. It is empty if the
+    :param rule: the rule that follows from the answers, or the typed rule, in the stored form. It is empty if the
         preset has no questions or the typed rule is refused, and ``None`` while the page shows questions.
     """
 
@@ -54,17 +54,17 @@ class Draft:
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings about other subjects that the rule matches, and about names that can change hands."""
+        """The warnings that the rule matches other subjects, or relies on names that can change their owner."""
         return warnings(self.rule) if self.rule else []
 
 
 def own_audience(caller: Caller) -> str:
-    """Return the audience that identifies the organization without a ``client_id``."""
+    """Return the audience by which a token names the organization, so that no ``client_id`` is needed."""
     return f"{caller.settings.issuer}/{caller.organization_id}"
 
 
 def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: Form | None) -> Draft:
-    """Return the draft for a request.
+    """Return the rule that a request is writing.
 
     :param form: the content of the form; ``None`` before it is sent.
     :raises ValidationError: the request names an unknown preset.
@@ -96,7 +96,7 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
 def page(
     template: str, caller: Caller, draft: Draft, form: Form | None, status: int, values: dict[str, Any], **context: Any
 ) -> Response:
-    """Return the page with the form of a rule.
+    """Return the page with the form for a rule of trust.
 
     :param form: the content of the form; ``None`` before it is sent.
     :param status: the status of a page without errors in the answers.
@@ -111,7 +111,7 @@ def page(
 
 
 def read_rule(caller: Caller, check: Check, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the typed rule as a body for the API, which adds the defaults of missing members.
+    """Return the typed rule of trust, checked, as a part of the API's request body.
 
     :param values: the content of the form.
     :raises ValidationError: a field is wrong; the details name the field.
@@ -122,7 +122,7 @@ def read_rule(caller: Caller, check: Check, values: Mapping[str, Any]) -> dict[s
 
 
 def confirm_deletion(kind: str, rule_id: UUID, name: str, message: str) -> Response:
-    """Return the page that asks whether to delete a rule; *kind* is ``delegation`` or ``provisioning``."""
+    """Return the page that asks whether to delete a rule. *kind* is ``delegation`` or ``provisioning``."""
     return pages.page("confirm_rule.html", here=kind, kind=kind, rule_id=rule_id, name=name, message=message)
 
 
@@ -146,7 +146,7 @@ def test_token(caller: Caller, agent: Any = None) -> Response:
 
 
 def _build_body(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the typed members of the rule, without checking them.
+    """Return the typed members of the rule of trust, without checking them.
 
     :raises ValidationError: the claims or the keys cannot be converted.
     """

@@ -31,15 +31,14 @@ from agentidp.oauth.revocation import end_session
 from agentidp.services import Services, services
 
 SCOPE = "analytics:read"
-"""The only scope of an agent's session."""
+"""The only scope for which an agent's session token is issued."""
 
 LIFETIME = 12 * 60 * 60
-"""Seconds until a session expires: a working day, and less than the time for which a signing key stays published. A
-session with a pasted token expires with the token.
-"""
+"""Seconds until a session expires: a working day, and less than a signing key stays published. A session with a pasted
+token expires with the token."""
 
 CHALLENGE = 'Cookie realm="agentidp"'
-"""Challenge of each 401 (RFC 9110 section 15.5.2). A scheme that browsers know would make them ask for a password."""
+"""The challenge of a 401 (RFC 9110 section 15.5.2). With a scheme that browsers know, they would ask for a password."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -47,7 +46,7 @@ Session = AccessToken | Person
 
 
 class NotSignedIn(ApiError):
-    """401: there is no session, or signing in failed. Shown on the sign-in page."""
+    """401: there is no session, or the sign-in failed. The sign-in page shows the error."""
 
     status, code, message = 401, "UNAUTHORIZED", "Sign in to see your organization."
 
@@ -56,7 +55,7 @@ class NotSignedIn(ApiError):
 
 
 class SessionEnded(NotSignedIn):
-    """401: the session in the cookie is no longer valid, or never was."""
+    """401: the session in the cookie is not valid, or not valid any more."""
 
     message = "Your session has ended. Sign in again."
 
@@ -76,10 +75,10 @@ class NotAllowed(ApiError):
 
 
 class Viewer(NamedTuple):
-    """The agent or the person that is signed in.
+    """The agent or person who is signed in.
 
     :param organization_name: the name of the organization whose pages are shown.
-    :param name: the name of the agent or the person.
+    :param name: the name of the agent or person.
     :param scopes: the scopes that the session has now.
     :param role: the role of the person; ``None`` for an agent.
     """
@@ -90,22 +89,22 @@ class Viewer(NamedTuple):
     role: str | None = None
 
     def may(self, scope: str) -> bool:
-        """Return whether the session has *scope*."""
+        """Return whether the session has a scope."""
         return scope in self.scopes
 
     def require(self, *scopes: str) -> None:
-        """Raise :exc:`NotAllowed` unless the session has at least one of *scopes*."""
+        """Raise :exc:`NotAllowed` unless the session has at least one of several scopes."""
         if not any(self.may(scope) for scope in scopes):
             raise NotAllowed(scopes[0], self.role)
 
 
 def base_path(settings: Settings) -> str:
-    """Return the path of the dashboard in a browser's address."""
+    """Return the path of the dashboard in the URL that browsers use."""
     return urlsplit(settings.issuer).path + "/dashboard"
 
 
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
-    """Return the token of a session that begins at *at*, for a client that was granted :data:`SCOPE`."""
+    """Return the token of a session that begins at *at*, for a client to whom :data:`SCOPE` was granted."""
     grant = issuance.Grant(SCOPE, token_ttl=LIFETIME)
     body = issuance.token_response(s, signing_key, client, grant, resource=s.settings.dashboard, at=at)
     return str(body["access_token"])
@@ -117,7 +116,7 @@ def is_suitable(token: AccessToken) -> bool:
 
 
 def viewer_query(session: Session) -> Call:
-    """Return the statement that reads the :class:`Viewer` of a session. It returns no row if the session is not valid.
+    """Return the statement that reads the :class:`Viewer` of a session. For an invalid session it returns no row.
 
     Revoking a credential ends all earlier sessions and links of its agent, but no session with a pasted token.
     """
@@ -165,7 +164,7 @@ def required_to(*scopes: str) -> Callable[[View], View]:
 
 @contextlib.contextmanager
 def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
-    """Open a transaction, and check in it again that the session is valid and has *scope*.
+    """Open a transaction that checks again whether the session is valid and has *scope*.
 
     :raises SessionEnded: the session is no longer valid.
     :raises NotAllowed: the session no longer has the scope.
@@ -179,7 +178,7 @@ def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
 
 
 def resume(cookie: str | None) -> Caller:
-    """Return the caller for the session in a cookie.
+    """Return the caller to whom the session in a cookie belongs.
 
     :raises NotSignedIn: there is no cookie.
     :raises SessionEnded: the session is no longer valid, or never was.
@@ -199,7 +198,7 @@ def resume(cookie: str | None) -> Caller:
 
 
 def resume_if_valid() -> None:
-    """Set ``g.viewer`` if it is not set and the request has a valid session."""
+    """Set ``g.viewer`` if the request has a valid session, unless it is already set."""
     cookie = request.cookies.get(cookie_name(services().settings))
     if cookie is not None and g.get("viewer") is None:
         with contextlib.suppress(ApiError, DatabaseUnavailable):
@@ -216,7 +215,7 @@ def _verify_cookie(cookie: str) -> AccessToken | None:
 
 
 def enter(session: Session) -> bool:
-    """Return whether a session is valid now. If it is, set ``g.session``, ``g.caller`` and ``g.viewer``.
+    """Return whether a session is valid now. If so, set ``g.session``, ``g.caller`` and ``g.viewer``.
 
     :param session: a verified session; a token must be suitable (:func:`is_suitable`).
     """
@@ -225,14 +224,14 @@ def enter(session: Session) -> bool:
         return False
     agent_id = None if isinstance(session, Person) else session.agent_id
     actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
-    # Pages do not count as requests, because a page that refreshes itself must not appear in the heatmap.
+    # token=None, so that pages are not counted: a page that refreshes itself must not appear in the heatmap.
     g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
     g.session, g.viewer = session, _viewer(session, rows[0])
     return True
 
 
 def end(caller: Caller) -> None:
-    """End the session on all devices. A pasted token for the API is not revoked."""
+    """End the session on all devices. A token for the API that was pasted stays valid."""
     session: Session = g.session
     with caller.transaction() as transaction:
         if isinstance(session, Person):
@@ -243,12 +242,12 @@ def end(caller: Caller) -> None:
 
 
 def cookie_name(settings: Settings) -> str:
-    """Return the cookie's name. With an https issuer, its prefix makes browsers enforce ``Secure``."""
+    """Return the name of the session cookie. With an https issuer, its prefix makes browsers enforce ``Secure``."""
     return ("__Secure-" if _is_secure(settings) else "") + "agentidp_session"
 
 
 def set_cookie(response: Response, cookie: str, session: Session) -> None:
-    """Set the session cookie, which the browser keeps until the session expires."""
+    """Set the session cookie, which browsers delete when the session expires."""
     max_age = session.expires_at - int(g.at.timestamp())
     response.set_cookie(cookie_name(services().settings), cookie, max_age, **_cookie_attributes())
 
@@ -266,7 +265,7 @@ def _cookie_attributes() -> dict[str, Any]:
 def _viewer(session: Session, row: Any) -> Viewer:
     if isinstance(session, Person):
         return Viewer(row.organization_name, session.display_name, session.scopes, session.role)
-    # A session has the current scopes of its agent. A pasted token is also limited to its own scopes.
+    # A session has its agent's current scopes. A session with a pasted token has only those that the token has too.
     is_for_api = session.audience == services().settings.resource
     scopes = frozenset(row.scopes)
     return Viewer(row.organization_name, row.agent_name, scopes & session.scope if is_for_api else scopes)

@@ -26,7 +26,7 @@ NOTICES = {
     "ended": session.SessionEnded.message,
     "signed-out": "You are signed out. A link that signed you in cannot be used again.",
 }
-"""Name of a parameter of the sign-in page -> the notice that it shows."""
+"""Notices that the sign-in page shows, by parameter of its query."""
 
 blueprint = pages.new_blueprint("dashboard-sign-in", __name__)
 
@@ -34,8 +34,8 @@ blueprint = pages.new_blueprint("dashboard-sign-in", __name__)
 @blueprint.get("/dashboard/sign-in")
 @public
 def sign_in_form() -> Response:
-    """Show the form, or sign in if the query has the token of a link."""
-    # A program that checks with HEAD whether the address exists must not consume the link.
+    """Show the sign-in form, or sign in if the query contains the token of a link."""
+    # A program may send HEAD to find out whether the address exists, and must not use up the link.
     if "token" not in request.args or request.method == "HEAD":
         notices = [notice for name, notice in NOTICES.items() if name in request.args]
         return pages.page("sign_in.html", message=notices[0] if notices else None)
@@ -52,19 +52,19 @@ def sign_in() -> Response:
 @blueprint.post("/dashboard/sign-out")
 @session.required
 def sign_out(caller: Caller) -> Response:
-    """Sign out on all devices with this session, and offer a person to sign out at the provider, too."""
+    """End the session on all devices, and offer a person to sign out at the provider too."""
     session.end(caller)
     address = oidc_sign_in.end_session_url(services().settings) if isinstance(g.session, Person) else None
-    # Not a redirect to the provider: form-action in our Content-Security-Policy forbids it after a form is sent.
+    # The response is no redirect to the provider, because the form-action of our Content-Security-Policy forbids it.
     response = pages.page("signed_out.html", address=address) if address else pages.see_other("/sign-in?signed-out")
     session.delete_cookie(response)
-    # Prevent the browser's back button from showing the pages again.
+    # The browser's back button must not show the pages again.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 
 
 def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
-    """Open a session with the agent's credential or the access token in the sign-in form.
+    """Open a session by the credential or the access token in the sign-in form.
 
     :returns: the token for the cookie, and its claims.
     :raises NotSignedIn: the credential or token is not valid. This is counted as a rejection, as at the API.
@@ -99,7 +99,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
 
 
 def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | None:
-    """Authenticate the client and grant :data:`SCOPE` without counting a token, and record the sign-in.
+    """Authenticate the client, grant :data:`SCOPE` without counting a token, and record the sign-in.
 
     :raises psycopg.errors.UniqueViolation: the assertion was used before.
     """
@@ -137,7 +137,7 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
 
 
 def _explain(error: OAuthError) -> ApiError:
-    """Return the error for people."""
+    """Return an OAuth error as an error for people."""
     if error.error == "invalid_client":
         return NotSignedIn("The client ID or the secret is wrong, or the agent is not active.")
     if error.status == 429:

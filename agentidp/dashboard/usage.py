@@ -31,7 +31,7 @@ blueprint = pages.new_blueprint("dashboard-usage", __name__)
 @blueprint.get("/dashboard/usage")
 @session.required
 def by_owner(caller: Caller) -> Response:
-    """Show the tokens of each owner's agents, most tokens first."""
+    """Show the number of tokens by owner of the agents, most tokens first."""
     period = requested_period(caller.at)
     usage_filter = requested_filter(caller, period)
     return _page("owners", period, usage_filter, tokens_by_owner(caller, period, usage_filter))
@@ -40,7 +40,8 @@ def by_owner(caller: Caller) -> Response:
 @blueprint.get("/dashboard/usage/resources")
 @session.required_to(*AGENTS)
 def by_resource(caller: Caller) -> Response:
-    """Show the tokens for our own API, for each resource server, for deleted ones, and without attribution."""
+    """Show the tokens for our own API, for each resource server, for deleted resource servers, and without
+    attribution."""
     period = requested_period(caller.at)
     usage_filter = requested_filter(caller, period)
     items = tokens_by_resource(caller, period, usage_filter)
@@ -50,7 +51,7 @@ def by_resource(caller: Caller) -> Response:
 @blueprint.get("/dashboard/usage/delegations")
 @session.required
 def by_delegation(caller: Caller) -> Response:
-    """Show the acting agents, the agents or issuers for which they acted, and the tokens."""
+    """Show the number of tokens per acting agent and per agent or issuer for which it acted."""
     period = requested_period(caller.at)
     usage_filter = requested_filter(caller, period, DELEGATION_FILTERS)
     return _page("delegations", period, usage_filter, tokens_by_delegation(caller, period, usage_filter))

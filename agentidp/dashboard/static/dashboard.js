@@ -16,7 +16,7 @@ async function refresh() {
     response = {};
   }
   if (response.status === 401) {
-    // Not by a reload: this response deleted the cookie, so a reload would not say that the session ended.
+    // A reload would not say that the session has ended, because this response deleted the cookie.
     const [signOut, base] = document.querySelector(".sign-out").action.match(/(.*)\/sign-out$/);
     const page = encodeURIComponent(location.href.slice(base.length).replace(/#.*/, ""));
     return location.replace(`${signOut.replace(/out$/, "in")}?ended&return_to=${page}`);
@@ -25,7 +25,7 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(text, "text/html");
   addLocalTimes(fresh);
   const parts = (selector) => [document, fresh].map((page) => [...page.querySelectorAll(selector)]);
-  // The header as well: somebody may have signed in to another organization in another tab.
+  // The header changes if somebody has signed in to another organization in another tab.
   let [before, after] = parts("header, main .bar, main section[id]");
   if (before.map((part) => part.id).join() !== after.map((part) => part.id).join()) {
     [before, after] = parts("header, main");
@@ -55,7 +55,7 @@ function exchange(before, after) {
   if (focused) (matching(after)[place] ?? matching(after)[0] ?? after).focus({ preventScroll: true });
 }
 
-// Says that a part, which stays as it is while a form is filled in, has new findings, and offers to show them.
+// Announces new findings of a part that is not updated while a form in it is filled in, and offers to show them.
 function announce(before, after) {
   const urgency = (row) => row.id + row.className;
   const known = new Set([...before.querySelectorAll(".finding")].map(urgency));
@@ -78,8 +78,8 @@ function announce(before, after) {
   before.append(news);
 }
 
-// Puts a form of a finding that is open or changed into "after". One whose finding has ended, or is no longer listed, still
-// works, and what is typed in it must not be lost.
+// Moves a form of a finding that is open or changed into "after". If the finding has ended, or is no longer listed, the form
+// still works, and what was typed in the form must not be lost.
 function keepForm(form, after) {
   const row = form.closest(".finding"), place = after.querySelector(`#${form.id}`);
   if (place) {
@@ -98,23 +98,23 @@ function keepForm(form, after) {
   after.querySelector("h2").after(list);
 }
 
-// Opens all that "part" is folded away in.
+// Opens all details elements around "part".
 function openAround(part) {
   for (let box = part.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
 }
 
-// A browser opens what the target of a link is folded away in; older ones do not.
+// Opens the details elements around the target of a link, because older browsers do not.
 function openTarget() {
   const target = location.hash && document.getElementById(location.hash.slice(1));
   if (target) openAround(target);
 }
 
-// Whether the reader fills in a form in "part", which must not be lost. Whoever opened the form of a finding is about to
-// press a button that must not move away from the pointer.
+// Whether the reader is filling in a form in "part", whose content must not be lost. A reader who has opened the form of a
+// finding is about to press a button, which must not move away from the pointer.
 function isBeingFilledIn(part) {
   const open = "details[open][id^=act-]";
   if (part.matches(open) || part.querySelector(open)) return true;
-  // The value of a checkbox is "on" by default, and its defaultValue is not.
+  // The value and the defaultValue of an unchanged checkbox differ, because the value is "on" by default.
   const isChanged = ({ type, value, defaultValue, checked, defaultChecked }) =>
     type === "checkbox" ? checked !== defaultChecked : value !== defaultValue;
   return [...part.querySelectorAll("input")].some((field) => field === document.activeElement || isChanged(field));
@@ -140,7 +140,7 @@ function addLocalTimes(page) {
   }
 }
 
-// The value of a bar or of an hour of the week: shown below its chart when the bar is pointed at or has the focus.
+// Shows the value of a bar or of an hour of the week below the chart, when the bar is pointed at or has the focus.
 function showValue({ target }) {
   const bar = target.closest?.(".chart a"), hour = target.closest?.(".heatmap tbody td");
   if (bar) bar.closest(".chart").querySelector(".readout").textContent = bar.querySelector("title").textContent;
@@ -172,7 +172,7 @@ function openOnSecondTap(event) {
   showValue(event);
 }
 
-// An impatient click sends a form once: the response to a second would not show the secret that the first one shows.
+// Prevents a second click from sending a form again: the second response would not show the secret.
 function sendOnce(event) {
   const form = event.target;
   if (!form.querySelector("[name=form_key]")) return;
@@ -190,5 +190,5 @@ document.addEventListener("click", openOnSecondTap);
 document.addEventListener("submit", sendOnce);
 setInterval(refresh, MINUTE / 12);
 document.addEventListener("visibilitychange", refresh);
-// A page that the browser kept may no longer be shown after signing out: load it again.
+// Reloads a page that the browser has kept, because it may not be shown after signing out.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
