@@ -1,8 +1,8 @@
 """Admit apps that a client ID metadata document describes, after a person has signed in.
 
-A delegation rule of the person's organization must name the host of the document and accept the person. Nothing is
-requested, stored or counted before. At first sight the app gets an agent. The agent's row is also the cache of the
-document: it has the redirect URIs, and the instant until which HTTP lets us use them.
+A delegation rule of the person's organization must name the host of the document and accept the person. Before that,
+nothing is requested, stored or counted. An app without an agent then gets one. The agent's row is also the cache of the
+document: it has the redirect URIs, and the instant until which they may be used according to HTTP.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from agentidp.registry.grants import end_agent_grants
 from agentidp.services import services
 
 MAX_BODY = 5 * 1024
-"""Maximum bytes of a document (section 6.6 of the draft)."""
+"""Maximum number of bytes of a client ID metadata document (section 6.6 of the draft)."""
 
 TIMEOUT = 5.0
-"""Maximum seconds to read a document, without the time to resolve its host."""
+"""Maximum seconds to fetch a client ID metadata document, not counting the DNS lookup of its host."""
 
 MAX_READINGS = 4
-"""Maximum number of documents that a process reads at the same time, of which each organization has one."""
+"""Maximum number of documents that a process fetches at the same time. Each organization can fetch one of them."""
 
 PAUSE = timedelta(seconds=10)
-"""Time after a failed reading until the same person can make this process read a document again."""
+"""Time after a failure to read a document until the same person can make this process read a document again."""
 
 MAX_DOCUMENTS = 100
-"""Maximum number of agents of an organization that documents describe, with deleted ones."""
+"""Maximum number of an organization's agents, including deleted agents, that have a client ID metadata document."""
 
 _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
@@ -55,14 +55,14 @@ _lock = threading.Lock()
 _reading_organizations: set[str] = set()
 
 _failed_at: dict[tuple[str, str], datetime] = {}
-"""Organization and ``sub`` of a person -> instant of a failed reading, for the last :data:`PAUSE`. Few fit into that
-time, because an organization reads one document after the other."""
+"""Instants of failures in the last :data:`PAUSE`, by organization and ``sub`` of the person. There are few, because an
+organization reads one document after the other."""
 
 
 def find_client(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Return a request with the agent of its app, whose redirect URIs are known.
+    """Return a request with the agent of its app, after checking the redirect URI.
 
-    :raises ValidationError: the app was not admitted, or its document has not the redirect URI.
+    :raises ValidationError: the app was not admitted, or its document does not contain the redirect URI.
     """
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
@@ -74,12 +74,12 @@ def find_client(requested: AuthorizationRequest, organization_id: str, at: datet
 def admit(
     requested: AuthorizationRequest, organization_id: str, claims: dict[str, Any], at: datetime
 ) -> AuthorizationRequest:
-    """Do what :func:`find_client` does, and before that create or refresh the agent by the document.
+    """Create or refresh the agent of an app from the app's document, and return what :func:`find_client` returns.
 
     :param organization_id: the organization of the person.
-    :param claims: of a verified ID token of the organization's provider.
+    :param claims: the claims of a verified ID token of the organization's provider.
     :raises ValidationError: also if no rule admits the app for the person, or the document cannot be used.
-    :raises RateLimited: too many documents are being read.
+    :raises RateLimited: too many documents are being fetched.
     """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
@@ -108,12 +108,12 @@ def _scopes_of(rule: Any) -> dict[str, list[str]]:
 
 
 def _read_document(client_uri: str, organization_id: str, person: str, at: datetime) -> tuple[list[str], datetime]:
-    """Return the redirect URIs of a document, and the instant until which they may be used.
+    """Return the redirect URIs in an app's document, and the instant until which they may be used.
 
     :param person: the ``sub`` of the person who has signed in.
     """
     with _lock:
-        # Not per host, so that nobody can keep others from an app. An error itself must not be cached (section 5.2).
+        # The pause is not per host: nobody may keep others from an app, and errors must not be cached (section 5.2).
         if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
             raise RateLimited(
                 "The document of an app that you have just used could not be read. "
@@ -131,7 +131,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
             max_body=MAX_BODY,
             headers=ACCEPT,
         )
-        # Many hosts show what others have uploaded, but as text (section 4 of the draft).
+        # Many hosts show documents that others have uploaded, but not with the type JSON (section 4 of the draft).
         is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
         document = parse_json_object(response.body) if response.status == 200 and is_json else None
         if document is None:
@@ -166,7 +166,7 @@ def _store(
     fresh_until: datetime,
     at: datetime,
 ) -> None:
-    """Create the agent of an app at first sight. If the redirect URIs have changed, end what people have allowed."""
+    """Create the agent of an app if it is new. If its redirect URIs have changed, end all grants of people to it."""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
     for name in (host, other_name(host, "", client_uri)):
         try:
@@ -180,7 +180,7 @@ def _store(
                 opened.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:
-            # Another agent may have the name.
+            # Another agent has this name, so the next name is tried.
             continue
     raise ValidationError(
         f"Your organization cannot add the app of {host}: it has too many agents, or an administrator has deleted the "

@@ -1,4 +1,4 @@
-"""The consent form: what a person is asked. It is accepted once."""
+"""The consent form, which asks a person to allow an agent's access. A form is accepted only once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from agentidp.services import services
 
 @dataclass(frozen=True, slots=True)
 class Consent(SealedForm):
-    """What a person is asked.
+    """The question that a person is asked about a client, in a form.
 
     :param query: the authorization request.
-    :param form_id: a random string by which the form is accepted once.
+    :param form_id: a random string by which the form is accepted only once.
     """
 
     query: str
@@ -34,7 +34,7 @@ class Consent(SealedForm):
 
 
 def allow(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect_uri: str, at: datetime) -> str:
-    """Store what the person allows, and return the code.
+    """Store the grant of the person, and return the authorization code.
 
     :raises ValidationError: the form was sent before.
     """
@@ -59,7 +59,7 @@ def allow(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect
 
 
 def refuse(consent: Consent, agent_id: UUID, at: datetime) -> None:
-    """Record that the person does not allow it.
+    """Record that the person has refused.
 
     :raises ValidationError: the form was sent before.
     """

@@ -1,4 +1,4 @@
-"""Decide by the delegation rules of an organization what an agent may do for a person, as token exchange does."""
+"""Decide by the delegation rules of an organization which access an agent may get for a person."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from agentidp.services import services
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an agent may do for a person, if the person allows it.
+    """The access that an agent gets if the person allows it.
 
     :param new_scopes: the scopes that the person has not allowed the agent at this resource server before; empty if
-        the person has allowed it nothing.
-    :param days: the days for which the person allows it.
+        there is no earlier grant.
+    :param days: the number of days for which the access is allowed.
     """
 
     organization_name: str
@@ -46,11 +46,11 @@ class NoRule(Exception):
 
 
 def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:
-    """Return what the oldest rule allows that accepts the person and has the resource.
+    """Return the access that the oldest matching rule offers: it accepts the person and has the resource.
 
-    The statement that redeems the code decides again, so nothing has to be locked here.
+    The statement that redeems the code decides again, so nothing is locked here.
 
-    :param claims: of a verified ID token of the organization's provider.
+    :param claims: the claims of a verified ID token of the organization's provider.
     :raises OAuthError: with an error of RFC 6749 section 4.1.2.1, or ``invalid_target``.
     :raises NoRule: no rule accepts the person.
     """
@@ -77,7 +77,7 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
     if rule is None or refusal_of_subject(claims, agent_id, s.settings.issuer):
         raise NoRule(organization.name, agent.name)
     possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
-    # A client of MCP requests the scopes in our metadata, which are those of our own API, if the resource names none.
+    # If the resource's metadata names no scopes, an MCP client requests those in our metadata: our own API's.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     scopes = [scope for scope in requested_scopes if scope in possible] if requested_scopes else possible
     if not scopes:
@@ -90,13 +90,13 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
 
 
 def _is_open(server: Any) -> bool:
-    """Return whether a resource server understands delegation. A cloud would take the agent for its subject."""
+    """Return whether a resource server supports delegation. A cloud would mistake the agent for its subject."""
     return server.subject == AGENT and (server.audience is None or owned_name(server.audience) is not None)
 
 
 def accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Return whether a rule accepts the claims of an ID token, whose audience is this server."""
-    # A SPIFFE ID as the subject does not make its trust domain the issuer, because the provider has signed the token.
+    """Return whether a rule accepts the claims of an ID token. The token's audience is this server."""
+    # Only iss counts as the issuer, even if the subject is a SPIFFE ID: the provider has signed the token.
     if trust["issuer"] != claims["iss"]:
         return False
     return Rule.of({"audience": ""} | trust).is_met_by(TokenClaims(claims), ignores_audience=True)

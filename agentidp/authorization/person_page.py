@@ -1,4 +1,4 @@
-"""``/authorize/grants``: what a person has allowed, for this person, who signs in to see and end it."""
+"""``/authorize/grants``: the page on which a person who has signed in sees and ends the person's own grants."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from agentidp.services import services
 PATH = "/authorize/grants"
 
 RETURN_TO = "grants"
-"""Value that the sign-in returns, in place of an authorization request."""
+"""The ``return_to`` of a sign-in that leads to the page of grants and not to an authorization request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit(SealedForm):
-    """A person who sees the own grants."""
+    """A signed-in person who looks at the grants that the person has made."""
 
     @property
     def subject(self) -> str:
-        """The digest by which the grants of the person are stored."""
+        """The digest of the person under which grants are stored."""
         return subject_digest(self.organization_id, self.issuer, self.person)
 
 

@@ -1,7 +1,8 @@
 """Read authorization requests (RFC 6749 section 4.1.1, RFC 7636, RFC 8707, RFC 9449 section 10).
 
-Until the client and its redirect URI are known, an error is a page. Later errors go to the redirect URI, but only after
-the person has signed in, so that nobody can use this server to lead strangers elsewhere (RFC 9700 section 4.11.2).
+Until the client and its redirect URI are known, an error is shown as a page. Later errors are sent to the redirect URI,
+but only after the person has signed in, so that nobody can lead strangers elsewhere by this server (RFC 9700 section
+4.11.2).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from agentidp.oauth.token import requested_scope
 from agentidp.services import services
 
 MAX_QUERY = 2_000
-"""Maximum number of characters of a request, which a cookie keeps while the person signs in."""
+"""Maximum number of characters of an authorization request, because a cookie contains it while the person signs in."""
 
 NOT_REGISTERED = (
     "This app is not registered here with the address to which it wants to lead you. Nothing was sent to it. "
@@ -37,14 +38,13 @@ _THUMBPRINT = _CHALLENGE
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A request whose client and redirect URI are known, except for an app with a client ID metadata document.
+    """An authorization request whose client and redirect URI were checked, except for an app with a document.
 
-    Before the person has signed in, nothing is known of such an app: see
-    :mod:`agentidp.authorization.client_documents`.
+    Before the person has signed in, such an app is unknown: see :mod:`agentidp.authorization.client_documents`.
 
     :param parameters: the other parameters by name. A repeated parameter has no single value, so it is missing here.
     :param repeated: the names of the repeated parameters.
-    :param client_uri: the ``client_id`` that is the address of a document; ``None`` for a registered agent.
+    :param client_uri: the ``client_id`` if it is the URL of a client ID metadata document; otherwise ``None``.
     """
 
     organization_id: str
@@ -56,7 +56,7 @@ class AuthorizationRequest:
 
     @property
     def client_host(self) -> str | None:
-        """The host of the document, which names the app."""
+        """The host of the client ID metadata document, by which people recognize the app."""
         return None if self.client_uri is None else host_of(self.client_uri)
 
     @property
@@ -66,13 +66,13 @@ class AuthorizationRequest:
 
     @property
     def scopes(self) -> list[str] | None:
-        """The requested scopes; ``None`` for all."""
+        """The requested scopes, or ``None`` for all scopes."""
         scopes = requested_scope(self.parameters) or []
         return [scope for scope in scopes if scope != OFFLINE_ACCESS] or None
 
     @property
     def destination(self) -> str:
-        """The program to which the code goes, for people."""
+        """The program that will receive the code, in words for people."""
         url = urlsplit(self.redirect_uri)
         if url.scheme == "http":
             return "a program on this computer"
@@ -80,13 +80,13 @@ class AuthorizationRequest:
 
     @property
     def form_target(self) -> str:
-        """The redirect URI as a source of a Content-Security-Policy, which cannot name an IPv6 address."""
+        """The redirect URI as a source in a Content-Security-Policy, which cannot contain an IPv6 address."""
         url = urlsplit(self.redirect_uri)
         is_nameable = url.scheme in ("http", "https") and "[" not in url.netloc
         return f"{url.scheme}://{url.netloc}" if is_nameable else f"{url.scheme}:"
 
     def response(self, **members: str) -> str:
-        """Return the redirect URI with the members of a response, ``state`` and ``iss`` (RFC 9207)."""
+        """Return the redirect URI with the members of a response, and with ``state`` and ``iss`` (RFC 9207)."""
         state = {"state": self.parameters["state"]} if "state" in self.parameters else {}
         query = urlencode(members | state | {"iss": services().settings.issuer})
         return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}"
@@ -122,10 +122,10 @@ class AuthorizationRequest:
 
 
 def read_request(query: str, at: datetime) -> AuthorizationRequest:
-    """Return the request with this query.
+    """Return the authorization request with a query.
 
-    :raises ValidationError: the client or its redirect URI is not known. Of an app with a document, only the forms of
-        both are checked.
+    :raises ValidationError: the client or its redirect URI is not known. For an app with a document, only the form of
+        both is checked.
     """
     if len(query) > MAX_QUERY:
         raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
@@ -142,7 +142,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         )
     client = public_client(client_id)
     rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
-    # By the id of its agent, an app could keep a redirect URI that its document has lost.
+    # An app must not use its agent's id, by which it could keep a redirect URI that its document has lost.
     is_app = bool(rows) and rows[0].client_uri is not None
     if not rows or is_app or not is_registered(redirect_uri, rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)

@@ -28,7 +28,7 @@ from agentidp.openid.provider import Provider, SignInRefused, provider_of
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
-# Cross-Origin-Opener-Policy is left out, because a client may have opened a window for the person.
+# A client may have opened a window for the person, which Cross-Origin-Opener-Policy would cut off.
 SECURITY = {name: value for name, value in pages.SECURITY.items() if name != "Cross-Origin-Opener-Policy"}
 
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
@@ -36,13 +36,13 @@ blueprint = Blueprint("authorization", __name__, template_folder="templates")
 
 @blueprint.before_request
 def refuse_other_sites() -> None:
-    """Refuse a consent that a page of another site has sent."""
+    """Refuse a consent form that a page of another site has sent."""
     refuse_cross_origin(request)
 
 
 @blueprint.after_request
 def secure(response: Response) -> Response:
-    """Set the headers of every response, which no cache stores."""
+    """Set the headers of every response, and forbid caching."""
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     response.headers.pop("Cross-Origin-Opener-Policy", None)
@@ -53,7 +53,7 @@ def secure(response: Response) -> Response:
 @blueprint.get(PATH)
 @public
 def authorize() -> Response:
-    """Lead the browser to the provider at which the person signs in."""
+    """Redirect the browser to the provider at which the person signs in."""
     query = request.query_string.decode("latin-1")
     read_request(query, g.at)
     return _provider().begin(flows.callback_address(services().settings, PATH), query)
@@ -62,8 +62,8 @@ def authorize() -> Response:
 @blueprint.get(f"{PATH}/callback")
 @public
 def callback() -> Response:
-    """Ask the person whom the provider has signed in."""
-    # A program that checks with HEAD whether the address exists must not consume the code.
+    """Ask the person, whom the provider has signed in, to allow the access."""
+    # A program may send HEAD to find out whether the address exists, and must not use up the code.
     if request.method == "HEAD":
         return Response(status=200)
     provider = _provider()
@@ -73,7 +73,7 @@ def callback() -> Response:
     requested = read_request(query, g.at)
     organization_id = requested.organization_id
     if requested.client_uri:
-        # Any organization can admit an app with a document, so the person's decides.
+        # Several organizations may admit an app with a document. The person's organization is used.
         try:
             organization_id = provider.organization_of(claims)
         except NoAccess as refused:
@@ -110,14 +110,14 @@ def callback() -> Response:
 @blueprint.get(person_page.PATH)
 @public
 def see_grants() -> Response:
-    """Lead the browser to the provider at which the person signs in to see what the person has allowed."""
+    """Redirect the browser to the provider at which the person signs in, to see the person's grants."""
     return _provider().begin(flows.callback_address(services().settings, PATH), person_page.RETURN_TO)
 
 
 @blueprint.post(person_page.PATH)
 @public
 def end_grant() -> Response:
-    """End a grant of the person, and show the others."""
+    """End a grant of the person, and show the remaining grants."""
     visit = Visit.read(request.form.get("visit", ""), g.at)
     g.organization_id = visit.organization_id
     wait_for_turn(visit.organization_id)
@@ -168,7 +168,7 @@ def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked:
         consent=asked.sealed(),
         action=f"{services().settings.issuer}{PATH}",
     )
-    # Browsers apply form-action to the redirect that follows a form as well.
+    # Browsers apply form-action even to the redirect that follows after the form was sent.
     targets = f"form-action 'self' {requested.form_target}"
     policy = SECURITY["Content-Security-Policy"].replace("form-action 'self'", targets)
     response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'; ", "")
@@ -178,7 +178,7 @@ def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked:
 @blueprint.post(PATH)
 @public
 def answer() -> Response:
-    """Lead the browser to the client with a code, or with the person's refusal."""
+    """Redirect the browser to the client, with a code or with the person's refusal."""
     asked = Consent.read(request.form.get("consent", ""), g.at)
     g.organization_id = asked.organization_id
     wait_for_turn(asked.organization_id)
@@ -203,7 +203,7 @@ def _provider() -> Provider:
 
 
 def _lead(address: str) -> Response:
-    """Lead the browser to the client. Never by 307, with which the browser would send the form there (RFC 9700)."""
+    """Redirect the browser to the client, but never by 307: the browser would send the form to it (RFC 9700)."""
     response = flask.redirect(address, 303)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]
@@ -217,6 +217,6 @@ def _error_page(error: ApiError) -> Response:
 
 
 def init_app(app: Flask) -> None:
-    """Register the pages and their error pages."""
+    """Register the pages of authorization and their error pages."""
     app.register_blueprint(blueprint)
     render_pages(app, PATH, _error_page)

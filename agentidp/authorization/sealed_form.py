@@ -1,4 +1,4 @@
-"""Forms whose content a hidden field keeps, which only this server can write and read.
+"""Forms whose content is in a hidden field that only this server can write and read.
 
 The field is encrypted under the instance secret, bound to the browser in which the person has signed in, and accepted
 for ten minutes. So a form can be neither forged nor shown to somebody else.
@@ -23,7 +23,7 @@ from agentidp.openid.claims import actor_of
 from agentidp.services import services
 
 LIFETIME = timedelta(minutes=10)
-"""Age at which a form is refused."""
+"""Maximum age of a form. An older form is refused."""
 
 INVALID = "This page is not valid any more. Start again in the app."
 
@@ -32,10 +32,10 @@ _BROWSER = "browser"
 
 @dataclass(frozen=True, slots=True)
 class SealedForm:
-    """A person who has signed in, in a form.
+    """A signed-in person, encrypted in a hidden field of a form.
 
     :param issuer: the issuer of the person's ID token; ``person`` is the ``sub``, ``name`` the name.
-    :param asked_at: seconds since the epoch.
+    :param asked_at: when the form was shown, in seconds since the epoch.
     :param browser: a random string that is also in the browser's cookie.
     """
 
@@ -52,20 +52,20 @@ class SealedForm:
         return request_actor(*actor_of(self.issuer, self.person, self.name))
 
     def sealed(self) -> str:
-        """Return the content of the hidden field."""
+        """Return the encrypted content of the hidden field."""
         content = json.dumps(asdict(self)).encode()
         return base64.urlsafe_b64encode(_sealer().seal(type(self).__name__, content)).decode()
 
     @classmethod
     def read(cls, field: str, at: datetime) -> Self:
-        """Return the content of the hidden field.
+        """Decrypt and check the content of the hidden field.
 
         :raises ValidationError: the field is not ours, of another form, too old, or of another browser.
         """
         try:
             content = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
             form = cls(**json.loads(content))
-        # A form that another release has written raises TypeError.
+        # A form that another release has made can raise TypeError.
         except (ValueError, TypeError, Unreadable):
             raise ValidationError(INVALID) from None
         age = at - datetime.fromtimestamp(form.asked_at, UTC)
@@ -76,7 +76,7 @@ class SealedForm:
 
 
 def browser() -> str:
-    """Return the random string in the browser's cookie, which the response sets if there is none."""
+    """Return the random string in the browser's cookie. Without a cookie, the response sets a new one."""
     text: str = flask.session.setdefault(_BROWSER, secrets.token_urlsafe(32))
     return text
 
