@@ -17,7 +17,7 @@ _SUBJECT = re.compile(r"[ -~]{1,255}")
 
 
 class NoAccess(Exception):
-    """The person has no access.
+    """The person may not sign in.
 
     :param reason: the text for the log and the audit trail.
     :param message: the text for the person.
@@ -29,10 +29,10 @@ class NoAccess(Exception):
 
 
 def merged(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the claims of an ID token, and the claims that only the userinfo endpoint returned."""
+    """Return the claims of an ID token, and other claims that only the userinfo endpoint has returned."""
     merged_claims = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
-        # Take ``email_verified`` from the response that the address comes from.
+        # ``email_verified`` must come from the same response as the email address.
         merged_claims["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
     return merged_claims
 
@@ -49,7 +49,7 @@ def subject_of(claims: Mapping[str, Any]) -> str:
 
 
 def name_of(claims: Mapping[str, Any]) -> str | None:
-    """Return the name of the person, without forbidden characters; ``None`` if the claims have no name."""
+    """Return the person's name without forbidden characters, or ``None`` if the claims have no name."""
     for claim in ("name", "preferred_username", "email"):
         value = claims.get(claim)
         if isinstance(value, str) and (name := in_one_line(value)[:MAX_NAME].rstrip()):
@@ -58,18 +58,18 @@ def name_of(claims: Mapping[str, Any]) -> str | None:
 
 
 def identity_of(issuer: str, subject: str) -> str:
-    """Return the identity of a person. The issuer and the subject together never change."""
+    """Return the identity of a person: the issuer and the subject, which together never change."""
     return f"{subject} at {issuer}"
 
 
 def actor_of(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
-    """Return the person as the actor of audit events. The name is last, because people can choose their names."""
+    """Return the person as the actor of audit events. The name comes last, because people can choose their names."""
     identity = identity_of(issuer, subject)
     return "person", f"{identity} ({name})" if name else identity, name or subject
 
 
 def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the ID of the organization that the claims name. This organization may not exist.
+    """Return the ID of the organization that the claims name. It is not checked that this organization exists.
 
     :raises NoAccess: the claims name no organization, or more than one.
     """
@@ -88,7 +88,7 @@ def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 
 
 def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the role of the person.
+    """Return the role that the claims give the person.
 
     :raises NoAccess: the claims give no role.
     """
@@ -101,15 +101,15 @@ def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 
 
 def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
-    """Return the strings in a claim, which may be a string or a list. A name with dots is a path to a nested claim."""
+    """Return the strings in a claim, which is a string or a list. A name with dots is a path to a nested claim."""
     if name is None:
         return set()
-    # At some providers, anyone can register somebody else's address.
+    # At some providers, anyone can register with another person's email address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
     member: Any = claims
     for member_name in [name] if name in claims else name.split("."):
         member = member.get(member_name) if isinstance(member, Mapping) else None
     values: Iterable[Any] = member if isinstance(member, list) else [member]
-    # In the settings this value means everyone, so a claim with this value must not match it.
+    # In the settings, this value means everyone, so it must not match a claim.
     return {value for value in values if isinstance(value, str) and value != ANYONE}

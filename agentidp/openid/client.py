@@ -26,7 +26,7 @@ from agentidp.outbound.client import RequestFailed, proxy_of_environment, reques
 from agentidp.outbound.networks import OPERATOR_NETWORKS
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
-"""Algorithms of ID tokens: signatures with a private key of the provider, never ``none`` or a shared secret."""
+"""Accepted signature algorithms of ID tokens: only those with a private key, not ``none`` or a shared secret."""
 
 TYPES = (None, "jwt", "jose")
 """Accepted values of ``typ`` of an ID token, in lower case."""
@@ -35,25 +35,25 @@ CLOCK_DIFFERENCE = 60
 """Maximum seconds by which the provider's clock may differ from ours."""
 
 MAX_FLOWS = 4
-"""Maximum number of sign-ins that a browser may have begun in several windows. The oldest is forgotten."""
+"""Maximum number of unfinished sign-ins, in several windows of a browser. A further sign-in replaces the oldest."""
 
 MAX_CHARACTERS = 2_600
-"""Maximum number of characters of these sign-ins, so that they fit into a cookie of 4 KB. The oldest is forgotten."""
+"""Maximum number of characters of a browser's unfinished sign-ins, because a cookie has at most 4 KB."""
 
 _FLOWS = "flows"
 _ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 class Unavailable(Exception):
-    """The provider did not respond, or responded with an internal error. The message is for the log."""
+    """The OpenID Connect provider did not respond, or reported an internal error. The message is for the log."""
 
 
 class BadResponse(Exception):
-    """The provider refused the request, or its response cannot be used. The message is for the log."""
+    """The OpenID Connect provider refused the request, or its response is unusable. The message is for the log."""
 
 
 class Flow(NamedTuple):
-    """A sign-in that a browser has begun.
+    """An unfinished sign-in at the provider in a browser.
 
     :param return_to: the argument of :func:`begin`.
     """
@@ -65,7 +65,7 @@ class Flow(NamedTuple):
 
 
 def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, return_to: str) -> Response:
-    """Redirect the browser to the provider, and store the sign-in in the browser.
+    """Redirect the browser to the provider, and store the unfinished sign-in in the browser's cookie.
 
     :param metadata: the metadata of the provider.
     :raises Unavailable: the metadata lack a usable authorization endpoint.
@@ -94,7 +94,7 @@ def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, r
 
 
 def begun_flow() -> Flow | None:
-    """Return the open sign-in with the ``state`` of the request; ``None`` unless this browser has begun it."""
+    """Return the unfinished sign-in with the ``state`` of the request, or ``None`` if this browser has not begun it."""
     state = flask.request.args.get("state")
     return next((Flow(*flow) for flow in flask.session.get(_FLOWS, []) if flow[0] == state), None)
 
@@ -116,7 +116,7 @@ def complete(
     :raises BadResponse: the provider refused, or one of its responses is not valid.
     :raises Unavailable: the provider cannot be reached, or had an internal error.
     """
-    # RFC 9207 detects the response of another provider.
+    # A wrong iss (RFC 9207) shows that the response comes from another provider.
     if flask.request.args.get("iss", settings.issuer) != settings.issuer:
         raise BadResponse("the response is of another issuer")
     flask.session[_FLOWS] = [begun for begun in flask.session[_FLOWS] if begun[0] != flow.state]
@@ -135,9 +135,9 @@ def complete(
 
 
 def end_session_endpoint(metadata: dict[str, Any]) -> str | None:
-    """Return the address at which people sign out at the provider; ``None`` if the provider has none.
+    """Return the URL at which people sign out at the provider, or ``None`` if the provider has none.
 
-    :raises Unavailable: the address cannot be used.
+    :raises Unavailable: the URL cannot be used.
     """
     return _endpoint(metadata, "end_session_endpoint").geturl() if "end_session_endpoint" in metadata else None
 
@@ -152,7 +152,7 @@ def _endpoint(metadata: dict[str, Any], name: str) -> SplitResult:
 def _token(
     metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, until: float
 ) -> dict[str, Any]:
-    """Return the token response (RFC 6749 section 5.1) for the code in the current request."""
+    """Exchange the code in the current request, and return the token response (RFC 6749 section 5.1)."""
     form = {
         "grant_type": "authorization_code",
         "code": flask.request.args.get("code", ""),
@@ -161,7 +161,7 @@ def _token(
     }
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     methods = metadata.get("token_endpoint_auth_methods_supported")
-    # Prefer the form, because providers disagree about the encoding of a secret in the header.
+    # The form is preferred to the header, because providers disagree about the encoding of a secret in the header.
     if isinstance(methods, list) and "client_secret_post" in methods:
         form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
     else:
@@ -178,7 +178,7 @@ def _id_token(
     keys_of: Callable[[str | None, str], list[Any]],
     at: datetime,
 ) -> dict[str, Any]:
-    """Return the claims of a valid ID token (OpenID Connect Core section 3.1.3.7).
+    """Verify the ID token in a token response, and return its claims (OpenID Connect Core section 3.1.3.7).
 
     :raises BadResponse: the ID token is not valid.
     """
@@ -204,7 +204,7 @@ def _wrong_claim(
     claims = unverified.claims
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
-    # A token with several audiences must name the client to which it was issued.
+    # With several audiences, azp must name this client.
     azp = claims.get("azp", settings.client_id if len(audiences) == 1 else None)
     earliest, latest = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE
     checks = {
@@ -226,7 +226,7 @@ def _is_time(value: object, earliest: float, latest: float) -> bool:
 
 
 def _half_hash(alg: str, access_token: str) -> str:
-    """Return the correct ``at_hash`` (OpenID Connect Core section 3.1.3.6). Ed25519 uses SHA-512."""
+    """Return the correct ``at_hash`` of an access token (OpenID Connect Core section 3.1.3.6). Ed25519 uses SHA-512."""
     size = alg[-3:] if alg[-3:] in ("256", "384") else "512"
     digest = hashlib.new(f"sha{size}", access_token.encode(errors="replace")).digest()
     return base64url(digest[: len(digest) // 2]).decode()
@@ -235,7 +235,7 @@ def _half_hash(alg: str, access_token: str) -> str:
 def _ask(
     method: str, url: SplitResult, until: float, headers: dict[str, str], body: bytes | None = None
 ) -> dict[str, Any]:
-    """Return the JSON object in the provider's response.
+    """Send a request to the provider, and return the JSON object in the response.
 
     :param until: the time of the monotonic clock by which the response must be complete.
     :raises Unavailable: the provider does not respond, or responds with an internal error.
@@ -258,7 +258,7 @@ def _ask(
     if response.status >= 500:
         raise Unavailable(f"status {response.status}")
     if response.status != 200:
-        # Of the response, only an OAuth error code may reach the log.
+        # The log may contain only an OAuth error code of the response.
         error = str((body_object or {}).get("error"))
         raise BadResponse(error if body_object and _ERROR.fullmatch(error) else f"status {response.status}")
     if body_object is None:

@@ -19,14 +19,14 @@ from agentidp.config import Settings
 from agentidp.openid.provider import EXTENSION, Provider
 
 DASHBOARD, AUTHORIZATION = PATHS = ("/dashboard/sign-in/oidc", "/authorize")
-"""Paths at which a sign-in begins. The provider leads the browser to ``/callback`` below the path."""
+"""Paths at which a sign-in begins. After it, the provider redirects the browser to ``/callback`` below the path."""
 
 LIFETIME = timedelta(minutes=10)
-"""Maximum time that a person may take to sign in at the provider."""
+"""Maximum time that a person may take to sign in at the OpenID Connect provider."""
 
 
 def callback_address(settings: Settings, path: str) -> str:
-    """Return the address to which the provider leads the browser after a sign-in that began at one of :data:`PATHS`."""
+    """Return the URL to which the provider redirects the browser after a sign-in that began at one of :data:`PATHS`."""
     return f"{settings.issuer}{path}/callback"
 
 
@@ -55,7 +55,7 @@ class _Cookies(SecureCookieSessionInterface):
     def _is_of_host(self) -> bool:
         """Return whether the cookie has the prefix ``__Host-``, so that no sibling subdomain can set it.
 
-        The path of such a cookie must be ``/``, so an issuer with a path, which may have neighbours, has none.
+        The path of such a cookie must be ``/``, so no issuer with a path has one: other services may have its host.
         """
         issuer = urlsplit(self._settings.issuer)
         return _begun_at(flask.request) == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
@@ -72,7 +72,7 @@ def _begun_at(request: Request) -> str | None:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Let people sign in if the settings name a provider."""
+    """Let people sign in at the OpenID Connect provider, if the settings name one."""
     if settings.oidc is None:
         return
     app.extensions[EXTENSION] = Provider(settings.oidc)

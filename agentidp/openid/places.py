@@ -1,8 +1,8 @@
 """Places for the exchange of codes. A process exchanges at most as many codes at the same time as it has places.
 
-An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So a site has few
-places, and half of the places are for sites without recent failures. Finding no place twice counts as a failure, so
-that all addresses of an attacker soon count as failed, while a person finds a place at the second attempt.
+An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So a site (the
+network of a home or office) has few places, and half of them are for sites without recent failures. Finding no place
+twice counts as a failure, so that all addresses of an attacker soon count as failed, while a person soon finds one.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import threading
 from datetime import datetime, timedelta
 
 PLACES = 4
-"""Maximum number of threads of a process that exchange codes at the same time."""
+"""Maximum number of threads per process that exchange codes at the provider at the same time."""
 
 PLACES_OF_ONE = 2
-"""Maximum number of places for the same site, so that no site can occupy them all."""
+"""Maximum number of threads that exchange codes for a single site, so that no site can occupy all of them."""
 
 PLACES_OF_FAILED = PLACES // 2
-"""Maximum number of places for all sites with recent failures together."""
+"""Maximum number of threads that exchange codes for all sites with recent failures together."""
 
 FAILED_FOR = timedelta(minutes=10)
-"""Time since its last failure for which a site counts as failed, unless it succeeds."""
+"""Time after a failure until its site is trusted again, unless a success comes first."""
 
 MAX_REMEMBERED = 10_000
 """Maximum number of sites whose failures a process remembers, in about 2 MB. The oldest failure is forgotten first."""
@@ -29,7 +29,7 @@ _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """The places of a process. A site is a number that stands for a network."""
+    """Limits the threads that exchange codes, in total and per site. A site is a number that stands for a network."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Places:
         self._failures: dict[int, tuple[int, datetime]] = {}
 
     def take(self, site: int, at: datetime) -> bool:
-        """Take a place, and return whether there was one. The caller must then :meth:`give_back` the place."""
+        """Reserve a thread for a site, and return whether one was free. The caller must then call :meth:`give_back`."""
         with self._lock:
             if self._busy.count(site) >= PLACES_OF_ONE:
                 return False
@@ -51,7 +51,7 @@ class Places:
             return has_place
 
     def give_back(self, site: int, at: datetime, *, has_failed: bool) -> None:
-        """Give a place back, and remember whether the exchange failed."""
+        """Release the thread of a site, and remember whether the exchange failed."""
         with self._lock:
             self._busy.remove(site)
             if has_failed:

@@ -38,7 +38,7 @@ _ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 class SignInRefused(ApiError):
-    """Signing in failed for a reason other than an invalid credential or token. Shown on a page."""
+    """Signing in has failed, but not because of an invalid credential or token. A page shows the error."""
 
     code = "FORBIDDEN"
 
@@ -48,7 +48,7 @@ class SignInRefused(ApiError):
 
 
 class ProviderUnavailable(SignInRefused):
-    """503: the provider cannot be reached or is too slow, or no place is free."""
+    """503: the provider cannot be reached or is too slow, or too many sign-ins are being completed."""
 
     code = "SERVICE_UNAVAILABLE"
 
@@ -68,7 +68,7 @@ class ResponseRefused(SignInRefused):
 
 
 class TooManyFailures(SignInRefused):
-    """429: this address or its site sent too many invalid responses of the provider. The new one is not examined."""
+    """429: this address or its site has sent too many invalid responses, so this response is not examined."""
 
     code = "RATE_LIMITED"
 
@@ -78,14 +78,14 @@ class TooManyFailures(SignInRefused):
 
 
 class FlowExpired(SignInRefused):
-    """400: this browser did not begin this sign-in, or has completed it."""
+    """400: this browser has not begun this sign-in, or has already completed it."""
 
     def __init__(self) -> None:
         super().__init__(400, "This sign-in has expired or was completed before. Sign in again.")
 
 
 class Provider:
-    """The provider that the settings name. Creating the object connects to nothing.
+    """The OpenID Connect provider that the settings name. Creating the object does not connect.
 
     :param timeout: maximum seconds for fetching the metadata and the keys together.
     """
@@ -97,7 +97,7 @@ class Provider:
         self._places = Places()
 
     def begin(self, redirect_uri: str, return_to: str) -> Response:
-        """Redirect the browser to the provider.
+        """Redirect the browser to the provider for signing in.
 
         :param return_to: a string that :meth:`complete` will return.
         :raises ProviderUnavailable: the provider's metadata cannot be read.
@@ -106,14 +106,14 @@ class Provider:
             return client.begin(self._metadata(), self.settings, redirect_uri, return_to)
 
     def complete(self, redirect_uri: str, at: datetime) -> tuple[dict[str, Any], str]:
-        """Return the claims about the person whose browser sent the provider's response, and the *return_to* that was
-        passed to :meth:`begin`.
+        """Complete a sign-in with the provider's response in the current request.
 
+        :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin`.
         :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
         error = request.args.get("error")
         if error is not None:
-            # Anyone can send this parameter, so log it only if it looks like an OAuth error code.
+            # Anyone can send this parameter, so only an OAuth error code is logged.
             _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
             raise ResponseRefused
         flow = client.begun_flow()
@@ -140,7 +140,7 @@ class Provider:
             return False
 
     def end_session_endpoint(self) -> str | None:
-        """Return the address for signing out at the provider; ``None`` if it has none or cannot be reached."""
+        """Return the URL for signing out at the provider, or ``None`` if there is none or it cannot be read."""
         with contextlib.suppress(KeysUnavailable, Unavailable):
             return client.end_session_endpoint(self._metadata())
         return None
@@ -150,15 +150,15 @@ class Provider:
         return self._keys.metadata(self._source, organization_id=INSTANCE)
 
     def _keys_of(self, kid: str | None, alg: str) -> list[Any]:
-        """Return the provider's keys, or raise :exc:`KeysUnavailable`."""
+        """Return the keys of the provider that may have made a signature. Raise :exc:`KeysUnavailable` without keys."""
         return self._keys.find(self._source, kid, alg, organization_id=INSTANCE)
 
     @contextlib.contextmanager
     def _exchange(self, at: datetime) -> Iterator[None]:
-        """Take a place for a block that exchanges a code, and count a failure for the address and for its site.
+        """Reserve a thread for a block that exchanges a code. A failure counts for the client's address and its site.
 
         :raises TooManyFailures: the address or its site has failed too often.
-        :raises ProviderUnavailable: no place is free.
+        :raises ProviderUnavailable: no thread is free.
         """
         s = services()
         key, address = s.settings.instance_secret, request.remote_addr
@@ -181,11 +181,11 @@ class Provider:
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
-        """Turn the failures of a block that sends requests to the provider into errors for people."""
+        """Turn errors of a block that sends requests to the provider into errors for people."""
         try:
             yield
         except KeysUnavailable:
-            # The thread that fetched the keys has logged the reason.
+            # The thread that fetches the provider's keys has already logged the reason.
             raise ProviderUnavailable from None
         except Unavailable as failed:
             fields = {"issuer": self.settings.issuer, "reason": str(failed)}
@@ -202,5 +202,5 @@ def _log_refusal(reason: str) -> None:
 
 
 def provider_of(app: Flask) -> Provider | None:
-    """Return the provider at which people sign in; ``None`` if the settings name none."""
+    """Return the provider at which people sign in, or ``None`` if the settings name none."""
     return app.extensions.get(EXTENSION)
