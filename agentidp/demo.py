@@ -161,7 +161,7 @@ GRANTS = {
     EDITOR: (("Anna Berg", 22), ("Ben Falk", 17)),
     ASSISTANT: (("Carla Ruiz", 9), ("Anna Berg", 6), ("Dan Levy", 4)),
 }
-"""Public client -> the people who let it act, with the days since then. All tokens of these clients are for people."""
+"""The people who let a public client act, each with the days since then. All tokens of the client are for people."""
 
 QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RETRYING, "hour", 120, True))
 """The demo's quotas: agent (``None``: the organization), window, tokens, and whether the quota is enforced."""

@@ -128,7 +128,7 @@ def lock_target(opened: Transaction, target_id: UUID) -> Any:
 
 
 def _refuse_taken_name(opened: Transaction, name: str, target_id: UUID | None = None) -> None:
-    """Refuse a name that a target other than *target_id* has. Lock the organization, so that no other gets the name."""
+    """Refuse a name that another target than *target_id* has. Lock the organization, so that the name stays free."""
     opened.fetch("organizations/lock_organization")
     if any(row.name == name and row.target_id != target_id for row in opened.fetch("alerts/list_targets")):
         raise Conflict("Another alert target has this name.", details={"name": ["is taken"]})

@@ -225,7 +225,7 @@ def deliver(once: bool) -> None:
 
 
 def _open_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
-    """Return the row of a target, and its decrypted address."""
+    """Return the row of an alert target, and its decrypted address."""
     target_id = _find_target(database, target).target_id
     row = require_row(database.fetch("alerts/get_target", target_id=target_id))
     try:

@@ -217,7 +217,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
         "resourceServers": [
             resource_servers.represent(server) | {"agent": names.get(server.agent_id)} for server in servers
         ],
-        # No file contains an address, so an exported file names a variable for it.
+        # No file contains an address, so an exported file has the name of a variable in its place.
         "alertTargets": [
             targets.represent(target) | {"url": f"$ALERT_URL_{target.target_id.hex.upper()}"}
             for target in transaction.fetch("alerts/list_targets")
@@ -255,9 +255,9 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
 def _compare_addresses(
     declared: DeclaredOrganization, transaction: Transaction, settings: Settings, current: dict[str, Any] | None
 ) -> None:
-    """Give each existing alert target that keeps its address the ``url`` of the file, and any other its destination.
+    """Set ``url`` of each existing target: as in the file if the target keeps its address, or else its destination.
 
-    A target keeps its address if the file names no variable, if the variable is not set, or if it has this address.
+    A target keeps its address if the file names no variable, or if the variable is not set or has the same address.
 
     :raises ConfigurationError: a new target has no address.
     """
@@ -287,7 +287,7 @@ def _read_stored_address(transaction: Transaction, settings: Settings, target_id
 
 
 def _read_address(reference: str) -> str | None:
-    """Return the address in a variable of the environment, or in the file that the variable with ``_FILE`` names.
+    """Return the address in an environment variable, or in the file that the variable with the suffix ``_FILE`` names.
 
     :param reference: ``$`` and the name of the variable.
     """

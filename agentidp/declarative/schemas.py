@@ -62,7 +62,7 @@ class _DelegationRuleSchema(DelegationRuleFields):
 
 
 class _AlertTargetSchema(AlertTargetFields):
-    """An alert target, whose ``url`` refers to an environment variable, because a file contains no secrets."""
+    """An alert target in a file. Its ``url`` names an environment variable, because a file contains no secrets."""
 
     class Meta:
         exclude = read_only(AlertTargetFields)

@@ -97,7 +97,7 @@ begin
     if not found then
         return;
     end if;
-    -- Also for the description of a refused scope.
+    -- These two columns are returned even without a token, because the error for a refused scope needs them.
     resource := v_grant.resource;
     delegation_rule_id := v_grant.delegation_rule_id;
     if scope is not null then
