@@ -72,7 +72,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The part of the bars that an agent, or all remaining agents, got.
+    """The part of a chart's bars that shows the tokens of one agent, or of all remaining agents.
 
     :param label: the name of the agent; empty for the remaining agents.
     :param counts: the count per bar.
@@ -85,7 +85,7 @@ class Layer:
 
     @property
     def total(self) -> int:
-        """The sum over all bars."""
+        """The sum of the layer's counts in all bars."""
         return sum(self.counts)
 
 
@@ -102,7 +102,7 @@ class Chart:
 
     @property
     def step(self) -> str:
-        """What a bar stands for: ``day`` or ``hour``."""
+        """The unit of a bar: ``day`` or ``hour``."""
         return "hour" if isinstance(self.bars[0].when, datetime) else "day"
 
     @property

@@ -44,7 +44,7 @@ def days_of(rows: Rows) -> list[DayUsage]:
 
 
 def earlier_days(days: list[DayUsage], comparison: Comparison, first_used: date | None) -> list[DayUsage | None]:
-    """Return the earlier days to compare with, one per day of the period.
+    """Return, for each day of a period, the earlier day with which it is compared.
 
     :param days: the days of ``comparison.bounds``.
     :param first_used: the first day with any usage, or ``None``. Days before it are ``None`` in the result, because

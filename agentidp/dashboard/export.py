@@ -79,7 +79,7 @@ def export(caller: Caller) -> Response:
 @blueprint.get("/dashboard/days.csv")
 @session.required
 def days(caller: Caller) -> Response:
-    """Return the organization's usage per day of the period. With a filter, without the tokens that quotas refused."""
+    """Return a file with the organization's usage on each day of the period. With filters, it has no refused tokens."""
     period = requested_period(caller.at)
     usage_filter = requested_filter(caller, period)
     if not usage_filter.values:
@@ -149,7 +149,7 @@ def _items_csv(
     schema: type[ma.Schema],
     represent: Callable[[Any], Any] = lambda item: item,
 ) -> Response:
-    """Return the items that pass the filters as a download, in the columns of the API.
+    """Return a file with the items that pass the filters, in the columns of the API.
 
     :param name: the beginning of the file's name.
     :param represent: returns an item as the API's JSON.

@@ -75,7 +75,7 @@ def with_code(sentence: str) -> Markup:
 
 
 def isolate(text: str) -> str:
-    """Return a text for a place without markup, isolated so that its writing direction ends with it."""
+    """Return a text for a place without markup, isolated so that its writing direction does not affect other text."""
     return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
 
 
@@ -110,7 +110,7 @@ def day_label(day: date, at: datetime) -> str:
 
 
 def days_later(day: date, days: int) -> date:
-    """Return the date *days* days after a date."""
+    """Return the date that is a number of days after a date."""
     return day + timedelta(days=days)
 
 

@@ -21,7 +21,7 @@ MAX_PERCENT = 200
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number of the headline, with a note that compares the number, and a severity if the number is too high.
+    """A number in the headline, with a note that compares it, and a severity if it is too high.
 
     :param path: the path of the page with more about it, below the dashboard's path; empty without a page.
     """

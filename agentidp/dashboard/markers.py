@@ -31,7 +31,7 @@ blueprint = pages.new_blueprint("dashboard-markers", __name__)
 @blueprint.route("/dashboard/markers/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_marker(caller: Caller) -> Response:
-    """Show the form for a marker of the requested day, or create the marker and redirect to its month."""
+    """Show the form for a marker on the chosen day, or create the marker and redirect to its month."""
     if request.method != "POST":
         day = parsed_date(request.args.get("day", "")) or caller.at.astimezone(UTC).date()
         values = forms.default_values(MEMBERS) | {"startsAt": day.isoformat(), "time": "", "endsAt": ""}
@@ -53,7 +53,7 @@ def new_marker(caller: Caller) -> Response:
 @blueprint.route("/dashboard/markers/<uuid:marker_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_marker(caller: Caller, marker_id: UUID) -> Response:
-    """Show what the marker is and ask for confirmation, or delete the marker."""
+    """Show the marker and ask for confirmation to delete it, or delete it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
             remove_marker(transaction, marker_id)
@@ -66,7 +66,7 @@ def delete_marker(caller: Caller, marker_id: UUID) -> Response:
 
 
 def _times(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the start and the end of the marker as at the API. A last day is included as a whole."""
+    """Return the start and the end of a marker in the form of the API. The entire last day is included."""
     first, last, time = parsed_date(values["startsAt"]), parsed_date(values["endsAt"]), values["time"] or "00:00"
     details = {} if first else {"startsAt": ["must be a day"]}
     if values["endsAt"] and (last is None or (first and last < first)):

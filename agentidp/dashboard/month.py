@@ -25,19 +25,19 @@ from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
 
 MAX_ROWS = 20
-"""Maximum number of owners and of agents that are listed. One more row has the tokens of all others."""
+"""Maximum number of owners and of agents in the tables. One more row has the tokens of all others."""
 
 MAX_FINDINGS = 5
-"""Maximum number of findings that are listed."""
+"""Maximum number of findings that the page lists."""
 
 MAX_EVENTS = 1000
 """Maximum number of audit events that the page reads."""
 
 LEFT_OUT = ("finding", "marker", "person", "grant")
-"""Subjects of events that are no changes of the fleet, or that the page shows elsewhere."""
+"""Subjects of audit events that are no changes of the fleet, or that the page shows in another place."""
 
 LEFT_OUT_ACTIONS = ("signed", "sign_in", "link", "token_issued", "token_revoked")
-"""Parts of actions about agents that are no changes of the fleet."""
+"""Parts of the names of actions about agents that are no changes of the fleet."""
 
 MEMBER = "monthlyTokenBudget"
 
@@ -48,7 +48,7 @@ blueprint = pages.new_blueprint("dashboard-month", __name__)
 class Share:
     """The tokens of an owner or of an agent.
 
-    :param label: the name; empty for agents without an owner, ``None`` for all that are not listed.
+    :param label: the name of the owner or agent; empty for agents without an owner, ``None`` for all others together.
     :param tokens: on all days of the month.
     :param compared: on the days that are compared.
     :param earlier: on the days a month earlier.
@@ -65,7 +65,7 @@ class Share:
 class Budget:
     """The budget of a month.
 
-    :param is_known: whether the trail says what the budget was.
+    :param is_known: whether the audit trail shows what the budget was.
     :param tokens: the budget at the end of the month, or now in the current month; ``None`` without a budget.
     :param now: the budget now.
     :param exceeded_on: the day on which the tokens exceeded it.
@@ -80,7 +80,7 @@ class Budget:
 @blueprint.get("/dashboard/month")
 @session.required
 def month(caller: Caller) -> Response:
-    """Show the budget and the tokens of a month, their change since the month before, and what happened."""
+    """Show the budget and the tokens of a month, their change since the month before, and the events of the month."""
     at = caller.at.astimezone(UTC)
     period = _requested_month(at)
     comparison = Comparison(period, "month")
@@ -103,7 +103,7 @@ def month(caller: Caller) -> Response:
 
 
 def _requested_month(at: datetime) -> Period:
-    """Return the month that the request asks for, or in which the requested days end, until today."""
+    """Return the month that the request has chosen, or in which the chosen days end, until today."""
     requested = requested_period(at)
     first = requested.last.replace(day=1)
     last = (first + 31 * DAY).replace(day=1) - DAY
@@ -128,7 +128,7 @@ def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
     sums = list(accumulate(day.tokens for day in days))
     findings = page_findings(caller, period)
     if not is_known:
-        # A finding about the month's budget can be older than the kept part of the trail.
+        # A finding about the month's budget may exist although older audit events were pruned.
         budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
         is_known, past = bool(budgets), int(budgets[0]) if budgets else None
     exceeded = next((day.day for day, total in zip(days, sums, strict=True) if past and total > past), None)
@@ -161,7 +161,7 @@ def _events_call(
 
 
 def budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
-    """Return the budget before the first of *events* that changed it, or the budget now if none did.
+    """Return the budget before the first of several events that changed it, or the budget now if no event did.
 
     :param events: the changes of the organization, newest first.
     """
@@ -170,7 +170,7 @@ def budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
 
 
 def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetime]]:
-    """Return (sentence, number of events, time of the latest one) per action, the most frequent first."""
+    """Return, per action, a sentence, the number and the latest time of its events; the most frequent action first."""
     numbers: Counter[str] = Counter()
     latest: dict[str, str] = {}
     for event in events[:MAX_EVENTS]:
@@ -185,8 +185,8 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
 
 
 def _shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
-    """Return the tokens by owner and by agent, most tokens first."""
-    # The pairs are consecutive days, because a month has all days that precede one of its days.
+    """Return the tokens of a month by owner and by agent, most tokens first."""
+    # The days of the pairs are consecutive, because a month has all days that precede one of its days.
     ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [
         Call("analytics/agent_usage", {"first": first, "last": last, "with_names": False, "limit": None})
@@ -209,7 +209,7 @@ def _shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Sha
 
 
 def _largest(shares: list[Share]) -> list[Share]:
-    """Return the largest shares, and the sum of all others."""
+    """Return the largest shares, and one share with the sum of all others."""
     by_tokens = sorted(shares, key=lambda share: (-share.tokens, -share.earlier, share.label, str(share.agent_id)))
     others = by_tokens[MAX_ROWS:]
     return by_tokens[:MAX_ROWS] + ([_sum(None, others)] if others else [])

@@ -28,7 +28,7 @@ blueprint = pages.new_blueprint("dashboard-organization-settings", __name__)
 @blueprint.route("/dashboard/budget", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def budget(caller: Caller) -> Response:
-    """Show the form with the current budget, or set it and redirect to the page of the month, which shows it."""
+    """Show the form for the organization's budget, or set it and redirect to the page of the month, which shows it."""
     return _respond(caller, "budget_form.html", BUDGET, "/month#budget")
 
 

@@ -31,10 +31,10 @@ BUSIEST = 10
 """Maximum number of busy agents that the overview lists."""
 
 STACKED = 5
-"""Maximum number of agents that have their own layer in the chart of tokens."""
+"""Maximum number of agents that have a layer of their own in the chart of tokens."""
 
 USAGE = ("tokens", "requests", "rejected")
-"""What is counted per agent."""
+"""The counts of an agent that the page shows."""
 
 blueprint = pages.new_blueprint("dashboard-overview", __name__)
 
@@ -48,7 +48,7 @@ def overview(caller: Caller) -> Response:
     comparison = requested_comparison(period)
     usage_filter = requested_filter(caller, period)
     today, week_ago = period.today, period.today - WEEK
-    # With filters, the agents and the hours are read for the slow part.
+    # If filters are set, the agents and the hours are read later, for the slow part of the page.
     rows, earlier_rows, failing, markers, first_usage, *further = caller.read_together(
         usage_filter.days_call(period.bounds),
         usage_filter.days_call(comparison.bounds),
@@ -84,7 +84,7 @@ def overview(caller: Caller) -> Response:
     def slow_part() -> dict[str, Any]:
         findings = page_findings(caller, period, usage_filter.agent_ids, comparison=comparison)
         recent = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
-        # Findings are about agents, and not about one of their credentials or resources.
+        # Findings are about agents, and not about single credentials or resources of an agent.
         has_findings = not usage_filter.counts_tokens_only
         token_findings, rejection_findings = charts.findings_by_day(findings.listed if has_findings else [])
         earlier_findings, _ = charts.findings_by_day(findings.earlier if has_findings else [])
@@ -158,7 +158,7 @@ def _agents_call(period: Period, usage_filter: UsageFilter) -> Call:
 
 
 def _agents_by_tokens(caller: Caller, tokens_by_agent: dict[UUID, list[int]]) -> tuple[list[Any], int]:
-    """Return the agents with the most tokens, with their tokens per day, and the number of all agents."""
+    """Return the agents with the most tokens, with their tokens on each day, and the number of all agents."""
     agent_ids = list(tokens_by_agent)[:BUSIEST]
     [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
@@ -192,7 +192,7 @@ def _tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[
 def refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:
     """Return the organization's own quotas that refuse tokens now (:func:`used_quotas`).
 
-    The further member ``since`` is the hour of the first refused token, or ``None`` if no agent has asked since then.
+    Each has a further member ``since``: the hour of the first refused token, or ``None`` if no agent was refused yet.
 
     :param refusals: rows of ``dashboard/first_refusals``.
     """

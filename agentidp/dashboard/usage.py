@@ -23,7 +23,7 @@ from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound
 
 DELEGATION_FILTERS = ("owner", "agent", "resource")
-"""Tokens by exchange are not counted per credential."""
+"""The filters of tokens by exchange, which are not counted per credential."""
 
 blueprint = pages.new_blueprint("dashboard-usage", __name__)
 
@@ -58,7 +58,7 @@ def by_delegation(caller: Caller) -> Response:
 
 
 def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
-    """Return the tokens that pass the filters by owner of the agents, as the API does."""
+    """Return the tokens that pass the filters, by owner of the agents, in the form of the API."""
     if usage_filter.counts_tokens_only:
         by_agent = usage_filter.tokens_by_agent(caller, period)
         tokens_by_agent = Counter({agent_id: sum(tokens) for agent_id, tokens in by_agent.items()})
@@ -83,14 +83,14 @@ def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -
 
 
 def tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[ResourceUsage]:
-    """Return the tokens that pass the filters by resource. With a filter, only resources with tokens."""
+    """Return the tokens that pass the filters, by resource. With filters, only resources with tokens are returned."""
     attribution, [servers] = usage_filter.attribution(caller, period, RESOURCE_SERVERS)
     items = used_resources(attribution, servers)
     return [item for item in items if item.tokens] if usage_filter.values else items
 
 
 def tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
-    """Return the tokens by exchange that pass the filters, as the API does. An agent passes as actor and as subject."""
+    """Return the tokens by exchange that pass the filters by their actor or subject, as JSON of the API."""
     [rows] = caller.read_together(delegations_in(period, usage_filter.agent_id))
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent(

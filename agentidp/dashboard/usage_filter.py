@@ -28,12 +28,12 @@ from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH
 from agentidp.http.schemas import MAX_OWNER
 
 LABELS = {"owner": "Owner", "agent": "Agent", "resource": "API", "credential": "Credential"}
-"""Parameter of the address -> its label."""
+"""The labels of the filters, by parameter of the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageFilter:
-    """The filters of a request.
+    """The filters of usage that a request has chosen.
 
     :param values: parameter of the address -> its value, for the filters that are set.
     :param names: parameter -> the value in words.
@@ -49,12 +49,12 @@ class UsageFilter:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels of the filters that are set."""
+        """The labels of the filters that are set, by parameter."""
         return {name: LABELS[name] for name in self.values}
 
     @property
     def counts_tokens_only(self) -> bool:
-        """Whether only tokens are counted for these filters."""
+        """Whether only tokens, and not requests, can be counted with these filters."""
         return self.resource is not None or self.credential_id is not None
 
     @property
@@ -63,7 +63,7 @@ class UsageFilter:
 
     @property
     def agent_id(self) -> UUID | None:
-        """The only agent; ``None`` if there can be several, or none."""
+        """The only agent that passes the filters, or ``None`` if several agents may pass, or none."""
         return next(iter(self.agent_ids)) if self.agent_ids is not None and len(self.agent_ids) == 1 else None
 
     def query(self, *names: str, **changes: str) -> str:
@@ -76,7 +76,7 @@ class UsageFilter:
         return urlencode({name: value for name, value in values.items() if not names or name in names})
 
     def is_counted(self, row: Any) -> bool:
-        """Return whether a row of ``analytics/tokens_by_credential`` passes the filters."""
+        """Return whether a row of ``analytics/tokens_by_credential`` passes the filters and has a credential."""
         return (
             row.credential_id is not None
             and (self.agent_ids is None or row.agent_id in self.agent_ids)
@@ -85,7 +85,7 @@ class UsageFilter:
         )
 
     def days_call(self, bounds: dict[str, date]) -> Call:
-        """Return the statement that reads the usage per day. Pass its rows to :meth:`days_of`."""
+        """Return the statement that reads the usage per day. :meth:`days_of` takes its rows."""
         if self.counts_tokens_only:
             filters = {"agent_ids": self._agent_ids, "credential_id": self.credential_id, "resource": self.resource}
             return Call("dashboard/attributed_tokens", {**bounds, **filters})
@@ -98,7 +98,7 @@ class UsageFilter:
         if not self.counts_tokens_only and self.agent_ids is None:
             return counts.days_of(rows)
         if not self.counts_tokens_only:
-            # The hours are not known, so all requests are in one element.
+            # The hours of the requests are not known, so a single element has all requests of the day.
             return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
         tokens = [0] * ((last - first).days + 1)
         for row in rows:
@@ -106,18 +106,18 @@ class UsageFilter:
         return [DayUsage(first + number * DAY, count, 0, []) for number, count in enumerate(tokens)]
 
     def hours_call(self, bounds: dict[str, date]) -> Call:
-        """Return the statement that reads the requests of the agents per day and hour."""
+        """Return the statement that reads the requests of the filtered agents per day and hour."""
         return Call("dashboard/hours_of_agents", {**bounds, "agent_ids": self._agent_ids})
 
     def tokens_by_agent(self, caller: Caller, period: Period) -> dict[UUID, list[int]]:
-        """Return agent -> tokens per day that pass the filters and belong to a credential, most tokens first."""
+        """Return the tokens per day that pass the filters and have a credential, by agent, most tokens first."""
         by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * period.days)
         for row in self.attribution(caller, period)[0].rows:
             add_tokens(by_agent[row.agent_id], row)
         return dict(sorted(by_agent.items(), key=lambda item: (-sum(item[1]), item[0])))
 
     def attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
-        """Return the attribution of the tokens that pass the filters, and the rows of *calls*."""
+        """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
         has_several_agents = self.agent_ids is not None and self.agent_id is None
         days = (self.days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
         attribution, rows = read_attribution(caller, period, self.agent_id, *calls, *days)
@@ -142,7 +142,7 @@ class UsageFilter:
 
 
 def requested_filter(caller: Caller, period: Period, names: Iterable[str] = tuple(LABELS)) -> UsageFilter:
-    """Return the filters that the request asks for.
+    """Return the filters of usage that the request has chosen.
 
     :param names: the filters that the page has.
     :raises ValidationError: the organization has no such owner, agent, resource or credential, or the page cannot be
