@@ -2,12 +2,14 @@
 -- name, the oldest keeps the name, and the id follows the name of the others. The servers keep names unique. A unique key would
 -- let servers of release 1.0.0, which do not, fail during the upgrade.
 update alert_targets
-set name = left(name, 91) || ' ' || left(target_id::text, 8)
-where exists (
+set name = left(alert_targets.name, 91) || ' ' || left(alert_targets.target_id::text, 8)
+from (
     select
-    from alert_targets as older
-    where
-        older.organization_id = alert_targets.organization_id
-        and older.name = alert_targets.name
-        and (older.created_at, older.target_id) < (alert_targets.created_at, alert_targets.target_id)
-)
+        organization_id, target_id,
+        row_number() over (partition by organization_id, name order by created_at, target_id) as place
+    from alert_targets
+) as numbered
+where
+    numbered.organization_id = alert_targets.organization_id
+    and numbered.target_id = alert_targets.target_id
+    and numbered.place > 1

@@ -133,7 +133,7 @@ def test_of_targets_with_the_same_name_the_oldest_keeps_it(services: Services, c
     acme, outsider = cast.acme.organization_id, cast.outsider.organization_id
     oldest, younger, other = (make_alert_target(services, acme, name) for name in "abc")
     make_alert_target(services, outsider, "a" * 100)
-    execute(database_url, "update alert_targets set created_at = created_at + interval '1 day' where name = 'b'")
+    execute(database_url, "update alert_targets set created_at = 'infinity' where name = 'b'")
     long_name = "a" * 100
     execute(database_url, "update alert_targets set name = %s where name in ('a', 'b')", long_name)
     execute(database_url, load_sql("migrations/0010_names_of_alert_targets"))
