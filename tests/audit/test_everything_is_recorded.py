@@ -313,9 +313,9 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
     ended = [event["action"] for event in added if ends_something(event) and event["subject"] not in created]
     assert command in ASKING or not ended, f"{command} ends something ({ended}): declare it by @require_confirmation"
     for chain in chains(database_url):
-        assert {(event["actorType"], event["actor"]) for event in events_of(database_url, chain)} == {
-            ("operator", operator().name)
-        }
+        # In the demo, people allow grants.
+        events = [event for event in events_of(database_url, chain) if event["action"] != "grant.allowed"]
+        assert {(event["actorType"], event["actor"]) for event in events} == {("operator", operator().name)}
         assert verified(database_url, chain).broken_at is None
 
 
