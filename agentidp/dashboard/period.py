@@ -17,7 +17,7 @@ NAMES = ("days", "month", "from", "to")
 """Names of the parameters that choose a period."""
 
 PERIODS = (7, 30, MAX_DAYS)
-"""Numbers of days until today that pages offer as periods."""
+"""Lengths in days of the offered periods that end today."""
 
 MONTHS = 13
 """Number of months that pages offer as periods: the current month and the twelve before."""

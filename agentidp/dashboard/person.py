@@ -24,7 +24,7 @@ ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)
 """The scopes of each role."""
 
 PREFIX = "person."
-"""Prefix of a person's cookie. No JWT begins with it, because a JWT begins with an encoded brace."""
+"""Prefix of the value of a person's cookie. No JWT begins with "person.", because every JWT begins with "e"."""
 
 MAX_LENGTH = 4096
 """Maximum number of characters of a person's cookie. Browsers do not store longer cookies."""

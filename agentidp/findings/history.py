@@ -12,10 +12,11 @@ DAY, WEEK = 24, 168
 
 
 def hourly(days: Iterable[Sequence[Any]] | None, hours: int, unit: int = 1) -> list[int]:
-    """Return a history's counts per hour, for the first *hours* hours.
+    """Return the counts per hour of a history, for the first *hours* hours.
 
-    :param days: one item per counter row: the number of the day, from 0, and the counts of its 24 hours for each unit.
-    :param unit: the index of the unit in an item.
+    :param days: one item per counter row: the index of the day, and then a list of the 24 hours' counts for each
+        counted unit, for example tokens and requests.
+    :param unit: the index in an item of the list to return: 1 for the first unit.
     """
     counts = [0] * (-(-hours // DAY) * DAY)
     filled_days = set()

@@ -247,7 +247,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
 
 
 def _rejection(client: Client) -> Rejection:
-    # An accepted assertion fails only if its key or rule no longer belongs to a valid credential.
+    # Without a refusal, the assertion itself is valid, so its key was revoked or has expired.
     credential, reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential, reason = "secret", "wrong secret"

@@ -39,7 +39,7 @@ NEARBY = CELLS // 1024
 
 
 class Prefix(NamedTuple):
-    """Numbers of leading bits by which addresses are told apart."""
+    """Lengths of the network prefixes, in bits. The addresses of a network share a throttle."""
 
     ipv4: int
     ipv6: int

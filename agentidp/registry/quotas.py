@@ -309,7 +309,7 @@ def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The key is the window, because the audit trail omits members that are the same before and after the change.
+    # The audit trail omits members that a change leaves equal, so a member with the window would be omitted.
     return {row.quota_window: represent_settings(row)}
 
 

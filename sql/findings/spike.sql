@@ -1,8 +1,10 @@
 -- Returns the tokens per hour of the agents whose tokens grew most over the 21 days before "since". One row per agent: agent_id,
 -- agent_name, and history: json, an array of [days since first_day, the tokens of its 24 hours], one item per day and counter row
--- (slot). Suspects are selected by their tokens per day, and agents among the suspects by their tokens per hour, per counter row.
--- Growth is the highest count divided by the mean of the non-zero counts plus 30 (days) or 10 (hours), so that a few tokens are
--- not much growth.
+-- (slot). The statement first selects max_suspects suspects by the growth of their tokens per day, and then max_agents of the
+-- suspects by the growth of their tokens in the busiest hour of each quarter of a day.
+-- Growth is (highest - mean) / (mean + 30) for days and (highest - mean) / (mean + 10) for hours. It compares the highest count
+-- since "since" with the mean of the 21 days before, without days of no usage, per counter row. The constants keep agents with
+-- few tokens from ranking high.
 -- Parameters: organization_id; first_day (date): of the history; since, until (date): half-open; max_suspects, max_agents.
 --
 -- pages: 115000, the days of each of ten thousand agents, and the hours of a hundred

@@ -1,9 +1,10 @@
--- Returns the tokens per hour of the agents that may be issued many times the tokens that they need. These are the agents with
--- most tokens on days with at least min_tokens, and more than "factor" tokens per lifetime and declared replica in the active
--- hours. Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, are left out, as tokens
--- and as requests. One row per agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [days
--- since first_day, the tokens of its 24 hours, and the requests], one item per day and counter row (slot), with negative counts
--- for left-out tokens.
+-- Returns the tokens per hour of the agents that may be issued many times the tokens that they need. A day is suspect if an agent
+-- was issued at least min_tokens, and more than "factor" times one token per lifetime and declared replica in its active hours.
+-- The agents with at least min_days suspect days are returned, those with the most tokens on these days first.
+-- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, do not count. One row per
+-- agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [days since first_day, the tokens of
+-- its 24 hours, the requests of its 24 hours], one item per day and counter row (slot). Further items have negative counts of the
+-- tokens that do not count, so the sum of a day's items is right.
 -- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day of candidates, and
 -- the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: per day; min_days: the minimum number
 -- of such days; max_agents.

@@ -109,7 +109,7 @@ begin
                     abs(v_quotas[2]) - v_on_day,
                     abs(v_quotas[3]) - v_on_day - v_other_days
                 ];
-                -- If a quota is missing, the comparison is null or true, but never false.
+                -- The comparison is false if a quota is near its limit. A missing quota (null) cannot make it false, only null.
                 exit when (v_margin < all (v_left)) is not false;
                 -- Enforced quotas rank above the others. Within each of the two groups, a longer window ranks higher.
                 v_rank := case

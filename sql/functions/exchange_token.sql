@@ -88,7 +88,8 @@ begin
         from resource_servers as target
         where
             target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-            -- Not for a cloud's resource server: a cloud decides by "sub" alone, and would mistake the agent for the subject.
+            -- Leaves out clouds, which are the resource servers with an audience and without audience_claim. A cloud decides by
+            -- "sub" alone, so it would mistake the agent for the subject.
             and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
         v_is_target := found and v_subject_scopes is not null;
     end if;

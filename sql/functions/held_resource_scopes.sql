@@ -17,7 +17,8 @@ declare
     v_keys text[] := array[resource_key(p_resource collate "default")];
 begin
     if v_scopes is null then
-        -- Several resource servers may have this audience, and the organization may own the identifiers of only some of them.
+        -- Several resource servers may share this audience, and one whose identifier the organization owns is enough. The
+        -- callers only ask whether the result is null, so the scopes of any of the resource servers are right.
         select min(scopes), array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_scopes, v_keys
         from resource_servers

@@ -1,5 +1,4 @@
--- Lets the operator, who owns the tables, see the agents of all organizations, like all resource servers. When Citus moves a
--- shard, it adds the foreign keys again and compares, as the owner, all rows of resource_servers with the rows of agents that the
--- owner sees.
+-- Lets the operator, who owns the tables, see the agents of all organizations. When Citus moves a shard, it adds the foreign key
+-- from resource_servers to agents again as the owner. The move fails if the owner sees a resource server but not its agent.
 
 create policy operator on agents for select to current_user using (true);

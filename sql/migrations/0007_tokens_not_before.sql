@@ -1,4 +1,4 @@
--- The instant before which all tokens of the agent were ended by an administrator. Null: no tokens were ended.
+-- An administrator has ended all tokens that were issued to the agent before this instant. Null: no tokens were ended.
 alter table agents add column tokens_not_before timestamptz;
 
 -- Returns true unless the token was issued before its agent's tokens were ended. True if either parameter is null.

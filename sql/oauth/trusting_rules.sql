@@ -1,7 +1,9 @@
 -- Returns the rules of trust of an organization that a token of another issuer can match by its issuer and its subject alone.
--- One row per rule that is not revoked, oldest first, until the rules together have max_characters: agent_id; trust, as text,
--- or null for a rule beyond max_characters; is_in_force: whether the rule has not expired at "at", and its agent is active.
--- Parameters: organization_id; selectors (uuid[]): those of rules that the token can match; max_characters; at (timestamptz).
+-- One row per rule that is not revoked, oldest first: agent_id; trust, as text; is_in_force: whether the rule has not expired at
+-- "at", and its agent is active. If the rules together have more than max_characters, the last row is the rule that exceeds the
+-- maximum, with null as trust.
+-- Parameters: organization_id; selectors (uuid[]): the values of trust_selector, each a digest of an issuer and a subject, of the
+-- rules that the token can match; max_characters; at (timestamptz).
 --
 -- pages: 20
 -- example: selectors={00000000-0000-0000-0000-000000000007}; max_characters=16000

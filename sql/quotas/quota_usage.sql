@@ -15,7 +15,7 @@
 with listed as materialized (
     select
         quotas.agent_id, agents.name as agent_name, quotas.quota_window, quotas.tokens, quotas.is_enforced,
-        -- If a token has stored the sum of the month's other days, the sum is not calculated again.
+        -- The sum of the month's other days, which the first token of a day stores. Null if it was not stored today.
         case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
         case
             when quotas.quota_window = 'month' and quotas.other_days_of is distinct from %(day)s::date then array(
