@@ -67,7 +67,7 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
         assert api.token(client_secret=client_secret).status_code == 200
     shown = Page(signed_in.get(page))
     assert secret not in shown.text
-    assert [row[0] for row in shown.table("Credentials")] == ["none", "none"]
+    assert {row[0] for row in shown.table("Credentials")} == {credential_id[:8] for credential_id in credentials(worker)}
     confirmation = Page(signed_in.get(f"{page}/credentials/{old}/revoke")).text
     assert old in confirmation
     assert "only credential" not in confirmation
@@ -88,21 +88,22 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
 def test_a_new_credential_has_the_label_and_the_expiry_of_the_form_and_shows_its_last_use(
     signed_in: FlaskClient, clock: Clock, worker: Agent
 ) -> None:
-    page = f"/dashboard/agents/{worker.agent_id}"
+    page, short_id = f"/dashboard/agents/{worker.agent_id}", credentials(worker)[0][:8]
 
     def listed() -> list[list[str]]:
-        return sorted(row[:5] for row in Page(signed_in.get(page)).table("Credentials"))
+        rows = Page(signed_in.get(page)).table("Credentials")
+        return sorted((row[:5] for row in rows), key=lambda row: row[0] == short_id)
 
     form = {"label": " laptop ", "expiresAt": "2026-04-16"}
     [secret] = re.findall(r"aidp_\w+", post(signed_in, f"{page}/rotate", **form).text)
     laptop = ["laptop", "secret", "Wed 15 Apr, 12:00", "never", "Thu 16 Apr, 00:00"]
-    assert listed() == [laptop, ["none", "secret", "Wed 15 Apr, 12:00", "never", "never"]]
+    assert listed() == [laptop, [short_id, "secret", "Wed 15 Apr, 12:00", "never", "never"]]
     clock.now = datetime(2026, 4, 15, 23, 59, 59, tzinfo=UTC)
     assert Api(signed_in, worker).token(client_secret=secret).status_code == 200
     assert listed()[0][3] == "Wed 15 Apr, 23:59"
     clock.now = datetime(2026, 4, 16, tzinfo=UTC)
     assert Api(signed_in, worker).token(client_secret=secret).status_code == 401
-    assert [row[0] for row in listed()] == ["laptop expired", "none"]
+    assert [row[0] for row in listed()] == ["laptop expired", short_id]
 
 
 def test_one_credential_too_many_is_refused_with_a_sentence(signed_in: FlaskClient, worker: Agent) -> None:

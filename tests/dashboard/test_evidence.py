@@ -104,7 +104,7 @@ def test_the_page_shows_the_counts_and_the_changes(signed_in: FlaskClient, acme:
         add_marker(opened, **NewMarkerSchema().load({"kind": "deployment", "startsAt": at, "note": "release 2"}))
     finding_id = make_finding(services, acme.organization_id, a_finding(NOON, begins=NOON - 2 * HOUR, ends=NOON))
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
-    assert "11:00: 7,654 tokens" in page.text
+    assert "Wed 15 Apr, 11:00-12:00: 7,654 tokens; expected 50" in page.text
     # The table has the same numbers: 100 tokens were expected in two hours.
     assert page.table("What the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
     assert "A deployment was marked: release 2" in page.text

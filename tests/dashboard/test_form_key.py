@@ -30,6 +30,7 @@ SHOWN_AT = {
     "/agents/{agent_id}/trust": "/agents/{agent_id}",
     "/alert-targets/new": "/alert-targets",
     "/delegation-rules/new": "/delegation-rules",
+    "/markers/new": "/month?month=2026-04",
     "/provisioning-rules/new": "/provisioning-rules",
     "/resource-servers/new": "/resource-servers/{created}",
 }
