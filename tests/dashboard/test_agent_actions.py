@@ -67,7 +67,8 @@ def test_rotates_a_credential_and_shows_the_secret_once(signed_in: FlaskClient, 
         assert api.token(client_secret=client_secret).status_code == 200
     shown = Page(signed_in.get(page))
     assert secret not in shown.text
-    assert {row[0] for row in shown.table("Credentials")} == {credential_id[:8] for credential_id in credentials(worker)}
+    short_ids = {credential_id[:8] for credential_id in credentials(worker)}
+    assert {row[0] for row in shown.table("Credentials")} == short_ids
     confirmation = Page(signed_in.get(f"{page}/credentials/{old}/revoke")).text
     assert old in confirmation
     assert "only credential" not in confirmation
