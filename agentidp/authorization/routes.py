@@ -78,7 +78,7 @@ def callback() -> Response:
             organization_id = provider.organization_of(claims)
         except NoAccess as refused:
             raise SignInRefused(403, refused.message) from None
-    person, name = _member(provider, claims, organization_id)
+    person, name = _require_member(provider, claims, organization_id)
     g.organization_id = organization_id
     wait_for_turn(organization_id)
     if requested.client_uri:
@@ -143,7 +143,7 @@ def _own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
     return person_page.show(visit, g.at)
 
 
-def _member(provider: Provider, claims: dict[str, Any], organization_id: str) -> tuple[str, str | None]:
+def _require_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> tuple[str, str | None]:
     """Return the ``sub`` and the name of a person who belongs to an organization.
 
     :raises SignInRefused: the person does not belong to the organization.

@@ -144,7 +144,7 @@ def delete(target: str, organization: str) -> None:
 def test(target: str, organization: str) -> None:
     """Send a test to a target from this machine, and print whether the target accepted it."""
     with open_organization(organization) as (services, database):
-        row, address = _open_address(services, database, target)
+        row, address = _fetch_address(services, database, target)
         [organization_row] = database.fetch("organizations/get_organization")
         change = change_for_test(row.name, database.at)
         message = Message(
@@ -166,7 +166,7 @@ def test(target: str, organization: str) -> None:
 def key(target: str, organization: str) -> None:
     """Print the key that signs the messages of a webhook. The key is a secret."""
     with open_organization(organization) as (services, database):
-        row, address = _open_address(services, database, target)
+        row, address = _fetch_address(services, database, target)
     if address.secret is None:
         raise ConfigurationError(f"the target {row.name} is no webhook, so it has no key")
     print_text(address.secret)
@@ -224,7 +224,7 @@ def deliver(once: bool) -> None:
                 time.sleep(POLL_SECONDS)
 
 
-def _open_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
+def _fetch_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
     """Return the row of an alert target, and its decrypted address."""
     target_id = _find_target(database, target).target_id
     row = require_row(database.fetch("alerts/get_target", target_id=target_id))

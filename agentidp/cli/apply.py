@@ -52,7 +52,7 @@ class _Command(click.Command):
 )
 @click.option("--plan", "is_plan", is_flag=True, help="Change nothing. Exit code 0 if nothing differs, 2 otherwise.")
 @click.option(
-    "--prune", "is_pruning", is_flag=True, help="Also delete agents and other objects that a list does not name."
+    "--prune", "is_pruning", is_flag=True, help="Also delete agents and other objects that the lists in FILE omit."
 )
 @click.option(
     "--strict", "is_strict", is_flag=True, help="As --prune, and compare everything that FILE omits with nothing."

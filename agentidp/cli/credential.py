@@ -134,11 +134,14 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
 def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
     """Return a sentence about the rule that accepts the token, or about the rule that nearly accepts it."""
     if not results:
-        return "No rule accepts the token: there is none."
+        return "No rule accepts the token, because there is no rule to compare with it."
     best = results[0]
     if best.is_accepted:
         return f"Accepted by {best.rule}." + (f" {best.note}" if best.note else "")
-    return f"No rule accepts the token. The nearest is {best.rule}: {best.met} of {len(best.comparisons)} are met."
+    return (
+        f"No rule accepts the token. The nearest is {best.rule}: the token meets {best.met} of "
+        f"{len(best.comparisons)} conditions."
+    )
 
 
 def _describe_comparisons(result: rule_results.RuleResult) -> list[dict[str, Any]]:

@@ -52,8 +52,8 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
             restored = restore(runtime.settings, archive, target, at=utc_now(), report=report)
     click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
     click.echo(
-        "Before you start the service, repeat what was revoked, suspended or erased since then: it is as it was, and "
-        "alerts that waited are sent again."
+        "The database is as it was then. Before you start the service, repeat what was revoked, suspended or erased "
+        "since then. Alerts that were waiting then are sent again."
     )
     if restored.left_out:
         # The names are escaped, because the author of the backup file may have chosen them.

@@ -58,7 +58,7 @@ class Transaction:
         """Let *write* be called once before the commit, with all items that are registered with it."""
         self._writes_before_commit.setdefault(write, []).append(item)
 
-    def complete(self) -> None:
+    def write_before_commit(self) -> None:
         """Call the functions that :meth:`before_commit` has registered. Must be called before the commit."""
         for write, items in self._writes_before_commit.items():
             write(self, items)
@@ -122,7 +122,7 @@ class OrganizationDatabase:
         with self._runner.open_transaction(self.organization_id) as connection:
             transaction = Transaction(connection, self.organization_id, self.at, actor or self._runner.actor)
             yield transaction
-            transaction.complete()
+            transaction.write_before_commit()
 
 
 def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
@@ -140,4 +140,4 @@ def operator_transaction(
         enter_organization(connection, organization_id, durable=True)
         transaction = Transaction(connection, organization_id, at, operator())
         yield transaction
-        transaction.complete()
+        transaction.write_before_commit()

@@ -151,7 +151,7 @@ def apply(
         # The audit events come last, because they block the audit events of other changes until the commit.
         for transaction in transactions:
             enter_organization(connection, transaction.organization_id, durable=True)
-            transaction.complete()
+            transaction.write_before_commit()
     return applied
 
 

@@ -128,8 +128,8 @@ def _add_names(finding: Finding) -> Finding:
     # The agents' counts were read after the finding and may have grown since, so they are capped.
     count = min(sum(agent.count for agent in culprits), finding.observed)
     share = f"{count:,.0f} of the {number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
-    names, were = join_names([agent.agent_name for agent in culprits]), "was" if len(culprits) == 1 else "were"
-    return replace(finding, agents=agents, summary=f"{finding.summary} {names} {were} issued {share}.")
+    names, verb = join_names([agent.agent_name for agent in culprits]), "was" if len(culprits) == 1 else "were"
+    return replace(finding, agents=agents, summary=f"{finding.summary} {names} {verb} issued {share}.")
 
 
 def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> Finding:

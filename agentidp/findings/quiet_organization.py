@@ -101,26 +101,26 @@ def quiet_days(
         return []
     # Quiet days belong together if no day between them has requests. The key of such a group is the number of days with
     # requests before it.
-    runs_by_key: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for day in range(since, len(days) - 1):
-        past = [days[earlier] for earlier in range(day - 7, first // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]]
+        same_weekdays = [days[earlier] for earlier in range(day - 7, first // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]]
         if (
             not days[day]
-            and len(past) >= thresholds.MIN_SILENCE_WEEKS
-            and median_low(past) >= thresholds.MIN_QUIET_DAY_REQUESTS
+            and len(same_weekdays) >= thresholds.MIN_SILENCE_WEEKS
+            and median_low(same_weekdays) >= thresholds.MIN_QUIET_DAY_REQUESTS
             and not any(hour in busy or hour in holidays for hour in range(day * DAY, (day + 1) * DAY))
         ):
-            runs_by_key.setdefault(sum(map(bool, days[:day])), []).append(day)
+            groups.setdefault(sum(map(bool, days[:day])), []).append(day)
     last_request = max(hour for hour, count in enumerate(requests) if count)
     return [
         QuietTime(
-            run[0] * DAY,
-            len(requests) if last_request < run[0] * DAY else (run[-1] + 1) * DAY,
-            expected=len(run),
+            group[0] * DAY,
+            len(requests) if last_request < group[0] * DAY else (group[-1] + 1) * DAY,
+            expected=len(group),
             observed=0,
             may_be_holiday=True,
         )
-        for run in runs_by_key.values()
+        for group in groups.values()
     ]
 
 

@@ -100,7 +100,7 @@ class Parser(FlaskParser):
         details: dict[str, list[str]] = {}
         for messages in error.normalized_messages().values():  # type: ignore[no-untyped-call]
             fields = messages if isinstance(messages, dict) else {"body": messages}
-            details |= {"body" if name == "_schema" else name: _rules(errors) for name, errors in fields.items()}
+            details |= {"body" if name == "_schema" else name: _messages(errors) for name, errors in fields.items()}
         raise ValidationError(details=details)
 
 
@@ -119,11 +119,11 @@ def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[s
         raise ValidationError(details=repeated)
 
 
-def _rules(errors: Any) -> list[str]:
+def _messages(errors: Any) -> list[str]:
     """Return the distinct messages in marshmallow's errors about a field, which are grouped by item for a list."""
     if isinstance(errors, dict):
-        return list(dict.fromkeys(rule for item_errors in errors.values() for rule in _rules(item_errors)))
-    return [str(rule) for rule in errors]
+        return list(dict.fromkeys(text for item_errors in errors.values() for text in _messages(item_errors)))
+    return [str(error) for error in errors]
 
 
 def refuse_constant(constant: str) -> NoReturn:

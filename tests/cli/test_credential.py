@@ -161,7 +161,8 @@ class TestTrust:
         [without] = failed(issuer.token(us, NOW, sub=None), *at)[:1]
         assert without["name"] == "subject"
         assert run.invoke(*test, "--agent", "builder", *at).stderr.startswith(
-            f"No rule accepts the token. The nearest is the rule {first} of the agent builder: 3 of 5 are met."
+            f"No rule accepts the token. The nearest is the rule {first} of the agent builder: "
+            "the token meets 3 of 5 conditions."
         )
         run(*trust, "--subject", "job:9", "--claim", "repository_id=456789")
         different = failed(issuer.token(us, NOW, sub="job:9", repository_id=456789), *at)

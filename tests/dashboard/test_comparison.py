@@ -78,7 +78,7 @@ def test_the_two_numbers_are_those_of_the_api_for_the_two_periods(read: Read, ac
             for first, last in (("2026-04-09", "2026-04-14"), (earlier_from, earlier_to))
         )
         assert f"Tokens in 7 days {count + 10} {count} after {earlier_count}" in page.words
-        assert f"6 complete days, Thu 9 Apr to Tue 14 Apr, compared with as many {words}." in page.words
+        assert f"6 complete days, Thu 9 Apr to Tue 14 Apr, compared with the days {words}." in page.words
     assert "/dashboard?days=7&compare=year" in page.links
     page = read("?days=7&compare=year")
     assert "There is no usage 52 weeks earlier to compare a complete day with." in page.words
