@@ -110,7 +110,7 @@ def network_of(address: str) -> str:
     except ValueError:
         return "unknown"
     if isinstance(ip, IPv6Address):
-        # The packed copy has no zone, because a network cannot have a zone.
+        # Removes the zone by copying the packed address, because a network cannot have a zone.
         ip = ip.ipv4_mapped or IPv6Address(ip.packed)
     bits = KEPT_IPV6_BITS if isinstance(ip, IPv6Address) else KEPT_IPV4_BITS
     return str(ip_network((ip, bits), strict=False))

@@ -85,8 +85,8 @@ def _check_apprise(scheme: str, url: str, networks: AllowedNetworks) -> str:
         raise BadAddress(f"must have one of apprise's schemes {', '.join(sorted(APPRISE_SCHEMES))}")
     if scheme in PLAIN_APPRISE_SCHEMES and not networks.allow_plain:
         raise BadAddress(f"must be {scheme}s, which uses TLS: {_NO_NETWORK}")
-    # apprise parses URLs in its own way: all text after the first "?", even after a "#", has parameters, which ";" or
-    # "&" separates.
+    # apprise reads everything after the first "?" as parameters, even text after a "#". Both ";" and "&" separate
+    # parameters.
     pairs = [pair for pair in re.split("[&;]", url.partition("?")[2]) if pair]
     if {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs} - APPRISE_PARAMETERS:
         raise BadAddress(f"must have no parameters but {', '.join(sorted(APPRISE_PARAMETERS))}")

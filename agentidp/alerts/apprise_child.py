@@ -76,8 +76,8 @@ def _send(message: dict[str, Any]) -> str | None:
     if sender is None:
         return "apprise does not accept the address"
     sys.addaudithook(guard.audit)
-    # apprise escapes text for services that expect HTML. For Markdown, escaping would break our link, so such text is
-    # declared as Markdown. The rest of the text has no markup (agentidp.alerts.messages.disarmed).
+    # For a service that expects Markdown, the text is declared as Markdown, because apprise's escaping would break the
+    # link. The rest of the text has no markup (agentidp.alerts.messages.disarmed).
     markdown, text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown if sender.resolve_format(text) == markdown else text
     services = apprise.Apprise([sender])

@@ -71,7 +71,7 @@ class Channels:
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
         body = messages.webhook_body(message, self._dashboard)
         at = at.astimezone(UTC)
-        # The signature must be of exactly the characters that are sent, so the library gets the encoded body.
+        # Signs the encoded body, because the signature must match exactly the characters that are sent.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
         headers = {
             "webhook-id": str(message.message_id),
@@ -123,7 +123,7 @@ class Channels:
                 input=json.dumps(order).encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # The environment has no secrets, and no proxy, which could connect to forbidden addresses.
+                # The child inherits no secrets, and no proxy, because a proxy could connect to forbidden addresses.
                 env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
                 timeout=APPRISE_TIMEOUT,
                 check=False,

@@ -175,7 +175,7 @@ class Dispatcher:
                 failures = 0
             self._release(organization_id, target)
         except DatabaseUnavailable:
-            # The lease of the target expires by itself. A message whose success was not recorded is sent again.
+            # The target's lease expires later by itself. A message that was sent but not recorded is sent again.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)

@@ -13,7 +13,7 @@ from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
-# Time after which Alertmanager resolves an alert by itself. Without this end time, it does so after five minutes.
+# Time until Alertmanager resolves an alert. For an alert without an end time, Alertmanager uses five minutes.
 ONGOING = timedelta(days=30)
 RESOLVED_TEST = timedelta(minutes=1)  # the same for the alert of a test
 
@@ -87,7 +87,7 @@ def _alert(message: Message, severity: str, dashboard: str) -> dict[str, Any]:
     }
     return {
         "labels": labels,
-        # These values may change while the finding is ongoing. As labels they would begin another alert.
+        # These values can change during a finding. As a label, each changed value would begin a new alert.
         "annotations": {
             "summary": disarmed(change.title),
             "description": disarmed(change.description),

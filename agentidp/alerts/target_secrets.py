@@ -64,6 +64,6 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
             if not sealer.is_current(target_id, sealed):
                 ids = {"organization_id": row.organization_id, "target_id": row.target_id}
                 parameters = ids | {"sealed": sealer.seal(target_id, plaintext), "previous": sealed}
-                # An address that was changed meanwhile is skipped, because the server has used the current secret.
+                # Skips an address that was changed since it was read: the server has sealed it with the current secret.
                 count += len(connection.execute(load_sql("alerts/reseal_target"), parameters).fetchall())
     return count, len(rows)

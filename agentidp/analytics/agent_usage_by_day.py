@@ -37,7 +37,7 @@ class AgentTokensByDaySchema(PeriodSchema):
 def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens of all agents per UTC day. Days without tokens have no item."""
     period = requested_period(arguments, caller.at)
-    # The names are read after the tokens, so that no agent with tokens lacks its name.
+    # The names are read after the tokens, so that they include agents that were created in between.
     rows, agents = caller.read_together(
         Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}),
         Call("analytics/agent_names", {}),

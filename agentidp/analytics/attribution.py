@@ -84,7 +84,7 @@ def read_attribution(
     :raises NotFound: the agent does not exist and is not a deleted agent.
     """
     if agent_id is not None:
-        # The credentials are read after the tokens, so that no token lacks its credential.
+        # The credentials are read after the tokens, so that they include credentials that were created in between.
         day_rows, credentials, agents, *more_rows = caller.read_together(
             Call("analytics/agent_use", period.bounds | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
@@ -108,7 +108,7 @@ def read_attribution(
     names_by_id = {row.agent_id: row.name for row in agents}
     not_attributed = [0] * period.days
     for row in tokens:
-        # A row without a credential has all tokens of the day, from which attributed tokens are subtracted.
+        # A row without a credential contains all tokens of a day. Subtracting the attributed tokens leaves the rest.
         add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
     attributed = [row for row in tokens if row.credential_id is not None]
     return Attribution(period, attributed, not_attributed, credentials, names_by_id, agent_id), more_rows

@@ -148,7 +148,7 @@ def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     for row in attribution.rows:
         credential = by_id.get(row.credential_id)
         if credential is None:
-            # The rows of credentials are never deleted, so tokens of a credential without a row are the operator's.
+            # Only credentials of operator tokens have no row, because rows of other credentials are never deleted.
             credential = by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
@@ -157,7 +157,7 @@ def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.tokens += tokens
         credential.by_resource[row.resource] += tokens
     credentials = [usage for usage in by_id.values() if usage.tokens or not _is_newer(usage, period)]
-    # Two sorts by integers block other threads for a third of the time of one sort by tuples.
+    # Sorting twice by integers blocks other threads for a third of the time that sorting once by tuples takes.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if tokens := sum(attribution.not_attributed):
         name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]

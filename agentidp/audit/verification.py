@@ -51,7 +51,7 @@ def verify(events: Iterable[dict[str, Any]], head: Head | None, noted_event: Hea
     """
     count = erased = 0
     last, pruned = EMPTY, EMPTY
-    # A complete chain, from which nothing was pruned, begins after EMPTY.
+    # A chain from which no events were pruned begins after EMPTY, the head of an empty chain.
     pruned_and_recorded = {EMPTY}
     for event in events:
         if count == 0:

@@ -113,7 +113,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
     :param person: the ``sub`` of the person who has signed in.
     """
     with _lock:
-        # The pause is not per host: nobody may keep others from an app, and errors must not be cached (section 5.2).
+        # The pause is per person and not per host, because one person's failures must not keep others from an app.
         if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
             raise RateLimited(
                 "The document of an app that you have just used could not be read. "
@@ -131,7 +131,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
             max_body=MAX_BODY,
             headers=ACCEPT,
         )
-        # Many hosts show documents that others have uploaded, but not with the type JSON (section 4 of the draft).
+        # Requires a JSON type: many hosts serve files of other people, but not as JSON (section 4 of the draft).
         is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
         document = parse_json_object(response.body) if response.status == 200 and is_json else None
         if document is None:

@@ -77,7 +77,7 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
     if rule is None or refusal_of_subject(claims, agent_id, s.settings.issuer):
         raise NoRule(organization.name, agent.name)
     possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
-    # If the resource's metadata names no scopes, an MCP client requests those in our metadata: our own API's.
+    # Drops scopes of our own API: an MCP client requests them if the metadata of the resource names no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     scopes = [scope for scope in requested_scopes if scope in possible] if requested_scopes else possible
     if not scopes:

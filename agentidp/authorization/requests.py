@@ -142,7 +142,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         )
     client = public_client(client_id)
     rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
-    # An app must not use its agent's id, by which it could keep a redirect URI that its document has lost.
+    # An app must use its URI as client_id: by its agent's id, it could keep a redirect URI removed from its document.
     is_app = bool(rows) and rows[0].client_uri is not None
     if not rows or is_app or not is_registered(redirect_uri, rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)

@@ -28,7 +28,7 @@ from agentidp.openid.provider import Provider, SignInRefused, provider_of
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
-# A client may have opened a window for the person, which Cross-Origin-Opener-Policy would cut off.
+# A client may open a window for the person. Cross-Origin-Opener-Policy would disconnect the window from the client.
 SECURITY = {name: value for name, value in pages.SECURITY.items() if name != "Cross-Origin-Opener-Policy"}
 
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
@@ -63,7 +63,7 @@ def authorize() -> Response:
 @public
 def callback() -> Response:
     """Ask the person, whom the provider has signed in, to allow the access."""
-    # A program may send HEAD to find out whether the address exists, and must not use up the code.
+    # A program may send HEAD only to check the address, which must not use up the authorization code.
     if request.method == "HEAD":
         return Response(status=200)
     provider = _provider()

@@ -65,7 +65,7 @@ class SealedForm:
         try:
             content = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
             form = cls(**json.loads(content))
-        # A form that another release has made can raise TypeError.
+        # A form from another release may have other fields, which raises TypeError.
         except (ValueError, TypeError, Unreadable):
             raise ValidationError(INVALID) from None
         age = at - datetime.fromtimestamp(form.asked_at, UTC)

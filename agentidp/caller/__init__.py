@@ -145,8 +145,8 @@ class Caller:
                 *_, admitted_rows = [transaction.run(call) for call in self._admission_calls(token)]
             if admitted_rows:
                 yield transaction
-        # This comes after the transaction, because a rejection is counted in a transaction of its own. For a refused
-        # caller, the with block did not run, and InvalidToken is raised here.
+        # Runs after the transaction, because a rejection is counted in a transaction of its own. If the caller is
+        # rejected, this call raises InvalidToken before the body of the with statement runs.
         self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
@@ -204,7 +204,7 @@ def wait_for_turn(organization_id: str) -> None:
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # The body is read first, so that no turn waits for a slow client. The view reports a body that cannot be read.
+        # The body is read first, so that waiting for a slow client takes no turn. The view reports an unreadable body.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)
@@ -222,7 +222,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
-        # A view that reads the query lets the parser check the parameters.
+        # If a view reads the query, the parser checks its parameters. For other views, this decorator checks them.
         has_no_parameters = "query" not in declarations_of(view).reads
 
         @wraps(view)
@@ -240,7 +240,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
-                # A refused token takes precedence over any other error. And requests with errors are counted too.
+                # A refused token takes precedence over any other error. Requests with errors are counted too.
                 caller.admit()
                 raise
             caller.admit()
@@ -320,7 +320,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_turn(response: Response) -> Response:
         environ = current_request().environ
-        # agentidp/server/sending.py ends the turns of larger and of streamed responses, after sending.
+        # Larger and streamed responses keep their turn until they are sent (agentidp/server/sending.py).
         if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
             environ.pop(TURN).leave()
         return response
@@ -332,7 +332,7 @@ def init_app(app: Flask) -> None:
         challenge = response.headers.get("WWW-Authenticate", "")
         if challenge.startswith("Bearer"):
             issuer = services().settings.issuer
-            # The challenge says where to find metadata (RFC 9728 section 5.1, RFC 9449 section 7.1). MCP has its own.
+            # The challenge links to metadata (RFC 9728 section 5.1, RFC 9449 section 7.1), which differs for MCP.
             path = current_request().path
             resource_path = path if path == f"{API_PREFIX}mcp" else "/api/v1"
             metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{resource_path}"'

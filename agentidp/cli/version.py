@@ -27,7 +27,7 @@ def commit_of(directory: Path) -> str | None:
     """
     if not (directory / ".git").exists():
         return None
-    # git sets such variables in a hook, and they would select another repository.
+    # Removes the variables that git sets in a hook, because they would select another repository.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
     try:

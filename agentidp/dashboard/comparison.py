@@ -47,7 +47,7 @@ class Comparison:
     def bounds(self) -> dict[str, date]:
         """The first and last earlier day, as parameters of a statement."""
         days = [day for day in self.days if day is not None]
-        # If the period is only the 31st of a month, there may be no earlier day.
+        # A period of only the 31st has no earlier day if the earlier month is shorter.
         return {"first": min(days, default=self.period.first), "last": max(days, default=self.period.first)}
 
     @property

@@ -62,7 +62,7 @@ def credentials(caller: Caller) -> Response:
 def _list(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, number: int) -> dict[str, Any]:
     """Return the context of the slow part. A page number after the last page means the last page."""
     attribution, _ = usage_filter.attribution(caller, period)
-    # Tokens that belong to no credential have no created_at. A credential in force may have expired.
+    # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
     in_force = [used for used in used_credentials(attribution) if used.created_at and not used.revoked_at]
     selected = {name: list(filter(selects, in_force)) for name, selects in selectors(in_force, caller.at).items()}
     last = max(1, -(-len(selected[show]) // PAGE_SIZE))

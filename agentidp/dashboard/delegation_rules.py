@@ -122,7 +122,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
 def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
     """Return the request body of the API, without the rule of trust. Each checked box is a line of ``resources``."""
     body = forms.build_body([*MEMBERS, *RESOURCES], values | {"resources": "\n".join(values["resources"])})
-    # The schema refuses a wrong number of agents, so they are not looked up.
+    # Looks up only a valid number of agents, because the schema later refuses any other number.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = resolve_agent_ids("agentIds", body["agentIds"], caller.read_together)
     return body

@@ -191,7 +191,7 @@ def _api_csv(caller: Caller, name: str, view: Callable[..., Response], period: P
     :param ids: the ids in the path of the view.
     """
     request.environ["HTTP_ACCEPT"] = "text/csv"
-    # Without the view's decorators, no token is needed and the query is not parsed again.
+    # unwrap() removes the view's decorators, which would demand a token and parse the query.
     response = inspect.unwrap(view)(caller, {"from_": period.first, "to": period.last, "agent": None}, *ids)
     return _download(f"{name}-{period.first}-{period.last}", response)
 

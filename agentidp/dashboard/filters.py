@@ -234,7 +234,7 @@ def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None
         return escape(format_dates(sentence, at))
     longest_first = "|".join(re.escape(name) for name in sorted(ids, key=len, reverse=True))
     html = Markup()
-    # The group in the expression makes every second piece a name.
+    # The group in the pattern makes split() return the names too, as every second piece.
     for place, piece in enumerate(re.split(rf"(?<!\w)({longest_first})(?!\w)", sentence)):
         agent_id = ids.pop(piece, None) if place % 2 else None
         if agent_id is None:

@@ -62,7 +62,7 @@ def headline(
         total = sum(getattr(day, name) for day in days)
         count = sum(getattr(day, name) for day, _ in pairs)
         earlier_count = sum(getattr(past, name) for _, past in pairs)
-        # If all usage is from today, comparing only complete days would say that there was none.
+        # If all usage is from today, a comparison of complete days would wrongly say that there was no usage.
         is_compared = pairs and (count or earlier_count or not total)
         severity = None
         if name == "rejected" and any(past.requests for _, past in pairs):

@@ -48,7 +48,7 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.grant`.
     """
-    # The key is read before the link is recorded, because the link must be signed.
+    # Gets the signing key before the link is recorded, so that a link is recorded only if it can be signed.
     signing_key = s.keys.current().signing
     client, granted = operator_token.grant(
         s,
@@ -85,13 +85,12 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
-    # The key is read before the link is used up, because the session must be signed.
+    # Gets the signing key before the link is used up, so that the link stays valid if no key can sign the session.
     signing_key = s.keys.current().signing
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     try:
         with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
-            # Waits for a transaction that ends the agent's tokens: a link that has ended must not open a session.
-            # session.
+            # Waits for a transaction that ends the agent's tokens, because an ended link must not open a session.
             transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
             if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused

@@ -128,7 +128,7 @@ def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
     sums = list(accumulate(day.tokens for day in days))
     findings = page_findings(caller, period)
     if not is_known:
-        # A finding about the month's budget may exist although older audit events were pruned.
+        # If the audit events do not show the budget of the month, a finding about the budget may show it.
         budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
         is_known, past = bool(budgets), int(budgets[0]) if budgets else None
     exceeded = next((day.day for day, total in zip(days, sums, strict=True) if past and total > past), None)

@@ -46,7 +46,7 @@ def begin() -> Response:
 def callback() -> Response:
     """Open a session for a person whom the OpenID Connect provider has signed in."""
     provider = _provider()
-    # A program may send HEAD to find out whether the address exists, and must not use up the code.
+    # A program may send HEAD only to check the address, which must not use up the authorization code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
     claims, return_to = provider.complete(flows.callback_address(services().settings, PATH), g.at)
@@ -64,8 +64,8 @@ def callback() -> Response:
         record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
         raise SignInRefused(403, refused.message) from None
     g.organization_id = person.organization_id
-    # The response is no redirect: the navigation began at another site, so the browser would follow a redirect without
-    # the new cookie, which is SameSite=Strict.
+    # The response is a page and not a redirect: the navigation began at another site, so the browser would follow a
+    # redirect without the new cookie, which is SameSite=Strict.
     response = pages.page("signed_in.html", return_to=return_page.check_page(return_to))
     session.set_cookie(response, person.seal(services().settings), person)
     return response

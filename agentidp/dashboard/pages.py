@@ -41,7 +41,7 @@ SECURITY = {
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
-    # With no-referrer, browsers would send "Origin: null" with a form.
+    # With no-referrer, browsers would send forms with "Origin: null", which we refuse as cross-origin.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -117,19 +117,19 @@ def page(
 def error_page(error: ApiError) -> Response:
     """Return the page for an error. The sign-in page shows errors about signing in."""
     if error.status in (404, 405):
-        # For an unknown path, no view has read the session, but the page needs the navigation too.
+        # For an unknown path, no view has read the session, which the page's navigation needs.
         session.resume_if_valid()
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     context |= {"here": place_at(request.path), "has_period": request.args.keys() & set(period.NAMES)}
-    # A person who only has to sign in has made no error.
+    # NotSignedIn only asks the person to sign in, and is not shown as an error.
     context["is_error"] = type(error) is not session.NotSignedIn
     is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
     if type(error) is session.NotSignedIn and _is_from_other_site():
-        # The browser has withheld the cookie, because another site led here (SameSite). Our page's reload sends it.
+        # A browser that comes from another site withholds the cookie (SameSite). The page's reload sends the cookie.
         context["again"] = return_page.find_page(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
-    # Only a cookie that was sent is deleted. The browser may have withheld that of a valid session (SameSite).
+    # Deletes only a cookie that was sent: the browser may have withheld a valid session's cookie (SameSite).
     if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response
@@ -192,6 +192,6 @@ def _stream(html: str, slow_html: Iterator[str]) -> Iterator[str]:
         middle = "".join(slow_html)
     except Exception:
         yield Markup('<p class="notice" role="alert">{}</p>').format(ApiError.message)
-        # gunicorn closes the connection too early, by which the page's script recognizes the failure.
+        # Makes gunicorn close the connection early, by which the page's script recognizes the failure.
         raise
     yield middle + end

@@ -79,7 +79,7 @@ class Person:
 
     def build_revocation(self) -> Call:
         """Return the statement that ends this session on all devices."""
-        # The leeway counts twice, as in AccessToken.refused_from, because another server's clock may be behind.
+        # Adds the leeway twice, as AccessToken.refused_from does, because another server's clock may be behind.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 
@@ -101,7 +101,7 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     try:
         sealed = base64.urlsafe_b64decode(cookie.removeprefix(PREFIX).encode("ascii"))
         person = Person(**json.loads(_sealer(settings, oidc).open(_ROW, sealed)))
-    # A session that another release has made can raise TypeError.
+    # A session of another release may have other fields, for which Person() raises TypeError.
     except (ValueError, TypeError, Unreadable):
         return None
     if oidc.organizations and person.organization_id not in oidc.organizations.values():

@@ -265,7 +265,7 @@ def _cookie_attributes() -> dict[str, Any]:
 def _viewer(session: Session, row: Any) -> Viewer:
     if isinstance(session, Person):
         return Viewer(row.organization_name, session.display_name, session.scopes, session.role)
-    # A session has its agent's current scopes. A session with a pasted token has only those that the token has too.
+    # The current scopes of the agent apply. A session with a pasted token is also limited to the token's scopes.
     is_for_api = session.audience == services().settings.resource
     scopes = frozenset(row.scopes)
     return Viewer(row.organization_name, row.agent_name, scopes & session.scope if is_for_api else scopes)

@@ -36,7 +36,7 @@ class CircuitBreaker:
             if self._closed_event is not None:
                 return
             closed_event = threading.Event()
-            # A thread from before a fork would be lost. A daemon thread does not delay the end of the process.
+            # Starts the thread late, because a fork would lose it. A daemon does not delay the end of the process.
             threading.Thread(
                 target=self._try_until_closed, args=(closed_event,), name="circuit-breaker", daemon=True
             ).start()

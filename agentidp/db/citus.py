@@ -56,7 +56,7 @@ def enter_organization(
         parameters = {"organization_id": organization_id, "durable": durable}
         return connection.execute(load_sql("database/enter_organization"), parameters)
     connection.execute(load_sql("database/set_local_organization"), {"organization_id": organization_id})
-    # Each Citus worker commits on its own, so its own setting must be set too.
+    # Each Citus worker commits on its own, so synchronous_commit must also be set on the workers.
     parameters = {"synchronous_commit": "on" if durable else "off"}
     return connection.execute(load_sql("database/set_local_commit"), parameters)
 
@@ -109,14 +109,14 @@ def _run_in_transaction(
     cursors = []
     try:
         with connection.pipeline():
-            # connection.transaction() would need four round trips. If there is an error, the pool rolls back.
+            # connection.transaction() would take four round trips. After an error, the pool rolls back.
             connection.execute("begin")
             try:
                 enter_organization(connection, organization_id, durable=durable)
                 cursors = [_execute(connection, call) for call in calls]
                 connection.execute("commit")
             except psycopg.Error as error:
-                # If an error left the pipeline here, psycopg would log the other statements as skipped.
+                # If the error were raised inside the pipeline, psycopg would log the other statements as skipped.
                 failure = error
     except psycopg.Error as error:
         raise failure or error from None

@@ -137,7 +137,7 @@ class Database:
             try:
                 [rows] = connection.run_together([(load_sql(statement), parameters)])
             except OutcomeLost as error:
-                # A read commits nothing, so its outcome cannot be unknown.
+                # A lost connection is an ordinary error here, because a read commits nothing.
                 raise psycopg.OperationalError(str(error)) from error
         return rows
 
