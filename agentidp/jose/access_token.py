@@ -320,7 +320,7 @@ def verify_access_token(
         advice = f"The access token is for {token.audience}, not for {audience}. Leave out the parameter resource."
         raise TokenRefused("for another audience", token, advice)
     if audience is not None and (token.subject != str(token.agent_id) or token.delegation is not None):
-        # Our own API accepts neither the other form of sub nor tokens by exchange.
+        # Our own API refuses tokens from a token exchange, and tokens whose sub is not the agent's id.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
@@ -391,7 +391,7 @@ def _delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(tuple(actors), ancestors, None, subject_id, rule_id, grant_id)
         else:
             delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
-        # Each actor exchanged a token of ours, except the first actor if the subject's token was of another issuer.
+        # Every actor exchanged one of our tokens. Only the first actor may have exchanged another issuer's token.
         is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None

@@ -43,7 +43,7 @@ class Proof:
     def consumption(self) -> Call:
         """Return the call that records the use of the proof, and fails with a unique violation for a second use."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
-        # The leeway counts twice, as in AccessToken.refused_from.
+        # Adds the leeway twice, as AccessToken.refused_from does, because another server's clock may be behind.
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 

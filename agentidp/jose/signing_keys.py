@@ -125,7 +125,7 @@ class SigningKeys:
         now = time.monotonic()
         if now >= self._retry_at:
             reading = self._begin_reading()
-            # After a time without requests, the cached keys may be old enough that a revocation was missed.
+            # After a time without requests, old keys may hide a revocation, so the request waits for new keys.
             if keys is None:
                 reading.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
@@ -184,7 +184,7 @@ class SigningKeys:
             )
         self._ignored = ignored
         if not opened_keys:
-            # The cached keys stay in use. No usable key is a fault, because revoking the last key creates another key.
+            # The cached keys stay in use. Revoking the last key creates a new one, so having no usable key is an error.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)

@@ -85,7 +85,7 @@ Outcomes = Iterator[tuple[str, str]]
 
 def _checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
     if not role.is_owner and role.may_serve:
-        # If the login may only become the service's role, schema and keys are read with that role.
+        # A login that does not own the schema reads the schema and keys with the service's role.
         yield "role", _become_service
     yield "schema", _check_schema
     yield "privileges", check_privileges
@@ -167,7 +167,7 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    # Older findings are computed again before the API returns them.
+    # If the findings are older than this, the API computes them again before a response.
     oldest = at - timedelta(seconds=2 * settings.watch_interval)
     [row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
     late_ids = []

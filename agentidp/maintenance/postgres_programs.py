@@ -64,7 +64,7 @@ def _find_installations(bindir: Path | None, settings: Settings) -> list[Install
         directories = [bindir]
     else:
         directories = [settings.pg_bindir] if settings.pg_bindir is not None else []
-        # Debian's /usr/bin/pg_dump only calls a version below DEBIAN, so its directory is not another installation.
+        # Debian's /usr/bin/pg_dump only runs a version below DEBIAN, so its directory is not a separate installation.
         if (on_path := shutil.which("pg_dump")) and Path(on_path).resolve().name != "pg_wrapper":
             directories.append(Path(on_path).parent)
         directories += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]

@@ -68,7 +68,7 @@ def read(body: bytes, headers: Headers) -> Message:
     :raises RpcError: the body is not a message, or its revision is not supported.
     """
     try:
-        # The body must be UTF-8. Repeated names are refused, because a gateway may use another of their values.
+        # The body must be UTF-8. Repeated names are refused, because a gateway may use another one of the values.
         text = body.decode()
         content = json.loads(
             text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object

@@ -108,7 +108,7 @@ def record_redemption(
     verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     redeemed: dict[str, Any] = {
         "scope": without_offline_access(issuance_call.parameters["scope"]),
-        # The request's own value, because the issuance call has null where a request names our own API.
+        # Uses the request's own value, because the issuance call has null if the request names our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,

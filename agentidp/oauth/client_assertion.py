@@ -80,7 +80,7 @@ def verify(s: Services, unverified: UnverifiedJwt, client: Client, at: datetime)
                 s.client_keys.clear()
             s.client_keys[client.agent_id, alg, kid] = jwk, key
             return _with_key(client, jwk, unverified.claims)
-        # Of the tried keys, only the signer's key can give a reason other than a wrong signature, so that reason wins.
+        # Only the key of the signer gives a reason other than a wrong signature, so such a reason is kept.
         if refusal_by_key != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = refusal_by_key
     if not tried_jwks:

@@ -128,7 +128,7 @@ def _parse_basic(header: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         raise invalid_client("the scheme of the Authorization header must be Basic")
     if "," in encoded:
-        # base64 has no comma, but servers join repeated headers by a comma (RFC 9110 section 5.2).
+        # A comma joins repeated headers (RFC 9110 section 5.2), and base64 has no comma.
         raise OAuthError("invalid_request", "there is more than one Authorization header")
     try:
         decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
@@ -247,7 +247,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
 
 
 def _rejection(client: Client) -> Rejection:
-    # Without a refusal, the assertion itself is valid, so its key was revoked or has expired.
+    # If there is no refusal, the assertion itself is valid, but its key was revoked or has expired.
     credential, reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential, reason = "secret", "wrong secret"

@@ -76,7 +76,7 @@ def match_provisioning_rule(
 
 def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
     """Return the agent by which a subject had access until an administrator ended it, or ``None``."""
-    # PostgreSQL stores no null characters or surrogates, so no rule has a subject with them.
+    # No rule has a subject with null characters or surrogates, because PostgreSQL cannot store them.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
     rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
     return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.prepared_claims)), None)

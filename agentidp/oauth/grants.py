@@ -75,7 +75,7 @@ class GrantToken:
 
     @property
     def _cipher(self) -> AESGCM:
-        # The handle alone is the key, because the instance secret can be replaced. The handle has 256 random bits.
+        # The key is derived only from the handle, with 256 random bits, because the instance secret can be replaced.
         return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
 
 
@@ -180,7 +180,7 @@ def revocation(opened: Transaction, grant_id: UUID) -> Call:
 
 def revocation_expiry(at: datetime) -> datetime:
     """Return the instant at which all access tokens of a grant that ends at *at* have expired."""
-    # The leeways cover servers' clocks that differ, as in AccessToken.refused_from.
+    # Adds the leeway twice, as AccessToken.refused_from does, because another server's clock may be behind.
     return at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
 
 

@@ -182,7 +182,7 @@ def record_issuance(
         if error.error == "invalid_scope":
             parameters = call.parameters
             if call.name == "grants/redeem_grant":
-                # A request to redeem a grant need not name the resource, and cannot name the delegation rule.
+                # A request that redeems a grant may omit the resource, and cannot name the delegation rule.
                 parameters = parameters | {"resource": rows[0].resource, "rule_id": rows[0].delegation_rule_id}
             missing = find_missing_scopes(database, parameters)
             descriptions, scopes = [describe_missing_scopes(missing)], {*itertools.chain(*missing.values())}

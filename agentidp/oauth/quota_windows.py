@@ -55,7 +55,7 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
     """
     if used >= tokens:
         return at
-    # If few tokens were used, the instant could exceed the latest datetime, so the share is compared first.
+    # The share is compared first, because few used tokens could give an instant after the latest datetime.
     if used == 0 or (at - begins) / (ends - begins) * (tokens / used) >= 1:
         return None
     return begins + (at - begins) * (tokens / used)

@@ -43,7 +43,7 @@ def revoke() -> Response:
     if token is None:
         return Response(status=200, headers=NO_STORE)
     if token.agent_id != agent_id and "agents:write" not in inspected.client_scopes:
-        # After a 200, the client would believe that the token is revoked.
+        # A response of 200 would make the client believe that the token is revoked.
         raise OAuthError("unauthorized_client", "the token was issued to another agent")
     database = services().database.of(token.organization_id, g.at)
     if token.agent_id == agent_id:

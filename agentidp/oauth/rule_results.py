@@ -139,7 +139,7 @@ def _compare_own_token(
         "agent_ids": delegation.agent_ids,
         "issued_at": subject.issue_instants(),
         "jtis": delegation.jtis,
-        # The audience of the exchanged token itself is compared below.
+        # Leaves out the audience of the exchanged token itself, which is compared below.
         "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
         "rule_id": delegation.rule_id,
     }
@@ -246,7 +246,7 @@ class _Comparer:
             actor_ids = [actor_id for actor_id in row.agent_ids if agent_id in (None, actor_id)]
             if not actor_ids:
                 continue
-            # A rule without an audience demands a token for the agent that acts. An ID-JAG names the agent elsewhere.
+            # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
             issuer, claims = self.s.settings.issuer, self.token.prepared_claims
             named_actor = claims.claims.get("client_id") if self.is_id_jag else claims.audience
             actor = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == named_actor), str(actor_ids[0]))

@@ -138,7 +138,7 @@ def issue_token() -> Response:
     if client.new_subject is not None:
         client = first_sight.create_agent(s, client, at)
     refuse_flood(client, at)
-    # The key is read before the token is counted, so that no token is counted that cannot be signed.
+    # Gets the signing key first, so that a token is counted only if it can be signed.
     signing_key = s.keys.current().signing
     database = s.database.of(client.organization_id, at)
     grant, subject, refresh_token = None, None, None

@@ -162,7 +162,7 @@ def record_exchange(
         reason = refusal or str(error)
     memory_key = _memory_key(client, assertion is not None)
     if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, memory_key):
-        # A stored rule may accept the token, although the rule in memory is deleted. The assertion is already consumed.
+        # A stored rule may accept the token if the rule in memory was deleted. The assertion was already consumed.
         second_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record_exchange(s, database, form, client, second_call, proof, assertion)
     refused = _record_refusal(database, client, reason)
@@ -195,7 +195,7 @@ def _read_subject(
         subject = _read_issuer_token(s, s.issuer_tokens.read(form["subject_token"]), client, resource, at)
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
-    # The leeway for clocks does not apply here, because the new token would expire at once.
+    # Ignores the leeway for clocks, because the new token would expire at once.
     if subject.ends_at <= int(at.timestamp()):
         raise UnacceptableToken(ENDED)
     if subject.delegation.is_too_long:
@@ -247,7 +247,7 @@ def _find_accepting_rule(
     """
 
     def read_rules() -> list[Candidate]:
-        # An unauthentic client gets no rules, because effects such as a request for keys would reveal the rules.
+        # Only an authentic client gets rules: otherwise effects, such as a request for keys, would reveal the rules.
         rows = s.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )

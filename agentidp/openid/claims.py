@@ -104,12 +104,12 @@ def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
     """Return the strings in a claim, which is a string or a list. A name with dots is a path to a nested claim."""
     if name is None:
         return set()
-    # At some providers, anyone can register with another person's email address.
+    # Ignores an unverified email address, because some providers let anyone enter another person's address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
     member: Any = claims
     for member_name in [name] if name in claims else name.split("."):
         member = member.get(member_name) if isinstance(member, Mapping) else None
     values: Iterable[Any] = member if isinstance(member, list) else [member]
-    # In the settings, this value means everyone, so it must not match a claim.
+    # ANYONE stands for everyone in the settings, so a claim with this text must not match.
     return {value for value in values if isinstance(value, str) and value != ANYONE}

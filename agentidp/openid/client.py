@@ -258,7 +258,7 @@ def _ask(
     if response.status >= 500:
         raise Unavailable(f"status {response.status}")
     if response.status != 200:
-        # The log may contain only an OAuth error code of the response.
+        # Only an OAuth error code is logged, because the response may contain other data.
         error = str((body_object or {}).get("error"))
         raise BadResponse(error if body_object and _ERROR.fullmatch(error) else f"status {response.status}")
     if body_object is None:

@@ -59,7 +59,7 @@ def readyz() -> Response:
     try:
         pending = pending_steps([row.name for row in rows])
     except NewerSchema:
-        # A newer release has migrated the database, which this release supports.
+        # A newer release has migrated the database. This release also supports that schema.
         pending = []
     if pending:
         raise SchemaMissing

@@ -67,7 +67,7 @@ def request(
         host, port = url.hostname or "", url.port or (80 if is_plain else 443)
     except ValueError:
         raise RequestFailed("the address has an invalid port") from None
-    # The header is set here, so that it is the same with and without a proxy.
+    # The Host header is set here, so that it is the same with and without a proxy.
     fixed_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:

@@ -120,7 +120,7 @@ class AgentFields(ma.Schema):
     suspendsAt = schemas.Instant(
         attribute="suspends_at",
         dump_only=True,
-        # A row that was just created or changed lacks the column, because a change withdraws the announcement.
+        # A new or changed agent's row lacks suspends_at, because a change withdraws the announcement.
         dump_default=None,
         allow_none=True,
         metadata={"description": "Time of the announced suspension, if the agent is dormant; null: no suspension"},
@@ -257,7 +257,7 @@ def delete_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
-    # admit() locks counters, which must not happen before end_tokens(), so admission is a transaction of its own.
+    # admit() locks counters. end_tokens() must lock the quotas first, so admission has its own transaction.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)

@@ -304,7 +304,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. It gets no further tokens. Issued tokens work until they expire, unless they end too."""
     if arguments["endTokens"]:
-        # admit() locks counters, which must not happen before end_tokens(), so admission is a transaction of its own.
+        # admit() locks counters. end_tokens() must lock the quotas first, so admission has its own transaction.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:

@@ -26,7 +26,7 @@ def issue(
     at: datetime,
 ) -> str:
     """Return an access token, which is counted like a client's. Parameters and errors are those of :func:`grant`."""
-    # The key is read before the token is counted, so that no token is counted that cannot be signed.
+    # Gets the signing key first, so that a token is counted only if it can be signed.
     signing_key = services.keys.current().signing
     client, token_grant = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
     body = issuance.token_response(services, signing_key, client, token_grant, resource=resource, at=at)
@@ -57,7 +57,7 @@ def grant(
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # Tokens are counted per credential and day, so a constant id per agent adds one row per day only.
+    # Tokens are counted per credential and day, so a constant id per agent adds only one row per day.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.block_changes(transaction)

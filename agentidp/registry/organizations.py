@@ -150,7 +150,7 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
         "organizations/change_organization", **schemas.columns_after(_CHANGEABLE, earlier_row, change)
     )
     if row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
-        # The announced suspensions followed from the earlier number of days, so they are withdrawn.
+        # Announced suspensions depend on the earlier number of days, so they are withdrawn.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])

@@ -206,7 +206,7 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # admit() locks counters, which must not happen before lock(), so admission is a transaction of its own.
+    # admit() locks counters. lock() must run before any other lock, so admission has its own transaction.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)
@@ -309,7 +309,7 @@ def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The audit trail omits members that a change leaves equal, so a member with the window would be omitted.
+    # The window is the key and not a member, because the audit trail omits members that a change leaves equal.
     return {row.quota_window: represent_settings(row)}
 
 

@@ -51,7 +51,7 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
     with open_database(settings, serve=serve) as runtime:
         settings = runtime.settings
         applied_steps = tuple(migrate(str(settings.database_url)))
-        # If the database was empty, nobody needs its state before the migrations.
+        # Only migrations of an existing schema are reported, so those that filled an empty database are left out.
         migrations = () if SCHEMA in applied_steps else applied_steps
         has_keys = has_signing_keys(settings)
         if settings.secret_key is None:
@@ -63,7 +63,7 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
                 )
             settings = add_secret_from_file(settings)
         if checks_keys or not has_keys:
-            # With a wrong secret, the start fails instead of the first token request.
+            # A wrong secret makes the start fail here, and not the first token request.
             ensure_signing_key(settings, at=datetime.now(UTC))
         yield Runtime(settings, runtime.postgres, migrations)
 

@@ -118,7 +118,7 @@ def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.P
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
         env=environment,
-        # In a session of its own, the child does not get Ctrl-C. This process stops its children in order.
+        # A session of its own keeps Ctrl-C from the child, because this process stops its children in order.
         start_new_session=True,
         preexec_fn=signal_at_parent_death(signal.SIGTERM),
     )

@@ -115,7 +115,7 @@ def csv_values(source: Source) -> Iterator[Values | BadRecord]:
         if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
             fields = f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
             raise BadRecord(f"the first line must name {fields}, each once")
-        # Optional fields that the header lacks get index -1, the None that is appended to each row.
+        # Optional fields missing from the header get index -1, which is the None that is appended to each row.
         values_of = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for row in rows:
             source.line = rows.line_num
