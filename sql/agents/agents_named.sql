@@ -1,6 +1,6 @@
--- Returns the agents of an organization that have a name, one row per agent, oldest first, at most 1000: agent_id, name.
--- Parameters: organization_id; name: null for any name; is_deleted (boolean): whether the deleted agents, which keep their
--- names, or the other agents are returned.
+-- Returns the agents of an organization with a given name, one row per agent, oldest first, at most 1000: agent_id, name.
+-- Parameters: organization_id; name: null for any name; is_deleted (boolean): true returns only deleted agents, which keep their
+-- names; false returns only the other agents.
 --
 -- pages: 1000, an organization's agents
 -- example: name=null; is_deleted=false

@@ -11,7 +11,7 @@ ended as (
     delete from grants
     where
         organization_id = %(organization_id)s and agent_id = %(agent_id)s
-        -- Always true, but the partial index has this condition too, so the planner can use the index.
+        -- This condition is always true. The planner needs it to use the partial index, which has the same condition.
         and agent_id >= nil_uuid()
 )
 update agents

@@ -17,8 +17,8 @@ where
     and deleted_at is null
     and (%(name)s::text is null or name = %(name)s::text)
     and (%(owner)s::text is null or owner = %(owner)s::text)
-    -- A lower bound for the index scan. Even the first page has a bound, so that each page reads the same number of rows.
-    -- greatest() ignores null; with coalesce() instead, the planner would not use the index under row-level security.
+    -- The index scan begins at this lower bound. On the first page, greatest() ignores the nulls. With coalesce() instead, the
+    -- planner would not use the index under row-level security.
     and (created_at, agent_id) > (
         greatest(%(after_at)s::timestamptz, '-infinity'),
         greatest(%(after_id)s::uuid, nil_uuid())

@@ -1,4 +1,4 @@
--- Adds a change of a finding's state to the outbox of a target, unless the outbox has it. Returns its delivery_id, or no row.
+-- Adds a change of a finding's state to the outbox of a target, unless it was added before. Returns the delivery_id, or no row.
 -- Parameters: organization_id, target_id, delivery_id, finding_id, change, payload, at.
 --
 -- example: change=opened; delivery_id=0a1b2c3d-0000-4000-8000-000000000001

@@ -1,6 +1,6 @@
--- Records a test of an alert target, unless the last test was at or after an instant. All waiting deliveries become due at once,
--- including those that have failed. Returns the target's id, or no row.
--- Parameters: organization_id, target_id, at, tested_before: that instant.
+-- Records a test of an alert target, unless the last test was at or after tested_before. All waiting deliveries become due at
+-- once, including those that have failed. Returns the target's id, or no row if no test is recorded.
+-- Parameters: organization_id, target_id, at, tested_before.
 with due as (
     update alert_deliveries
     set next_attempt_at = %(at)s

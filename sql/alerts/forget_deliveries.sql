@@ -1,6 +1,6 @@
--- Deletes the deliveries of all organizations that were created before an instant. The last accepted delivery of a finding to a
--- target is kept longer unless the finding has ended, because the target must still receive the end. Returns no row.
--- Parameters: made_before; kept_after: older deliveries are deleted in any case.
+-- Deletes the deliveries that were created before made_before, in all organizations. While a target has not received a finding's
+-- end, the last delivery that it accepted stays back to kept_after, so that it receives the end. Returns no row.
+-- Parameters: made_before; kept_after: all deliveries that were created earlier are deleted.
 --
 -- for: operator
 delete from alert_deliveries

@@ -1,6 +1,6 @@
--- Returns the alert targets of the organization that receive a change of a finding. These are the enabled targets that receive
--- findings of this kind, of this severity and about one of these agents; and all targets, enabled or not, that have received
--- the finding's beginning and not its end, even if the finding's kind, the agent's owner or the target has changed meanwhile.
+-- Returns the alert targets of the organization that receive a change of a finding. An enabled target receives the change if it
+-- wants findings of this kind, of this severity and about one of these agents. A target that has received the finding's beginning
+-- also receives each later change until the finding's end, even if the target is now disabled or no longer wants the finding.
 -- Returns one row per target.
 -- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: the finding's severity and
 -- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end; others: whether to

@@ -1,5 +1,5 @@
--- Ends the lease of a target and stores that instant. Returns the target's id, or no row if the target was deleted or another
--- process has leased it.
+-- Ends the lease of a target at "at". Returns the target's id, or no row if the target was deleted or another process has leased
+-- it.
 -- Parameters: organization_id, target_id, at, leased_until: of the lease.
 --
 -- example: leased_until=-infinity

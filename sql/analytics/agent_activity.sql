@@ -1,8 +1,8 @@
 -- Returns an agent's usage on each UTC day of a period, one row per day, oldest first, zeros included. Each row repeats the
 -- agent's name, the instant of its creation, its status ("deleted" for a deleted agent) and the hour of its last token within
 -- the 90 days up to the last day, or null. Returns no row if the organization has no such agent.
--- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Reads each day separately: the key begins with the day, so a range of days would read all agents.
+-- Parameters: organization_id; agent_id; first; last: the first and the last day. Reads each day separately. The key begins with
+-- the day, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, four look-ups each
 -- fleet-pages: 500
@@ -18,7 +18,7 @@ select
 from agents
 left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
-    -- The days begin with the last, because an "order by" would read all days before "limit" applies.
+    -- Counts back from the last day, so that "limit" ends the search early. With "order by", all 90 days would be read.
     from generate_series(0, 89) as ago (days)
     cross join lateral (select %(last)s::date - ago.days as day offset 0) as calendar
     cross join lateral (

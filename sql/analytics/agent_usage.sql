@@ -1,9 +1,9 @@
 -- Returns the tokens per agent in a period, one row per agent with at least one token, including deleted agents, sorted by tokens
 -- (most first) and then by agent_id. If with_names is true, each row also has the agent's name and the tokens of all agents.
 --
--- If the period begins with a month, the stored sums of that month replace the counters of their days, provided that the
--- organization's counters of these days still have the same sum: counters only grow, so the sum of no agent has changed.
--- agentidp/usage_history/monthly_sums.py explains the sums.
+-- If the period begins with a month, the stored sums of that month (agentidp/usage_history/monthly_sums.py) are read instead of
+-- the daily counters, but only while the organization's counters still have the stored total. Counters only grow, so while the
+-- total is the same, no agent's sum has changed.
 --
 -- Parameters: organization_id; first; last: the first and the last day; with_names: whether agent_name and all_tokens are
 -- returned and not null; limit: of the rows, null for all.
@@ -36,7 +36,7 @@ counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        -- This is a sub-select, because PostgreSQL then evaluates it before the index scan, also under row-level security.
+        -- PostgreSQL evaluates this sub-select before the index scan, so the scan begins there, even under row-level security.
         and usage.day >= (select coalesce((select summed_until from summed), %(first)s::date))
         and usage.day < %(last)s::date + 1
 ),
@@ -45,7 +45,7 @@ by_agent as (
     from counted
     group by agent_id
     having sum(tokens) > 0
-    -- Sorts here, by the UUID, because comparing agent_id as text is slow.
+    -- Sorts here, where agent_id is still a UUID, because comparing UUIDs is faster than comparing text.
     order by token_count desc, agent_id
     limit %(limit)s::bigint
 )
@@ -53,7 +53,7 @@ select
     by_agent.agent_id::text as agent_id,
     by_agent.token_count,
     case when %(with_names)s::boolean then (
-        -- Reads the organization's counters, which have the same sum as the counters of all agents in far fewer rows.
+        -- Reads the organization's counters: their sum is the same as that of all agents' counters, and they are far fewer rows.
         select sum(usage.tokens)::bigint
         from usage_daily as usage
         where

@@ -1,7 +1,7 @@
 -- Returns an agent's usage in each UTC hour of a period, one row per hour with usage, in order, each with the agent's name and
 -- the instant of its creation; one row without an hour if there is no usage; no row if the organization has no such agent.
--- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Reads each day separately: the key begins with the day, so a range of days would read all agents.
+-- Parameters: organization_id; agent_id; first; last: the first and the last day. Reads each day separately. The key begins with
+-- the day, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, a look-up each
 -- fleet-pages: 500

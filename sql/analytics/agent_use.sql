@@ -1,8 +1,8 @@
 -- Returns the tokens of an agent by credential and resource in a period, one row per credential, resource and UTC day with
 -- tokens, and one row per day with tokens whose credential_id and resource are null, with all tokens of that day: on_day; hours
 -- (bigint[]): the tokens in each of the 24 hours. resource is empty for our own API.
--- Parameters: organization_id; agent_id; first; last: the first and the last day.
--- Reads each day separately: the key begins with the day, so a range of days would read all agents.
+-- Parameters: organization_id; agent_id; first; last: the first and the last day. Reads each day separately. The key begins with
+-- the day, so a range of days would read all agents.
 --
 -- pages: 500, the agent's days, two look-ups each
 -- fleet-pages: 600

@@ -13,7 +13,7 @@ with used as (
         %(agent_id)s::uuid is null
         and organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
     union all
-    -- Reads each day separately: the key begins with the day, so a range of days would read all agents.
+    -- Reads each day separately. The key begins with the day, so a range of days would read all agents.
     select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
     cross join lateral (select %(first)s::date + ago.days as day offset 0) as calendar
@@ -29,7 +29,7 @@ with used as (
     where
         organization_id = %(organization_id)s and subject_agent_id = %(agent_id)s and issuer = ''
         and day >= %(first)s::date and day < %(last)s::date + 1
-        -- Leaves out the tokens with which the agent acted for itself, which the select above has read.
+        -- Leaves out the tokens with which the agent acted for itself, because the select above has read them already.
         and agent_id <> %(agent_id)s
 ),
 counted as (

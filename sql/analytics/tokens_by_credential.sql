@@ -3,7 +3,7 @@
 -- days are unsorted, and a day with several counter rows (slots) occurs several times, because sorting and summing take twice as
 -- long for ten thousand agents. resource is empty for our own API. One further row, whose credential_id is null, has all tokens
 -- of the organization, unless there are none. The tokens that the other rows do not contain are not attributed to a credential.
--- All rows come from one statement, so that they are of the same instant.
+-- One statement returns all rows, so that all counts are of the same instant.
 -- Parameters: organization_id; first; last: the first and the last day.
 --
 -- pages: 25000, the days of each of ten thousand agents

@@ -1,6 +1,6 @@
--- Returns the last audit event that may be pruned from an organization's chain, for the operator, because it and all earlier
--- events are older than an instant. One row: sequence, hash, and events: the number of events up to this one. Returns no row if
--- there is no such event.
+-- Returns the last audit event that may be pruned from an organization's chain, for the operator: this event and all events
+-- before it are older than cutoff. One row: sequence, hash, and events: the number of events up to and including this event.
+-- Returns no row if there is no such event.
 -- Parameters: organization_id; cutoff (timestamptz).
 --
 -- for: operator

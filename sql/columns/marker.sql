@@ -1,2 +1,2 @@
--- The columns of a marker that statements return. A statement has {marker} in place of this list.
+-- The columns of a marker that statements return. A statement includes this list as {marker}.
 marker_id, kind, starts_at, ends_at, agent_id, note, created_at

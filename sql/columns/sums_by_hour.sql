@@ -1,4 +1,4 @@
--- The sums of by_hour, an array with 24 hours, over the rows of a group. A statement has {sums_by_hour} in place of this list.
+-- The sums of by_hour, an array with 24 hours, over the rows of a group. A statement includes this list as {sums_by_hour}.
 -- Summing the elements takes a quarter of the time of unnesting the arrays, because it does not make 24 rows per row.
 array[
     sum(by_hour[1]), sum(by_hour[2]), sum(by_hour[3]), sum(by_hour[4]), sum(by_hour[5]), sum(by_hour[6]),

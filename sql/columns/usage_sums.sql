@@ -1,4 +1,4 @@
--- The sums of usage, and the last days with usage, over the rows of a group. A statement has {usage_sums} in place of this list.
+-- The sums of usage, and the last days with usage, over the rows of a group. A statement includes this list as {usage_sums}.
 sum(usage.tokens)::bigint as tokens,
 sum(usage.requests)::bigint as requests,
 sum(usage.rejected)::bigint as rejected,

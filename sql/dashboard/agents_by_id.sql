@@ -19,7 +19,7 @@ with next_agents as materialized (
     limit %(limit)s
 ),
 last_agent as materialized (select agent_id from next_agents order by agent_id desc limit 1),
--- Reads a range of ids per day and does not look up each agent, because most deleted agents have no usage.
+-- Reads a range of ids per day. Looking up each agent would be slower, because most deleted agents have no usage.
 counted as materialized (
     select
         usage.agent_id,

@@ -40,7 +40,7 @@ listed as (
 )
 select listed.agent_id, agents.name, listed.tokens, listed.requests, listed.rejected, listed.agents
 from listed
--- "offset 0" makes the planner look up each agent by its key, whatever number of rows it expects.
+-- "offset 0" makes the planner look up each agent by its key, even if the planner expects many rows.
 cross join lateral (
     select name from agents where organization_id = %(organization_id)s and agent_id = listed.agent_id offset 0
 ) as agents

@@ -1,5 +1,5 @@
--- Returns the first hour of the current window in which a quota of the organization itself refused a token, one row per window
--- with such an hour: quota_window (hour, day or month); began_at.
+-- Returns for the current UTC hour, day and month the first hour in which the organization's own quota refused a token, one row
+-- per window with refusals: quota_window (hour, day or month); began_at.
 -- Parameters: organization_id; day; hour: the current UTC day and hour.
 --
 -- pages: 500, the refusals of the month

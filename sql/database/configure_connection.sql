@@ -9,7 +9,7 @@ select
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('jit', 'off', false),
     set_config('plan_cache_mode', 'force_generic_plan', false),
-    -- A plan is made only once, perhaps while the table is empty, but must also suit a full table.
+    -- Without sequential scans, a plan that was made while the table was empty still suits a full table.
     set_config('enable_seqscan', 'off', false),
     set_config('datestyle', 'ISO', false),
     set_config('default_transaction_isolation', 'read committed', false),

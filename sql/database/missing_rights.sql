@@ -4,7 +4,7 @@
 --
 -- for: operator
 with server as (
-    -- Since PostgreSQL 16, a role with the right to create roles may grant only the roles that it administers.
+    -- Since PostgreSQL 16, a role that may create roles can grant only the roles for which it has the admin option.
     select
         current_setting('server_version_num')::integer >= 160000 as has_administrators,
         %(creates_role)s::boolean or to_regrole('agentidp_service') is null as must_create

@@ -12,7 +12,7 @@ select
     given.agent_id,
     given.credential_id,
     given.resource,
-    -- The slot of imported usage, as in usage_history/add_usage.
+    -- Slot 16 has imported usage. Issuing a token never writes to it.
     16,
     (select sum(hours.tokens) from unnest(given.tokens_by_hour) as hours (tokens)),
     given.tokens_by_hour
@@ -23,5 +23,5 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     resource text,
     tokens_by_hour integer[]
 )
--- There is never a conflict, but without this clause Citus copies the rows, which row-level security refuses.
+-- No row conflicts, but without this clause Citus would run COPY, which row-level security refuses.
 on conflict do nothing

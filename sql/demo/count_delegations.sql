@@ -13,7 +13,7 @@ select
     coalesce(given.subject_agent_id, nil_uuid()),
     coalesce(given.issuer, ''),
     given.resource,
-    -- The slot of imported usage, as in usage_history/add_usage.
+    -- Slot 16 has imported usage. Issuing a token never writes to it.
     16,
     given.tokens
 from jsonb_to_recordset(%(counts)s::jsonb) as given (
@@ -24,5 +24,5 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     resource text,
     tokens bigint
 )
--- There is never a conflict, but without this clause Citus copies the rows, which row-level security refuses.
+-- No row conflicts, but without this clause Citus would run COPY, which row-level security refuses.
 on conflict do nothing

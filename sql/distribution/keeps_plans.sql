@@ -21,12 +21,12 @@ declare
 begin
     for number in 1 .. 60 loop
         perform from organizations where organization_id = v_organization_id;
-        -- PostgreSQL has made the plan that it should reuse by now.
+        -- By the tenth call, PostgreSQL has stored the plan that the later calls should reuse.
         if number = 10 then
             v_bytes := (select sum(total_bytes) from pg_backend_memory_contexts where name = 'CachedPlan');
         end if;
     end loop;
-    -- Fifty stored plans take about 2 MB.
+    -- If each of the last 50 calls stored a plan, these plans would take about 2 MB.
     if (select sum(total_bytes) from pg_backend_memory_contexts where name = 'CachedPlan') > v_bytes + 200000 then
         raise exception 'plans are not kept';
     end if;

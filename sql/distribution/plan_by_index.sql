@@ -1,3 +1,3 @@
--- Sets for the workers the planner setting that the service's own sessions have and that does not reach the workers: a plan is
--- made once, perhaps on an empty table, and must suit a full table. Returns no row.
+-- Turns sequential scans off on the workers, because the settings of the service's own sessions do not reach them. A plan that
+-- was made on an empty table then also suits a full table. Returns no row.
 alter role agentidp_service set enable_seqscan to off

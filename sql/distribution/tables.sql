@@ -15,8 +15,8 @@ with recursive ours as (
     where
         tables.relnamespace = 'public'::regnamespace
         and tables.relkind in ('r', 'p')
-        -- A table without organizations stays on the coordinator, so that it can be written while a worker is down. So does the
-        -- table throttles: all its rows have the same organization, and each failure writes one of them.
+        -- The coordinator keeps the tables without organizations, so that they can be written while a worker is down. It also
+        -- keeps throttles: all rows have the same organization, so one worker would get the writes of all failed authentications.
         and tables.relname <> 'throttles'
         and exists (
             select 1

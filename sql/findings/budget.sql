@@ -30,7 +30,7 @@ now as (
             where counted.day = %(day)s::date
         ) as tokens_today
 ),
--- A day without a row counts as a day without tokens if it is after the first day that has a row.
+-- After the first day that has a row, a day without a row counts as a day without tokens.
 past as (
     select
         extract(dow from calendar.day) as dow,

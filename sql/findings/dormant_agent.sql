@@ -10,7 +10,7 @@
 with threshold as materialized (
     select
         suspend_dormant_after_days,
-        -- If the organization does not suspend dormant agents, the second number is null, and "least" ignores it.
+        -- suspend_dormant_after_days is null if the organization does not suspend dormant agents. least() ignores null.
         %(at)s::timestamptz - make_interval(
             days => least(%(days)s::integer, suspend_dormant_after_days - %(notice_days)s::integer)
         ) as before
@@ -39,7 +39,7 @@ quiet as materialized (
     ) as used using (agent_id)
     where greatest(agents.created_at, used.last_used_at) <= threshold.before
     order by greatest(agents.created_at, used.last_used_at), agents.agent_id
-    -- More agents than are returned, because a few of them have usage without use of a credential, such as imported usage.
+    -- Reads more than max_agents, because the select below drops agents with usage without a credential, such as imports.
     limit 5 * %(max_agents)s::integer
 )
 select
@@ -58,7 +58,7 @@ left join announced_suspensions as announced
 where not exists (
     select
     from generate_series(0, %(day)s::date - (quiet.before at time zone 'utc')::date) as ago (days)
-    -- Reads each day separately, because the index has the day before the agent.
+    -- Reads each day separately. The index begins with the day, so a range of days would read all agents.
     cross join lateral (
         select
         from agent_usage_daily

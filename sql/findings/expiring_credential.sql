@@ -32,7 +32,7 @@ select
             and coalesce(others.expires_at, 'infinity') > expiring.expires_at
     ) as moved_at
 from expiring
--- "offset 0" and the condition on deleted_at make the planner look up each agent by its key.
+-- "offset 0" and this condition on deleted_at make the planner look up each agent by its key.
 cross join lateral (
     select name
     from agents

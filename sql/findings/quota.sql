@@ -17,7 +17,7 @@ with today as materialized (
             from generate_series(1, extract(day from %(day)s::date)::integer - 1) as ago (days)
         ) as days_before,
         case when quotas.quota_window = 'hour' then usage.in_hour else usage.in_day end as used,
-        -- This is null if the tokens of the month's other days must be summed, because no sum is stored.
+        -- Null if no sum of the month's other days is stored. The daily counters are read then.
         case
             when quotas.quota_window <> 'month' then 0
             when quotas.other_days_of = %(day)s::date then quotas.other_days
@@ -55,7 +55,7 @@ select
     passed.passed_on
 from today
 cross join lateral (
-    -- Reads each day separately, because the index has the day before the agent.
+    -- Reads each day separately. The index begins with the day, so a range of days would read all agents.
     select (today.used + coalesce(today.other_days, sum(before.tokens), 0))::bigint as used
     from unnest(case when today.other_days is null then today.days_before end) as ago (day)
     cross join lateral (

@@ -49,7 +49,7 @@ select
         ) as source
     ) as sources
 from noticed
--- "offset 0" makes the planner look up each agent by its key, whatever number of rows it expects.
+-- "offset 0" makes the planner look up each agent by its key, even if the planner expects many rows.
 cross join lateral (
     (
         select agent_id, name, status, deleted_at
@@ -63,7 +63,7 @@ cross join lateral (
     where noticed.agent_id = '00000000-0000-0000-0000-000000000000'
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
+-- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, rejected_by_hour

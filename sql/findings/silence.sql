@@ -28,18 +28,18 @@ with seen as materialized (
 active as materialized (
     select seen.*
     from seen
-    -- "offset 0" makes the planner look up each agent by its key, whatever number of rows it expects.
+    -- "offset 0" makes the planner look up each agent by its key, even if the planner expects many rows.
     cross join lateral (
         select
         from agents
         where
             organization_id = %(organization_id)s and agent_id = seen.agent_id
-            -- Agents that are not deleted. With "is null", the planner could use another index than the primary key.
+            -- Selects agents that are not deleted. With "deleted_at is null", the planner might not use the primary key.
             and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
         offset 0
     ) as registered
 ),
--- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
+-- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
 last_days as materialized (
     select active.agent_id, active.last_day, last_hours.number, last_hours.last_hour
     from active

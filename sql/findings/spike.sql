@@ -27,7 +27,7 @@ suspects as materialized (
     order by (highest_day - mean_day) / (mean_day + 30) desc, agent_id
     limit %(max_suspects)s::integer
 ),
--- The busiest hour of each quarter of a day: a loop at night would not change the maximum of an agent that is busy by day.
+-- The busiest hour of each quarter of the day, because the busiest hour of the day hides a loop at night if the agent is busy by day.
 quarters as materialized (
     select
         busiest.agent_id,
@@ -37,7 +37,7 @@ quarters as materialized (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
         cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as later (days)
-        -- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
+        -- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
         cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
         cross join lateral (
             select counted.agent_id, counted.day, counted.tokens_by_hour

@@ -12,7 +12,7 @@
 -- pages: 25000, the days of each of ten thousand agents
 -- fleet-pages: 10000
 with left_out as materialized (
-    -- Returns no row if there is no such resource server. No counters by resource are read then.
+    -- No row if there are no such resource servers. The counters by resource are not read then.
     select array_agg(resource) as resources
     from resource_servers
     where
@@ -21,7 +21,7 @@ with left_out as materialized (
     having count(*) > 0
 ),
 days as materialized (
-    -- An agent needs at least one token per lifetime in its active hours. This condition spares reading most arrays later.
+    -- fewest: an agent needs at least one token per lifetime in its active hours. Most days are left out here, so few are read later.
     select
         usage.agent_id,
         usage.day,
@@ -45,7 +45,7 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- If tokens are left out, the active hours of the other tokens are unknown here, so the minimum is one token.
+        -- If tokens are left out, it is unknown in which hours the other tokens were used, so the minimum is one token.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (
@@ -87,7 +87,7 @@ select
     ) as history
 from suspects
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" keeps the planner, which cannot know that there are few agents, from joining all history.
+-- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, requests_by_hour

@@ -32,7 +32,7 @@ rest_days as materialized (
 at_work as materialized (
     select calendar.day, counted.agent_id, counted.tokens
     from generate_series(0, %(until)s::date - %(since)s::date - 1) as later (days)
-    -- "offset 0" keeps the planner, which cannot know that there are few days and agents, from joining all history.
+    -- "offset 0" makes the planner read only these few days. It expects many days and would read all history.
     cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
     join rest_days on rest_days.dow = extract(dow from calendar.day)
     cross join lateral (
@@ -42,7 +42,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- Leaves out most agents: those with more than half as many tokens in both weeks before, which usually work on that weekday.
+-- Leaves out most agents, because they usually work on that weekday: they had over half as many tokens in both previous weeks.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work
