@@ -4,7 +4,7 @@ with ended as (
     delete from grants
     where
         organization_id = %(organization_id)s and delegation_rule_id = %(delegation_rule_id)s::uuid
-        -- Always true, but the partial index has this condition too, so the planner can use the index.
+        -- This condition is always true. The planner needs it to use the partial index, which has the same condition.
         and delegation_rule_id >= nil_uuid()
 )
 delete from delegation_rules

@@ -29,7 +29,7 @@ begin
     end if;
     perform
     from revoked_tokens
-    -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
+    -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
     where organization_id = p_organization_id and jti = p_jti collate "default";
     if not found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 0);

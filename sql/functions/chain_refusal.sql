@@ -1,8 +1,8 @@
 -- Returns the logged reason why a token by exchange must be refused, or null. The transaction is already restricted to the
 -- organization's rows.
 -- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_issued_at: for each of
--- these agents, the iat of the newest token that came from a token of the agent, or null; p_jtis: of the token and of
--- all that were exchanged for it; p_audiences: each aud of those that were exchanged; p_rule_id: the delegation rule that
+-- these agents, the iat of the newest token that came from a token of the agent, or null; p_jtis: the jti of the token and of
+-- each token that was exchanged for it; p_audiences: each aud of these exchanged tokens; p_rule_id: the delegation rule that
 -- accepted the other issuer's token, or null.
 create or replace function chain_refusal(
     p_organization_id text,
@@ -18,9 +18,9 @@ declare
     v_is_in_force boolean;
     v_audience text;
 begin
-    -- Reads one agent at a time, because for "any" PostgreSQL 15 reads all agents unless it has statistics.
+    -- Reads one agent at a time, because with "any" PostgreSQL 15 reads all agents unless it has statistics.
     for v_place in 1 .. cardinality(p_agent_ids) loop
-        -- A token of the agent cannot be younger than the tokens for which it was exchanged.
+        -- The agent's own token is not newer than a token that was exchanged for it, so it has ended if that token has.
         select is_token_in_force(tokens_not_before, p_issued_at[v_place])
         into v_is_in_force
         from agents
@@ -35,13 +35,12 @@ begin
     end loop;
     perform
     from revoked_tokens
-    -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
+    -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
     where organization_id = p_organization_id and jti = any (p_jtis collate "default");
     if found then
         return 'subject token revoked';
     end if;
-    -- The audience of a resource server can change. The resource server of a token is certain only while the organization owns
-    -- the token's audience.
+    -- The audience of a resource server can change. A token is accepted only while the organization still owns its audience.
     foreach v_audience in array p_audiences loop
         if held_resource_scopes(p_organization_id, v_audience) is null then
             return 'audience ended';

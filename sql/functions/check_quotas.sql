@@ -10,9 +10,9 @@
 -- other.
 --
 -- For a quota per month, the tokens on all other days of the month are summed once and stored with the quota. If the stored sum
--- is for another day than the token's, because the day has ended or the clocks of two servers differ, the token sums again under
--- the exclusive lock. The stored sum is read under the lock, as the counters are. Otherwise a transaction could read it, wait for
--- the lock, and not know the tokens that were issued on another day meanwhile.
+-- is for another day than the token's, because the day has ended or the clocks of two servers differ, the transaction sums these
+-- days again under the exclusive lock. The stored sum and the counters are read under the lock. Otherwise a transaction could
+-- read it, wait for the lock, and not know the tokens that were issued on another day meanwhile.
 --
 -- The caller holds the organization's quota lock (lock_quotas), so no quota changes meanwhile. database/configure_connection sets the
 -- isolation level read committed.
@@ -71,7 +71,7 @@ begin
         loop
             begin
                 if not v_is_exclusive then
-                    -- If another transaction has the exclusive lock, it is near the limit, so this token waits for that lock too.
+                    -- The exclusive lock is taken only near the limit. If another transaction has it, this one needs it too.
                     v_is_exclusive := not pg_try_advisory_xact_lock_shared(v_key, v_lock);
                 end if;
                 if v_is_exclusive then
@@ -109,7 +109,7 @@ begin
                     abs(v_quotas[2]) - v_on_day,
                     abs(v_quotas[3]) - v_on_day - v_other_days
                 ];
-                -- The comparison is false if a quota is near its limit. A missing quota (null) cannot make it false, only null.
+                -- Done unless a quota is near its limit. A missing quota is null, which does not make the comparison false.
                 exit when (v_margin < all (v_left)) is not false;
                 -- Enforced quotas rank above the others. Within each of the two groups, a longer window ranks higher.
                 v_rank := case
@@ -121,7 +121,7 @@ begin
                     when v_left[1] <= 0 then 1
                     else 0
                 end;
-                -- A refusal needs no exclusive lock: counters never decrease, so other transactions cannot make it wrong.
+                -- A refusal needs no exclusive lock, because counters never decrease, so the refusal stays right.
                 if not v_is_exclusive and v_rank < 4 and v_max_rank < 4 then
                     raise exception 'near the limit' using errcode = 'QUOTA';
                 end if;
@@ -131,7 +131,7 @@ begin
                 end if;
                 exit;
             exception
-                -- The subtransaction has ended and so has released the shared lock.
+                -- The exception has ended the subtransaction, which has released the shared lock.
                 when sqlstate 'QUOTA' then v_is_exclusive := true;
             end;
         end loop;

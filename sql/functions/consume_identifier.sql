@@ -24,7 +24,7 @@ begin
             where
                 organization_id = p_organization_id
                 and expires_at < p_at
-                -- Keeps the identifier itself, so that its second use is a unique violation.
+                -- Keeps the identifier that is being used now, so that its second use is a unique violation.
                 and digest <> p_digest
             -- Because of the order, PostgreSQL uses the index on the expiry, which shows at once if no identifier has expired.
             order by expires_at
@@ -33,7 +33,7 @@ begin
         loop
             v_expired := v_expired || v_digest;
         end loop;
-        -- Deletes by primary key: for a join or a ctid, a plan that was made on an empty table would read the entire table.
+        -- Deletes by primary key. With a join or a ctid, a plan that was made on an empty table would read the entire table.
         delete from used_identifiers
         where organization_id = p_organization_id and digest = any (v_expired);
     end if;

@@ -27,7 +27,7 @@ begin
             requests_by_hour[v_hour] = requests_by_hour[v_hour] + 1
         where organization_id = p_organization_id and day = p_day and slot = v_slot;
         exit when found;
-        -- This is the day's first token in the slot. Another transaction may share the slot and insert the row at the same time.
+        -- Inserts the row of the day's first token in the slot. Another transaction that shares the slot may insert it first.
         insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
         values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
         on conflict do nothing;

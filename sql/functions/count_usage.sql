@@ -15,7 +15,7 @@ language plpgsql as $$
 declare
     v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
-    -- Adding zero to the rejected requests would take a tenth of the admission's time.
+    -- A request does not update the rejected requests, because adding zero takes a tenth of the time of an admission.
     v_is_request boolean := p_rejected = 0;
 begin
     loop
@@ -30,7 +30,7 @@ begin
             where organization_id = p_organization_id and day = p_day and slot = v_slot;
         end if;
         exit when found;
-        -- The first request of the day in this slot. Another transaction may share the slot and insert the row at the same time.
+        -- Inserts the row of the day's first request in the slot. Another transaction that shares the slot may insert it first.
         insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
         values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
         on conflict do nothing;

@@ -1,6 +1,6 @@
--- Issues a token by exchange and counts it for the subject. issue_token authenticates the client and issues the token. The scope
--- does not exceed the subject's, whose token must be acceptable. The function itself restricts the transaction to the
--- organization. The statement oauth/exchange_token describes the result and the parameters.
+-- Issues a token by exchange and counts it for the subject. issue_token authenticates the client and issues the token. The
+-- subject's token must be acceptable, and the scope is within the subject's scope. The function itself restricts the transaction
+-- to the organization. The statement oauth/exchange_token describes the result and the parameters.
 create or replace function exchange_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -28,7 +28,7 @@ declare
     v_target record;
     v_is_target boolean := false;
     v_keys text[];
-    -- Nothing reads these two variables. An assignment calls a function faster than "perform".
+    -- Two results that nothing reads. Assigning them is faster than calling the functions by "perform".
     v_entered text;
     v_is_counted boolean;
 begin
@@ -37,10 +37,10 @@ begin
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Leaves out the audience of the newest token, which is checked below: the agent itself must run its resource server.
+        -- Leaves out the audience of the exchanged token: the check below is stricter, as the agent must run its resource server.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
-    -- An ID-JAG is made for this server, so it has no aud to check here.
+    -- The audience of an ID-JAG is this server, so its entry in p_ancestors has no aud, and this check is skipped.
     if refusal is null and p_ancestors -> 0 ? 'aud' then
         -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
         -- cloud is not such a resource server, because all its customers have the same audience.
@@ -73,7 +73,7 @@ begin
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id
                 and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
-            -- The rule may have issued the exchanged token to another agent, and may not allow this agent.
+            -- By this rule another agent may have got the exchanged token, but this agent may not be allowed to act by it.
             if not found then
                 refusal := 'no delegation rule';
             end if;

@@ -1,6 +1,6 @@
--- Returns the scopes of the organization's resource server whose tokens have an audience, or null if there is no such resource
--- server or the organization does not own the identifier that the audience needs. The transaction is already restricted to the
--- organization's rows.
+-- Returns the scopes of the organization's resource server whose tokens have the audience p_resource, or null if there is none or
+-- if the organization does not own the resource identifier that this audience requires. The transaction is already restricted to
+-- the organization's rows.
 -- Parameters: p_organization_id; p_resource: the audience, which is the resource server's identifier unless it names another one.
 create or replace function held_resource_scopes(
     p_organization_id text,
@@ -11,7 +11,7 @@ declare
     v_scopes text[] := (
         select scopes
         from resource_servers
-        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
+        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
         where organization_id = p_organization_id and resource = p_resource collate "default"
     );
     v_keys text[] := array[resource_key(p_resource collate "default")];

@@ -17,7 +17,7 @@ declare
     v_agent record;
     v_credential record;
     v_is_active boolean;
-    -- Nothing reads these two variables. An assignment calls a function faster than "perform".
+    -- Two results that nothing reads. Assigning them is faster than calling the functions by "perform".
     v_entered text;
     v_is_consumed boolean;
 begin
@@ -44,7 +44,7 @@ begin
     if p_digest is not null then
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
-    -- Introspection updates last_used_at as a token request does: who replaces a secret waits until it no longer changes.
+    -- Introspection updates last_used_at too, because people who replace a secret check there whether it is still used.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at
@@ -68,7 +68,7 @@ begin
     if is_active then
         perform
         from revoked_tokens
-        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
+        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
         where organization_id = p_organization_id and jti = p_jti collate "default";
         is_active := not found;
     end if;

@@ -27,7 +27,7 @@ declare
     v_checked text[];
     v_is_active boolean;
     v_must_prove boolean;
-    -- Nothing reads these three variables. An assignment calls a function faster than "perform".
+    -- Three results that nothing reads. Assigning them is faster than calling the functions by "perform".
     v_entered text;
     v_is_consumed boolean;
     v_is_counted boolean;
@@ -66,7 +66,7 @@ begin
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_claim
         from resource_servers as target
-        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
+        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
         -- Two statements and no join, because on Citus a statement in a function reads either the organization's rows or a table
         -- that is on every node.
@@ -99,8 +99,8 @@ begin
         end if;
     end if;
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
-        -- Comes before any write: a transaction that waits here must not have locked a row for which the transaction with the
-        -- quota's lock waits.
+        -- Runs before any write. Otherwise, while this transaction waits for the quota's lock, the holder of that lock could wait
+        -- for a row that this transaction has locked.
         v_checked := check_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );
@@ -113,7 +113,7 @@ begin
             if v_checked[4]::boolean then
                 v_granted := null;
                 if p_digest is null then
-                    -- After a crash, the count of a refusal may be lost, but not the use of an identifier.
+                    -- A crash may lose the count of a refusal, but not the use of an identifier (p_digest).
                     v_entered := set_config('synchronous_commit', 'off', true);
                 end if;
             end if;

@@ -25,12 +25,12 @@ declare
     v_target_scopes text[];
     v_scope text[];
     v_refusal text;
-    -- Nothing reads this variable. An assignment calls a function faster than "perform".
+    -- A result that nothing reads. Assigning it is faster than calling the function by "perform".
     v_entered text;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Takes the lock of issue_token before it locks the grant's row. Otherwise it could wait, with the locked row, for a
-    -- transaction that has that lock and waits for the row to end the grant.
+    -- Takes the lock of issue_token before locking the grant's row. Otherwise, this transaction could lock the row and wait for
+    -- another transaction that has that lock and waits for the row to end the grant.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     -- If two requests send the same token, the second waits here for the first, and then fails because the token was used.
     select
@@ -49,9 +49,9 @@ begin
         when v_grant.jkt is not null and v_grant.jkt is distinct from p_jkt then 'code or refresh token of another key'
         when v_grant.resource <> p_resource then 'wrong resource'
     end;
-    -- Anybody can name a public client, so a wrong token of a public client writes nothing, not even the time of last use.
+    -- Anybody can send a public client's id, so a wrong code or refresh token writes nothing, not even the time of last use.
     if v_is_public and v_refusal is not null then
-        -- A client that must authenticate itself is not public. Here it gets no reason, and its grant does not end.
+        -- The request may wrongly claim to be of a public client. Then it gets no reason, and the grant does not end.
         perform
         from credentials
         where
@@ -68,7 +68,7 @@ begin
         select scopes
         into v_target_scopes
         from resource_servers as target
-        -- Without this collation, the parameter would have the collation "C" of the first argument, which is not the index's.
+        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
         where target.organization_id = p_organization_id and target.resource = v_grant.resource collate "default";
         -- If no scope is requested, the token has those scopes of the grant that the agent and the resource server still have.
         v_scope := coalesce(p_scope, array(

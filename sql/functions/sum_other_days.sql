@@ -13,7 +13,7 @@ create or replace function sum_other_days(
 language plpgsql as $$
 declare
     v_month constant date := date_trunc('month', p_day::timestamp);
-    -- This is a list and not a range, because the index has the day before the agent.
+    -- This is a list of days. The index begins with the day, so a range of days would read all agents.
     v_days constant date[] := array(
         select v_month + since.days
         from generate_series(0, 30) as since (days)

@@ -5,7 +5,7 @@
 -- pages: 6000, by resource it reads the grants of the organization, at most 100,000, and its agents
 -- example: agent_id=null; delegation_rule_id=null; resource=null
 with filtered as (
-    -- Only the select for the first filter reads rows. Each select repeats the condition of its index, which is always true.
+    -- Only the select for the first given filter finds rows. The planner needs its always true condition to use a partial index.
     select {grant}
     from grants
     where

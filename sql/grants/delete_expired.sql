@@ -5,5 +5,5 @@
 delete from grants
 where
     organization_id = %(organization_id)s and expires_at < %(at)s
-    -- Always true, but the partial index has this condition too, so the planner can use the index.
+    -- This condition is always true. The planner needs it to use the partial index, which has the same condition.
     and expires_at < 'infinity'

@@ -1,5 +1,5 @@
 -- Ends a grant. Returns its columns, or no row. oauth/revoke_token with the grant's id ends the grant's access tokens.
--- Parameters: organization_id; grant_id; token_digest: which the code or refresh token that is valid now must have, or null.
+-- Parameters: organization_id; grant_id; token_digest: of the grant's valid code or refresh token, otherwise nothing ends; or null.
 --
 -- example: token_digest=null
 delete from grants

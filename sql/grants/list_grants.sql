@@ -6,7 +6,7 @@
 -- pages: 6000, without a filter it reads the grants of the organization, at most 100,000, and its agents
 -- example: grant_id=null; agent_id=null; delegation_rule_id=null; subject=null
 with filtered as (
-    -- Only the select for the first filter reads rows. Each select repeats the condition of its index, which is always true.
+    -- Only the select for the first given filter finds rows. The planner needs its always true condition to use a partial index.
     select {grant}
     from grants
     where organization_id = %(organization_id)s and grant_id = %(grant_id)s::uuid

@@ -1,6 +1,6 @@
 -- Makes an organization the owner of a resource identifier, in any spelling. Returns no row. A unique violation means that this
--- or another organization owns the identifier. Parameters: organization_id; resource; at (timestamptz). Without "on conflict do
--- nothing", for which Citus locks a reference table in a mode that needs the right to update its rows.
+-- or another organization owns the identifier. Parameters: organization_id; resource; at (timestamptz). There is no "on conflict
+-- do nothing", because Citus would then lock the reference table in a mode that needs the right to update.
 --
 -- citus: no shard, because it writes a reference table
 -- example: resource=https://new.example

@@ -28,7 +28,7 @@ from (
 ) as rules
 where
     (
-        -- Few rules are read, because reading a rule decompresses it.
+        -- Reads only the rules within max_characters, because reading a rule decompresses it.
         case when rules.characters <= %(max_characters)s then rules.trust ->> 'issuer' = any (%(issuers)s::text[]) end
         or (rules.is_selected and rules.characters - rules.length <= %(max_characters)s)
     )

@@ -1,5 +1,5 @@
--- Returns the rules of trust by which a token lost its access when an administrator ended it: the rules of suspended agents, and
--- the revoked rules for exactly this subject, including those of deleted agents. Rules of agents that a provisioning rule has
+-- Returns the rules of trust by which a token had access until an administrator ended that access: the rules of suspended agents,
+-- and the revoked rules for exactly this subject, including those of deleted agents. Rules of agents that a provisioning rule has
 -- created for the subject are left out. Returns one row per rule: agent_id, trust.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: of the token.
 --

@@ -15,7 +15,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select scopes, is_active
 from inspect_token(
-    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
+    -- On Citus, the function may read only rows with this organization_id. The argument needs the collation "C" of that column.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

@@ -11,7 +11,7 @@ from (
     where
         organization_id = %(organization_id)s
         and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
-        -- Always true for a rule. It makes the planner use the index of rules, because few credentials are rules.
+        -- This condition, always true for a rule, makes the planner use the index of rules, as few credentials are rules.
         and trust_selector >= nil_uuid()
         and is_credential_in_force(expires_at, revoked_at, %(at)s)
     offset 0

@@ -8,7 +8,7 @@
 -- citus: no shard, because throttles are on the coordinator
 with forgotten as (
     delete from throttles
-    -- Deletes by primary key: for a join or a ctid, a plan that was made on an empty table would read the entire table.
+    -- Deletes by primary key. With a join or a ctid, a plan that was made on an empty table would read the entire table.
     where organization_id = %(organization_id)s and cell = any (array(
         select cell
         from throttles
@@ -27,7 +27,7 @@ insert into throttles as throttle (organization_id, cell, admits_at)
 values (
     %(organization_id)s,
     %(cell)s::integer,
-    -- At once, a throttle admits at most the failures of one minute, including this failure.
+    -- An unused throttle admits at once as many failures as it forgets in a minute, including this one.
     %(at)s::timestamptz - interval '1 minute' + 2 * %(every)s::interval
 )
 on conflict (organization_id, cell) do update

@@ -3,7 +3,7 @@
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens
-    -- Deletes by primary key: for a join or a ctid, a plan that was made on an empty table would read the entire table.
+    -- Deletes by primary key. With a join or a ctid, a plan that was made on an empty table would read the entire table.
     where organization_id = %(organization_id)s and jti = any (array(
         select jti
         from revoked_tokens

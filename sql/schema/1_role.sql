@@ -1,4 +1,4 @@
--- The role of the service's connections. The role owns nothing, and each file grants it the rights that it needs on the file's
+-- The role of the service's connections. The role owns nothing. Each file of this directory grants it rights on the file's
 -- tables.
 --
 -- Every table with data of an organization has the organization in its primary key and forced row-level security: a transaction
@@ -9,7 +9,7 @@ do $$
 begin
     create role agentidp_service nologin nosuperuser nocreatedb nocreaterole nobypassrls;
 exception
-    -- All databases of a server share a role, so another database may have created it, or be creating it now.
+    -- All databases of a server share their roles, so another database may have created this role or be creating it now.
     when duplicate_object or unique_violation then null;
 end $$;
 

@@ -39,9 +39,9 @@ create table agents (
     owner text not null default '',
     -- The number of instances of the agent that run, from 1 to 10,000. Null: not declared.
     expected_replicas integer,
-    -- A copy of the agent's quotas, null without quotas: those per hour, day and month, each as a signed_quota() or null. A token
-    -- reads this row anyway; reading the table quotas took a third of the time of the check. The transaction that changes the
-    -- table quotas changes the copy.
+    -- A copy of the agent's quotas per hour, day and month, each as a signed_quota() or null. Null without quotas. Issuing a
+    -- token reads this row anyway, while reading the table quotas took a third of the time of the check. The transaction that
+    -- changes the table quotas also changes the copy.
     quotas bigint[],
     -- For an agent that a provisioning rule has created: the rule's name, the issuer, the subject, and the number of days after
     -- which the agent expires, in the API's form. Null for any other agent, and after an erasure.
@@ -137,7 +137,7 @@ create table delegation_rules (
     organization_id text collate "C" not null references organizations,
     delegation_rule_id uuid not null,
     name text not null,
-    -- The accepted tokens, as in credentials. Without an audience in the rule, a token's must be the acting agent's client_id.
+    -- The accepted tokens, as in credentials. If the rule has no audience, the token's audience must be the acting agent's client_id.
     trust jsonb not null,
     -- The agents that may act by the rule.
     agent_ids uuid[] not null check (cardinality(agent_ids) between 1 and 100),

@@ -3,7 +3,7 @@
 -- The keys belong to the instance and not to an organization, because all organizations' resource servers verify tokens.
 create table signing_keys (
     kid text primary key,
-    -- Only for lists, which also show revoked keys. The published key is derived from the private key instead.
+    -- Lists show the algorithm even of revoked keys. The published key does not need it: it is derived from the private key.
     alg text not null,
     -- Encrypted by AES-256-GCM with a key derived from the instance secret; the kid is the associated data. Empty after a
     -- revocation.
@@ -26,7 +26,7 @@ create table resource_servers (
     name text not null,
     scopes text[] not null,
     created_at timestamptz not null,
-    -- Whether each token is for one call. Findings then do not expect agents to cache tokens.
+    -- Whether each token is for one call. If so, findings do not expect agents to cache the tokens.
     token_per_call boolean not null default false,
     -- The aud of the tokens. Null: the identifier.
     audience text,
@@ -45,7 +45,7 @@ create table resource_servers (
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource),
     foreign key (organization_id, agent_id) references agents
 );
--- The foreign key needs this index when an agent is deleted.
+-- Without this index, the foreign key would read all resource servers when the row of an agent is deleted.
 create index resource_servers_organization_id_agent_id_idx on resource_servers (organization_id, agent_id)
     where agent_id is not null;
 alter table resource_servers enable row level security, force row level security;
@@ -59,9 +59,9 @@ grant
     delete
 on resource_servers to agentidp_service;
 
--- The organization that owns a resource identifier, which is the `aud` of tokens, and so may get tokens for it. The row stays
--- when the resource server is deleted, because a service that still trusts this issuer must not start to trust another
--- organization. Like clients, the table has no foreign key, because on Citus every node has the entire table.
+-- The organization that owns a resource identifier. Only the owner gets tokens with the identifier as `aud`. The row stays when
+-- the resource server is deleted, because a service that still trusts this issuer must not start to trust another organization.
+-- Like clients, the table has no foreign key, because on Citus every node has the entire table.
 create table resource_identifiers (
     -- The identifier in the form of resource_key().
     resource text collate "C" primary key,
@@ -86,7 +86,7 @@ create table revoked_tokens (
 create index revoked_tokens_organization_id_expires_at_idx on revoked_tokens (organization_id, expires_at);
 alter table revoked_tokens enable row level security, force row level security;
 create policy own_organization on revoked_tokens using (organization_id = current_setting('agentidp.organization_id', true));
--- Update is needed for statements with "for update".
+-- A select "for update" needs the right to update.
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
 -- Digests of identifiers that are accepted only once: the jti of client assertions, DPoP proofs and sign-in links, and the keys

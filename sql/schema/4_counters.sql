@@ -38,8 +38,8 @@ create policy own_organization on agent_usage_daily using (organization_id = cur
 grant select, insert, update on agent_usage_daily to agentidp_service;
 
 -- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction
--- that counts a token for the agent counts it here too. The difference between an agent's tokens and the sum of these rows was
--- imported and is not attributed to a credential.
+-- that counts a token for the agent counts it here too. If an agent has more tokens than these rows, the rest was imported
+-- without credentials.
 create table credential_usage_daily (
     organization_id text collate "C" not null,
     day date not null,

@@ -18,7 +18,7 @@ create table findings (
     -- Infinity for a finding that has not ended. The column is never null, but has no "not null" constraint, so that the planner
     -- uses the partial index below only for a condition on this column.
     ended_at timestamptz,
-    -- The number of evaluations since the last evaluation that returned the finding.
+    -- The number of evaluations that have not returned the finding since one last returned it.
     misses smallint not null,
     acknowledged_at timestamptz,
     -- The name of the agent that acknowledged the finding, or 'operator' for a command.
@@ -80,7 +80,7 @@ create table finding_evaluations (
     evaluated_at timestamptz,
     -- The first day of stored findings: findings that ended earlier are unknown.
     first_day date not null,
-    -- The kinds of findings that ran out of time.
+    -- The kinds of findings that the last evaluation left out, because it ran out of time.
     not_computed text[] not null,
     -- The duration of the evaluation, for the metrics. Null before the first evaluation.
     seconds double precision
@@ -105,7 +105,7 @@ create table markers (
     foreign key (organization_id, agent_id) references agents
 );
 create index markers_organization_id_ends_at_idx on markers (organization_id, ends_at);
--- The foreign key needs this index when an agent is deleted.
+-- Without this index, the foreign key would read all markers when the row of an agent is deleted.
 create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
 alter table markers enable row level security, force row level security;
 create policy own_organization on markers using (organization_id = current_setting('agentidp.organization_id', true));

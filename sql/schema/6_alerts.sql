@@ -49,7 +49,7 @@ create table alert_deliveries (
     attempts integer not null default 0,
     next_attempt_at timestamptz not null,
     delivered_at timestamptz,
-    -- The instant after which no further attempt is made.
+    -- The instant of the last failed attempt, after which the delivery was given up. Null: not given up.
     abandoned_at timestamptz,
     last_error text,
     primary key (organization_id, delivery_id),
@@ -64,7 +64,7 @@ create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
 create index alert_deliveries_organization_id_target_id_finding_id_idx
     on alert_deliveries (organization_id, target_id, finding_id, created_at)
     where delivered_at is null and abandoned_at is null;
--- Finds the newest deliveries of a target. The foreign key needs this index too.
+-- Finds the newest deliveries of a target, and the foreign key finds all of them when the target is deleted.
 create index alert_deliveries_organization_id_target_id_created_at_idx
     on alert_deliveries (organization_id, target_id, created_at);
 create index alert_deliveries_organization_id_created_at_idx on alert_deliveries (organization_id, created_at);

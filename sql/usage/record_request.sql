@@ -4,7 +4,7 @@
 -- durable: false lets the commit be acknowledged before it is on disk.
 select agent_id
 from admit_request(
-    -- On Citus, a function may read only the rows of exactly this value, which must have the column's collation.
+    -- On Citus, the function may read only rows with this organization_id. The argument needs the collation "C" of that column.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_jti => %(jti)s::text,
