@@ -136,7 +136,7 @@ AGENTS = (
     ),
 )
 
-# UNCACHED requests a token before every call, and so has the most tokens of the month.
+# UNCACHED has the most tokens of the month, because it requests a token before every call.
 OPERATOR, UNCACHED, RETRYING, TRIAGE, TWO_RESOURCES, PER_CALL = AGENTS[:6]
 UNUSED, ROTATED, RESEARCHER = AGENTS[8:11]
 EDITOR, EXPIRING, SILENT, SUSPENDED = AGENTS[11], AGENTS[12], AGENTS[13], AGENTS[16]
@@ -348,7 +348,7 @@ def traffic(at: datetime) -> Iterator[AgentHour]:
     outage, retries = working_day(today, OUTAGE_AGO), working_day(today, RETRIES_AGO)
     share_of_hour = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
     for agent in AGENTS:
-        # Each agent has its own random generator, used in order of time. So a later call on a day only adds counts.
+        # One random generator per agent, used in order of time, makes a later call on the same day only add counts.
         random = Random(f"agentidp demo {agent.name}")  # noqa: S311 - not a secret
         for ago in reversed(range(agent.last, agent.joined)):
             day = today - timedelta(days=ago)
@@ -372,7 +372,7 @@ def _count_hour(agent: DemoAgent, day: date, ago: int, hour: int, random: Random
     if agent.rhythm.grows:
         level *= 1 - GROWTH * ago / (DAYS - 1)
     tokens = _random_count(agent.tokens * level, random)
-    # A token is cached and used in the next hour too, so the calls do not depend on this hour's tokens.
+    # The calls do not depend on this hour's tokens, because a cached token is also used in the next hour.
     calls = _random_count(agent.tokens * agent.calls * level, random)
     return [tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE)]
 

@@ -95,7 +95,7 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            # A transaction, so that a refusal leaves the database empty. A restore needs an empty database.
+            # Uses a transaction, so that a refusal leaves the database empty, as a restore requires.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
                 pending = pending_steps(applied_steps(connection), release)
@@ -103,7 +103,7 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
                 _apply_step(connection, step)
-            # This runs each time and not as a step, because backups do not contain privileges on the database.
+            # Runs at every migration and not once as a step, because backups do not contain privileges on the database.
             for row in connection.execute(load_sql("database/temporary_tables")).fetchall():
                 connection.execute(row.statement)
     except psycopg.Error as error:
@@ -151,7 +151,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # Statements that waited behind the migration can run now.
+            # Statements that waited behind this migration's lock can run in this pause.
             time.sleep(1)
 
 

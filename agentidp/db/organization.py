@@ -43,7 +43,7 @@ class Transaction:
         connection = self._connection
         parameters = self._common | parameters
         if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
-            # run_together() plans the statement once per connection.
+            # Uses run_together(), because it plans each statement only once per connection.
             [rows] = connection.run_together([(load_sql(statement), parameters)])
             return rows
         return fetch_rows(connection.execute(load_sql(statement), parameters))

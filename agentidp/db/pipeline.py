@@ -45,7 +45,7 @@ class OutcomeLost(psycopg.OperationalError):
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether this error ended the connection. If a commit was sent, its outcome is then unknown."""
     if error.sqlstate is None:
-        # libpq reports a lost connection without a SQLSTATE. An error while sending a parameter has another type.
+        # Without a SQLSTATE, a lost connection is an OperationalError, and a parameter that cannot be sent is not.
         return isinstance(error, psycopg.OperationalError)
     # The server ends the connection after errors of these severities.
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
@@ -114,7 +114,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
     def _cancel(self, gen: PQGen[_Result], deadline: float) -> _Result:
         try:
-            # Older versions of libpq lack the safe cancellation: theirs waits for the server without a limit.
+            # Older versions of libpq are not asked to cancel, because they would wait for the server without a limit.
             if psycopg.capabilities.has_cancel_safe():
                 self.cancel_safe(timeout=self.grace)
         except psycopg.OperationalError:
@@ -149,7 +149,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
             self.close()
             raise
         results = []
-        # The lengths may differ: a statement that cannot be prepared has two answers, and the first ends the loop.
+        # The lengths may differ, because a failed preparation adds an answer. The loop ends at the failed answer.
         for answer, (query, _, types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from agentidp.paths import shipped_directory
 
-# This includes "for update", because locking rows needs a transaction too.
+# Matches "for update" too, because locking rows needs a transaction, as a write does.
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b")
 _CALL = re.compile(r"\b([a-z_]+)\(")
 _COLUMNS = re.compile(r"\{([a-z_]+)\}")

@@ -110,7 +110,7 @@ def apply(
         ids = resolve_ids(declared, [organizations.represent(row) for row in rows])
         plans: list[Plan | None] = [*agreed_plans] if agreed_plans is not None else [None] * len(declared)
         for organization, existing_id, plan in zip(declared, ids, plans, strict=True):
-            # A new organization gets the id in its agreed plan, which may also be in the audience of a rule.
+            # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
             organization_id = existing_id or (
                 plan.organization_id if plan and plan.is_new else organizations.new_organization_id()
             )
@@ -130,7 +130,7 @@ def apply(
             raise ConfigurationError(
                 f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_ADVICE}"
             )
-        # Nothing is read any more. From here on, token requests of organizations whose quotas change wait.
+        # Everything was read before this loop, which blocks the token requests of organizations whose quotas change.
         for organization, transaction, plan in zip(declared, transactions, applied.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
@@ -173,8 +173,8 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
             content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
                 names_in_file = (kind.key, *kind.members)
-                # Agents of provisioning rules are left out, because their next token creates them again. So are
-                # delegation rules whose agents are all deleted, by which nobody can act.
+                # Leaves out agents of provisioning rules, because their next token request creates them again. Also
+                # leaves out delegation rules whose agents are all deleted, because nobody can act by them.
                 objects = [
                     {name: members[name] for name in names_in_file}
                     for members in current[kind.section]
@@ -209,7 +209,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
             for agent in all_agents
         ],
         "provisioningRules": [provisioning.represent(rule) for rule in transaction.fetch("provisioning/list_rules")],
-        # The row has the names of the rule's agents, without deleted agents.
+        # rule.agents has the names of the rule's agents, without deleted agents.
         "delegationRules": [
             delegation_rules.represent(rule) | {"agents": rule.agents}
             for rule in transaction.fetch("delegation/list_rules")
@@ -217,7 +217,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
         "resourceServers": [
             resource_servers.represent(server) | {"agent": names.get(server.agent_id)} for server in servers
         ],
-        # No file contains an address, so an exported file has the name of a variable in its place.
+        # An address is secret, so an exported file has the name of a variable in its place.
         "alertTargets": [
             targets.represent(target) | {"url": f"$ALERT_URL_{target.target_id.hex.upper()}"}
             for target in transaction.fetch("alerts/list_targets")
@@ -242,7 +242,7 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
         for index, rule in enumerate(content.get(section, [])):
             rule["trust"] = checked_rule(rule["trust"], check, section, index, "trust")
             if "agentTemplate" in rule:
-                # A stored template also has the members that the file leaves out.
+                # Adds the members that the file leaves out, because a stored template has them too.
                 schema = provisioning.AgentTemplateSchema()
                 rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
     for index, agent in enumerate(content.get("agents", [])):
@@ -357,7 +357,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
         ).agent_id
         if not rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
-        # Members such as the status cannot be set by a creation, so a change follows.
+        # Some members, such as the status, can be set only by a change and not at the creation.
         members = {name: value for name, value in members.items() if name not in new}
     if members:
         agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(members))

@@ -175,7 +175,7 @@ def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
             node = node.value[step]
             line = node.start_mark.line
         elif isinstance(node, yaml.MappingNode):
-            # The overriding pair is the last one, because merged pairs stand before it.
+            # Merged pairs stand before the pairs that override them, so the last pair applies.
             pairs = [(key, value) for key, value in node.value if key.value == str(step)]
             if not pairs:
                 break

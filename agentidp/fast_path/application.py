@@ -57,7 +57,7 @@ def send_response(response: Response, environ: dict[str, Any], start_response: C
     The headers of a complete response are passed on unchanged. Werkzeug, which sends all other responses, copies them.
     """
     body = response.response
-    # Only for 200, because Werkzeug removes Content-Length or changes Location for some other statuses.
+    # Other statuses go through Werkzeug, which removes Content-Length or changes Location for some of them.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)
@@ -143,7 +143,7 @@ class FastApplication(Application):
         if request is None or rule is None:
             return super().create_url_adapter(request)
         request.url_rule, request.view_args = rule, {}
-        # Without an adapter, Flask does not search for a route, and uses the rule that is set here.
+        # If there is no adapter, Flask uses request.url_rule and does not search for a route.
         return None
 
     @functools.cached_property

@@ -101,7 +101,7 @@ class PollingWorker(Worker):
         self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
         # Time at which each thread began its current request; None for a thread without a request.
         self._busy_since: dict[int, float | None] = {}
-        # Blocked threads, in whose place another thread serves.
+        # Blocked threads, each of which another thread replaces.
         self._gave_way: set[int] = set()
         super().init_process()
 

@@ -103,7 +103,7 @@ class Candidate(NamedTuple):
     def characters(self) -> int:
         """The memory that the rule takes, in characters: its JSON, and the resources of a delegation rule."""
         resources = [] if self.row is None else self.row.resources
-        # Each resource takes about 100 characters in addition to its identifier.
+        # Each resource takes memory for about 100 characters in addition to its identifier.
         return len(self.rule_json) + sum(100 + len(resource) for resource in resources)
 
 
@@ -126,7 +126,7 @@ class Verdict:
     def refusal(self, owner: Any = None) -> str:
         """Return the most specific reason why no candidate, or no candidate of one owner, accepts the token."""
         reasons = [reason for reason_owner, reason in self.refusals if owner in (None, reason_owner)]
-        # A reason outside the list is more specific than all reasons in it.
+        # A reason that is not in REASONS is more specific than all reasons in REASONS.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
 

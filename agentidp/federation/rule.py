@@ -119,7 +119,7 @@ class Rule:
         trust = json.loads(rule_json)
         claims = trust.get("claims", {})
         if not claims.keys().isdisjoint(("email", "/email")):
-            # At some providers, anyone can enter another person's email address.
+            # At some providers, anyone can enter another person's email address, so it must be verified.
             claims = {"email_verified": True} | claims
         return cls(
             issuer=trust["issuer"],
@@ -205,7 +205,7 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # Other issuers have no rule, and PostgreSQL refuses some of their characters.
+    # No rule has an issuer with other characters, some of which PostgreSQL would refuse.
     return issuer.isascii() and issuer.isprintable()
 
 

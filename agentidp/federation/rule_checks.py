@@ -129,7 +129,7 @@ def check_rule(
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
     if any(id_ != organization_id for id_ in _ORGANIZATION_ID.findall(audience)):
-        # Even with client_id in the request, an audience with an organization's id is for that organization only.
+        # An audience that contains an organization's id is for that organization, even if the request has a client_id.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or issuer.rstrip("/") in _OPEN_ISSUERS:
         _check_who_is_trusted(issuer, subject, claims)
@@ -210,7 +210,7 @@ def narrow_to_subject(
     """
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
-    # Loopback is allowed here if the provisioning rule has it, because its issuer was checked before.
+    # Loopback was already checked for the provisioning rule, which has the same issuer.
     return check_rule(
         {**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id, allows_loopback=True
     )
@@ -387,7 +387,7 @@ def _check_service_account(subject: str) -> None:
 def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
     naming_claims = {name for name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))}
     if issuer in _PINS:
-        # Names are not enough, because another customer can get the same name later, and must not get the agents.
+        # Names are not enough, because another customer could later take the same name and get the agents.
         ids = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
         if naming_claims.isdisjoint(ids):
             raise RuleRefused(

@@ -46,7 +46,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
             expected=percent,
-            # The finding would end if the agent had been issued this many tokens fewer.
+            # The finding would end if the agent had this many fewer tokens.
             excess=(100 * row.token_count - percent * row.all_tokens) / (100 - percent),
             baseline="the maximum share of one agent",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "

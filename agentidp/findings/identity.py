@@ -117,7 +117,7 @@ def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, 
 
 def _windows_touch(previous: Finding, finding: Finding) -> bool:
     if previous.kind == finding.kind == "budget":
-        # The periods of two budgets always touch, because a month begins where the last one ends.
+        # Periods of consecutive budgets always touch, so only findings of the same month belong together.
         return previous.begins == finding.begins
     max_gap = max(kind_of(previous).max_gap, kind_of(finding).max_gap)
     return previous.begins <= finding.ends + max_gap and finding.begins <= previous.ends + max_gap
@@ -155,7 +155,7 @@ def _updated(previous: StoredFinding, finding: Finding, at: datetime) -> StoredF
     return replace(
         previous,
         **vars(finding),
-        # After a finding has ended and begins again, its severity may be announced again as an escalation.
+        # A finding that ended and begins again gets a new highest severity, so that an escalation is announced again.
         highest=finding.severity if begins_again else max(previous.highest, finding.severity),
         last_seen_at=at if is_ongoing or previous.is_ongoing else previous.last_seen_at,
         ended_at=None if is_ongoing else finding.ends,

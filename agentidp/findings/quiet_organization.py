@@ -99,7 +99,7 @@ def quiet_days(
     days, first = daily(requests), first_active_day(requests)
     if first is None:
         return []
-    # Quiet days belong together if no day between them has requests. The key of such a group is the number of days with
+    # Quiet days form a group if no day between them has requests. The key of a group is the number of days with
     # requests before it.
     groups: dict[int, list[int]] = {}
     for day in range(since, len(days) - 1):

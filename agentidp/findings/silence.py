@@ -80,7 +80,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     instants = [instant(first_day, hour) for hour in range(length + 1)]
     holidays = {hour for hour in range(length) if query.is_holiday(instants[hour], instants[hour + 1])}
 
-    # A finding must end within the requested days, but the quiet hours of an ongoing silence may begin before them.
+    # A finding must end within the requested days, but the quiet hours of an ongoing silence may begin earlier.
     since = (query.since - first_day).days * DAY
     busy = busy_hours(active, HISTORY)
     whole_times = quiet_times(active, busy, holidays)
@@ -98,7 +98,7 @@ def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if (silence := silence_of_agent(agent.counts, unknown_hours, unknown_days))
         and not any(abs(silence.since - time.begins) <= 1 for time in partial_times)
     ]
-    # Today's quiet day is not reported if an agent's own finding already reports its silence.
+    # Leaves out today's quiet day if there is already a finding about a silent agent.
     requests = [sum(agent.counts[hour] for agent in sample) for hour in range(length)]
     days = [
         day
@@ -121,7 +121,7 @@ def _quiet_time_finding(time: QuietTime, sample: list[Agent], query: FindingsQue
     percent = 100 * time.observed / time.expected
     if time.stopped:
         agents = [sample[index] for index in time.stopped]
-        # A full sample means that there are more agents, of which more may have stopped.
+        # A full sample leaves out other agents, which may also have stopped.
         at_least = "at least " if len(sample) >= thresholds.MAX_SAMPLED_AGENTS else ""
         baseline = "the agents that were active in the hour before"
         summary = (

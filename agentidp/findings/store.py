@@ -156,7 +156,7 @@ def read_listing(
     except DatabaseUnavailable:
         if listing is None:
             raise
-        # The old findings are returned, with the instant at which they were computed.
+        # Returns the old findings, because the database is unavailable. The listing has the time of their evaluation.
         return listing
     # A transaction reads from the primary, because a read replica may not have the new evaluation yet.
     with open_transaction() as opened:

@@ -122,7 +122,7 @@ def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: in
     return [unusual[hour] for hour in sorted(unusual)]
 
 
-# Term 1 of the module's docstring: expected.
+# Functions for the expected tokens, term 1 in the module's docstring.
 
 
 def expected_tokens(counts: Sequence[int], hour: int, first: int) -> float:
@@ -138,7 +138,7 @@ def expected_tokens(counts: Sequence[int], hour: int, first: int) -> float:
     return median([*counts[oldest - 1 : hour - 1 : step], *counts[oldest:hour:step], *counts[oldest + 1 : hour : step]])
 
 
-# Term 2 of the module's docstring: surprise.
+# Functions for the surprise, term 2 in the module's docstring.
 
 
 class Sum(NamedTuple):
@@ -179,7 +179,7 @@ def sums_by_rule(tokens: Sequence[int], expected: Sequence[float]) -> tuple[list
     for end in range(2 * DAY, len(nights)):
         ends = (end - 2 * DAY, end - DAY, end)
         if all(is_full[hour] for hour in ends):
-            # Eight hours with more than average activity are no night: a release makes three busy afternoons.
+            # Only hours of usually low activity count as a night, because a release makes three busy afternoons.
             is_rest = nights[end].expected <= thresholds.REST_SHARE * day_expected[end]
             three_nights[end] = Sum(
                 sum(nights[hour].tokens for hour in ends),
@@ -196,7 +196,7 @@ def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
     return [total - totals[max(end - hours, 0)] for end, total in enumerate(totals[1:], 1)]
 
 
-# Terms 3 and 4 of the module's docstring: usual, and the limit.
+# Functions for the usual surprises and the limit, terms 3 and 4 in the module's docstring.
 
 
 def usual_days(day: int, rule: SpikeRule) -> slice:

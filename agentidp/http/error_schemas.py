@@ -65,7 +65,7 @@ def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     code = name.removeprefix("OAUTH_")
     error = ERRORS[code]
     description = error.description or code.replace("_", " ").capitalize()
-    # Generated clients need the body to be a single reference to a schema, so only the description names the code.
+    # Generated clients need a body that is one reference to a schema, so the code is only in the description.
     return {
         "description": f"`{code}`: {description}" if name == code else description,
         "headers": {"X-Request-Id": "X-Request-Id", **headers, **{header: header for header in error.always_sent}},

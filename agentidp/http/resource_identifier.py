@@ -49,7 +49,7 @@ def owned_name(audience: str) -> str | None:
 
     :param audience: an audience or a resource identifier.
     """
-    # The SQL function resource_key() also treats these spellings as the same audience.
+    # Recognizes both spellings of a shared audience, as the SQL function resource_key() does.
     if audience.lower().rstrip("/") in _SHARED_KEYS:
         return None
     return f"https:{audience}" if audience.startswith("//") else audience

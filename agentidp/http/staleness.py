@@ -19,6 +19,6 @@ def init_app(app: Flask) -> None:
     def add_staleness(response: Response) -> Response:
         caller = current_context().caller
         if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
-            # The value is an upper bound, so it is rounded up.
+            # The header's value is an upper bound, so it is rounded up.
             response.headers[HEADER] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"
         return response

@@ -136,7 +136,7 @@ class Delegation:
         if self.grant_id is not None:
             claims["grant_id"] = str(self.grant_id)
         claims["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
-        # A separate claim: release 1.0.0 ignores unknown claims, but refuses unknown members of exchanged_from.
+        # A claim of its own, because release 1.0.0 ignores unknown claims, but not unknown members of exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
             claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
         return claims
