@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 
 from agentidp.authorization import decision
 from agentidp.authorization.requests import NOT_REGISTERED, AuthorizationRequest
+from agentidp.caller import TURN
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import other_name
 from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, seconds_fresh
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
 from agentidp.http.redirect_uri import is_registered
-from agentidp.http.request_context import request_actor
+from agentidp.http.request_context import current_request, request_actor
 from agentidp.oauth.client_document import DocumentRefused, agent_id_of, host_of, read_redirect_uris
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
@@ -122,6 +123,9 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
         if organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS:
             raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
         _reading_organizations.add(organization_id)
+    # A slow host must not occupy one of the few turns, for which requests of all organizations wait.
+    turn = current_request().environ[TURN]
+    turn.pause()
     try:
         response = request(
             "GET",
@@ -148,6 +152,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
     finally:
         with _lock:
             _reading_organizations.remove(organization_id)
+        turn.resume()
     return redirect_uris, at + timedelta(seconds=seconds_fresh(response.headers))
 
 

@@ -8,7 +8,7 @@ The rules, for one process:
 
 1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. Beside
    :data:`MAX_RUNNING_TOGETHER` running requests, only an organization that runs none may begin. A request runs while
-   its response is computed, but not while the client receives the response.
+   its response is computed, but not while the client receives the response or while a document of an app is read.
 2. The next request to run is the oldest waiting request of the organization with the fewest running requests.
 3. A request holds a thread while it waits and while its response is sent. At most :data:`MAX_REQUESTS` requests are in
    the queue, and at most :data:`MAX_REQUESTS_PER_ORGANIZATION` per organization. Further requests are refused with 429.
@@ -66,12 +66,12 @@ class Turn:
         self._woken: threading.Lock | None = None
 
     def pause(self) -> None:
-        """Let other requests run while the client receives a part of this request's response."""
+        """Let other requests run while this request waits for the network, for example for its client."""
         self._queue.stop(self)
         self._queue.before_blocking()
 
     def resume(self) -> None:
-        """Wait, without a time limit because the response has begun, until a paused turn may run again."""
+        """Wait until a paused turn may run again, without a time limit because the response may have begun."""
         self._queue.start(self, -1)
 
     def leave(self) -> None:

@@ -8,11 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp.authorization import client_documents
 from agentidp.oauth.client_document import MAX_CLIENT_URI, agent_id_of, is_client_uri
+from agentidp.services.fair_queue import MAX_RUNNING_PER_ORGANIZATION
 from tests.authorization.conftest import WEB_URI, Editor, editor_of, error_of, made, returned
 from tests.conftest import Cast
 from tests.dashboard.company import Company
@@ -203,6 +205,22 @@ def test_after_a_failed_reading_the_same_person_waits_and_others_do_not(
     clock.advance(seconds=1)
     provider.claims["sub"] = "anna-1"
     assert app_of_host.authorize().status_code == 200
+
+
+def test_requests_of_the_organization_run_while_a_document_is_read(app_of_host: App, app: Flask) -> None:
+    """A slow host would otherwise take turns from every organization."""
+    queue, organization_id = app.extensions["agentidp"].fair_queue, app_of_host.editor.admin.organization_id
+    document = app_of_host.publisher.pages[PATH]
+
+    def enter_and_reply() -> Any:
+        turns = [queue.enter(organization_id, max_wait=0) for _ in range(MAX_RUNNING_PER_ORGANIZATION)]
+        for turn in turns:
+            turn.leave()
+        return document
+
+    app_of_host.publisher.pages[PATH] = enter_and_reply
+    assert app_of_host.authorize().status_code == 200
+    assert queue.is_empty()
 
 
 def test_a_document_that_is_not_json_is_refused(app_of_host: App) -> None:
