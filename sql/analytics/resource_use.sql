@@ -1,6 +1,6 @@
--- Returns the tokens for a resource in a period, by agent and by day, one row per agent, with a null on_day, and one row per UTC
--- day, with a null agent_id: hours (bigint[]): the tokens in each of the 24 hours of the day, summed over the period for an
--- agent, and over the agents for a day; last_day: the last day with tokens.
+-- Returns the tokens for a resource in a period: one row per agent, whose on_day is null, and one row per UTC day, whose agent_id
+-- is null. hours (bigint[]): the tokens in each of the 24 hours, summed over all days for an agent and over all agents for a day;
+-- last_day: the last day with tokens.
 -- Parameters: organization_id; resource: empty for our own API; first; last: the first and the last day.
 --
 -- pages: 25000, the days of each of ten thousand agents

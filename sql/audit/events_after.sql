@@ -1,4 +1,4 @@
--- Returns some of an organization's audit events in the order of their chain, one row per event.
+-- Returns the next audit events of an organization's chain, in the order of the chain, one row per event.
 -- Parameters: organization_id; after: the sequence of the last event of the previous part, 0 for the first part; limit.
 --
 -- example: after=0

@@ -1,7 +1,7 @@
 -- Returns an organization's next agents in the order of their ids, with their usage in a period. The next call continues after
--- the last agent, even if usage is counted meanwhile. One row per agent, sorted by id: is_listed, and the columns of
--- dashboard/agents except place, matches, all_agents and all_tokens. The last agent that was read has a row even if it is not
--- listed. No row if there is no further agent.
+-- the last agent, even if usage is counted meanwhile. One row per agent, sorted by id: is_listed: whether the filters match; and
+-- the columns of dashboard/agents except place, matches, all_agents and all_tokens. The last agent that was read has a row even
+-- if it is not listed. No row if there is no further agent.
 -- Parameters: organization_id; after (uuid): only greater ids are returned; first, last, search, owner, status and agent_ids as
 -- in dashboard/agents; limit: the number of agents to read, listed or not.
 --

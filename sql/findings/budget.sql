@@ -1,8 +1,8 @@
--- Returns the organization's budget, and the tokens of the UTC calendar month of the day. The forecast is the tokens so far
--- plus, for each remaining day, the median of its weekday over the last weeks. For today it takes the greater of this median
--- and the tokens so far. A weekday without history has the mean of all days with history. One row: budget, month_begins,
--- month_ends, days_of_history, tokens, forecast, crosses_on and near_on: the days on which the tokens exceed the budget, and
--- reach near_percent of it.
+-- Returns the organization's budget, and the tokens of the UTC calendar month of the day. The forecast adds the tokens of the
+-- past days, those of today (or the median of today's weekday, if it is greater), and for each later day the median of its
+-- weekday over the last weeks. The mean of all days replaces the median of a weekday without history. One row: budget,
+-- month_begins, month_ends, days_of_history, tokens, forecast, crosses_on and near_on: the days on which the tokens exceed the
+-- budget, and reach near_percent of it.
 -- Parameters: organization_id; day: today in UTC; weeks: of history; near_percent.
 --
 -- pages: 500, the organization's days, four rows each

@@ -1,4 +1,4 @@
--- Returns the active agents without usage and without use of a credential for a number of days, one row per agent, longest
+-- Returns the active agents that have had no usage and used no credential for a number of days, one row per agent, longest
 -- dormant first: agent_id, agent_name, created_at, updated_at, last_used_at: the last use of any of its credentials (null:
 -- never used). If the organization suspends dormant agents, also suspend_after_days, and suspends_at if the suspension is
 -- announced.

@@ -1,6 +1,6 @@
--- Returns the credentials that expire after "since" and by "until", are not revoked, and belong to agents that can use them.
--- One row per credential, earliest expiry first: agent_id, agent_name, credential_id, label (or null), created_at, expires_at,
--- last_used_at (or null), and moved_at: the last use of another credential of the agent that expires later (or null).
+-- Returns the credentials that expire after "since" and by "until", are not revoked, and belong to agents that can use them. One
+-- row per credential, earliest expiry first: agent_id, agent_name, credential_id, label (or null), created_at, expires_at,
+-- last_used_at (or null), and moved_at: the last use of a credential of the same agent that expires later (or null).
 -- Parameters: organization_id; since, until (timestamptz); max_credentials.
 --
 -- pages: 45000, two credentials of each of ten thousand agents

@@ -1,4 +1,4 @@
--- Returns the quotas of the organization and of its agents that are used to at least a percentage now. One row per quota, sorted
+-- Returns the quotas of the organization and of its agents whose used share is at least "percent" now. One row per quota, sorted
 -- by agent_id: agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens;
 -- is_enforced; used: the tokens issued in the window; passed_on: the day on which a monthly quota reached the percentage or, if
 -- the quota is used up, 100 percent (null for other quotas). Quotas of deleted agents are left out.

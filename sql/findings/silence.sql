@@ -2,8 +2,8 @@
 -- row per agent: agent_id, agent_name, is_sampled, and history: json, an array of [days since first_day, the requests of its 24
 -- hours], one item per day and counter row (slot).
 -- Parameters: organization_id; first_day, until (date): of the histories, and the day after the last; recent_since (date): the
--- first day on which an agent must have been active; hour (integer): the current hour; quiet_hours: for which an agent must
--- have been quiet; quiet_days: the same for an agent with fewer than round_the_clock active hours on its last two days;
+-- first day on which an agent must have been active; hour (integer): the current hour; quiet_hours: the hours for which an agent
+-- must have been quiet; quiet_days: the same for an agent with fewer than round_the_clock active hours on its last two days;
 -- max_sampled, max_agents.
 --
 -- pages: 350000, the days of each of ten thousand agents

@@ -1,5 +1,5 @@
 -- Restricts the transaction to the rows of one organization, and sets whether its commit waits for the disk. Returns the new
--- settings. The function is in SQL so that PostgreSQL replaces the call by the function's expression.
+-- settings. The function is in SQL so that PostgreSQL can inline it.
 --
 -- Parameters: p_organization_id; p_durable: false lets the commit be acknowledged before it is on disk.
 create or replace function enter_organization(

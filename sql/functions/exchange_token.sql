@@ -43,7 +43,7 @@ begin
     -- The audience of an ID-JAG is this server, so its entry in p_ancestors has no aud, and this check is skipped.
     if refusal is null and p_ancestors -> 0 ? 'aud' then
         -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
-        -- cloud is not such a resource server, because all its customers have the same audience.
+        -- cloud provider is no such resource server, because all its customers have the same audience.
         select array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_keys
         from resource_servers
@@ -88,8 +88,8 @@ begin
         from resource_servers as target
         where
             target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-            -- Leaves out clouds, which are the resource servers with an audience and without audience_claim. A cloud decides by
-            -- "sub" alone, so it would mistake the agent for the subject.
+            -- Leaves out cloud providers, which have an audience and no audience_claim. A cloud provider reads only "sub", so it
+            -- would mistake the agent for the subject.
             and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
         v_is_target := found and v_subject_scopes is not null;
     end if;

@@ -22,10 +22,10 @@ from (
                 coalesce(trust_length, pg_column_size(trust)) as length
             from credentials
             where organization_id = %(organization_id)s and trust_selector = wanted.selector and revoked_at is null
-            -- Looks up each selector in the index, even if the plan was made while the table was empty.
+            -- "offset 0" makes the planner look up each selector in the index, even if the plan was made on an empty table.
             offset 0
         ) as matching
-        -- Even the 200 shortest rules together have more than max_characters.
+        -- More rules are never needed, because even the 200 shortest have more than max_characters.
         limit 200
     ) as selected
     offset 0

@@ -2,7 +2,7 @@
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select
-        -- agent_id is selected as a column, because Citus runs neither update if it can tell that one of them changes no row.
+        -- The updates read agent_id from here, because Citus runs neither if a parameter tells it that one changes no row.
         %(agent_id)s::uuid as agent_id,
         case
             when count(*) > 0 then array[

@@ -32,7 +32,7 @@ with listed as materialized (
         select name, deleted_at
         from agents
         where organization_id = %(organization_id)s and agent_id = quotas.agent_id
-        -- Looks up each agent, because without statistics PostgreSQL would read all agents for each quota in a join.
+        -- "offset 0" makes the planner look up each agent. For a join without statistics, it would read all agents for each quota.
         offset 0
     ) as agents on true
     where

@@ -4,7 +4,7 @@ create table organizations (
     organization_id text collate "C" primary key check (organization_id ~ '^org-[0-9a-f-]{36}$'),
     name text not null,
     created_at timestamptz not null,
-    -- The number of tokens per UTC calendar month above which a finding warns. Null: no budget.
+    -- The number of tokens per UTC calendar month above which a finding is reported. Null: no budget.
     monthly_token_budget bigint check (monthly_token_budget between 1 and 1000000000000),
     -- The instant of the suspension. No agent of a suspended organization may act. Null: not suspended.
     suspended_at timestamptz,

@@ -15,8 +15,8 @@ create table findings (
     ends_at timestamptz not null,
     first_seen_at timestamptz not null,
     last_seen_at timestamptz not null,
-    -- Infinity for a finding that has not ended. The column is never null, but has no "not null" constraint, so that the planner
-    -- uses the partial index below only for a condition on this column.
+    -- Infinity for a finding that has not ended. The column is never null, but has no "not null" constraint, because with it the
+    -- planner would use the partial index below for any condition.
     ended_at timestamptz,
     -- The number of evaluations that have not returned the finding since one last returned it.
     misses smallint not null,

@@ -7,7 +7,7 @@ create table alert_targets (
     type text not null check (type in ('webhook', 'alertmanager', 'apprise')),
     -- The part of the address that is not secret.
     destination text not null,
-    -- The address, and the key of a webhook, encrypted with the instance secret; the id is the associated data.
+    -- The address, and the key of a webhook, encrypted with the instance secret; the target's id is the associated data.
     sealed bytea not null,
     -- The kinds of findings that the target receives. Null: every kind.
     kinds text[],
@@ -60,7 +60,7 @@ create index alert_deliveries_next_attempt_at_idx on alert_deliveries (next_atte
 create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
     on alert_deliveries (organization_id, target_id, next_attempt_at)
     where delivered_at is null and abandoned_at is null;
--- Finds the undelivered earlier changes of a finding, for which a delivery waits.
+-- Finds the undelivered earlier changes of a finding, because a later change waits until these are delivered.
 create index alert_deliveries_organization_id_target_id_finding_id_idx
     on alert_deliveries (organization_id, target_id, finding_id, created_at)
     where delivered_at is null and abandoned_at is null;

@@ -30,8 +30,8 @@ agent_hours as materialized (
     left join counted using (agent_id, day, hour)
 ),
 counting as materialized (
-    -- Issuing a token never writes to slot 16, so tokens and imports do not wait for each other. Because of the lock, a second
-    -- import waits for the first. Otherwise each could have locked rows for which the other waits.
+    -- Issuing a token never writes to slot 16, so tokens and imports do not wait for each other. The lock makes a second import
+    -- wait for the first. Otherwise, each could lock rows for which the other waits.
     select 16 as slot
     from pg_advisory_xact_lock(hashtext(%(organization_id)s::text), 19)
 ),
