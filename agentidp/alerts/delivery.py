@@ -103,7 +103,7 @@ class Dispatcher:
         """
         self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
         at, count = self._clock(), 0
-        # Iterates over a copy, because the threads add items meanwhile.
+        # Iterates over a copy, because other threads may add items during the loop.
         slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
         for organization_id in self._waiting_organizations(at):
             busy_ids = list(self._turns.values())

@@ -187,7 +187,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     for row in rows:
         for hour, tokens in _hours(row):
             if row.credential_id is None:
-                # This row has all tokens of the agent, even those that are not attributed to a credential.
+                # Rows without a credential have all tokens of the agent. The tokens of other rows are subtracted below.
                 issued[hour, ttl] += tokens
             else:
                 issued[hour, lifetimes[row.resource]] += tokens

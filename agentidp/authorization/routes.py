@@ -73,7 +73,7 @@ def callback() -> Response:
     requested = read_request(query, g.at)
     organization_id = requested.organization_id
     if requested.client_uri:
-        # Several organizations may admit an app with a document. The person's organization is used.
+        # Several organizations may admit an app with a document, so the organization of the person is used.
         try:
             organization_id = provider.organization_of(claims)
         except NoAccess as refused:

@@ -116,7 +116,7 @@ def change(count: int, earlier_count: int, when: str = "", earlier: str = "") ->
 
 
 def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
-    # Usage is counted per hour, so both days are compared until the last complete hour.
+    # Usage is counted per hour, so both days are compared up to the last complete hour.
     count, earlier_count = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
     if not at.hour:
         note = "the first hour is not over"

@@ -186,7 +186,7 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
 
 def _shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
-    # The days of the pairs are consecutive, because a month has all days that precede one of its days.
+    # Only days at the end of a month can lack an earlier day, so the days of the pairs are consecutive.
     ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [
         Call("analytics/agent_usage", {"first": first, "last": last, "with_names": False, "limit": None})

@@ -187,8 +187,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             self.wait(_send_and_fetch(pgconn, len(expected), received))
         except psycopg.OperationalError as lost:
-            # The commit follows the last statement, so it was not sent if any statement failed. In each list, only the
-            # first result is the answer: the loss of the connection may have added another.
+            # If any statement failed, the server has committed nothing. In each list, only the first result is the
+            # answer: the loss of the connection may have added another.
             failed_answer = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
             if failed_answer is None:
                 raise OutcomeLost(str(lost)) from lost

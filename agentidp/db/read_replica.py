@@ -160,7 +160,7 @@ class ReplicaReads:
         if staleness is None:
             return None
         if _sequence(last_change) < _sequence(self._last_change):
-            # The replica lacks a change that the organization has made, which the request must see.
+            # The replica lacks a change by the organization, which the request must see.
             REPLICA_READS.labels("lacks a change").inc()
             return None
         REPLICA_READS.labels("served").inc()

@@ -134,7 +134,7 @@ def apply(
         for organization, transaction, plan in zip(declared, transactions, applied.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
-                # The lock of the quotas must be taken before any row is locked.
+                # The quotas must be locked before any row is locked (see quotas.lock).
                 quotas.lock(transaction)
             for change in plan.changes:
                 with _at_place(organization, change):

@@ -305,9 +305,9 @@ def verify_access_token(
                 "require": _REQUIRED,
                 "verify_signature": True,
                 "verify_iss": True,
-                # Checked below, because the holder of the token learns that the audience is wrong.
+                # The audience is checked below, because the holder of a token with a wrong audience learns that reason.
                 "verify_aud": False,
-                # Checked below against *at*. PyJWT would use the current time and accept strings of digits.
+                # Times are checked below against *at*. PyJWT would use the current time and accept strings of digits.
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,

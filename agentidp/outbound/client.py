@@ -95,12 +95,12 @@ def request(
     except TimeoutError:
         raise RequestFailed(f"no response within {timeout:g} seconds") from None
     except ssl.SSLCertVerificationError as error:
-        # The comma separates the reason from the host, which is secret for alert targets.
+        # Leaves out the text after the comma, which names the host: the host of an alert target is secret.
         raise RequestFailed(f"the certificate is refused: {error.verify_message.partition(',')[0]}") from None
     except OSError as error:
         raise RequestFailed(f"no connection: {error.strerror or type(error).__name__}") from None
     except (http.client.HTTPException, ValueError) as error:
-        # The message could contain data of the request, or of the response of an internal server.
+        # Leaves out the message, which could contain data of the request or of an internal server's response.
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
 
 
@@ -154,7 +154,7 @@ def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterato
     must be called whenever the connection gets a new socket.
     """
     is_over = threading.Event()
-    # The connection forgets its socket when a response begins that will close it, so the sockets are listed here.
+    # The sockets are listed here, because the connection forgets its socket if the response will close the connection.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:

@@ -176,7 +176,7 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
         while not _lock_file(lock):
             launcher, server = int(os.pread(lock, 20, 0) or 0), read_postmaster(home)
             is_orphaned = not is_alive(launcher)
-            # The processes of a killed server hold the lock until they notice that it was killed.
+            # The processes of a killed server hold the lock until they notice that the server was killed.
             has_remains = has_run and launcher == os.getpid()
             is_stopping = is_orphaned or has_remains or server.status == "stopping"
             if is_orphaned and server.pid and not was_interrupted and sys.platform != "linux":
