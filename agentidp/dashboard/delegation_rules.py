@@ -70,7 +70,7 @@ def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
         first + timedelta(days=row.days[-1])
         for row in rows
         if row.issuer == rule.trust["issuer"] and row.resource in resources
-        # The rule does not list the agents of apps that it admits by their host.
+        # Agents of apps are admitted by their host, and are not among the agents that the rule lists.
         if row.agent_id in rule.agent_ids or rule.client_hosts
     ]
     return max(days, default=None)

@@ -75,7 +75,7 @@ class Database:
             # psycopg's own prepared statements are off: after a rollback, psycopg would deallocate ours as well.
             "prepare_threshold": None,
             "connect_timeout": deadline,
-            # TCP gives up on a host that has vanished after the same deadline, even if the connection is idle.
+            # After the same deadline, TCP gives up on a host that has vanished, even if the connection is idle.
             "tcp_user_timeout": deadline * 1000,
             "keepalives": 1,
             "keepalives_idle": deadline,

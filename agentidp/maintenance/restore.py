@@ -76,7 +76,7 @@ def inspect_target(url: str) -> Target:
         drop_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         contents = None
         if row.has_schema and row.sees_all:
-            # A database with an incomplete schema can be restored into, although its contents cannot be counted.
+            # A database with an incomplete schema is a valid target, although its contents cannot be counted.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
                 [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
                 contents = Contents(*counts)
