@@ -53,7 +53,7 @@ select
     by_agent.agent_id::text as agent_id,
     by_agent.token_count,
     case when %(with_names)s::boolean then (
-        -- Reads the organization's counters: their sum is the same as that of all agents' counters, and they are far fewer rows.
+        -- Reads the organization's counters, because they have the same sum as the counters of all agents in far fewer rows.
         select sum(usage.tokens)::bigint
         from usage_daily as usage
         where

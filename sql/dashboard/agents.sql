@@ -71,7 +71,7 @@ sorted as (
             else (agents_with_usage.request_day - date '2000-01-01') * 24 + sort_hour.hour
         end as rank
     from agents_with_usage
-    -- Reads the hours of all agents if the list is sorted by last_request. If another column sorts the list, reads nothing.
+    -- Reads the hours of all agents only if the list is sorted by last_request.
     cross join lateral (
         select max(cell.ordinal) as hour
         from agent_usage_daily as usage

@@ -21,7 +21,7 @@ with left_out as materialized (
     having count(*) > 0
 ),
 days as materialized (
-    -- fewest: an agent needs at least one token per lifetime in its active hours. Most days are left out here, so few are read later.
+    -- An agent needs at least one token per lifetime in its active hours. "having" drops most days, so few are read later.
     select
         usage.agent_id,
         usage.day,

@@ -76,7 +76,7 @@ begin
             from unnest(v_grant.scopes) as allowed (scope)
             where allowed.scope = any (v_agent_scopes) and allowed.scope = any (v_target_scopes)
         ));
-        -- No agent has this scope, so exchange_token refuses the token.
+        -- With the scope "", which no agent has, exchange_token refuses the token.
         if v_scope = '{}' or not v_scope <@ v_grant.scopes then
             v_scope := '{""}';
         end if;

@@ -29,7 +29,7 @@ create function is_credential_presented(
     return secret_hash = presented_secret_hash
         or (presented_secret_hash is null and (jwks @> presented_jwk or trust = presented_jwk));
 
--- Servers of release 1.0.0 still use the view client_credentials.
+-- The view client_credentials stays, because servers of release 1.0.0 still use it.
 create or replace view active_agents with (security_invoker = true) as
 select agents.organization_id, agents.agent_id, agents.name, agents.scopes, agents.dpop_bound_access_tokens
 from agents

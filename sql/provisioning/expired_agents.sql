@@ -39,7 +39,7 @@ where
     and seen.last_seen_at < %(at)s::timestamptz - make_interval(days => agents.expires_after_days)
     and (
         agents.quota_window is null
-        -- last_used_at is written only once per minute, so its last minute counts too.
+        -- last_used_at may be up to a minute too early, because it is updated at most once per minute.
         or seen.last_seen_at
             < date_trunc(agents.quota_window, %(day)s::date::timestamp) at time zone 'UTC' - interval '1 minute'
     )

@@ -2,7 +2,7 @@
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select
-        -- The updates read agent_id from here, because Citus runs neither if a parameter tells it that one changes no row.
+        -- A column for of_organization: if a parameter told Citus that this update changes no row, Citus would run neither update.
         %(agent_id)s::uuid as agent_id,
         case
             when count(*) > 0 then array[

@@ -1,5 +1,5 @@
--- Stores the sums of a UTC calendar month for the days before a day. Returns no row.
--- Parameters: organization_id; month (date): its first day; until (date): the day.
+-- Stores the sums of the days of a UTC calendar month before "until". Returns no row.
+-- Parameters: organization_id; month (date): its first day; until (date): the day after the last summed day.
 --
 -- for: operator
 insert into usage_monthly (organization_id, month, summed_until, tokens, agent_ids, agent_tokens)
