@@ -34,7 +34,7 @@ agent_argument = click.argument("agent", metavar="ID|NAME")
 
 *_TEXTS, _LAST_TEXT = (field.words for field in agents.AgentFields().fields.values() if isinstance(field, Text))
 ERASED_FIELDS = f"{', '.join(_TEXTS)} and {_LAST_TEXT}"
-"""The names of an agent's text fields, as part of a sentence."""
+"""Names of the fields that ``agentidp agent erase`` erases, separated by commas and "and"."""
 
 commands = click.Group(
     "agent",
@@ -114,12 +114,12 @@ def update(agent: str, as_json: bool, **options: Any) -> None:
 @dry_run_option
 @as_json_option
 def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
-    """Suspend an agent and print it. It gets no further token, and its tokens stop working at once."""
+    """Suspend an agent and print it. The agent gets no further token, and its tokens stop working at once."""
     with open_agent(agent) as (services, database, agent_id):
         confirm(
             lambda: (
-                f"This suspends {_describe_agent(database, agent_id)}. It gets no token, and those that it has stop "
-                f"working at once, until agentidp agent resume {agent_id} ends that.\n"
+                f"This suspends {_describe_agent(database, agent_id)}. The agent gets no token, and its current tokens "
+                f"stop working at once. To end the suspension, run agentidp agent resume {agent_id}.\n"
                 f"{_describe_impact(services, database, agent_id)}"
             ),
             is_dry_run=is_dry_run,
@@ -131,7 +131,7 @@ def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
 @agent_argument
 @as_json_option
 def resume(agent: str, as_json: bool) -> None:
-    """End the suspension of an agent and print it. Its tokens that have not expired work again."""
+    """End the suspension of an agent and print it. The agent's tokens that have not expired work again."""
     with open_agent(agent) as (services, database, agent_id):
         _change_agent(services, database, agent_id, {"status": "active"}, as_json)
 
@@ -173,9 +173,10 @@ def end_tokens(agent: str, is_dry_run: bool) -> None:
     with open_agent(agent) as (services, database, agent_id):
         confirm(
             lambda: (
-                f"This ends all tokens that were issued before now to {_describe_agent(database, agent_id)}. They stop "
-                "working at once, and sessions of the dashboard that the agent opened end. The agent can get new "
-                f"tokens: revoke a leaked credential as well.\n{_describe_impact(services, database, agent_id)}"
+                f"This ends the tokens of {_describe_agent(database, agent_id)}. All tokens that were issued to the "
+                "agent before now stop working at once, and the agent is signed out of the dashboard. The agent can "
+                "get new tokens, so revoke a leaked credential as well.\n"
+                f"{_describe_impact(services, database, agent_id)}"
             ),
             is_dry_run=is_dry_run,
         )
@@ -188,14 +189,14 @@ def end_tokens(agent: str, is_dry_run: bool) -> None:
 @agent_argument
 @dry_run_option
 def delete(agent: str, is_dry_run: bool) -> None:
-    """Delete an agent and revoke its credentials. Its tokens stop working at once. Its usage stays counted."""
+    """Delete an agent and revoke its credentials. The agent's tokens stop working at once. Its usage is kept."""
     with open_agent(agent) as (services, database, agent_id):
 
         def describe_consequences() -> str:
             rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
             return (
-                f"This deletes {_describe_agent(database, agent_id)}. It revokes its {count(len(rows), 'credential')}, "
-                "and its tokens stop working at once. Its usage stays counted. This cannot be undone.\n"
+                f"This deletes {_describe_agent(database, agent_id)}, and revokes {count(len(rows), 'credential')}. "
+                "The agent's tokens stop working at once. Its usage is kept. A deletion cannot be undone.\n"
                 f"{_describe_impact(services, database, agent_id)}"
             )
 
@@ -206,9 +207,9 @@ def delete(agent: str, is_dry_run: bool) -> None:
 
 @commands.command(
     "erase",
-    help=f"""Erase the texts of a deleted agent, also from the audit trail. Its usage stays counted.
+    help=f"""Erase what people wrote about a deleted agent, also from the audit trail. Its usage is kept.
 
-    These are its {ERASED_FIELDS}, the labels of its credentials, and notes and findings about it.
+    Erases its {ERASED_FIELDS}, the labels of its credentials, and notes and findings about it.
     """,
 )
 @require_confirmation
@@ -217,12 +218,12 @@ def erase(agent: str) -> None:
     """Ask for confirmation, and erase."""
     with open_agent(agent, is_deleted=True) as (services, database, agent_id):
         if database.fetch("agents/get_agent", agent_id=agent_id):
-            raise click.ClickException("delete the agent first: only a deleted agent can be erased")
+            raise click.ClickException("only a deleted agent can be erased, so delete the agent first")
         confirm(
             lambda: (
-                f"This erases {_describe_agent(database, agent_id, is_deleted=True)}. Its {ERASED_FIELDS}, the "
-                "labels of its credentials, and notes and findings about it are erased, also from the audit trail. Its "
-                "usage stays counted. This cannot be undone."
+                f"This erases what people wrote about {_describe_agent(database, agent_id, is_deleted=True)}: its "
+                f"{ERASED_FIELDS}. The labels of the agent's credentials, and notes and findings about the agent, are "
+                "erased as well, also from the audit trail. The agent's usage is kept. An erasure cannot be undone."
             )
         )
         erase_agent(str(services.settings.database_url), database.organization_id, agent_id, at=utc_now())

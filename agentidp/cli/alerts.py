@@ -120,7 +120,7 @@ def update(target: str, organization: str, as_json: bool, **options: Any) -> Non
 @target_argument
 @organization_option
 def delete(target: str, organization: str) -> None:
-    """Delete a target, and the alerts that wait to be sent to it."""
+    """Delete an alert target, and the alerts that were not sent to it yet."""
     with open_organization(organization) as (services, database):
         row = _find_target(database, target)
 
@@ -128,9 +128,8 @@ def delete(target: str, organization: str) -> None:
             deliveries = database.fetch("alerts/list_deliveries", limit=1000)
             waiting = [_status(delivery) for delivery in deliveries if delivery.target_id == row.target_id]
             return (
-                f"This deletes the alert target {row.name} ({row.type}, {row.destination}), and "
-                f"{count(waiting.count('waiting'), 'message')} not sent yet. Nobody else is sent them. This cannot be "
-                "undone."
+                f"This deletes the alert target {row.name} ({row.type}, {row.destination}). "
+                f"{count(waiting.count('waiting'), 'waiting message')} will not be sent. A deletion cannot be undone."
             )
 
         confirm(describe_consequences)
@@ -142,7 +141,7 @@ def delete(target: str, organization: str) -> None:
 @target_argument
 @organization_option
 def test(target: str, organization: str) -> None:
-    """Send a test to a target from this machine, and print whether the target accepted it."""
+    """Send a test message to an alert target from this machine, and print whether the target accepted the message."""
     with open_organization(organization) as (services, database):
         row, address = _fetch_address(services, database, target)
         [organization_row] = database.fetch("organizations/get_organization")
@@ -208,7 +207,7 @@ def _delivery(row: Any) -> dict[str, Any]:
 
 
 @commands.command("deliver")
-@click.option("--once", is_flag=True, help="End when nothing is due.")
+@click.option("--once", is_flag=True, help="End as soon as no alert is due.")
 def deliver(once: bool) -> None:
     """Send the alerts that are due, until Ctrl-C."""
     with open_services() as services:

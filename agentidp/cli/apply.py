@@ -20,16 +20,16 @@ from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, to_json
 
 DIFFERENT = 2
-"""Exit code of ``--plan`` if the file and the database differ. Terraform's ``-detailed-exitcode`` has the same."""
+"""Exit code of ``--plan`` if the file and the database differ, as of ``terraform plan -detailed-exitcode``."""
 
 MAX_OMITTED = 20
-"""Maximum number of objects printed that the file leaves out. Further objects are only counted."""
+"""Maximum number of objects missing from the file that the command prints. Further objects are only counted."""
 
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
 
 class _Command(click.Command):
-    """A command whose exit code for wrong usage is 1, because its exit code 2 means that something differs."""
+    """The command ``apply``. Wrong usage ends it with exit code 1, because exit code 2 means that something differs."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -48,14 +48,25 @@ class _Command(click.Command):
     required=True,
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="The fleet in YAML; - is standard input.",
-)
-@click.option("--plan", "is_plan", is_flag=True, help="Change nothing. Exit code 0 if nothing differs, 2 otherwise.")
-@click.option(
-    "--prune", "is_pruning", is_flag=True, help="Also delete agents and other objects that the lists in FILE omit."
+    help="A YAML file that describes the organizations, or - for standard input.",
 )
 @click.option(
-    "--strict", "is_strict", is_flag=True, help="As --prune, and compare everything that FILE omits with nothing."
+    "--plan",
+    "is_plan",
+    is_flag=True,
+    help="Print the differences without making changes. Exit code 0 if nothing differs, 2 otherwise.",
+)
+@click.option(
+    "--prune",
+    "is_pruning",
+    is_flag=True,
+    help="Also delete agents and other objects that are missing from a list in FILE.",
+)
+@click.option(
+    "--strict",
+    "is_strict",
+    is_flag=True,
+    help="Like --prune, and a list that FILE omits is emptied, and an omitted member gets its default.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
@@ -115,7 +126,7 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
     click.echo(f"{summary}." if changes else "Nothing differs.")
     omitted = [change for plan in planned.plans for change in plan.omitted]
     if omitted:
-        click.echo("The file leaves this out (--strict compares it with nothing):")
+        click.echo("The file omits these objects and members, so they stay unchanged (--strict would change them):")
     for change in omitted[:MAX_OMITTED]:
         print_text(f"    {change}" + (f": {', '.join(change.after)}" if change.after else ""))
     if len(omitted) > MAX_OMITTED:
@@ -126,7 +137,7 @@ def _print_next_commands(applied: Applied) -> None:
     """Print commands for new objects to standard error, so that standard output stays valid JSON with ``--json``."""
     agents, webhooks = applied.new_agents, applied.new_webhooks
     for heading, command_line, objects in (
-        ("The new agents have no credential yet. These commands make them:", "credential create --agent", agents),
+        ("The new agents have no credential yet. These commands create their credentials:", "credential create --agent", agents),
         ("The new webhooks sign their messages. These commands print the keys:", "alerts target key", webhooks),
     ):
         if objects:

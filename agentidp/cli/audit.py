@@ -49,11 +49,13 @@ commands = click.Group(
 
 @commands.command("list")
 @trail_option
-@click.option("--actor", help="Only events by the agent with this id, or by this user of the system.")
+@click.option(
+    "--actor", help="Only events by this actor: an agent's id, or the name of a user of the operating system."
+)
 @click.option(
     "--action", type=click.Choice(sorted(audit.ACTIONS)), metavar="ACTION", help="agent.created, for example."
 )
-@click.option("--subject", help="Only events about the object with this id.")
+@click.option("--subject", help="Id of an object. Only events about the object are listed.")
 @click.option("--since", type=parse_time, metavar="TIME", help="Only events at or after this day or time.")
 @click.option("--until", type=parse_time, metavar="TIME", help="Only events before this day or time.")
 @click.option("--limit", type=WholeNumber(1, 100_000), default=100, show_default=True, help="Maximum number of events.")
@@ -95,14 +97,17 @@ def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organ
 @trails_option
 @click.option("--since", type=parse_time, metavar="TIME", help="Only events at or after this day or time.")
 @click.option(
-    "--after", type=WholeNumber(0), metavar="SEQUENCE", help="With --organization: only events after this sequence."
+    "--after",
+    type=WholeNumber(0),
+    metavar="SEQUENCE",
+    help="With --organization: only events with a higher sequence number than SEQUENCE.",
 )
 @click.option(
     "--state",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A file that remembers what was exported, so that the next run continues there.",
+    help="File that stores the position of the last exported event. The next export continues at that position.",
 )
-@click.option("--follow", is_flag=True, help="Wait for further events, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Keep running, and print new events as they occur, until Ctrl-C.")
 def export(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
     """Print events as lines of JSON, oldest first in each trail.
 
@@ -110,7 +115,7 @@ def export(organization: str | None, since: Any, after: int | None, state: Path 
     saved state are printed again, so the receiver should ignore an eventId that it already has.
     """
     if after is not None and (organization is None or state is not None):
-        raise click.UsageError("give --after with --organization and without --state")
+        raise click.UsageError("--after requires --organization, and cannot be combined with --state")
     with open_services() as services, connect(str(services.settings.database_url)) as operator:
         organization_id = None if organization is None else _find_trail_id(services, organization)
         positions = _read_state(state)
@@ -137,7 +142,7 @@ def _read_state(state: Path | None) -> dict[str, int]:
         positions = json.loads(state.read_text(encoding="utf-8"))
         if isinstance(positions, dict) and all(type(position) is int for position in positions.values()):
             return positions
-    raise ConfigurationError(f"{state} is not the state of an export: remove it to export everything again")
+    raise ConfigurationError(f"{state} is not the state file of an export. Remove the file to export all events again")
 
 
 def _write_state(state: Path, positions: dict[str, int]) -> None:
@@ -156,7 +161,7 @@ def _write_state(state: Path, positions: dict[str, int]) -> None:
     "--known",
     "known_head",
     metavar="SEQUENCE:HASH",
-    help="With --organization: an event that was noted elsewhere, for example by an export. It must be in the trail.",
+    help="With --organization: an earlier event, for example from an export. The trail must still contain the event.",
 )
 @as_json_option
 def verify(organization: str | None, known_head: str | None, as_json: bool) -> None:
@@ -198,7 +203,7 @@ def _describe_verification(organization_id: str, result: Verification, as_json: 
 def _parse_head(text: str) -> Head:
     sequence, _, hash_ = text.partition(":")
     if not (sequence.isascii() and sequence.isdigit() and len(hash_) == 64):
-        raise click.UsageError("--known must be a sequence, a colon and a hash of 64 hexadecimal digits")
+        raise click.UsageError("--known must be a sequence number, a colon and a hash of 64 hexadecimal digits")
     return Head(int(sequence), hash_.lower())
 
 
@@ -208,7 +213,7 @@ def _parse_head(text: str) -> Head:
     "--keep",
     type=WholeNumber(0, MAX_AUDIT_DAYS),
     metavar="DAYS",
-    help="Days of events that are kept. Default: AGENTIDP_AUDIT_DAYS.",
+    help="Number of days for which events are kept. Default: AGENTIDP_AUDIT_DAYS.",
 )
 @trails_option
 @as_json_option
@@ -221,7 +226,7 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
     with open_services() as services, connect(str(services.settings.database_url)) as operator:
         days = services.settings.audit_days if keep is None else keep
         if keep is None and not days:
-            raise ConfigurationError("say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS")
+            raise ConfigurationError("the number of days to keep is missing: give --keep, or set AGENTIDP_AUDIT_DAYS")
         trail_ids = _list_trail_ids(services, operator, organization)
         cutoff = at - timedelta(days=days)
 
@@ -229,8 +234,8 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
             counts = [upkeep.count_prunable(operator, trail_id, cutoff=cutoff, at=at) for trail_id in trail_ids]
             return (
                 f"This removes {count(sum(counts), 'event')} older than {count(days, 'day')} from "
-                f"{count(sum(map(bool, counts)), 'audit trail')}. This cannot be undone: export them first "
-                "(agentidp audit export)."
+                f"{count(sum(map(bool, counts)), 'audit trail')}. Removed events cannot be restored, so export them "
+                "first (agentidp audit export)."
             )
 
         confirm(describe_consequences)

@@ -35,6 +35,6 @@ def command(file: Path, bindir: Path | None) -> None:
     is_in_file = settings.database_url is None and settings.secret_key is None
     secret_place = secret_file(settings) if is_in_file else "AGENTIDP_SECRET_KEY"
     click.echo(
-        f"Its signing keys are useless without the instance secret ({secret_place}): keep a copy, apart from the "
-        "backup."
+        f"A restored service needs the instance secret as well ({secret_place}): without the secret, it cannot decrypt "
+        "its signing keys. Keep a copy of the secret apart from the backup."
     )

@@ -17,7 +17,7 @@ from agentidp.maintenance.check import check_instance
 from agentidp.maintenance.result import FAILED, WARNING
 
 WARNED = 3
-"""Exit code of ``--strict`` if there are warnings but no failures. Click uses 2 for wrong usage."""
+"""Exit code with ``--strict`` if a check warns and no check fails. Click uses exit code 2 for wrong usage."""
 
 
 @click.command("check")
@@ -25,7 +25,7 @@ WARNED = 3
     "--backups",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Also check that the newest backup in this directory is not too old.",
+    help="Directory of backups. The newest backup must not be older than --backup-hours.",
 )
 @click.option(
     "--backup-hours",
@@ -33,9 +33,11 @@ WARNED = 3
     default=26,
     show_default=True,
     metavar="HOURS",
-    help="Maximum age of that backup.",
+    help="Maximum age of the newest backup in hours.",
 )
-@click.option("--strict", "is_strict", is_flag=True, help=f"Exit code {WARNED} if there are warnings and no failure.")
+@click.option(
+    "--strict", "is_strict", is_flag=True, help=f"End with exit code {WARNED} if a check warns and no check fails."
+)
 @as_json_option
 def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: bool) -> None:
     """Check an instance's settings, database, keys, clock, backups and more, and print advice.

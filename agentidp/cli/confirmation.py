@@ -23,10 +23,10 @@ from agentidp.cli.output import print_text
 from agentidp.db.organization import OrganizationDatabase
 
 YES = "agentidp.cli.confirmation.yes"
-"""The key in the ``meta`` of a command's context by which :func:`require_confirmation` stores ``--yes``."""
+"""Key in the ``meta`` of click's context under which :func:`require_confirmation` stores the option ``--yes``."""
 
 COUNTED_DAYS = 30
-"""Number of days, including today, whose tokens a confirmation's question counts."""
+"""Number of days, including today, whose tokens :func:`describe_recent_tokens` counts."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -38,7 +38,11 @@ def require_confirmation(command: F) -> F:
         context.meta[YES] = is_confirmed
 
     return click.option(
-        "--yes", is_flag=True, expose_value=False, callback=remember, help="Do not ask. Needed if there is no terminal."
+        "--yes",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Do not ask for confirmation. Required without a terminal.",
     )(command)
 
 
@@ -66,17 +70,22 @@ def confirm(
     if consequences := describe_consequences():
         print_text(consequences, err=True)
     if not _is_terminal():
-        raise click.ClickException("nothing was changed: there is no terminal to ask on, so give --yes")
+        raise click.ClickException(
+            "nothing was changed, because there is no terminal to ask for confirmation: give --yes"
+        )
     if name is None:
         click.confirm(question, abort=True, err=True)
     elif click.prompt(f"Type {name} to continue", err=True) != name:
-        raise click.ClickException("this is not its name; nothing was changed")
+        raise click.ClickException("the typed name is wrong, so nothing was changed")
 
 
 def dry_run_option(command: F) -> F:
     """Add the option ``--dry-run``. The command gets it as ``is_dry_run`` and passes it to :func:`confirm`."""
     return click.option(
-        "--dry-run", "is_dry_run", is_flag=True, help="Print what it would do and what would break, and change nothing."
+        "--dry-run",
+        "is_dry_run",
+        is_flag=True,
+        help="Print what the command would change and what would stop working, without changing anything.",
     )(command)
 
 
@@ -90,7 +99,7 @@ def count(number: int, noun: str) -> str:
 
 
 def describe_recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
-    """Return the number of recent tokens of an organization, or of an agent, as a part of a sentence."""
+    """Return the number of recent tokens of an organization or agent, such as ``12 tokens in the last 30 days``."""
     days = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:
         rows = database.fetch("analytics/token_trend", **days)

@@ -58,7 +58,7 @@ def _describe_error(error: ApiError | OAuthError) -> str:
 
 
 def _join_rules(details: dict[str, Any]) -> str:
-    """Return the fields with the rules that they break. For a wrong item of a list, the index is omitted."""
+    """Return each invalid field with the rules that it breaks, such as ``name must not be empty``."""
 
     def list_rules(messages: Any) -> list[str]:
         if isinstance(messages, dict):

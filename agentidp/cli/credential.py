@@ -16,18 +16,22 @@ from agentidp.oauth import rule_results
 from agentidp.registry import agents, credentials
 
 MAX_LIFETIME_DAYS = 36_500
-"""Maximum lifetime of a credential in days: about 100 years. Longer could exceed the range of Python's dates."""
+"""Maximum lifetime of a credential in days: about 100 years. Python's dates could not represent every later expiry."""
 
 LISTED = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
-"""The printed fields in a list of credentials, except with --json."""
+"""Fields of a credential that ``agentidp credential list`` prints, except with ``--json``."""
 
 _LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.RuleSchema()
 
 _organization_option = click.option(
-    "--organization", metavar="ID|NAME", help="The agent's organization, if agents of several have the name."
+    "--organization",
+    metavar="ID|NAME",
+    help="The agent's organization. Required if agents of several organizations have the name.",
 )
 
-commands = click.Group("credential", help="Credentials: secrets or keys with which agents get tokens.")
+commands = click.Group(
+    "credential", help="Credentials: secrets, keys or tokens of other issuers with which agents authenticate."
+)
 
 
 @commands.command("create")
@@ -38,10 +42,13 @@ commands = click.Group("credential", help="Credentials: secrets or keys with whi
     "--expires-in",
     type=WholeNumber(1, MAX_LIFETIME_DAYS),
     metavar="DAYS",
-    help="Days until expiry. Default: never.",
+    help="Number of days until the credential expires. Default: it never expires.",
 )
 @click.option(
-    "--public", "is_public", is_flag=True, help="For a client on people's computers, which cannot keep a secret."
+    "--public",
+    "is_public",
+    is_flag=True,
+    help="Create a credential without a secret, for an application that runs on people's computers.",
 )
 @as_json_option
 def create(
@@ -93,11 +100,20 @@ def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -
 
 @commands.command("test")
 @click.option(
-    "--token", type=click.File(), required=True, metavar="FILE", help="The platform's token; - is standard input."
+    "--token",
+    type=click.File(),
+    required=True,
+    metavar="FILE",
+    help="File that contains the platform's token, or - for standard input.",
 )
-@click.option("--agent", metavar="ID|NAME", help="Compare with the rules of this agent only.")
-@click.option("--organization", metavar="ID|NAME", help="Compare with all rules of this organization.")
-@click.option("--at", type=parse_time, metavar="TIME", help="Check the token's times as of then. Default: now.")
+@click.option("--agent", metavar="ID|NAME", help="Agent whose trust rules are compared with the token.")
+@click.option("--organization", metavar="ID|NAME", help="Organization all of whose rules are compared with the token.")
+@click.option(
+    "--at",
+    type=parse_time,
+    metavar="TIME",
+    help="Time at which the token is checked, for example for expiry. Default: now.",
+)
 @as_json_option
 def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
     """Show which rule accepts a platform's token.
@@ -132,7 +148,7 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
 
 
 def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
-    """Return a sentence about the rule that accepts the token, or about the rule that nearly accepts it."""
+    """Return a sentence that names the rule that accepts the token, or else the rule with the most matching values."""
     if not results:
         return "No rule accepts the token, because there is no rule to compare with it."
     best = results[0]
@@ -182,7 +198,9 @@ def list_(agent: str, organization: str | None, as_json: bool) -> None:
 @click.argument("credential", metavar="ID|LABEL")
 @agent_option
 @_organization_option
-@click.option("--end-tokens", "ends_tokens", is_flag=True, help="Also end all tokens of the agent.")
+@click.option(
+    "--end-tokens", "ends_tokens", is_flag=True, help="Also end all tokens that were issued to the agent before now."
+)
 @dry_run_option
 def revoke(credential: str, agent: str, organization: str | None, ends_tokens: bool, is_dry_run: bool) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""

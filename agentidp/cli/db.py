@@ -35,7 +35,7 @@ def distribute_() -> None:
     """
     settings = read_settings()
     if settings.database_url is None:
-        raise ConfigurationError("AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser")
+        raise ConfigurationError("AGENTIDP_DATABASE_URL must name the coordinator of the Citus cluster and a superuser")
     is_done = True
     for name, state in distribute(settings.database_url):
         click.echo(f"{name}\t{state}")

@@ -16,6 +16,9 @@ def command() -> None:
 
     It has 24 agents and 90 days of traffic.
     """
-    with open_services(may_be_first=True) as services, show_activity("Making 24 agents and 90 days of traffic"):
+    with (
+        open_services(may_be_first=True) as services,
+        show_activity("Creating the demo organization: 24 agents and 90 days of traffic"),
+    ):
         is_new = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
     click.echo(f"{'Made' if is_new else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")

@@ -27,13 +27,13 @@ from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
 MEMBERS = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
-"""The printed members of a computed finding, except with --json. On a terminal, only the first five are printed."""
+"""Members of a finding that ``agentidp findings compute`` prints, except with --json; the first five on a terminal."""
 
 STATE_MEMBERS = ("findingId", "state", *MEMBERS[:5], "acknowledgedAt", "mutedUntil")
-"""The printed members of a stored finding, except with --json. On a terminal, only the first seven are printed."""
+"""Members of a finding that ``agentidp findings list`` prints, except with --json; the first seven on a terminal."""
 
 id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
-note_option = click.option("--note", help="A note for people.")
+note_option = click.option("--note", help="A note that is stored with the change.")
 _days_option = partial(
     click.option, "--days", type=WholeNumber(1, MAX_DAYS), default=findings.DEFAULT_DAYS, show_default=True
 )
@@ -53,7 +53,7 @@ commands = click.Group(
 
 @commands.command("list")
 @organization_option
-@_days_option(help="How many days back a finding may have ended, today included.")
+@_days_option(help="Number of days, including today, in which a finding must have been ongoing.")
 @click.option("--state", type=click.Choice(STATES), help="Only findings in this state.")
 @click.option("--kind", type=click.Choice(STORED_KINDS), help="Only findings of this kind.")
 @click.option("--agent", metavar="ID|NAME", help="Only findings about this agent.")
@@ -72,7 +72,7 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
 
 @commands.command("compute")
 @organization_option
-@_days_option(help="How many days back, today included.")
+@_days_option(help="Number of days, including today, whose usage is evaluated.")
 @as_json_option
 def compute(organization: str, days: int, as_json: bool) -> None:
     """Compute an organization's findings now, and store nothing.
@@ -92,7 +92,7 @@ def compute(organization: str, days: int, as_json: bool) -> None:
 @id_argument
 @organization_option
 def show_(finding_id: UUID, organization: str) -> None:
-    """Print the finding ID and its history as JSON."""
+    """Print a finding and its history as JSON."""
     with _refuse_unknown(finding_id), open_organization(organization) as (_, database):
         finding = represent_with_history(database.fetch, read_finding(database.fetch, finding_id))
     show_object(finding, True)
@@ -104,7 +104,7 @@ def show_(finding_id: UUID, organization: str) -> None:
 @note_option
 @as_json_option
 def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
-    """Acknowledge the finding ID and print it. An escalation ends the acknowledgement."""
+    """Acknowledge a finding and print it. The acknowledgement ends if the finding becomes more severe."""
     _act(finding_id, organization, as_json, FindingChange.acknowledged, NoteSchema(), {"note": note})
 
 
@@ -112,10 +112,14 @@ def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json:
 @id_argument
 @organization_option
 @click.option(
-    "--until", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%MZ"]), help="End in UTC, at most a year from now."
+    "--until",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%MZ"]),
+    help="Day or time (UTC) at which the mute ends, at most a year from now.",
 )
-@click.option("--days", type=WholeNumber(1, MAX_MUTE.days), help="Number of days from now, instead of --until.")
-@click.option("--whole-organization", is_flag=True, help="Mute findings of this kind about every agent.")
+@click.option(
+    "--days", type=WholeNumber(1, MAX_MUTE.days), help="Number of days until the mute ends, instead of --until."
+)
+@click.option("--whole-organization", is_flag=True, help="Mute findings of the same kind about all agents.")
 @note_option
 @as_json_option
 def mute_(
@@ -127,7 +131,7 @@ def mute_(
     note: str | None,
     as_json: bool,
 ) -> None:
-    """Mute findings like the finding ID, and print it.
+    """Mute a finding and others like it, and print the finding.
 
     This mutes findings of the same kind about the same agent. Muted findings are still listed.
     """
@@ -144,7 +148,7 @@ def mute_(
 @note_option
 @as_json_option
 def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
-    """End the mutes that apply to the finding ID, and print it.
+    """End the mutes that apply to a finding, and print the finding.
 
     This ends the mute of the finding's kind for its agent, and the mute of the finding's kind for all agents.
     """
@@ -174,10 +178,10 @@ def _refuse_unknown(finding_id: UUID) -> Iterator[None]:
 
 def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
     if missing := ", ".join(not_computed):
-        click.echo(f"not computed, because the database was too slow: {missing}", err=True)
+        click.echo(f"Warning: some findings were not computed, because the database was too slow: {missing}", err=True)
 
 
 def _select(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return some members of a finding. The window becomes a single value."""
+    """Return the named members of a finding, with the window as ``from/to`` (UTC)."""
     window = f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
     return {name: window if name == "window" else row[name] for name in names}

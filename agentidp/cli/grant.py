@@ -54,9 +54,9 @@ def list_(organization: str, agent: str | None, rule: str | None, as_json: bool)
 @_agent_option
 @_rule_option
 def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str | None) -> None:
-    """End the grant ID, or all grants to an agent or by a delegation rule. Their tokens stop working."""
+    """End a grant, or all grants to an agent or by a delegation rule. Tokens issued by the grants stop working."""
     if [grant_id, agent, rule].count(None) != 2:
-        raise click.UsageError("name a grant, an --agent or a --rule")
+        raise click.UsageError("give either the ID of a grant, --agent or --rule")
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find(services, database, agent, rule)
         confirm(lambda: _describe_consequences(database, grant_id, agent_id, rule_id))
@@ -76,7 +76,7 @@ def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str |
 def _find(
     services: Services, database: OrganizationDatabase, agent: str | None, rule: str | None
 ) -> tuple[UUID | None, UUID | None]:
-    """Return the ids of an agent and of a delegation rule that options name by id or name; ``None`` for no option."""
+    """Return the IDs of the agent and of the delegation rule that options name; ``None`` for an omitted option."""
     agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id if agent else None
     if rule is None:
         return agent_id, None
@@ -90,6 +90,6 @@ def _describe_consequences(
 ) -> str:
     [rows] = database.run(grants.list_call(agent_id, rule_id, grant_id=grant_id, limit=MAX_GRANTS))
     return (
-        f"This ends {count(len(rows), 'grant')} of people. The clients must ask them again, and introspection reports "
-        "their tokens as inactive."
+        f"This ends {count(len(rows), 'grant')} of people. Before an agent can act for a person again, the person must "
+        "consent again. Introspection reports the tokens of the grants as inactive."
     )

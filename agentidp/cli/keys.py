@@ -25,7 +25,7 @@ commands = click.Group("keys", help="The keys that sign tokens.")
 @commands.command("rotate")
 @as_json_option
 def rotate(as_json: bool) -> None:
-    """Publish a new key, and print its kid. The key signs tokens when no client can still have an older JWKS."""
+    """Publish a new signing key and print it. The key signs tokens as soon as no cached JWKS can lack the key."""
     with open_services() as services:
         kid = key_rotation.rotate(services.settings, at=utc_now())
         [key] = [row for row in _list_keys(services) if row["kid"] == kid]
@@ -33,7 +33,7 @@ def rotate(as_json: bool) -> None:
 
 
 class _KidCommand(click.Command):
-    """A command whose argument is a kid, which is no option even if it begins with "-", as one kid in 64 does."""
+    """A command whose argument is a ``kid``. One ``kid`` in 64 begins with "-", but is not an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Treat an argument as an option only if it is exactly an option's name."""
@@ -60,8 +60,8 @@ def revoke(kid: str, as_json: bool) -> None:
     show(keys, as_json)
     if new is not None:
         click.echo(
-            f"Warning: the new key {new} signs at once. A client that caches the JWKS refuses its tokens until it "
-            "fetches the JWKS again.",
+            f"Warning: the new key {new} already signs tokens. A client with a cached JWKS refuses these tokens until "
+            "the client fetches the JWKS again.",
             err=True,
         )
 
@@ -101,17 +101,17 @@ def _describe_consequences(services: Services, kid: str) -> str:
     if kid not in statuses:
         raise key_rotation.no_such_key(kid)
     effect = {
-        "signing": "which signs the tokens: all that are valid now stop working at once",
-        "verifying": "which signed until it was replaced: its tokens that are still valid stop working at once",
-        "next": "which has signed no token yet",
-    }.get(statuses[kid], f"which is {statuses[kid]}: no valid token depends on it")
+        "signing": "This key signs the tokens now. All tokens that the key signed stop working at once.",
+        "verifying": "Tokens that were signed before the key was replaced stop working at once.",
+        "next": "No token stops working, because the key has not signed a token yet.",
+    }.get(statuses[kid], f"The key is {statuses[kid]}, so no valid token depends on the key.")
     rows = organizations.all_organizations(str(services.settings.database_url))
     usage = [services.database.of(row.organization_id, at).fetch("metrics/usage") for row in rows]
     tokens = count(sum(row.tokens_today for [row] in filter(None, usage)), "token")
     return (
-        f"This revokes the signing key {kid}, {effect}. Today {count(len(rows), 'organization')} got {tokens}; a token "
-        f"is valid for {count(services.settings.token_ttl, 'second')}, unless its resource server says otherwise. "
-        "This cannot be undone: agentidp keys rotate replaces the key that signs, and ends no token."
+        f"This revokes the signing key {kid}. {effect} Today {count(len(rows), 'organization')} got {tokens}. By "
+        f"default a token is valid for {count(services.settings.token_ttl, 'second')}. A revocation cannot be undone. "
+        "To replace the signing key without ending any token, use agentidp keys rotate."
     )
 
 

@@ -24,7 +24,7 @@ MAX_CANDIDATES = 10
 """Maximum number of candidates that an error message lists."""
 
 MAX_SEARCHED = 100
-"""Maximum number of organizations whose agents are searched for names similar to a wrong name."""
+"""Maximum number of organizations in which an error about a wrong agent name suggests similar names."""
 
 
 class AgentReference(NamedTuple):
@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
 
     id: str
     names: Sequence[str]
-    """The names of the object. Error messages show the first."""
+    """Names by which the user may call the object. Error messages show the first name."""
 
     row: Any = None
     owner: str = ""
@@ -78,7 +78,7 @@ def open_agent_or_organization(
     :raises click.UsageError: neither an agent nor an organization is named.
     """
     if agent is None and organization is None:
-        raise click.UsageError("name an --agent or an --organization")
+        raise click.UsageError("give --agent or --organization")
     with open_services() as services:
         if agent is None:
             yield services, organization_database(services, str(organization)), None
@@ -207,7 +207,7 @@ def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[
     demo_agent_id = operator_id(services.database, utc_now())
     if demo_agent_id is None:
         raise ConfigurationError(
-            f"there is no demo organization with the agent {OPERATOR.name} here, so name an agent: --agent ID"
+            f"the database has no demo organization with the agent {OPERATOR.name}, so give --agent ID"
         )
     return ORGANIZATION_ID, demo_agent_id
 

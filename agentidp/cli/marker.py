@@ -34,7 +34,7 @@ commands = click.Group(
 @member_options(_MARKER)
 @as_json_option
 def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
-    """Mark a deployment or a holiday, and print the marker's id. It starts now, unless --from says when."""
+    """Mark a deployment or a holiday, and print the marker's id. The marker starts now, or at the time in --from."""
     members = read_options(_MARKER, options)
     with open_organization(organization) as (services, database):
         body = {"startsAt": timestamp(database.at), "kind": kind} | members
@@ -49,7 +49,7 @@ def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
 @organization_option
 @as_json_option
 def list_(organization: str, as_json: bool) -> None:
-    """List an organization's latest markers, the marker that ended last first."""
+    """List an organization's latest markers, latest end first."""
     with open_organization(organization) as (_, database):
         rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
     show([markers.represent(row) for row in rows], as_json)
@@ -60,7 +60,7 @@ def list_(organization: str, as_json: bool) -> None:
 @click.argument("marker_id", type=click.UUID, metavar="ID")
 @organization_option
 def delete(marker_id: UUID, organization: str) -> None:
-    """Delete the marker ID."""
+    """Delete a marker."""
     with open_organization(organization) as (services, database):
         rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
         confirm(lambda: _describe_consequences(rows, marker_id))
@@ -78,5 +78,5 @@ def _describe_consequences(rows: Rows, marker_id: UUID) -> str:
     note = f" ({row.note})" if row.note else ""
     return (
         f"This deletes the marker of a {row.kind}{note} from {timestamp(row.starts_at)} to {timestamp(row.ends_at)}. "
-        "Findings of that time no longer take it into account."
+        "Findings about the time of the marker no longer take the marker into account."
     )

@@ -28,7 +28,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def parse_time(text: str) -> datetime:
-    """Return the instant of an option: a day, which begins at 00:00 UTC, or a date and time with a time zone."""
+    """Parse an option that is a day, which means 00:00 UTC, or a date and time with a time zone."""
     try:
         return parse_instant(text)
     except ma.ValidationError as error:
@@ -51,10 +51,10 @@ class WholeNumber(click.IntRange):
 
 
 NONE = "none"
-"""The value by which a numeric option sets its field to ``null``."""
+"""Value of a numeric option that sets the field to ``null``."""
 
 LISTS = ("items", "choices")
-"""Kinds of members whose option may be given several times."""
+"""Kinds of fields whose option may be given several times."""
 
 
 def member_options(body: ma.Schema) -> Decorator:
@@ -106,7 +106,7 @@ def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
         elif value is not None:
             members[name] = _parse_value(field, "" if field.allow_none and value == NONE else value)
     if isinstance(body, ChangeSchema) and not members:
-        raise click.UsageError("name something to change")
+        raise click.UsageError("give at least one option with a new value")
     return members
 
 
@@ -118,13 +118,13 @@ def _parse_value(field: Member, typed: Any) -> Any:
 
 
 def describe_fields(returned: type[ma.Schema]) -> str:
-    """Return the names of the fields of an object that a command prints, for its help."""
+    """Return the names of an object's fields, separated by commas, for the help of a command that prints the object."""
     names = [field.words if isinstance(field, Member) else words_of(name) for name, field in returned().fields.items()]
     return ", ".join(names)
 
 
 def list_columns(returned: type[ma.Schema]) -> list[str]:
-    """Return the names of the fields that a list shows."""
+    """Return the names of an object's fields that are shown in lists of such objects."""
     return [member for member, field in _list_members(returned()) if field.is_listed]
 
 
@@ -138,7 +138,9 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
     settings: dict[str, Any] = {"metavar": field.metavar, "required": is_required, "multiple": field.kind in LISTS}
     if field.load_only:
         name += "-file"
-        help_ += " The file that has it" + (". Default: standard input." if is_required else "; - is standard input.")
+        help_ += " Value: a file that contains it" + (
+            ", by default standard input." if is_required else ", or - for standard input."
+        )
         settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
     elif field.kind == "document":
         settings |= {"type": click.File(), "callback": _read_file}
@@ -163,7 +165,7 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
 
 
 def _name_emptying_option(field: Member) -> str:
-    """Return the name of the option that empties a list, or that sets it to ``null`` if this is allowed."""
+    """Return the name of the option that empties a list field, or that sets a nullable list field to ``null``."""
     return f"--{'every' if field.allow_none else 'no'}-{field.option.removeprefix('--')}"
 
 
@@ -188,7 +190,7 @@ def _join_sentences(*texts: str) -> str:
 
 
 def _read_first_line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
-    """Return the first line of a file with a secret. Other processes could see a secret that is an argument."""
+    """Return the first line of a file, which is a secret. Other processes could see a secret in an argument."""
     return None if file is None else file.readline().strip()
 
 
@@ -197,7 +199,7 @@ def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO |
 
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback that parses an option as a number. It accepts :data:`NONE` if the field may be ``null``."""
+    """Return a callback that checks that an option is a number, or :data:`NONE` if the field may be ``null``."""
     rule = f"must be a whole number from {field.minimum} to {field.maximum}" + (
         f", or {NONE}" if field.allow_none else ""
     )

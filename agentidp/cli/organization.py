@@ -33,7 +33,7 @@ commands = click.Group("organization", help="Organizations: they own agents.")
 @click.option(
     "--with-administrator",
     is_flag=True,
-    help="Also register an agent with all scopes, and print its client_id and its client_secret, once.",
+    help="Also register an agent that has all scopes, and print its client_id and client_secret. Both are shown once.",
 )
 @as_json_option
 def create(name: str, with_administrator: bool, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
             new = {"organizationId": organizations.add_organization(url, name=name, at=utc_now())}
         namesakes = sum(row.name == name for row in organizations.all_organizations(url))
         if namesakes > 1:
-            warn([f"{namesakes} organizations have this name, so name it by its id: {new['organizationId']}"])
+            warn([f"{namesakes} organizations are named {name}, so use the id in commands: {new['organizationId']}"])
     show_object({**new, "name": name} if as_json else new, as_json, shown_once="clientSecret")
 
 
@@ -81,7 +81,7 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     are still issued. A finding warns when the budget is nearly reached.
     """
     if is_removed and tokens is not None:
-        raise click.UsageError("give TOKENS or --none, not both")
+        raise click.UsageError("TOKENS and --none cannot be combined")
     with open_services() as services:
         row = find_organization(services, organization)
         if is_removed or tokens is not None:
@@ -93,7 +93,7 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
 @require_confirmation
 @organization_argument
 @click.argument("days", type=WholeNumber(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY), required=False)
-@click.option("--none", "is_removed", is_flag=True, help="Suspend no dormant agent.")
+@click.option("--none", "is_removed", is_flag=True, help="Stop suspending dormant agents.")
 def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     """Print or set when dormant agents are suspended.
 
@@ -101,16 +101,16 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     suspension with the finding dormant_agent, which is sent to alert targets.
     """
     if is_removed and days is not None:
-        raise click.UsageError("give DAYS or --none, not both")
+        raise click.UsageError("DAYS and --none cannot be combined")
     with open_services() as services:
         row = find_organization(services, organization)
         if days is not None:
             agents = services.database.of(row.organization_id, utc_now()).fetch("agents/count_agents")[0].count
             confirm(
                 lambda: (
-                    f"{row.name} has {count(agents, 'agent')}. Each that has not asked for a token for {days} days is "
-                    f"suspended, {SUSPENSION_NOTICE_DAYS} days after that was announced, and gets no token until "
-                    "somebody resumes it."
+                    f"{row.name} has {count(agents, 'agent')}. An agent that has not requested a token for {days} days "
+                    f"is suspended. A finding announces the suspension {SUSPENSION_NOTICE_DAYS} days before. A "
+                    "suspended agent gets no token until somebody resumes the agent."
                 )
             )
         if is_removed or days is not None:
@@ -131,8 +131,8 @@ def provisioning(organization: str, state: str | None) -> None:
             max_agents = sum(rule.max_agents for rule in rules)
             confirm(
                 lambda: (
-                    f"{row.name} has {count(len(rules), 'provisioning rule')}. From now on they create an agent for "
-                    f"each new subject that they accept, up to {count(max_agents, 'agent')}."
+                    f"{row.name} has {count(len(rules), 'provisioning rule')}. From now on, provisioning rules create "
+                    f"an agent for each new subject whose token they accept, up to {count(max_agents, 'agent')}."
                 )
             )
         if state is not None:
@@ -164,9 +164,9 @@ def suspend(organization: str, is_dry_run: bool) -> None:
         row = find_organization(services, organization)
         confirm(
             lambda: (
-                f"This suspends {_describe_organization(services, row)}. Its agents get no token, their tokens stop "
-                "working at once, and nobody can sign in to its dashboard. Nothing is deleted: agentidp organization "
-                f"resume {row.organization_id} ends the suspension."
+                f"This suspends {_describe_organization(services, row)}. The organization's agents get no token, their "
+                "current tokens stop working at once, and nobody can sign in to the organization's dashboard. Nothing "
+                f"is deleted. To end the suspension, run agentidp organization resume {row.organization_id}."
             ),
             is_dry_run=is_dry_run,
         )
@@ -176,7 +176,7 @@ def suspend(organization: str, is_dry_run: bool) -> None:
 @commands.command("resume")
 @organization_argument
 def resume(organization: str) -> None:
-    """End the suspension of an organization. Tokens that have not expired are valid again."""
+    """End the suspension of an organization. The tokens of its agents that have not expired work again."""
     with open_services() as services:
         _update_organization(services, find_organization(services, organization), {"suspended_at": None})
 
@@ -214,9 +214,9 @@ def delete(organization: str) -> None:
         def describe_consequences() -> str:
             days = count_tokens_by_day(url, row.organization_id, first_kept=date.max, at=utc_now())
             return (
-                f"This deletes {_describe_organization(services, row)}, with all credentials, resource servers, "
-                f"findings and the usage of {count(len(days), 'day')}: {count(sum(days.values()), 'token')}. "
-                "This cannot be undone."
+                f"This deletes {_describe_organization(services, row)}. All credentials, resource servers and findings "
+                f"of the organization, and its usage in {count(len(days), 'day')}, "
+                f"{count(sum(days.values()), 'token')}, are deleted as well. A deletion cannot be undone."
             )
 
         confirm(describe_consequences, name=row.name)
@@ -225,14 +225,14 @@ def delete(organization: str) -> None:
 
 
 def _describe_organization(services: Services, row: Any) -> str:
-    """Return an organization's name, its number of agents and its recent tokens, as part of a sentence."""
+    """Describe an organization, such as ``Acme with 3 agents and 12 tokens in the last 30 days``."""
     database = services.database.of(row.organization_id, utc_now())
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return f"{row.name} with {count(len(agents), 'agent')} and {describe_recent_tokens(database)}"
 
 
 def _update_organization(services: Services, row: Any, change: dict[str, Any]) -> Any:
-    """Change an organization, even if it is suspended, with the operator as the actor. Return its row."""
+    """Change an organization as the operator, even if the organization is suspended. Return its changed row."""
     url = str(services.settings.database_url)
     with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:
         return organizations.update_organization(transaction, change)

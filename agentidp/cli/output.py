@@ -26,7 +26,7 @@ from agentidp.http.schemas import words_of
 from agentidp.http.text import printable
 
 MAX_WORDS = 40
-"""Maximum characters of a text with spaces in a column, except the last column. IDs are never cut."""
+"""Maximum characters of a table cell that contains spaces. IDs and the last column are never cut."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
@@ -63,8 +63,8 @@ def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | Non
             click.echo(f"{labels[name]:<{width}}  {_shorten(value)}".rstrip())
         if shown_once and members.get(shown_once) is not None:
             click.echo(
-                f"The {_to_words(shown_once)} is shown only now: keep it where only the agent or service that needs it "
-                "reads it."
+                f"The {_to_words(shown_once)} is not shown again. Store it where only the agent or service that needs "
+                "it can read it."
             )
 
 
@@ -77,13 +77,13 @@ def print_text(text: str, *, err: bool = False) -> None:
 
 
 def warn(warnings: Sequence[str]) -> None:
-    """Print warnings to standard error, so that programs can still read standard output."""
+    """Print warnings to standard error, so that standard output has only the data that programs read."""
     for warning in warnings:
         print_text(f"Warning: {warning}", err=True)
 
 
 def format_cell(value: object) -> str:
-    """Return a value as text on a single line; ``-`` for None."""
+    """Format a value for programs, on a single line; None becomes ``-``."""
     if isinstance(value, list):
         text = " ".join(value)
     elif isinstance(value, dict | bool):
@@ -114,7 +114,7 @@ def _to_words(name: str) -> str:
 
 
 def _shorten(value: object) -> str:
-    """Return a value as text for people on a single line. Times are truncated to the minute."""
+    """Format a value for people, on a single line. Times are truncated to the minute."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)

@@ -14,14 +14,14 @@ STEPS = 200
 """Number of steps of a progress bar."""
 
 QUIET_SECONDS = 2.0
-"""Seconds after which a command prints what it is doing."""
+"""Seconds after which :func:`show_activity` prints the activity of a command."""
 
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def show_activity(activity: str) -> Iterator[None]:
-    """Print what the command is doing, if that takes longer than :data:`QUIET_SECONDS`."""
+    """Print an activity, such as ``Backing up``, if it takes longer than :data:`QUIET_SECONDS`."""
     timer = threading.Timer(QUIET_SECONDS, click.echo, [f"{activity} …"], {"err": True})
     if sys.stderr.isatty():
         timer.start()
@@ -33,7 +33,7 @@ def show_activity(activity: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def show_progress(label: str) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar, and yield the function to which the completed share, from 0 to 1, must be passed."""
+    """Show a progress bar, and yield a function that sets the bar to a share of the work, from 0 to 1."""
     with click.progressbar(length=STEPS, file=sys.stderr, label=label, hidden=not sys.stderr.isatty()) as bar:
 
         def report(share: float) -> None:
@@ -46,7 +46,7 @@ def show_progress(label: str) -> Iterator[Callable[[float], None]]:
 
 
 def track_progress(items: Collection[T], label: str) -> contextlib.AbstractContextManager[Iterable[T]]:
-    """Yield the items, and show on a progress bar how many were yielded."""
+    """Yield the items, and show a progress bar with the share of items that were yielded."""
     return click.progressbar(
         items, length=len(items), file=sys.stderr, label=label, hidden=not items or not sys.stderr.isatty()
     )

@@ -22,20 +22,24 @@ from agentidp.registry import quotas
 from agentidp.services import Services
 
 PAGE_SIZE = 500
-"""Number of quotas that one statement reads."""
+"""Number of quotas that the command reads in one database statement."""
 
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
-"""The fields of a quota that options set. Without the option, a quota is not enforced."""
+"""The fields of a quota that options set. The option for ``enforce`` may be omitted, and is then false."""
 
 
 def _holder_options(command: Callable[..., None]) -> Callable[..., None]:
-    help_ = "The organization's own quota; with --agent, the organization that has the agent."
+    help_ = "Organization whose quota is meant, or with --agent, the organization of the agent."
     command = click.option("--organization", metavar="ID|NAME", help=help_)(command)
-    return click.option("--agent", metavar="ID|NAME", help="The agent's quota.")(command)
+    return click.option("--agent", metavar="ID|NAME", help="Agent whose quota is meant.")(command)
 
 
 _window_option = click.option(
-    "--per", "window", type=click.Choice(WINDOWS), required=True, help="The UTC hour, day or calendar month."
+    "--per",
+    "window",
+    type=click.Choice(WINDOWS),
+    required=True,
+    help="Window of the quota: a UTC hour, day or calendar month.",
 )
 
 
@@ -85,9 +89,9 @@ def _describe_refusals(window: str, tokens: int, used: int, at: datetime) -> str
     starts_at, ends_at = bounds(window, at)
     expected = round(used * ((ends_at - at) / (at - starts_at))) if at > starts_at else used
     return (
-        f"Every token is refused from now until {ends_at:%Y-%m-%dT%H:%M:%SZ}, about {expected:,} if as many are asked "
-        f"for as until now: {count(used, 'token')} of the {window} {'was' if used == 1 else 'were'} issued already, "
-        f"and this quota allows {tokens:,}."
+        f"This quota refuses every token from now until {ends_at:%Y-%m-%dT%H:%M:%SZ}. "
+        f"{count(used, 'token')} {'was' if used == 1 else 'were'} already issued in this {window}, and the quota "
+        f"allows {tokens:,}. If requests continue at the same rate, about {expected:,} tokens will be refused."
     )
 
 
@@ -110,7 +114,7 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
 
 
 def _read_pages(database: OrganizationDatabase) -> Iterator[Any]:
-    """Yield the quotas of an organization and its agents. One statement reads a page."""
+    """Yield the quotas of an organization and its agents, and read :data:`PAGE_SIZE` quotas per statement."""
     after: tuple[UUID | None, int | None] = (None, None)
     while True:
         [rows] = database.run(quotas.usage_page(after, PAGE_SIZE))
@@ -134,8 +138,8 @@ def remove(agent: str | None, organization: str | None, window: str) -> None:
         holder = quota.agent_name or "the organization"
         confirm(
             lambda: (
-                f"This removes the quota of {holder} of {quota.tokens:,} tokens per {window}, of which {quota.used:,} "
-                "are used. Tokens beyond it are issued then."
+                f"This removes the quota of {holder}: {quota.tokens:,} tokens per {window}, {quota.used:,} used. After "
+                "the removal, this quota no longer refuses tokens."
             )
         )
         with _lock_quotas(services, database) as transaction:

@@ -44,7 +44,7 @@ commands = click.Group(
 @member_options(resource_servers.NewResourceServerSchema(exclude=["resource"]))
 @as_json_option
 def create(organization: str, as_json: bool, **options: Any) -> None:
-    """Register a resource server and print its id. RESOURCE is the server's absolute URI."""
+    """Register a resource server and print its id. RESOURCE is the absolute URI of the resource server."""
     schema = resource_servers.NewResourceServerSchema()
     with open_organization(organization) as (services, database):
         new = schema.load(replace_agent_names(services, database, schema, read_options(schema, options)))
@@ -88,7 +88,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
 @organization_option
 @dry_run_option
 def delete(server: str, organization: str, is_dry_run: bool) -> None:
-    """Delete a resource server. No further token is issued for it. The organization keeps the identifier."""
+    """Delete a resource server. No further token is issued for it. Its identifier stays the organization's."""
     with open_organization(organization) as (services, database):
         row = _find_server(database, server)
 
@@ -98,8 +98,8 @@ def delete(server: str, organization: str, is_dry_run: bool) -> None:
             )
             verdict = (
                 f"This deletes the resource server {row.name} ({row.resource}). {_count_users(database, row.scopes)} "
-                f"with one of its {count(len(row.scopes), 'scope')} can get no further token for it; those that were "
-                "issued are valid until they expire. The organization keeps the identifier."
+                "with its scopes can get no further token for it. Issued tokens stay valid until they expire. The "
+                "organization keeps the identifier."
             )
             return "\n".join([verdict, *impact.sentences(server_impact)])
 
@@ -115,22 +115,28 @@ def _find_server(database: OrganizationDatabase, server: str) -> Any:
 
 
 def _count_users(database: OrganizationDatabase, scopes: list[str]) -> str:
-    """Return in words how many agents have one of the scopes."""
+    """Return the number of agents that have at least one of the scopes, such as ``3 agents``."""
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return count(sum(not {*agent.scopes}.isdisjoint(scopes) for agent in agents), "agent")
 
 
 @commands.command("list")
-@click.option("--organization", metavar="ID|NAME", help="List this organization's resource servers.")
-@click.option("--conflicts", is_flag=True, help="Only identifiers that are registered and that no organization holds.")
+@click.option(
+    "--organization",
+    metavar="ID|NAME",
+    help="Organization whose resource servers are listed, instead of all identifiers.",
+)
+@click.option(
+    "--conflicts", is_flag=True, help="List only the identifiers that are registered but not owned by an organization."
+)
 @as_json_option
 def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
     """List the identifiers of all organizations.
 
-    Prints: identifier, organization that holds it, organizations that registered it.
+    Prints: identifier, organization that owns it, organizations that registered it.
     """
     if organization is not None and conflicts:
-        raise click.UsageError("give --organization or --conflicts, not both")
+        raise click.UsageError("--organization and --conflicts cannot be combined")
     with open_services() as services:
         if organization is not None:
             rows = organization_database(services, organization).fetch("oauth/list_resource_servers")
@@ -152,8 +158,8 @@ def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
 def assign(resource: str, organization: str, verify: bool, as_json: bool) -> None:
     """Assign the identifier RESOURCE to an organization.
 
-    Asks first if another organization holds the identifier. Prints the identifier, the organization, and the
-    organization that held the identifier before.
+    Asks first if another organization owns the identifier. Prints the identifier, the organization, and the
+    organization that owned the identifier before.
     """
     with open_organization(organization) as (services, database):
         organization_id = database.organization_id
@@ -172,7 +178,7 @@ def assign(resource: str, organization: str, verify: bool, as_json: bool) -> Non
 @click.argument("resource")
 @as_json_option
 def release(resource: str, as_json: bool) -> None:
-    """Release the identifier RESOURCE. The next organization that registers the identifier gets it."""
+    """Release the identifier RESOURCE. The next organization that registers the identifier owns it."""
     with open_services() as services:
         url = str(services.settings.database_url)
         holder = resource_identifiers.find_holder(url, resource, utc_now())
@@ -189,6 +195,6 @@ def _describe_loss(services: Services, resource: str, holder: str) -> str:
     users = _count_users(database, [scope for server in servers for scope in server.scopes])
     name = organization[0].name if organization else f"the deleted organization {holder}"
     return (
-        f"This takes the identifier {resource} from {name}: {users} with a scope of its resource server can get no "
-        "further token for it. The next organization to which it is assigned, or that registers it, gets tokens for it."
+        f"This takes the identifier {resource} from {name}. {users} of the organization can get no further token for "
+        "the resource server. The next organization that owns the identifier gets tokens for it."
     )

@@ -22,7 +22,9 @@ from agentidp.server.runtime import add_secret_from_file, open_database, secret_
 @require_confirmation
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--clean", is_flag=True, help="Delete what the database contains. Without it, the database must be empty."
+    "--clean",
+    is_flag=True,
+    help="First delete everything in the database. Without --clean, the database must be empty.",
 )
 @bindir_option
 def command(file: Path, clean: bool, bindir: Path | None) -> None:
@@ -39,38 +41,38 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
         if not target.is_empty:
             if not clean:
                 raise ConfigurationError(
-                    f"the database {target.name} is not empty: restore into an empty one, or delete everything that it "
-                    "contains with --clean"
+                    f"the database {target.name} is not empty. Restore into an empty database, or give --clean to "
+                    "delete everything in the database first"
                 )
             contents = "" if target.contents is None else f" ({target.contents})"
             consequences = (
-                f"This deletes everything in the database {target.name}{contents}, and restores the backup of "
-                f"{timestamp(archive.made_at)}. This cannot be undone."
+                f"This deletes everything in the database {target.name}{contents}. Then it restores the backup of "
+                f"{timestamp(archive.made_at)}. The deletion cannot be undone."
             )
             confirm(lambda: consequences, name=target.name)
         with show_progress("Restoring") as report:
             restored = restore(runtime.settings, archive, target, at=utc_now(), report=report)
     click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
     click.echo(
-        "The database is as it was then. Before you start the service, repeat what was revoked, suspended or erased "
-        "since then. Alerts that were waiting then are sent again."
+        "Before you start the service, repeat every revocation, suspension and erasure since the backup, because the "
+        "restored database does not contain them. Alerts that were waiting at the time of the backup are sent again."
     )
     if restored.left_out:
         # The names are escaped, because the author of the backup file may have chosen them.
         names = ", ".join(ascii(name)[1:-1] for name in restored.left_out)
-        click.echo(f"The rows of tables that are not AgentIdP's were not restored: {names}.")
+        click.echo(f"Tables that do not belong to AgentIdP were not restored: {names}.")
     if restored.migrations:
         click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
 
 
 def _with_secret(settings: Settings) -> Settings:
-    """Return the settings with an existing instance secret. A new secret would not decrypt the keys."""
+    """Return the settings including an existing instance secret. A new secret could not decrypt the restored keys."""
     if settings.secret_key is not None:
         return settings
-    places = "AGENTIDP_SECRET_KEY (or in the file AGENTIDP_SECRET_KEY_FILE)"
+    places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
     if settings.database_url is None:
         file = secret_file(settings)
         if file.exists():
             return add_secret_from_file(settings)
         places = f"{file}, or in AGENTIDP_SECRET_KEY"
-    raise ConfigurationError(f"the instance secret with which the backup was made must be in {places}")
+    raise ConfigurationError(f"the instance secret of the service that made the backup is missing: set it in {places}")

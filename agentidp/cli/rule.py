@@ -40,8 +40,8 @@ def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
     [[counted]] = database.run(count_grants_call(rule_id=row.delegation_rule_id))
     apps = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
     sentences = [
-        f"This deletes the delegation rule {row.name}, by which {count(len(row.agents), 'agent')}{apps} can act.",
-        "Introspection then reports the tokens that were issued by it as inactive.",
+        f"This deletes the delegation rule {row.name} of {count(len(row.agents), 'agent')}{apps}.",
+        "Introspection then reports the tokens that were issued by the rule as inactive.",
         grants_sentence(counted.grants) if counted.grants else "",
     ]
     return " ".join(filter(None, sentences))
@@ -83,10 +83,10 @@ _PROVISIONING = RuleKind(
 
     The rules are printed as: id, name, issuer, audience, number of agents, maximum number of agents, time of creation.
     """,
-    delete_help="Delete a rule. It creates no further agents, and the agents that it has created stay.",
+    delete_help="Delete a rule. The rule creates no further agents. The agents that it created are not deleted.",
     consequences=lambda row, _: (
-        f"This deletes the provisioning rule {row.name}, which creates no further agent. "
-        f"{count(row.agents, 'agent')} that it has created will stay."
+        f"This deletes the provisioning rule {row.name}. The rule creates no further agents. "
+        f"{count(row.agents, 'agent')} of the rule will not be deleted."
     ),
 )
 
@@ -101,7 +101,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
     @member_options(schema)
     @as_json_option
     def create(name: str, organization: str, as_json: bool, **options: Any) -> None:
-        """Create the rule NAME and print it. Warns if the rule matches more than one subject."""
+        """Create the rule NAME and print it. Warns if the rule accepts tokens of more than one subject."""
         body = read_options(schema, options) | {"name": name}
         with open_organization(organization) as (services, database):
             new = kind.schema().load(replace_agent_names(services, database, schema, body))
@@ -115,7 +115,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
     @organization_option
     @as_json_option
     def list_(organization: str, as_json: bool) -> None:
-        """List the rules of an organization, oldest first."""
+        """List an organization's rules, oldest first."""
         with open_organization(organization) as (_, database):
             rows = database.fetch(kind.statement)
         show([kind.registry.represent(row) if as_json else _summarize(kind, row) for row in rows], as_json)

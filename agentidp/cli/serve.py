@@ -26,8 +26,14 @@ from agentidp.services import Services
 
 
 @click.command("serve")
-@click.option("--bind", metavar="ADDRESS", help="address:port or unix:path. Default: 127.0.0.1 and the setting PORT.")
-@click.option("--demo", "has_demo", is_flag=True, help="Create the demo organization first.")
+@click.option(
+    "--bind",
+    metavar="ADDRESS",
+    help="Address to listen at: address:port or unix:path. Default: 127.0.0.1 and the port in the setting PORT.",
+)
+@click.option(
+    "--demo", "has_demo", is_flag=True, help="Create the demo organization before the start, unless it exists."
+)
 def command(bind: str | None, has_demo: bool) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
 
@@ -46,17 +52,19 @@ def command(bind: str | None, has_demo: bool) -> None:
             click.echo(empty_welcome(program=_program(), environ=os.environ))
 
     if sys.stderr.isatty():
-        click.echo("Starting AgentIdP. The first start takes some seconds longer: it creates the database.", err=True)
+        click.echo(
+            "Starting AgentIdP. The first start takes some seconds longer, because the database is created.", err=True
+        )
     raise SystemExit(serve.serve(read_settings(), bind=bind, prepare=create_demo, announce=welcome))
 
 
 def _program() -> str:
-    """Return the name of this command for printed examples, with the path if it was called by a path."""
+    """Return ``agentidp`` as the user called it, including a path, for printed examples of commands."""
     return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
 
 
 def _demo_link(runtime: Runtime) -> str | None:
-    """Return a link that signs in as the demo's operator, or None if that agent is suspended."""
+    """Return a link that signs in to the dashboard as the demo's operator, or None if the operator is suspended."""
     with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
         try:
             return link.new_link(services, *find_agent_or_operator(services, None), utc_now())

@@ -14,9 +14,9 @@ from agentidp.registry import operator_token
 
 
 @click.command("token")
-@click.option("--agent", metavar="ID|NAME", help="For this agent. Default: the demo's operator.")
-@click.option("--scope", help="Space-separated. Default: all scopes of the agent.")
-@click.option("--resource", metavar="URI", help="For this resource server. Default: AgentIdP's own API.")
+@click.option("--agent", metavar="ID|NAME", help="Agent that the token is for. Default: the demo's operator.")
+@click.option("--scope", help="Scopes of the token, separated by spaces. Default: all scopes of the agent.")
+@click.option("--resource", metavar="URI", help="Resource server that the token is for. Default: AgentIdP's own API.")
 def command(agent: str | None, scope: str | None, resource: str | None) -> None:
     """Issue an access token and print only the token. The token is counted like any other token."""
     with open_services() as services:

@@ -37,15 +37,15 @@ format_option = click.option(
 
 
 class Months(click.ParamType[int]):
-    """A parameter that is a number of calendar months, such as ``25months``."""
+    """An option whose value is a number of calendar months, such as ``25months``."""
 
     name = "months"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of months in the value."""
+        """Return the number in a value such as ``25months``."""
         match = re.fullmatch(r"([1-9][0-9]{0,3})months", str(value))
         if not match or int(match[1]) < MIN_MONTHS:
-            self.fail(f"must be a number of months from {MIN_MONTHS}, for example 25months", param, ctx)
+            self.fail(f"must be at least {MIN_MONTHS} calendar months, for example 25months", param, ctx)
         return int(match[1])
 
 
@@ -56,7 +56,9 @@ commands = click.Group("usage", help="Past usage: import, export, delete.")
 @click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @organization_option
 @format_option
-@click.option("--dry-run", "is_dry_run", is_flag=True, help="Check and sum the records, and add nothing.")
+@click.option(
+    "--dry-run", "is_dry_run", is_flag=True, help="Check the records and print their sums, without importing them."
+)
 @as_json_option
 def import_(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
     """Add the usage in FILE to an organization's counters.
@@ -84,7 +86,7 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
 
 @contextlib.contextmanager
 def _open_source(path: Path) -> Iterator[Source]:
-    """Yield the file to import. On a terminal, a file of known size gets a progress bar."""
+    """Yield the file to import. A terminal shows a progress bar, unless the file is standard input or empty."""
     if path == Path("-"):
         yield Source(sys.stdin.buffer, None)
         return
@@ -116,16 +118,19 @@ def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
 @commands.command("export")
 @organization_option
 @click.option(
-    "--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="The first UTC day. Default: the first day with usage."
+    "--from",
+    "first",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="First UTC day to export. Default: the first day with usage.",
 )
-@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="The last UTC day. Default: today.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day to export. Default: today.")
 @click.option(
     "--format",
     "file_format",
     type=click.Choice([*FORMATS]),
     default="csv",
     show_default=True,
-    help="Format of the output.",
+    help="Format of the printed records.",
 )
 def export(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
     """Print an organization's usage, in the format of agentidp usage import.
@@ -152,10 +157,14 @@ def export(organization: str, first: datetime | None, last: datetime | None, fil
     type=Months(),
     required=True,
     metavar="N'months'",
-    help="Keep so many months, with this one: 25months.",
+    help="Number of calendar months to keep, including the current month, for example 25months.",
 )
-@click.option("--organization", metavar="ID|NAME", help="Only usage of this organization. Default: of all.")
-@click.option("--dry-run", "is_dry_run", is_flag=True, help="Print what would be deleted, and delete nothing.")
+@click.option(
+    "--organization", metavar="ID|NAME", help="Organization whose usage is deleted. Default: all organizations."
+)
+@click.option(
+    "--dry-run", "is_dry_run", is_flag=True, help="Print what the command would delete, without deleting anything."
+)
 def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
     """Delete usage that is older than a number of calendar months.
 
@@ -180,7 +189,7 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
             return (
                 f"This deletes the usage of {count(sum(map(len, used)), 'day')} before {first_day} of "
                 f"{count(len(used), 'organization')}: {count(sum(sum(tokens.values()) for tokens in used), 'token')}. "
-                "This cannot be undone: export the usage first (agentidp usage export)."
+                "Deleted usage cannot be restored, so export the usage first (agentidp usage export)."
             )
 
         if not is_dry_run:

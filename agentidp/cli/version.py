@@ -13,7 +13,7 @@ from agentidp.paths import PACKAGE
 
 
 def print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
-    """Print the version, as the callback of ``--version``."""
+    """Print the version and end the program, if the option ``--version`` is given."""
     if is_asked:
         commit = commit_of(PACKAGE.parent)
         click.echo(f"agentidp {version('agentidp')}{f' (commit {commit})' if commit else ''}")

@@ -14,7 +14,9 @@ from agentidp.server.watch import watch
 
 
 @click.command("watch")
-@click.option("--once", is_flag=True, help="Evaluate each organization once and end, for cron.")
+@click.option(
+    "--once", is_flag=True, help="Evaluate the findings of each organization once and end, for example in a cron job."
+)
 def command(once: bool) -> None:
     """Evaluate findings and send alerts, until SIGTERM.
 

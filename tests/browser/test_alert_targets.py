@@ -40,7 +40,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     check("New alert target: on-call")
     expect(page.locator(".secret code")).to_contain_text("whsec_")
     page.reload()
-    check("This form was sent already")
+    check("You have already submitted this form")
     page.get_by_role("link", name="All targets").press("Enter")
     expect(page.get_by_role("table", name="Failing targets first")).to_contain_text(
         "kinds: silence; minimum severity: warning"

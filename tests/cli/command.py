@@ -58,7 +58,7 @@ class Command:
     def asked(self, *arguments: str) -> str:
         """Run a command that asks without a terminal, and return the consequences that it prints before it refuses."""
         consequences, _, refusal = self.invoke(*arguments).output.rpartition("Error: ")
-        assert refusal == "nothing was changed: there is no terminal to ask on, so give --yes\n"
+        assert refusal == "nothing was changed, because there is no terminal to ask for confirmation: give --yes\n"
         return consequences
 
     def misused(self, *arguments: str, input: str | None = None) -> str:

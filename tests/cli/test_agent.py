@@ -57,15 +57,15 @@ def test_asks_what_would_break_before_it_suspends_deletes_and_erases(
 ) -> None:
     _, _, secret = run("credential", "create", "--agent", agent).split("\t")
     assert [ask_for_token(service, agent, secret) for _ in range(3)] == [200] * 3
-    of_agent = "the agent builder of Acme, which was issued 3 tokens in the last 30 days."
+    of_agent = "the agent builder of Acme, which was issued 3 tokens in the last 30 days"
     for command, consequences in {
-        "suspend": f"This suspends {of_agent} It gets no token, and those that it has stop working at once, until "
-        f"agentidp agent resume {agent} ends that.\n",
-        "end-tokens": f"This ends all tokens that were issued before now to {of_agent} They stop working at once, and "
-        "sessions of the dashboard that the agent opened end. The agent can get new tokens: revoke a leaked credential "
-        "as well.\n",
-        "delete": f"This deletes {of_agent} It revokes its 1 credential, and its tokens stop working at once. Its "
-        "usage stays counted. This cannot be undone.\n",
+        "suspend": f"This suspends {of_agent}. The agent gets no token, and its current tokens stop working at once. "
+        f"To end the suspension, run agentidp agent resume {agent}.\n",
+        "end-tokens": f"This ends the tokens of {of_agent}. All tokens that were issued to the agent before now stop "
+        "working at once, and the agent is signed out of the dashboard. The agent can get new tokens, so revoke a "
+        "leaked credential as well.\n",
+        "delete": f"This deletes {of_agent}, and revokes 1 credential. The agent's tokens stop working at once. Its "
+        "usage is kept. A deletion cannot be undone.\n",
     }.items():
         asked = run.asked("agent", command, "builder")
         assert asked.startswith(f"{consequences}3 tokens in the last 90 days, the last one in the hour of ")
@@ -78,7 +78,7 @@ def test_asks_what_would_break_before_it_suspends_deletes_and_erases(
     assert run.cells("agent", "suspend", "--yes", "builder")[0][4] == "suspended"
     assert run.refused("token", "--agent", agent) == SUSPENDED.format(agent)
     assert run.json("agent", "resume", "builder")["status"] == "active"
-    assert run.refused("agent", "erase", agent) == "delete the agent first: only a deleted agent can be erased"
+    assert run.refused("agent", "erase", agent) == "only a deleted agent can be erased, so delete the agent first"
     assert run("agent", "delete", "--yes", "builder") == run("agent", "list", "--organization", "Acme") == ""
     for gone in ("show", "suspend", "delete"):
         assert run.refused("agent", gone, agent) == "there is no such agent"

@@ -68,8 +68,8 @@ def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, 
     assert moved[1:4] == ["pager", "webhook", "https://other.example"]
     assert run("keys", "reencrypt").endswith("Re-encrypted 0 of 1 alert targets.")
     assert run.asked("alerts", "target", "delete", "pager", *OF) == (
-        "This deletes the alert target pager (webhook, https://other.example), and 0 messages not sent yet. Nobody "
-        "else is sent them. This cannot be undone.\n"
+        "This deletes the alert target pager (webhook, https://other.example). 0 waiting messages will not be sent. A "
+        "deletion cannot be undone.\n"
     )
     assert run("alerts", "target", "delete", "--yes", "pager", *OF) == run("alerts", "target", "list", *OF) == ""
 

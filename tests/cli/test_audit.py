@@ -76,7 +76,7 @@ class TestExport:
         state, nowhere = tmp_path / "state", tmp_path / "nowhere" / "state"
         state.write_text(content)
         assert shared_run.refused("audit", "export", "--state", str(state)) == (
-            f"{state} is not the state of an export: remove it to export everything again"
+            f"{state} is not the state file of an export. Remove the file to export all events again"
         )
         assert shared_run.refused("audit", "export", "--state", str(nowhere)) == (
             f"the state {nowhere} cannot be written: No such file or directory"
@@ -152,8 +152,8 @@ class TestPrune:
         )
         execute(run.database_url, earlier, organization)
         assert run.asked("audit", "prune", "--keep", "30") == (
-            "This removes 3 events older than 30 days from 1 audit trail. This cannot be undone: export them first "
-            "(agentidp audit export).\n"
+            "This removes 3 events older than 30 days from 1 audit trail. Removed events cannot be restored, so "
+            "export them first (agentidp audit export).\n"
         )
         # Without --keep, the setting has the number of days.
         run.environment["AGENTIDP_AUDIT_DAYS"] = "30"

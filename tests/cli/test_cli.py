@@ -22,10 +22,10 @@ from tests.factories import PATIENCE, ROOT, clean_environment, wait_until
 
 ZEROS = "0" * 64
 SINCE = "must be a day (2026-04-15), or a date and time with a time zone (2026-04-15T12:00:00Z)"
-KNOWN = "--known must be a sequence, a colon and a hash of 64 hexadecimal digits"
-AFTER = "give --after with --organization and without --state"
+KNOWN = "--known must be a sequence number, a colon and a hash of 64 hexadecimal digits"
+AFTER = "--after requires --organization, and cannot be combined with --state"
 QUOTA = "Invalid value for --quota: must be WINDOW=TOKENS, and the window one of hour, day, month"
-MONTHS = "Invalid value for '--keep': must be a number of months from 4, for example 25months"
+MONTHS = "Invalid value for '--keep': must be at least 4 calendar months, for example 25months"
 MUTE = f"findings mute {uuid.uuid4()} --organization o"
 MISUSES = [
     ("nonsense", "No such command 'nonsense'."),
@@ -43,23 +43,23 @@ MISUSES = [
     ("credential trust --agent a --issuer i --claim ref", "Invalid value for --claim: must be name=value, or name:="),
     ("credential trust --agent a --issuer i --claim ref:=x", "Invalid value for --claim: ref:= must be followed by "),
     ("credential trust --agent a --issuer i --jwks -", "Invalid value for --jwks: must be a JWK Set"),
-    ("credential test --token -", "name an --agent or an --organization"),
+    ("credential test --token -", "give --agent or --organization"),
     ("credential test --token - --agent a --organization o", "give --agent or --organization, not both"),
     (MUTE, "give --until or --days"),
     (f"{MUTE} --until 2026-01-01 --days 1", "give --until or --days"),
     ("keys rotate --alg none", "No such option '--alg'."),
     ("organization budget o 0", "must be a whole number from 1 to 1000000000000, not '0'"),
-    ("organization budget o 5 --none", "give TOKENS or --none, not both"),
+    ("organization budget o 5 --none", "TOKENS and --none cannot be combined"),
     ("organization dormancy o 29", "must be a whole number from 30 to 3650, not '29'"),
-    ("organization dormancy o 120 --none", "give DAYS or --none, not both"),
+    ("organization dormancy o 120 --none", "DAYS and --none cannot be combined"),
     *(
         (f"provisioning-rule create n --organization o --issuer i --quota {wrong}", QUOTA)
         for wrong in ("day", "day=", "year=5", "day=-5", "day=٣", f"day={'9' * 16}")
     ),
-    ("quota list", "name an --agent or an --organization"),
+    ("quota list", "give --agent or --organization"),
     ("quota set --agent a --per week --tokens 1", "'week' is not one of 'hour', 'day', 'month'."),
     (f"quota set --agent a --per day --tokens {MAX_TOKENS + 1}", "must be a whole number from 1 to "),
-    ("resource-server list --organization o --conflicts", "give --organization or --conflicts, not both"),
+    ("resource-server list --organization o --conflicts", "--organization and --conflicts cannot be combined"),
     *((f"usage prune --keep '{wrong}'", MONTHS) for wrong in ("3months", "0months", "25", "25 months", "-25months")),
     ("usage prune --keep 99999months", MONTHS),
 ]
@@ -86,7 +86,7 @@ REFUSALS = [
     *((f"agent {command} {NOBODY}", NO_AGENT) for command in ("show", "suspend", "delete")),
     *((f"alerts target {command} {NOBODY} {{of}}", NO_TARGET) for command in ("show", "test", "delete")),
     (f"alerts target update {NOBODY} {{of}} --disable", NO_TARGET),
-    ("audit prune --yes", "say how many days to keep: with --keep, or in AGENTIDP_AUDIT_DAYS"),
+    ("audit prune --yes", "the number of days to keep is missing: give --keep, or set AGENTIDP_AUDIT_DAYS"),
     (f"credential create --agent {NOBODY}", NO_AGENT),
     ("credential create --agent builder --label ' x'", "label must not begin or end with white space"),
     (

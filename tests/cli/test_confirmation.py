@@ -21,7 +21,7 @@ from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.cli.terminal import CTRL_C, Terminal
 
-NOT_ITS_NAME = "Error: this is not its name; nothing was changed\n"
+NOT_ITS_NAME = "Error: the typed name is wrong, so nothing was changed\n"
 
 
 @pytest.mark.parametrize("other", ["stdin", "stderr"])
@@ -35,7 +35,7 @@ def test_who_would_not_see_the_question_or_could_not_answer_is_not_asked(
         person.write(b"y\n")
         with click.Context(click.Command("x"), obj=None) as context:
             context.meta[YES] = False
-            with pytest.raises(click.ClickException, match="there is no terminal to ask on"):
+            with pytest.raises(click.ClickException, match="there is no terminal to ask for confirmation"):
                 confirm(lambda: "This deletes all.")
 
 
@@ -60,8 +60,9 @@ class TestAnswers:
         refused = run.invoke("organization", "delete", "Acme", input="acme\n")
         assert (refused.exit_code, refused.stderr) == (
             1,
-            "This deletes Acme with 1 agent and 1 token in the last 30 days, with all credentials, resource servers, "
-            "findings and the usage of 1 day: 1 token. This cannot be undone.\n"
+            "This deletes Acme with 1 agent and 1 token in the last 30 days. All credentials, resource servers and "
+            "findings of the organization, and its usage in 1 day, 1 token, are deleted as well. A deletion cannot be "
+            "undone.\n"
             f"Type Acme to continue: acme\n{NOT_ITS_NAME}",
         )
         assert "Acme" in run("organization", "list")
@@ -76,7 +77,7 @@ class TestAnswers:
         refused = run.invoke("restore", "--clean", file, input="other\n")
         assert (refused.exit_code, refused.stderr.endswith(NOT_ITS_NAME)) == (1, True)
         match = re.match(
-            r"This deletes everything in the database (\w+) \((.*?)\), and restores the backup of 2", refused.stderr
+            r"This deletes everything in the database (\w+) \((.*?)\). Then it restores the backup of 2", refused.stderr
         )
         assert match is not None, refused.stderr
         assert match[2] == "2 organizations, 1 agent and 0 tokens"

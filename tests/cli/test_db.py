@@ -20,7 +20,7 @@ def test_migrates(shared_run: Command, empty_database_url: str) -> None:
 def test_distributes_what_is_on_citus(shared_run: Command) -> None:
     assert shared_run.refused("db", "distribute").startswith("the database has no Citus: ")
     sentence = shared_run.refused("db", "distribute", AGENTIDP_DATABASE_URL=None)
-    assert sentence == "AGENTIDP_DATABASE_URL must name Citus's coordinator, as a superuser"
+    assert sentence == "AGENTIDP_DATABASE_URL must name the coordinator of the Citus cluster and a superuser"
 
 
 @ON_CITUS

@@ -33,12 +33,12 @@ def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
     apps = ("apps", *OF, "--issuer", "https://login.example", "--client-host", "app.example")
     run.invoke("delegation-rule", "create", *apps, "--resource", f"{API} read")
     assert run.cells("delegation-rule", "list", *OF)[1][3] == "apps of app.example"
-    assert "0 agents and the apps of app.example can act" in run.asked("delegation-rule", "delete", "apps", *OF)
+    assert "0 agents and the apps of app.example." in run.asked("delegation-rule", "delete", "apps", *OF)
     run("delegation-rule", "delete", "apps", *OF, "--yes")
     delete = ("delegation-rule", "delete", "staff", *OF)
     assert run.asked(*delete) == (
-        "This deletes the delegation rule staff, by which 1 agent can act. Introspection then reports the tokens that "
-        "were issued by it as inactive.\n"
+        "This deletes the delegation rule staff of 1 agent. Introspection then reports the tokens that were issued by "
+        "the rule as inactive.\n"
     )
     assert run(*delete, "--yes") == run("delegation-rule", "list", *OF) == ""
     assert run.refused(*delete) == "the organization has no delegation rule 'staff'"

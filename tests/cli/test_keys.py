@@ -20,15 +20,15 @@ def test_rotates_lists_revokes_and_encrypts_again(run: Command) -> None:
     assert run("keys", "reencrypt") == "Re-encrypted 0 of 3 signing keys."
     run("token", "--agent", run.agent())
     assert run.asked("keys", "revoke", first[0]).startswith(
-        f"This revokes the signing key {first[0]}, which signs the tokens: all that are valid now stop working at once."
-        " Today 1 organization got 1 token; a token is valid for "
+        f"This revokes the signing key {first[0]}. This key signs the tokens now. All tokens that the key signed stop "
+        "working at once. Today 1 organization got 1 token. By default a token is valid for "
     )
-    assert "which has signed no token yet" in run.asked("keys", "revoke", new[0])
+    assert "No token stops working, because the key has not signed a token yet." in run.asked("keys", "revoke", new[0])
     assert [line[::4] for line in run.cells("keys", "revoke", "--yes", new[0])] == [[new[0], "revoked"]]
-    assert f"{new[0]}, which is revoked: no valid token depends on it" in run.asked("keys", "revoke", new[0])
+    assert f"{new[0]}. The key is revoked, so no valid token " in run.asked("keys", "revoke", new[0])
     revoked = run.invoke("keys", "revoke", "--yes", first[0])
     [[signing, *_], [last, *_]] = [line.split("\t") for line in revoked.stdout.splitlines()]
-    assert (last, revoked.stderr.startswith(f"Warning: the new key {signing} signs at once. A client ")) == (
+    assert (last, revoked.stderr.startswith(f"Warning: the new key {signing} already signs tokens. ")) == (
         first[0],
         True,
     )

@@ -62,7 +62,9 @@ def test_nobody_acts_for_a_suspended_organization(run: Command, client: FlaskCli
     issued = acme.token().json["access_token"]
     bearer = {"Authorization": f"Bearer {issued}"}
     run("organization", "rename", organization_id, "Acme II")
-    consequences = "This suspends Acme II with 1 agent and 0 tokens in the last 30 days. Its agents get no token, "
+    consequences = (
+        "This suspends Acme II with 1 agent and 0 tokens in the last 30 days. The organization's agents get no "
+    )
     assert run.asked("organization", "suspend", "Acme II").startswith(consequences)
     assert run("organization", "suspend", "Acme II", "--dry-run").startswith(consequences)
     run("organization", "suspend", "--yes", "Acme II")

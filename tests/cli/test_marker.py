@@ -26,7 +26,7 @@ def test_marks_lists_and_deletes(run: Command, agent: str) -> None:
     ]
     assert run.asked("marker", "delete", deployed, *of) == (
         f"This deletes the marker of a deployment (release 7) from {yesterday}T10:00:00.000000Z to "
-        f"{yesterday}T11:00:00.000000Z. Findings of that time no longer take it into account.\n"
+        f"{yesterday}T11:00:00.000000Z. Findings about the time of the marker no longer take the marker into account.\n"
     )
     assert run.asked("marker", "delete", holiday, *of).startswith(f"This deletes the marker of a holiday from {begin} ")
     run("marker", "delete", "--yes", deployed, *of)

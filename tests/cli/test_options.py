@@ -72,7 +72,7 @@ def run(body: type[ma.Schema], *arguments: str) -> Any:
         ("--ends-at 2026-05-01T02:00:00+02:00", {"endsAt": "2026-05-01T00:00:00.000000Z"}),
         ("--ends-at none", {"endsAt": None}),
         ("--inner-name x", {"inner": {"name": "x"}}),
-        ("", "name something to change"),
+        ("", "give at least one option with a new value"),
         ("--thing a --every-thing", "give --thing or --every-thing, not both"),
         ("--copies 10", "must be a whole number from 0 to 9, or none"),
         ("--copies 1_0", "must be a whole number from 0 to 9, or none"),
@@ -97,7 +97,7 @@ def test_help_says_what_each_option_stands_for() -> None:
     shown = run(New, "--help")
     for line in (
         "--would-be TEXT Another name. Empty: its name.",
-        "--secret-file FILENAME The secret. The file that has it. Default: standard input.",
+        "--secret-file FILENAME The secret. Value: a file that contains it, by default standard input.",
         "--copies N|none The copies. None: not known.",
         "--most N The most. Default: 7.",
         "--bound / --no-bound A boolean. --thing [a|b] The things. May be given several times. --scope SCOPE",

@@ -24,7 +24,7 @@ def test_creates_and_lists(run: Command) -> None:
     listed = run.json("organization", "list")[1]
     assert listed == listed | second | {"status": "active", "createdAt": lines[1][3]}
     again = run.invoke("organization", "create", "Acme")
-    assert again.stderr.startswith("Warning: 2 organizations have this name, so name it by its id: org-")
+    assert again.stderr.startswith("Warning: 2 organizations are named Acme, so use the id in commands: org-")
 
 
 def test_a_setting_is_printed_set_perhaps_after_a_question_and_removed(run: Command, agent: str) -> None:
@@ -33,10 +33,11 @@ def test_a_setting_is_printed_set_perhaps_after_a_question_and_removed(run: Comm
     run(*rule, "--subject", "job:7", "--max-agents", "3")
     for setting, minimum, maximum, removed, nothing, asked in (
         ("budget", "1", "1000000000000", "--none", "-", ""),
-        ("dormancy", "30", "3650", "--none", "-", "Acme has 1 agent. Each that has not asked for a token for 30 days is"
-         " suspended, 14 days after that was announced, and gets no token until somebody resumes it.\n"),
-        ("provisioning", "on", "on", "off", "off", "Acme has 1 provisioning rule. From now on they create an agent for "
-         "each new subject that they accept, up to 3 agents.\n"),
+        ("dormancy", "30", "3650", "--none", "-", "Acme has 1 agent. An agent that has not requested a token for "
+         "30 days is suspended. A finding announces the suspension 14 days before. A suspended agent gets no token "
+         "until somebody resumes the agent.\n"),
+        ("provisioning", "on", "on", "off", "off", "Acme has 1 provisioning rule. From now on, provisioning rules "
+         "create an agent for each new subject whose token they accept, up to 3 agents.\n"),
     ):  # fmt: skip
         command, yes = ("organization", setting, "Acme"), ["--yes"] if asked else []
         assert run(*command) == nothing

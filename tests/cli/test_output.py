@@ -67,7 +67,7 @@ class TestTerminal:
         row = {"agentId": "a1", "clientSecret": "s3", "createdAt": AT}
         lines = ["Agent id:       a1", "Client secret:  s3", "Created at:     2026-03-08 09:12Z"]
         *values, warning = printed_object(capsys, row, shown_once="clientSecret")
-        assert (values, warning.startswith("The client secret is shown only now")) == (lines, True)
+        assert (values, warning.startswith("The client secret is not shown again.")) == (lines, True)
         lines[1] = "Client secret:  -"
         assert printed_object(capsys, row | {"clientSecret": None}, shown_once="clientSecret") == lines
         # A single value has no label.

@@ -44,8 +44,8 @@ def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
     assert run.refused(*CREATE) == "Another provisioning rule has this name. (name is taken)"
     delete = ("provisioning-rule", "delete", "shop", "--organization", "Acme")
     assert run.asked(*delete) == (
-        "This deletes the provisioning rule shop, which creates no further agent. 0 agents that it has created will "
-        "stay.\n"
+        "This deletes the provisioning rule shop. The rule creates no further agents. 0 agents of the rule will not be "
+        "deleted.\n"
     )
     assert run(*delete, "--yes") == run("provisioning-rule", "list", "--organization", "Acme") == ""
     assert run.refused(*delete) == "the organization has no provisioning rule 'shop'"

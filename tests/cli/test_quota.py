@@ -53,8 +53,9 @@ def test_asks_before_it_refuses_every_token(run: Command, agent: str) -> None:
         run(*setting, "--tokens", "3", "--observe")
         asked = run.asked(*setting, "--tokens", "3", "--enforce")
         match = re.fullmatch(
-            r"Every token is refused from now until 20\d\d-\d\d-\d\dT00:00:00Z, about ([0-9,]+) if as many are asked "
-            rf"for as until now: 3 tokens of the {window} were issued already, and this quota allows 3\.\n",
+            r"This quota refuses every token from now until 20\d\d-\d\d-\d\dT00:00:00Z\. 3 tokens were already issued "
+            rf"in this {window}, and the quota allows 3\. If requests continue at the same rate, about ([0-9,]+) "
+            r"tokens will be refused\.\n",
             asked,
         )
         assert match, asked

@@ -26,7 +26,7 @@ def test_an_identifier_is_assigned_transferred_after_a_question_and_released(
     assert run("resource-server", "list", "--conflicts") == ""
     assert run(*assign, "Acme") == f"{API}\t{acme}\t{acme}"
     assert proven == []
-    question = f"This takes the identifier {API} from Acme: 0 agents with a scope of its resource server can get no "
+    question = f"This takes the identifier {API} from Acme. 0 agents of the organization can get no further token "
     assert run.asked(*assign, "Other").startswith(question)
     assert run.json(*assign, "Other", "--yes", "--verify") == {
         "resource": API,
@@ -39,7 +39,7 @@ def test_an_identifier_is_assigned_transferred_after_a_question_and_released(
     run("agent", "update", "reader", "--scope", "read")
     holder = {"resource": API, "organizationId": other, "registeredBy": [other]}
     assert run.json("resource-server", "list") == [holder]
-    assert " from Other: 1 agent with a scope " in run.asked("resource-server", "release", API)
+    assert " from Other. 1 agent of the organization " in run.asked("resource-server", "release", API)
     released = {"resource": API, "organizationId": None, "previously": other}
     assert run.json("resource-server", "release", "--yes", API) == released
     assert run.refused("resource-server", "release", API) == f"no organization holds the resource '{API}'"
@@ -106,7 +106,7 @@ def test_asks_what_would_break_before_it_deletes_one(run: Command, acme: str) ->
     )
     asked = run.asked("resource-server", "delete", API, *of)
     assert asked.startswith(
-        f"This deletes the resource server Billing ({API}). 1 agent with one of its 1 scope can get no further token "
+        f"This deletes the resource server Billing ({API}). 1 agent with its scopes can get no further token "
     )
     assert asked.endswith("\nNo token was counted in the last 90 days.\n")
     assert run("resource-server", "delete", API, *of, "--dry-run") + "\n" == asked

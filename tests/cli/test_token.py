@@ -52,7 +52,7 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command, agent: 
         (("--resource", "api"), "the resource must be an absolute URI without fragment"),
     ):
         assert run.refused(*token, *options) == sentence
-    message = "there is no demo organization with the agent fleet-console here, so name an agent: --agent ID"
+    message = "the database has no demo organization with the agent fleet-console, so give --agent ID"
     assert run.refused("token") == message
     assert left(run) == (0, 0)
     execute(

@@ -215,7 +215,7 @@ def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
     ]
     assert fleet.run.asked(*prune) == (
         f"This deletes the usage of 4 days before {before} of 2 organizations: 4 tokens. "
-        "This cannot be undone: export the usage first (agentidp usage export).\n"
+        "Deleted usage cannot be restored, so export the usage first (agentidp usage export).\n"
     )
     assert fleet.sums() == (3, 3, 0)
     with psycopg.connect(fleet.run.database_url, autocommit=True) as connection:

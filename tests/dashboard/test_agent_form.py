@@ -96,6 +96,6 @@ def test_says_that_a_scope_of_no_resource_server_will_be_lost(
 
 
 def test_says_what_editing_oneself_can_end(signed_in: FlaskClient, acme: Agent, worker: Agent) -> None:
-    notice = "Without analytics:read you will be signed out."
+    notice = "If you remove the scope analytics:read, you will be signed out."
     pages = [signed_in.get(f"/dashboard/agents/{agent.agent_id}/edit").text for agent in (acme, worker)]
     assert [notice in page for page in pages] == [True, False]

@@ -55,7 +55,7 @@ def test_lists_where_alerts_go_and_no_secret(signed_in: FlaskClient, cast: Cast,
     assert post(signed_in, f"{PATH}/new", **(FORM | row | {"name": "second"})).status_code == 200
     response = signed_in.get(PATH)
     page = Page(response)
-    first_row, second_row = sorted(page.table("Failing targets first"))
+    first_row, second_row = sorted(page.table("Alert targets"))
     assert first_row[:4] == ["<on-call>", "webhook https://hooks.example", "minimum severity: warning", "never"]
     filters = "kinds: spike, silence; minimum severity: critical; owners: Ada, Grace"
     assert second_row[:3] == ["second", "webhook https://hooks.example", filters]
@@ -76,11 +76,11 @@ def test_says_what_was_delivered_what_waits_and_why(
     acme.database.fetch_durably("alerts/record_success", target_id=target_id, delivery_id=begun.delivery_id)
     fail(acme, target_id, waiting.delivery_id, "the status of the response was 500")
     page = Page(signed_in.get(PATH))
-    [target] = page.table("Failing targets first")
+    [target] = page.table("Alert targets")
     assert target[0] == "<on-call> fails"
     assert target[3] == "Wed 15 Apr, 12:00"
     assert target[4] == "Wed 15 Apr, 12:00: the status of the response was 500"
-    assert page.table("Newest first") == [
+    assert page.table("Alerts, newest first") == [
         [
             *("Wed 15 Apr, 12:00", "<on-call>", f"{TITLE} resolved"),
             "waiting; next attempt Wed 15 Apr, 12:05 1 attempt: the status of the response was 500",
@@ -90,8 +90,8 @@ def test_says_what_was_delivered_what_waits_and_why(
     assert f"/dashboard/findings/{finding_id}" in page.links
     fail(acme, target_id, waiting.delivery_id, "gone", is_last=True, is_gone=True)
     page = Page(signed_in.get(PATH))
-    assert page.table("Newest first")[0][3] == "given up Wed 15 Apr, 12:00 2 attempts: gone"
-    assert page.table("Failing targets first")[0][0] == "<on-call> disabled fails"
+    assert page.table("Alerts, newest first")[0][3] == "given up Wed 15 Apr, 12:00 2 attempts: gone"
+    assert page.table("Alert targets")[0][0] == "<on-call> disabled fails"
 
 
 def test_tests_a_target_after_a_confirmation(
@@ -106,8 +106,8 @@ def test_tests_a_target_after_a_confirmation(
     [sent] = deliveries(acme)
     assert (sent.change, sent.target_id) == ("test", target_id)
     page = Page(signed_in.get(f"{PATH}?tested={target_id}"))
-    assert "A test of <on-call> is sent within seconds if agentidp watch runs." in page.text
-    assert page.table("Newest first")[0][2:] == ["test", "waiting"]
+    assert "A test message to <on-call> is sent within seconds while agentidp watch is running." in page.text
+    assert page.table("Alerts, newest first")[0][2:] == ["test", "waiting"]
     # Neither a click in a hurry nor a reload sends a second one.
     clock.now += TEST_INTERVAL
     second_response = post(signed_in, address)
@@ -163,5 +163,5 @@ def test_failing_targets_are_first(signed_in: FlaskClient, acme: Agent, target_i
     names = [f"target {number}" for number in range(3)]
     ids = [make_alert_target(acme.services, acme.organization_id, name) for name in names]
     fail(acme, ids[-1], ids[-1], "no connection")
-    first_name, *other_names = [row[0] for row in Page(signed_in.get(PATH)).table("Failing targets first")]
+    first_name, *other_names = [row[0] for row in Page(signed_in.get(PATH)).table("Alert targets")]
     assert (first_name, sorted(other_names)) == ("target 2 fails", ["<on-call>", *names[:-1]])

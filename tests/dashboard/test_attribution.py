@@ -93,7 +93,7 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
         ("new", "Wed 15 Apr, 12:00", "3"),
         (unlabelled, "Thu 9 Apr, 12:00", "4"),
     ]
-    assert page.table("What its tokens were for") == [[OWN, "6"], [API, "1"]]
+    assert page.table("APIs that the agent got tokens for") == [[OWN, "6"], [API, "1"]]
     # The charts of the resources are before the charts of the credentials.
     assert small_charts(page) == [
         "M1 100v-100h8V100zM61 100v-50h8V100z",

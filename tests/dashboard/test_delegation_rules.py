@@ -58,7 +58,7 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
     assert Page(signed_in.get(PATH)).table("Delegation rules") == [
         [
             "staff days of a grant: 30",
-            "iss https://login.example groups support aud client_id of the agent that acts",
+            "iss https://login.example groups support aud client_id of the acting agent",
             "desk <7>, builder",
             form["resources"],
             "not in 90 days",

@@ -87,7 +87,7 @@ def test_creates_once_what_has_another_id_than_the_key_and_shows_it_the_second_t
         post(acme, path, **fields, form_key=key),
         post(acme, path, **(fields | {"name": "other"}), form_key=key),
     ):
-        assert (repetition.status_code, "This form was sent already" in repetition.text) == (409, True)
+        assert (repetition.status_code, "You have already submitted this form" in repetition.text) == (409, True)
         assert "aidp_" not in repetition.text
         assert "whsec_" not in repetition.text
         assert "/dashboard" + SHOWN_AT[form].format(agent_id=agent_id, created=created_id) in Page(repetition).links

@@ -60,7 +60,7 @@ def test_the_command_prints_a_link_for_five_minutes_that_counts_as_nothing(share
 def test_the_command_refuses_with_a_sentence_and_counts_nothing(shared_run: Command) -> None:
     nobody = str(uuid.uuid4())
     assert shared_run.refused("dashboard", "--agent", nobody) == f"there is no agent {nobody}"
-    message = "there is no demo organization with the agent fleet-console here, so name an agent: --agent ID"
+    message = "the database has no demo organization with the agent fleet-console, so give --agent ID"
     assert shared_run.refused("dashboard") == message
     agent_id = shared_run.agent("agents:read")
     sentence = "the agent does not have every scope that was asked for"

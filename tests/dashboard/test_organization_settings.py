@@ -20,7 +20,7 @@ def test_sets_and_removes_the_budget_that_the_month_shows(signed_in: FlaskClient
         ("600", "Forecast for the month 480 Budget 600 Used 5.0 %"),
         ("120", "Used 25.0 % Will be exceeded on Sun 19 Apr"),
         ("29", "Used 103.4 % Exceeded on Wed 15 Apr"),
-        ("", "No budget is set"),
+        ("", "The organization has no budget"),
     ):
         assert led_to(post(signed_in, "/dashboard/budget", monthlyTokenBudget=typed)) == "/dashboard/month#budget"
         assert figures in read("/month").words.replace("\N{NO-BREAK SPACE}", " ")

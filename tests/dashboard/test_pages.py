@@ -208,7 +208,7 @@ class TestAnEmptyOrganization:
 
     def test_sees_how_many_tokens_were_issued_until_its_only_agent_is_busy(self, read: Read, acme: Agent) -> None:
         assert "No token has been issued to your agents in the last 30 days." in read().text
-        within = "been issued to your agents in the last 30 days, including those for signing in here."
+        within = "been issued to your agents in the last 30 days, including tokens for signing in to the dashboard."
         for tokens, sentence in ((1, "1 token has"), (9, "10 tokens have")):
             acme.count(NOON, tokens=tokens)
             assert f"{sentence} {within}" in read().text

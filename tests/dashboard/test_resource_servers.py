@@ -74,7 +74,7 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
     assert Page(signed_in.get(f"{page}/edit")).typed["tokenPerCall"] == ["1"]
     confirmation = Page(signed_in.get(f"{page}/delete")).words
     assert f"No further token is issued for {resource}, and introspection" in confirmation
-    assert "2 agents have scopes of it: A, b. The organization keeps the identifier" in confirmation
+    assert "2 agents have scopes of the resource server: A, b. The organization keeps the identifier" in confirmation
     assert servers(cast.acme) == [changed]
     assert led_to(post(signed_in, f"{page}/delete")) == PATH
     assert servers(cast.acme) == []
@@ -117,7 +117,7 @@ def test_names_so_many_agents_and_the_number_of_all(signed_in: FlaskClient, cast
     shown = Page(signed_in.get(page))
     assert len(shown.table("Agents that have scopes of this API")) == MAX_HOLDERS
     assert "And 1 more." in shown.text
-    assert f"{MAX_HOLDERS + 1} agents have scopes of it" in Page(signed_in.get(f"{page}/delete")).text
+    assert f"{MAX_HOLDERS + 1} agents have scopes of the resource server" in Page(signed_in.get(f"{page}/delete")).text
 
 
 def test_an_identifier_that_is_taken_is_refused(signed_in: FlaskClient, cast: Cast) -> None:

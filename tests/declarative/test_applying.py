@@ -116,7 +116,7 @@ def test_from_nothing_and_prune(run: Command) -> None:
     less = "organizations: [{name: Größe & Söhne, agents: [{name: bookkeeper}], resourceServers: []}]"
     assert run("apply", "-f", "-", "--plan", input=less).splitlines() == [
         "Nothing differs.",
-        "The file leaves this out (--strict compares it with nothing):",
+        "The file omits these objects and members, so they stay unchanged (--strict would change them):",
         '    organization "Größe & Söhne": monthlyTokenBudget, status',
         '    resource server "https://invoices.acme.example" of "Größe & Söhne"',
         '    agent "fleet-monitor" of "Größe & Söhne"',

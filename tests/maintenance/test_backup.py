@@ -100,7 +100,7 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
     printed = there("restore", str(file))
     first, *others = printed.splitlines()
     assert re.fullmatch(r"Restored 2 organizations, 2 agents and 4 tokens, from the backup of \S+Z\.", first)
-    assert "repeat what was revoked, suspended or erased since then" in others[0]
+    assert "repeat every revocation, suspension and erasure since the backup" in others[0]
     whole, restored = rows_of(run.database_url), rows_of(superusers(managed_url, other_server))
     assert all(whole.values())
     recorded = {name: restored.pop(name) for name in ("audit_events", "audit_heads")}
@@ -202,7 +202,7 @@ class TestRefusals:
     def test_a_database_that_is_not_empty_is_replaced_only_if_asked_for(self, run: Command, file: Path) -> None:
         names = [line.split("\t")[1] for line in run("organization", "list").splitlines()]
         run("organization", "create", "Later")
-        assert "is not empty: restore into an empty one, or delete" in run.refused("restore", str(file))
+        assert "is not empty. Restore into an empty database, or give" in run.refused("restore", str(file))
         run("restore", "--clean", "--yes", str(file))
         assert [line.split("\t")[1] for line in run("organization", "list").splitlines()] == names
 
@@ -439,7 +439,7 @@ class TestBackupsOfAnAttacker:
             connection.execute(function.encode())
         printed = there("restore", "--clean", "--yes", str(dump()))
         assert "Restored 2 organizations, 2 agents" in printed
-        assert "The rows of tables that are not AgentIdP's were not restored: attacks." in printed
+        assert "Tables that do not belong to AgentIdP were not restored: attacks." in printed
         assert there("organization", "create", "Next")
         assert not trace.exists()
         assert schema(empty_database_url) == clean

@@ -163,7 +163,7 @@ def test_says_on_a_terminal_that_it_starts(tmp_path: Path) -> None:
     starting, refused = shown.splitlines()[:2]
     assert (status, starting) == (
         1,
-        "Starting AgentIdP. The first start takes some seconds longer: it creates the database.",
+        "Starting AgentIdP. The first start takes some seconds longer, because the database is created.",
     )
     assert refused.startswith("Error: cannot listen on 0.0.0.0:3000 without a proxy")
 
