@@ -262,30 +262,32 @@ class _Demo:
             members["redirect_uris"] = [REDIRECT_URI]
         if agent is ASSISTANT:
             members |= {"agent_id": agent_id_of(ORGANIZATION_ID, CLIENT_URI), "client_uri": CLIENT_URI}
-        opened = self._on(days_ago)
-        self._agent_ids[agent] = add_agent(opened, max_agents=Settings.max_agents, scopes=scopes, **members).agent_id
-        self._credential_ids[agent] = self._add_credential(agent, opened)
+        transaction = self._on(days_ago)
+        self._agent_ids[agent] = add_agent(
+            transaction, max_agents=Settings.max_agents, scopes=scopes, **members
+        ).agent_id
+        self._credential_ids[agent] = self._add_credential(agent, transaction)
         if agent is ASSISTANT:
-            opened.fetch("agents/refresh_document", agent_id=self._agent_ids[agent], fresh_until=self._at)
+            transaction.fetch("agents/refresh_document", agent_id=self._agent_ids[agent], fresh_until=self._at)
 
     def _add_grants(self, agent: DemoAgent) -> None:
         for person, days_ago in GRANTS[agent]:
             subject = person.replace(" ", ".").lower()
             type_, name, display_name = actor_of(PROVIDER, subject, person)
-            opened = self._on(days_ago)
-            opened = opened.as_of(opened.at, Actor(type_, name, display_name=display_name))
+            transaction = self._on(days_ago)
+            transaction = transaction.as_of(transaction.at, Actor(type_, name, display_name=display_name))
             scopes = SERVERS[TICKETS][1]
             permission = Permission(
                 self._agent_ids[agent], self._rule_id, PROVIDER, subject, TICKETS, scopes, 30, "", REDIRECT_URI, None
             )
-            add_grant(opened, permission)
-            opened.fetch("demo/use_grants")
+            add_grant(transaction, permission)
+            transaction.fetch("demo/use_grants")
 
-    def _add_credential(self, agent: DemoAgent, opened: Transaction, label: str = "production") -> Any:
+    def _add_credential(self, agent: DemoAgent, transaction: Transaction, label: str = "production") -> Any:
         # Nobody can use the credential, because its secret is random and not returned.
-        expires_at = self._at + timedelta(days=6) if agent is EXPIRING else opened.at + timedelta(days=365)
+        expires_at = self._at + timedelta(days=6) if agent is EXPIRING else transaction.at + timedelta(days=365)
         jwks = PUBLIC_JWKS if agent in GRANTS else None
-        row, _ = add_credential(opened, self._agent_ids[agent], expires_at=expires_at, label=label, jwks=jwks)
+        row, _ = add_credential(transaction, self._agent_ids[agent], expires_at=expires_at, label=label, jwks=jwks)
         return row.credential_id
 
     def _add_usage(self, revoked_id: UUID, revoked_at: datetime) -> None:

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
-from agentidp.jose.jwk import public_jwk
+from agentidp.jose.jwk import check_public_jwk
 from agentidp.jose.jws import base64url
 from agentidp.oauth.client_secret import hash_secret, new_secret
-from agentidp.oauth.grants import new_token
+from agentidp.oauth.grants import create_token
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry import quotas
 from agentidp.usage_history.monthly_sums import store_sums
@@ -61,7 +61,7 @@ def seed(url: str, key: ec.EllipticCurvePrivateKey, shape: Shape) -> list[tuple[
     :param key: the first agent's key.
     """
     jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
-    jwks = [public_jwk(jwk | {"kid": "bench"})]
+    jwks = [check_public_jwk(jwk | {"kid": "bench"})]
     client_secrets = [new_secret() for _ in range(shape.agents)]
     statement = (Path(__file__).parent / "seed.sql").read_text(encoding="utf-8")
     parameters = {
@@ -150,7 +150,7 @@ _LET_ACT = (
 
 def add_codes(url: str, client: tuple[str, str], number: int) -> list[str]:
     """Add authorization codes for tokens for :data:`TARGET`, and return the forms that redeem them."""
-    codes = [new_token(UUID(client[0])) for _ in range(number)]
+    codes = [create_token(UUID(client[0])) for _ in range(number)]
     with connect(url) as connection:
         [row] = connection.execute("select organization_id from clients where client_id = %s", [client[0]]).fetchall()
         parameters = {

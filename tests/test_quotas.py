@@ -395,7 +395,7 @@ class TestTwoTransactions:
         with ThreadPoolExecutor(1) as operator:
             one.send(LOCK).result(PATIENCE)
             arguments = (agent.services, agent.organization_id, agent.agent_id)
-            token = operator.submit(operator_token.issue, *arguments, scope=None, resource=None, at=NOON)
+            token = operator.submit(operator_token.issue_counted_token, *arguments, scope=None, resource=None, at=NOON)
             scene.observer.one_that_waits_for(one)
             one.change(agent.agent_id, "day", 1).result(PATIENCE)
             one.commit()

@@ -66,7 +66,7 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     if not host:
         raise BadAddress("must be a URL with a scheme and a host")
     if type_ == "apprise":
-        return _check_apprise(url_parts.scheme, url, networks)
+        return _check_apprise_url(url_parts.scheme, url, networks)
     if url_parts.scheme not in ("https", "http") or url_parts.fragment:
         raise BadAddress("must be an https URL without fragment, or http for a network in AGENTIDP_ALERT_NETWORKS")
     if type_ == "alertmanager" and url_parts.query:
@@ -80,7 +80,7 @@ def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
     return f"{url_parts.scheme}://{url_parts.netloc.rpartition('@')[2]}"
 
 
-def _check_apprise(scheme: str, url: str, networks: AllowedNetworks) -> str:
+def _check_apprise_url(scheme: str, url: str, networks: AllowedNetworks) -> str:
     if scheme not in APPRISE_SCHEMES:
         raise BadAddress(f"must have one of apprise's schemes {', '.join(sorted(APPRISE_SCHEMES))}")
     if scheme in PLAIN_APPRISE_SCHEMES and not networks.allow_plain:

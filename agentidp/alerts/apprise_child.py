@@ -71,20 +71,24 @@ def _send(message: dict[str, Any]) -> str | None:
     apprise_logger = logging.getLogger("apprise")
     apprise_logger.handlers, apprise_logger.propagate = [statuses], False
     networks = AllowedNetworks(tuple(ip_network(network) for network in message["networks"]))
-    guard = _ConnectionGuard(networks, is_plain=message["isPlain"])
-    sender = apprise.Apprise.instantiate(message["url"])
-    if sender is None:
+    address_guard = _ConnectionGuard(networks, is_plain=message["isPlain"])
+    apprise_sender = apprise.Apprise.instantiate(message["url"])
+    if apprise_sender is None:
         return "apprise does not accept the address"
-    sys.addaudithook(guard.audit)
+    sys.addaudithook(address_guard.audit)
     # For a service that expects Markdown, the text is declared as Markdown, because apprise's escaping would break the
     # link. The rest of the text has no markup (agentidp.alerts.messages.disarmed).
-    markdown, text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
-    body_format = markdown if sender.resolve_format(text) == markdown else text
-    services = apprise.Apprise([sender])
+    markdown_text, message_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
+    body_format = markdown_text if apprise_sender.resolve_format(message_text) == markdown_text else message_text
+    services = apprise.Apprise([apprise_sender])
     if services.notify(message["body"], message["title"], message["type"], body_format=body_format):
         return None
-    status = f"the status of the response was {statuses.status}" if statuses.status else None
-    return guard.refusal or status or "apprise could not deliver it: no connection, or the service refused it"
+    notification_status = f"the status of the response was {statuses.status}" if statuses.status else None
+    return (
+        address_guard.refusal
+        or notification_status
+        or "apprise could not deliver it: no connection, or the service refused it"
+    )
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Channels:
         self._senders[type_](address, message, at)
 
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.webhook_body(message, self._dashboard)
+        body = messages.build_webhook_body(message, self._dashboard)
         at = at.astimezone(UTC)
         # Signs the encoded body, because the signature must match exactly the characters that are sent.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
@@ -81,7 +81,7 @@ class Channels:
         self._post(urlsplit(address.url), body, headers)
 
     def _send_to_alertmanager(self, address: Address, message: Message, at: datetime) -> None:
-        body = messages.alertmanager_body(message, self._dashboard)
+        body = messages.build_alertmanager_body(message, self._dashboard)
         url = urlsplit(address.url)
         self._post(url._replace(path=url.path.rstrip("/") + "/api/v2/alerts"), body, {})
 
@@ -108,31 +108,31 @@ class Channels:
 
     def _send_by_apprise(self, address: Address, message: Message, at: datetime) -> None:
         change = message.change
-        kind = {"resolved": "success", TEST: "info"}.get(change.change)
-        order = {
+        notification_type = {"resolved": "success", TEST: "info"}.get(change.change)
+        child_request = {
             "url": address.url,
-            "title": messages.message_title(message),
-            "body": messages.message_text(message, self._dashboard),
-            "type": kind or {"critical": "failure", "warning": "warning"}.get(change.severity, "info"),
+            "title": messages.build_title(message),
+            "body": messages.build_text(message, self._dashboard),
+            "type": notification_type or {"critical": "failure", "warning": "warning"}.get(change.severity, "info"),
             "networks": [str(network) for network in self._allowed],
             "isPlain": urlsplit(address.url).scheme in PLAIN_APPRISE_SCHEMES,
         }
         try:
             process = subprocess.run(
                 [sys.executable, "-P", "-m", "agentidp.alerts.apprise_child"],
-                input=json.dumps(order).encode(),
+                input=json.dumps(child_request).encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 # The child inherits no secrets, and no proxy, because a proxy could connect to forbidden addresses.
-                env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+                env={"PYTHONPATH": ":".join(child_path for child_path in sys.path if child_path)},
                 timeout=APPRISE_TIMEOUT,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise SendFailed(f"no response within {APPRISE_TIMEOUT:g} seconds") from None
         try:
-            error = json.loads(process.stdout)["error"]
+            child_error = json.loads(process.stdout)["error"]
         except (ValueError, KeyError):
             raise SendFailed("apprise ended without a result") from None
-        if error is not None:
-            raise SendFailed(str(error))
+        if child_error is not None:
+            raise SendFailed(str(child_error))

@@ -60,16 +60,16 @@ def delay_after(failures: int, jitter: float) -> timedelta:
     return delay * (1 - jitter / 2)
 
 
-def _next_attempts(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
+def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
     """Return when to try a failed delivery, and its target, again.
 
     :param failures: the number of the target's consecutive failures before this failure.
     """
-    jitter = random.random()  # noqa: S311 - no secret
-    next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
+    jitter_factor = random.random()  # noqa: S311 - no secret
+    next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter_factor)
     return {
         "next_attempt_at": next_attempt_at,
-        "paused_until": ended_at + delay_after(failures + 1, jitter),
+        "paused_until": ended_at + delay_after(failures + 1, jitter_factor),
         "is_last": next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
     }
 
@@ -101,26 +101,32 @@ class Dispatcher:
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
-        self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
-        at, count = self._clock(), 0
+        self._turns = {
+            sending_turn: organization_id
+            for sending_turn, organization_id in self._turns.items()
+            if not sending_turn.done()
+        }
+        at, started_count = self._clock(), 0
         # Iterates over a copy, because other threads may add items during the loop.
         slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
-        for organization_id in self._waiting_organizations(at):
+        for organization_id in self._list_waiting_organizations(at):
             busy_ids = list(self._turns.values())
             if len(busy_ids) == self._concurrency:
                 break
-            free = min(self._concurrency - len(busy_ids), MAX_TURNS_PER_ORGANIZATION - busy_ids.count(organization_id))
+            max_new_turns = min(
+                self._concurrency - len(busy_ids), MAX_TURNS_PER_ORGANIZATION - busy_ids.count(organization_id)
+            )
             if organization_id in slow_ids:
-                free = min(free, MAX_SLOW_TURNS - sum(busy_id in slow_ids for busy_id in busy_ids))
-            if free <= 0:
+                max_new_turns = min(max_new_turns, MAX_SLOW_TURNS - sum(busy_id in slow_ids for busy_id in busy_ids))
+            if max_new_turns <= 0:
                 continue
             targets = self._database.of(organization_id, at).fetch_durably(
-                "alerts/claim_targets", leased_until=at + LEASE, most=free
+                "alerts/claim_targets", leased_until=at + LEASE, most=max_new_turns
             )
             for target in targets:
                 self._turns[self._threads.submit(self._send_turn, organization_id, target)] = organization_id
-            count += len(targets)
-        return count
+            started_count += len(targets)
+        return started_count
 
     def deliver_due(self) -> int:
         """Send messages until no message is due.
@@ -129,11 +135,11 @@ class Dispatcher:
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
-        count = 0
+        total_turns = 0
         while turn_count := self.begin_due():
-            count += turn_count
+            total_turns += turn_count
             wait(self._turns)
-        return count
+        return total_turns
 
     def close(self) -> None:
         """Wait for the threads that are sending, and close the database connection."""
@@ -141,13 +147,13 @@ class Dispatcher:
         if self._connection is not None:
             self._connection.close()
 
-    def _waiting_organizations(self, at: datetime) -> list[str]:
+    def _list_waiting_organizations(self, at: datetime) -> list[str]:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url)
             if self._cleaned_at is None or at - self._cleaned_at >= FORGET_INTERVAL:
-                ages = {"made_before": at - DELIVERY_AGE, "kept_after": at - LAST_DELIVERY_AGE}
-                self._connection.execute(load_sql("alerts/forget_deliveries"), ages)
+                age_limits = {"made_before": at - DELIVERY_AGE, "kept_after": at - LAST_DELIVERY_AGE}
+                self._connection.execute(load_sql("alerts/forget_deliveries"), age_limits)
                 self._cleaned_at = at
             rows = self._connection.execute(load_sql("alerts/waiting_organizations"), {"at": at}).fetchall()
         except psycopg.Error as error:
@@ -162,12 +168,12 @@ class Dispatcher:
             ends_at, failures = self._clock() + TURN, target.failures
             while (at := self._clock()) < ends_at:
                 database = self._database.of(organization_id, at)
-                rows = database.fetch("alerts/next_delivery", target_id=target.target_id)
-                if not rows:
+                delivery_rows = database.fetch("alerts/next_delivery", target_id=target.target_id)
+                if not delivery_rows:
                     break
-                begins = time.monotonic()
-                is_accepted = self._send(organization_id, target, rows[0], failures, at)
-                is_slow = time.monotonic() - begins >= SLOW
+                began_at = time.monotonic()
+                is_accepted = self._send(organization_id, target, delivery_rows[0], failures, at)
+                is_slow = time.monotonic() - began_at >= SLOW
                 if is_slow:
                     self._slow_at[organization_id] = at
                 if is_slow or not is_accepted:
@@ -193,26 +199,32 @@ class Dispatcher:
             change=StateChange.from_json(delivery.payload),
             owner=delivery.agent_owner or None,
         )
-        fields = {"organization": organization_id, "target": str(target.target_id), "delivery": str(message.message_id)}
-        error, is_gone = None, False
+        log_fields = {
+            "organization": organization_id,
+            "target": str(target.target_id),
+            "delivery": str(message.message_id),
+        }
+        error_message, is_gone = None, False
         try:
             self._channels.send(target.type, self._open_address(target), message, at)
         except SendFailed as failed:
-            error, is_gone = str(failed), isinstance(failed, TargetGone)
+            error_message, is_gone = str(failed), isinstance(failed, TargetGone)
         database = self._database.of(organization_id, self._clock())
-        ids = {"target_id": target.target_id, "delivery_id": message.message_id}
-        if error is None:
-            database.fetch_durably("alerts/record_success", **ids)
-            logger.info("alert delivered", extra={"fields": fields})
+        delivery_ids = {"target_id": target.target_id, "delivery_id": message.message_id}
+        if error_message is None:
+            database.fetch_durably("alerts/record_success", **delivery_ids)
+            logger.info("alert delivered", extra={"fields": log_fields})
             return True
-        with database.transaction(SYSTEM) as opened:
-            rows = opened.fetch("alerts/lock_target", target_id=target.target_id)
-            attempts = _next_attempts(delivery, failures, opened.at)
-            opened.fetch("alerts/record_failure", **ids, error=error, is_gone=is_gone, **attempts)
-            if is_gone and any(row.enabled for row in rows):
-                changes = {"before": {"enabled": True}, "after": {"enabled": False}}
-                audit.record(opened, "alert_target.changed", target.target_id, **changes)
-        logger.warning("alert not delivered", extra={"fields": fields | {"reason": error}})
+        with database.transaction(SYSTEM) as transaction:
+            target_rows = transaction.fetch("alerts/lock_target", target_id=target.target_id)
+            next_attempt = _schedule_next_attempt(delivery, failures, transaction.at)
+            transaction.fetch(
+                "alerts/record_failure", **delivery_ids, error=error_message, is_gone=is_gone, **next_attempt
+            )
+            if is_gone and any(row.enabled for row in target_rows):
+                audited_changes = {"before": {"enabled": True}, "after": {"enabled": False}}
+                audit.record(transaction, "alert_target.changed", target.target_id, **audited_changes)
+        logger.warning("alert not delivered", extra={"fields": log_fields | {"reason": error_message}})
         return False
 
     def _open_address(self, target: Any) -> Address:

@@ -40,7 +40,7 @@ class Message:
     owner: str | None = None  # of the finding's agent, if it has an owner
 
 
-def webhook_body(message: Message, dashboard: str) -> bytes:
+def build_webhook_body(message: Message, dashboard: str) -> bytes:
     """Return the body of a webhook, as specified by Standard Webhooks: ``type``, ``timestamp`` and ``data``."""
     change = message.change
     body = {
@@ -64,18 +64,18 @@ def webhook_body(message: Message, dashboard: str) -> bytes:
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def alertmanager_body(message: Message, dashboard: str) -> bytes:
+def build_alertmanager_body(message: Message, dashboard: str) -> bytes:
     """Return the body for Alertmanager's ``POST /api/v2/alerts``.
 
     Alertmanager identifies an alert by its labels, which include the severity. Therefore an escalation ends the alerts
     of other severities and begins a new alert. Alertmanager ignores the end of an unknown alert.
     """
     severities = [message.change.severity] if message.change.change in ("opened", TEST) else SEVERITIES
-    alerts = [_alert(message, severity, dashboard) for severity in severities]
+    alerts = [_build_alert(message, severity, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _alert(message: Message, severity: str, dashboard: str) -> dict[str, Any]:
+def _build_alert(message: Message, severity: str, dashboard: str) -> dict[str, Any]:
     change = message.change
     is_ongoing = change.change != "resolved" and severity == change.severity
     ends_at = change.at + (RESOLVED_TEST if change.change == TEST else ONGOING if is_ongoing else timedelta())
@@ -114,14 +114,14 @@ def disarmed(text: str) -> str:
     return _INTERPRETED.sub(lambda match: chr(ord(match[0]) + _FULL_WIDTH), printable(text, is_multiline=True))
 
 
-def message_title(message: Message) -> str:
+def build_title(message: Message) -> str:
     """Return the title of a message. It names the organization, because people may get alerts from several."""
     change = message.change
     state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
     return f"[{state}] {disarmed(message.organization_name)}: {disarmed(change.title)}"
 
 
-def message_text(message: Message, dashboard: str) -> str:
+def build_text(message: Message, dashboard: str) -> str:
     """Return the text of a message, without the title."""
     change = message.change
     paragraphs = [change.description, *([f"Owner of {change.subject}: {message.owner}"] if message.owner else [])]

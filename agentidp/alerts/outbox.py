@@ -12,8 +12,12 @@ from agentidp.alerts.state_change import SEVERITIES, StateChange, change_for_tes
 from agentidp.db.organization import Transaction
 
 
-def enqueue(
-    opened: Transaction, change: StateChange, *, contributors: Collection[UUID] = (), is_for_new_receivers: bool = False
+def enqueue_alert(
+    transaction: Transaction,
+    change: StateChange,
+    *,
+    contributors: Collection[UUID] = (),
+    is_for_new_receivers: bool = False,
 ) -> int:
     """Put a state change into the outbox, once per target of the organization that receives such changes.
 
@@ -23,38 +27,38 @@ def enqueue(
 
     A message is sent after the transaction commits. Enqueueing the same change again has no effect.
 
-    :param opened: the transaction that changes the finding's state.
+    :param transaction: the transaction that changes the finding's state.
     :param contributors: the agents that contribute to a finding about several agents.
     :param is_for_new_receivers: whether to skip targets that have received the beginning but not the end.
     :returns: the number of targets.
     """
-    severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
-    targets = opened.fetch(
+    alerted_severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
+    target_rows = transaction.fetch(
         "alerts/matching_targets",
         finding_id=change.finding_id,
         kind=change.kind,
         agents=[agent_id for agent_id in (change.agent_id, *contributors) if agent_id is not None],
-        severities=severities,
+        severities=alerted_severities,
         follows=change.change != "opened",
         ends=change.change == "resolved",
         others=is_for_new_receivers,
     )
-    for target in targets:
-        opened.as_of(change.at).fetch(
+    for target_row in target_rows:
+        transaction.as_of(change.at).fetch(
             "alerts/add_delivery",
-            target_id=target.target_id,
-            delivery_id=uuid.uuid5(change.change_id, str(target.target_id)),
+            target_id=target_row.target_id,
+            delivery_id=uuid.uuid5(change.change_id, str(target_row.target_id)),
             finding_id=change.finding_id,
             change=change.change,
             payload=Jsonb(change.to_json()),
         )
-    return len(targets)
+    return len(target_rows)
 
 
-def enqueue_test(opened: Transaction, target_id: UUID, target_name: str) -> UUID:
+def enqueue_test(transaction: Transaction, target_id: UUID, target_name: str) -> UUID:
     """Put a test message for a target into the outbox, and return the ID of the delivery."""
-    change = change_for_test(target_name, opened.at)
-    [row] = opened.fetch(
+    change = change_for_test(target_name, transaction.at)
+    [row] = transaction.fetch(
         "alerts/add_test",
         target_id=target_id,
         delivery_id=uuid.uuid4(),

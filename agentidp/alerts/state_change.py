@@ -58,17 +58,20 @@ class StateChange:
 
     def to_json(self) -> dict[str, Any]:
         """Return the state change as JSON for the outbox."""
-        values = asdict(self)
-        for name in ("finding_id", "agent_id"):
-            values[name] = None if values[name] is None else str(values[name])
-        return values | {"opened_at": timestamp(self.opened_at), "at": timestamp(self.at)}
+        json_values = asdict(self)
+        for member_name in ("finding_id", "agent_id"):
+            json_values[member_name] = None if json_values[member_name] is None else str(json_values[member_name])
+        return json_values | {"opened_at": timestamp(self.opened_at), "at": timestamp(self.at)}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> StateChange:
         """Return the state change from JSON that :meth:`to_json` has made."""
-        ids = {name: UUID(stored[name]) if stored[name] else None for name in ("finding_id", "agent_id")}
-        instants = {name: datetime.fromisoformat(stored[name]) for name in ("opened_at", "at")}
-        return cls(**(stored | ids | instants))
+        ids_by_name = {
+            member_name: UUID(stored[member_name]) if stored[member_name] else None
+            for member_name in ("finding_id", "agent_id")
+        }
+        instants = {member_name: datetime.fromisoformat(stored[member_name]) for member_name in ("opened_at", "at")}
+        return cls(**(stored | ids_by_name | instants))
 
 
 def kind_in_words(kind: str) -> str:

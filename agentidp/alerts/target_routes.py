@@ -37,11 +37,11 @@ class AlertTestSchema(ma.Schema):
 @blueprint.alt_response(409, "CONFLICT")
 def create_alert_target(caller: Caller, new: dict[str, Any]) -> Response:
     """Create an alert target. The response to this request is the only one that contains the key of its webhooks."""
-    with caller.transaction() as opened:
-        row, secret = add_target(opened, caller.settings, new)
-    body = represent(row) | {"secret": secret}
-    headers = {"Location": f"/api/v1/alert-targets/{body['targetId']}", "Cache-Control": "no-store"}
-    return json_response(body, 201, headers)
+    with caller.transaction() as transaction:
+        target_row, signing_secret = add_target(transaction, caller.settings, new)
+    response_body = represent(target_row) | {"secret": signing_secret}
+    headers = {"Location": f"/api/v1/alert-targets/{response_body['targetId']}", "Cache-Control": "no-store"}
+    return json_response(response_body, 201, headers)
 
 
 @blueprint.route("/api/v1/alert-targets")
@@ -67,9 +67,9 @@ def get_alert_target(caller: Caller, target_id: UUID) -> Response:
 @blueprint.alt_response(409, "CONFLICT")
 def change_alert_target(caller: Caller, change: dict[str, Any], target_id: UUID) -> Response:
     """Change an alert target. Waiting alerts are sent to the new address. The key of its webhooks stays the same."""
-    with caller.transaction() as opened:
-        row = update_target(opened, caller.settings, target_id, change)
-    return json_response(represent(row))
+    with caller.transaction() as transaction:
+        target_row = update_target(transaction, caller.settings, target_id, change)
+    return json_response(represent(target_row))
 
 
 @blueprint.route("/api/v1/alert-targets/<uuid:target_id>", methods=["DELETE"])
@@ -77,8 +77,8 @@ def change_alert_target(caller: Caller, change: dict[str, Any], target_id: UUID)
 @blueprint.response(204)
 def delete_alert_target(caller: Caller, target_id: UUID) -> Response:
     """Delete an alert target, and the alerts that wait to be sent to it."""
-    with caller.transaction() as opened:
-        remove_target(opened, target_id)
+    with caller.transaction() as transaction:
+        remove_target(transaction, target_id)
     return Response(status=204)
 
 
@@ -89,6 +89,6 @@ def delete_alert_target(caller: Caller, target_id: UUID) -> Response:
 @blueprint.alt_response(429, "RATE_LIMITED")
 def test_alert_target(caller: Caller, target_id: UUID) -> Response:
     """Send a test to an alert target within seconds. The result changes `lastSuccessAt` or `lastError`."""
-    with caller.transaction() as opened:
-        delivery_id = request_test(opened, target_id)
+    with caller.transaction() as transaction:
+        delivery_id = request_test(transaction, target_id)
     return json_response({"deliveryId": str(delivery_id)}, 202)

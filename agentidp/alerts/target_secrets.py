@@ -49,21 +49,24 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
     :returns: the number of addresses that were encrypted again, and the number of all addresses.
     :raises ConfigurationError: neither secret decrypts an address. Nothing is changed.
     """
-    sealer, count = Sealer(settings, b"agentidp alert targets"), 0
+    sealer, changed_count = Sealer(settings, b"agentidp alert targets"), 0
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        rows = connection.execute(load_sql("alerts/all_targets")).fetchall()
-        for row in rows:
-            target_id, sealed = str(row.target_id), bytes(row.sealed)
+        target_rows = connection.execute(load_sql("alerts/all_targets")).fetchall()
+        for target_row in target_rows:
+            target_id, sealed_address = str(target_row.target_id), bytes(target_row.sealed)
             try:
-                plaintext = sealer.open(target_id, sealed)
+                plaintext = sealer.open(target_id, sealed_address)
             except Unreadable:
                 raise ConfigurationError(
                     "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the alert target "
                     f"{target_id}: delete it, and create it again"
                 ) from None
-            if not sealer.is_current(target_id, sealed):
-                ids = {"organization_id": row.organization_id, "target_id": row.target_id}
-                parameters = ids | {"sealed": sealer.seal(target_id, plaintext), "previous": sealed}
+            if not sealer.is_current(target_id, sealed_address):
+                id_parameters = {"organization_id": target_row.organization_id, "target_id": target_row.target_id}
+                update_parameters = id_parameters | {
+                    "sealed": sealer.seal(target_id, plaintext),
+                    "previous": sealed_address,
+                }
                 # Skips an address that was changed since it was read: the server has sealed it with the current secret.
-                count += len(connection.execute(load_sql("alerts/reseal_target"), parameters).fetchall())
-    return count, len(rows)
+                changed_count += len(connection.execute(load_sql("alerts/reseal_target"), update_parameters).fetchall())
+    return changed_count, len(target_rows)

@@ -16,7 +16,7 @@ from agentidp.alerts.target_secrets import TargetSealer, new_secret
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, RateLimited, ValidationError, require_row
-from agentidp.http.schemas import columns_after
+from agentidp.http.schemas import merge_changed_columns
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 
@@ -32,7 +32,7 @@ _audited = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).
 """Return the fields of an alert target that the audit trail records, without secrets."""
 
 
-def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> tuple[Any, str | None]:
+def add_target(transaction: Transaction, settings: Settings, new: dict[str, Any]) -> tuple[Any, str | None]:
     """Create an alert target.
 
     :param new: the fields loaded by :class:`NewAlertTargetSchema`.
@@ -40,27 +40,27 @@ def add_target(opened: Transaction, settings: Settings, new: dict[str, Any]) -> 
     :raises ValidationError: the address is not allowed for the type.
     :raises Conflict: another target has the name, or the organization has the maximum number of targets.
     """
-    columns = dict(new)
-    url, type_ = columns.pop("url"), columns["type"]
-    target_id, secret = uuid.uuid4(), new_secret() if type_ == "webhook" else None
+    target_columns = dict(new)
+    url, type_ = target_columns.pop("url"), target_columns["type"]
+    target_id, signing_secret = uuid.uuid4(), new_secret() if type_ == "webhook" else None
     destination = _destination(settings, type_, url)
-    _refuse_taken_name(opened, columns["name"])
-    rows = opened.fetch(
+    _refuse_taken_name(transaction, target_columns["name"])
+    target_rows = transaction.fetch(
         "alerts/add_target",
         target_id=target_id,
         destination=destination,
-        sealed=TargetSealer(settings).seal(target_id, Address(url=url, secret=secret)),
+        sealed=TargetSealer(settings).seal(target_id, Address(url=url, secret=signing_secret)),
         most=MAX_TARGETS,
-        **columns,
+        **target_columns,
     )
-    if not rows:
+    if not target_rows:
         raise Conflict(f"The organization has {MAX_TARGETS} alert targets; delete one first.")
-    [row] = rows
-    audit.record(opened, "alert_target.created", target_id, after=_audited(row))
-    return row, secret
+    [target_row] = target_rows
+    audit.record(transaction, "alert_target.created", target_id, after=_audited(target_row))
+    return target_row, signing_secret
 
 
-def update_target(opened: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
+def update_target(transaction: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
     """Change an alert target.
 
     :param change: the fields loaded by :class:`AlertTargetChangeSchema`. Omitted fields are unchanged.
@@ -71,36 +71,36 @@ def update_target(opened: Transaction, settings: Settings, target_id: UUID, chan
         target's key.
     """
     if "name" in change:
-        _refuse_taken_name(opened, change["name"], target_id)
-    previous = lock_target(opened, target_id)
-    values = columns_after(_CHANGEABLE, previous, change)
-    values |= {"destination": previous.destination, "sealed": bytes(previous.sealed)}
+        _refuse_taken_name(transaction, change["name"], target_id)
+    earlier_row = lock_target(transaction, target_id)
+    column_values = merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    column_values |= {"destination": earlier_row.destination, "sealed": bytes(earlier_row.sealed)}
     if "url" in change:
-        values["destination"] = _destination(settings, previous.type, change["url"])
+        column_values["destination"] = _destination(settings, earlier_row.type, change["url"])
         sealer = TargetSealer(settings)
         try:
-            secret = sealer.open(target_id, bytes(previous.sealed)).secret
+            signing_secret = sealer.open(target_id, bytes(earlier_row.sealed)).secret
         except Unreadable:
             raise Conflict("The instance secret does not decrypt the target's key: create another target.") from None
-        values["sealed"] = sealer.seal(target_id, Address(url=change["url"], secret=secret))
-    [row] = opened.fetch("alerts/change_target", target_id=target_id, **values)
+        column_values["sealed"] = sealer.seal(target_id, Address(url=change["url"], secret=signing_secret))
+    [target_row] = transaction.fetch("alerts/change_target", target_id=target_id, **column_values)
     # The URL is a secret, so only the time of its change is recorded.
-    url_change = {"urlChangedAt": opened.at} if "url" in change else {}
-    after = _audited(row) | url_change
-    audit.record(opened, "alert_target.changed", target_id, before=_audited(previous), after=after)
-    return row
+    url_change = {"urlChangedAt": transaction.at} if "url" in change else {}
+    changed_values = _audited(target_row) | url_change
+    audit.record(transaction, "alert_target.changed", target_id, before=_audited(earlier_row), after=changed_values)
+    return target_row
 
 
-def remove_target(opened: Transaction, target_id: UUID) -> None:
+def remove_target(transaction: Transaction, target_id: UUID) -> None:
     """Delete an alert target, and the alerts that wait to be sent to it.
 
     :raises NotFound: the organization has no such target.
     """
-    row = require_row(opened.fetch("alerts/delete_target", target_id=target_id))
-    audit.record(opened, "alert_target.deleted", target_id, before=_audited(row))
+    row = require_row(transaction.fetch("alerts/delete_target", target_id=target_id))
+    audit.record(transaction, "alert_target.deleted", target_id, before=_audited(row))
 
 
-def request_test(opened: Transaction, target_id: UUID) -> UUID:
+def request_test(transaction: Transaction, target_id: UUID) -> UUID:
     """Put a test of an alert target into the outbox.
 
     :returns: the ID of the delivery.
@@ -108,29 +108,30 @@ def request_test(opened: Transaction, target_id: UUID) -> UUID:
     :raises Conflict: the target is disabled.
     :raises RateLimited: the last test was less than ``TEST_INTERVAL`` ago.
     """
-    row = lock_target(opened, target_id)
-    if not row.enabled:
+    target_row = lock_target(transaction, target_id)
+    if not target_row.enabled:
         raise Conflict("The alert target is disabled; enable it first.")
-    if not opened.fetch("alerts/begin_test", target_id=target_id, tested_before=opened.at - TEST_INTERVAL):
-        seconds = int(TEST_INTERVAL.total_seconds())
+    if not transaction.fetch("alerts/begin_test", target_id=target_id, tested_before=transaction.at - TEST_INTERVAL):
+        seconds_to_wait = int(TEST_INTERVAL.total_seconds())
         raise RateLimited(
-            f"An alert target can be tested once in {seconds} seconds.", headers={"Retry-After": str(seconds)}
+            f"An alert target can be tested once in {seconds_to_wait} seconds.",
+            headers={"Retry-After": str(seconds_to_wait)},
         )
-    return enqueue_test(opened, target_id, row.name)
+    return enqueue_test(transaction, target_id, target_row.name)
 
 
-def lock_target(opened: Transaction, target_id: UUID) -> Any:
+def lock_target(transaction: Transaction, target_id: UUID) -> Any:
     """Lock an alert target in the open transaction, and return its row with its encrypted address.
 
     :raises NotFound: the organization has no such target.
     """
-    return require_row(opened.fetch("alerts/lock_target", target_id=target_id))
+    return require_row(transaction.fetch("alerts/lock_target", target_id=target_id))
 
 
-def _refuse_taken_name(opened: Transaction, name: str, target_id: UUID | None = None) -> None:
+def _refuse_taken_name(transaction: Transaction, name: str, target_id: UUID | None = None) -> None:
     """Refuse a name that another target than *target_id* has. Lock the organization, so that the name stays free."""
-    opened.fetch("organizations/lock_organization")
-    if any(row.name == name and row.target_id != target_id for row in opened.fetch("alerts/list_targets")):
+    transaction.fetch("organizations/lock_organization")
+    if any(row.name == name and row.target_id != target_id for row in transaction.fetch("alerts/list_targets")):
         raise Conflict("Another alert target has this name.", details={"name": ["is taken"]})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import PeriodArguments, requested_period
+from agentidp.analytics.period import PeriodArguments, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
@@ -42,11 +42,11 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.data_response(ActivityHeatmapSchema)
 def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC. Only cells that are not zero are listed."""
-    period = requested_period(arguments, caller.at)
-    data = [
-        (dow, hour, count)
-        for dow, by_hour in caller.read("analytics/activity_heatmap", **period.bounds)
-        for hour, count in enumerate(by_hour)
-        if count
+    period = read_period(arguments, caller.at)
+    response_rows = [
+        (weekday, hour, request_count)
+        for weekday, requests_by_hour in caller.read("analytics/activity_heatmap", **period.bounds)
+        for hour, request_count in enumerate(requests_by_hour)
+        if request_count
     ]
-    return data_response({"tenantId": caller.organization_id, "data": data}, CellSchema)
+    return data_response({"tenantId": caller.organization_id, "data": response_rows}, CellSchema)

@@ -8,7 +8,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import AgentDaySchema, PeriodArguments, PeriodSchema, requested_period
+from agentidp.analytics.period import AgentDaySchema, PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
@@ -40,7 +40,7 @@ class AgentActivitySchema(PeriodSchema):
 @blueprint.data_response(AgentActivitySchema)
 def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
-    period = requested_period(arguments, caller.at)
+    period = read_period(arguments, caller.at)
     rows = caller.read("analytics/agent_activity", agent_id=agent_id, **period.bounds)
     if not rows:
         raise NotFound

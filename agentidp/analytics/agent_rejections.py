@@ -8,7 +8,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, requested_period
+from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import NotFound
@@ -115,10 +115,10 @@ def agent_rejections(caller: Caller, arguments: dict[str, Any], agent_id: UUID) 
 
     Networks are stored for 30 days.
     """
-    period = requested_period(arguments, caller.at)
-    body = {"tenantId": caller.organization_id, "agentId": str(agent_id), **period.described}
+    period = read_period(arguments, caller.at)
+    response_body = {"tenantId": caller.organization_id, "agentId": str(agent_id), **period.described}
     [rows] = caller.read_together(rejections_call(agent_id, period))
-    return data_response({**body, "data": represent_rejections(rows)}, RejectionSchema)
+    return data_response({**response_body, "data": represent_rejections(rows)}, RejectionSchema)
 
 
 def rejections_call(agent_id: UUID, period: Period) -> Call:

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import PeriodArguments, requested_period
+from agentidp.analytics.period import PeriodArguments, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
@@ -54,15 +54,17 @@ class AgentUsageSchema(ma.Schema):
 @blueprint.data_response(AgentUsageSchema)
 def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per agent, by default in the current calendar month (UTC) so far."""
-    period, with_names = requested_period(arguments, caller.at), "include" in arguments
+    period, with_names = read_period(arguments, caller.at), "include" in arguments
     rows = caller.read("analytics/agent_usage", **period.bounds, with_names=with_names, limit=None)
     is_month = not arguments.keys() & {"days", "from_"}
-    described = {"month": period.first.strftime("%Y-%m")} if is_month else period.described
+    period_members = {"month": period.first.strftime("%Y-%m")} if is_month else period.described
     if with_names:
-        data = [{"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in rows]
+        response_rows = [
+            {"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in rows
+        ]
     else:
-        data = [row[:2] for row in rows]
+        response_rows = [row[:2] for row in rows]
     return data_response(
-        {"tenantId": caller.organization_id, **described, "data": data},
+        {"tenantId": caller.organization_id, **period_members, "data": response_rows},
         NamedAgentTokensSchema if with_names else AgentTokensSchema,
     )

@@ -8,7 +8,7 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.analytics.attribution import MAX_ROWS, TokensOfDaySchema, check_rows
-from agentidp.analytics.period import PeriodArguments, PeriodSchema, requested_period
+from agentidp.analytics.period import PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call
 from agentidp.http.openapi import Blueprint
@@ -36,7 +36,7 @@ class AgentTokensByDaySchema(PeriodSchema):
 @blueprint.data_response(AgentTokensByDaySchema)
 def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens of all agents per UTC day. Days without tokens have no item."""
-    period = requested_period(arguments, caller.at)
+    period = read_period(arguments, caller.at)
     # The names are read after the tokens, so that they include agents that were created in between.
     rows, agents = caller.read_together(
         Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}),
@@ -45,8 +45,8 @@ def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     names_by_id = {agent.agent_id: agent.name for agent in agents}
 
     def represent(row: Any) -> dict[str, Any]:
-        agent_id, name = str(row.agent_id), names_by_id[row.agent_id]
-        return {"date": row.on_day.isoformat(), "tokens": row.tokens, "agentId": agent_id, "agentName": name}
+        agent_id, agent_name = str(row.agent_id), names_by_id[row.agent_id]
+        return {"date": row.on_day.isoformat(), "tokens": row.tokens, "agentId": agent_id, "agentName": agent_name}
 
-    body = {"tenantId": caller.organization_id, **period.described, "data": check_rows(rows)}
-    return data_response(body, AgentTokensOfDaySchema, represent)
+    response_body = {"tenantId": caller.organization_id, **period.described, "data": check_rows(rows)}
+    return data_response(response_body, AgentTokensOfDaySchema, represent)

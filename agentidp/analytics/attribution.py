@@ -85,36 +85,36 @@ def read_attribution(
     """
     if agent_id is not None:
         # The credentials are read after the tokens, so that they include credentials that were created in between.
-        day_rows, credentials, agents, *more_rows = caller.read_together(
+        day_rows, credential_rows, agent_rows, *more_rows = caller.read_together(
             Call("analytics/agent_use", period.bounds | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
             Call("audit/agent_names", {"agent_ids": [agent_id]}),
             *more_calls,
         )
-        require_row(agents)
-        tokens = [
+        require_row(agent_rows)
+        token_rows = [
             TokensOfCredential(
                 agent_id, row.credential_id, row.resource, [(row.on_day - period.first).days], [sum(row.hours)]
             )
             for row in day_rows
         ]
     else:
-        tokens, credentials, agents, *more_rows = caller.read_together(
+        token_rows, credential_rows, agent_rows, *more_rows = caller.read_together(
             Call("analytics/tokens_by_credential", period.bounds),
             Call("analytics/credentials", {"first": period.first}),
             Call("analytics/agent_names", {}),
             *more_calls,
         )
-    names_by_id = {row.agent_id: row.name for row in agents}
+    names_by_id = {row.agent_id: row.name for row in agent_rows}
     not_attributed = [0] * period.days
-    for row in tokens:
+    for row in token_rows:
         # A row without a credential contains all tokens of a day. Subtracting the attributed tokens leaves the rest.
         add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
-    attributed = [row for row in tokens if row.credential_id is not None]
-    return Attribution(period, attributed, not_attributed, credentials, names_by_id, agent_id), more_rows
+    attributed_rows = [row for row in token_rows if row.credential_id is not None]
+    return Attribution(period, attributed_rows, not_attributed, credential_rows, names_by_id, agent_id), more_rows
 
 
-def delegations_in(period: Period, agent_id: UUID | None) -> Call:
+def build_delegations_call(period: Period, agent_id: UUID | None) -> Call:
     """Return the call that reads the tokens issued by token exchange in a period.
 
     :param agent_id: the agent that must be the actor or the subject; None for all tokens.
@@ -122,39 +122,41 @@ def delegations_in(period: Period, agent_id: UUID | None) -> Call:
     return Call("analytics/delegations", {"agent_id": agent_id, **period.bounds})
 
 
-def add_tokens(counts: list[int], row: Any, factor: int = 1) -> None:
-    """Add the tokens per day of a row, multiplied by *factor*, to *counts*."""
-    for day, tokens in zip(row.days, row.tokens, strict=True):
-        counts[day] += factor * tokens
+def add_tokens(tokens_by_day: list[int], row: Any, factor: int = 1) -> None:
+    """Add the tokens per day of a row, multiplied by *factor*, to *tokens_by_day*."""
+    for day, day_tokens in zip(row.days, row.tokens, strict=True):
+        tokens_by_day[day] += factor * day_tokens
 
 
 def respond_by_day(
     caller: Caller,
     period: Period,
     usages: Iterable[Any],
-    item: type[ma.Schema],
+    item_schema: type[ma.Schema],
     represent: Callable[[Any, str], dict[str, Any]],
 ) -> Response:
     """Return a response with one row per element of *usages* and day with tokens.
 
-    :param item: the schema of a row.
+    :param item_schema: the schema of a row.
     :param represent: returns an element as JSON, given the identifier of our own API. Each row has those of its members
-        that *item* has.
+        that *item_schema* has.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
     """
-    dates = [(period.first + timedelta(since)).isoformat() for since in range(period.days)]
-    names = [name for name in item().fields if name not in TokensOfDaySchema().fields]
+    dates = [(period.first + timedelta(day_offset)).isoformat() for day_offset in range(period.days)]
+    member_names = [
+        member_name for member_name in item_schema().fields if member_name not in TokensOfDaySchema().fields
+    ]
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def generate_rows() -> Iterator[dict[str, Any]]:
         for usage in usages:
-            whole = represent(usage, caller.settings.resource)
-            holder = {name: whole[name] for name in names}
-            for date, tokens in zip(dates, whole["tokensByDay"], strict=True):
+            represented_usage = represent(usage, caller.settings.resource)
+            shared_members = {member_name: represented_usage[member_name] for member_name in member_names}
+            for date, tokens in zip(dates, represented_usage["tokensByDay"], strict=True):
                 if tokens:
-                    yield {"date": date, "tokens": tokens, **holder}
+                    yield {"date": date, "tokens": tokens, **shared_members}
 
-    data = check_rows(list(islice(rows(), MAX_ROWS + 1)))
-    return data_response({"tenantId": caller.organization_id, **period.described, "data": data}, item)
+    response_rows = check_rows(list(islice(generate_rows(), MAX_ROWS + 1)))
+    return data_response({"tenantId": caller.organization_id, **period.described, "data": response_rows}, item_schema)
 
 
 def check_rows(rows: list[Any]) -> list[Any]:

@@ -22,7 +22,7 @@ from agentidp.analytics.attribution import (
     read_attribution,
     respond_by_day,
 )
-from agentidp.analytics.period import Period, PeriodSchema, requested_period
+from agentidp.analytics.period import Period, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
@@ -103,9 +103,9 @@ class CredentialUsage:
     def by_day(self) -> list[int]:
         """The number of the credential's tokens on each day of the period."""
         tokens_by_day = [0] * self.days
-        for days, counts in self.usage:
-            for day, tokens in zip(days, counts, strict=True):
-                tokens_by_day[day] += tokens
+        for day_indexes, day_counts in self.usage:
+            for day, day_tokens in zip(day_indexes, day_counts, strict=True):
+                tokens_by_day[day] += day_tokens
         return tokens_by_day
 
 
@@ -120,10 +120,12 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 
     The numbers are exact, because a token is counted for its credential in the transaction that issues it.
     """
-    period = requested_period(arguments, caller.at)
-    data = used_credentials(read_attribution(caller, period, arguments["agent"])[0])
-    body = {"tenantId": caller.organization_id, **period.described, "data": data}
-    return data_response(body, CredentialUsageItemSchema, partial(represent, own_resource=caller.settings.resource))
+    period = read_period(arguments, caller.at)
+    credential_usages = list_used_credentials(read_attribution(caller, period, arguments["agent"])[0])
+    response_body = {"tenantId": caller.organization_id, **period.described, "data": credential_usages}
+    return data_response(
+        response_body, CredentialUsageItemSchema, partial(represent, own_resource=caller.settings.resource)
+    )
 
 
 @blueprint.route("/api/v1/analytics/credentials/days")
@@ -133,43 +135,43 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.data_response(CredentialTokensByDaySchema)
 def credential_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per credential and UTC day. Days without tokens have no item."""
-    period = requested_period(arguments, caller.at)
-    usages = used_credentials(read_attribution(caller, period, arguments["agent"])[0])
+    period = read_period(arguments, caller.at)
+    usages = list_used_credentials(read_attribution(caller, period, arguments["agent"])[0])
     return respond_by_day(caller, period, usages, CredentialTokensOfDaySchema, represent)
 
 
-def used_credentials(attribution: Attribution) -> list[CredentialUsage]:
+def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     """Return the credentials with their tokens, and the tokens without a credential, most tokens first."""
     period, names_by_id = attribution.period, attribution.names_by_id
-    by_id = {
+    usage_by_id = {
         row.credential_id: CredentialUsage(**row._asdict(), agent_name=names_by_id[row.agent_id], days=period.days)
         for row in attribution.credentials
     }
     for row in attribution.rows:
-        credential = by_id.get(row.credential_id)
+        credential = usage_by_id.get(row.credential_id)
         if credential is None:
             # Only credentials of operator tokens have no row, because rows of other credentials are never deleted.
-            credential = by_id[row.credential_id] = CredentialUsage(
+            credential = usage_by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
-        tokens = sum(row.tokens)
+        token_count = sum(row.tokens)
         credential.usage.append((row.days, row.tokens))
-        credential.tokens += tokens
-        credential.by_resource[row.resource] += tokens
-    credentials = [usage for usage in by_id.values() if usage.tokens or not _is_newer(usage, period)]
+        credential.tokens += token_count
+        credential.by_resource[row.resource] += token_count
+    credentials = [usage for usage in usage_by_id.values() if usage.tokens or not _is_newer(usage, period)]
     # Sorting twice by integers blocks other threads for a third of the time that sorting once by tuples takes.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
-    if tokens := sum(attribution.not_attributed):
-        name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
+    if token_count := sum(attribution.not_attributed):
+        agent_name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
         # Tokens without attribution come last among items with the same number of tokens.
         credentials.append(
             CredentialUsage(
                 None,
                 attribution.agent_id,
-                name,
+                agent_name,
                 "not_attributed",
                 period.days,
-                tokens=tokens,
+                tokens=token_count,
                 usage=[(range(period.days), attribution.not_attributed)],
             )
         )

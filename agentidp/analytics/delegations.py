@@ -7,8 +7,14 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.attribution import TOKENS, TOKENS_BY_DAY, AttributionArguments, add_tokens, delegations_in
-from agentidp.analytics.period import Period, PeriodSchema, requested_period
+from agentidp.analytics.attribution import (
+    TOKENS,
+    TOKENS_BY_DAY,
+    AttributionArguments,
+    add_tokens,
+    build_delegations_call,
+)
+from agentidp.analytics.period import Period, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import require_row
@@ -56,14 +62,14 @@ def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
 
     The numbers are exact, because a token is counted in the transaction that issues it.
     """
-    period, agent_id = requested_period(arguments, caller.at), arguments["agent"]
+    period, agent_id = read_period(arguments, caller.at), arguments["agent"]
     if agent_id is None:
-        [rows] = caller.read_together(delegations_in(period, None))
+        [rows] = caller.read_together(build_delegations_call(period, None))
     else:
-        rows, agents = caller.read_together(
-            delegations_in(period, agent_id), Call("audit/agent_names", {"agent_ids": [agent_id]})
+        rows, agent_rows = caller.read_together(
+            build_delegations_call(period, agent_id), Call("audit/agent_names", {"agent_ids": [agent_id]})
         )
-        require_row(agents)
+        require_row(agent_rows)
     return data_response(
         {"tenantId": caller.organization_id, **period.described, "data": represent(rows, period)}, DelegationSchema
     )
@@ -72,13 +78,13 @@ def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
 def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
     """Return the acting agents and their subjects as JSON of the API, most tokens first.
 
-    :param rows: the rows of :func:`agentidp.analytics.attribution.delegations_in`.
+    :param rows: the rows of :func:`agentidp.analytics.attribution.build_delegations_call`.
     """
-    items = []
+    represented_rows = []
     for row in rows:
-        by_day = [0] * period.days
-        add_tokens(by_day, row)
-        items.append(
+        tokens_by_day = [0] * period.days
+        add_tokens(tokens_by_day, row)
+        represented_rows.append(
             {
                 "agentId": str(row.agent_id),
                 "agentName": row.agent_name,
@@ -86,9 +92,11 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
                 "subjectAgentName": row.subject_agent_name,
                 "issuer": row.issuer or None,
                 "resource": row.resource,
-                "tokens": sum(by_day),
-                "tokensByDay": by_day,
+                "tokens": sum(tokens_by_day),
+                "tokensByDay": tokens_by_day,
             }
         )
-    names = ("agentId", "subjectAgentId", "issuer", "resource")
-    return sorted(items, key=lambda item: (-item["tokens"], *(item[name] or "" for name in names)))
+    member_names = ("agentId", "subjectAgentId", "issuer", "resource")
+    return sorted(
+        represented_rows, key=lambda item: (-item["tokens"], *(item[member_name] or "" for member_name in member_names))
+    )

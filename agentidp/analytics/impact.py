@@ -16,7 +16,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.attribution import delegations_in
+from agentidp.analytics.attribution import build_delegations_call
 from agentidp.analytics.period import Period
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL
@@ -83,28 +83,28 @@ class Impact:
 
         The number is a maximum, because the counters show only the hour in which a token was issued.
         """
-        max_valid, valid_until = 0, None
+        max_valid_tokens, valid_until = 0, None
         for (hour, lifetime), tokens in self.issued.items():
-            latest = min(self.at, hour + HOUR)
+            latest_issue = min(self.at, hour + HOUR)
             if self.last_used_at is not None:
-                latest = min(latest, self.last_used_at + LAST_USE_PRECISION)
-            expires = latest + timedelta(seconds=lifetime)
-            if tokens > 0 and expires > self.at:
-                max_valid += tokens
-                valid_until = max(valid_until or expires, expires)
-        return max_valid, valid_until
+                latest_issue = min(latest_issue, self.last_used_at + LAST_USE_PRECISION)
+            expires_at = latest_issue + timedelta(seconds=lifetime)
+            if tokens > 0 and expires_at > self.at:
+                max_valid_tokens += tokens
+                valid_until = max(valid_until or expires_at, expires_at)
+        return max_valid_tokens, valid_until
 
     @property
     def quietest(self) -> dict[str, int] | None:
         """The quietest hours of the week as JSON of the API, or ``None`` without tokens."""
         if not self.tokens:
             return None
-        week = [0] * HOURS
+        tokens_by_hour_of_week = [0] * HOURS
         for (hour, _), tokens in self.issued.items():
-            week[hour.isoweekday() % 7 * 24 + hour.hour] += tokens
-        first = quietest_hours(week)
-        tokens = sum(week[(first + place) % HOURS] for place in range(QUIET_HOURS))
-        return {"dow": first // 24, "hour": first % 24, "hours": QUIET_HOURS, "tokens": tokens}
+            tokens_by_hour_of_week[hour.isoweekday() % 7 * 24 + hour.hour] += tokens
+        first_hour = quietest_hours(tokens_by_hour_of_week)
+        tokens = sum(tokens_by_hour_of_week[(first_hour + hour_offset) % HOURS] for hour_offset in range(QUIET_HOURS))
+        return {"dow": first_hour // 24, "hour": first_hour % 24, "hours": QUIET_HOURS, "tokens": tokens}
 
 
 def quietest_hours(week: Sequence[int]) -> int:
@@ -121,7 +121,7 @@ def quietest_hours(week: Sequence[int]) -> int:
     return min(range(HOURS), key=lambda first: (tokens(first, QUIET_HOURS), tokens(first - 5, QUIET_HOURS + 10), first))
 
 
-def lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
+def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
     """Return the maximum lifetime of tokens in seconds, by resource. The empty resource is our own API.
 
     The earlier lifetime of a changed or deleted resource server is not stored. For one day after the change, and for
@@ -132,13 +132,13 @@ def lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[
     """
     changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
     lifetimes = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
-    for row in servers:
-        is_recent = row.token_ttl_changed_at is not None and row.token_ttl_changed_at > changed_since
-        lifetimes[row.resource] = MAX_TOKEN_TTL if is_recent else row.token_ttl or ttl
+    for server in servers:
+        has_changed_recently = server.token_ttl_changed_at is not None and server.token_ttl_changed_at > changed_since
+        lifetimes[server.resource] = MAX_TOKEN_TTL if has_changed_recently else server.token_ttl or ttl
     return lifetimes
 
 
-def _hours(row: Any) -> Iterator[tuple[datetime, int]]:
+def _list_hours_with_tokens(row: Any) -> Iterator[tuple[datetime, int]]:
     midnight = datetime.combine(row.on_day, time(), UTC)
     for hour, tokens in enumerate(row.hours):
         if tokens:
@@ -148,72 +148,79 @@ def _hours(row: Any) -> Iterator[tuple[datetime, int]]:
 def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a credential is revoked.
 
-    :param ttl: as for :func:`lifetimes_by_resource`.
+    :param ttl: as for :func:`find_lifetimes_by_resource`.
     :raises NotFound: the agent has no such credential, or it is revoked.
     """
-    credentials, rows, servers = run(
+    credential_rows, token_rows, server_rows = run(
         Call("agents/list_credentials", {"agent_id": agent_id}), _tokens_of_agent(agent_id, at), _RESOURCE_SERVERS
     )
-    credential = require_row([row for row in credentials if row.credential_id == credential_id])
-    lifetimes, issued = lifetimes_by_resource(servers, ttl, at), Issued()
-    for row in rows:
+    credential_row = require_row([row for row in credential_rows if row.credential_id == credential_id])
+    lifetimes, tokens_by_hour = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    for row in token_rows:
         if row.credential_id == credential_id:
-            for hour, tokens in _hours(row):
-                issued[hour, lifetimes[row.resource]] += tokens
+            for hour, token_count in _list_hours_with_tokens(row):
+                tokens_by_hour[hour, lifetimes[row.resource]] += token_count
     other_credentials = [
         row
-        for row in credentials
+        for row in credential_rows
         if row.credential_id not in (None, credential_id) and (row.expires_at is None or row.expires_at > at)
     ]
-    return Impact(issued, at, last_used_at=credential.last_used_at, other_credentials=other_credentials)
+    return Impact(tokens_by_hour, at, last_used_at=credential_row.last_used_at, other_credentials=other_credentials)
 
 
 def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
     """Return what breaks if an agent is suspended or deleted.
 
-    :param ttl: as for :func:`lifetimes_by_resource`.
+    :param ttl: as for :func:`find_lifetimes_by_resource`.
     :raises NotFound: there is no such agent.
     """
     period = Period.of(DAYS, at)
-    agents, rows, servers, delegations, [counted] = run(
+    agent_rows, token_rows, server_rows, delegation_rows, [grant_count] = run(
         Call("agents/get_agent", {"agent_id": agent_id}),
         _tokens_of_agent(agent_id, at),
         _RESOURCE_SERVERS,
-        delegations_in(period, agent_id),
+        build_delegations_call(period, agent_id),
         count_grants_call(agent_id=agent_id),
     )
-    require_row(agents)
-    lifetimes, issued = lifetimes_by_resource(servers, ttl, at), Issued()
-    for row in rows:
-        for hour, tokens in _hours(row):
+    require_row(agent_rows)
+    lifetimes, tokens_by_hour = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    for row in token_rows:
+        for hour, token_count in _list_hours_with_tokens(row):
             if row.credential_id is None:
                 # Rows without a credential have all tokens of the agent. The tokens of other rows are subtracted below.
-                issued[hour, ttl] += tokens
+                tokens_by_hour[hour, ttl] += token_count
             else:
-                issued[hour, lifetimes[row.resource]] += tokens
-                issued[hour, ttl] -= tokens
-    return Impact(issued, at, acting=_acting_agents(agent_id, delegations, period.first), grants=counted.grants)
+                tokens_by_hour[hour, lifetimes[row.resource]] += token_count
+                tokens_by_hour[hour, ttl] -= token_count
+    return Impact(
+        tokens_by_hour,
+        at,
+        acting=_sum_tokens_of_acting_agents(agent_id, delegation_rows, period.first),
+        grants=grant_count.grants,
+    )
 
 
 def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a resource server is deleted.
 
     :param server: the resource server's row.
-    :param ttl: as for :func:`lifetimes_by_resource`.
+    :param ttl: as for :func:`find_lifetimes_by_resource`.
     """
-    lifetime, issued = lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
-    rows, [counted] = run(
+    lifetime, tokens_by_hour = find_lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
+    token_rows, [grant_count] = run(
         Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}),
         count_grants_call(resource=server.resource),
     )
-    agent_rows = [row for row in rows if row.agent_id is not None]
-    [names] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
-    for row in rows:
+    agent_rows = [row for row in token_rows if row.agent_id is not None]
+    [name_rows] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
+    for row in token_rows:
         if row.agent_id is None:
-            issued.update({(hour, lifetime): tokens for hour, tokens in _hours(row)})
-    names_by_id = {row.agent_id: row.name for row in names}
-    takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
-    return Impact(issued, at, takers=_most_tokens_first(takers), grants=counted.grants)
+            tokens_by_hour.update({(hour, lifetime): token_count for hour, token_count in _list_hours_with_tokens(row)})
+    names_by_id = {row.agent_id: row.name for row in name_rows}
+    agents_with_tokens = [
+        AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows
+    ]
+    return Impact(tokens_by_hour, at, takers=_most_tokens_first(agents_with_tokens), grants=grant_count.grants)
 
 
 def count_grants_call(agent_id: UUID | None = None, rule_id: UUID | None = None, resource: str | None = None) -> Call:
@@ -230,76 +237,78 @@ def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
     return Call("analytics/agent_use", {"agent_id": agent_id, **Period.of(DAYS, at).bounds})
 
 
-def _acting_agents(agent_id: UUID, delegations: Rows, first: date) -> list[AgentTokens]:
+def _sum_tokens_of_acting_agents(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
     """Return the other agents that act for an agent, with their tokens.
 
-    :param delegations: rows of ``analytics/delegations``, from *first* on.
+    :param delegations: rows of ``analytics/delegations``, from *first_day* on.
     """
-    agents: dict[UUID, AgentTokens] = {}
+    tokens_by_agent: dict[UUID, AgentTokens] = {}
     for row in delegations:
         if row.subject_agent_id == agent_id != row.agent_id:
-            agent = agents.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first))
-            last_day = max(agent.last_day, first + timedelta(days=row.days[-1]))
-            agents[row.agent_id] = agent._replace(tokens=agent.tokens + sum(row.tokens), last_day=last_day)
-    return _most_tokens_first(agents.values())
+            agent_tokens = tokens_by_agent.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first_day))
+            last_day = max(agent_tokens.last_day, first_day + timedelta(days=row.days[-1]))
+            tokens_by_agent[row.agent_id] = agent_tokens._replace(
+                tokens=agent_tokens.tokens + sum(row.tokens), last_day=last_day
+            )
+    return _most_tokens_first(tokens_by_agent.values())
 
 
 def _most_tokens_first(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
     return sorted(agents, key=lambda agent: (-agent.tokens, agent.agent_id))
 
 
-def sentences(impact: Impact) -> list[str]:
+def describe_impact(impact: Impact) -> list[str]:
     """Return sentences for people about what would stop working."""
-    lines = [_use_sentence(impact)]
+    sentences = [_describe_use(impact)]
     if impact.takers:
-        lines.append(f"They were issued to {_list_agents(impact.takers)}.")
+        sentences.append(f"They were issued to {_list_agents(impact.takers)}.")
     if impact.acting:
-        lines.append(f"What other agents do for it ends too: {_list_agents(impact.acting)}.")
+        sentences.append(f"What other agents do for it ends too: {_list_agents(impact.acting)}.")
     if impact.grants:
-        lines.append(grants_sentence(impact.grants))
+        sentences.append(grants_sentence(impact.grants))
     if impact.other_credentials is not None:
-        lines.append(_other_credentials_sentence(impact.other_credentials, impact.at))
-    max_valid, valid_until = impact.valid_tokens
+        sentences.append(_describe_other_credentials(impact.other_credentials, impact.at))
+    max_valid_tokens, valid_until = impact.valid_tokens
     if valid_until is not None:
-        lines.append(f"At most {_tokens(max_valid)} may still be valid, until {_instant(valid_until)}.")
+        sentences.append(f"At most {_tokens(max_valid_tokens)} may still be valid, until {_instant(valid_until)}.")
         if impact.other_credentials is not None:
-            lines.append("Revoking does not end them. All tokens of the agent can be ended with it.")
+            sentences.append("Revoking does not end them. All tokens of the agent can be ended with it.")
     elif impact.tokens:
-        lines.append("None of them is still valid.")
+        sentences.append("None of them is still valid.")
     if quietest := impact.quietest:
-        lines.append(
+        sentences.append(
             f"The quietest hours of the week begin on {WEEKDAYS[quietest['dow']]} at {quietest['hour']:02}:00 UTC: "
             f"{_tokens(quietest['tokens'])} in {QUIET_HOURS} hours, on all weeks together."
         )
-    return lines
+    return sentences
 
 
-def _use_sentence(impact: Impact) -> str:
-    last_used = _instant(impact.last_used_at) if impact.last_used_at else None
+def _describe_use(impact: Impact) -> str:
+    last_used_words = _instant(impact.last_used_at) if impact.last_used_at else None
     if impact.last_hour is None:
-        ending = f", and the last use was on {last_used}" if last_used else ""
-        return f"No token was counted in the last {DAYS} days{ending}."
-    last = f"at {last_used}" if last_used else f"in the hour of {_instant(impact.last_hour)}"
-    return f"{_tokens(impact.tokens)} in the last {DAYS} days, the last one {last}."
+        last_use_clause = f", and the last use was on {last_used_words}" if last_used_words else ""
+        return f"No token was counted in the last {DAYS} days{last_use_clause}."
+    last_use_words = f"at {last_used_words}" if last_used_words else f"in the hour of {_instant(impact.last_hour)}"
+    return f"{_tokens(impact.tokens)} in the last {DAYS} days, the last one {last_use_words}."
 
 
-def _other_credentials_sentence(other_credentials: Rows, at: datetime) -> str:
-    uses = [
+def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
+    use_phrases = [
         f"{row.label or row.credential_id}, last used at {_instant(row.last_used_at)}"
         for row in other_credentials
         if row.last_used_at is not None and row.last_used_at > at - IN_USE
     ]
-    if uses:
-        return f"The agent has another credential in use: {'; '.join(uses)}."
+    if use_phrases:
+        return f"The agent has another credential in use: {'; '.join(use_phrases)}."
     if other_credentials:
         return f"The agent has another credential, but none that was used in the last {IN_USE.days} days."
     return "The agent has no other credential: it will get no further token."
 
 
 def _list_agents(agents: Sequence[AgentTokens]) -> str:
-    phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
-    ending = f" and {len(phrases) - MAX_LISTED:,} more agents" if len(phrases) > MAX_LISTED else ""
-    return ", ".join(phrases[:MAX_LISTED]) + ending
+    agent_phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
+    omission_phrase = f" and {len(agent_phrases) - MAX_LISTED:,} more agents" if len(agent_phrases) > MAX_LISTED else ""
+    return ", ".join(agent_phrases[:MAX_LISTED]) + omission_phrase
 
 
 def _tokens(number: int) -> str:
@@ -394,15 +403,15 @@ class ResourceServerImpactSchema(_ImpactSchema):
 @blueprint.response(200, CredentialImpactSchema)
 def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Return what breaks if the credential is revoked: its tokens of 90 days, and the agent's other credentials."""
-    ttl = caller.settings.token_ttl
-    impact = read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, ttl)
+    token_ttl = caller.settings.token_ttl
+    impact = read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
     other_credentials = [
         {"credentialId": str(row.credential_id), "label": row.label, "lastUsedAt": timestamp(row.last_used_at)}
         for row in impact.other_credentials or []
     ]
-    ids = {"credentialId": str(credential_id), "agentId": str(agent_id)}
+    id_members = {"credentialId": str(credential_id), "agentId": str(agent_id)}
     use_members = {"lastUsedAt": timestamp(impact.last_used_at), "otherCredentials": other_credentials}
-    return json_response(ids | _represent(impact) | use_members)
+    return json_response(id_members | _represent_impact(impact) | use_members)
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/impact")
@@ -412,8 +421,8 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
     """Return what breaks if the agent is suspended or deleted: its tokens of 90 days, and agents that act for it."""
     impact = read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-    members = {"actingAgents": _represent_agents(impact.acting), "grants": impact.grants}
-    return json_response({"agentId": str(agent_id)} | _represent(impact) | members)
+    further_members = {"actingAgents": _represent_agents(impact.acting), "grants": impact.grants}
+    return json_response({"agentId": str(agent_id)} | _represent_impact(impact) | further_members)
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>/impact")
@@ -424,26 +433,26 @@ def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
     """Return what breaks if the resource server is deleted: its tokens of 90 days, and the agents that got them."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     impact = read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
-    ids = {"resourceServerId": str(resource_server_id), "resource": server.resource}
-    members = {"agents": _represent_agents(impact.takers), "grants": impact.grants}
-    return json_response(ids | _represent(impact) | members)
+    id_members = {"resourceServerId": str(resource_server_id), "resource": server.resource}
+    further_members = {"agents": _represent_agents(impact.takers), "grants": impact.grants}
+    return json_response(id_members | _represent_impact(impact) | further_members)
 
 
-def _represent(impact: Impact) -> dict[str, Any]:
-    max_valid, valid_until = impact.valid_tokens
+def _represent_impact(impact: Impact) -> dict[str, Any]:
+    max_valid_tokens, valid_until = impact.valid_tokens
     return {
         "days": DAYS,
         "tokens": impact.tokens,
         "lastTokenHour": timestamp(impact.last_hour),
-        "validTokens": {"atMost": max_valid, "until": timestamp(valid_until)},
+        "validTokens": {"atMost": max_valid_tokens, "until": timestamp(valid_until)},
         "quietestHours": impact.quietest,
-        "summary": sentences(impact),
+        "summary": describe_impact(impact),
     }
 
 
 def _represent_agents(agents: Iterable[AgentTokens]) -> list[dict[str, Any]]:
-    names = ("agentId", "agentName", "tokens", "lastTokenDay")
+    member_names = ("agentId", "agentName", "tokens", "lastTokenDay")
     return [
-        dict(zip(names, (str(agent_id), name, tokens, last_day.isoformat()), strict=True))
-        for agent_id, name, tokens, last_day in agents
+        dict(zip(member_names, (str(agent_id), agent_name, token_count, last_day.isoformat()), strict=True))
+        for agent_id, agent_name, token_count, last_day in agents
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, requested_period
+from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.openapi import Blueprint
@@ -42,7 +42,7 @@ class OwnerUsageSchema(PeriodSchema):
 @blueprint.data_response(OwnerUsageSchema)
 def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
-    period = requested_period(arguments, caller.at)
+    period = read_period(arguments, caller.at)
     [rows] = caller.read_together(tokens_by_owner(period))
     return data_response(
         {"tenantId": caller.organization_id, **period.described, "data": represent(rows)}, OwnerTokensSchema

@@ -61,7 +61,7 @@ def parsed_date(text: str) -> date | None:
 
 
 class _Day(ma.fields.Field[date]):
-    """A day in ISO 8601, or a month, which means its first day. :func:`requested_period` refuses future values."""
+    """A day in ISO 8601, or a month, which means its first day. :func:`read_period` refuses future values."""
 
     def __init__(self, description: str, *, is_month: bool = False, **kwargs: Any) -> None:
         self._is_month = is_month
@@ -76,7 +76,7 @@ class _Day(ma.fields.Field[date]):
 
 
 class PeriodArguments(ma.Schema):
-    """The arguments by which a request chooses a period. :func:`requested_period` interprets them."""
+    """The arguments by which a request chooses a period. :func:`read_period` interprets them."""
 
     default_days: ClassVar[int | None] = 30
     """Default number of days if the query defines no period. None means the current month."""
@@ -97,7 +97,7 @@ class PeriodArguments(ma.Schema):
     @ma.post_load
     def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Add the default number of days to a query that defines no period."""
-        if self.default_days is not None and not _kinds_in(data):
+        if self.default_days is not None and not _list_given_kinds(data):
             data["days"] = self.default_days
         return data
 
@@ -119,7 +119,7 @@ class AgentDaySchema(ma.Schema):
     rejected = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
 
-def requested_period(arguments: Mapping[str, Any], at: datetime) -> Period:
+def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     """Return the period that a request has chosen.
 
     :param arguments: the arguments loaded by :class:`PeriodArguments`.
@@ -128,22 +128,24 @@ def requested_period(arguments: Mapping[str, Any], at: datetime) -> Period:
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
     today = at.astimezone(UTC).date()
-    kind, *other_kinds = _kinds_in(arguments) or [("month",)]
-    superfluous_names = [name for other in other_kinds for name in other if name in arguments]
+    kind, *other_kinds = _list_given_kinds(arguments) or [("month",)]
+    superfluous_names = [
+        argument_name for other_kind in other_kinds for argument_name in other_kind if argument_name in arguments
+    ]
     if superfluous_names:
         raise _error(f"must not be given with {kind[0].rstrip('_')}", *superfluous_names)
     if "days" in arguments:
         return Period.of(arguments["days"], at)
     if "month" in kind:
-        first = arguments.get("month", today.replace(day=1))
-        if first > today:
+        first_day = arguments.get("month", today.replace(day=1))
+        if first_day > today:
             raise _error(MONTH_RULE, "month")
-        next_month = (first + timedelta(days=31)).replace(day=1)
-        return Period(first, min(next_month - timedelta(days=1), today))
+        next_month = (first_day + timedelta(days=31)).replace(day=1)
+        return Period(first_day, min(next_month - timedelta(days=1), today))
     if "from_" not in arguments:
         raise _error("must not be given without from", "to")
     period = Period(arguments["from_"], arguments.get("to", today))
-    future_names = [name for name in ("from_", "to") if arguments.get(name, today) > today]
+    future_names = [argument_name for argument_name in ("from_", "to") if arguments.get(argument_name, today) > today]
     if future_names:
         raise _error(DAY_RULE, *future_names)
     if period.first > period.last:
@@ -153,8 +155,8 @@ def requested_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     return period
 
 
-def _kinds_in(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [kind for kind in KINDS if any(name in arguments for name in kind)]
+def _list_given_kinds(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [period_kind for period_kind in KINDS if any(argument_name in arguments for argument_name in period_kind)]
 
 
 def _error(rule: str, *names: str) -> ValidationError:

@@ -22,7 +22,7 @@ from agentidp.analytics.attribution import (
     read_attribution,
     respond_by_day,
 )
-from agentidp.analytics.period import PeriodSchema, requested_period
+from agentidp.analytics.period import PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call, Rows
 from agentidp.http.openapi import Blueprint
@@ -90,8 +90,10 @@ class ResourceUsage:
     @property
     def agents(self) -> list[tuple[UUID, str, int]]:
         """The ID, name and number of tokens of each agent that got tokens for the resource, most tokens first."""
-        pairs = [(agent_id, name, tokens) for (agent_id, name), tokens in self.by_agent.items()]
-        return sorted(pairs, key=lambda pair: (-pair[2], pair[0]))
+        tokens_by_agent = [
+            (agent_id, agent_name, token_count) for (agent_id, agent_name), token_count in self.by_agent.items()
+        ]
+        return sorted(tokens_by_agent, key=lambda pair: (-pair[2], pair[0]))
 
 
 @blueprint.route("/api/v1/analytics/resources")
@@ -102,10 +104,16 @@ class ResourceUsage:
 @blueprint.data_response(ResourceUsageSchema)
 def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
-    period = requested_period(arguments, caller.at)
+    period = read_period(arguments, caller.at)
     attribution, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
-    body = {"tenantId": caller.organization_id, **period.described, "data": used_resources(attribution, servers)}
-    return data_response(body, ResourceUsageItemSchema, partial(represent, own_resource=caller.settings.resource))
+    response_body = {
+        "tenantId": caller.organization_id,
+        **period.described,
+        "data": list_used_resources(attribution, servers),
+    }
+    return data_response(
+        response_body, ResourceUsageItemSchema, partial(represent, own_resource=caller.settings.resource)
+    )
 
 
 @blueprint.route("/api/v1/analytics/resources/days")
@@ -115,25 +123,25 @@ def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.data_response(ResourceTokensByDaySchema)
 def resource_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per resource and UTC day. Days without tokens have no item."""
-    period = requested_period(arguments, caller.at)
+    period = read_period(arguments, caller.at)
     attribution, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
-    usages = used_resources(attribution, servers)
+    usages = list_used_resources(attribution, servers)
     return respond_by_day(caller, period, usages, ResourceTokensOfDaySchema, represent)
 
 
-def used_resources(attribution: Attribution, servers: Rows) -> list[ResourceUsage]:
+def list_used_resources(attribution: Attribution, servers: Rows) -> list[ResourceUsage]:
     """Return our own API, the resource servers, and other resources with tokens, most tokens first.
 
     :param servers: rows of ``oauth/list_resource_servers``.
     """
-    days = attribution.period.days
-    by_resource = {server.resource: ResourceUsage(server.resource, server, [0] * days) for server in servers}
-    by_resource[""] = ResourceUsage("", None, [0] * days)
+    day_count = attribution.period.days
+    usage_by_resource = {server.resource: ResourceUsage(server.resource, server, [0] * day_count) for server in servers}
+    usage_by_resource[""] = ResourceUsage("", None, [0] * day_count)
     for row in chain.from_iterable(take_blocks(attribution.rows)):
-        usage = by_resource.setdefault(row.resource, ResourceUsage(row.resource, None, [0] * days))
+        usage = usage_by_resource.setdefault(row.resource, ResourceUsage(row.resource, None, [0] * day_count))
         add_tokens(usage.by_day, row)
         usage.by_agent[row.agent_id, attribution.names_by_id[row.agent_id]] += sum(row.tokens)
-    usages = [*by_resource.values()]
+    usages = [*usage_by_resource.values()]
     if any(attribution.not_attributed):
         usages.append(ResourceUsage(None, None, attribution.not_attributed))
     # Tokens without attribution come last among items with the same number of tokens.
@@ -149,6 +157,7 @@ def represent(usage: ResourceUsage, own_resource: str) -> dict[str, Any]:
         "tokens": usage.tokens,
         "tokensByDay": usage.by_day,
         "agents": [
-            {"agentId": str(agent_id), "agentName": name, "tokens": tokens} for agent_id, name, tokens in usage.agents
+            {"agentId": str(agent_id), "agentName": agent_name, "tokens": token_count}
+            for agent_id, agent_name, token_count in usage.agents
         ],
     }

@@ -9,7 +9,7 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import MAX_PERIOD_DAYS, Period, PeriodArguments, requested_period
+from agentidp.analytics.period import MAX_PERIOD_DAYS, Period, PeriodArguments, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
@@ -39,12 +39,12 @@ class TokenTrendSchema(ma.Schema):
 @blueprint.data_response(TokenTrendSchema)
 def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the days of a period, zeros included, oldest first."""
-    period = requested_period(arguments, caller.at)
-    counts = [0] * period.days
-    for since, tokens in caller.read("analytics/token_trend", **period.bounds):
-        counts[since] = tokens
-    data = list(zip(_dates(period), counts, strict=True))
-    return data_response({"tenantId": caller.organization_id, "days": period.days, "data": data}, DaySchema)
+    period = read_period(arguments, caller.at)
+    tokens_by_day = [0] * period.days
+    for day_offset, tokens in caller.read("analytics/token_trend", **period.bounds):
+        tokens_by_day[day_offset] = tokens
+    response_rows = list(zip(_dates(period), tokens_by_day, strict=True))
+    return data_response({"tenantId": caller.organization_id, "days": period.days, "data": response_rows}, DaySchema)
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import AgentDaySchema, PeriodArguments, PeriodSchema, requested_period
+from agentidp.analytics.period import AgentDaySchema, PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call
 from agentidp.http.openapi import Blueprint
@@ -36,12 +36,12 @@ class UsageByDaySchema(PeriodSchema):
 @blueprint.data_response(UsageByDaySchema)
 def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens, requests, rejected requests and tokens refused by quotas per UTC day, zeros included, oldest first."""
-    period = requested_period(arguments, caller.at)
-    rows, refusals = caller.read_together(
+    period = read_period(arguments, caller.at)
+    rows, refusal_rows = caller.read_together(
         Call("analytics/usage_by_day", period.bounds), Call("analytics/refusals_by_day", period.bounds)
     )
-    refused_by_day = {row.on_day: row.refused for row in refusals}
-    data = [
+    refused_by_day = {row.on_day: row.refused for row in refusal_rows}
+    response_rows = [
         {
             "date": row.on_day.isoformat(),
             "tokens": row.tokens,
@@ -51,4 +51,6 @@ def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
         }
         for row in rows
     ]
-    return data_response({"tenantId": caller.organization_id, **period.described, "data": data}, OrganizationDaySchema)
+    return data_response(
+        {"tenantId": caller.organization_id, **period.described, "data": response_rows}, OrganizationDaySchema
+    )

@@ -9,7 +9,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, requested_period
+from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Rows
 from agentidp.http.errors import NotFound
@@ -55,10 +55,10 @@ def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens, requests and rejected requests of the organization in each UTC hour, by default of today, zeros
     included.
     """
-    period = requested_period(arguments, caller.at)
+    period = read_period(arguments, caller.at)
     rows = caller.read("analytics/usage_by_hour", **period.bounds)
     return data_response(
-        {"tenantId": caller.organization_id, **period.described, "data": _hours(rows, period)}, HourSchema
+        {"tenantId": caller.organization_id, **period.described, "data": _list_hours(rows, period)}, HourSchema
     )
 
 
@@ -69,7 +69,7 @@ def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
 @blueprint.data_response(AgentUsageByHourSchema)
 def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent in each UTC hour, by default of today, zeros included."""
-    period = requested_period(arguments, caller.at)
+    period = read_period(arguments, caller.at)
     rows = agent_hours(caller, agent_id, period.first, period.last)
     return data_response(
         {
@@ -77,7 +77,7 @@ def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUI
             "agentId": str(agent_id),
             "agentName": rows[0].agent_name,
             **period.described,
-            "data": _hours(rows, period),
+            "data": _list_hours(rows, period),
         },
         HourSchema,
     )
@@ -96,12 +96,12 @@ def agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows
     return rows
 
 
-def _hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
+def _list_hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
     rows_by_hour = {(row.on_day, row.at_hour): row for row in rows}
-    begins = datetime.combine(period.first, time(), UTC)
-    data = []
-    for hour in (begins + timedelta(hours=number) for number in range(24 * period.days)):
+    hour_start = datetime.combine(period.first, time(), UTC)
+    response_rows = []
+    for hour in (hour_start + timedelta(hours=hour_number) for hour_number in range(24 * period.days)):
         row = rows_by_hour.get((hour.date(), hour.hour))
-        usage = {name: getattr(row, name, 0) for name in ("tokens", "requests", "rejected")}
-        data.append({"hour": timestamp(hour), **usage})
-    return data
+        usage = {member_name: getattr(row, member_name, 0) for member_name in ("tokens", "requests", "rejected")}
+        response_rows.append({"hour": timestamp(hour), **usage})
+    return response_rows

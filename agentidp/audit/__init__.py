@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from agentidp.audit.chain import NO_HASH, content_hash, event_hash
+from agentidp.audit.chain import NO_HASH, compute_event_hash, content_hash
 from agentidp.db.organization import Transaction
 
 INSTANCE = "org-00000000-0000-0000-0000-000000000000"
@@ -124,10 +124,14 @@ def record(
     if action not in ACTIONS:
         raise ValueError(f"describe the action {action} in ACTIONS")
     if before is not None and after is not None:
-        changed = [name for name in before | after if before.get(name) != after.get(name)]
-        if not changed:
+        changed_names = [
+            member_name for member_name in before | after if before.get(member_name) != after.get(member_name)
+        ]
+        if not changed_names:
             return
-        before, after = ({name: side.get(name) for name in changed} for side in (before, after))
+        before, after = (
+            {member_name: values.get(member_name) for member_name in changed_names} for values in (before, after)
+        )
     event = {
         "organization_id": transaction.organization_id,
         "event_id": uuid.uuid4(),
@@ -143,19 +147,22 @@ def record(
         "request_id": transaction.actor.request_id,
         "salt": secrets.token_bytes(16),
     }
-    transaction.before_commit(_append, event)
+    transaction.before_commit(_append_to_chain, event)
 
 
-def _append(transaction: Transaction, events: list[dict[str, Any]]) -> None:
+def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> None:
     # Every transaction locks the head of the chain after all other rows, so this lock causes no deadlock.
-    [head] = transaction.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
-    previous_hash = bytes(head.hash)
-    for sequence, event in enumerate(events, head.sequence + 1):
+    [chain_head] = transaction.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
+    previous_hash = bytes(chain_head.hash)
+    for sequence, event in enumerate(events, chain_head.sequence + 1):
         event |= {"sequence": sequence, "previous_hash": previous_hash}
         event["content_hash"] = bytes.fromhex(content_hash(_event_as_json(event)))
-        event["hash"] = previous_hash = bytes.fromhex(event_hash(_event_as_json(event)))
-        contents = {name: None if event[name] is None else json.dumps(event[name]) for name in ("before", "after")}
-        transaction.fetch("audit/add_event", **event | contents)
+        event["hash"] = previous_hash = bytes.fromhex(compute_event_hash(_event_as_json(event)))
+        event_contents = {
+            member_name: None if event[member_name] is None else json.dumps(event[member_name])
+            for member_name in ("before", "after")
+        }
+        transaction.fetch("audit/add_event", **event | event_contents)
 
 
 def represent(row: Any) -> dict[str, Any]:

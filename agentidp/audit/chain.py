@@ -23,7 +23,7 @@ def content_hash(event: dict[str, Any]) -> str:
     return _sha256({name: event[name] for name in CONTENT})
 
 
-def event_hash(event: dict[str, Any]) -> str:
+def compute_event_hash(event: dict[str, Any]) -> str:
     """Compute the ``hash`` that an audit event must have."""
     return _sha256({name: value for name, value in event.items() if name not in (*CONTENT, "hash")})
 

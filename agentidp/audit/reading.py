@@ -21,7 +21,7 @@ PAGE_SIZE = 1000
 """Maximum number of audit events per statement."""
 
 
-def chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
+def read_chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the audit events of an organization as JSON, oldest first.
 
     :param after: yield only events with a greater sequence.

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import psycopg
 
 from agentidp import audit
-from agentidp.audit.reading import chain, head_of
-from agentidp.audit.verification import Head, Verification, verify
+from agentidp.audit.reading import head_of, read_chain
+from agentidp.audit.verification import Head, Verification, verify_events
 from agentidp.db.database import Database
 from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
 from agentidp.db.sql import load_sql
@@ -28,19 +28,19 @@ class Pruned(NamedTuple):
     """The sequence of the last removed event."""
 
 
-def last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
+def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
     """Return the last sequence of each chain of audit events, including the instance's chain, by organization ID."""
     rows = operator.execute(load_sql("audit/all_heads")).fetchall()
     return {row.organization_id: row.sequence for row in rows}
 
 
-def organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
+def list_organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
     """Return the organizations without audit events. Somebody removed these, because each creation is recorded."""
     rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
     return [row.organization_id for row in rows]
 
 
-def events_since(
+def read_events_since(
     operator: psycopg.Connection[Any],
     database: Database,
     positions: dict[str, int],
@@ -53,10 +53,10 @@ def events_since(
     :param positions: the sequence of the last event that was yielded, by organization ID. This function updates it.
     :param only: the ID of the only organization whose events are yielded; None for all organizations.
     """
-    for organization_id, last_sequence in last_sequences(operator).items():
+    for organization_id, last_sequence in read_last_sequences(operator).items():
         position = positions.get(organization_id, 0)
         if last_sequence > position and only in (None, organization_id):
-            for event in chain(database.of(organization_id, at), position):
+            for event in read_chain(database.of(organization_id, at), position):
                 yield event
                 positions[organization_id] = event["sequence"]
 
@@ -68,32 +68,36 @@ def verify_chain(database: OrganizationDatabase, noted_event: Head | None = None
     """
     while True:
         head = head_of(database)
-        result = verify(chain(database), head, noted_event)
+        result = verify_events(read_chain(database), head, noted_event)
         if result.broken_at is None or head_of(database) == head:
             return result
 
 
 def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
-    """Return the number of audit events older than *cutoff*, which :func:`prune` would remove."""
+    """Return the number of audit events older than *cutoff*, which :func:`prune_events` would remove."""
     with operator_transaction(operator, organization_id, at) as transaction:
         rows = transaction.fetch("audit/last_before", cutoff=cutoff)
     return int(rows[0].events) if rows else 0
 
 
-def prune(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> Pruned | None:
+def prune_events(
+    operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime
+) -> Pruned | None:
     """Remove audit events older than *cutoff* from an organization's chain. Return None if there are none.
 
     A new event records the removal, so that the remaining events can still be verified.
     """
     with operator_transaction(operator, organization_id, at) as transaction:
-        rows = transaction.fetch("audit/last_before", cutoff=cutoff)
-        if not rows:
+        last_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
+        if not last_rows:
             return None
-        [last] = rows
-        [removed] = transaction.fetch("audit/prune_events", sequence=last.sequence)
-        removed_up_to = {"sequence": last.sequence, "hash": bytes(last.hash).hex()}
-        audit.record(transaction, "audit.pruned", organization_id, after=removed_up_to | {"events": removed.events})
-    return Pruned(organization_id, removed.events, last.sequence)
+        [last_row] = last_rows
+        [count_row] = transaction.fetch("audit/prune_events", sequence=last_row.sequence)
+        last_removed_event = {"sequence": last_row.sequence, "hash": bytes(last_row.hash).hex()}
+        audit.record(
+            transaction, "audit.pruned", organization_id, after=last_removed_event | {"events": count_row.events}
+        )
+    return Pruned(organization_id, count_row.events, last_row.sequence)
 
 
 def erase(transaction: Transaction, subjects: list[str] | None) -> int:

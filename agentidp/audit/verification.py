@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
+from agentidp.audit.chain import CONTENT, NO_HASH, compute_event_hash, content_hash
 
 
 class Head(NamedTuple):
@@ -42,36 +42,38 @@ MISSING = Verification(0, 0, EMPTY, 1, "all events and the head of the chain are
 """The result for an organization that has no audit events and no head of the chain."""
 
 
-def verify(events: Iterable[dict[str, Any]], head: Head | None, noted_event: Head | None = None) -> Verification:
+def verify_events(events: Iterable[dict[str, Any]], head: Head | None, noted_event: Head | None = None) -> Verification:
     """Verify a chain of audit events.
 
     :param events: all events of the chain as JSON, in order.
     :param head: the stored head of the chain, or None if it is missing.
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
-    count = erased = 0
-    last, pruned = EMPTY, EMPTY
+    event_count = erased_count = 0
+    last_head, pruned_head = EMPTY, EMPTY
     # A chain from which no events were pruned begins after EMPTY, the head of an empty chain.
     pruned_and_recorded = {EMPTY}
     for event in events:
-        if count == 0:
-            last = pruned = Head(event["sequence"] - 1, event["previousHash"])
-        if reason := _fault(event, last):
-            return Verification(count, erased, last, last.sequence + 1, reason)
-        count += 1
-        erased += event["salt"] is None
-        last = Head(event["sequence"], event["hash"])
-        if noted_event is not None and noted_event.sequence == last.sequence and noted_event != last:
-            return Verification(count, erased, last, last.sequence, "the event differs from the known one")
+        if event_count == 0:
+            last_head = pruned_head = Head(event["sequence"] - 1, event["previousHash"])
+        if broken_reason := _find_fault(event, last_head):
+            return Verification(event_count, erased_count, last_head, last_head.sequence + 1, broken_reason)
+        event_count += 1
+        erased_count += event["salt"] is None
+        last_head = Head(event["sequence"], event["hash"])
+        if noted_event is not None and noted_event.sequence == last_head.sequence and noted_event != last_head:
+            return Verification(
+                event_count, erased_count, last_head, last_head.sequence, "the event differs from the known one"
+            )
         if event["action"] == "audit.pruned" and event["after"]:
             pruned_and_recorded.add(Head(event["after"]["sequence"], event["after"]["hash"]))
-    if pruned not in pruned_and_recorded:
-        reason = "the events up to this one are missing, and no event records that they were pruned"
-        return Verification(count, erased, last, pruned.sequence, reason)
-    broken_at, reason = _difference(last, head)
-    if broken_at is None and noted_event is not None and noted_event.sequence > last.sequence:
-        broken_at, reason = last.sequence + 1, "the events from here to the known one are missing"
-    return Verification(count, erased, last, broken_at, reason)
+    if pruned_head not in pruned_and_recorded:
+        broken_reason = "the events up to this one are missing, and no event records that they were pruned"
+        return Verification(event_count, erased_count, last_head, pruned_head.sequence, broken_reason)
+    broken_sequence, broken_reason = _difference(last_head, head)
+    if broken_sequence is None and noted_event is not None and noted_event.sequence > last_head.sequence:
+        broken_sequence, broken_reason = last_head.sequence + 1, "the events from here to the known one are missing"
+    return Verification(event_count, erased_count, last_head, broken_sequence, broken_reason)
 
 
 def _difference(last: Head, head: Head | None) -> tuple[int | None, str | None]:
@@ -85,7 +87,7 @@ def _difference(last: Head, head: Head | None) -> tuple[int | None, str | None]:
     return last.sequence, "the head of the chain is another event"
 
 
-def _fault(event: dict[str, Any], last: Head) -> str | None:
+def _find_fault(event: dict[str, Any], last: Head) -> str | None:
     if event["sequence"] != last.sequence + 1:
         return "the event is missing"
     if event["previousHash"] != last.hash:
@@ -93,6 +95,6 @@ def _fault(event: dict[str, Any], last: Head) -> str | None:
     is_erased = all(event[name] is None for name in CONTENT)
     if not is_erased and content_hash(event) != event["contentHash"]:
         return "the recorded values were altered"
-    if event_hash(event) != event["hash"]:
+    if compute_event_hash(event) != event["hash"]:
         return "the event was altered"
     return None

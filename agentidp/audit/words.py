@@ -31,11 +31,23 @@ def members(event: dict[str, Any]) -> dict[str, Any]:
     return (event["before"] or {}) | (event["after"] or {})
 
 
-def calls(events: Iterable[dict[str, Any]]) -> list[Call]:
+def build_name_calls(events: Iterable[dict[str, Any]]) -> list[Call]:
     """Return the calls that read the names of the agents, resource servers and alert targets in audit events."""
-    values = [value for event in events for value in (event["actor"], event["subject"], *members(event).values())]
-    items = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    ids = {UUID(item) for item in items if isinstance(item, str) and IS_ID.fullmatch(item)}
+    recorded_values = [
+        recorded_value
+        for event in events
+        for recorded_value in (event["actor"], event["subject"], *members(event).values())
+    ]
+    possible_ids = [
+        possible_id
+        for recorded_value in recorded_values
+        for possible_id in (recorded_value if isinstance(recorded_value, list) else [recorded_value])
+    ]
+    ids = {
+        UUID(possible_id)
+        for possible_id in possible_ids
+        if isinstance(possible_id, str) and IS_ID.fullmatch(possible_id)
+    }
     return [
         Call("audit/agent_names", {"agent_ids": list(ids)}),
         Call("oauth/list_resource_servers", {}),
@@ -43,18 +55,26 @@ def calls(events: Iterable[dict[str, Any]]) -> list[Call]:
     ]
 
 
-def names(agents: Rows, servers: Rows, targets: Rows) -> dict[str, str]:
-    """Return the names by ID in the rows that :func:`calls` returned."""
+def map_names_by_id(agents: Rows, servers: Rows, targets: Rows) -> dict[str, str]:
+    """Return the names by ID in the rows that :func:`build_name_calls` returned."""
     names_by_id = {str(row.target_id): row.name for row in targets}
     names_by_id |= {str(row.resource_server_id): row.name for row in servers}
     return names_by_id | {str(row.agent_id): row.name for row in agents}
 
 
-def sentence(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
+def describe_event(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
     """Return a sentence about an audit event: who did what. An object without a name is represented by its ID."""
-    kind, values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
-    name = names_by_id.get(subject) or values.get("name") or values.get("label") or values.get("kind") or subject
+    subject_type, recorded_values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
+    subject_name = (
+        names_by_id.get(subject)
+        or recorded_values.get("name")
+        or recorded_values.get("label")
+        or recorded_values.get("kind")
+        or subject
+    )
     actor, verb = names_by_id.get(event["actor"], event["actor"]), ACTIONS[event["action"]].verb
-    words = (actor, verb, kind if kind in NAMED else "", name)
-    agent = names_by_id.get(values.get("agentId", ""), "") if kind in ("credential", "grant") else ""
-    return " ".join(filter(None, words)) + (f" of {agent}" if agent else "")
+    sentence_parts = (actor, verb, subject_type if subject_type in NAMED else "", subject_name)
+    agent_name = (
+        names_by_id.get(recorded_values.get("agentId", ""), "") if subject_type in ("credential", "grant") else ""
+    )
+    return " ".join(filter(None, sentence_parts)) + (f" of {agent_name}" if agent_name else "")

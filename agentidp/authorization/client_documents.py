@@ -21,7 +21,7 @@ from agentidp.caller import TURN
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import other_name
-from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, seconds_fresh
+from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, parse_max_age
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
 from agentidp.http.redirect_uri import is_registered
 from agentidp.http.request_context import current_request, request_actor
@@ -152,8 +152,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
     finally:
         with _lock:
             _reading_organizations.remove(organization_id)
-        turn.resume()
-    return redirect_uris, at + timedelta(seconds=seconds_fresh(response.headers))
+    return redirect_uris, at + timedelta(seconds=parse_max_age(response.headers))
 
 
 def _remember_failure(organization_id: str, person: str, at: datetime) -> None:

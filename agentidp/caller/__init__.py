@@ -76,12 +76,12 @@ class Caller:
         proof: dpop.Proof | None = None,
         actor: tuple[str, ...] | None = None,
     ) -> None:
-        s = services()
+        app_services = services()
         self.organization_id, self.agent_id, self.at = organization_id, agent_id, at
         self.scopes: frozenset[str] = frozenset() if token is None else token.scope
-        self.settings, self.clock = s.settings, s.clock
-        self._database = s.database.of(self.organization_id, at)
-        self.replica = s.read_replica and s.read_replica.of(self._database)
+        self.settings, self.clock = app_services.settings, app_services.clock
+        self._database = app_services.database.of(self.organization_id, at)
+        self.replica = app_services.read_replica and app_services.read_replica.of(self._database)
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
         self._token_to_admit, self._is_in_transaction = token, False
 
@@ -266,10 +266,10 @@ def authenticate(at: datetime) -> Caller:
             raise InvalidToken
         raise Unauthorized
     scheme, unverified_token = credentials[1].lower(), credentials[2]
-    s = services()
+    app_services = services()
     proof = None
     try:
-        token = verify_token(unverified_token, audience=s.settings.resource)
+        token = verify_token(unverified_token, audience=app_services.settings.resource)
         # RFC 9449 section 7.2: a token that is bound to a key needs the scheme DPoP, and any other token Bearer.
         if (token.jkt is not None) != (scheme == "dpop"):
             raise TokenRefused("sent by the wrong scheme", token, _NOT_BOUND if token.jkt is None else _BOUND)
@@ -277,24 +277,24 @@ def authenticate(at: datetime) -> Caller:
             proof = _verify_proof(unverified_token, token, at)
     except TokenRefused as error:
         if error.claims is not None:
-            database = s.database.of(error.claims.organization_id, at)
+            database = app_services.database.of(error.claims.organization_id, at)
             record_rejection(database, error.claims.agent_id, f"token {error}")
         raise InvalidToken(error.advice) from None
     return Caller(token.organization_id, token.agent_id, at, token=token, proof=proof)
 
 
 def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.Proof:
-    request, s = current_request(), services()
+    request, app_services = current_request(), services()
     try:
         proof = dpop.verify_proof(
             request.environ.get("HTTP_DPOP", ""),
             method=request.method,
-            url=s.settings.issuer + request.path,
+            url=app_services.settings.issuer + request.path,
             at=at,
             access_token=access_token,
         )
     except dpop.ProofRefused as error:
-        record_rejection(s.database.of(token.organization_id, at), token.agent_id, "wrong DPoP proof")
+        record_rejection(app_services.database.of(token.organization_id, at), token.agent_id, "wrong DPoP proof")
         raise InvalidProof(str(error), ALGORITHMS) from None
     if proof.jkt != token.jkt:
         raise TokenRefused("bound to another key", token, _OTHER_KEY)

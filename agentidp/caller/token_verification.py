@@ -22,16 +22,18 @@ def verify_token(unverified_token: str, *, audience: str | None) -> AccessToken:
     :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
     :raises TokenRefused: the token is not valid, for any reason.
     """
-    s, at = services(), current_context().at
-    verified = s.verified_tokens
+    app_services, at = services(), current_context().at
+    token_cache = app_services.verified_tokens
     # The generation changes when a key is revoked, so that results for this key are no longer used.
-    generation = s.keys.current().generation
+    generation = app_services.keys.current().generation
     key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
-    token = verified.get(key)
+    token = token_cache.get(key)
     if token is None or token.expires_at <= at.timestamp() - LEEWAY:
-        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=audience, at=at)
+        token = verify_access_token(
+            unverified_token, app_services.keys.find, issuer=app_services.settings.issuer, audience=audience, at=at
+        )
         if len(unverified_token) <= MAX_LENGTH:
-            if len(verified) >= MAX_CACHED:
-                verified.clear()
-            verified[key] = token
+            if len(token_cache) >= MAX_CACHED:
+                token_cache.clear()
+            token_cache[key] = token
     return token

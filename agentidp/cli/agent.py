@@ -9,8 +9,14 @@ import click
 
 from agentidp.analytics import agent_rejections, impact
 from agentidp.analytics.period import Period
-from agentidp.cli.confirmation import confirm, count, describe_recent_tokens, dry_run_option, require_confirmation
-from agentidp.cli.lookup import begin_transaction, open_agent, open_organization
+from agentidp.cli.confirmation import (
+    confirm,
+    describe_recent_tokens,
+    dry_run_option,
+    format_count,
+    require_confirmation,
+)
+from agentidp.cli.lookup import begin_transaction, find_and_open_agent, open_organization
 from agentidp.cli.options import (
     WholeNumber,
     as_json_option,
@@ -53,11 +59,11 @@ commands = click.Group(
 def create(organization: str, as_json: bool, **options: Any) -> None:
     """Register the agent NAME and print its id."""
     with open_organization(organization) as (services, database):
-        new = agents.NewAgentSchema().load(read_options(agents.NewAgentSchema(), options))
+        new_agent = agents.NewAgentSchema().load(read_options(agents.NewAgentSchema(), options))
         with database.transaction() as transaction:
-            row = agents.add_agent(transaction, **new, max_agents=services.settings.max_agents)
-    body = agents.represent(row)
-    show_object(body if as_json else {"agentId": body["agentId"]}, as_json)
+            agent_row = agents.add_agent(transaction, **new_agent, max_agents=services.settings.max_agents)
+    response_body = agents.represent(agent_row)
+    show_object(response_body if as_json else {"agentId": response_body["agentId"]}, as_json)
 
 
 @commands.command("list")
@@ -66,9 +72,11 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
 def list_(organization: str, as_json: bool) -> None:
     """List the agents of an organization, oldest first."""
     with open_organization(organization) as (_, database):
-        rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
-    columns = ("agentId", "name", "status", *list_columns(agents.AgentSchema), "createdAt", "scopes")
-    show([agents.represent(row) for row in rows], as_json, columns=columns)
+        agent_rows = database.fetch(
+            "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
+        )
+    table_columns = ("agentId", "name", "status", *list_columns(agents.AgentSchema), "createdAt", "scopes")
+    show([agents.represent(agent_row) for agent_row in agent_rows], as_json, columns=table_columns)
 
 
 @commands.command("show")
@@ -76,9 +84,9 @@ def list_(organization: str, as_json: bool) -> None:
 @as_json_option
 def show_(agent: str, as_json: bool) -> None:
     """Print an agent."""
-    with open_agent(agent) as (_, database, agent_id):
-        row = require_row(database.fetch("agents/get_agent", agent_id=agent_id))
-    show_object(agents.represent(row), as_json)
+    with find_and_open_agent(agent) as (_, database, agent_id):
+        agent_row = require_row(database.fetch("agents/get_agent", agent_id=agent_id))
+    show_object(agents.represent(agent_row), as_json)
 
 
 @commands.command("rejections")
@@ -92,9 +100,9 @@ def rejections(agent: str, days: int, as_json: bool) -> None:
 
     Prints: day (UTC), reason, network, number of failures, time of the last failure, what to do.
     """
-    with open_agent(agent) as (_, database, agent_id):
-        rows = database.run(agent_rejections.rejections_call(agent_id, Period.of(days, database.at)))[0]
-    show(agent_rejections.represent_rejections(rows), as_json)
+    with find_and_open_agent(agent) as (_, database, agent_id):
+        rejection_rows = database.run(agent_rejections.rejections_call(agent_id, Period.of(days, database.at)))[0]
+    show(agent_rejections.represent_rejections(rejection_rows), as_json)
 
 
 @commands.command("update")
@@ -104,8 +112,8 @@ def rejections(agent: str, days: int, as_json: bool) -> None:
 def update(agent: str, as_json: bool, **options: Any) -> None:
     """Change an agent and print it. Omitted options keep their values."""
     change = read_options(agents.AgentChangeSchema(), options)
-    with open_agent(agent) as (services, database, agent_id):
-        _change_agent(services, database, agent_id, change, as_json)
+    with find_and_open_agent(agent) as (services, database, agent_id):
+        _apply_change(services, database, agent_id, change, as_json)
 
 
 @commands.command("suspend")
@@ -115,7 +123,7 @@ def update(agent: str, as_json: bool, **options: Any) -> None:
 @as_json_option
 def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
     """Suspend an agent and print it. The agent gets no further token, and its tokens stop working at once."""
-    with open_agent(agent) as (services, database, agent_id):
+    with find_and_open_agent(agent) as (services, database, agent_id):
         confirm(
             lambda: (
                 f"This suspends {_describe_agent(database, agent_id)}. The agent gets no token, and its current tokens "
@@ -124,7 +132,7 @@ def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
             ),
             is_dry_run=is_dry_run,
         )
-        _change_agent(services, database, agent_id, {"status": "suspended"}, as_json)
+        _apply_change(services, database, agent_id, {"status": "suspended"}, as_json)
 
 
 @commands.command("resume")
@@ -132,16 +140,16 @@ def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
 @as_json_option
 def resume(agent: str, as_json: bool) -> None:
     """End the suspension of an agent and print it. The agent's tokens that have not expired work again."""
-    with open_agent(agent) as (services, database, agent_id):
-        _change_agent(services, database, agent_id, {"status": "active"}, as_json)
+    with find_and_open_agent(agent) as (services, database, agent_id):
+        _apply_change(services, database, agent_id, {"status": "active"}, as_json)
 
 
-def _change_agent(
+def _apply_change(
     services: Services, database: OrganizationDatabase, agent_id: UUID, change: dict[str, Any], as_json: bool
 ) -> None:
     with begin_transaction(services, database) as transaction:
-        row = agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(change))
-    show_object(agents.represent(row), as_json)
+        agent_row = agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(change))
+    show_object(agents.represent(agent_row), as_json)
 
 
 def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_deleted: bool = False) -> str:
@@ -151,17 +159,17 @@ def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_delete
     :raises NotFound: there is no such agent.
     """
     [organization] = database.fetch("organizations/get_organization")
-    today = Period.of(1, database.at).bounds
-    agent = require_row(database.fetch("analytics/agent_activity", agent_id=agent_id, **today))
+    bounds_of_today = Period.of(1, database.at).bounds
+    agent = require_row(database.fetch("analytics/agent_activity", agent_id=agent_id, **bounds_of_today))
     if (agent.status == "deleted") != is_deleted:
         raise NotFound
-    kind, tokens = "deleted agent" if is_deleted else "agent", describe_recent_tokens(database, agent_id)
-    return f"the {kind} {agent.agent_name} of {organization.name}, which was issued {tokens}"
+    kind, recent_tokens = "deleted agent" if is_deleted else "agent", describe_recent_tokens(database, agent_id)
+    return f"the {kind} {agent.agent_name} of {organization.name}, which was issued {recent_tokens}"
 
 
 def _describe_impact(services: Services, database: OrganizationDatabase, agent_id: UUID) -> str:
     agent_impact = impact.read_agent_impact(database.run, agent_id, database.at, services.settings.token_ttl)
-    return "\n".join(impact.sentences(agent_impact))
+    return "\n".join(impact.describe_impact(agent_impact))
 
 
 @commands.command("end-tokens")
@@ -170,7 +178,7 @@ def _describe_impact(services: Services, database: OrganizationDatabase, agent_i
 @dry_run_option
 def end_tokens(agent: str, is_dry_run: bool) -> None:
     """End all tokens that were issued to an agent before now. The agent can get new tokens."""
-    with open_agent(agent) as (services, database, agent_id):
+    with find_and_open_agent(agent) as (services, database, agent_id):
         confirm(
             lambda: (
                 f"This ends the tokens of {_describe_agent(database, agent_id)}. All tokens that were issued to the "
@@ -190,14 +198,16 @@ def end_tokens(agent: str, is_dry_run: bool) -> None:
 @dry_run_option
 def delete(agent: str, is_dry_run: bool) -> None:
     """Delete an agent and revoke its credentials. The agent's tokens stop working at once. Its usage is kept."""
-    with open_agent(agent) as (services, database, agent_id):
+    with find_and_open_agent(agent) as (services, database, agent_id):
 
         def describe_consequences() -> str:
-            rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
+            credential_rows = credentials.select_unrevoked_credentials(
+                database.fetch("agents/list_credentials", agent_id=agent_id)
+            )
             return (
-                f"This deletes {_describe_agent(database, agent_id)}, and revokes {count(len(rows), 'credential')}. "
-                "The agent's tokens stop working at once. Its usage is kept. A deletion cannot be undone.\n"
-                f"{_describe_impact(services, database, agent_id)}"
+                f"This deletes {_describe_agent(database, agent_id)}, and revokes "
+                f"{format_count(len(credential_rows), 'credential')}. The agent's tokens stop working at once. Its "
+                f"usage is kept. A deletion cannot be undone.\n{_describe_impact(services, database, agent_id)}"
             )
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
@@ -216,7 +226,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
 @agent_argument
 def erase(agent: str) -> None:
     """Ask for confirmation, and erase."""
-    with open_agent(agent, is_deleted=True) as (services, database, agent_id):
+    with find_and_open_agent(agent, is_deleted=True) as (services, database, agent_id):
         if database.fetch("agents/get_agent", agent_id=agent_id):
             raise click.ClickException("only a deleted agent can be erased, so delete the agent first")
         confirm(

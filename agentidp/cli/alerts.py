@@ -16,7 +16,7 @@ from agentidp.alerts.messages import Message
 from agentidp.alerts.state_change import change_for_test
 from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization
 from agentidp.cli.options import (
@@ -66,9 +66,9 @@ commands.add_command(target_commands)
 def list_(organization: str, as_json: bool) -> None:
     """List the alert targets of an organization, oldest first."""
     with open_organization(organization) as (_, database):
-        rows = database.fetch("alerts/list_targets")
-    columns = ("targetId", "name", "type", "destination", "enabled", "lastSuccessAt", "lastError")
-    show([targets.represent(row) for row in rows], as_json, columns=columns)
+        target_rows = database.fetch("alerts/list_targets")
+    table_columns = ("targetId", "name", "type", "destination", "enabled", "lastSuccessAt", "lastError")
+    show([targets.represent(target_row) for target_row in target_rows], as_json, columns=table_columns)
 
 
 @target_commands.command("show")
@@ -78,8 +78,8 @@ def list_(organization: str, as_json: bool) -> None:
 def show_(target: str, organization: str, as_json: bool) -> None:
     """Print a target."""
     with open_organization(organization) as (_, database):
-        row = _find_target(database, target)
-    show_object(targets.represent(row), as_json)
+        target_row = _find_target(database, target)
+    show_object(targets.represent(target_row), as_json)
 
 
 @target_commands.command("add")
@@ -92,12 +92,12 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 
     Prints the target's id, and the key that signs its messages if it is a webhook.
     """
-    new = NewAlertTargetSchema().load(read_options(NewAlertTargetSchema(), options))
+    new_target = NewAlertTargetSchema().load(read_options(NewAlertTargetSchema(), options))
     with open_organization(organization) as (services, database), database.transaction() as transaction:
-        row, secret = targets.add_target(transaction, services.settings, new)
-    body = targets.represent(row)
-    body = body if as_json else {"targetId": body["targetId"]}
-    show_object(body | {"secret": secret}, as_json)
+        target_row, signing_secret = targets.add_target(transaction, services.settings, new_target)
+    response_body = targets.represent(target_row)
+    response_body = response_body if as_json else {"targetId": response_body["targetId"]}
+    show_object(response_body | {"secret": signing_secret}, as_json)
 
 
 @target_commands.command("update")
@@ -107,12 +107,12 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 @as_json_option
 def update(target: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change a target and print it. Omitted options keep their values."""
-    values = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
+    new_values = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
     with open_organization(organization) as (services, database):
         target_id = _find_target(database, target).target_id
         with database.transaction() as transaction:
-            row = targets.update_target(transaction, services.settings, target_id, values)
-    show_object(targets.represent(row), as_json)
+            target_row = targets.update_target(transaction, services.settings, target_id, new_values)
+    show_object(targets.represent(target_row), as_json)
 
 
 @target_commands.command("delete")
@@ -122,41 +122,42 @@ def update(target: str, organization: str, as_json: bool, **options: Any) -> Non
 def delete(target: str, organization: str) -> None:
     """Delete an alert target, and the alerts that were not sent to it yet."""
     with open_organization(organization) as (services, database):
-        row = _find_target(database, target)
+        target_row = _find_target(database, target)
 
         def describe_consequences() -> str:
             deliveries = database.fetch("alerts/list_deliveries", limit=1000)
-            waiting = [_status(delivery) for delivery in deliveries if delivery.target_id == row.target_id]
+            statuses = [_status(delivery) for delivery in deliveries if delivery.target_id == target_row.target_id]
             return (
-                f"This deletes the alert target {row.name} ({row.type}, {row.destination}). "
-                f"{count(waiting.count('waiting'), 'waiting message')} will not be sent. A deletion cannot be undone."
+                f"This deletes the alert target {target_row.name} ({target_row.type}, {target_row.destination}). "
+                f"{format_count(statuses.count('waiting'), 'waiting message')} will not be sent. A deletion cannot be "
+                "undone."
             )
 
         confirm(describe_consequences)
         with begin_transaction(services, database) as transaction:
-            targets.remove_target(transaction, row.target_id)
+            targets.remove_target(transaction, target_row.target_id)
 
 
 @target_commands.command("test")
 @target_argument
 @organization_option
-def test(target: str, organization: str) -> None:
+def send_test(target: str, organization: str) -> None:
     """Send a test message to an alert target from this machine, and print whether the target accepted the message."""
     with open_organization(organization) as (services, database):
-        row, address = _fetch_address(services, database, target)
+        target_row, address = _fetch_address(services, database, target)
         [organization_row] = database.fetch("organizations/get_organization")
-        change = change_for_test(row.name, database.at)
+        test_change = change_for_test(target_row.name, database.at)
         message = Message(
-            message_id=change.finding_id,
+            message_id=test_change.finding_id,
             organization_id=database.organization_id,
             organization_name=organization_row.name,
-            change=change,
+            change=test_change,
         )
         try:
-            Channels(services.settings).send(row.type, address, message, database.at)
+            Channels(services.settings).send(target_row.type, address, message, database.at)
         except SendFailed as failed:
-            raise ConfigurationError(f"the target {row.name} did not accept the test: {failed}") from None
-    print_text(f"The target {row.name} accepted the test.")
+            raise ConfigurationError(f"the target {target_row.name} did not accept the test: {failed}") from None
+    print_text(f"The target {target_row.name} accepted the test.")
 
 
 @target_commands.command("key")
@@ -182,9 +183,9 @@ def deliveries(organization: str, limit: int, as_json: bool) -> None:
     of the next attempt, and the last error.
     """
     with open_organization(organization) as (_, database):
-        rows = database.fetch("alerts/list_deliveries", limit=limit)
-    columns = ("createdAt", "targetName", "findingId", "change", "status", "attempts", "at", "lastError")
-    show([_delivery(row) for row in rows], as_json, columns=columns)
+        delivery_rows = database.fetch("alerts/list_deliveries", limit=limit)
+    table_columns = ("createdAt", "targetName", "findingId", "change", "status", "attempts", "at", "lastError")
+    show([_delivery(delivery_row) for delivery_row in delivery_rows], as_json, columns=table_columns)
 
 
 def _status(row: Any) -> str:
@@ -234,5 +235,8 @@ def _fetch_address(services: Services, database: OrganizationDatabase, target: s
 
 
 def _find_target(database: OrganizationDatabase, target: str) -> Any:
-    candidates = [Candidate(str(row.target_id), [row.name], row) for row in database.fetch("alerts/list_targets")]
+    candidates = [
+        Candidate(str(target_row.target_id), [target_row.name], target_row)
+        for target_row in database.fetch("alerts/list_targets")
+    ]
     return find_candidate(target, candidates, kind="alert target")

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.output import print_text, show
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
-from agentidp.declarative.applying import Applied, apply
+from agentidp.declarative.applying import Applied, apply_file
 from agentidp.declarative.consequences import list_consequences
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, to_json
@@ -77,30 +77,36 @@ def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_jso
     their credential. Prints the differences: + for objects that are created, ~ for changes, - for objects that are
     deleted, with what their deletion ends. Objects and members that FILE omits are listed at the end.
     """
-    source = "standard input" if path == Path("-") else str(path)
-    declared = read_document(sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source)
-    apply_file = partial(apply, is_pruning=is_pruning, is_strict=is_strict)
+    source_name = "standard input" if path == Path("-") else str(path)
+    declared_organizations = read_document(
+        sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source_name
+    )
+    apply_declared = partial(apply_file, is_pruning=is_pruning, is_strict=is_strict)
     with open_services(may_be_first=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
-            planned = apply_file(services.settings, declared, utc_now(), is_dry_run=True)
+            planned_file = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
             consequences = [
-                sentences
-                for plan in planned.plans
-                for sentences in list_consequences(services.database, plan, utc_now(), services.settings.token_ttl)
+                change_sentences
+                for plan in planned_file.plans
+                for change_sentences in list_consequences(
+                    services.database, plan, utc_now(), services.settings.token_ttl
+                )
             ]
-        _print_changes(planned, consequences, as_json)
-        if is_plan or not planned.changes:
-            click.get_current_context().exit(DIFFERENT if planned.changes else 0)
-        confirm(lambda: "", question=_ask(planned.changes))
+        _print_changes(planned_file, consequences, as_json)
+        if is_plan or not planned_file.changes:
+            click.get_current_context().exit(DIFFERENT if planned_file.changes else 0)
+        confirm(lambda: "", question=_build_question(planned_file.changes))
         # Reads the clock again, because the confirmation may have taken an hour.
         with show_activity("Applying the file"):
-            applied = apply_file(services.settings, declared, utc_now(), agreed_plans=planned.plans)
-    _print_next_commands(applied)
+            applied_file = apply_declared(
+                services.settings, declared_organizations, utc_now(), agreed_plans=planned_file.plans
+            )
+    _print_next_commands(applied_file)
 
 
-def _ask(changes: list[Change]) -> str:
+def _build_question(changes: list[Change]) -> str:
     deletions = sum(change.action == "delete" for change in changes)
-    return f"Apply this, with {count(deletions, 'deletion')}?" if deletions else "Apply this?"
+    return f"Apply this, with {format_count(deletions, 'deletion')}?" if deletions else "Apply this?"
 
 
 def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:
@@ -110,34 +116,46 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
     """
     changes = planned.changes
     if as_json:
-        names = ("action", "type", "organization", "name", "before", "after")
-        rows = [{name: getattr(change, name) for name in names} for change in changes]
-        show([row | {"consequences": lines} for row, lines in zip(rows, consequences, strict=True)], as_json)
+        member_names = ("action", "type", "organization", "name", "before", "after")
+        change_rows = [
+            {member_name: getattr(change, member_name) for member_name in member_names} for change in changes
+        ]
+        show(
+            [
+                change_row | {"consequences": change_sentences}
+                for change_row, change_sentences in zip(change_rows, consequences, strict=True)
+            ],
+            as_json,
+        )
         return
     for change, sentences in zip(changes, consequences, strict=True):
         print_text(f"{SIGNS[change.action]} {change}")
-        for name, value in (change.after if change.action != "delete" else {}).items():
-            previous = f"{to_json(change.before[name])} → " if name in change.before else ""
-            print_text(f"    {name}: {previous}{to_json(value)}")
-        for sentence in sentences:
-            print_text(f"    {sentence}")
+        for member_name, member_value in (change.after if change.action != "delete" else {}).items():
+            earlier_value = f"{to_json(change.before[member_name])} → " if member_name in change.before else ""
+            print_text(f"    {member_name}: {earlier_value}{to_json(member_value)}")
+        for change_sentence in sentences:
+            print_text(f"    {change_sentence}")
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
-    summary = ", ".join(f"{number} to {action}" for action, number in counts.items())
+    summary = ", ".join(f"{change_count} to {action}" for action, change_count in counts.items())
     click.echo(f"{summary}." if changes else "Nothing differs.")
-    omitted = [change for plan in planned.plans for change in plan.omitted]
-    if omitted:
+    omitted_changes = [change for plan in planned.plans for change in plan.omitted]
+    if omitted_changes:
         click.echo("The file omits these objects and members, so they stay unchanged (--strict would change them):")
-    for change in omitted[:MAX_OMITTED]:
+    for change in omitted_changes[:MAX_OMITTED]:
         print_text(f"    {change}" + (f": {', '.join(change.after)}" if change.after else ""))
-    if len(omitted) > MAX_OMITTED:
-        click.echo(f"    and {len(omitted) - MAX_OMITTED} more")
+    if len(omitted_changes) > MAX_OMITTED:
+        click.echo(f"    and {len(omitted_changes) - MAX_OMITTED} more")
 
 
 def _print_next_commands(applied: Applied) -> None:
     """Print commands for new objects to standard error, so that standard output stays valid JSON with ``--json``."""
     agents, webhooks = applied.new_agents, applied.new_webhooks
     for heading, command_line, objects in (
-        ("The new agents have no credential yet. These commands create their credentials:", "credential create --agent", agents),
+        (
+            "The new agents have no credential yet. These commands create their credentials:",
+            "credential create --agent",
+            agents,
+        ),
         ("The new webhooks sign their messages. These commands print the keys:", "alerts target key", webhooks),
     ):
         if objects:

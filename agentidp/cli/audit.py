@@ -16,7 +16,7 @@ from agentidp import audit
 from agentidp.audit import upkeep, words
 from agentidp.audit.reading import list_call, represent_rows
 from agentidp.audit.verification import MISSING, Head, Verification
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization
 from agentidp.cli.options import WholeNumber, as_json_option, parse_time
@@ -69,15 +69,17 @@ def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
     with open_services() as services:
         trail_id = audit.INSTANCE if organization is None else _find_trail_id(services, organization)
         database = services.database.of(trail_id, utc_now())
-        [rows] = database.run(list_call(below=None, **filters))
-        events = represent_rows(rows)
-        names_by_id = words.names(*database.run(*words.calls(events)))
-    members = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
+        [event_rows] = database.run(list_call(below=None, **filters))
+        events = represent_rows(event_rows)
+        names_by_id = words.map_names_by_id(*database.run(*words.build_name_calls(events)))
+    member_names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
     if not as_json:
-        sentences = [{"event": words.sentence(event, names_by_id)} if is_terminal() else {} for event in events]
+        event_sentences = [
+            {"event": words.describe_event(event, names_by_id)} if is_terminal() else {} for event in events
+        ]
         events = [
-            {member: event[member] for member in members} | sentence
-            for event, sentence in zip(events, sentences, strict=True)
+            {member: event[member] for member in member_names} | event_sentence
+            for event, event_sentence in zip(events, event_sentences, strict=True)
         ]
     show(events, as_json, columns=("sequence", "at", "event", "after"))
 
@@ -90,7 +92,9 @@ def _find_trail_id(services: Services, organization: str) -> str:
 
 
 def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organization: str | None) -> list[str]:
-    return list(upkeep.last_sequences(operator)) if organization is None else [_find_trail_id(services, organization)]
+    return (
+        list(upkeep.read_last_sequences(operator)) if organization is None else [_find_trail_id(services, organization)]
+    )
 
 
 @commands.command("export")
@@ -125,7 +129,9 @@ def export(organization: str | None, since: Any, after: int | None, state: Path 
             # This first write fails before any event is printed if the state file cannot be written.
             _write_state(state, positions)
         while True:
-            for event in upkeep.events_since(operator, services.database, positions, utc_now(), only=organization_id):
+            for event in upkeep.read_events_since(
+                operator, services.database, positions, utc_now(), only=organization_id
+            ):
                 if since is None or datetime.fromisoformat(event["at"]) >= since:
                     click.echo(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
             if state is not None:
@@ -172,32 +178,36 @@ def verify(organization: str | None, known_head: str | None, as_json: bool) -> N
     """
     if known_head is not None and organization is None:
         raise click.UsageError("give --known with --organization")
-    head = None if known_head is None else _parse_head(known_head)
+    noted_head = None if known_head is None else _parse_head(known_head)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
-            unchained = upkeep.organizations_without_chain(operator)
+            unchained_ids = upkeep.list_organizations_without_chain(operator)
             trail_ids = _list_trail_ids(services, operator, organization)
             if organization is None:
-                trail_ids += unchained
-        with show_activity(f"Verifying {count(len(trail_ids), 'trail')}"):
-            results = {
-                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), head) for trail_id in trail_ids
+                trail_ids += unchained_ids
+        with show_activity(f"Verifying {format_count(len(trail_ids), 'trail')}"):
+            verifications = {
+                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), noted_head)
+                for trail_id in trail_ids
             }
-    for trail_id, result in results.items():
-        if trail_id in unchained and result.broken_at is None:
-            results[trail_id] = MISSING
-    show([_describe_verification(trail_id, result, as_json) for trail_id, result in results.items()], as_json)
-    if any(result.broken_at is not None for result in results.values()):
+    for trail_id, verification in verifications.items():
+        if trail_id in unchained_ids and verification.broken_at is None:
+            verifications[trail_id] = MISSING
+    show(
+        [_describe_verification(trail_id, verification, as_json) for trail_id, verification in verifications.items()],
+        as_json,
+    )
+    if any(verification.broken_at is not None for verification in verifications.values()):
         raise SystemExit(1)
 
 
 def _describe_verification(organization_id: str, result: Verification, as_json: bool) -> dict[str, Any]:
-    counts = {"organizationId": organization_id, "events": result.events, "erased": result.erased}
-    position = {"sequence": result.head.sequence, "hash": result.head.hash}
+    event_counts = {"organizationId": organization_id, "events": result.events, "erased": result.erased}
+    last_event = {"sequence": result.head.sequence, "hash": result.head.hash}
     if as_json:
-        return counts | position | {"brokenAt": result.broken_at, "reason": result.reason}
+        return event_counts | last_event | {"brokenAt": result.broken_at, "reason": result.reason}
     verdict = "ok" if result.reason is None else f"event {result.broken_at}: {result.reason}"
-    return counts | position | {"result": verdict}
+    return event_counts | last_event | {"result": verdict}
 
 
 def _parse_head(text: str) -> Head:
@@ -222,24 +232,27 @@ def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
 
     Prints for each trail from which events were removed: organization, number of removed events, sequence of the last.
     """
-    at = utc_now()
+    now = utc_now()
     with open_services() as services, connect(str(services.settings.database_url)) as operator:
-        days = services.settings.audit_days if keep is None else keep
-        if keep is None and not days:
+        days_to_keep = services.settings.audit_days if keep is None else keep
+        if keep is None and not days_to_keep:
             raise ConfigurationError("the number of days to keep is missing: give --keep, or set AGENTIDP_AUDIT_DAYS")
         trail_ids = _list_trail_ids(services, operator, organization)
-        cutoff = at - timedelta(days=days)
+        cutoff = now - timedelta(days=days_to_keep)
 
         def describe_consequences() -> str:
-            counts = [upkeep.count_prunable(operator, trail_id, cutoff=cutoff, at=at) for trail_id in trail_ids]
+            event_counts = [upkeep.count_prunable(operator, trail_id, cutoff=cutoff, at=now) for trail_id in trail_ids]
             return (
-                f"This removes {count(sum(counts), 'event')} older than {count(days, 'day')} from "
-                f"{count(sum(map(bool, counts)), 'audit trail')}. Removed events cannot be restored, so export them "
-                "first (agentidp audit export)."
+                f"This removes {format_count(sum(event_counts), 'event')} older than "
+                f"{format_count(days_to_keep, 'day')} from "
+                f"{format_count(sum(map(bool, event_counts)), 'audit trail')}. Removed events cannot be restored, so "
+                "export them first (agentidp audit export)."
             )
 
         confirm(describe_consequences)
         with track_progress(trail_ids, "Pruning") as shown_trail_ids:
-            rows = [upkeep.prune(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in shown_trail_ids]
-    members = ("organizationId", "events", "lastSequence")
-    show([dict(zip(members, row, strict=True)) for row in rows if row], as_json)
+            pruned_rows = [
+                upkeep.prune_events(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in shown_trail_ids
+            ]
+    member_names = ("organizationId", "events", "lastSequence")
+    show([dict(zip(member_names, pruned_row, strict=True)) for pruned_row in pruned_rows if pruned_row], as_json)

@@ -28,12 +28,12 @@ def command(file: Path, bindir: Path | None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     settings = read_settings()
     refuse_without_data(settings)
-    with open_database(settings) as runtime, show_progress("Backing up") as report:
-        url = str(runtime.settings.database_url)
-        contents = back_up(url, file, bindir=bindir, settings=settings, report=report)
-    click.echo(f"Backed up {contents} to {file} ({file.stat().st_size:,} bytes).")
-    is_in_file = settings.database_url is None and settings.secret_key is None
-    secret_place = secret_file(settings) if is_in_file else "AGENTIDP_SECRET_KEY"
+    with open_database(settings) as runtime, show_progress("Backing up") as report_progress:
+        database_url = str(runtime.settings.database_url)
+        content_summary = back_up(database_url, file, bindir=bindir, settings=settings, report=report_progress)
+    click.echo(f"Backed up {content_summary} to {file} ({file.stat().st_size:,} bytes).")
+    is_secret_in_file = settings.database_url is None and settings.secret_key is None
+    secret_place = secret_file(settings) if is_secret_in_file else "AGENTIDP_SECRET_KEY"
     click.echo(
         f"A restored service needs the instance secret as well ({secret_place}): without the secret, it cannot decrypt "
         "its signing keys. Keep a copy of the secret apart from the backup."

@@ -48,13 +48,13 @@ def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: b
     # Problems are printed as results of checks, so they are not logged.
     logging.disable(logging.CRITICAL)
     try:
-        age = timedelta(hours=backup_hours)
+        maximum_age = timedelta(hours=backup_hours)
         with show_activity("Checking settings, database and keys"):
-            results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=age))
+            results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=maximum_age))
     finally:
         logging.disable(logging.NOTSET)
-    rows = [{"status": result.status, "check": result.check, "message": result.message} for result in results]
-    show(rows, as_json)
+    result_rows = [{"status": result.status, "check": result.check, "message": result.message} for result in results]
+    show(result_rows, as_json)
     statuses = {result.status for result in results}
     if FAILED in statuses:
         raise SystemExit(1)

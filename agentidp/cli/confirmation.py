@@ -93,16 +93,16 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def count(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``1 token`` or ``2,000 tokens``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def describe_recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:
     """Return the number of recent tokens of an organization or agent, such as ``12 tokens in the last 30 days``."""
-    days = Period.of(COUNTED_DAYS, database.at).bounds
+    day_bounds = Period.of(COUNTED_DAYS, database.at).bounds
     if agent_id is None:
-        rows = database.fetch("analytics/token_trend", **days)
+        token_rows = database.fetch("analytics/token_trend", **day_bounds)
     else:
-        rows = database.fetch("analytics/agent_activity", agent_id=agent_id, **days)
-    return f"{count(sum(row.tokens for row in rows), 'token')} in the last {COUNTED_DAYS} days"
+        token_rows = database.fetch("analytics/agent_activity", agent_id=agent_id, **day_bounds)
+    return f"{format_count(sum(token_row.tokens for token_row in token_rows), 'token')} in the last {COUNTED_DAYS} days"

@@ -36,7 +36,7 @@ def report_errors() -> Iterator[None]:
         raise _click_exception(_describe_error(error)) from None
     except ma.ValidationError as error:
         details: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise _click_exception(_join_rules(details)) from None
+        raise _click_exception(_join_broken_rules(details)) from None
     except psycopg.Error as error:
         raise _click_exception(f"the database refuses: {error.diag.message_primary or error}") from None
 
@@ -53,19 +53,26 @@ def _describe_error(error: ApiError | OAuthError) -> str:
     if isinstance(error, NotFound):
         return "there is no such agent"
     if isinstance(error, ValidationError):
-        return _join_rules(error.details)
-    return f"{error.message} ({_join_rules(error.details)})" if error.details else error.message
+        return _join_broken_rules(error.details)
+    return f"{error.message} ({_join_broken_rules(error.details)})" if error.details else error.message
 
 
-def _join_rules(details: dict[str, Any]) -> str:
+def _join_broken_rules(details: dict[str, Any]) -> str:
     """Return each invalid field with the rules that it breaks, such as ``name must not be empty``."""
 
-    def list_rules(messages: Any) -> list[str]:
-        if isinstance(messages, dict):
-            return [rule for inner in messages.values() for rule in list_rules(inner)]
-        return [str(rule) for rule in messages]
+    def flatten_rules(field_messages: Any) -> list[str]:
+        if isinstance(field_messages, dict):
+            return [
+                broken_rule
+                for inner_messages in field_messages.values()
+                for broken_rule in flatten_rules(inner_messages)
+            ]
+        return [str(broken_rule) for broken_rule in field_messages]
 
-    return "; ".join(f"{field} {', '.join(dict.fromkeys(list_rules(messages)))}" for field, messages in details.items())
+    return "; ".join(
+        f"{field_name} {', '.join(dict.fromkeys(flatten_rules(field_messages)))}"
+        for field_name, field_messages in details.items()
+    )
 
 
 def read_settings() -> Settings:
@@ -88,11 +95,11 @@ def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> It
     settings = read_settings()
     if not may_be_first:
         refuse_without_data(settings)
-    with contextlib.ExitStack() as stack:
-        embedded = f"Starting PostgreSQL in {settings.data_dir}"
-        with show_activity(embedded if settings.database_url is None else "Preparing the database"):
-            runtime = stack.enter_context(open_instance(settings, checks_keys=checks_keys))
+    with contextlib.ExitStack() as exit_stack:
+        embedded_activity = f"Starting PostgreSQL in {settings.data_dir}"
+        with show_activity(embedded_activity if settings.database_url is None else "Preparing the database"):
+            runtime = exit_stack.enter_context(open_instance(settings, checks_keys=checks_keys))
         if runtime.migrations:
             click.echo(f"Brought the database's schema up to date: {', '.join(runtime.migrations)}.", err=True)
         services = Services.of(runtime.settings, utc_now, actor=operator())
-        yield stack.enter_context(contextlib.closing(services))
+        yield exit_stack.enter_context(contextlib.closing(services))

@@ -9,7 +9,13 @@ import click
 
 from agentidp.analytics import impact
 from agentidp.cli.confirmation import confirm, dry_run_option, require_confirmation
-from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_agent, open_agent_or_organization
+from agentidp.cli.lookup import (
+    Candidate,
+    begin_transaction,
+    find_and_open_agent,
+    find_candidate,
+    open_agent_or_organization,
+)
 from agentidp.cli.options import WholeNumber, agent_option, as_json_option, member_options, parse_time, read_options
 from agentidp.cli.output import is_terminal, print_text, show, show_object, warn
 from agentidp.oauth import rule_results
@@ -58,17 +64,17 @@ def create(
 
     Prints: credential id, client_id, client_secret.
     """
-    body = read_options(_LABEL, options) | ({"type": "public"} if is_public else {})
-    new = credentials.NewCredentialSchema().load(body)
-    with open_agent(agent, organization) as (_, database, agent_id):
+    request_body = read_options(_LABEL, options) | ({"type": "public"} if is_public else {})
+    new_credential = credentials.NewCredentialSchema().load(request_body)
+    with find_and_open_agent(agent, organization) as (_, database, agent_id):
         expires_at = database.at + timedelta(days=expires_in) if expires_in else None
         with database.transaction() as transaction:
-            row, client_secret = credentials.add_credential(
-                transaction, agent_id, label=new["label"], jwks=new["jwks"], expires_at=expires_at
+            credential_row, client_secret = credentials.add_credential(
+                transaction, agent_id, label=new_credential["label"], jwks=new_credential["jwks"], expires_at=expires_at
             )
-    body = credentials.represent(row)
-    summary = {"credentialId": body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
-    show_object(body | summary if as_json else summary, as_json, shown_once="clientSecret")
+    request_body = credentials.represent(credential_row)
+    summary = {"credentialId": request_body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
+    show_object(request_body | summary if as_json else summary, as_json, shown_once="clientSecret")
 
 
 @commands.command("trust")
@@ -84,17 +90,22 @@ def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -
 
     Prints: credential id, issuer, subject, claims, audience. Warns if the rule trusts more than one workload.
     """
-    body = {"type": "federated"} | read_options(_RULE, options) | read_options(_LABEL, options)
-    with open_agent(agent, organization) as (services, database, agent_id):
-        new = credentials.NewCredentialSchema().load(body)
-        rule = credentials.check_trust(new["rule"], services.settings, database.organization_id)
+    request_body = {"type": "federated"} | read_options(_RULE, options) | read_options(_LABEL, options)
+    with find_and_open_agent(agent, organization) as (services, database, agent_id):
+        new_credential = credentials.NewCredentialSchema().load(request_body)
+        trust_rule = credentials.check_trust(new_credential["rule"], services.settings, database.organization_id)
         with database.transaction() as transaction:
-            row, _ = credentials.add_credential(transaction, agent_id, label=new["label"], rule=rule, expires_at=None)
-    credential = credentials.represent(row)
+            credential_row, _ = credentials.add_credential(
+                transaction, agent_id, label=new_credential["label"], rule=trust_rule, expires_at=None
+            )
+    credential = credentials.represent(credential_row)
     warn(credential["warnings"])
     if not as_json:
-        names = ("credentialId", "issuer", "subject", "claims", "audience")
-        credential = {name: credential.get(name, {} if name == "claims" else None) for name in names}
+        member_names = ("credentialId", "issuer", "subject", "claims", "audience")
+        credential = {
+            member_name: credential.get(member_name, {} if member_name == "claims" else None)
+            for member_name in member_names
+        }
     show_object(credential, as_json)
 
 
@@ -115,7 +126,7 @@ def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -
     help="Time at which the token is checked, for example for expiry. Default: now.",
 )
 @as_json_option
-def test(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
+def test_token(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
     """Show which rule accepts a platform's token.
 
     For each other rule, the command shows why it does not accept the token, claim by claim. Nothing is issued or
@@ -138,11 +149,16 @@ def test(token: TextIO, agent: str | None, organization: str | None, at: datetim
     elif is_terminal():
         for result in results:
             print_text(f"{result.rule[:1].upper()}{result.rule[1:]}:")
-            for line in _describe_comparisons(result):
-                actual = "" if line["result"] == "met" else f", found {line['found'] or 'nothing'}"
-                print_text(f"  {line['result']:<8} {line['compared']}: {line['expected']}{actual}")
+            for comparison_row in _describe_comparisons(result):
+                actual_value_words = (
+                    "" if comparison_row["result"] == "met" else f", found {comparison_row['found'] or 'nothing'}"
+                )
+                print_text(
+                    f"  {comparison_row['result']:<8} {comparison_row['compared']}: "
+                    f"{comparison_row['expected']}{actual_value_words}"
+                )
     else:
-        show([line for result in results for line in _describe_comparisons(result)], as_json)
+        show([comparison_row for result in results for comparison_row in _describe_comparisons(result)], as_json)
     if not is_accepted:
         raise SystemExit(1)
 
@@ -185,12 +201,16 @@ def list_(agent: str, organization: str | None, as_json: bool) -> None:
     Prints: id, label, type, time of creation, time of expiry, time of the last use (truncated to the minute), and for a
     trust rule, the issuer and the subject.
     """
-    with open_agent(agent, organization) as (_, database, agent_id):
-        rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
-    listed = [credentials.represent(row) for row in rows]
+    with find_and_open_agent(agent, organization) as (_, database, agent_id):
+        credential_rows = credentials.select_unrevoked_credentials(
+            database.fetch("agents/list_credentials", agent_id=agent_id)
+        )
+    listed_credentials = [credentials.represent(credential_row) for credential_row in credential_rows]
     if not as_json:
-        listed = [{name: credential.get(name) for name in LISTED} for credential in listed]
-    show(listed, as_json)
+        listed_credentials = [
+            {member_name: credential.get(member_name) for member_name in LISTED} for credential in listed_credentials
+        ]
+    show(listed_credentials, as_json)
 
 
 @commands.command("revoke")
@@ -204,24 +224,37 @@ def list_(agent: str, organization: str | None, as_json: bool) -> None:
 @dry_run_option
 def revoke(credential: str, agent: str, organization: str | None, ends_tokens: bool, is_dry_run: bool) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""
-    with open_agent(agent, organization) as (services, database, agent_id):
-        rows = credentials.existing_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
-        candidates = [Candidate(str(row.credential_id), [row.label] if row.label else [], row) for row in rows]
-        row = find_candidate(credential, candidates, kind="credential", owner="the agent")
+    with find_and_open_agent(agent, organization) as (services, database, agent_id):
+        credential_rows = credentials.select_unrevoked_credentials(
+            database.fetch("agents/list_credentials", agent_id=agent_id)
+        )
+        candidates = [
+            Candidate(
+                str(credential_row.credential_id),
+                [credential_row.label] if credential_row.label else [],
+                credential_row,
+            )
+            for credential_row in credential_rows
+        ]
+        credential_row = find_candidate(credential, candidates, kind="credential", owner="the agent")
 
         def describe_consequences() -> str:
-            name = f"{row.credential_id} ({row.label})" if row.label else row.credential_id
-            ttl = services.settings.token_ttl
-            credential_impact = impact.read_credential_impact(
-                database.run, agent_id, row.credential_id, database.at, ttl
+            credential_words = (
+                f"{credential_row.credential_id} ({credential_row.label})"
+                if credential_row.label
+                else credential_row.credential_id
             )
-            verdict = f"This revokes the credential {name}. This cannot be undone."
+            token_ttl = services.settings.token_ttl
+            credential_impact = impact.read_credential_impact(
+                database.run, agent_id, credential_row.credential_id, database.at, token_ttl
+            )
+            verdict = f"This revokes the credential {credential_words}. This cannot be undone."
             if ends_tokens:
                 verdict += " All tokens of the agent that were issued before now stop working at once."
-            return "\n".join([verdict, *impact.sentences(credential_impact)])
+            return "\n".join([verdict, *impact.describe_impact(credential_impact)])
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
             if ends_tokens:
                 agents.end_tokens(transaction, agent_id, services.clock)
-            credentials.end_credential(transaction, agent_id, row.credential_id)
+            credentials.end_credential(transaction, agent_id, credential_row.credential_id)

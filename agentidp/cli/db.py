@@ -21,8 +21,8 @@ def migrate_() -> None:
     This is safe at any time, even if several processes do it at once.
     """
     with show_activity("Bringing the schema up to date"), open_database(read_settings()) as runtime:
-        applied = migrate(str(runtime.settings.database_url))
-    click.echo("\n".join(applied) if applied else "The schema is up to date.")
+        applied_migrations = migrate(str(runtime.settings.database_url))
+    click.echo("\n".join(applied_migrations) if applied_migrations else "The schema is up to date.")
 
 
 @commands.command("distribute")
@@ -37,8 +37,8 @@ def distribute_() -> None:
     if settings.database_url is None:
         raise ConfigurationError("AGENTIDP_DATABASE_URL must name the coordinator of the Citus cluster and a superuser")
     is_done = True
-    for name, state in distribute(settings.database_url):
-        click.echo(f"{name}\t{state}")
+    for object_name, object_state in distribute(settings.database_url):
+        click.echo(f"{object_name}\t{object_state}")
         is_done = False
     if is_done:
         click.echo("Everything is distributed.")

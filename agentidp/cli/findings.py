@@ -66,8 +66,12 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
             agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id
         listing = read_listing(database.run, database.transaction, database.at, services.settings, days=days)
     _warn_of_missing_kinds(listing.not_computed)
-    rows = [finding.represent() for finding in filter_findings(listing.findings, agent=agent_id, **filters)]
-    show(rows if as_json else [_select(row, STATE_MEMBERS) for row in rows], as_json, columns=STATE_MEMBERS[:7])
+    finding_rows = [finding.represent() for finding in filter_findings(listing.findings, agent=agent_id, **filters)]
+    show(
+        finding_rows if as_json else [_select_members(finding_row, STATE_MEMBERS) for finding_row in finding_rows],
+        as_json,
+        columns=STATE_MEMBERS[:7],
+    )
 
 
 @commands.command("compute")
@@ -82,10 +86,14 @@ def compute(organization: str, days: int, as_json: bool) -> None:
     with open_organization(organization) as (services, database):
         query = findings.findings_query(database.at, services.settings, days=days)
         with show_activity("Computing the findings"):
-            result = findings.findings(database.run, query)
-    _warn_of_missing_kinds(result.not_computed)
-    rows = [finding.represent() for finding in result.findings]
-    show(rows if as_json else [_select(row, MEMBERS) for row in rows], as_json, columns=MEMBERS[:5])
+            computed_findings = findings.compute_findings(database.run, query)
+    _warn_of_missing_kinds(computed_findings.not_computed)
+    finding_rows = [finding.represent() for finding in computed_findings.findings]
+    show(
+        finding_rows if as_json else [_select_members(finding_row, MEMBERS) for finding_row in finding_rows],
+        as_json,
+        columns=MEMBERS[:5],
+    )
 
 
 @commands.command("show")
@@ -105,7 +113,7 @@ def show_(finding_id: UUID, organization: str) -> None:
 @as_json_option
 def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
     """Acknowledge a finding and print it. The acknowledgement ends if the finding becomes more severe."""
-    _act(finding_id, organization, as_json, FindingChange.acknowledged, NoteSchema(), {"note": note})
+    _apply_action_and_print(finding_id, organization, as_json, FindingChange.acknowledged, NoteSchema(), {"note": note})
 
 
 @commands.command("mute")
@@ -138,8 +146,8 @@ def mute_(
     if (until is None) == (days is None):
         raise click.UsageError("give --until or --days")
     ends_at = f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else (utc_now() + timedelta(days=days or 0)).isoformat()
-    body = {"until": ends_at, "wholeOrganization": whole_organization, "note": note}
-    _act(finding_id, organization, as_json, FindingChange.muted, MuteSchema(), body)
+    request_body = {"until": ends_at, "wholeOrganization": whole_organization, "note": note}
+    _apply_action_and_print(finding_id, organization, as_json, FindingChange.muted, MuteSchema(), request_body)
 
 
 @commands.command("unmute")
@@ -152,20 +160,20 @@ def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool
 
     This ends the mute of the finding's kind for its agent, and the mute of the finding's kind for all agents.
     """
-    _act(finding_id, organization, as_json, FindingChange.unmuted, NoteSchema(), {"note": note})
+    _apply_action_and_print(finding_id, organization, as_json, FindingChange.unmuted, NoteSchema(), {"note": note})
 
 
-def _act(
+def _apply_action_and_print(
     finding_id: UUID, organization: str, as_json: bool, action: FindingChange, schema: NoteSchema, body: dict[str, Any]
 ) -> None:
-    values = schema.load(body)
+    loaded_values = schema.load(body)
     with (
         _refuse_unknown(finding_id),
         open_organization(organization) as (_, database),
         database.transaction() as transaction,
     ):
-        row = apply_action(transaction, finding_id, action, **values).represent()
-    show_object(row if as_json else _select(row, STATE_MEMBERS), as_json)
+        finding_row = apply_action(transaction, finding_id, action, **loaded_values).represent()
+    show_object(finding_row if as_json else _select_members(finding_row, STATE_MEMBERS), as_json)
 
 
 @contextlib.contextmanager
@@ -181,7 +189,7 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
         click.echo(f"Warning: some findings were not computed, because the database was too slow: {missing}", err=True)
 
 
-def _select(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _select_members(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return the named members of a finding, with the window as ``from/to`` (UTC)."""
-    window = f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
-    return {name: window if name == "window" else row[name] for name in names}
+    window_text = f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
+    return {member_name: window_text if member_name == "window" else row[member_name] for member_name in names}

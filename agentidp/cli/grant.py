@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.lookup import Candidate, begin_transaction, find_agent, find_candidate, open_organization
 from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
@@ -41,10 +41,15 @@ commands = click.Group(
 def list_(organization: str, agent: str | None, rule: str | None, as_json: bool) -> None:
     """List the grants of an organization, newest first."""
     with open_organization(organization) as (services, database):
-        agent_id, rule_id = _find(services, database, agent, rule)
-        [rows] = database.run(grants.list_call(agent_id, rule_id, limit=MAX_GRANTS))
-    represented = [grants.represent(row) for row in rows]
-    show(represented if as_json else [{name: row[name] for name in _COLUMNS} for row in represented], as_json)
+        agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
+        [grant_rows] = database.run(grants.list_call(agent_id, rule_id, limit=MAX_GRANTS))
+    represented_grants = [grants.represent(grant_row) for grant_row in grant_rows]
+    show(
+        represented_grants
+        if as_json
+        else [{member_name: grant_row[member_name] for member_name in _COLUMNS} for grant_row in represented_grants],
+        as_json,
+    )
 
 
 @commands.command("end")
@@ -58,7 +63,7 @@ def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str |
     if [grant_id, agent, rule].count(None) != 2:
         raise click.UsageError("give either the ID of a grant, --agent or --rule")
     with open_organization(organization) as (services, database):
-        agent_id, rule_id = _find(services, database, agent, rule)
+        agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
         confirm(lambda: _describe_consequences(database, grant_id, agent_id, rule_id))
         try:
             with begin_transaction(services, database) as transaction:
@@ -69,19 +74,22 @@ def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str |
                 elif rule_id is not None:
                     grants.end_rule_grants(transaction, rule_id)
         except NotFound:
-            missing = f"grant {grant_id}" if grant_id else f"agent {agent_id}"
-            raise ConfigurationError(f"the organization has no {missing}") from None
+            missing_object = f"grant {grant_id}" if grant_id else f"agent {agent_id}"
+            raise ConfigurationError(f"the organization has no {missing_object}") from None
 
 
-def _find(
+def _find_agent_and_rule(
     services: Services, database: OrganizationDatabase, agent: str | None, rule: str | None
 ) -> tuple[UUID | None, UUID | None]:
     """Return the IDs of the agent and of the delegation rule that options name; ``None`` for an omitted option."""
     agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id if agent else None
     if rule is None:
         return agent_id, None
-    rows: list[Any] = database.fetch("delegation/list_rules")
-    candidates = [Candidate(str(row.delegation_rule_id), [row.name], row.delegation_rule_id) for row in rows]
+    rule_rows: list[Any] = database.fetch("delegation/list_rules")
+    candidates = [
+        Candidate(str(rule_row.delegation_rule_id), [rule_row.name], rule_row.delegation_rule_id)
+        for rule_row in rule_rows
+    ]
     return agent_id, find_candidate(rule, candidates, kind="delegation rule")
 
 
@@ -90,6 +98,6 @@ def _describe_consequences(
 ) -> str:
     [rows] = database.run(grants.list_call(agent_id, rule_id, grant_id=grant_id, limit=MAX_GRANTS))
     return (
-        f"This ends {count(len(rows), 'grant')} of people. Before an agent can act for a person again, the person must "
-        "consent again. Introspection reports the tokens of the grants as inactive."
+        f"This ends {format_count(len(rows), 'grant')} of people. Before an agent can act for a person again, the "
+        "person must consent again. Introspection reports the tokens of the grants as inactive."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from agentidp.alerts import target_secrets
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show, show_object
@@ -28,7 +28,7 @@ def rotate(as_json: bool) -> None:
     """Publish a new signing key and print it. The key signs tokens as soon as no cached JWKS can lack the key."""
     with open_services() as services:
         kid = key_rotation.rotate(services.settings, at=utc_now())
-        [key] = [row for row in _list_keys(services) if row["kid"] == kid]
+        [key] = [key_row for key_row in _list_keys(services) if key_row["kid"] == kid]
     show_object(key, as_json)
 
 
@@ -37,10 +37,10 @@ class _KidCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Treat an argument as an option only if it is exactly an option's name."""
-        options = {name for parameter in self.get_params(ctx) for name in parameter.opts}
-        named_options = [arg for arg in args if arg in options]
-        arguments = [arg for arg in args if arg not in {*options, "--"}]
-        return super().parse_args(ctx, [*named_options, "--", *arguments])
+        option_names = {option_name for parameter in self.get_params(ctx) for option_name in parameter.opts}
+        named_options = [argument for argument in args if argument in option_names]
+        other_arguments = [argument for argument in args if argument not in {*option_names, "--"}]
+        return super().parse_args(ctx, [*named_options, "--", *other_arguments])
 
 
 @commands.command("revoke", cls=_KidCommand)
@@ -55,13 +55,13 @@ def revoke(kid: str, as_json: bool) -> None:
     """
     with open_services(checks_keys=False) as services:
         confirm(lambda: _describe_consequences(services, kid))
-        new = key_rotation.revoke(services.settings, kid, at=utc_now())
-        keys = [row for row in _list_keys(services) if row["kid"] in (kid, new)]
+        new_kid = key_rotation.revoke(services.settings, kid, at=utc_now())
+        keys = [key_row for key_row in _list_keys(services) if key_row["kid"] in (kid, new_kid)]
     show(keys, as_json)
-    if new is not None:
+    if new_kid is not None:
         click.echo(
-            f"Warning: the new key {new} already signs tokens. A client with a cached JWKS refuses these tokens until "
-            "the client fetches the JWKS again.",
+            f"Warning: the new key {new_kid} already signs tokens. A client with a cached JWKS refuses these tokens "
+            "until the client fetches the JWKS again.",
             err=True,
         )
 
@@ -75,11 +75,11 @@ def reencrypt() -> None:
     """
     with open_services() as services:
         with show_activity("Encrypting the keys again"):
-            changed, total = key_rotation.reencrypt(services.settings, at=utc_now())
-        click.echo(f"Re-encrypted {changed} of {total} signing keys.")
-        changed, total = target_secrets.reencrypt(services.settings)
-        if total:
-            click.echo(f"Re-encrypted {changed} of {total} alert targets.")
+            changed_count, total_count = key_rotation.reencrypt(services.settings, at=utc_now())
+        click.echo(f"Re-encrypted {changed_count} of {total_count} signing keys.")
+        changed_count, total_count = target_secrets.reencrypt(services.settings)
+        if total_count:
+            click.echo(f"Re-encrypted {changed_count} of {total_count} alert targets.")
 
 
 @commands.command("list")
@@ -96,27 +96,35 @@ def list_(as_json: bool) -> None:
 
 
 def _describe_consequences(services: Services, kid: str) -> str:
-    at = utc_now()
-    statuses = {key["kid"]: key["status"] for key in key_rotation.describe(services.settings, at=at)}
-    if kid not in statuses:
+    now = utc_now()
+    statuses_by_kid = {key["kid"]: key["status"] for key in key_rotation.describe(services.settings, at=now)}
+    if kid not in statuses_by_kid:
         raise key_rotation.no_such_key(kid)
     effect = {
         "signing": "This key signs the tokens now. All tokens that the key signed stop working at once.",
         "verifying": "Tokens that were signed before the key was replaced stop working at once.",
         "next": "No token stops working, because the key has not signed a token yet.",
-    }.get(statuses[kid], f"The key is {statuses[kid]}, so no valid token depends on the key.")
-    rows = organizations.all_organizations(str(services.settings.database_url))
-    usage = [services.database.of(row.organization_id, at).fetch("metrics/usage") for row in rows]
-    tokens = count(sum(row.tokens_today for [row] in filter(None, usage)), "token")
+    }.get(statuses_by_kid[kid], f"The key is {statuses_by_kid[kid]}, so no valid token depends on the key.")
+    organization_rows = organizations.all_organizations(str(services.settings.database_url))
+    usage_results = [
+        services.database.of(organization_row.organization_id, now).fetch("metrics/usage")
+        for organization_row in organization_rows
+    ]
+    tokens_today = format_count(
+        sum(organization_row.tokens_today for [organization_row] in filter(None, usage_results)), "token"
+    )
     return (
-        f"This revokes the signing key {kid}. {effect} Today {count(len(rows), 'organization')} got {tokens}. By "
-        f"default a token is valid for {count(services.settings.token_ttl, 'second')}. A revocation cannot be undone. "
-        "To replace the signing key without ending any token, use agentidp keys rotate."
+        f"This revokes the signing key {kid}. {effect} Today {format_count(len(organization_rows), 'organization')} "
+        f"got {tokens_today}. By default a token is valid for {format_count(services.settings.token_ttl, 'second')}. A "
+        "revocation cannot be undone. To replace the signing key without ending any token, use agentidp keys rotate."
     )
 
 
 def _list_keys(services: Services) -> list[dict[str, Any]]:
     return [
-        {name: timestamp(value) if isinstance(value, datetime) else value for name, value in key.items()}
+        {
+            member_name: timestamp(member_value) if isinstance(member_value, datetime) else member_value
+            for member_name, member_value in key.items()
+        }
         for key in key_rotation.describe(services.settings, at=utc_now())
     ]

@@ -57,7 +57,7 @@ def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationD
 
 
 @contextlib.contextmanager
-def open_agent(
+def find_and_open_agent(
     id_or_name: str, organization: str | None = None, *, is_deleted: bool = False
 ) -> Iterator[tuple[Services, OrganizationDatabase, UUID]]:
     """Yield the services, the database of the agent's organization and the agent's ID. See :func:`find_agent`.
@@ -108,12 +108,13 @@ def find_candidate(
     if len(matches) == 1:
         return matches[0].row
     if matches:
-        raise _ambiguity_error(id_or_name, matches, kind)
+        raise _build_ambiguity_error(id_or_name, matches, kind)
     agent_id = _parse_uuid(id_or_name)
-    shown = str(agent_id) if agent_id else repr(id_or_name)
-    unknown = f"{owner} has no {kind} {shown}" if owner else f"there is no {kind} {shown}"
+    shown_name = str(agent_id) if agent_id else repr(id_or_name)
+    unknown_message = f"{owner} has no {kind} {shown_name}" if owner else f"there is no {kind} {shown_name}"
     raise ConfigurationError(
-        unknown + _suggest_names(id_or_name, [name for candidate in candidates for name in candidate.names])
+        unknown_message
+        + _suggest_names(id_or_name, [candidate_name for candidate in candidates for candidate_name in candidate.names])
     )
 
 
@@ -122,11 +123,14 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
     :raises ConfigurationError: there is no such organization, or several have the name.
     """
-    row = organizations.find_organization(services.database, id_or_name, utc_now())
-    if row is not None:
-        return row
-    rows = organizations.all_organizations(str(services.settings.database_url))
-    candidates = [Candidate(row.organization_id, [row.name], row) for row in rows]
+    organization_row = organizations.find_organization(services.database, id_or_name, utc_now())
+    if organization_row is not None:
+        return organization_row
+    organization_rows = organizations.all_organizations(str(services.settings.database_url))
+    candidates = [
+        Candidate(organization_row.organization_id, [organization_row.name], organization_row)
+        for organization_row in organization_rows
+    ]
     return find_candidate(id_or_name, candidates, kind="organization", owner="")
 
 
@@ -147,27 +151,34 @@ def find_agent(
     :param is_deleted: whether a name means deleted agents, instead of agents that are not deleted.
     :raises ConfigurationError: there is no such agent, or several have the name.
     """
-    at = utc_now()
+    now = utc_now()
     if agent_id := _parse_uuid(id_or_name):
-        agents_organization = organization_id or services.directory.organization_of(agent_id)
-        if agents_organization is None:
+        organization_id_of_agent = organization_id or services.directory.organization_of(agent_id)
+        if organization_id_of_agent is None:
             raise ConfigurationError(f"there is no agent {agent_id}")
-        return AgentReference(services.database.of(agents_organization, at), agent_id)
-    rows = organizations.all_organizations(str(services.settings.database_url))
+        return AgentReference(services.database.of(organization_id_of_agent, now), agent_id)
+    organization_rows = organizations.all_organizations(str(services.settings.database_url))
     if organization_id is not None:
-        rows = [row for row in rows if row.organization_id == organization_id]
+        organization_rows = [
+            organization_row
+            for organization_row in organization_rows
+            if organization_row.organization_id == organization_id
+        ]
 
     def list_candidates(name: str | None) -> list[Candidate]:
-        databases = [(row.name, services.database.of(row.organization_id, at)) for row in rows]
+        databases = [
+            (organization_row.name, services.database.of(organization_row.organization_id, now))
+            for organization_row in organization_rows
+        ]
         return [
-            Candidate(str(agent.agent_id), [agent.name], AgentReference(database, agent.agent_id), owner)
-            for owner, database in databases
+            Candidate(str(agent.agent_id), [agent.name], AgentReference(database, agent.agent_id), organization_name)
+            for organization_name, database in databases
             for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted)
         ]
 
     # Surrogates and null characters, which PostgreSQL refuses, are replaced. No name contains them.
     candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
-    if not candidates and len(rows) <= MAX_SEARCHED:
+    if not candidates and len(organization_rows) <= MAX_SEARCHED:
         candidates = list_candidates(None)
     kind = "deleted agent" if is_deleted else "agent"
     agent: AgentReference = find_candidate(
@@ -187,13 +198,13 @@ def replace_agent_names(
     def find_id(id_or_name: str) -> str:
         return str(find_agent(services, id_or_name, organization_id=database.organization_id).agent_id)
 
-    ids: dict[str, Any] = {}
-    for name, field in schema.fields.items():
-        if isinstance(field, AgentId) and body.get(name):
-            ids[name] = find_id(body[name])
-        elif isinstance(field, Items) and isinstance(field.item, AgentId) and name in body:
-            ids[name] = [find_id(id_or_name) for id_or_name in body[name]]
-    return body | ids
+    ids_by_member: dict[str, Any] = {}
+    for member_name, field in schema.fields.items():
+        if isinstance(field, AgentId) and body.get(member_name):
+            ids_by_member[member_name] = find_id(body[member_name])
+        elif isinstance(field, Items) and isinstance(field.item, AgentId) and member_name in body:
+            ids_by_member[member_name] = [find_id(id_or_name) for id_or_name in body[member_name]]
+    return body | ids_by_member
 
 
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
@@ -219,19 +230,23 @@ def _parse_uuid(id_or_name: str) -> UUID | None:
         return None
 
 
-def _ambiguity_error(id_or_name: str, matches: list[Candidate], kind: str) -> ConfigurationError:
-    lines = [
+def _build_ambiguity_error(id_or_name: str, matches: list[Candidate], kind: str) -> ConfigurationError:
+    message_lines = [
         f"  {candidate.id}  {candidate.names[0]}{f' of {candidate.owner}' if candidate.owner else ''}"
         for candidate in matches[:MAX_CANDIDATES]
     ]
     if len(matches) > MAX_CANDIDATES:
-        lines.append(f"  and {len(matches) - MAX_CANDIDATES} more")
+        message_lines.append(f"  and {len(matches) - MAX_CANDIDATES} more")
     return ConfigurationError(
-        "\n".join([f"{len(matches)} {kind}s have the name {id_or_name!r}, so give an id:", *lines])
+        "\n".join([f"{len(matches)} {kind}s have the name {id_or_name!r}, so give an id:", *message_lines])
     )
 
 
 def _suggest_names(id_or_name: str, names: list[str]) -> str:
-    by_lower_case = {name.lower(): name for name in names}
-    matches = difflib.get_close_matches(id_or_name.lower(), by_lower_case, n=3)
-    return f": did you mean {' or '.join(repr(by_lower_case[name]) for name in matches)}?" if matches else ""
+    names_by_lower_case = {known_name.lower(): known_name for known_name in names}
+    similar_names = difflib.get_close_matches(id_or_name.lower(), names_by_lower_case, n=3)
+    return (
+        f": did you mean {' or '.join(repr(names_by_lower_case[known_name]) for known_name in similar_names)}?"
+        if similar_names
+        else ""
+    )

@@ -35,14 +35,14 @@ commands = click.Group(
 @as_json_option
 def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
     """Mark a deployment or a holiday, and print the marker's id. The marker starts now, or at the time in --from."""
-    members = read_options(_MARKER, options)
+    option_members = read_options(_MARKER, options)
     with open_organization(organization) as (services, database):
-        body = {"startsAt": timestamp(database.at), "kind": kind} | members
-        new = markers.NewMarkerSchema().load(replace_agent_names(services, database, _MARKER, body))
+        request_body = {"startsAt": timestamp(database.at), "kind": kind} | option_members
+        new_marker = markers.NewMarkerSchema().load(replace_agent_names(services, database, _MARKER, request_body))
         with database.transaction() as transaction:
-            row = markers.add_marker(transaction, **new)
-    body = markers.represent(row)
-    show_object(body if as_json else {"markerId": body["markerId"]}, as_json)
+            marker_row = markers.add_marker(transaction, **new_marker)
+    request_body = markers.represent(marker_row)
+    show_object(request_body if as_json else {"markerId": request_body["markerId"]}, as_json)
 
 
 @commands.command("list")
@@ -62,8 +62,8 @@ def list_(organization: str, as_json: bool) -> None:
 def delete(marker_id: UUID, organization: str) -> None:
     """Delete a marker."""
     with open_organization(organization) as (services, database):
-        rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
-        confirm(lambda: _describe_consequences(rows, marker_id))
+        marker_rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
+        confirm(lambda: _describe_consequences(marker_rows, marker_id))
         try:
             with begin_transaction(services, database) as transaction:
                 markers.remove_marker(transaction, marker_id)
@@ -71,12 +71,13 @@ def delete(marker_id: UUID, organization: str) -> None:
             raise ConfigurationError(f"the organization has no marker {marker_id}") from None
 
 
-def _describe_consequences(rows: Rows, marker_id: UUID) -> str:
-    row = next((row for row in rows if row.marker_id == marker_id), None)
-    if row is None:
+def _describe_consequences(marker_rows: Rows, marker_id: UUID) -> str:
+    marker_row = next((marker_row for marker_row in marker_rows if marker_row.marker_id == marker_id), None)
+    if marker_row is None:
         return f"This deletes the marker {marker_id}."
-    note = f" ({row.note})" if row.note else ""
+    note_suffix = f" ({marker_row.note})" if marker_row.note else ""
     return (
-        f"This deletes the marker of a {row.kind}{note} from {timestamp(row.starts_at)} to {timestamp(row.ends_at)}. "
-        "Findings about the time of the marker no longer take the marker into account."
+        f"This deletes the marker of a {marker_row.kind}{note_suffix} from {timestamp(marker_row.starts_at)} to "
+        f"{timestamp(marker_row.ends_at)}. Findings about the time of the marker no longer take the marker into "
+        "account."
     )

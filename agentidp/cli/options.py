@@ -77,11 +77,11 @@ def _make_options(body: ma.Schema) -> list[Decorator]:
     is_new = not isinstance(body, ChangeSchema)
     optional_names = () if isinstance(body.partial, bool) else body.partial or ()
     options: list[Decorator] = []
-    for name, field in _list_members(body):
+    for field_name, field in _list_members(body):
         if isinstance(field, Group):
             options += _make_options(field.schema)
         else:
-            is_required = is_new and field.required and name not in optional_names
+            is_required = is_new and field.required and field_name not in optional_names
             options += _make_field_options(field, is_new=is_new, is_required=is_required)
     return options
 
@@ -92,19 +92,21 @@ def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
     :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
     members: dict[str, Any] = {}
-    for name, field in _list_members(body):
-        value = options.get(field.typed_name)
+    for member_name, field in _list_members(body):
+        option_value = options.get(field.typed_name)
         if isinstance(field, Group):
-            inner = read_options(field.schema, options)
-            members |= {name: inner} if inner or not isinstance(body, ChangeSchema) else {}
+            inner_members = read_options(field.schema, options)
+            members |= {member_name: inner_members} if inner_members or not isinstance(body, ChangeSchema) else {}
         elif field.kind in LISTS:
             is_emptied = options.get(_emptying_argument(field))
-            if is_emptied and value:
+            if is_emptied and option_value:
                 raise click.UsageError(f"give {field.option} or {_name_emptying_option(field)}, not both")
-            if is_emptied or value:
-                members[name] = _parse_value(field, list(value or ()))
-        elif value is not None:
-            members[name] = _parse_value(field, "" if field.allow_none and value == NONE else value)
+            if is_emptied or option_value:
+                members[member_name] = _parse_value(field, list(option_value or ()))
+        elif option_value is not None:
+            members[member_name] = _parse_value(
+                field, "" if field.allow_none and option_value == NONE else option_value
+            )
     if isinstance(body, ChangeSchema) and not members:
         raise click.UsageError("give at least one option with a new value")
     return members
@@ -119,8 +121,11 @@ def _parse_value(field: Member, typed: Any) -> Any:
 
 def describe_fields(returned: type[ma.Schema]) -> str:
     """Return the names of an object's fields, separated by commas, for the help of a command that prints the object."""
-    names = [field.words if isinstance(field, Member) else words_of(name) for name, field in returned().fields.items()]
-    return ", ".join(names)
+    field_names = [
+        field.words if isinstance(field, Member) else words_of(field_name)
+        for field_name, field in returned().fields.items()
+    ]
+    return ", ".join(field_names)
 
 
 def list_columns(returned: type[ma.Schema]) -> list[str]:
@@ -129,38 +134,47 @@ def list_columns(returned: type[ma.Schema]) -> list[str]:
 
 
 def _list_members(body: ma.Schema) -> list[tuple[str, Member]]:
-    return [(name, field) for name, field in body.fields.items() if isinstance(field, Member)]
+    return [(field_name, field) for field_name, field in body.fields.items() if isinstance(field, Member)]
 
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
-    name, help_ = field.option, _describe_field(field, is_new=is_new)
-    item = field.item if isinstance(field, Items) else field
-    settings: dict[str, Any] = {"metavar": field.metavar, "required": is_required, "multiple": field.kind in LISTS}
+    option_name, help_text = field.option, _describe_field(field, is_new=is_new)
+    item_field = field.item if isinstance(field, Items) else field
+    option_settings: dict[str, Any] = {
+        "metavar": field.metavar,
+        "required": is_required,
+        "multiple": field.kind in LISTS,
+    }
     if field.load_only:
-        name += "-file"
-        help_ += " Value: a file that contains it" + (
+        option_name += "-file"
+        help_text += " Value: a file that contains it" + (
             ", by default standard input." if is_required else ", or - for standard input."
         )
-        settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
+        option_settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
     elif field.kind == "document":
-        settings |= {"type": click.File(), "callback": _read_file}
+        option_settings |= {"type": click.File(), "callback": _read_file}
     elif isinstance(field, Flag):
-        name += "" if "/" in name else f"/--no-{name.removeprefix('--')}"
-        settings = {"default": None}
+        option_name += "" if "/" in option_name else f"/--no-{option_name.removeprefix('--')}"
+        option_settings = {"default": None}
     elif isinstance(field, Number):
-        settings |= {"metavar": f"N|{NONE}" if field.allow_none else "N", "callback": _make_number_callback(field)}
-    elif isinstance(item, Choice):
-        settings["type"] = click.Choice(item.values)
-    elif field.kind == "agent" or isinstance(item, AgentId):
-        settings["metavar"] = "ID|NAME"
+        option_settings |= {
+            "metavar": f"N|{NONE}" if field.allow_none else "N",
+            "callback": _make_number_callback(field),
+        }
+    elif isinstance(item_field, Choice):
+        option_settings["type"] = click.Choice(item_field.values)
+    elif field.kind == "agent" or isinstance(item_field, AgentId):
+        option_settings["metavar"] = "ID|NAME"
     elif field.kind == "instant":
-        settings["metavar"] = "TIME"
+        option_settings["metavar"] = "TIME"
     elif isinstance(field, Items):
-        settings["metavar"] = field.metavar or field.word.upper()
-    options: list[Decorator] = [click.option(name, field.typed_name, help=help_, **settings)]
+        option_settings["metavar"] = field.metavar or field.word.upper()
+    options: list[Decorator] = [click.option(option_name, field.typed_name, help=help_text, **option_settings)]
     if field.kind in LISTS and (field.default or not is_new):
-        help_ = _join_sentences(field.nothing or NONE)
-        options.append(click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=help_))
+        help_text = _join_sentences(field.nothing or NONE)
+        options.append(
+            click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=help_text)
+        )
     return options
 
 
@@ -179,9 +193,9 @@ def _describe_field(field: Member, *, is_new: bool) -> str:
         sentences.append("may be given several times")
     elif field.nothing:
         sentences.append(f"{NONE if isinstance(field, Number) else 'empty'}: {field.nothing}")
-    default = field.default
-    if is_new and default and not isinstance(default, bool):
-        sentences.append(f"default: {', '.join(default) if isinstance(default, list) else default}")
+    default_value = field.default
+    if is_new and default_value and not isinstance(default_value, bool):
+        sentences.append(f"default: {', '.join(default_value) if isinstance(default_value, list) else default_value}")
     return _join_sentences(*sentences)
 
 
@@ -200,15 +214,15 @@ def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO |
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     """Return a callback that checks that an option is a number, or :data:`NONE` if the field may be ``null``."""
-    rule = f"must be a whole number from {field.minimum} to {field.maximum}" + (
+    error_message = f"must be a whole number from {field.minimum} to {field.maximum}" + (
         f", or {NONE}" if field.allow_none else ""
     )
 
     def check(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
         if text is not None and not (field.allow_none and text == NONE):
-            value = parse_number(text)
-            if isinstance(value, str) or not field.minimum <= value <= field.maximum:
-                raise click.BadParameter(rule)
+            number = parse_number(text)
+            if isinstance(number, str) or not field.minimum <= number <= field.maximum:
+                raise click.BadParameter(error_message)
         return text
 
     return check

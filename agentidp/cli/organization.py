@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import confirm, count, describe_recent_tokens, dry_run_option, require_confirmation
+from agentidp.cli.confirmation import (
+    confirm,
+    describe_recent_tokens,
+    dry_run_option,
+    format_count,
+    require_confirmation,
+)
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization
 from agentidp.cli.options import WholeNumber, as_json_option, organization_argument
@@ -43,18 +49,27 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
     token that can create agents, credentials and resource servers over HTTP.
     """
     with open_services(may_be_first=True) as services:
-        url = str(services.settings.database_url)
+        database_url = str(services.settings.database_url)
         name = organizations.OrganizationChangeSchema().load({"name": name})["name"]
-        new: dict[str, Any]
+        new_members: dict[str, Any]
         if with_administrator:
-            organization_id, agent_id, secret = add_administered_organization(url, name=name, at=utc_now())
-            new = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": secret}
+            organization_id, agent_id, client_secret = add_administered_organization(
+                database_url, name=name, at=utc_now()
+            )
+            new_members = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": client_secret}
         else:
-            new = {"organizationId": organizations.add_organization(url, name=name, at=utc_now())}
-        namesakes = sum(row.name == name for row in organizations.all_organizations(url))
-        if namesakes > 1:
-            warn([f"{namesakes} organizations are named {name}, so use the id in commands: {new['organizationId']}"])
-    show_object({**new, "name": name} if as_json else new, as_json, shown_once="clientSecret")
+            new_members = {"organizationId": organizations.add_organization(database_url, name=name, at=utc_now())}
+        namesake_count = sum(
+            organization_row.name == name for organization_row in organizations.all_organizations(database_url)
+        )
+        if namesake_count > 1:
+            warn(
+                [
+                    f"{namesake_count} organizations are named {name}, so use the id in commands: "
+                    f"{new_members['organizationId']}"
+                ]
+            )
+    show_object({**new_members, "name": name} if as_json else new_members, as_json, shown_once="clientSecret")
 
 
 @commands.command("list")
@@ -66,8 +81,8 @@ def list_(as_json: bool) -> None:
     whether provisioning rules create agents.
     """
     with open_services() as services:
-        rows = organizations.all_organizations(str(services.settings.database_url))
-    show([organizations.represent(row) for row in rows], as_json)
+        organization_rows = organizations.all_organizations(str(services.settings.database_url))
+    show([organizations.represent(organization_row) for organization_row in organization_rows], as_json)
 
 
 @commands.command("budget")
@@ -83,10 +98,10 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     if is_removed and tokens is not None:
         raise click.UsageError("TOKENS and --none cannot be combined")
     with open_services() as services:
-        row = find_organization(services, organization)
+        organization_row = find_organization(services, organization)
         if is_removed or tokens is not None:
-            row = _update_organization(services, row, {"monthly_token_budget": tokens})
-    click.echo(format_cell(row.monthly_token_budget))
+            organization_row = _update_organization(services, organization_row, {"monthly_token_budget": tokens})
+    click.echo(format_cell(organization_row.monthly_token_budget))
 
 
 @commands.command("dormancy")
@@ -103,19 +118,22 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     if is_removed and days is not None:
         raise click.UsageError("DAYS and --none cannot be combined")
     with open_services() as services:
-        row = find_organization(services, organization)
+        organization_row = find_organization(services, organization)
         if days is not None:
-            agents = services.database.of(row.organization_id, utc_now()).fetch("agents/count_agents")[0].count
+            agent_count = (
+                services.database.of(organization_row.organization_id, utc_now()).fetch("agents/count_agents")[0].count
+            )
             confirm(
                 lambda: (
-                    f"{row.name} has {count(agents, 'agent')}. An agent that has not requested a token for {days} days "
-                    f"is suspended. A finding announces the suspension {SUSPENSION_NOTICE_DAYS} days before. A "
-                    "suspended agent gets no token until somebody resumes the agent."
+                    f"{organization_row.name} has {format_count(agent_count, 'agent')}. An agent that has not "
+                    f"requested a token for {days} days is suspended. A finding announces the suspension "
+                    f"{SUSPENSION_NOTICE_DAYS} days before. A suspended agent gets no token until somebody resumes the "
+                    "agent."
                 )
             )
         if is_removed or days is not None:
-            row = _update_organization(services, row, {"suspend_dormant_after_days": days})
-    click.echo(format_cell(row.suspend_dormant_after_days))
+            organization_row = _update_organization(services, organization_row, {"suspend_dormant_after_days": days})
+    click.echo(format_cell(organization_row.suspend_dormant_after_days))
 
 
 @commands.command("provisioning")
@@ -125,19 +143,22 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
 def provisioning(organization: str, state: str | None) -> None:
     """Print or set whether provisioning rules create agents."""
     with open_services() as services:
-        row = find_organization(services, organization)
+        organization_row = find_organization(services, organization)
         if state == "on":
-            rules = services.database.of(row.organization_id, utc_now()).fetch("provisioning/list_rules")
-            max_agents = sum(rule.max_agents for rule in rules)
+            rule_rows = services.database.of(organization_row.organization_id, utc_now()).fetch(
+                "provisioning/list_rules"
+            )
+            max_agents = sum(rule_row.max_agents for rule_row in rule_rows)
             confirm(
                 lambda: (
-                    f"{row.name} has {count(len(rules), 'provisioning rule')}. From now on, provisioning rules create "
-                    f"an agent for each new subject whose token they accept, up to {count(max_agents, 'agent')}."
+                    f"{organization_row.name} has {format_count(len(rule_rows), 'provisioning rule')}. From now on, "
+                    "provisioning rules create an agent for each new subject whose token they accept, up to "
+                    f"{format_count(max_agents, 'agent')}."
                 )
             )
         if state is not None:
-            row = _update_organization(services, row, {"provisions_agents": state == "on"})
-    click.echo("on" if row.provisions_agents else "off")
+            organization_row = _update_organization(services, organization_row, {"provisions_agents": state == "on"})
+    click.echo("on" if organization_row.provisions_agents else "off")
 
 
 @commands.command("rename")
@@ -146,8 +167,8 @@ def provisioning(organization: str, state: str | None) -> None:
 def rename(organization: str, name: str) -> None:
     """Rename an organization."""
     with open_services() as services:
-        row = find_organization(services, organization)
-        _update_organization(services, row, organizations.OrganizationChangeSchema().load({"name": name}))
+        organization_row = find_organization(services, organization)
+        _update_organization(services, organization_row, organizations.OrganizationChangeSchema().load({"name": name}))
 
 
 @commands.command("suspend")
@@ -161,16 +182,17 @@ def suspend(organization: str, is_dry_run: bool) -> None:
     can change anything.
     """
     with open_services() as services:
-        row = find_organization(services, organization)
+        organization_row = find_organization(services, organization)
         confirm(
             lambda: (
-                f"This suspends {_describe_organization(services, row)}. The organization's agents get no token, their "
-                "current tokens stop working at once, and nobody can sign in to the organization's dashboard. Nothing "
-                f"is deleted. To end the suspension, run agentidp organization resume {row.organization_id}."
+                f"This suspends {_describe_organization(services, organization_row)}. The organization's agents get no "
+                "token, their current tokens stop working at once, and nobody can sign in to the organization's "
+                "dashboard. Nothing is deleted. To end the suspension, run agentidp organization resume "
+                f"{organization_row.organization_id}."
             ),
             is_dry_run=is_dry_run,
         )
-        _update_organization(services, row, {"suspended_at": utc_now()})
+        _update_organization(services, organization_row, {"suspended_at": utc_now()})
 
 
 @commands.command("resume")
@@ -190,10 +212,14 @@ def export(names: tuple[str, ...]) -> None:
     the addresses of alert targets.
     """
     with open_services() as services:
-        url = str(services.settings.database_url)
-        rows = [find_organization(services, name) for name in names] or organizations.all_organizations(url)
-        ids = list(dict.fromkeys(row.organization_id for row in rows))
-        document = write_document(applying.export(url, ids, utc_now()))
+        database_url = str(services.settings.database_url)
+        organization_rows = [
+            find_organization(services, id_or_name) for id_or_name in names
+        ] or organizations.all_organizations(database_url)
+        organization_ids = list(
+            dict.fromkeys(organization_row.organization_id for organization_row in organization_rows)
+        )
+        document = write_document(applying.export_organizations(database_url, organization_ids, utc_now()))
     click.echo(document, nl=False)
 
 
@@ -208,27 +234,30 @@ def delete(organization: str) -> None:
     asks for the organization's name.
     """
     with open_services() as services:
-        row = find_organization(services, organization)
-        url = str(services.settings.database_url)
+        organization_row = find_organization(services, organization)
+        database_url = str(services.settings.database_url)
 
         def describe_consequences() -> str:
-            days = count_tokens_by_day(url, row.organization_id, first_kept=date.max, at=utc_now())
+            tokens_by_day = count_tokens_by_day(
+                database_url, organization_row.organization_id, first_kept=date.max, at=utc_now()
+            )
             return (
-                f"This deletes {_describe_organization(services, row)}. All credentials, resource servers and findings "
-                f"of the organization, and its usage in {count(len(days), 'day')}, "
-                f"{count(sum(days.values()), 'token')}, are deleted as well. A deletion cannot be undone."
+                f"This deletes {_describe_organization(services, organization_row)}. All credentials, resource servers "
+                f"and findings of the organization, and its usage in {format_count(len(tokens_by_day), 'day')}, "
+                f"{format_count(sum(tokens_by_day.values()), 'token')}, are deleted as well. A deletion cannot be "
+                "undone."
             )
 
-        confirm(describe_consequences, name=row.name)
-        with show_activity(f"Deleting {row.name}"):
-            delete_organization(url, row.organization_id, at=utc_now())
+        confirm(describe_consequences, name=organization_row.name)
+        with show_activity(f"Deleting {organization_row.name}"):
+            delete_organization(database_url, organization_row.organization_id, at=utc_now())
 
 
 def _describe_organization(services: Services, row: Any) -> str:
     """Describe an organization, such as ``Acme with 3 agents and 12 tokens in the last 30 days``."""
     database = services.database.of(row.organization_id, utc_now())
-    agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
-    return f"{row.name} with {count(len(agents), 'agent')} and {describe_recent_tokens(database)}"
+    agent_rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
+    return f"{row.name} with {format_count(len(agent_rows), 'agent')} and {describe_recent_tokens(database)}"
 
 
 def _update_organization(services: Services, row: Any, change: dict[str, Any]) -> Any:

@@ -57,10 +57,12 @@ def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | Non
     elif not is_terminal() or len(members) == 1:
         click.echo("\t".join(map(format_cell, members.values())))
     else:
-        labels = {name: f"{_to_words(name)[:1].upper()}{_to_words(name)[1:]}:" for name in members}
-        width = max(map(len, labels.values()))
-        for name, value in members.items():
-            click.echo(f"{labels[name]:<{width}}  {_shorten(value)}".rstrip())
+        labels = {
+            member_name: f"{_to_words(member_name)[:1].upper()}{_to_words(member_name)[1:]}:" for member_name in members
+        }
+        label_width = max(map(len, labels.values()))
+        for member_name, member_value in members.items():
+            click.echo(f"{labels[member_name]:<{label_width}}  {_shorten(member_value)}".rstrip())
         if shown_once and members.get(shown_once) is not None:
             click.echo(
                 f"The {_to_words(shown_once)} is not shown again. Store it where only the agent or service that needs "
@@ -100,11 +102,17 @@ def is_terminal() -> bool:
 
 def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     *cut_columns, last_column = columns
-    lines = [[*(_to_words(name).upper() for name in columns)]]
-    lines += [[*(_truncate(_shorten(row[name])) for name in cut_columns), _shorten(row[last_column])] for row in rows]
-    widths = [max(map(_measure_width, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [text + " " * (width - _measure_width(text)) for text, width in zip(line, widths, strict=True)]
+    cell_lines = [[*(_to_words(member_name).upper() for member_name in columns)]]
+    cell_lines += [
+        [*(_truncate(_shorten(row[member_name])) for member_name in cut_columns), _shorten(row[last_column])]
+        for row in rows
+    ]
+    widths = [max(map(_measure_width, column_cells)) for column_cells in zip(*cell_lines, strict=True)]
+    for cell_line in cell_lines:
+        cells = [
+            cell_text + " " * (column_width - _measure_width(cell_text))
+            for cell_text, column_width in zip(cell_line, widths, strict=True)
+        ]
         click.echo("  ".join(cells).rstrip())
 
 
@@ -117,9 +125,13 @@ def _shorten(value: object) -> str:
     """Format a value for people, on a single line. Times are truncated to the minute."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)
-    times = [_TIME.fullmatch(time) for time in text.split("/")]
-    return "/".join(f"{time[1]} {time[2]}Z" for time in times if time) if all(times) else text
+    full_text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)
+    time_matches = [_TIME.fullmatch(time_match) for time_match in full_text.split("/")]
+    return (
+        "/".join(f"{time_match[1]} {time_match[2]}Z" for time_match in time_matches if time_match)
+        if all(time_matches)
+        else full_text
+    )
 
 
 def _truncate(text: str) -> str:

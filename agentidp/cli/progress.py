@@ -34,12 +34,12 @@ def show_activity(activity: str) -> Iterator[None]:
 @contextlib.contextmanager
 def show_progress(label: str) -> Iterator[Callable[[float], None]]:
     """Show a progress bar, and yield a function that sets the bar to a share of the work, from 0 to 1."""
-    with click.progressbar(length=STEPS, file=sys.stderr, label=label, hidden=not sys.stderr.isatty()) as bar:
+    with click.progressbar(length=STEPS, file=sys.stderr, label=label, hidden=not sys.stderr.isatty()) as progress_bar:
 
         def report(share: float) -> None:
-            position = min(int(share * STEPS), STEPS)
-            if position > bar.pos:
-                bar.update(position - bar.pos)
+            new_position = min(int(share * STEPS), STEPS)
+            if new_position > progress_bar.pos:
+                progress_bar.update(new_position - progress_bar.pos)
 
         yield report
         report(1)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import click
 
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.lookup import begin_transaction, open_agent_or_organization
 from agentidp.cli.options import as_json_option, list_columns, member_options, read_options
 from agentidp.cli.output import show
@@ -73,25 +73,28 @@ def set_(agent: str | None, organization: str | None, window: str, **options: An
 
     Asks first if the quota would refuse all further tokens in the current window.
     """
-    new = _QUOTA.load({"enforce": False} | read_options(_QUOTA, options))
+    new_quota = _QUOTA.load({"enforce": False} | read_options(_QUOTA, options))
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
-        if new["is_enforced"]:
+        if new_quota["is_enforced"]:
             # This statement counts the current window's tokens even if the window has no quota yet.
-            parameters = {"agent_id": agent_id or quotas.ORGANIZATION, "quota_window": window}
-            used = sum(row.used for row in database.fetch("quotas/used_tokens", **parameters))
-            if used >= new["tokens"]:
-                confirm(lambda: _describe_refusals(window, new["tokens"], used, database.at))
+            statement_parameters = {"agent_id": agent_id or quotas.ORGANIZATION, "quota_window": window}
+            used_tokens = sum(
+                usage_row.used for usage_row in database.fetch("quotas/used_tokens", **statement_parameters)
+            )
+            if used_tokens >= new_quota["tokens"]:
+                confirm(lambda: _describe_refusals(window, new_quota["tokens"], used_tokens, database.at))
         with _lock_quotas(services, database) as transaction:
-            quotas.set_quota(transaction, agent_id, window, **new)
+            quotas.set_quota(transaction, agent_id, window, **new_quota)
 
 
 def _describe_refusals(window: str, tokens: int, used: int, at: datetime) -> str:
     starts_at, ends_at = bounds(window, at)
-    expected = round(used * ((ends_at - at) / (at - starts_at))) if at > starts_at else used
+    expected_refusals = round(used * ((ends_at - at) / (at - starts_at))) if at > starts_at else used
     return (
         f"This quota refuses every token from now until {ends_at:%Y-%m-%dT%H:%M:%SZ}. "
-        f"{count(used, 'token')} {'was' if used == 1 else 'were'} already issued in this {window}, and the quota "
-        f"allows {tokens:,}. If requests continue at the same rate, about {expected:,} tokens will be refused."
+        f"{format_count(used, 'token')} {'was' if used == 1 else 'were'} already issued in this {window}, and the "
+        f"quota allows {tokens:,}. If requests continue at the same rate, about {expected_refusals:,} tokens will be "
+        "refused."
     )
 
 
@@ -104,24 +107,26 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
     Lists the quotas of an agent, or of an organization and all its agents.
     """
     with open_agent_or_organization(agent, organization) as (_, database, agent_id):
-        [rows] = [list(_read_pages(database))] if agent_id is None else database.run(quotas.usage_of(agent_id))
-    usage = [
-        {"agentId": None if row.agent_id is None else str(row.agent_id), "agentName": row.agent_name}
-        | quotas.represent(row, database.at)
-        for row in rows
+        [quota_rows] = (
+            [list(_read_all_quotas(database))] if agent_id is None else database.run(quotas.usage_of(agent_id))
+        )
+    represented_quotas = [
+        {"agentId": None if quota_row.agent_id is None else str(quota_row.agent_id), "agentName": quota_row.agent_name}
+        | quotas.represent(quota_row, database.at)
+        for quota_row in quota_rows
     ]
-    show(usage, as_json, columns=("agentId", "agentName", "window", *list_columns(quotas.QuotaSchema)))
+    show(represented_quotas, as_json, columns=("agentId", "agentName", "window", *list_columns(quotas.QuotaSchema)))
 
 
-def _read_pages(database: OrganizationDatabase) -> Iterator[Any]:
+def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
     """Yield the quotas of an organization and its agents, and read :data:`PAGE_SIZE` quotas per statement."""
-    after: tuple[UUID | None, int | None] = (None, None)
+    last_position: tuple[UUID | None, int | None] = (None, None)
     while True:
-        [rows] = database.run(quotas.usage_page(after, PAGE_SIZE))
-        yield from rows
-        if len(rows) < PAGE_SIZE:
+        [quota_rows] = database.run(quotas.usage_page(last_position, PAGE_SIZE))
+        yield from quota_rows
+        if len(quota_rows) < PAGE_SIZE:
             return
-        after = (rows[-1].agent_id or quotas.ORGANIZATION, WINDOWS.index(rows[-1].quota_window) + 1)
+        last_position = (quota_rows[-1].agent_id or quotas.ORGANIZATION, WINDOWS.index(quota_rows[-1].quota_window) + 1)
 
 
 @commands.command("remove")
@@ -131,15 +136,15 @@ def _read_pages(database: OrganizationDatabase) -> Iterator[Any]:
 def remove(agent: str | None, organization: str | None, window: str) -> None:
     """Remove a quota."""
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
-        [rows] = database.run(quotas.usage_of(agent_id))
-        quota = next((row for row in rows if row.quota_window == window), None)
+        [quota_rows] = database.run(quotas.usage_of(agent_id))
+        quota = next((quota_row for quota_row in quota_rows if quota_row.quota_window == window), None)
         if quota is None:
             raise ConfigurationError("there is no such agent or quota")
-        holder = quota.agent_name or "the organization"
+        holder_name = quota.agent_name or "the organization"
         confirm(
             lambda: (
-                f"This removes the quota of {holder}: {quota.tokens:,} tokens per {window}, {quota.used:,} used. After "
-                "the removal, this quota no longer refuses tokens."
+                f"This removes the quota of {holder_name}: {quota.tokens:,} tokens per {window}, {quota.used:,} used. "
+                "After the removal, this quota no longer refuses tokens."
             )
         )
         with _lock_quotas(services, database) as transaction:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from agentidp.analytics import impact
-from agentidp.cli.confirmation import confirm, count, dry_run_option, require_confirmation
+from agentidp.cli.confirmation import confirm, dry_run_option, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import (
     Candidate,
@@ -47,11 +47,11 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
     """Register a resource server and print its id. RESOURCE is the absolute URI of the resource server."""
     schema = resource_servers.NewResourceServerSchema()
     with open_organization(organization) as (services, database):
-        new = schema.load(replace_agent_names(services, database, schema, read_options(schema, options)))
+        new_server = schema.load(replace_agent_names(services, database, schema, read_options(schema, options)))
         with database.transaction() as transaction:
-            row = resource_servers.add_resource_server(transaction, services.settings, **new)
-    body = resource_servers.represent(row)
-    show_object(body if as_json else {"resourceServerId": body["resourceServerId"]}, as_json)
+            server_row = resource_servers.add_resource_server(transaction, services.settings, **new_server)
+    response_body = resource_servers.represent(server_row)
+    show_object(response_body if as_json else {"resourceServerId": response_body["resourceServerId"]}, as_json)
 
 
 @commands.command("show")
@@ -61,8 +61,8 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
 def show_(server: str, organization: str, as_json: bool) -> None:
     """Print a resource server."""
     with open_organization(organization) as (_, database):
-        row = _find_server(database, server)
-    show_object(resource_servers.represent(row), as_json)
+        server_row = _find_server(database, server)
+    show_object(resource_servers.represent(server_row), as_json)
 
 
 @commands.command("update")
@@ -76,10 +76,12 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
     change = read_options(schema, options)
     with open_organization(organization) as (services, database):
         server_id = _find_server(database, server).resource_server_id
-        values = schema.load(replace_agent_names(services, database, schema, change))
+        loaded_values = schema.load(replace_agent_names(services, database, schema, change))
         with database.transaction() as transaction:
-            row = resource_servers.update_resource_server(transaction, services.settings, server_id, values)
-    show_object(resource_servers.represent(row), as_json)
+            server_row = resource_servers.update_resource_server(
+                transaction, services.settings, server_id, loaded_values
+            )
+    show_object(resource_servers.represent(server_row), as_json)
 
 
 @commands.command("delete")
@@ -90,34 +92,37 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
 def delete(server: str, organization: str, is_dry_run: bool) -> None:
     """Delete a resource server. No further token is issued for it. Its identifier stays the organization's."""
     with open_organization(organization) as (services, database):
-        row = _find_server(database, server)
+        server_row = _find_server(database, server)
 
         def describe_consequences() -> str:
             server_impact = impact.read_resource_server_impact(
-                database.run, row, database.at, services.settings.token_ttl
+                database.run, server_row, database.at, services.settings.token_ttl
             )
             verdict = (
-                f"This deletes the resource server {row.name} ({row.resource}). {_count_users(database, row.scopes)} "
-                "with its scopes can get no further token for it. Issued tokens stay valid until they expire. The "
-                "organization keeps the identifier."
+                f"This deletes the resource server {server_row.name} ({server_row.resource}). "
+                f"{_count_agents_with_scopes(database, server_row.scopes)} with its scopes can get no further token "
+                "for it. Issued tokens stay valid until they expire. The organization keeps the identifier."
             )
-            return "\n".join([verdict, *impact.sentences(server_impact)])
+            return "\n".join([verdict, *impact.describe_impact(server_impact)])
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
-            resource_servers.remove_resource_server(transaction, row.resource_server_id)
+            resource_servers.remove_resource_server(transaction, server_row.resource_server_id)
 
 
 def _find_server(database: OrganizationDatabase, server: str) -> Any:
-    rows = database.fetch("oauth/list_resource_servers")
-    candidates = [Candidate(str(row.resource_server_id), [row.resource, row.name], row) for row in rows]
+    server_rows = database.fetch("oauth/list_resource_servers")
+    candidates = [
+        Candidate(str(server_row.resource_server_id), [server_row.resource, server_row.name], server_row)
+        for server_row in server_rows
+    ]
     return find_candidate(server, candidates, kind="resource server")
 
 
-def _count_users(database: OrganizationDatabase, scopes: list[str]) -> str:
+def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str]) -> str:
     """Return the number of agents that have at least one of the scopes, such as ``3 agents``."""
     agents = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
-    return count(sum(not {*agent.scopes}.isdisjoint(scopes) for agent in agents), "agent")
+    return format_count(sum(not {*agent.scopes}.isdisjoint(scopes) for agent in agents), "agent")
 
 
 @commands.command("list")
@@ -140,11 +145,17 @@ def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
     with open_services() as services:
         if organization is not None:
             rows = organization_database(services, organization).fetch("oauth/list_resource_servers")
-            show([resource_servers.represent(row) for row in rows], as_json)
+            show([resource_servers.represent(identifier_row) for identifier_row in rows], as_json)
             return
-        rows = resource_identifiers.resource_identifiers(str(services.settings.database_url), conflicts=conflicts)
-    names = ("resource", "organizationId", "registeredBy")
-    show([dict(zip(names, (*row[:2], list(row.registered_by)), strict=True)) for row in rows], as_json)
+        rows = resource_identifiers.list_resource_identifiers(str(services.settings.database_url), conflicts=conflicts)
+    member_names = ("resource", "organizationId", "registeredBy")
+    show(
+        [
+            dict(zip(member_names, (*identifier_row[:2], list(identifier_row.registered_by)), strict=True))
+            for identifier_row in rows
+        ],
+        as_json,
+    )
 
 
 @commands.command("assign")
@@ -163,14 +174,14 @@ def assign(resource: str, organization: str, verify: bool, as_json: bool) -> Non
     """
     with open_organization(organization) as (services, database):
         organization_id = database.organization_id
-        holder = resource_identifiers.find_holder(str(services.settings.database_url), resource, utc_now())
-        if holder is not None and holder != organization_id:
-            confirm(lambda: _describe_loss(services, resource, holder))
+        current_owner_id = resource_identifiers.find_holder(str(services.settings.database_url), resource, utc_now())
+        if current_owner_id is not None and current_owner_id != organization_id:
+            confirm(lambda: _describe_loss(services, resource, current_owner_id))
         with show_activity(f"Fetching the metadata of {resource}" if verify else "Assigning it"):
-            previous = resource_identifiers.assign(
+            previous_owner_id = resource_identifiers.assign(
                 services.settings, resource, organization_id, utc_now(), verify=verify
             )
-    show_object({"resource": resource, "organizationId": organization_id, "previously": previous}, as_json)
+    show_object({"resource": resource, "organizationId": organization_id, "previously": previous_owner_id}, as_json)
 
 
 @commands.command("release")
@@ -180,21 +191,26 @@ def assign(resource: str, organization: str, verify: bool, as_json: bool) -> Non
 def release(resource: str, as_json: bool) -> None:
     """Release the identifier RESOURCE. The next organization that registers the identifier owns it."""
     with open_services() as services:
-        url = str(services.settings.database_url)
-        holder = resource_identifiers.find_holder(url, resource, utc_now())
-        if holder is not None:
-            confirm(lambda: _describe_loss(services, resource, holder))
-        previous = resource_identifiers.release(url, resource, utc_now())
-    show_object({"resource": resource, "organizationId": None, "previously": previous}, as_json)
+        database_url = str(services.settings.database_url)
+        current_owner_id = resource_identifiers.find_holder(database_url, resource, utc_now())
+        if current_owner_id is not None:
+            confirm(lambda: _describe_loss(services, resource, current_owner_id))
+        previous_owner_id = resource_identifiers.release(database_url, resource, utc_now())
+    show_object({"resource": resource, "organizationId": None, "previously": previous_owner_id}, as_json)
 
 
-def _describe_loss(services: Services, resource: str, holder: str) -> str:
-    database = services.database.of(holder, utc_now())
-    organization = database.fetch("organizations/get_organization")
-    servers = [row for row in database.fetch("oauth/list_resource_servers") if row.resource == resource]
-    users = _count_users(database, [scope for server in servers for scope in server.scopes])
-    name = organization[0].name if organization else f"the deleted organization {holder}"
+def _describe_loss(services: Services, resource: str, owner_id: str) -> str:
+    database = services.database.of(owner_id, utc_now())
+    organization_rows = database.fetch("organizations/get_organization")
+    lost_servers = [
+        server_row for server_row in database.fetch("oauth/list_resource_servers") if server_row.resource == resource
+    ]
+    agents_with_scopes = _count_agents_with_scopes(
+        database, [scope for server in lost_servers for scope in server.scopes]
+    )
+    organization_name = organization_rows[0].name if organization_rows else f"the deleted organization {owner_id}"
     return (
-        f"This takes the identifier {resource} from {name}. {users} of the organization can get no further token for "
-        "the resource server. The next organization that owns the identifier gets tokens for it."
+        f"This takes the identifier {resource} from {organization_name}. {agents_with_scopes} of the organization can "
+        "get no further token for the resource server. The next organization that owns the identifier gets tokens for "
+        "it."
     )

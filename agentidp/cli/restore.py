@@ -14,7 +14,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.schemas import timestamp
 from agentidp.maintenance.archive import open_archive
-from agentidp.maintenance.restore import inspect_target, restore
+from agentidp.maintenance.restore import inspect_target, restore_archive
 from agentidp.server.runtime import add_secret_from_file, open_database, secret_file
 
 
@@ -34,7 +34,7 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
     deletes the contents of the database, and asks for its name first. Stop the service first. The settings must have
     the instance secret with which the backup was made.
     """
-    settings = _with_secret(read_settings())
+    settings = _add_secret(read_settings())
     archive = open_archive(file, bindir=bindir, settings=settings)
     with open_database(settings) as runtime:
         target = inspect_target(str(runtime.settings.database_url))
@@ -44,14 +44,14 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
                     f"the database {target.name} is not empty. Restore into an empty database, or give --clean to "
                     "delete everything in the database first"
                 )
-            contents = "" if target.contents is None else f" ({target.contents})"
+            content_words = "" if target.contents is None else f" ({target.contents})"
             consequences = (
-                f"This deletes everything in the database {target.name}{contents}. Then it restores the backup of "
+                f"This deletes everything in the database {target.name}{content_words}. Then it restores the backup of "
                 f"{timestamp(archive.made_at)}. The deletion cannot be undone."
             )
             confirm(lambda: consequences, name=target.name)
-        with show_progress("Restoring") as report:
-            restored = restore(runtime.settings, archive, target, at=utc_now(), report=report)
+        with show_progress("Restoring") as report_progress:
+            restored = restore_archive(runtime.settings, archive, target, at=utc_now(), report=report_progress)
     click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
     click.echo(
         "Before you start the service, repeat every revocation, suspension and erasure since the backup, because the "
@@ -59,13 +59,13 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
     )
     if restored.left_out:
         # The names are escaped, because the author of the backup file may have chosen them.
-        names = ", ".join(ascii(name)[1:-1] for name in restored.left_out)
-        click.echo(f"Tables that do not belong to AgentIdP were not restored: {names}.")
+        table_names = ", ".join(ascii(table_name)[1:-1] for table_name in restored.left_out)
+        click.echo(f"Tables that do not belong to AgentIdP were not restored: {table_names}.")
     if restored.migrations:
         click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
 
 
-def _with_secret(settings: Settings) -> Settings:
+def _add_secret(settings: Settings) -> Settings:
     """Return the settings including an existing instance secret. A new secret could not decrypt the restored keys."""
     if settings.secret_key is not None:
         return settings

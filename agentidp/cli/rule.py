@@ -9,7 +9,7 @@ import click
 import marshmallow as ma
 
 from agentidp.analytics.impact import count_grants_call, grants_sentence
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization, replace_agent_names
 from agentidp.cli.options import as_json_option, list_columns, member_options, organization_option, read_options
 from agentidp.cli.output import show, show_object, warn
@@ -37,12 +37,12 @@ class RuleKind(NamedTuple):
 
 
 def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
-    [[counted]] = database.run(count_grants_call(rule_id=row.delegation_rule_id))
-    apps = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
+    [[grant_count]] = database.run(count_grants_call(rule_id=row.delegation_rule_id))
+    app_words = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
     sentences = [
-        f"This deletes the delegation rule {row.name} of {count(len(row.agents), 'agent')}{apps}.",
+        f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{app_words}.",
         "Introspection then reports the tokens that were issued by the rule as inactive.",
-        grants_sentence(counted.grants) if counted.grants else "",
+        grants_sentence(grant_count.grants) if grant_count.grants else "",
     ]
     return " ".join(filter(None, sentences))
 
@@ -86,7 +86,7 @@ _PROVISIONING = RuleKind(
     delete_help="Delete a rule. The rule creates no further agents. The agents that it created are not deleted.",
     consequences=lambda row, _: (
         f"This deletes the provisioning rule {row.name}. The rule creates no further agents. "
-        f"{count(row.agents, 'agent')} of the rule will not be deleted."
+        f"{format_count(row.agents, 'agent')} of the rule will not be deleted."
     ),
 )
 
@@ -138,11 +138,14 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
 
 def _summarize(kind: RuleKind, row: Any) -> dict[str, Any]:
     rule = kind.registry.represent(row)
-    members = rule | rule["trust"]
+    rule_members = rule | rule["trust"]
     if kind is _DELEGATION:
-        actors = [*row.agents, *(f"apps of {host}" for host in row.client_hosts)]
-        members |= {"agents": ", ".join(actors), "resources": [entry["resource"] for entry in rule["resources"]]}
-    return {name: members[name] for name in kind.columns}
+        actor_names = [*row.agents, *(f"apps of {host}" for host in row.client_hosts)]
+        rule_members |= {
+            "agents": ", ".join(actor_names),
+            "resources": [resource_entry["resource"] for resource_entry in rule["resources"]],
+        }
+    return {member_name: rule_members[member_name] for member_name in kind.columns}
 
 
 delegation_commands, provisioning_commands = map(_make_rule_commands, (_DELEGATION, _PROVISIONING))

@@ -21,7 +21,7 @@ from agentidp.http.errors import ApiError, OAuthError
 from agentidp.registry import organizations
 from agentidp.server import serve
 from agentidp.server.runtime import Runtime
-from agentidp.server.welcome import demo_welcome, empty_welcome
+from agentidp.server.welcome import format_demo_welcome, format_empty_welcome
 from agentidp.services import Services
 
 
@@ -47,9 +47,9 @@ def command(bind: str | None, has_demo: bool) -> None:
         if has_demo:
             # The link is a secret. Only a terminal shows it, because other standard output may be a log.
             sign_in_link = _demo_link(runtime) if sys.stdout.isatty() else None
-            click.echo(demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
+            click.echo(format_demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
         elif not organizations.all_organizations(str(runtime.settings.database_url)):
-            click.echo(empty_welcome(program=_program(), environ=os.environ))
+            click.echo(format_empty_welcome(program=_program(), environ=os.environ))
 
     if sys.stderr.isatty():
         click.echo(

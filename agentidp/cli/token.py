@@ -26,7 +26,7 @@ def command(agent: str | None, scope: str | None, resource: str | None) -> None:
             raise ConfigurationError("the resource must be an absolute URI without fragment")
         organization_id, agent_id = find_agent_or_operator(services, agent)
         scopes = requested_scope({"scope": scope} if scope else {})
-        access_token = operator_token.issue(
+        access_token = operator_token.issue_counted_token(
             services, organization_id, agent_id, scope=scopes, resource=resource, at=utc_now()
         )
     click.echo(access_token)

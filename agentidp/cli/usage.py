@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import confirm, count, require_confirmation
+from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization, open_organization
 from agentidp.cli.options import as_json_option, organization_option
@@ -70,7 +70,7 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
     default_format = "ndjson" if path.suffix in (".ndjson", ".jsonl") else "csv"
     with open_organization(organization) as (services, database), _open_source(path) as source:
         try:
-            imported = import_usage(
+            import_result = import_usage(
                 str(services.settings.database_url),
                 database.organization_id,
                 source,
@@ -79,9 +79,9 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
                 is_dry_run=is_dry_run,
             )
         except ImportRefused as refused:
-            lines = [f"line {line}: {rule}" for line, rule in refused.problems]
-            raise ConfigurationError("\n".join([*lines, "nothing was imported"])) from None
-    _print_import(imported, is_dry_run, as_json)
+            error_lines = [f"line {line_number}: {broken_rule}" for line_number, broken_rule in refused.problems]
+            raise ConfigurationError("\n".join([*error_lines, "nothing was imported"])) from None
+    _print_import(import_result, is_dry_run, as_json)
 
 
 @contextlib.contextmanager
@@ -90,29 +90,37 @@ def _open_source(path: Path) -> Iterator[Source]:
     if path == Path("-"):
         yield Source(sys.stdin.buffer, None)
         return
-    size, bytes_read = path.stat().st_size, 0
-    with path.open("rb") as file, show_progress("Reading") if size else contextlib.nullcontext() as report:
+    file_size, bytes_read = path.stat().st_size, 0
+    with (
+        path.open("rb") as file,
+        show_progress("Reading") if file_size else contextlib.nullcontext() as report_progress,
+    ):
 
         def advance(new_bytes: int) -> None:
             nonlocal bytes_read
             bytes_read += new_bytes
-            if report:
-                report(bytes_read / size)
+            if report_progress:
+                report_progress(bytes_read / file_size)
 
         yield Source(file, advance)
 
 
 def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
-    members = asdict(imported)
-    members |= {name: timestamp(members[name]) for name in ("first", "last", "repeats")}
+    represented_import = asdict(imported)
+    represented_import |= {
+        member_name: timestamp(represented_import[member_name]) for member_name in ("first", "last", "repeats")
+    }
     if as_json:
-        show_object(members, as_json)
+        show_object(represented_import, as_json)
     elif imported.repeats:
-        click.echo(f"This file was imported at {members['repeats']}. Nothing was added.")
+        click.echo(f"This file was imported at {represented_import['repeats']}. Nothing was added.")
     else:
-        counts = ", ".join(f"{members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
-        period = f" from {members['first']} to {members['last']}" if imported.first else ""
-        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{period}.")
+        count_words = ", ".join(
+            f"{represented_import[member_name]:,} {member_name}"
+            for member_name in ("records", "tokens", "requests", "rejected")
+        )
+        period_words = f" from {represented_import['first']} to {represented_import['last']}" if imported.first else ""
+        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {count_words}{period_words}.")
 
 
 @commands.command("export")
@@ -171,32 +179,35 @@ def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
     The usage is deleted day by day, so the command can be interrupted. Deletion cannot be undone, so export the usage
     first.
     """
-    at = utc_now()
-    first_day = first_kept_day(months, at)
+    now = utc_now()
+    first_day = first_kept_day(months, now)
     with open_services() as services:
-        url = str(services.settings.database_url)
+        database_url = str(services.settings.database_url)
         if organization is not None:
             organization_ids = [find_organization(services, organization).organization_id]
         else:
-            organization_ids = [row.organization_id for row in organizations.all_organizations(url)]
+            organization_ids = [
+                organization_row.organization_id for organization_row in organizations.all_organizations(database_url)
+            ]
         tokens_by_day = {
-            organization_id: count_tokens_by_day(url, organization_id, first_kept=first_day, at=at)
+            organization_id: count_tokens_by_day(database_url, organization_id, first_kept=first_day, at=now)
             for organization_id in organization_ids
         }
 
         def describe_consequences() -> str:
-            used = [tokens for tokens in tokens_by_day.values() if tokens]
+            nonempty = [days for days in tokens_by_day.values() if days]
+            token_count = sum(sum(days.values()) for days in nonempty)
             return (
-                f"This deletes the usage of {count(sum(map(len, used)), 'day')} before {first_day} of "
-                f"{count(len(used), 'organization')}: {count(sum(sum(tokens.values()) for tokens in used), 'token')}. "
-                "Deleted usage cannot be restored, so export the usage first (agentidp usage export)."
+                f"This deletes the usage of {format_count(sum(map(len, nonempty)), 'day')} before {first_day} of "
+                f"{format_count(len(nonempty), 'organization')}: {format_count(token_count, 'token')}. Deleted usage "
+                "cannot be restored, so export the usage first (agentidp usage export)."
             )
 
         if not is_dry_run:
             confirm(describe_consequences)
         verb = "would be deleted" if is_dry_run else "deleted"
-        for organization_id, days in tokens_by_day.items():
+        for organization_id, tokens_of_days in tokens_by_day.items():
             if not is_dry_run:
-                with track_progress(days, organization_id) as shown_days:
-                    delete_days(url, organization_id, shown_days, first_kept=first_day, at=at)
-            click.echo(f"{organization_id}\t{len(days)} days before {first_day} {verb}")
+                with track_progress(tokens_of_days, organization_id) as shown_days:
+                    delete_days(database_url, organization_id, shown_days, first_kept=first_day, at=now)
+            click.echo(f"{organization_id}\t{len(tokens_of_days)} days before {first_day} {verb}")

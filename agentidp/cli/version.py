@@ -15,12 +15,12 @@ from agentidp.paths import PACKAGE
 def print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
     """Print the version and end the program, if the option ``--version`` is given."""
     if is_asked:
-        commit = commit_of(PACKAGE.parent)
+        commit = read_commit(PACKAGE.parent)
         click.echo(f"agentidp {version('agentidp')}{f' (commit {commit})' if commit else ''}")
         context.exit()
 
 
-def commit_of(directory: Path) -> str | None:
+def read_commit(directory: Path) -> str | None:
     """Return the short hash of the checked-out commit, followed by ``+`` if files differ from the commit.
 
     :returns: None if *directory* is not a checkout, as in an installed package, or git fails.
@@ -28,12 +28,16 @@ def commit_of(directory: Path) -> str | None:
     if not (directory / ".git").exists():
         return None
     # Removes the variables that git sets in a hook, because they would select another repository.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    environment = {
+        variable_name: variable_value
+        for variable_name, variable_value in os.environ.items()
+        if not variable_name.startswith("GIT_")
+    }
+    git_command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
     try:
-        run = subprocess.run(
-            command, cwd=directory, env=environment, capture_output=True, text=True, timeout=10, check=True
+        completed_process = subprocess.run(
+            git_command, cwd=directory, env=environment, capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return run.stdout.strip() or None
+    return completed_process.stdout.strip() or None

@@ -24,10 +24,10 @@ def command(once: bool) -> None:
     instances, only one evaluates. If it ends, even by SIGKILL, another instance takes over within seconds.
     `agentidp serve` starts an instance by itself.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop_event = threading.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: stop_event.set())
     with open_services() as services:
         settings = services.settings
         logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
-        watch(services, stop, once=once)
+        watch(services, stop_event, once=once)

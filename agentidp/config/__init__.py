@@ -163,15 +163,21 @@ class Settings:
         :param environ: the environment variables. None means those of the process. Empty variables count as unset.
         :raises ConfigurationError: a setting is invalid. The message contains the variable's name and the broken rule.
         """
-        env = {k: v for k, v in (os.environ if environ is None else environ).items() if v != ""}
+        env = {
+            setting_name: setting_value
+            for setting_name, setting_value in (os.environ if environ is None else environ).items()
+            if setting_value != ""
+        }
         settings = cls(
-            database_url=_postgres_url(env, "AGENTIDP_DATABASE_URL"),
-            read_database_url=_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
+            database_url=_read_postgres_url(env, "AGENTIDP_DATABASE_URL"),
+            read_database_url=_read_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
             pg_bindir=_directory(env, "AGENTIDP_PG_BINDIR"),
             data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
-            secret_key=_secret_key(env, "AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE"),
-            secret_key_previous=_secret_key(env, "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"),
-            issuer=_issuer(env),
+            secret_key=_read_secret_key(env, "AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE"),
+            secret_key_previous=_read_secret_key(
+                env, "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"
+            ),
+            issuer=_read_issuer(env),
             insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", cls.insecure_http, ("refuse", "allow")),
             token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, MIN_TOKEN_TTL, MAX_TOKEN_TTL),
             tokens_per_agent_and_minute=_number(
@@ -192,8 +198,8 @@ class Settings:
             audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", cls.audit_days, 0, MAX_AUDIT_DAYS),
             watch=_choice(env, "AGENTIDP_WATCH", cls.watch, ("on", "off")),
             watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", cls.watch_interval, 60, 3600),
-            alert_networks=_networks(env, "AGENTIDP_ALERT_NETWORKS"),
-            issuer_networks=_networks(env, "AGENTIDP_ISSUER_NETWORKS"),
+            alert_networks=_read_networks(env, "AGENTIDP_ALERT_NETWORKS"),
+            issuer_networks=_read_networks(env, "AGENTIDP_ISSUER_NETWORKS"),
             fast_path=_choice(env, "AGENTIDP_FAST_PATH", cls.fast_path, ("on", "off")),
             oidc=OidcSettings.from_environment(env),
         )
@@ -231,7 +237,7 @@ def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str,
     return value
 
 
-def _networks(env: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...] | None:
+def _read_networks(env: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...] | None:
     value = env.get(name)
     if not value:
         return None
@@ -261,7 +267,7 @@ def _address(env: Mapping[str, str], name: str) -> str | None:
     return value
 
 
-def _postgres_url(env: Mapping[str, str], name: str) -> str | None:
+def _read_postgres_url(env: Mapping[str, str], name: str) -> str | None:
     value = env.get(name)
     if value is None:
         return None
@@ -275,7 +281,7 @@ def _postgres_url(env: Mapping[str, str], name: str) -> str | None:
     return value
 
 
-def _issuer(env: Mapping[str, str]) -> str:
+def _read_issuer(env: Mapping[str, str]) -> str:
     value = env.get("AGENTIDP_ISSUER")
     if value is None:
         return f"http://localhost:{_number(env, 'PORT', DEFAULT_PORT, 1, 65_535)}"
@@ -289,7 +295,7 @@ def _issuer(env: Mapping[str, str]) -> str:
     return value
 
 
-def _secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> bytes | None:
+def _read_secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> bytes | None:
     name, value = read_secret(env, setting, setting_of_file)
     if value is None:
         return None

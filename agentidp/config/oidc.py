@@ -57,14 +57,14 @@ class OidcSettings:
         settings = cls(
             issuer=_issuer(env, "AGENTIDP_OIDC_ISSUER"),
             client_id=_printable(env, "AGENTIDP_OIDC_CLIENT_ID", "", 500),
-            client_secret=_client_secret(env),
+            client_secret=_read_client_secret(env),
             scopes=_scopes(env, "AGENTIDP_OIDC_SCOPES"),
             label=_printable(env, "AGENTIDP_OIDC_LABEL", cls.label, 60),
             organization_claim=_printable(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
-            organizations=_organizations(env, "AGENTIDP_OIDC_ORGANIZATIONS"),
+            organizations=_read_organizations(env, "AGENTIDP_OIDC_ORGANIZATIONS"),
             role_claim=_printable(env, "AGENTIDP_OIDC_ROLE_CLAIM", "", 200) or None,
-            administrators=_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
-            viewers=_values(env, "AGENTIDP_OIDC_VIEWERS"),
+            administrators=_read_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
+            viewers=_read_values(env, "AGENTIDP_OIDC_VIEWERS"),
         )
         settings._check_completeness()
         return settings
@@ -114,7 +114,7 @@ def _printable(env: Mapping[str, str], name: str, default: str, maximum: int) ->
     return value
 
 
-def _client_secret(env: Mapping[str, str]) -> str:
+def _read_client_secret(env: Mapping[str, str]) -> str:
     name, value = read_secret(env, "AGENTIDP_OIDC_CLIENT_SECRET", "AGENTIDP_OIDC_CLIENT_SECRET_FILE")
     if not re.fullmatch(r"[ -~]{0,1000}", value or ""):
         raise ConfigurationError(f"{name} must hold at most 1000 printable ASCII characters")
@@ -129,7 +129,7 @@ def _scopes(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _values(env: Mapping[str, str], name: str) -> frozenset[str]:
+def _read_values(env: Mapping[str, str], name: str) -> frozenset[str]:
     value = env.get(name)
     if value is None:
         return frozenset()
@@ -139,9 +139,9 @@ def _values(env: Mapping[str, str], name: str) -> frozenset[str]:
     return frozenset(items)
 
 
-def _organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
+def _read_organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
     organization_ids: dict[str, str] = {}
-    for item in _values(env, name):
+    for item in _read_values(env, name):
         value, _, organization_id = (piece.strip() for piece in item.rpartition("="))
         if not value or value in organization_ids or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(

@@ -10,8 +10,8 @@ from flask import Response
 
 from agentidp.analytics import delegations, resource_usage
 from agentidp.analytics.agent_rejections import NEXT_STEPS, rejections_call
-from agentidp.analytics.attribution import delegations_in, read_attribution
-from agentidp.analytics.credential_usage import used_credentials
+from agentidp.analytics.attribution import build_delegations_call, read_attribution
+from agentidp.analytics.credential_usage import list_used_credentials
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.page_findings import page_findings
@@ -51,13 +51,13 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         resource_usage.RESOURCE_SERVERS,
         usage_of(agent_id),
         usage_of(None),
-        delegations_in(period, agent_id),
+        build_delegations_call(period, agent_id),
         rejections_call(agent_id, period),
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
     # Reads the credentials before used_resources(), which removes the rows of the attribution.
-    tokens_of = {used.credential_id: used.by_day for used in used_credentials(attribution)}
-    resources = [used for used in resource_usage.used_resources(attribution, servers) if used.tokens]
+    tokens_of = {used.credential_id: used.by_day for used in list_used_credentials(attribution)}
+    resources = [used for used in resource_usage.list_used_resources(attribution, servers) if used.tokens]
     agent_delegations = delegations.represent(delegation_rows, period)
     quotas = used_quotas([*own_quotas, *shared_quotas], caller.at)
     return pages.page(

@@ -21,8 +21,8 @@ from agentidp.registry.credentials import (
     NewCredentialSchema,
     add_credential,
     end_credential,
-    existing_credentials,
     refuse_past_expiry,
+    select_unrevoked_credentials,
 )
 
 SCOPE = "agents:write"
@@ -51,11 +51,11 @@ def act(caller: Caller, agent_id: UUID, action: str) -> Response:
             else:
                 update_agent(transaction, agent_id, {"status": STATUS_AFTER[action]})
         return pages.see_other("/agents" if action == "delete" else f"/agents/{agent_id}")
-    credentials = existing_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
+    credentials = select_unrevoked_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
         consequences = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-        sentences = impact.sentences(consequences)
+        sentences = impact.describe_impact(consequences)
     return _confirmation(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
 
@@ -73,7 +73,7 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     credential = require_row([row for row in rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in rows) == 1
     ttl = caller.settings.token_ttl
-    sentences = impact.sentences(
+    sentences = impact.describe_impact(
         impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, ttl)
     )
     return _confirmation(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)

@@ -83,7 +83,7 @@ def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str]
     servers, targets, *agents = caller.read_together(
         Call("oauth/list_resource_servers", {}), Call("alerts/list_targets", {}), *calls
     )
-    names_by_id = words.names([row for rows in agents for row in rows], servers, targets)
+    names_by_id = words.map_names_by_id([row for rows in agents for row in rows], servers, targets)
     matches = {
         filter_: [(id_, name_of_id) for id_, name_of_id in names_by_id.items() if name_of_id == name]
         for filter_, name in names.items()
@@ -117,7 +117,7 @@ def _events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:
 
 def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]:
     """Return the actors, subjects and mentioned objects of audit events that have a name, by id."""
-    agents, servers, targets = caller.read_together(*words.calls(events))
+    agents, servers, targets = caller.read_together(*words.build_name_calls(events))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
     # Only the events have the names of deleted targets and resource servers.
     names = {

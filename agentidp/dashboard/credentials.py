@@ -11,7 +11,7 @@ from uuid import UUID
 from flask import Response, request
 
 from agentidp.analytics.attribution import read_attribution
-from agentidp.analytics.credential_usage import CredentialUsage, used_credentials
+from agentidp.analytics.credential_usage import CredentialUsage, list_used_credentials
 from agentidp.analytics.impact import IN_USE
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
@@ -63,7 +63,7 @@ def _list(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, 
     """Return the context of the slow part. A page number after the last page means the last page."""
     attribution, _ = usage_filter.attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
-    in_force = [used for used in used_credentials(attribution) if used.created_at and not used.revoked_at]
+    in_force = [used for used in list_used_credentials(attribution) if used.created_at and not used.revoked_at]
     selected = {name: list(filter(selects, in_force)) for name, selects in selectors(in_force, caller.at).items()}
     last = max(1, -(-len(selected[show]) // PAGE_SIZE))
     number = min(number, last)
@@ -84,7 +84,7 @@ def credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     row = require_row([row for row in attribution.credentials if row.credential_id == credential_id])
     # A credential that was created after the period has no usage.
     unused = CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[agent_id], days=period.days)
-    usages = {used.credential_id: used for used in used_credentials(attribution)}
+    usages = {used.credential_id: used for used in list_used_credentials(attribution)}
     usage = usages.get(credential_id, unused)
     counts = [(period.first + number * DAY, tokens) for number, tokens in enumerate(usage.by_day)]
     created = row.created_at.astimezone(UTC).date()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from flask import Response, request
 
-from agentidp.analytics.attribution import delegations_in
+from agentidp.analytics.attribution import build_delegations_call
 from agentidp.analytics.impact import count_grants_call, grants_sentence
 from agentidp.analytics.period import Period
 from agentidp.caller import Caller
@@ -45,7 +45,7 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 def delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
     period = Period.of(MAX_DAYS, caller.at)
-    rules, used = caller.read_together(Call("delegation/list_rules", {}), delegations_in(period, None))
+    rules, used = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
     agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
     names_by_id = {row.agent_id: row.name for row in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
@@ -63,7 +63,7 @@ def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
 
     Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
 
-    :param rows: rows of :func:`agentidp.analytics.attribution.delegations_in` for the days from *first*.
+    :param rows: rows of :func:`agentidp.analytics.attribution.build_delegations_call` for the days from *first*.
     """
     resources = [target["resource"] for target in rule.resources]
     days = [

@@ -21,7 +21,7 @@ from flask import Response, g, request
 from agentidp.analytics import credential_usage, resource_usage
 from agentidp.analytics.activity_heatmap import activity_heatmap
 from agentidp.analytics.agent_activity import agent_activity
-from agentidp.analytics.credential_usage import CredentialUsage, CredentialUsageItemSchema, used_credentials
+from agentidp.analytics.credential_usage import CredentialUsage, CredentialUsageItemSchema, list_used_credentials
 from agentidp.analytics.delegations import DelegationSchema
 from agentidp.analytics.owner_usage import OwnerTokensSchema
 from agentidp.analytics.period import Period
@@ -36,7 +36,7 @@ from agentidp.dashboard.period import requested_period
 from agentidp.dashboard.usage_filter import LABELS, UsageFilter, requested_filter
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import ServiceUnavailable
-from agentidp.http.responses import csv_text, data_response
+from agentidp.http.responses import data_response, format_csv
 from agentidp.http.schemas import timestamp
 
 USAGE = ("tokens", "requests", "rejected")
@@ -139,7 +139,7 @@ def tokens_by_delegation(caller: Caller) -> Response:
 
 
 def _used_credentials(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[CredentialUsage]:
-    return used_credentials(usage_filter.attribution(caller, period)[0])
+    return list_used_credentials(usage_filter.attribution(caller, period)[0])
 
 
 def _items_csv(
@@ -228,7 +228,7 @@ def _agents_by_id(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
     while rows:
         listed = [_agent(row) for row in rows if row.is_listed]
         if listed:
-            yield csv_text(None, listed)
+            yield format_csv(None, listed)
         [rows] = caller.read_together(agents_by_id_call(call, rows[-1].agent_id, MAX_EXAMINED))
 
 
@@ -258,4 +258,4 @@ def _download(name: str, response: Response) -> Response:
 
 
 def _csv(name: str, columns: tuple[str, ...], rows: list[list[Any]]) -> Response:
-    return _download(name, Response(csv_text(columns, rows), content_type="text/csv; charset=utf-8; header=present"))
+    return _download(name, Response(format_csv(columns, rows), content_type="text/csv; charset=utf-8; header=present"))

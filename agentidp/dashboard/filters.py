@@ -18,7 +18,7 @@ from agentidp.dashboard.page_findings import finding_rows
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
 from agentidp.findings.contributors import is_of_organization
 from agentidp.findings.finding import Finding, StoredFinding
-from agentidp.findings.incidents import Incident, incidents
+from agentidp.findings.incidents import Incident, group_into_incidents
 
 MUTE_DAYS = 7
 """Default number of days for which a form mutes a finding."""
@@ -45,7 +45,7 @@ def init_app(app: Flask) -> None:
     functions = (
         *(number, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, days_later, bar_label, bar_query, time_label, hour_label),
-        *(incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_page),
+        *(group_into_incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_page),
         *(finding_html, format_dates, mute_days),
     )
     app.jinja_env.filters |= {function.__name__: function for function in functions}

@@ -15,7 +15,7 @@ from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.page_findings import finding_rows, listing
 from agentidp.db.sql import Call
 from agentidp.findings.finding import STATES, StoredFinding
-from agentidp.findings.incidents import incidents
+from agentidp.findings.incidents import group_into_incidents
 from agentidp.findings.kinds import KINDS
 from agentidp.findings.listing import STORED_KINDS, filter_findings
 from agentidp.http.errors import ValidationError
@@ -64,7 +64,7 @@ def _list(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
     [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(agent_ids)}))
     owners = {row.agent_id: row.owner for row in agents}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
-    selected = incidents([finding for finding in findings if selection.selects(finding, owners)])
+    selected = group_into_incidents([finding for finding in findings if selection.selects(finding, owners)])
     rows = finding_rows(selected)
     last = max(1, -(-len(rows) // PAGE_SIZE))
     number = min(number, last)

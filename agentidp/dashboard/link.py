@@ -46,11 +46,11 @@ class LinkRefused(session.NotSignedIn):
 def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
     """Return a new link that signs in as an agent. The link is a secret, and is not counted as a token.
 
-    :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.grant`.
+    :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`.
     """
     # Gets the signing key before the link is recorded, so that a link is recorded only if it can be signed.
     signing_key = s.keys.current().signing
-    client, granted = operator_token.grant(
+    client, granted = operator_token.count_token(
         s,
         organization_id,
         agent_id,
@@ -62,7 +62,7 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
     )
     audience = s.settings.dashboard_sign_in
     grant = issuance.Grant(granted.scope, token_ttl=LIFETIME)
-    body = issuance.token_response(s, signing_key, client, grant, resource=audience, at=at)
+    body = issuance.build_token_response(s, signing_key, client, grant, resource=audience, at=at)
     return f"{audience}?token={body['access_token']}"
 
 

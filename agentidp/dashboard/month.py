@@ -116,7 +116,7 @@ def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
     begins, ends = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
     [organization], budget_rows, later, before, markers, *changes = caller.read_together(
         Call("organizations/get_organization", {}),
-        budget.call(),
+        budget.build_call(),
         _events_call(since=ends, until=None, action="organization.changed"),
         _events_call(since=None, until=ends, limit=1),
         Call("markers/list_markers", {"limit": MAX_LISTED}),

@@ -73,7 +73,7 @@ def overview(caller: Caller) -> Response:
         month, names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
         figures = headline(period, pairs, days, None, at, names)
     else:
-        [[month]] = caller.read_together(budget.call()) if period.is_running else [[None]]
+        [[month]] = caller.read_together(budget.build_call()) if period.is_running else [[None]]
         hours = {"today": counts.hours_of_day(hours_of_today, today)}
         if first_used and first_used <= week_ago:
             hours["week_ago"] = counts.hours_of_day(hours_week_ago, week_ago)

@@ -73,13 +73,13 @@ def requested_period(at: datetime) -> Period:
     """Return the period that the request has chosen, as at the API.
 
     :param at: the current time, with time zone.
-    :raises ValidationError: as :func:`agentidp.analytics.period.requested_period`.
+    :raises ValidationError: as :func:`agentidp.analytics.period.read_period`.
     """
     # Forms also send empty fields, which are ignored.
     arguments = {name: value for name in NAMES if (value := request.args.get(name))}
     arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
     try:
-        requested = period.requested_period(forms.load(period.PeriodArguments(), arguments), at)
+        requested = period.read_period(forms.load(period.PeriodArguments(), arguments), at)
     except ValidationError as error:
         rules = [f"{name} {rules[0]}" for name, rules in error.details.items()]
         raise ValidationError(f"The period is not valid: {', '.join(rules)}.") from None

@@ -115,7 +115,7 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
             remove_resource_server(transaction, resource_server_id)
         return pages.see_other("/resource-servers")
     context = _read_server(caller, resource_server_id)
-    sentences = impact.sentences(_read_impact(caller, context["server"]))
+    sentences = impact.describe_impact(_read_impact(caller, context["server"]))
     return _page("confirm_resource_server.html", **context, sentences=sentences)
 
 

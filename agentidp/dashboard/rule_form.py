@@ -22,7 +22,7 @@ from agentidp.dashboard import forms, pages
 from agentidp.dashboard.form_key import new_form_key
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import AnswersRefused, Preset, build_rule, find_preset
-from agentidp.federation.rule_checks import RuleRefused, warnings
+from agentidp.federation.rule_checks import RuleRefused, list_warnings
 from agentidp.http.errors import ValidationError
 from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth import rule_results
@@ -55,7 +55,7 @@ class Draft:
     @property
     def warnings(self) -> list[str]:
         """The warnings that the rule matches other subjects, or relies on names that can change their owner."""
-        return warnings(self.rule) if self.rule else []
+        return list_warnings(self.rule) if self.rule else []
 
 
 def own_audience(caller: Caller) -> str:

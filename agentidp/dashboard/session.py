@@ -106,7 +106,7 @@ def base_path(settings: Settings) -> str:
 def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
     """Return the token of a session that begins at *at*, for a client to whom :data:`SCOPE` was granted."""
     grant = issuance.Grant(SCOPE, token_ttl=LIFETIME)
-    body = issuance.token_response(s, signing_key, client, grant, resource=s.settings.dashboard, at=at)
+    body = issuance.build_token_response(s, signing_key, client, grant, resource=s.settings.dashboard, at=at)
     return str(body["access_token"])
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from flask import Response
 
 from agentidp.analytics import delegations, owner_usage
-from agentidp.analytics.attribution import delegations_in
+from agentidp.analytics.attribution import build_delegations_call
 from agentidp.analytics.period import Period
-from agentidp.analytics.resource_usage import RESOURCE_SERVERS, ResourceUsage, used_resources
+from agentidp.analytics.resource_usage import RESOURCE_SERVERS, ResourceUsage, list_used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
@@ -85,13 +85,13 @@ def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -
 def tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[ResourceUsage]:
     """Return the tokens that pass the filters, by resource. With filters, only resources with tokens are returned."""
     attribution, [servers] = usage_filter.attribution(caller, period, RESOURCE_SERVERS)
-    items = used_resources(attribution, servers)
+    items = list_used_resources(attribution, servers)
     return [item for item in items if item.tokens] if usage_filter.values else items
 
 
 def tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
     """Return the tokens by exchange that pass the filters by their actor or subject, as JSON of the API."""
-    [rows] = caller.read_together(delegations_in(period, usage_filter.agent_id))
+    [rows] = caller.read_together(build_delegations_call(period, usage_filter.agent_id))
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent(
         [

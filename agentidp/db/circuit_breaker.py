@@ -53,22 +53,22 @@ class CircuitBreaker:
     def _try_until_closed(self, closed_event: threading.Event) -> None:
         began_at = time.monotonic()
         last_reason = ""
-        for pause in itertools.chain(FIRST_PAUSES, itertools.repeat(PAUSE)):
-            if closed_event.wait(pause):
+        for pause_seconds in itertools.chain(FIRST_PAUSES, itertools.repeat(PAUSE)):
+            if closed_event.wait(pause_seconds):
                 return
             try:
                 self._attempt()
             except Exception as error:  # Any error, because the breaker would stay open for ever without the thread.
-                reason = in_one_line(error)
-                if reason != last_reason:
-                    fields = {"database": self._name, "reason": reason}
-                    logger.warning("database still unreachable", extra={"fields": fields})
-                last_reason = reason
+                failure_reason = in_one_line(error)
+                if failure_reason != last_reason:
+                    log_fields = {"database": self._name, "reason": failure_reason}
+                    logger.warning("database still unreachable", extra={"fields": log_fields})
+                last_reason = failure_reason
             else:
                 break
         with self._lock:
             if closed_event.is_set():
                 return
             self._closed_event = None
-        seconds = round(time.monotonic() - began_at, 1)
-        logger.warning("database reachable again", extra={"fields": {"database": self._name, "seconds": seconds}})
+        open_seconds = round(time.monotonic() - began_at, 1)
+        logger.warning("database reachable again", extra={"fields": {"database": self._name, "seconds": open_seconds}})

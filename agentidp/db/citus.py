@@ -105,7 +105,7 @@ def may_have_committed(error: psycopg.Error) -> bool:
 def _run_in_transaction(
     connection: psycopg.Connection[Any], organization_id: str, calls: Iterable[Call], *, durable: bool
 ) -> list[Rows]:
-    failure: psycopg.Error | None = None
+    first_error: psycopg.Error | None = None
     cursors = []
     try:
         with connection.pipeline():
@@ -117,11 +117,11 @@ def _run_in_transaction(
                 connection.execute("commit")
             except psycopg.Error as error:
                 # If the error were raised inside the pipeline, psycopg would log the other statements as skipped.
-                failure = error
+                first_error = error
     except psycopg.Error as error:
-        raise failure or error from None
-    if failure:
-        raise failure
+        raise first_error or error from None
+    if first_error:
+        raise first_error
     return [fetch_rows(cursor) for cursor in cursors]
 
 

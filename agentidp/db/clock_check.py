@@ -32,10 +32,10 @@ def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
 
     :raises psycopg.Error: the database does not answer.
     """
-    own_time, began_at = time.time(), time.monotonic()
+    local_time, began_at = time.time(), time.monotonic()
     [(database_time, *_)] = connection.execute(load_sql("database/clock")).fetchall()
-    round_trip = time.monotonic() - began_at
-    return None if round_trip > MAX_ROUND_TRIP else own_time + round_trip / 2 - float(database_time)
+    round_trip_seconds = time.monotonic() - began_at
+    return None if round_trip_seconds > MAX_ROUND_TRIP else local_time + round_trip_seconds / 2 - float(database_time)
 
 
 def describe_difference(ahead: float) -> str:
@@ -73,18 +73,18 @@ class ClockCheck:
 
     def measure(self, connection: psycopg.Connection[Any]) -> None:
         """Measure the difference of the clocks. Log when this server's clock becomes wrong or right."""
-        now = time.monotonic()
-        self._since_boot = time.time() - now
+        current_time = time.monotonic()
+        self._since_boot = time.time() - current_time
         # The next time is set before the measurement, so that no other thread measures at the same time.
-        self._due = now + INTERVAL
-        ahead = measure_seconds_ahead(connection)
-        if ahead is not None:
-            self.seconds_ahead = ahead
-            was_refused, self._is_refused = self._is_refused, describe_difference(ahead) != ""
-            fields = {"fields": {"seconds_ahead": round(ahead, 1), "leeway": LEEWAY}}
+        self._due = current_time + INTERVAL
+        seconds_ahead = measure_seconds_ahead(connection)
+        if seconds_ahead is not None:
+            self.seconds_ahead = seconds_ahead
+            was_refused, self._is_refused = self._is_refused, describe_difference(seconds_ahead) != ""
+            log_fields = {"fields": {"seconds_ahead": round(seconds_ahead, 1), "leeway": LEEWAY}}
             if self._is_refused and not was_refused:
-                logger.error("clock differs from the database's: requests are refused", extra=fields)
+                logger.error("clock differs from the database's: requests are refused", extra=log_fields)
             elif was_refused and not self._is_refused:
-                logger.warning("clock agrees with the database's again", extra=fields)
-        if ahead is None or self._is_refused:
-            self._due = now + INTERVAL_WHILE_REFUSING
+                logger.warning("clock agrees with the database's again", extra=log_fields)
+        if seconds_ahead is None or self._is_refused:
+            self._due = current_time + INTERVAL_WHILE_REFUSING

@@ -106,8 +106,8 @@ class Database:
         with _Connection(self, organization_id) as connection:
             if is_on_citus(connection):
                 return run_on_citus(connection, organization_id, calls, durable=durable)
-            enter = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
-            all_calls = calls if enters_organization(calls[0].name) else [enter, *calls]
+            enter_call = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
+            all_calls = calls if enters_organization(calls[0].name) else [enter_call, *calls]
             rows = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
         return rows[-len(calls) :]
 
@@ -146,8 +146,8 @@ class Database:
         match error:
             case NoConnection():
                 if not error.is_logged:
-                    fields = {"reason": str(error), "organization": organization_id}
-                    logger.warning("no database connection", extra={"fields": fields})
+                    log_fields = {"reason": str(error), "organization": organization_id}
+                    logger.warning("no database connection", extra={"fields": log_fields})
                 self._count_error("no connection")
                 raise DatabaseUnavailable(str(error)) from error
             case ClockDiffers():
@@ -157,8 +157,8 @@ class Database:
                 if self._is_replica:
                     self._count_error("connection lost")
                     raise DatabaseUnavailable(in_one_line(error)) from error
-                fields = {"reason": in_one_line(error), "organization": organization_id}
-                logger.warning("outcome of a transaction unknown", extra={"fields": fields})
+                log_fields = {"reason": in_one_line(error), "organization": organization_id}
+                logger.warning("outcome of a transaction unknown", extra={"fields": log_fields})
                 self._count_error("outcome unknown")
                 raise OutcomeUnknown(in_one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
@@ -168,8 +168,8 @@ class Database:
                     # Another server has become the primary. New connections may go to it.
                     self.pool.breaker.open(READ_ONLY)
                 elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
-                    fields = {"reason": reason, "sqlstate": error.sqlstate, "organization": organization_id}
-                    logger.warning("database unavailable", extra={"fields": fields})
+                    log_fields = {"reason": reason, "sqlstate": error.sqlstate, "organization": organization_id}
+                    logger.warning("database unavailable", extra={"fields": log_fields})
                 self._count_error("refused or too slow" if error.sqlstate else "connection lost")
                 raise DatabaseUnavailable(reason) from error
 

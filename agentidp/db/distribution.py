@@ -10,7 +10,7 @@ import psycopg
 from agentidp.config import ConfigurationError
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import SERVICE_ROLE, connect
-from agentidp.db.migrations import MIGRATION_LOCK, applied_steps, pending_steps
+from agentidp.db.migrations import MIGRATION_LOCK, applied_steps, list_pending_steps
 from agentidp.db.sql import load_sql
 
 _ROLE_STATEMENTS = (
@@ -45,7 +45,7 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
                     "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into "
                     "tables under forced row-level security"
                 )
-            if not readiness.has_schema or pending_steps(applied_steps(connection)):
+            if not readiness.has_schema or list_pending_steps(applied_steps(connection)):
                 raise ConfigurationError("the schema is not up to date: run agentidp db migrate first, as the owner")
             yield from _distribute(connection)
     except psycopg.Error as error:
@@ -54,42 +54,44 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
 
 
 def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    for statement in _ROLE_STATEMENTS:
-        connection.execute(load_sql(statement))
-    tables = connection.execute(load_sql("distribution/tables")).fetchall()
-    first_table = next((table.name for table in tables if table.is_distributed and table.is_done), "none")
-    for table in tables:
-        if table.is_done:
+    for statement_name in _ROLE_STATEMENTS:
+        connection.execute(load_sql(statement_name))
+    table_rows = connection.execute(load_sql("distribution/tables")).fetchall()
+    colocated_table = next(
+        (table_row.name for table_row in table_rows if table_row.is_distributed and table_row.is_done), "none"
+    )
+    for table_row in table_rows:
+        if table_row.is_done:
             continue
-        if table.is_distributed:
-            parameters = {"name": table.name, "colocate_with": first_table}
-            connection.execute(load_sql("distribution/distribute_table"), parameters)
-            first_table = table.name if first_table == "none" else first_table
-            yield table.name, "distributed by organization"
+        if table_row.is_distributed:
+            function_parameters = {"name": table_row.name, "colocate_with": colocated_table}
+            connection.execute(load_sql("distribution/distribute_table"), function_parameters)
+            colocated_table = table_row.name if colocated_table == "none" else colocated_table
+            yield table_row.name, "distributed by organization"
         else:
-            connection.execute(load_sql("distribution/replicate_table"), {"name": table.name})
-            yield table.name, "whole on every node"
+            connection.execute(load_sql("distribution/replicate_table"), {"name": table_row.name})
+            yield table_row.name, "whole on every node"
     connection.execute(load_sql("distribution/grant_views"))
     yield from _set_plan_caching(connection)
-    for function in connection.execute(load_sql("distribution/functions")).fetchall():
-        if function.argument is None:
-            connection.execute(load_sql("distribution/send_function"), {"signature": function.signature})
-            yield function.signature, "on every node"
+    for function_row in connection.execute(load_sql("distribution/functions")).fetchall():
+        if function_row.argument is None:
+            connection.execute(load_sql("distribution/send_function"), {"signature": function_row.signature})
+            yield function_row.signature, "on every node"
         else:
-            parameters = {"signature": function.signature, "argument": function.argument}
-            connection.execute(load_sql("distribution/distribute_function"), parameters)
-            yield function.signature, "beside the organization"
+            function_parameters = {"signature": function_row.signature, "argument": function_row.argument}
+            connection.execute(load_sql("distribution/distribute_function"), function_parameters)
+            yield function_row.signature, "beside the organization"
 
 
 def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     """Let the servers cache plans for the service's role, unless a server does not reuse cached plans."""
-    can_cache = True
-    for server in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
-        if not server.success and not server.result.endswith("plans are not kept"):
-            raise ConfigurationError(f"cannot test whether {server.node} keeps plans: {server.result}")
-        can_cache = can_cache and server.success
-    [current] = connection.execute(load_sql("distribution/plans_each_time")).fetchall()
-    connection.execute(load_sql("distribution/plan_once" if can_cache else "distribution/plan_each_time"))
-    if current.is_so is can_cache:
-        how = "once" if can_cache else "at each call, as this version of Citus requires"
-        yield SERVICE_ROLE, f"plans each statement {how}"
+    can_cache_plans = True
+    for server_row in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
+        if not server_row.success and not server_row.result.endswith("plans are not kept"):
+            raise ConfigurationError(f"cannot test whether {server_row.node} keeps plans: {server_row.result}")
+        can_cache_plans = can_cache_plans and server_row.success
+    [setting_row] = connection.execute(load_sql("distribution/plans_each_time")).fetchall()
+    connection.execute(load_sql("distribution/plan_once" if can_cache_plans else "distribution/plan_each_time"))
+    if setting_row.is_so is can_cache_plans:
+        setting_words = "once" if can_cache_plans else "at each call, as this version of Citus requires"
+        yield SERVICE_ROLE, f"plans each statement {setting_words}"

@@ -66,31 +66,31 @@ def read_steps(directory: Path) -> list[Step]:
     The functions come last, because they may use everything else. The name of their step contains the release and a
     digest of their text.
     """
-    schema, migrations, functions = (
-        sorted((directory / name).glob("*.sql")) for name in ("schema", "migrations", "functions")
+    schema_files, migration_files, function_files = (
+        sorted((directory / step_name).glob("*.sql")) for step_name in ("schema", "migrations", "functions")
     )
-    content = "".join(f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in functions)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    content = "".join(f"{sql_file.name}\n{sql_file.read_text(encoding='utf-8')}" for sql_file in function_files)
+    content_digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return [
-        Step(SCHEMA, schema),
-        *(Step(file.stem, [file]) for file in migrations),
-        Step(f"functions_{version('agentidp')}_{digest}", functions),
+        Step(SCHEMA, schema_files),
+        *(Step(sql_file.stem, [sql_file]) for sql_file in migration_files),
+        Step(f"functions_{version('agentidp')}_{content_digest}", function_files),
     ]
 
 
-def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
+def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
     """Bring the schema up to date, each step in a transaction of its own.
 
     A second process waits for the first, and then has nothing to do. The advisory lock ends with the connection, so a
     killed process leaves nothing to clean up. A migration that cannot lock a table within two seconds, for example
     because of a long export, lets other statements run and tries again. PostgreSQL's warnings are logged.
 
-    :param release: the steps of a release. Default: this release.
+    :param release_steps: the steps of a release. Default: this release.
     :returns: the names of the applied steps.
     :raises ConfigurationError: the server does not answer, the role lacks a privilege, a table is in use for a minute
         and a half, or the database has a step that this release does not know.
     """
-    release = steps() if release is None else release
+    release_steps = steps() if release_steps is None else release_steps
     try:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
@@ -98,14 +98,14 @@ def migrate(url: str, release: Sequence[Step] | None = None) -> list[str]:
             # Uses a transaction, so that a refusal leaves the database empty, as a restore requires.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
-                pending = pending_steps(applied_steps(connection), release)
-                if release[0] in pending:
+                pending = list_pending_steps(applied_steps(connection), release_steps)
+                if release_steps[0] in pending:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
                 _apply_step(connection, step)
             # Runs at every migration and not once as a step, because backups do not contain privileges on the database.
-            for row in connection.execute(load_sql("database/temporary_tables")).fetchall():
-                connection.execute(row.statement)
+            for temporary_table in connection.execute(load_sql("database/temporary_tables")).fetchall():
+                connection.execute(temporary_table.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
@@ -167,36 +167,40 @@ def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
     return [row.name for row in connection.execute(load_sql("database/applied_migrations"))]
 
 
-def pending_steps(
-    applied: Collection[str], release: Sequence[Step] | None = None, *, holder: str = "the database"
+def list_pending_steps(
+    applied: Collection[str], release_steps: Sequence[Step] | None = None, *, holder: str = "the database"
 ) -> list[Step]:
     """Return the steps that a database lacks, in order.
 
     :param applied: the names in the database's ``schema_migrations``.
-    :param release: the steps of a release. Default: this release.
+    :param release_steps: the steps of a release. Default: this release.
     :param holder: the name of the database or backup in the error.
     :raises NewerSchema: *applied* has a step of a newer release, even if it has only functions, because newer servers
         depend on its functions.
     """
-    release = steps() if release is None else release
-    names, number = {step.name for step in release}, _release_number(release[-1].name)
+    release_steps = steps() if release_steps is None else release_steps
+    release_names, release_number = {step.name for step in release_steps}, _parse_release_number(release_steps[-1].name)
     newer_steps = [
-        name
-        for name in sorted(applied)
-        if (_release_number(name) > number if _FUNCTIONS.fullmatch(name) else name not in names)
+        step_name
+        for step_name in sorted(applied)
+        if (
+            _parse_release_number(step_name) > release_number
+            if _FUNCTIONS.fullmatch(step_name)
+            else step_name not in release_names
+        )
     ]
     if newer_steps:
         raise NewerSchema(
             f"{holder} holds migration {newer_steps[-1]}, which this release of AgentIdP does not know: "
             "install the release that applied it, or a newer one"
         )
-    return [step for step in release if step.name not in applied]
+    return [step for step in release_steps if step.name not in applied]
 
 
-def _release_number(name: str) -> tuple[int, ...]:
+def _parse_release_number(name: str) -> tuple[int, ...]:
     """Return the release in the name of a functions step, as numbers; an empty tuple for other steps."""
-    match = _FUNCTIONS.fullmatch(name)
-    return tuple(int(digits) for digits in match[1].split(".") if digits) if match else ()
+    name_match = _FUNCTIONS.fullmatch(name)
+    return tuple(int(digit_groups) for digit_groups in name_match[1].split(".") if digit_groups) if name_match else ()
 
 
 def split_statements(sql: str) -> list[str]:

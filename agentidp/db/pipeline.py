@@ -138,10 +138,11 @@ class PipelinedConnection(psycopg.Connection[Any]):
         encoded_calls = []
         for query_text, parameters in calls:
             statement = Statement.of(query_text)
-            values = transformer.dump_sequence(
-                [parameters[name] for name in statement.parameters], [PyFormat.AUTO] * len(statement.parameters)
+            encoded_values = transformer.dump_sequence(
+                [parameters[parameter_name] for parameter_name in statement.parameters],
+                [PyFormat.AUTO] * len(statement.parameters),
             )
-            encoded_calls.append((statement.query, values, transformer.types, transformer.formats))
+            encoded_calls.append((statement.query, encoded_values, transformer.types, transformer.formats))
         try:
             answers = self._exchange(encoded_calls)
         except BaseException:
@@ -157,11 +158,11 @@ class PipelinedConnection(psycopg.Connection[Any]):
             make_row = self._row_types.get((query, types))
             if make_row is None:
                 # The columns of a prepared statement never change, so the row's type is cached.
-                make_row = _row_type(tuple(answer.fname(i) for i in range(answer.nfields)))
+                make_row = _make_row_type(tuple(answer.fname(column_index) for column_index in range(answer.nfields)))
                 self._row_types[query, types] = make_row
             rows: list[Any] = []
-            for first in range(0, answer.ntuples, BLOCK):
-                rows += transformer.load_rows(first, min(first + BLOCK, answer.ntuples), make_row)
+            for first_row in range(0, answer.ntuples, BLOCK):
+                rows += transformer.load_rows(first_row, min(first_row + BLOCK, answer.ntuples), make_row)
             results.append(rows)
         transformer.set_pgresult(None)
         return results
@@ -169,31 +170,38 @@ class PipelinedConnection(psycopg.Connection[Any]):
     def _exchange(self, encoded_calls: Sequence[Any]) -> list[Any]:
         # This function is long because function calls would slow down every exchange.
         pgconn = self.pgconn
-        prepared = self._statement_names
+        prepared_names = self._statement_names
         # An entry per expected answer: the statement's key if it is being prepared, _RUN if it is being run.
-        expected: list[Any] = []
+        expected_answers: list[Any] = []
         pgconn.enter_pipeline_mode()
-        for query, values, types, formats in encoded_calls:
-            key = query, types
-            if key not in prepared:
+        for query, encoded_values, types, formats in encoded_calls:
+            statement_key = query, types
+            if statement_key not in prepared_names:
                 # A name is never used again: after a failure, the server may or may not have prepared the statement.
-                prepared[key] = b"agentidp_%d" % next(self._numbers)
-                pgconn.send_prepare(prepared[key], query, types)
-                expected.append(key)
-            pgconn.send_query_prepared(prepared[key], values, formats)
-            expected.append(_RUN)
+                prepared_names[statement_key] = b"agentidp_%d" % next(self._numbers)
+                pgconn.send_prepare(prepared_names[statement_key], query, types)
+                expected_answers.append(statement_key)
+            pgconn.send_query_prepared(prepared_names[statement_key], encoded_values, formats)
+            expected_answers.append(_RUN)
         pgconn.pipeline_sync()
-        received: list[list[PGresult]] = []
+        received_results: list[list[PGresult]] = []
         try:
-            self.wait(_send_and_fetch(pgconn, len(expected), received))
+            self.wait(_send_and_fetch(pgconn, len(expected_answers), received_results))
         except psycopg.OperationalError as lost:
             # If any statement failed, the server has committed nothing. In each list, only the first result is the
             # answer: the loss of the connection may have added another.
-            failed_answer = next((a for [a, *_] in received if a.status == ExecStatus.FATAL_ERROR), None)
+            failed_answer = next(
+                (
+                    answer_with_error
+                    for [answer_with_error, *_] in received_results
+                    if answer_with_error.status == ExecStatus.FATAL_ERROR
+                ),
+                None,
+            )
             if failed_answer is None:
                 raise OutcomeLost(str(lost)) from lost
             raise psycopg.errors.error_from_result(failed_answer, encoding=self.info.encoding) from None
-        *received, [sync_result] = received
+        *received_results, [sync_result] = received_results
         if sync_result.status != ExecStatus.PIPELINE_SYNC:
             # The commit failed. If its error also ended the connection, the commit may still have happened.
             error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
@@ -201,11 +209,11 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 raise OutcomeLost(str(error)) from error
             raise error
         answers = []
-        for key, [answer] in zip(expected, received, strict=True):
-            if key is _RUN:
+        for statement_key, [answer] in zip(expected_answers, received_results, strict=True):
+            if statement_key is _RUN:
                 answers.append(answer)
             elif answer.status != ExecStatus.COMMAND_OK:
-                del prepared[key]
+                del prepared_names[statement_key]
                 # The error of a failed preparation must be raised. The server skips the statements after it.
                 if answer.status == ExecStatus.FATAL_ERROR:
                     answers.append(answer)
@@ -221,7 +229,7 @@ def _send_and_fetch(pgconn: PGconn, statements: int, received: list[list[PGresul
 
 
 @functools.cache
-def _row_type(names: tuple[bytes, ...]) -> Any:
-    row = namedtuple("Row", [name.decode() for name in names])  # type: ignore[misc]
+def _make_row_type(names: tuple[bytes, ...]) -> Any:
+    row_class = namedtuple("Row", [column_name.decode() for column_name in names])  # type: ignore[misc]
     # The type's own _make does the same, but calls a Python function and checks the length for each row.
-    return functools.partial(tuple.__new__, row)
+    return functools.partial(tuple.__new__, row_class)

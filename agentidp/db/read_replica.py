@@ -105,11 +105,11 @@ class ReadReplica:
         if self._missed_position is None and replica < primary:
             self._missed_position, self._missed_at = primary, time.monotonic()
         if self._missed_position is not None and not self._is_reported:
-            seconds = time.monotonic() - self._missed_at
-            if seconds > MAX_STALENESS:
+            lag_seconds = time.monotonic() - self._missed_at
+            if lag_seconds > MAX_STALENESS:
                 self._is_reported = True
-                fields = {"fields": {"seconds": round(seconds, 1), "allowed": MAX_STALENESS}}
-                logger.error("read replica is behind: the primary serves its reads", extra=fields)
+                log_fields = {"fields": {"seconds": round(lag_seconds, 1), "allowed": MAX_STALENESS}}
+                logger.error("read replica is behind: the primary serves its reads", extra=log_fields)
 
 
 class ReplicaReads:
@@ -146,14 +146,14 @@ class ReplicaReads:
             self.store_position(*self._primary.run(*POSITION))
         try:
             # The replica's position is read first, so the rows that follow are at least as new.
-            position = Call("database/replica_position", {})
-            [replica_position], last_change, *rows = self._database.run(position, LAST_CHANGE, *calls)
+            primary_position = Call("database/replica_position", {})
+            [replica_position], last_change, *rows = self._database.run(primary_position, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:
-            cause = error.__cause__
-            if isinstance(cause, psycopg.errors.QueryCanceled):
+            failure_cause = error.__cause__
+            if isinstance(failure_cause, psycopg.errors.QueryCanceled):
                 raise
             # The primary runs the statements instead. If a statement is faulty, the primary reports that.
-            is_conflict = isinstance(cause, psycopg.Error) and cause.sqlstate in RECOVERY_CONFLICTS
+            is_conflict = isinstance(failure_cause, psycopg.Error) and failure_cause.sqlstate in RECOVERY_CONFLICTS
             REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
             return None
         staleness = self._replica.staleness(self._position, replica_position)

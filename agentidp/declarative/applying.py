@@ -84,7 +84,7 @@ class Applied:
         return [change for plan in self.plans for change in plan.changes]
 
 
-def apply(
+def apply_file(
     settings: Settings,
     declared: list[DeclaredOrganization],
     at: datetime,
@@ -103,42 +103,47 @@ def apply(
     :raises ConfigurationError: the file cannot be applied, or others have changed an object of the agreed plans.
         Nothing was changed.
     """
-    applied, transactions = Applied(), []
+    applied_file, transactions = Applied(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
-        rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
-        ids = resolve_ids(declared, [organizations.represent(row) for row in rows])
+        organization_rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
+        organization_ids = resolve_ids(
+            declared, [organizations.represent(organization_row) for organization_row in organization_rows]
+        )
         plans: list[Plan | None] = [*agreed_plans] if agreed_plans is not None else [None] * len(declared)
-        for organization, existing_id, plan in zip(declared, ids, plans, strict=True):
+        for organization, existing_id, plan in zip(declared, organization_ids, plans, strict=True):
             # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
             organization_id = existing_id or (
                 plan.organization_id if plan and plan.is_new else organizations.new_organization_id()
             )
             transaction = Transaction(connection, organization_id, at, operator())
             enter_organization(connection, organization_id, durable=True)
-            current = read_current_content(transaction) if existing_id else None
+            current_content = read_current_content(transaction) if existing_id else None
             content = _check_rules(organization, settings, organization_id)
-            _compare_addresses(organization, transaction, settings, current)
-            strict_changes = list_changes(fill_omissions(content), current, is_pruning=True)
-            changes = strict_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
+            _compare_addresses(organization, transaction, settings, current_content)
+            strict_changes = list_changes(fill_omissions(content), current_content, is_pruning=True)
+            changes = strict_changes if is_strict else list_changes(content, current_content, is_pruning=is_pruning)
             _refuse_deleted_agents(organization, changes)
-            omitted = [] if current is None else list_omissions(changes, strict_changes)
-            applied.plans.append(Plan(content["name"], organization_id, not existing_id, changes, omitted))
+            omitted_changes = [] if current_content is None else list_omissions(changes, strict_changes)
+            applied_file.plans.append(Plan(content["name"], organization_id, not existing_id, changes, omitted_changes))
             transactions.append(transaction)
-        if agreed_plans is not None and applied.plans != agreed_plans:
-            lines = "".join(f"  {line}\n" for line in list_conflicts(agreed_plans, applied.plans))
+        if agreed_plans is not None and applied_file.plans != agreed_plans:
+            conflict_lines = "".join(
+                f"  {conflict_line}\n" for conflict_line in list_conflicts(agreed_plans, applied_file.plans)
+            )
             raise ConfigurationError(
-                f"nothing was applied, because others have changed this since the plan was printed:\n{lines}{_ADVICE}"
+                "nothing was applied, because others have changed this since the plan was "
+                f"printed:\n{conflict_lines}{_ADVICE}"
             )
         # Everything was read before this loop, which blocks the token requests of organizations whose quotas change.
-        for organization, transaction, plan in zip(declared, transactions, applied.plans, strict=True):
+        for organization, transaction, plan in zip(declared, transactions, applied_file.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
                 # The quotas must be locked before any row is locked (see quotas.lock).
                 quotas.lock(transaction)
             for change in plan.changes:
                 with _at_place(organization, change):
-                    _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied)
+                    _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied_file)
             # Agents need the scopes of resource servers, and resource servers need their agents. The same file may
             # register both, so resource servers get their agents last.
             for change in plan.changes:
@@ -152,10 +157,10 @@ def apply(
         for transaction in transactions:
             enter_organization(connection, transaction.organization_id, durable=True)
             transaction.write_before_commit()
-    return applied
+    return applied_file
 
 
-def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
+def export_organizations(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
     """Return the content of a file that describes existing organizations.
 
     The id of an organization is included only if its name is not unique. Everything is sorted by name, so that two
@@ -163,21 +168,21 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
     """
     contents = []
     with connect(database_url) as connection:
-        rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
-        names = [row.name for row in rows]
+        organization_rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
+        organization_names = [organization_row.name for organization_row in organization_rows]
         for organization_id in organization_ids:
             with operator_transaction(connection, organization_id, at) as transaction:
-                current = read_current_content(transaction)
-            is_ambiguous = names.count(current["name"]) > 1
+                current_content = read_current_content(transaction)
+            is_ambiguous = organization_names.count(current_content["name"]) > 1
             content: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
-            content |= {name: current[name] for name in ORGANIZATION_MEMBERS}
+            content |= {member_name: current_content[member_name] for member_name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
-                names_in_file = (kind.key, *kind.members)
+                member_names = (kind.key, *kind.members)
                 # Leaves out agents of provisioning rules, because their next token request creates them again. Also
                 # leaves out delegation rules whose agents are all deleted, because nobody can act by them.
                 objects = [
-                    {name: members[name] for name in names_in_file}
-                    for members in current[kind.section]
+                    {member_name: members[member_name] for member_name in member_names}
+                    for members in current_content[kind.section]
                     if not members.get("provisioned") and members.get("agents") != []
                 ]
                 content[kind.section] = sorted(objects, key=itemgetter(kind.key))
@@ -187,35 +192,38 @@ def export(database_url: str, organization_ids: Iterable[str], at: datetime) -> 
 
 def read_current_content(transaction: Transaction) -> dict[str, Any]:
     """Return a transaction's organization with its lists of objects, as JSON of the API."""
-    [row] = transaction.fetch("organizations/get_organization")
+    [organization_row] = transaction.fetch("organizations/get_organization")
     all_agents = transaction.fetch(
         "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
     )
-    names = {agent.agent_id: agent.name for agent in all_agents}
-    servers = transaction.fetch("oauth/list_resource_servers")
-    quotas_of: dict[UUID | None, dict[str, Any]] = {}
+    agent_names = {agent.agent_id: agent.name for agent in all_agents}
+    server_rows = transaction.fetch("oauth/list_resource_servers")
+    quotas_by_agent: dict[UUID | None, dict[str, Any]] = {}
     for quota in transaction.fetch("quotas/list_quotas"):
-        quotas_of.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.represent_settings(quota)
-    rules_of: dict[UUID, list[dict[str, Any]]] = {}
-    for rule in transaction.fetch("oauth/list_rules", agent_id=None):
-        rules_of.setdefault(rule.agent_id, []).append(rule.trust)
-    for rules in rules_of.values():
-        rules.sort(key=partial(json.dumps, sort_keys=True))
-    return organizations.represent(row) | {
-        "quotas": quotas_of.get(None, {}),
+        quotas_by_agent.setdefault(quota.agent_id, {})[quota.quota_window] = quotas.represent_settings(quota)
+    rules_by_agent: dict[UUID, list[dict[str, Any]]] = {}
+    for rule_row in transaction.fetch("oauth/list_rules", agent_id=None):
+        rules_by_agent.setdefault(rule_row.agent_id, []).append(rule_row.trust)
+    for agent_rules in rules_by_agent.values():
+        agent_rules.sort(key=partial(json.dumps, sort_keys=True))
+    return organizations.represent(organization_row) | {
+        "quotas": quotas_by_agent.get(None, {}),
         "agents": [
             agents.represent(agent)
-            | {"quotas": quotas_of.get(agent.agent_id, {}), "trust": rules_of.get(agent.agent_id, [])}
+            | {"quotas": quotas_by_agent.get(agent.agent_id, {}), "trust": rules_by_agent.get(agent.agent_id, [])}
             for agent in all_agents
         ],
-        "provisioningRules": [provisioning.represent(rule) for rule in transaction.fetch("provisioning/list_rules")],
+        "provisioningRules": [
+            provisioning.represent(rule_row) for rule_row in transaction.fetch("provisioning/list_rules")
+        ],
         # rule.agents has the names of the rule's agents, without deleted agents.
         "delegationRules": [
-            delegation_rules.represent(rule) | {"agents": rule.agents}
-            for rule in transaction.fetch("delegation/list_rules")
+            delegation_rules.represent(rule_row) | {"agents": rule_row.agents}
+            for rule_row in transaction.fetch("delegation/list_rules")
         ],
         "resourceServers": [
-            resource_servers.represent(server) | {"agent": names.get(server.agent_id)} for server in servers
+            resource_servers.represent(server_row) | {"agent": agent_names.get(server_row.agent_id)}
+            for server_row in server_rows
         ],
         # An address is secret, so an exported file has the name of a variable in its place.
         "alertTargets": [
@@ -231,16 +239,21 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
     :raises ConfigurationError: a rule is refused.
     """
 
-    def checked_rule(rule: dict[str, Any], check: Callable[..., dict[str, Any]], *path: str | int) -> dict[str, Any]:
+    def checked_rule(
+        rule: dict[str, Any], check_rule_of_section: Callable[..., dict[str, Any]], *path: str | int
+    ) -> dict[str, Any]:
         try:
-            return credentials.check_trust(rule, settings, organization_id, check=check)
+            return credentials.check_trust(rule, settings, organization_id, check=check_rule_of_section)
         except ValidationError as refused:
             raise ConfigurationError(_describe_problems(declared, path, refused)) from None
 
     content = copy.deepcopy(declared.content)
-    for section, check in (("provisioningRules", check_provisioning_rule), ("delegationRules", check_delegation_rule)):
+    for section, check_rule_of_section in (
+        ("provisioningRules", check_provisioning_rule),
+        ("delegationRules", check_delegation_rule),
+    ):
         for index, rule in enumerate(content.get(section, [])):
-            rule["trust"] = checked_rule(rule["trust"], check, section, index, "trust")
+            rule["trust"] = checked_rule(rule["trust"], check_rule_of_section, section, index, "trust")
             if "agentTemplate" in rule:
                 # Adds the members that the file leaves out, because a stored template has them too.
                 schema = provisioning.AgentTemplateSchema()
@@ -248,7 +261,9 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
     for index, agent in enumerate(content.get("agents", [])):
         if "trust" in agent:
             rules = enumerate(agent["trust"])
-            agent["trust"] = [checked_rule(rule, check_rule, "agents", index, "trust", nth) for nth, rule in rules]
+            agent["trust"] = [
+                checked_rule(rule, check_rule, "agents", index, "trust", rule_index) for rule_index, rule in rules
+            ]
     return content
 
 
@@ -297,22 +312,28 @@ def _read_address(reference: str) -> str | None:
 
 def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]) -> None:
     """Refuse a file whose resource servers or delegation rules name an agent that the file deletes."""
-    deleted = {change.name for change in changes if (change.action, change.type) == ("delete", AGENT.type)}
+    deleted_names = {change.name for change in changes if (change.action, change.type) == ("delete", AGENT.type)}
     for section, member in ((RESOURCE_SERVER.section, "agent"), (DELEGATION_RULE.section, "agents")):
         for index, members in enumerate(declared.content.get(section, [])):
-            names = members.get(member) or []
-            for name in sorted(deleted.intersection([names] if isinstance(names, str) else names)):
-                place = declared.describe_place(section, index, member)
+            agent_names = members.get(member) or []
+            for agent_name in sorted(
+                deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
+            ):
+                place_words = declared.describe_place(section, index, member)
                 raise ConfigurationError(
-                    f"{place}: names the agent {name!r}, which would be deleted because agents does not name it\n"
+                    f"{place_words}: names the agent {agent_name!r}, which would be deleted because agents does not "
+                    "name it\n"
                     "Add the agent to agents, or remove its name here."
                 )
 
 
 def _describe_problems(declared: DeclaredOrganization, path: Path, refused: ApiError) -> str:
     """Return a line for each rule that an object of the file has broken."""
-    lines = [f"{declared.describe_place(*path, name)}: {', '.join(rules)}" for name, rules in refused.details.items()]
-    return "\n".join(lines) or f"{declared.describe_place(*path)}: {refused.message}"
+    problem_lines = [
+        f"{declared.describe_place(*path, member_name)}: {', '.join(broken_rules)}"
+        for member_name, broken_rules in refused.details.items()
+    ]
+    return "\n".join(problem_lines) or f"{declared.describe_place(*path)}: {refused.message}"
 
 
 @contextlib.contextmanager
@@ -331,79 +352,93 @@ def _at_place(declared: DeclaredOrganization, change: Change) -> Iterator[None]:
 def _change_organization(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "create":
         organizations.insert_organization(transaction, name=change.name)
-    after = dict(change.after)
-    if "quotas" in after:
-        quotas.replace_quotas(transaction, None, after.pop("quotas"))
-    status = after.pop("status", None)
-    values = organizations.OrganizationChangeSchema().load(after) if after else {}
+    changed_members = dict(change.after)
+    if "quotas" in changed_members:
+        quotas.replace_quotas(transaction, None, changed_members.pop("quotas"))
+    status = changed_members.pop("status", None)
+    loaded_values = organizations.OrganizationChangeSchema().load(changed_members) if changed_members else {}
     if status is not None:
-        values["suspended_at"] = transaction.at if status == "suspended" else None
-    if values:
-        organizations.update_organization(transaction, values)
+        loaded_values["suspended_at"] = transaction.at if status == "suspended" else None
+    if loaded_values:
+        organizations.update_organization(transaction, loaded_values)
 
 
 def _change_agent(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "delete":
         agents.remove_agent(transaction, UUID(change.id))
         return
-    members = dict(change.after)
-    new_quotas, rules = members.pop("quotas", None), members.pop("trust", None)
+    changed_members = dict(change.after)
+    new_quotas, new_rules = changed_members.pop("quotas", None), changed_members.pop("trust", None)
     agent_id = UUID(change.id) if change.id else None
     if agent_id is None:
         schema = agents.NewAgentSchema()
-        new = {name: value for name, value in members.items() if name in schema.fields}
+        new_members = {
+            member_name: member_value
+            for member_name, member_value in changed_members.items()
+            if member_name in schema.fields
+        }
         agent_id = agents.add_agent(
-            transaction, **schema.load({"name": change.name} | new), max_agents=settings.max_agents
+            transaction, **schema.load({"name": change.name} | new_members), max_agents=settings.max_agents
         ).agent_id
-        if not rules:
+        if not new_rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
         # Some members, such as the status, can be set only by a change and not at the creation.
-        members = {name: value for name, value in members.items() if name not in new}
-    if members:
-        agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(members))
+        changed_members = {
+            member_name: member_value
+            for member_name, member_value in changed_members.items()
+            if member_name not in new_members
+        }
+    if changed_members:
+        agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(changed_members))
     if new_quotas is not None:
         quotas.replace_quotas(transaction, agent_id, new_quotas)
-    if rules is not None:
-        credentials.replace_rules(transaction, agent_id, rules)
+    if new_rules is not None:
+        credentials.replace_rules(transaction, agent_id, new_rules)
 
 
 def _change_rule(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     """Replace a rule by a new rule, because a rule never changes. Delete it first if it exists."""
     is_delegation = change.type == DELEGATION_RULE.type
     registry: Any = delegation_rules if is_delegation else provisioning
-    new = {"name": change.name} | change.after
+    new_members = {"name": change.name} | change.after
     if change.id is not None:
-        rows = transaction.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
-        row = registry.find_rule(rows, UUID(change.id))
-        agent_names = {"agents": row.agents} if is_delegation else {}
-        new = registry.represent_settings(row) | agent_names | change.after
+        rule_rows = transaction.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
+        rule_row = registry.find_rule(rule_rows, UUID(change.id))
+        agent_names = {"agents": rule_row.agents} if is_delegation else {}
+        new_members = registry.represent_settings(rule_row) | agent_names | change.after
         registry.remove_rule(transaction, UUID(change.id))
     if change.action != "delete":
         if is_delegation:
-            new["agentIds"] = [_find_agent_id(transaction, "agents", name) for name in new.pop("agents")]
+            new_members["agentIds"] = [
+                _find_agent_id(transaction, "agents", agent_name) for agent_name in new_members.pop("agents")
+            ]
         schema = delegation_rules.NewDelegationRuleSchema if is_delegation else provisioning.NewProvisioningRuleSchema
-        registry.add_rule(transaction, settings, schema().load(new))
+        registry.add_rule(transaction, settings, schema().load(new_members))
 
 
 def _change_resource_server(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
-    after = {name: value for name, value in change.after.items() if name != "agent"}
+    changed_members = {
+        member_name: member_value for member_name, member_value in change.after.items() if member_name != "agent"
+    }
     if change.action == "create":
-        new = resource_servers.NewResourceServerSchema().load({"resource": change.name} | after)
-        resource_servers.add_resource_server(transaction, settings, **new)
+        new_members = resource_servers.NewResourceServerSchema().load({"resource": change.name} | changed_members)
+        resource_servers.add_resource_server(transaction, settings, **new_members)
     elif change.action == "change":
-        if after:
-            values = resource_servers.ResourceServerChangeSchema().load(after)
-            resource_servers.update_resource_server(transaction, settings, UUID(change.id), values)
+        if changed_members:
+            loaded_values = resource_servers.ResourceServerChangeSchema().load(changed_members)
+            resource_servers.update_resource_server(transaction, settings, UUID(change.id), loaded_values)
     else:
         resource_servers.remove_resource_server(transaction, UUID(change.id))
 
 
 def _set_agent_of_server(transaction: Transaction, settings: Settings, change: Change) -> None:
-    name = change.after["agent"]
-    agent_id = None if name is None else UUID(_find_agent_id(transaction, "agent", name))
-    servers = transaction.fetch("oauth/list_resource_servers")
-    [server] = [server for server in servers if server.resource == change.name]
-    resource_servers.update_resource_server(transaction, settings, server.resource_server_id, {"agent_id": agent_id})
+    agent_name = change.after["agent"]
+    agent_id = None if agent_name is None else UUID(_find_agent_id(transaction, "agent", agent_name))
+    server_rows = transaction.fetch("oauth/list_resource_servers")
+    [server_row] = [server_row for server_row in server_rows if server_row.resource == change.name]
+    resource_servers.update_resource_server(
+        transaction, settings, server_row.resource_server_id, {"agent_id": agent_id}
+    )
 
 
 def _change_alert_target(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:

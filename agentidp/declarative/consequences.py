@@ -15,10 +15,10 @@ from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, R
 def list_consequences(database: Database, plan: Plan, at: datetime, ttl: int) -> list[list[str]]:
     """Return sentences about what each change of a plan ends, as a list per change.
 
-    :param ttl: as for :func:`agentidp.analytics.impact.lifetimes_by_resource`.
+    :param ttl: as for :func:`agentidp.analytics.impact.find_lifetimes_by_resource`.
     """
-    owned = database.of(plan.organization_id, at)
-    return [_describe(owned, plan, change, ttl) for change in plan.changes]
+    organization_database = database.of(plan.organization_id, at)
+    return [_describe(organization_database, plan, change, ttl) for change in plan.changes]
 
 
 def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
@@ -28,7 +28,7 @@ def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: i
         case "delete", RESOURCE_SERVER.type:
             servers = database.fetch("oauth/list_resource_servers")
             [server] = [server for server in servers if str(server.resource_server_id) == change.id]
-            return impact.sentences(impact.read_resource_server_impact(database.run, server, database.at, ttl))
+            return impact.describe_impact(impact.read_resource_server_impact(database.run, server, database.at, ttl))
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued by the rule end."]
         case "delete", ALERT_TARGET.type:
@@ -38,16 +38,16 @@ def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: i
 
 def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
     agent_id = UUID(change.id)
-    rows = database.fetch("agents/list_credentials", agent_id=agent_id)
-    number = sum(row.credential_id is not None for row in rows)
+    credential_rows = database.fetch("agents/list_credentials", agent_id=agent_id)
+    credential_count = sum(credential_row.credential_id is not None for credential_row in credential_rows)
     return [
         *(
-            f"The new agent {to_json(created.name)} has the same description. To rename the agent instead, first run "
-            f"agentidp agent update {agent_id} --name {to_json(created.name)}."
-            for created in plan.changes
-            if (created.action, created.type) == ("create", AGENT.type)
-            and created.after["description"] == change.before["description"] != ""
+            f"The new agent {to_json(other_change.name)} has the same description. To rename the agent instead, first "
+            f"run agentidp agent update {agent_id} --name {to_json(other_change.name)}."
+            for other_change in plan.changes
+            if (other_change.action, other_change.type) == ("create", AGENT.type)
+            and other_change.after["description"] == change.before["description"] != ""
         ),
-        f"Its credentials are revoked ({number}), and its tokens stop working at once.",
-        *impact.sentences(impact.read_agent_impact(database.run, agent_id, database.at, ttl)),
+        f"Its credentials are revoked ({credential_count}), and its tokens stop working at once.",
+        *impact.describe_impact(impact.read_agent_impact(database.run, agent_id, database.at, ttl)),
     ]

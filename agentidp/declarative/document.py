@@ -109,12 +109,12 @@ def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
     sizes[id(node)] = 0
     children = [] if isinstance(node, yaml.ScalarNode) else node.value
     if isinstance(node, yaml.MappingNode):
-        keys: set[tuple[str, str]] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in keys:
-                    raise _mistake(key, f"the key {key.value!r} is there twice")
-                keys.add((key.tag, key.value))
+        key_tags_and_values: set[tuple[str, str]] = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                if (key_node.tag, key_node.value) in key_tags_and_values:
+                    raise _mistake(key_node, f"the key {key_node.value!r} is there twice")
+                key_tags_and_values.add((key_node.tag, key_node.value))
         children = itertools.chain.from_iterable(node.value)
     sizes[id(node)] = 1 + sum(_check_node(child, sizes) for child in children)
     return sizes[id(node)]
@@ -127,11 +127,11 @@ def _mistake(node: yaml.Node, rule: str) -> yaml.MarkedYAMLError:
 def _flatten_messages(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the messages in marshmallow's errors, each with its path."""
     if isinstance(messages, dict):
-        for name, inner in messages.items():
-            yield from _flatten_messages(inner, path if name == "_schema" else (*path, name))
+        for member_name, inner_messages in messages.items():
+            yield from _flatten_messages(inner_messages, path if member_name == "_schema" else (*path, member_name))
     else:
-        for rule in dict.fromkeys(messages):
-            yield path, _PLAIN.get(rule, rule)
+        for broken_rule in dict.fromkeys(messages):
+            yield path, _PLAIN.get(broken_rule, broken_rule)
 
 
 _PLAIN = {
@@ -145,52 +145,60 @@ _PLAIN = {
 def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
     """Return a message for each object that the file describes twice."""
     problems = []
-    ids: set[str] = set()
-    names: dict[str, bool] = {}
+    organization_ids: set[str] = set()
+    has_id_by_name: dict[str, bool] = {}
     for organization in organizations:
-        organization_id, name = organization.content.get("organizationId"), organization.content["name"]
-        if organization_id in ids:
-            place = organization.describe_place("organizationId")
-            problems.append(f"{place}: another organization in the file has this id")
+        organization_id, organization_name = organization.content.get("organizationId"), organization.content["name"]
+        if organization_id in organization_ids:
+            place_words = organization.describe_place("organizationId")
+            problems.append(f"{place_words}: another organization in the file has this id")
         # Two organizations in a file may have the same name if the file has the ids of both.
-        elif name in names and not (organization_id and names[name]):
+        elif organization_name in has_id_by_name and not (organization_id and has_id_by_name[organization_name]):
             problems.append(f"{organization.describe_place('name')}: another organization in the file has this name")
-        ids |= {organization_id} if organization_id else set()
-        names[name] = bool(organization_id)
+        organization_ids |= {organization_id} if organization_id else set()
+        has_id_by_name[organization_name] = bool(organization_id)
         for kind in KINDS:
-            keys: set[str] = set()
-            for index, inner in enumerate(organization.content.get(kind.section, [])):
-                if (key := inner[kind.key]) in keys:
-                    place = organization.describe_place(kind.section, index, kind.key)
-                    problems.append(f"{place}: another {kind.type} of the organization has this {kind.key}")
-                keys.add(key)
+            object_keys: set[str] = set()
+            for index, object_members in enumerate(organization.content.get(kind.section, [])):
+                if (object_key := object_members[kind.key]) in object_keys:
+                    place_words = organization.describe_place(kind.section, index, kind.key)
+                    problems.append(f"{place_words}: another {kind.type} of the organization has this {kind.key}")
+                object_keys.add(object_key)
     return problems
 
 
 def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
     """Return the place of a value in words: the file, the line and the path."""
-    node, line = root, root.start_mark.line
-    for step in path:
-        if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line
-        elif isinstance(node, yaml.MappingNode):
+    current_node, line_number = root, root.start_mark.line
+    for path_step in path:
+        if (
+            isinstance(current_node, yaml.SequenceNode)
+            and isinstance(path_step, int)
+            and path_step < len(current_node.value)
+        ):
+            current_node = current_node.value[path_step]
+            line_number = current_node.start_mark.line
+        elif isinstance(current_node, yaml.MappingNode):
             # Merged pairs stand before the pairs that override them, so the last pair applies.
-            pairs = [(key, value) for key, value in node.value if key.value == str(step)]
-            if not pairs:
+            matching_pairs = [
+                (key_node, value) for key_node, value in current_node.value if key_node.value == str(path_step)
+            ]
+            if not matching_pairs:
                 break
-            key, node = pairs[-1]
-            line = key.start_mark.line
+            key_node, current_node = matching_pairs[-1]
+            line_number = key_node.start_mark.line
         else:
             break
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
-    return f"{source}, line {line + 1}" + (f": {steps}" if steps else "")
+    path_words = "".join(
+        f"[{path_step}]" if isinstance(path_step, int) else f".{path_step}" for path_step in path
+    ).removeprefix(".")
+    return f"{source}, line {line_number + 1}" + (f": {path_words}" if path_words else "")
 
 
 def write_document(organizations: list[dict[str, Any]]) -> str:
     """Return the text of a file that describes organizations, in the form that :func:`read_document` reads."""
 
-    dump = partial(yaml.safe_dump, {"organizations": organizations}, sort_keys=False, width=120)
-    document = str(dump(allow_unicode=True))
+    dump_yaml = partial(yaml.safe_dump, {"organizations": organizations}, sort_keys=False, width=120)
+    yaml_text = str(dump_yaml(allow_unicode=True))
     # A stored name may have characters, now forbidden, that could manipulate a terminal. YAML escapes them.
-    return document if text_refusal(document, is_multiline=True) is None else str(dump())
+    return yaml_text if text_refusal(yaml_text, is_multiline=True) is None else str(dump_yaml())

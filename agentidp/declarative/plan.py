@@ -71,21 +71,28 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
     :raises ConfigurationError: an id does not exist, several organizations have the name, or the file describes an
         organization twice.
     """
-    resolved: list[str | None] = []
+    resolved_ids: list[str | None] = []
     for organization in declared:
         declared_id = organization.content.get("organizationId")
-        member, value = ("organizationId", declared_id) if declared_id else ("name", organization.content["name"])
-        ids = [row["organizationId"] for row in existing if row[member] == value]
-        if declared_id and not ids:
-            place = organization.describe_place("organizationId")
-            raise ConfigurationError(f"{place}: there is no organization {declared_id!r}")
-        if len(ids) > 1:
-            rule = f"{len(ids)} organizations have this name: add organizationId, one of {', '.join(ids)}"
-            raise ConfigurationError(f"{organization.describe_place('name')}: {rule}")
-        if ids and ids[0] in resolved:
+        member, searched_value = (
+            ("organizationId", declared_id) if declared_id else ("name", organization.content["name"])
+        )
+        matching_ids = [
+            existing_organization["organizationId"]
+            for existing_organization in existing
+            if existing_organization[member] == searched_value
+        ]
+        if declared_id and not matching_ids:
+            place_words = organization.describe_place("organizationId")
+            raise ConfigurationError(f"{place_words}: there is no organization {declared_id!r}")
+        if len(matching_ids) > 1:
+            ids = ", ".join(matching_ids)
+            error_message = f"{len(matching_ids)} organizations have this name: add organizationId, one of {ids}"
+            raise ConfigurationError(f"{organization.describe_place('name')}: {error_message}")
+        if matching_ids and matching_ids[0] in resolved_ids:
             raise ConfigurationError(f"{organization.describe_place(member)}: this organization is in the file twice")
-        resolved.append(ids[0] if ids else None)
-    return resolved
+        resolved_ids.append(matching_ids[0] if matching_ids else None)
+    return resolved_ids
 
 
 def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
@@ -97,69 +104,105 @@ def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_
     :param current: the existing organization with its lists, or ``None`` if it must be created.
     :param is_pruning: also delete objects that are missing in a list of the file.
     """
-    name = content["name"]
-    members = {member: content[member] for member in ORGANIZATION_MEMBERS if member in content}
+    organization_name = content["name"]
+    declared_members = {member: content[member] for member in ORGANIZATION_MEMBERS if member in content}
     if current is None:
-        after = {member: value for member, value in members.items() if member != "name"}
-        changes, current = [Change("create", ORGANIZATION, name, name, after=after)], {}
+        new_members = {member: member_value for member, member_value in declared_members.items() if member != "name"}
+        changes, current = [Change("create", ORGANIZATION, organization_name, organization_name, after=new_members)], {}
     else:
-        changes = _compare_members(ORGANIZATION, name, name, members, current, current["organizationId"], ())
+        changes = _compare_members(
+            ORGANIZATION, organization_name, organization_name, declared_members, current, current["organizationId"], ()
+        )
     creations_and_changes: list[Change] = []
     for kind in KINDS:
         if kind.section in content:
-            creations_and_changes += _compare_objects(kind, name, content[kind.section], current)
+            creations_and_changes += _compare_objects(kind, organization_name, content[kind.section], current)
             # Deletions come first, so that a new object may get the name of a deleted object.
-            changes += _list_deletions(kind, name, content[kind.section], current) if is_pruning else []
+            changes += _list_deletions(kind, organization_name, content[kind.section], current) if is_pruning else []
     return [*changes, *creations_and_changes]
 
 
 def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
     """Return an organization's content with defaults and empty lists for everything that the file leaves out."""
-    filled: dict[str, Any] = (
+    filled_content: dict[str, Any] = (
         dict.fromkeys(ORGANIZATION_MEMBERS) | UNSET | {kind.section: [] for kind in KINDS} | content
     )
     for kind in KINDS:
-        defaults = {name: value for name, value in UNSET.items() if name in kind.members} | kind.defaults
-        filled[kind.section] = [defaults | members for members in filled[kind.section]]
-    return filled
+        defaults = {
+            member_name: unset_value for member_name, unset_value in UNSET.items() if member_name in kind.members
+        } | kind.defaults
+        filled_content[kind.section] = [defaults | members for members in filled_content[kind.section]]
+    return filled_content
 
 
 def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[Change]:
     """Return those changes and changed members of a strict comparison that are not in *changes*."""
-    planned = {(change.type, change.name): change for change in changes}
-    omitted = []
+    planned_changes = {(change.type, change.name): change for change in changes}
+    omitted_changes = []
     for change in strict_changes:
-        own = planned.get((change.type, change.name))
-        members = {name: value for name, value in change.after.items() if own is None or name not in own.after}
-        if change.action == "delete" and own is None:
-            omitted.append(change)
-        elif change.action == "change" and members:
-            omitted.append(replace(change, before={name: change.before[name] for name in members}, after=members))
-    return omitted
+        planned_change = planned_changes.get((change.type, change.name))
+        omitted_members = {
+            member_name: member_value
+            for member_name, member_value in change.after.items()
+            if planned_change is None or member_name not in planned_change.after
+        }
+        if change.action == "delete" and planned_change is None:
+            omitted_changes.append(change)
+        elif change.action == "change" and omitted_members:
+            omitted_changes.append(
+                replace(
+                    change,
+                    before={member_name: change.before[member_name] for member_name in omitted_members},
+                    after=omitted_members,
+                )
+            )
+    return omitted_changes
 
 
 def _compare_objects(
     kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
 ) -> Iterator[Change]:
-    existing = {members[kind.key]: members for members in current.get(kind.section, [])}
-    for index, members in enumerate(declared):
-        key, path = members[kind.key], (kind.section, index)
-        if key in existing:
-            compared = {name: members[name] for name in kind.members if name in members}
-            id_ = existing[key][kind.id_name]
-            yield from _compare_members(kind.type, organization, key, compared, existing[key], id_, path)
+    existing_by_key = {members[kind.key]: members for members in current.get(kind.section, [])}
+    for object_index, members in enumerate(declared):
+        object_key, object_path = members[kind.key], (kind.section, object_index)
+        if object_key in existing_by_key:
+            compared_members = {
+                member_name: members[member_name] for member_name in kind.members if member_name in members
+            }
+            object_id = existing_by_key[object_key][kind.id_name]
+            yield from _compare_members(
+                kind.type,
+                organization,
+                object_key,
+                compared_members,
+                existing_by_key[object_key],
+                object_id,
+                object_path,
+            )
         else:
-            new = kind.defaults | members
-            after = {name: new[name] for name in kind.members if name in new}
-            yield Change("create", kind.type, organization, key, after=after, path=path)
+            object_members = kind.defaults | members
+            new_members = {
+                member_name: object_members[member_name]
+                for member_name in kind.members
+                if member_name in object_members
+            }
+            yield Change("create", kind.type, organization, object_key, after=new_members, path=object_path)
 
 
 def _compare_members(
     type_: str, organization: str, key: str, declared: dict[str, Any], existing: dict[str, Any], id_: str, path: Path
 ) -> list[Change]:
-    after = {name: value for name, value in declared.items() if not _is_same(value, existing[name])}
-    before = {name: existing[name] for name in after}
-    return [Change("change", type_, organization, key, before, after, id_, path)] if after else []
+    changed_members = {
+        member_name: declared_value
+        for member_name, declared_value in declared.items()
+        if not _is_same(declared_value, existing[member_name])
+    }
+    earlier_members = {member_name: existing[member_name] for member_name in changed_members}
+    return (
+        [Change("change", type_, organization, key, earlier_members, changed_members, id_, path)]
+        if changed_members
+        else []
+    )
 
 
 def _is_same(value: Any, other_value: Any) -> bool:
@@ -173,18 +216,22 @@ def _is_same(value: Any, other_value: Any) -> bool:
 def _list_deletions(
     kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
 ) -> Iterator[Change]:
-    keys = {members[kind.key] for members in declared}
+    declared_keys = {members[kind.key] for members in declared}
     for members in current.get(kind.section, []):
         # Agents of provisioning rules are kept, because files do not list them.
-        if members[kind.key] not in keys and not members.get("provisioned"):
-            before = {name: members[name] for name in kind.members}
-            yield Change("delete", kind.type, organization, members[kind.key], before, id=members[kind.id_name])
+        if members[kind.key] not in declared_keys and not members.get("provisioned"):
+            earlier_members = {member_name: members[member_name] for member_name in kind.members}
+            yield Change(
+                "delete", kind.type, organization, members[kind.key], earlier_members, id=members[kind.id_name]
+            )
 
 
 def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
     """Return a line per object or member that was changed between two plans of the same file."""
-    plans = zip(agreed_plans, new_plans, strict=True)
-    return [line for agreed_plan, new_plan in plans for line in _compare_plans(agreed_plan, new_plan)]
+    plan_pairs = zip(agreed_plans, new_plans, strict=True)
+    return [
+        conflict_line for agreed_plan, new_plan in plan_pairs for conflict_line in _compare_plans(agreed_plan, new_plan)
+    ]
 
 
 def _compare_plans(agreed: Plan, new: Plan) -> Iterator[str]:
@@ -194,19 +241,22 @@ def _compare_plans(agreed: Plan, new: Plan) -> Iterator[str]:
     agreed_changes, new_changes = (
         {(change.type, change.name): change for change in plan.changes} for plan in (agreed, new)
     )
-    for key in agreed_changes | new_changes:
-        earlier, later = agreed_changes.get(key), new_changes.get(key)
-        if earlier == later:
+    for object_key in agreed_changes | new_changes:
+        earlier_change, later_change = agreed_changes.get(object_key), new_changes.get(object_key)
+        if earlier_change == later_change:
             continue
-        existed, exists = _has_existed(earlier, later), _has_existed(later, earlier)
-        if existed != exists or (earlier and later and earlier.id != later.id):
-            yield f"{earlier or later} {_describe_presence(existed, exists)}"
+        has_existed, exists_now = _has_existed(earlier_change, later_change), _has_existed(later_change, earlier_change)
+        if has_existed != exists_now or (earlier_change and later_change and earlier_change.id != later_change.id):
+            yield f"{earlier_change or later_change} {_describe_presence(has_existed, exists_now)}"
             continue
-        before, after = (change.before if change else {} for change in (earlier, later))
-        for member in before | after:
-            values = [to_json(side[member]) if member in side else "as in the file" for side in (before, after)]
-            if values[0] != values[1]:
-                yield f"{earlier or later}: {member} was {values[0]}, is now {values[1]}"
+        earlier_members, later_members = (change.before if change else {} for change in (earlier_change, later_change))
+        for member in earlier_members | later_members:
+            value_texts = [
+                to_json(members[member]) if member in members else "as in the file"
+                for members in (earlier_members, later_members)
+            ]
+            if value_texts[0] != value_texts[1]:
+                yield f"{earlier_change or later_change}: {member} was {value_texts[0]}, is now {value_texts[1]}"
 
 
 def _has_existed(change: Change | None, other_change: Change | None) -> bool:

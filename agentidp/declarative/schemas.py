@@ -103,14 +103,16 @@ class DocumentSchema(ma.Schema):
 
 def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a checked file with each instant in the API's format, so that instants can be compared."""
-    result = dict(content)
-    for name, value in content.items():
-        match fields[name]:
-            case Instant() as field if value is not None:
-                result[name] = timestamp(field.deserialize(value))
+    normalized_content = dict(content)
+    for field_name, field_value in content.items():
+        match fields[field_name]:
+            case Instant() as field if field_value is not None:
+                normalized_content[field_name] = timestamp(field.deserialize(field_value))
             case ma.fields.List(inner=ma.fields.Nested(schema=schema)):
-                result[name] = [normalize_instants(schema.fields, item) for item in value]
-    return result
+                normalized_content[field_name] = [
+                    normalize_instants(schema.fields, list_item) for list_item in field_value
+                ]
+    return normalized_content
 
 
 class Kind(NamedTuple):
@@ -134,13 +136,13 @@ class Kind(NamedTuple):
 
 def _make_kind(section: str, key: str, schema: type[ma.Schema], new_schema: type[ma.Schema] | None = None) -> Kind:
     defaults = {
-        name: field.default
-        for name, field in (new_schema or schema)().fields.items()
+        field_name: field.default
+        for field_name, field in (new_schema or schema)().fields.items()
         if isinstance(field, Member) and field.default is not ma.missing
     }
-    members = tuple(name for name in schema().fields if name != key)
-    singular = section.removesuffix("s")
-    return Kind(words_of(singular), section, key, f"{singular}Id", defaults, members)
+    member_names = tuple(field_name for field_name in schema().fields if field_name != key)
+    singular_noun = section.removesuffix("s")
+    return Kind(words_of(singular_noun), section, key, f"{singular_noun}Id", defaults, member_names)
 
 
 AGENT = _make_kind("agents", "name", _AgentSchema, NewAgentSchema)

@@ -22,28 +22,34 @@ _PER_REQUEST = frozenset(
 """Variables of the WSGI environment, besides the headers, that differ between the requests of a connection."""
 
 
-def create(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, dict[str, Any]]:
+def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, dict[str, Any]]:
     """Return an empty response to a request, and the request's WSGI environment.
 
     ``connection.shared_environ`` caches the variables that are the same for a connection's requests. gunicorn itself
     handles the first request, and requests with a repeated header or a header that affects other variables.
     """
-    shared, headers = connection.shared_environ, request.headers
-    names = {name for name, _ in headers}
-    is_plain = len(names) == len(headers) and "SCRIPT_NAME" not in names and not request._expected_100_continue
-    if not is_plain or shared is None or shared["agentidp.kind"] != (request.version, request.scheme):
+    shared_variables, headers = connection.shared_environ, request.headers
+    header_names = {header_name for header_name, _ in headers}
+    is_plain = (
+        len(header_names) == len(headers) and "SCRIPT_NAME" not in header_names and not request._expected_100_continue
+    )
+    if (
+        not is_plain
+        or shared_variables is None
+        or shared_variables["agentidp.kind"] != (request.version, request.scheme)
+    ):
         return _create_by_gunicorn(request, connection, cfg, can_share=is_plain)
     path = request.path
     environ = {
-        **shared,
+        **shared_variables,
         "REQUEST_METHOD": request.method,
         "QUERY_STRING": request.query,
         "RAW_URI": request.uri,
         "PATH_INFO": util.unquote_to_wsgi_str(path) if "%" in path else path,
         "wsgi.input": request.body,
     }
-    for name, value in headers:
-        environ[_NAMES_WITHOUT_PREFIX.get(name) or "HTTP_" + name.replace("-", "_")] = value
+    for header_name, header_value in headers:
+        environ[_NAMES_WITHOUT_PREFIX.get(header_name) or "HTTP_" + header_name.replace("-", "_")] = header_value
     return wsgi.Response(request, connection.sock, cfg), environ
 
 

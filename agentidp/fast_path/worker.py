@@ -39,7 +39,7 @@ from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn
 
-from agentidp.fast_path.environments import create
+from agentidp.fast_path.environments import create_environment
 from agentidp.http.worker import Worker
 
 MAX_SERVING = 8
@@ -107,8 +107,8 @@ class PollingWorker(Worker):
 
     def run(self) -> None:
         """Serve requests until gunicorn stops the worker, and then complete the requests in progress."""
-        for number in range(self.cfg.threads):
-            threading.Thread(target=self._serve, name=f"serve-{number}", daemon=True).start()
+        for thread_number in range(self.cfg.threads):
+            threading.Thread(target=self._serve_connections, name=f"serve-{thread_number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
             # The lock ensures that a thread which closes a connection knows whether it must wake the main thread.
@@ -146,16 +146,16 @@ class PollingWorker(Worker):
         - A worker that stops shortens the deadlines of all connections: here, or in :meth:`run`.
         """
         descriptor = connection.sock.fileno()
-        watch = self._epoll.modify if connection.is_watched else self._epoll.register
+        watch_connection = self._epoll.modify if connection.is_watched else self._epoll.register
         with self._lock:
             if seconds is not None:
                 max_seconds = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
                 connection.timeout = time.monotonic() + min(seconds, max_seconds)
             connection.is_watched = True
-            watch(descriptor, events | select.EPOLLONESHOT)
+            watch_connection(descriptor, events | select.EPOLLONESHOT)
             self.keepalived_conns[descriptor] = connection
 
-    def _serve(self) -> None:
+    def _serve_connections(self) -> None:
         """Serve the connections that epoll reports, as long as this thread is one of those that may serve."""
         thread = threading.get_ident()
         while True:
@@ -220,7 +220,7 @@ class PollingWorker(Worker):
         gunicorn's ``handle`` calls this method after it has read a request. The method replaces gunicorn's own, which
         also has hooks, an access log, a clock and ``sendfile``. Here, files are sent in parts.
         """
-        response, environ = create(req, conn, self.cfg)
+        response, environ = create_environment(req, conn, self.cfg)
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
@@ -290,10 +290,12 @@ def _send(response: Any, body: Iterable[bytes]) -> None:
     gunicorn sends the headers first, but each call that sends passes the interpreter to another thread and back.
     """
     if type(body) is list and len(body) == 1 and len(body[0]) == response.response_length:
-        lines = response.default_headers() + [f"{name}: {value}\r\n" for name, value in response.headers]
+        header_lines = response.default_headers() + [
+            f"{header_name}: {header_value}\r\n" for header_name, header_value in response.headers
+        ]
         response.headers_sent = True
         response.sent = response.response_length
-        response.sock.sendall("".join([*lines, "\r\n"]).encode("latin-1") + body[0])
+        response.sock.sendall("".join([*header_lines, "\r\n"]).encode("latin-1") + body[0])
         return
     for chunk in body:
         response.write(chunk)

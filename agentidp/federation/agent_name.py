@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agentidp.federation.rule import claim_value, subject_selector
+from agentidp.federation.rule import read_claim, subject_selector
 from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
@@ -15,7 +15,7 @@ MAX_NAME_TEMPLATE = 200
 _CLAIM = re.compile(r"\{([^{}]+)\}")
 
 
-def name_from(template: str, claims: dict[str, Any]) -> str | None:
+def build_agent_name(template: str, claims: dict[str, Any]) -> str | None:
     """Return the agent name that a template gives for a token's claims.
 
     Each ``{claim}`` is replaced; claims are named as in a rule. Characters that a name must not contain
@@ -23,10 +23,10 @@ def name_from(template: str, claims: dict[str, Any]) -> str | None:
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
     """
-    values = {name: claim_value(claims, name) for name in _CLAIM.findall(template)}
-    if any(type(value) not in (str, int) for value in values.values()):
+    values_by_name = {claim_name: read_claim(claims, claim_name) for claim_name in _CLAIM.findall(template)}
+    if any(type(claim_value) not in (str, int) for claim_value in values_by_name.values()):
         return None
-    name = _CLAIM.sub(lambda claim: str(values[claim[1]]), template)
+    name = _CLAIM.sub(lambda claim: str(values_by_name[claim[1]]), template)
     return in_one_line(name)[:MAX_NAME].rstrip() or None
 
 

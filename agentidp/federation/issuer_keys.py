@@ -30,7 +30,7 @@ import jwt
 
 from agentidp.config import LOOPBACK_HOSTS
 from agentidp.jose.assertion import MAX_SIGNATURES
-from agentidp.jose.jwk import key_algorithm, key_algorithms, public_jwk
+from agentidp.jose.jwk import check_public_jwk, key_algorithm, list_key_algorithms
 from agentidp.metrics import ISSUER_KEY_FETCHES, ISSUER_KEYS_MISSING
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
@@ -128,7 +128,7 @@ class KeySet:
     def __init__(self, jwks: list[Any]) -> None:
         usable_jwks = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
         # Parsed keys would take 25 times as much memory as their JSON.
-        self._jwks = [(jwk.get("kid"), key_algorithms(jwk), json.dumps(jwk)) for jwk in usable_jwks]
+        self._jwks = [(jwk.get("kid"), list_key_algorithms(jwk), json.dumps(jwk)) for jwk in usable_jwks]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
     def find(self, kid: str | None, alg: str) -> list[Any]:
@@ -138,12 +138,18 @@ class KeySet:
         """
         keys = self._parsed.get((kid, alg))
         if keys is None:
-            key_alg = key_algorithm(_SAME_KEY.get(alg, alg))
-            texts = [text for name, algs, text in self._jwks if kid in (None, name) and key_alg in algs]
+            key_algorithm_name = key_algorithm(_SAME_KEY.get(alg, alg))
+            matching_jwks = [
+                jwk_json
+                for key_id, algorithms, jwk_json in self._jwks
+                if kid in (None, key_id) and key_algorithm_name in algorithms
+            ]
             # Keys that cannot be parsed count towards the maximum, because an issuer could publish hundreds of them.
-            parsed_keys = (_parse_key(text, alg) for text in texts[: MAX_SIGNATURES[key_alg]])
+            parsed_keys = (
+                _parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[key_algorithm_name]]
+            )
             keys = [key for key in parsed_keys if key is not None]
-            if texts:
+            if matching_jwks:
                 if len(self._parsed) >= MAX_PARSED:
                     self._parsed.clear()
                 self._parsed[kid, alg] = keys
@@ -155,7 +161,7 @@ def _parse_key(text: str, alg: str) -> Any:
     if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
         return None
     try:
-        return jwt.PyJWK.from_dict(public_jwk(jwk | {"alg": _SAME_KEY.get(alg, alg)})).key
+        return jwt.PyJWK.from_dict(check_public_jwk(jwk | {"alg": _SAME_KEY.get(alg, alg)})).key
     except ValueError:
         return None
 
@@ -305,10 +311,16 @@ class IssuerKeys:
             if state.is_being_fetched() or now < state.next_fetch:
                 return True
             self._fetches = [fetch for fetch in self._fetches if fetch.thread.is_alive()]
-            fetching, slow = [fetch.organization_id for fetch in self._fetches], self._slow_organizations(now)
-            if len(fetching) >= MAX_FETCHES or fetching.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
+            fetching_ids, slow_ids = (
+                [fetch.organization_id for fetch in self._fetches],
+                self._list_slow_organizations(now),
+            )
+            if len(fetching_ids) >= MAX_FETCHES or fetching_ids.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
                 return False
-            if organization_id in slow and sum(id_ in slow for id_ in fetching) >= MAX_FETCHES_OF_SLOW:
+            if (
+                organization_id in slow_ids
+                and sum(organization in slow_ids for organization in fetching_ids) >= MAX_FETCHES_OF_SLOW
+            ):
                 return False
             thread = threading.Thread(
                 target=self._fetch, args=(state, organization_id), name="agentidp-issuer-keys", daemon=True
@@ -321,23 +333,25 @@ class IssuerKeys:
 
     def _wait(self, state: SourceState, organization_id: str) -> None:
         with self._lock:
-            fetch, waiting = state.fetch, self._waiting
-            if fetch is None or organization_id in self._slow_organizations(self._now()):
+            fetch, waiting_ids = state.fetch, self._waiting
+            if fetch is None or organization_id in self._list_slow_organizations(self._now()):
                 return
-            if len(waiting) >= MAX_WAITING or waiting.count(organization_id) >= MAX_WAITING_PER_ORGANIZATION:
+            if len(waiting_ids) >= MAX_WAITING or waiting_ids.count(organization_id) >= MAX_WAITING_PER_ORGANIZATION:
                 return
-            waiting.append(organization_id)
+            waiting_ids.append(organization_id)
         try:
             fetch.thread.join(self._timeout)
         finally:
             with self._lock:
-                waiting.remove(organization_id)
+                waiting_ids.remove(organization_id)
 
-    def _slow_organizations(self, now: float) -> set[str]:
+    def _list_slow_organizations(self, now: float) -> set[str]:
         """Return the organizations that have a slow fetch now or had one in the last ten minutes."""
-        was_slow = {id_ for id_, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+        recently_slow_ids = {
+            organization for organization, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR
+        }
         slow_fetches = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
-        return was_slow | {fetch.organization_id for fetch in slow_fetches}
+        return recently_slow_ids | {fetch.organization_id for fetch in slow_fetches}
 
     def _fetch(self, state: SourceState, organization_id: str) -> None:
         began_at, published, max_age, failure = self._now(), None, 0.0, None
@@ -348,7 +362,9 @@ class IssuerKeys:
         ISSUER_KEY_FETCHES.labels("failed" if failure else "fetched").inc()
         with self._lock:
             now = self._now()
-            self._slow_at = {id_: slow_at for id_, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+            self._slow_at = {
+                organization: slow_at for organization, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR
+            }
             if now - began_at >= SLOW:
                 self._slow_at[organization_id] = now
             state.failure = failure
@@ -357,37 +373,37 @@ class IssuerKeys:
             has_keys = state.usable(now) is not None
             state.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
         if failure is not None:
-            fields: dict[str, Any] = {"issuer": state.source.issuer, "reason": failure}
+            log_fields: dict[str, Any] = {"issuer": state.source.issuer, "reason": failure}
             if has_keys:
-                fields["keys_age"] = round(now - state.fetched_at)
-            logger.warning("keys of an issuer not fetched", extra={"fields": fields})
+                log_fields["keys_age"] = round(now - state.fetched_at)
+            logger.warning("keys of an issuer not fetched", extra={"fields": log_fields})
 
     def _read_published(self, source: KeySource) -> tuple[Published, float]:
         """Fetch the metadata and keys of an issuer. Also return the seconds for which they are fresh."""
-        until = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
             # OpenID Connect Discovery section 4.1 removes the closing slash from the address, but not from the issuer.
-            metadata, _ = self._request(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", until)
+            metadata, _ = self._request(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", deadline)
             if metadata.get("issuer") != source.issuer:
                 raise RequestFailed("the metadata is of another issuer")
             jwks_uri = metadata.get("jwks_uri")
             if not isinstance(jwks_uri, str):
                 raise RequestFailed("the metadata has no jwks_uri")
-        jwks, headers = self._request(jwks_uri, until)
+        jwks, response_headers = self._request(jwks_uri, deadline)
         if not isinstance(jwks.get("keys"), list):
             raise RequestFailed("the response is not a JWK Set")
-        return Published(json.dumps(metadata), KeySet(jwks["keys"])), seconds_fresh(headers)
+        return Published(json.dumps(metadata), KeySet(jwks["keys"])), parse_max_age(response_headers)
 
-    def _request(self, address: str, until: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def _request(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Return the JSON object at an address and the headers of the response."""
         url = check_url(address, self._networks)
         response = request(
             "GET",
             url,
             networks=self._networks,
-            timeout=max(until - time.monotonic(), 0.001),
+            timeout=max(deadline - time.monotonic(), 0.001),
             max_body=MAX_BODY,
             headers=ACCEPT,
             proxy=self._proxy(url),
@@ -406,8 +422,8 @@ def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organiza
     :param max_sources: maximum sources of all organizations together.
     """
     while True:
-        [(organization_id, count)] = Counter(use.organization_id for use in uses).most_common(1)
-        if len({use.source for use in uses}) <= max_sources and count <= max_per_organization:
+        [(organization_id, use_count)] = Counter(use.organization_id for use in uses).most_common(1)
+        if len({use.source for use in uses}) <= max_sources and use_count <= max_per_organization:
             return
         del uses[next(use for use in uses if use.organization_id == organization_id)]
 
@@ -434,7 +450,7 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def seconds_fresh(headers: list[tuple[str, str]]) -> float:
+def parse_max_age(headers: list[tuple[str, str]]) -> float:
     """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1): ``MIN_AGE`` to ``MAX_AGE``."""
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)

@@ -19,7 +19,7 @@ from agentidp.federation.issuer_keys import IssuerKeys, KeysUnavailable
 from agentidp.federation.remembered import Remembered
 from agentidp.federation.rule import SPIFFE, Rule, TokenClaims, rule_selector, subject_selector
 from agentidp.federation.rule_checks import MAX_RULE, find_organization_id, matching_rule_subjects
-from agentidp.jose.assertion import MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, wrong_time
+from agentidp.jose.assertion import MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import UnverifiedJwt, read_unverified
 
@@ -125,7 +125,7 @@ class Verdict:
 
     def refusal(self, owner: Any = None) -> str:
         """Return the most specific reason why no candidate, or no candidate of one owner, accepts the token."""
-        reasons = [reason for reason_owner, reason in self.refusals if owner in (None, reason_owner)]
+        reasons = [reason for candidate_owner, reason in self.refusals if owner in (None, candidate_owner)]
         # A reason that is not in REASONS is more specific than all reasons in REASONS.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
@@ -149,15 +149,15 @@ class IssuerTokens:
         :param is_svid: whether the token was sent as a JWT-SVID. The only issuer of a JWT-SVID is the trust domain.
         :param types: accepted values of ``typ``, in lower case.
         """
-        unverified = read_unverified(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
+        unverified_jwt = read_unverified(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
         # A security event token (RFC 8417 section 2.2) is no credential, but some issuers do not mark it by its "typ".
-        if unverified is None or "events" in unverified.claims:
+        if unverified_jwt is None or "events" in unverified_jwt.claims:
             return None
-        claims = TokenClaims(unverified.claims)
+        claims = TokenClaims(unverified_jwt.claims)
         issuers = () if self._own_issuer in claims.issuers else claims.issuers
         if is_svid:
             issuers = tuple(issuer for issuer in issuers if issuer.startswith(SPIFFE))
-        return IssuerToken(unverified, claims, issuers)
+        return IssuerToken(unverified_jwt, claims, issuers)
 
     def parse_rule(self, organization_id: str, rule_json: str) -> Rule:
         """Return the rule with this JSON from memory, so that the keys in it are parsed only once."""
@@ -186,28 +186,28 @@ class IssuerTokens:
             available.
         """
         verdict = Verdict()
-        unavailable: KeysUnavailable | None = None
+        keys_error: KeysUnavailable | None = None
         for candidate in candidates:
-            if candidate.owner in [accepting.owner for accepting in verdict.accepting]:
+            if candidate.owner in [accepting_candidate.owner for accepting_candidate in verdict.accepting]:
                 continue
             try:
-                refusal = self._refusal(token, candidate, at, organization_id)
+                candidate_refusal = self._find_refusal(token, candidate, at, organization_id)
             except KeysUnavailable as error:
-                unavailable, error.owner = error, candidate.owner
+                keys_error, error.owner = error, candidate.owner
                 continue
-            if refusal is not None:
-                verdict.refusals.append((candidate.owner, refusal))
+            if candidate_refusal is not None:
+                verdict.refusals.append((candidate.owner, candidate_refusal))
                 continue
             verdict.accepting.append(candidate)
             if not tries_every_owner:
                 break
-        if not verdict.accepting and unavailable is not None:
-            raise unavailable
+        if not verdict.accepting and keys_error is not None:
+            raise keys_error
         if not verdict.accepting and is_last and not token.jwt.tried:
             token.jwt.is_signed_by(NOBODYS_KEYS[key_algorithm(token.jwt.alg)])
         return verdict
 
-    def _refusal(self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str) -> str | None:
+    def _find_refusal(self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str) -> str | None:
         rule = candidate.rule
         if rule is None:
             return TOO_MANY_RULES
@@ -219,7 +219,7 @@ class IssuerTokens:
         for key in self.find_keys(rule, token, organization_id):
             is_signature = token.is_signed_by(key)
             if is_signature:
-                time_refusal = wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
+                time_refusal = find_wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
                 if time_refusal is None and rule.inline_keys is None:
                     self.keys.mark_proven(rule.key_source, organization_id=organization_id)
                 return time_refusal
@@ -228,7 +228,7 @@ class IssuerTokens:
 
     def find_keys(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
         """Return the keys of a rule's issuer that may have signed a token, or raise ``KeysUnavailable``."""
-        kid, alg = token.jwt.kid, token.jwt.alg
+        key_id, algorithm = token.jwt.kid, token.jwt.alg
         if rule.inline_keys is not None:
-            return rule.inline_keys.find(kid, alg)
-        return self.keys.find(rule.key_source, kid, alg, organization_id=organization_id)
+            return rule.inline_keys.find(key_id, algorithm)
+        return self.keys.find(rule.key_source, key_id, algorithm, organization_id=organization_id)

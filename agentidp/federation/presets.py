@@ -84,9 +84,9 @@ def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]
     :param check: returns the rule as it is stored, or raises :class:`RuleRefused`.
     :raises AnswersRefused: an answer is not valid, or the rule is refused.
     """
-    wrong = [question for question in preset.questions if not question.is_answered_by(answers[question.name])]
-    if wrong:
-        raise AnswersRefused({question.name: f"The {question.words} {question.rule}." for question in wrong})
+    wrong_questions = [question for question in preset.questions if not question.is_answered_by(answers[question.name])]
+    if wrong_questions:
+        raise AnswersRefused({question.name: f"The {question.words} {question.rule}." for question in wrong_questions})
     try:
         return check(preset.rule(answers))
     except RuleRefused as refusal:
@@ -108,41 +108,41 @@ def _kubernetes(answers: Answers) -> dict[str, Any]:
     return {"issuer": answers["issuer"], "subject": f"system:serviceaccount:{account}"}
 
 
-def _github(answers: Answers) -> dict[str, Any]:
+def _build_github_rule(answers: Answers) -> dict[str, Any]:
     # GitHub's subject contains the environment, with "%3A" for ":", or else the branch. Other answers become claims.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
-    owner, _, name = repository.partition("/")
-    is_owner = name == "*"
-    id_ = answers["id"] or (owner if is_owner else name).partition("@")[2]
-    claims = {"repository_owner_id" if is_owner else "repository_id": id_} if id_ else {}
+    owner, _, repository_name = repository.partition("/")
+    is_owner_named = repository_name == "*"
+    pinned_id = answers["id"] or (owner if is_owner_named else repository_name).partition("@")[2]
+    claims = {"repository_owner_id" if is_owner_named else "repository_id": pinned_id} if pinned_id else {}
     subject = f"repo:{repository}"
-    if is_owner:
+    if is_owner_named:
         claims |= {"environment": environment} if environment else {}
     elif environment:
         subject += f":environment:{environment.replace(':', '%3A')}"
     else:
         subject += f":ref:refs/heads/{branch}" if branch else ":*"
-    if branch and (is_owner or environment):
+    if branch and (is_owner_named or environment):
         claims["ref"] = f"refs/heads/{branch}"
     return {"issuer": GITHUB, "subject": subject, "claims": claims}
 
 
-def _gitlab(answers: Answers) -> dict[str, Any]:
-    project, branch, id_ = answers["project"], answers["branch"], answers["id"]
-    is_group = project.endswith("/*")
-    claims = {"namespace_id" if is_group else "project_id": id_} if id_ else {}
+def _build_gitlab_rule(answers: Answers) -> dict[str, Any]:
+    project, branch, pinned_id = answers["project"], answers["branch"], answers["id"]
+    is_group_named = project.endswith("/*")
+    claims = {"namespace_id" if is_group_named else "project_id": pinned_id} if pinned_id else {}
     subject = f"project_path:{project}"
-    if is_group:
+    if is_group_named:
         claims |= {"ref_type": "branch", "ref": branch} if branch else {}
     else:
         subject += f":ref_type:branch:ref:{branch}" if branch else ":*"
     return {"issuer": answers["issuer"], "subject": subject, "claims": claims}
 
 
-def _spiffe(answers: Answers) -> dict[str, Any]:
+def _build_spiffe_rule(answers: Answers) -> dict[str, Any]:
     subject = answers["spiffeId"]
-    domain = subject.removeprefix(SPIFFE).partition("/")[0]
-    return {"issuer": SPIFFE + domain, "subject": subject, "jwksUri": answers["jwksUri"]}
+    trust_domain = subject.removeprefix(SPIFFE).partition("/")[0]
+    return {"issuer": SPIFFE + trust_domain, "subject": subject, "jwksUri": answers["jwksUri"]}
 
 
 _BRANCH = Question(
@@ -156,10 +156,14 @@ _BRANCH = Question(
 )
 
 
-def _people(answers: Answers) -> dict[str, Any]:
-    name, _, value = answers["claim"].partition("=")
+def _build_people_rule(answers: Answers) -> dict[str, Any]:
+    claim_name, _, claim_value_text = answers["claim"].partition("=")
     # The audience of a delegation rule is by default the client_id of the agent that acts.
-    return {"issuer": answers["issuer"], "claims": {name: value} if name else {}, "audience": None}
+    return {
+        "issuer": answers["issuer"],
+        "claims": {claim_name: claim_value_text} if claim_name else {},
+        "audience": None,
+    }
 
 
 KUBERNETES = Preset(
@@ -221,7 +225,7 @@ GITHUB_ACTIONS = Preset(
             makes=("claims",),
         ),
     ),
-    _github,
+    _build_github_rule,
     "{repository} {ref}",
 )
 GITLAB_CI = Preset(
@@ -250,7 +254,7 @@ GITLAB_CI = Preset(
             makes=("claims",),
         ),
     ),
-    _gitlab,
+    _build_gitlab_rule,
     "{project_path} {ref}",
 )
 SPIFFE_WORKLOAD = Preset(
@@ -270,7 +274,7 @@ SPIFFE_WORKLOAD = Preset(
             "jwksUri", "address of the trust bundle", "An https URL. If you have the bundle as a file, choose Other"
         ),
     ),
-    _spiffe,
+    _build_spiffe_rule,
 )
 OTHER = Preset(
     "other",
@@ -303,7 +307,7 @@ OPENID_CONNECT = Preset(
             makes=("claims", "subject"),
         ),
     ),
-    _people,
+    _build_people_rule,
 )
 
 PEOPLE = (OPENID_CONNECT, OTHER)

@@ -42,8 +42,8 @@ class Remembered(Generic[Key, Value]):
             if characters > self._max_characters:
                 return
             while sum(self._characters.values()) + characters > self._max_characters:
-                longest = max(self._characters, key=self._characters.__getitem__)
-                del self._lists[longest], self._characters[longest]
+                longest_key = max(self._characters, key=self._characters.__getitem__)
+                del self._lists[longest_key], self._characters[longest_key]
             self._lists.setdefault(organization_id, {})[key] = values, characters
             self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
 

@@ -66,16 +66,18 @@ class TokenClaims:
         self.audience = audiences[0] if len(audiences) == 1 else audiences
         self._values: dict[str, tuple[set[tuple[type, Any]], list[str]]] = {}
 
-    def has(self, name: str, expected: Any) -> bool:
+    def has_claim_value(self, name: str, expected: Any) -> bool:
         """Return whether a claim is, or contains, an expected value or matches an expected pattern.
 
         :param name: the name of a claim, or a JSON Pointer to a member.
         :param expected: an expected value, or a list of expected values. ``true`` does not equal 1.
         """
         if name not in self._values:
-            values = [value for value in as_list(claim_value(self.claims, name)) if type(value) in (str, int, bool)]
-            strings = sorted(value for value in values if type(value) is str)
-            self._values[name] = {(type(value), value) for value in values}, strings
+            claim_values = [
+                value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)
+            ]
+            strings = sorted(value for value in claim_values if type(value) is str)
+            self._values[name] = {(type(value), value) for value in claim_values}, strings
         values_with_types, sorted_strings = self._values[name]
         for value in as_list(expected):
             if not is_pattern(value):
@@ -83,8 +85,8 @@ class TokenClaims:
                     return True
                 continue
             # If any longer string begins with the prefix, so does the first string after the prefix in sorted order.
-            index = bisect_right(sorted_strings, value[:-1])
-            if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
+            first_longer_index = bisect_right(sorted_strings, value[:-1])
+            if first_longer_index < len(sorted_strings) and sorted_strings[first_longer_index].startswith(value[:-1]):
                 return True
         return False
 
@@ -147,29 +149,39 @@ class Rule:
             self.issuer in token.issuers
             and (ignores_audience or token.audience == self.audience)
             and self._has_subject(token)
-            and all(token.has(name, expected) for name, expected in self.claims.items())
+            and all(token.has_claim_value(claim_name, expected) for claim_name, expected in self.claims.items())
         )
 
     def compare(self, token: TokenClaims) -> list[Comparison]:
         """Return a comparison per member of the rule, in the order in which people read a rule."""
         claims = token.claims
         has_issuer = self.issuer in token.issuers
-        members = [
+        compared_members = [
             ("issuer", self.issuer, self.issuer if has_issuer else claims.get("iss", _MISSING), has_issuer),
             ("audience", self.audience, claims.get("aud", _MISSING), token.audience == self.audience),
         ]
         if self.subject is not None:
-            members.append(("subject", self.subject, claims.get("sub", _MISSING), self._has_subject(token)))
-        for name, expected in self.claims.items():
-            members.append((name, expected, claim_value(claims, name), token.has(name, expected)))
+            compared_members.append(("subject", self.subject, claims.get("sub", _MISSING), self._has_subject(token)))
+        for member_name, expected in self.claims.items():
+            compared_members.append(
+                (member_name, expected, read_claim(claims, member_name), token.has_claim_value(member_name, expected))
+            )
         return [
-            Comparison(name, expected, None if value is _MISSING else value, is_met, value is not _MISSING)
-            for name, expected, value, is_met in members
+            Comparison(
+                member_name,
+                expected,
+                None if actual_value is _MISSING else actual_value,
+                is_met,
+                actual_value is not _MISSING,
+            )
+            for member_name, expected, actual_value, is_met in compared_members
         ]
 
     def _has_subject(self, token: TokenClaims) -> bool:
         # A claim may be a list of strings, but a subject must be one string.
-        return self.subject is None or (isinstance(token.claims.get("sub"), str) and token.has("sub", self.subject))
+        return self.subject is None or (
+            isinstance(token.claims.get("sub"), str) and token.has_claim_value("sub", self.subject)
+        )
 
 
 def subject_selector(issuer: str, subject: str | None) -> bytes:
@@ -198,9 +210,9 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
     # An "iss" must not name a trust domain: only a SPIFFE ID in the subject proves it.
     issuers = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
-        domain, slash, path = subject.removeprefix(SPIFFE).partition("/")
-        if domain and slash and path and _is_printable(domain):
-            return (*issuers, SPIFFE + domain)
+        trust_domain, slash, workload_path = subject.removeprefix(SPIFFE).partition("/")
+        if trust_domain and slash and workload_path and _is_printable(trust_domain):
+            return (*issuers, SPIFFE + trust_domain)
     return issuers
 
 
@@ -209,14 +221,14 @@ def _is_printable(issuer: str) -> bool:
     return issuer.isascii() and issuer.isprintable()
 
 
-def claim_value(claims: dict[str, Any], name: str) -> Any:
+def read_claim(claims: dict[str, Any], name: str) -> Any:
     """Return a claim, or the member to which a JSON Pointer points. Pointers into lists are not supported."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
-    members = name[1:].split("/", MAX_POINTER)
-    value: Any = _MISSING if len(members) > MAX_POINTER else claims
-    for member in members:
-        if not isinstance(value, dict):
+    pointer_members = name[1:].split("/", MAX_POINTER)
+    claim_value: Any = _MISSING if len(pointer_members) > MAX_POINTER else claims
+    for pointer_member in pointer_members:
+        if not isinstance(claim_value, dict):
             return _MISSING
-        value = value.get(member.replace("~1", "/").replace("~0", "~"), _MISSING)
-    return value
+        claim_value = claim_value.get(pointer_member.replace("~1", "/").replace("~0", "~"), _MISSING)
+    return claim_value

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from agentidp.config import LOOPBACK_HOSTS
 from agentidp.federation.rule import MAX_POINTER, SEPARATORS, SPIFFE, as_list, is_pattern
 from agentidp.http.text import text_refusal
-from agentidp.jose.jwk import public_jwks
+from agentidp.jose.jwk import check_public_jwks
 
 MAX_URL = 255
 """Maximum number of characters of an issuer, and of the address of its keys."""
@@ -128,7 +128,7 @@ def check_rule(
     if claims:
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
-    if any(id_ != organization_id for id_ in _ORGANIZATION_ID.findall(audience)):
+    if any(named_organization_id != organization_id for named_organization_id in _ORGANIZATION_ID.findall(audience)):
         # An audience that contains an organization's id is for that organization, even if the request has a client_id.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or issuer.rstrip("/") in _OPEN_ISSUERS:
@@ -137,7 +137,7 @@ def check_rule(
         raise RuleRefused("jwksUri", "must not be there beside jwks")
     if jwks is not None:
         try:
-            rule["jwks"] = {"keys": public_jwks(jwks)}
+            rule["jwks"] = {"keys": check_public_jwks(jwks)}
         except ValueError as error:
             raise RuleRefused("jwks", str(error)) from None
     elif jwks_uri is not None:
@@ -145,8 +145,8 @@ def check_rule(
     elif issuer.startswith(SPIFFE):
         raise RuleRefused("jwksUri", "must be there, or jwks: a trust domain has no metadata to find its keys by")
     if len(json.dumps(rule)) > MAX_RULE:
-        longest = max(rule, key=lambda member: len(json.dumps(rule[member])))
-        raise RuleRefused(longest, f"must be shorter: the whole rule may have {MAX_RULE} characters as JSON")
+        longest_member = max(rule, key=lambda member: len(json.dumps(rule[member])))
+        raise RuleRefused(longest_member, f"must be shorter: the whole rule may have {MAX_RULE} characters as JSON")
     return rule
 
 
@@ -230,42 +230,44 @@ def matching_rule_subjects(subject: object) -> list[str | None]:
     return list(dict.fromkeys((None, subject, *(f"{subject[: separator.end()]}*" for separator in separators))))
 
 
-def warnings(rule: Mapping[str, Any]) -> list[str]:
+def list_warnings(rule: Mapping[str, Any]) -> list[str]:
     """Return warnings about a rule that trusts several workloads, or relies on a name that can change its owner."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
-    sentences = [
-        f"{name} ends in *, so everything below {value[:-1]} is trusted"
-        for name, value in _values(subject, claims)
-        if is_pattern(value)
+    warning_sentences = [
+        f"{member_name} ends in *, so everything below {expected_value[:-1]} is trusted"
+        for member_name, expected_value in _list_expected_values(subject, claims)
+        if is_pattern(expected_value)
     ]
     if subject is None and claims:
-        sentences.append("there is no subject, so whoever has a token of the issuer with these claims is trusted")
+        warning_sentences.append(
+            "there is no subject, so whoever has a token of the issuer with these claims is trusted"
+        )
     if subject is None and not claims:
-        sentences.append(
+        warning_sentences.append(
             "there is neither subject nor claim, so everybody who can have a token of the issuer is trusted"
         )
     if subject is not None and subject.endswith(":pull_request"):
-        sentences.append("a pull request is trusted before anybody has reviewed it")
-    has_id = not claims.keys().isdisjoint(_PINS.get(issuer, ())[:2])
-    if issuer == GITHUB and not has_id and not _IMMUTABLE_GITHUB_SUBJECT.match(subject or ""):
-        sentences.append(
+        warning_sentences.append("a pull request is trusted before anybody has reviewed it")
+    is_id_pinned = not claims.keys().isdisjoint(_PINS.get(issuer, ())[:2])
+    if issuer == GITHUB and not is_id_pinned and not _IMMUTABLE_GITHUB_SUBJECT.match(subject or ""):
+        warning_sentences.append(
             "names of owners and repositories can be taken over after a rename or a deletion: "
             "add the claim repository_id or repository_owner_id"
         )
-    if issuer == GITLAB and not has_id and not (subject or "").startswith(("project_id:", "namespace_id:")):
-        sentences.append(
+    if issuer == GITLAB and not is_id_pinned and not (subject or "").startswith(("project_id:", "namespace_id:")):
+        warning_sentences.append(
             "paths of groups and projects can be taken over after a rename or a deletion: "
             "add the claim project_id or namespace_id"
         )
-    return sentences
+    return warning_sentences
 
 
-def _values(subject: str | None, claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _list_expected_values(subject: str | None, claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if subject is not None:
         yield "subject", subject
-    for name, expected in claims.items():
-        for value in as_list(expected):
-            yield name, value
+    for claim_name, expected in claims.items():
+        for expected_value in as_list(expected):
+            yield claim_name, expected_value
 
 
 def _check_issuer(issuer: str, own_issuer: str, allows_loopback: bool) -> None:
@@ -279,18 +281,24 @@ def _check_issuer(issuer: str, own_issuer: str, allows_loopback: bool) -> None:
 
 
 def _check_url(member: str, url: object, allows_loopback: bool, *, may_have_query: bool = True) -> str:
-    address = _check_string(member, url, MAX_URL)
+    checked_url = _check_string(member, url, MAX_URL)
     try:
-        parts = urlsplit(address)
-        is_local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS and allows_loopback
-        is_right = (parts.scheme == "https" or is_local) and bool(parts.hostname) and parts.port != 0
+        url_parts = urlsplit(checked_url)
+        is_local = url_parts.scheme == "http" and url_parts.hostname in LOOPBACK_HOSTS and allows_loopback
+        is_allowed = (url_parts.scheme == "https" or is_local) and bool(url_parts.hostname) and url_parts.port != 0
     except ValueError:
-        is_right = False
-    if not is_right or parts.username is not None or "#" in address or not address.isascii() or " " in address:
+        is_allowed = False
+    if (
+        not is_allowed
+        or url_parts.username is not None
+        or "#" in checked_url
+        or not checked_url.isascii()
+        or " " in checked_url
+    ):
         raise RuleRefused(member, "must be an https URL without credentials and fragment")
-    if "?" in address and not may_have_query:
+    if "?" in checked_url and not may_have_query:
         raise RuleRefused(member, "must be an https URL without query")
-    return address
+    return checked_url
 
 
 def _check_string(member: str, value: object, max_length: int = MAX_VALUE) -> str:
@@ -308,24 +316,28 @@ def _check_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", "must be an object")
     if len(claims) > MAX_CLAIMS:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
-    for name, expected in claims.items():
-        _check_string("claims", name)
+    for claim_name, expected in claims.items():
+        _check_string("claims", claim_name)
         # A JSON Pointer such as "/iss" points to the same claim as "iss".
-        if name.removeprefix("/") in _OWN_MEMBERS:
-            raise RuleRefused("claims", f"must not have {name}: it has a member of its own, or is of one token only")
-        if name.startswith("/") and name.count("/") > MAX_POINTER:
-            raise RuleRefused("claims", f"{name} must name at most {MAX_POINTER} members, one within the other")
-        values = as_list(expected)
-        if not 1 <= len(values) <= MAX_VALUES:
-            raise RuleRefused("claims", f"{name} must have 1 to {MAX_VALUES} values")
-        for value in values:
-            if isinstance(value, str):
+        if claim_name.removeprefix("/") in _OWN_MEMBERS:
+            raise RuleRefused(
+                "claims", f"must not have {claim_name}: it has a member of its own, or is of one token only"
+            )
+        if claim_name.startswith("/") and claim_name.count("/") > MAX_POINTER:
+            raise RuleRefused("claims", f"{claim_name} must name at most {MAX_POINTER} members, one within the other")
+        expected_values = as_list(expected)
+        if not 1 <= len(expected_values) <= MAX_VALUES:
+            raise RuleRefused("claims", f"{claim_name} must have 1 to {MAX_VALUES} values")
+        for expected_value in expected_values:
+            if isinstance(expected_value, str):
                 try:
-                    _check_string("claims", value)
+                    _check_string("claims", expected_value)
                 except RuleRefused as error:
-                    raise RuleRefused("claims", f"{name} {error}") from None
-            elif type(value) is not bool and not (type(value) is int and abs(value) < 2**53):
-                raise RuleRefused("claims", f"{name} must be a string, a whole number or a boolean, or a list of these")
+                    raise RuleRefused("claims", f"{claim_name} {error}") from None
+            elif type(expected_value) is not bool and not (type(expected_value) is int and abs(expected_value) < 2**53):
+                raise RuleRefused(
+                    "claims", f"{claim_name} must be a string, a whole number or a boolean, or a list of these"
+                )
     return claims
 
 
@@ -334,22 +346,22 @@ def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str,
         raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
     if subject is not None:
         _check_pattern("subject", "", subject)
-    for name, expected in claims.items():
-        for value in as_list(expected):
-            if isinstance(value, str):
-                _check_pattern("claims", f"{name} ", value)
+    for claim_name, expected in claims.items():
+        for expected_value in as_list(expected):
+            if isinstance(expected_value, str):
+                _check_pattern("claims", f"{claim_name} ", expected_value)
     if subject is not None and issuer.startswith(SPIFFE) and not subject.startswith(f"{issuer}/"):
         raise RuleRefused("subject", f"must be a SPIFFE ID of the trust domain: {issuer}/...")
     if subject is not None and subject.startswith(_SERVICE_ACCOUNT):
         _check_service_account(subject)
     if issuer in _PINS:
         prefixes = _SUBJECT_PREFIXES.get(issuer)
-        names_customer = subject is not None and (prefixes is None or subject.startswith(prefixes))
-        if not names_customer and claims.keys().isdisjoint(_PINS[issuer]):
-            demand = f"must begin with {prefixes[0]}" if subject is not None and prefixes else "must be there"
+        is_customer_named = subject is not None and (prefixes is None or subject.startswith(prefixes))
+        if not is_customer_named and claims.keys().isdisjoint(_PINS[issuer]):
+            error_message = f"must begin with {prefixes[0]}" if subject is not None and prefixes else "must be there"
             raise RuleRefused(
                 "subject",
-                f"{demand}, or claims must have one of {', '.join(_PINS[issuer])}: "
+                f"{error_message}, or claims must have one of {', '.join(_PINS[issuer])}: "
                 "anyone can have a token of this issuer",
             )
 
@@ -385,13 +397,16 @@ def _check_service_account(subject: str) -> None:
 
 
 def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
-    naming_claims = {name for name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))}
+    naming_claims = {
+        claim_name for claim_name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))
+    }
     if issuer in _PINS:
         # Names are not enough, because another customer could later take the same name and get the agents.
-        ids = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
-        if naming_claims.isdisjoint(ids):
+        id_claims = [claim_name for claim_name in _PINS[issuer] if claim_name.endswith("_id")] or _PINS[issuer]
+        if naming_claims.isdisjoint(id_claims):
             raise RuleRefused(
-                "claims", f"must have one of {', '.join(ids)}, without *: the rule creates agents for whoever meets it"
+                "claims",
+                f"must have one of {', '.join(id_claims)}, without *: the rule creates agents for whoever meets it",
             )
     elif not naming_claims and (subject is None or subject == f"{issuer}/*"):
         raise RuleRefused(

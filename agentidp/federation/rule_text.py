@@ -24,28 +24,33 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
     """
     values_by_name: dict[str, list[Any]] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
+        claim_name, equals_sign, value_text = pair.partition("=")
+        if not equals_sign:
             raise RuleRefused("claims", f"must be name=value, or name:=true, false or a whole number, not {pair}")
-        if not name.endswith(":"):
-            values_by_name.setdefault(name, []).append(value)
+        if not claim_name.endswith(":"):
+            values_by_name.setdefault(claim_name, []).append(value_text)
             continue
         try:
-            parsed_value = json.loads(value)
+            parsed_value = json.loads(value_text)
         except (ValueError, RecursionError):
             parsed_value = None
         if type(parsed_value) not in (bool, int):
-            raise RuleRefused("claims", f"{name}= must be followed by true, false or a whole number")
-        values_by_name.setdefault(name[:-1], []).append(parsed_value)
-    return {name: values[0] if len(values) == 1 else values for name, values in values_by_name.items()}
+            raise RuleRefused("claims", f"{claim_name}= must be followed by true, false or a whole number")
+        values_by_name.setdefault(claim_name[:-1], []).append(parsed_value)
+    return {
+        claim_name: parsed_values[0] if len(parsed_values) == 1 else parsed_values
+        for claim_name, parsed_values in values_by_name.items()
+    }
 
 
 def format_claims(claims: dict[str, Any]) -> list[str]:
     """Return lines ``name=value`` or ``name:=value`` that :func:`parse_claims` turns back into these claims."""
     return [
-        f"{name}={value}" if isinstance(value, str) else f"{name}:={json.dumps(value)}"
-        for name, expected in claims.items()
-        for value in as_list(expected)
+        f"{claim_name}={expected_value}"
+        if isinstance(expected_value, str)
+        else f"{claim_name}:={json.dumps(expected_value)}"
+        for claim_name, expected in claims.items()
+        for expected_value in as_list(expected)
     ]
 
 

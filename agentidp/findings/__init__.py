@@ -24,7 +24,7 @@ from agentidp.findings.causes import merge_same_causes, urgency
 from agentidp.findings.contributors import name_contributors
 from agentidp.findings.finding import Finding, FindingsQuery
 from agentidp.findings.kinds import KINDS
-from agentidp.findings.uncached_tokens import merge_habits
+from agentidp.findings.uncached_tokens import merge_uncached_tokens
 
 MARKERS = "markers"
 
@@ -47,22 +47,31 @@ def findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS
     return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, includes_registry=True)
 
 
-def findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> ComputedFindings:
+def compute_findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> ComputedFindings:
     """Compute the findings of an organization.
 
     :param run: runs calls for the organization at ``query.at`` in one round trip, and returns the rows of each call. It
         is called again if a budget or a quota of the organization is reported.
     :raises DatabaseUnavailable: no kind could be computed.
     """
-    kinds = {name: kind for name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry}
-    rows = _read_rows(run, {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()})
+    kinds_by_name = {
+        kind_name: kind for kind_name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry
+    }
+    rows = _read_rows(
+        run,
+        {MARKERS: markers.call(query)} | {kind_name: kind.call(query) for kind_name, kind in kinds_by_name.items()},
+    )
     marker_rows = rows.pop(MARKERS, [])
     query = markers.add_holidays(query, marker_rows)
-    merged = merge_same_causes([finding for name in rows for finding in kinds[name].findings(rows[name], query)])
-    merged = merge_habits(name_contributors(run, merged, query))
-    explained = [markers.explain(finding, marker_rows) for finding in merged]
-    explained.sort(key=lambda finding: urgency(finding, query.at))
-    return ComputedFindings(explained, tuple(name for name in kinds if name not in rows))
+    merged_findings = merge_same_causes(
+        [finding for kind_name in rows for finding in kinds_by_name[kind_name].findings(rows[kind_name], query)]
+    )
+    merged_findings = merge_uncached_tokens(name_contributors(run, merged_findings, query))
+    explained_findings = [markers.explain_by_markers(finding, marker_rows) for finding in merged_findings]
+    explained_findings.sort(key=lambda finding: urgency(finding, query.at))
+    return ComputedFindings(
+        explained_findings, tuple(kind_name for kind_name in kinds_by_name if kind_name not in rows)
+    )
 
 
 def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
@@ -72,10 +81,10 @@ def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[s
     except DatabaseUnavailable as unavailable:
         # All statements of a round trip fail if one of them exceeds its time, so each call is repeated separately.
         rows, deadline = {}, time.monotonic() + MAX_SECONDS
-        for name, call in calls.items():
+        for kind_name, call in calls.items():
             if time.monotonic() < deadline:
                 with contextlib.suppress(DatabaseUnavailable):
-                    [rows[name]] = run(call)
+                    [rows[kind_name]] = run(call)
         if not rows.keys() - {MARKERS}:
             raise unavailable
         return rows

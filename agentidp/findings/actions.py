@@ -46,8 +46,8 @@ class MuteSchema(NoteSchema):
 @blueprint.response(200, FindingSchema)
 def acknowledge_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
     """Acknowledge a finding: somebody deals with it. An escalation ends the acknowledgement."""
-    with caller.transaction() as opened:
-        return json_response(apply_action(opened, finding_id, FindingChange.acknowledged, **arguments).represent())
+    with caller.transaction() as transaction:
+        return json_response(apply_action(transaction, finding_id, FindingChange.acknowledged, **arguments).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/mute", methods=["POST"])
@@ -56,8 +56,8 @@ def acknowledge_finding(caller: Caller, arguments: dict[str, Any], finding_id: U
 @blueprint.response(200, FindingSchema)
 def mute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
     """Mute findings of this kind about this agent, or about every agent, until a time. They are still listed."""
-    with caller.transaction() as opened:
-        return json_response(apply_action(opened, finding_id, FindingChange.muted, **arguments).represent())
+    with caller.transaction() as transaction:
+        return json_response(apply_action(transaction, finding_id, FindingChange.muted, **arguments).represent())
 
 
 @blueprint.route("/api/v1/analytics/findings/<uuid:finding_id>/unmute", methods=["POST"])
@@ -66,12 +66,12 @@ def mute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) ->
 @blueprint.response(200, FindingSchema)
 def unmute_finding(caller: Caller, arguments: dict[str, Any], finding_id: UUID) -> Response:
     """End the mutes that apply to a finding: of its kind for its agent, and of its kind for every agent."""
-    with caller.transaction() as opened:
-        return json_response(apply_action(opened, finding_id, FindingChange.unmuted, **arguments).represent())
+    with caller.transaction() as transaction:
+        return json_response(apply_action(transaction, finding_id, FindingChange.unmuted, **arguments).represent())
 
 
 def apply_action(
-    opened: Transaction,
+    transaction: Transaction,
     finding_id: UUID,
     action: FindingChange,
     *,
@@ -88,28 +88,32 @@ def apply_action(
     :raises NotFound: the organization has no such finding.
     :raises ValidationError: *until* is in the past, or too far in the future.
     """
-    if until and not opened.at < until <= opened.at + MAX_MUTE:
+    if until and not transaction.at < until <= transaction.at + MAX_MUTE:
         raise ValidationError(details={"until": [f"must be in the future, by at most {MAX_MUTE.days} days"]})
-    finding, name = read_finding(opened.fetch, finding_id), _actor_name(opened)
-    kind, subject = finding.kind, ORGANIZATION if whole_organization else finding.subject
+    finding, actor_name = read_finding(transaction.fetch, finding_id), _read_actor_name(transaction)
+    kind, finding_subject = finding.kind, ORGANIZATION if whole_organization else finding.subject
     if action is FindingChange.acknowledged:
-        opened.fetch("finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=name, note=note)
+        transaction.fetch(
+            "finding_state/acknowledge_finding", finding_id=finding_id, acknowledged_by=actor_name, note=note
+        )
     elif action is FindingChange.muted:
-        opened.fetch("finding_state/mute", kind=kind, subject=subject, until=until, muted_by=name, note=note)
+        transaction.fetch(
+            "finding_state/mute", kind=kind, subject=finding_subject, until=until, muted_by=actor_name, note=note
+        )
     else:
-        for muted_subject in (subject, ORGANIZATION):
-            opened.fetch("finding_state/unmute", kind=kind, subject=muted_subject)
-    finding = read_finding(opened.fetch, finding_id)
-    record_changes(opened, [(finding, action)], changed_by=name, note=note)
-    after = {"kind": kind, "about": subject, "mutedUntil": finding.muted_until, "note": note}
-    audit.record(opened, f"finding.{action}", finding_id, after=after)
+        for muted_subject in (finding_subject, ORGANIZATION):
+            transaction.fetch("finding_state/unmute", kind=kind, subject=muted_subject)
+    finding = read_finding(transaction.fetch, finding_id)
+    record_changes(transaction, [(finding, action)], changed_by=actor_name, note=note)
+    audited_values = {"kind": kind, "about": finding_subject, "mutedUntil": finding.muted_until, "note": note}
+    audit.record(transaction, f"finding.{action}", finding_id, after=audited_values)
     return finding
 
 
-def _actor_name(opened: Transaction) -> str:
+def _read_actor_name(transaction: Transaction) -> str:
     """Return the name of the agent or person who acts, or ``operator`` for a command."""
-    actor = opened.actor
+    actor = transaction.actor
     if actor.type not in ("agent", "session"):
         return actor.display_name or actor.type
-    [agent] = opened.fetch("agents/get_agent", agent_id=UUID(actor.name))
+    [agent] = transaction.fetch("agents/get_agent", agent_id=UUID(actor.name))
     return str(agent.name)

@@ -46,7 +46,7 @@ def decide_alerts(
     to_store: list[StoredFinding] = []
     alerts: list[Alert] = []
     for finding in findings:
-        is_muted = any((finding.kind, subject) in mutes for subject in (finding.subject, ORGANIZATION))
+        is_muted = any((finding.kind, finding_subject) in mutes for finding_subject in (finding.subject, ORGANIZATION))
         if not finding.is_ongoing:
             if finding.announced is not None:
                 alerts.append(Alert(finding, "resolved", min(finding.announced, finding.highest)))
@@ -66,7 +66,7 @@ def decide_alerts(
     return to_store, alerts
 
 
-def enqueue_alerts(opened: Transaction, alerts: Iterable[Alert]) -> None:
+def enqueue_alerts(transaction: Transaction, alerts: Iterable[Alert]) -> None:
     """Write alerts to the outbox, in the transaction that stores their findings."""
     for alert in alerts:
         finding = alert.finding
@@ -81,7 +81,9 @@ def enqueue_alerts(opened: Transaction, alerts: Iterable[Alert]) -> None:
             title=f"{kind_in_words(finding.kind)}: {subject}",
             description=" ".join((finding.summary, finding.causes, finding.next_step)),
             opened_at=finding.first_seen_at,
-            at=opened.at,
+            at=transaction.at,
         )
         contributors = [agent.agent_id for agent in finding.agents]
-        outbox.enqueue(opened, change, contributors=contributors, is_for_new_receivers=alert.is_for_new_receivers)
+        outbox.enqueue_alert(
+            transaction, change, contributors=contributors, is_for_new_receivers=alert.is_for_new_receivers
+        )

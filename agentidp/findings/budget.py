@@ -11,13 +11,13 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
 
 
-def call(query: FindingsQuery | None = None) -> Call:
+def build_call(query: FindingsQuery | None = None) -> Call:
     return Call("findings/budget", {"weeks": thresholds.BUDGET_WEEKS, "near_percent": thresholds.BUDGET_NEAR_PERCENT})
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding about the organization's budget, or none, as a list."""
-    return [_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
+    return [_make_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
 
 
 def used_percent(row: Any) -> str:
@@ -36,23 +36,23 @@ def _is_near(row: Any) -> bool:
     return bool(row.tokens * 100 >= row.budget * thresholds.BUDGET_NEAR_PERCENT)
 
 
-def _finding(row: Any) -> Finding:
-    budget, is_exceeded = f"month's budget of {number_of(row.budget, 'token')}", row.tokens > row.budget
+def _make_finding(row: Any) -> Finding:
+    budget_words, is_exceeded = f"month's budget of {number_of(row.budget, 'token')}", row.tokens > row.budget
     crosses_on = day_in_words(row.crosses_on) if row.crosses_on else None
     if is_exceeded:
-        summary = f"The {budget} was exceeded on {crosses_on}: {row.tokens:,} ({used_percent(row)}) so far; the "
+        summary = f"The {budget_words} was exceeded on {crosses_on}: {row.tokens:,} ({used_percent(row)}) so far; the "
         summary += f"forecast is {row.forecast:,}."
     else:
-        outlook = f"and the budget will be exceeded on {crosses_on}" if crosses_on else "within the budget"
-        summary = f"{row.tokens:,} of the {budget} {'has' if row.tokens == 1 else 'have'} been issued so far "
-        summary += f"({used_percent(row)}); the forecast is {row.forecast:,}, {outlook}."
-    passed_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
+        outlook_sentence = f"and the budget will be exceeded on {crosses_on}" if crosses_on else "within the budget"
+        summary = f"{row.tokens:,} of the {budget_words} {'has' if row.tokens == 1 else 'have'} been issued so far "
+        summary += f"({used_percent(row)}); the forecast is {row.forecast:,}, {outlook_sentence}."
+    exceeded_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
     return Finding(
         kind="budget",
         severity=Severity.critical if is_exceeded else Severity.warning,
         begins=instant(row.month_begins, 0),
         ends=instant(row.month_ends, 0),
-        since=instant(passed_on, 0) if passed_on else None,
+        since=instant(exceeded_on, 0) if exceeded_on else None,
         unit="tokens in the month",
         observed=row.tokens,
         expected=row.budget,
@@ -63,4 +63,4 @@ def _finding(row: Any) -> Finding:
     )
 
 
-KIND = Kind(call=call, findings=findings, is_about_tokens=True, names_contributors=True)
+KIND = Kind(call=build_call, findings=compute_findings, is_about_tokens=True, names_contributors=True)

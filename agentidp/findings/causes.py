@@ -23,15 +23,23 @@ DAY = timedelta(days=1)
 
 def merge_same_causes(findings: list[Finding]) -> list[Finding]:
     """Merge findings that have the same cause, and return one finding per cause."""
-    merged = _merge_common_spikes(findings)
-    for name, kind in KINDS.items():
-        for finding in [finding for finding in merged if finding.kind == name and finding.agent_id]:
-            absorbed = [other for other in merged if other.kind in kind.absorbs and _explains(finding, other)]
-            if absorbed:
-                merged = [other for other in merged if other is not finding and other not in absorbed]
-                merged.append(_absorb(finding, absorbed))
-    habits = {finding.agent_id: finding for finding in merged if finding.kind == "uncached_tokens"}
-    return [_explain_by_habit(finding, habits.get(finding.agent_id)) for finding in merged]
+    merged_findings = _merge_common_spikes(findings)
+    for finding_kind, kind in KINDS.items():
+        for finding in [finding for finding in merged_findings if finding.kind == finding_kind and finding.agent_id]:
+            absorbed_findings = [
+                other_finding
+                for other_finding in merged_findings
+                if other_finding.kind in kind.absorbs and _explains(finding, other_finding)
+            ]
+            if absorbed_findings:
+                merged_findings = [
+                    other_finding
+                    for other_finding in merged_findings
+                    if other_finding is not finding and other_finding not in absorbed_findings
+                ]
+                merged_findings.append(_absorb(finding, absorbed_findings))
+    habit_findings = {finding.agent_id: finding for finding in merged_findings if finding.kind == "uncached_tokens"}
+    return [_explain_by_habit(finding, habit_findings.get(finding.agent_id)) for finding in merged_findings]
 
 
 def _explains(finding: Finding, other: Finding) -> bool:
@@ -77,23 +85,23 @@ def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
     The single finding also replaces weekend runs of these agents that begin within a day of the spikes.
     """
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
-    groups: list[list[Finding]] = []
+    spike_groups: list[list[Finding]] = []
     for spike in sorted(spikes, key=lambda spike: spike.begins):
-        if groups and spike.begins - groups[-1][0].begins <= HOUR:
-            groups[-1].append(spike)
+        if spike_groups and spike.begins - spike_groups[-1][0].begins <= HOUR:
+            spike_groups[-1].append(spike)
         else:
-            groups.append([spike])
-    for group in groups:
-        if len(group) >= thresholds.COMMON_CAUSE_AGENTS:
-            agents, begins = {spike.agent_id for spike in group}, group[0].begins
-            runs = [
+            spike_groups.append([spike])
+    for spike_group in spike_groups:
+        if len(spike_group) >= thresholds.COMMON_CAUSE_AGENTS:
+            agent_ids, begin = {spike.agent_id for spike in spike_group}, spike_group[0].begins
+            weekend_findings = [
                 finding
                 for finding in findings
-                if finding.kind == "weekend" and finding.agent_id in agents and abs(finding.begins - begins) <= DAY
+                if finding.kind == "weekend" and finding.agent_id in agent_ids and abs(finding.begins - begin) <= DAY
             ]
-            merged_ids = {id(finding) for finding in (*group, *runs)}
+            merged_ids = {id(finding) for finding in (*spike_group, *weekend_findings)}
             findings = [finding for finding in findings if id(finding) not in merged_ids]
-            findings.append(_absorb(_common_spike(group), runs))
+            findings.append(_absorb(_common_spike(spike_group), weekend_findings))
     return findings
 
 

@@ -29,25 +29,29 @@ from agentidp.findings.kinds import kind_of
 def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> list[Finding]:
     """Return the findings, with the names of the agents that caused a finding about the whole organization.
 
-    :param run: as in :func:`agentidp.findings.findings`. If it fails, budgets and quotas name no agent.
+    :param run: as in :func:`agentidp.findings.compute_findings`. If it fails, budgets and quotas name no agent.
     """
     # A spike of several agents already names its agents.
     calls = {
-        index: _call(finding, query)
-        for index, finding in enumerate(findings)
+        finding_index: _build_contributors_call(finding, query)
+        for finding_index, finding in enumerate(findings)
         if is_of_organization(finding) and finding.kind != "spike"
     }
-    findings, peaks = [*findings], dict[int, Peak]()
+    findings, peaks_by_index = [*findings], dict[int, Peak]()
     if calls:
         with contextlib.suppress(DatabaseUnavailable):
-            for index, rows in zip(calls, run(*calls.values()), strict=True):
-                findings[index] = _add_names(replace(findings[index], agents=tuple(map(_contributor, rows))))
-            peaks = _highest_peaks(run, findings, query)
+            for finding_index, contributor_rows in zip(calls, run(*calls.values()), strict=True):
+                findings[finding_index] = _add_names(
+                    replace(findings[finding_index], agents=tuple(map(_contributor, contributor_rows)))
+                )
+            peaks_by_index = _read_highest_peaks(run, findings, query)
     return [
-        _add_cause(_add_names(finding) if finding.kind == "spike" else finding, findings, peaks.get(index))
+        _add_cause(
+            _add_names(finding) if finding.kind == "spike" else finding, findings, peaks_by_index.get(finding_index)
+        )
         if is_of_organization(finding)
         else finding
-        for index, finding in enumerate(findings)
+        for finding_index, finding in enumerate(findings)
     ]
 
 
@@ -56,14 +60,19 @@ def is_of_organization(finding: Finding) -> bool:
     return finding.agent_id is None and kind_of(finding).names_contributors
 
 
-def _call(finding: Finding, query: FindingsQuery) -> Call:
+def _build_contributors_call(finding: Finding, query: FindingsQuery) -> Call:
     """Return the statement that reads the agents with the most tokens in a window of a month, a day or an hour."""
-    first, limit = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
-    length = finding.ends - finding.begins
-    if length > timedelta(days=1):
-        return Call("analytics/agent_usage", {"first": first, "last": query.today, "with_names": True} | limit)
-    hour = finding.begins.hour if length < timedelta(days=1) else None
-    return Call("dashboard/agents_of_the_day", {"on_day": first, "at_hour": hour, "by_rejected": False} | limit)
+    first_day, limit_parameters = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
+    duration = finding.ends - finding.begins
+    if duration > timedelta(days=1):
+        return Call(
+            "analytics/agent_usage", {"first": first_day, "last": query.today, "with_names": True} | limit_parameters
+        )
+    first_hour = finding.begins.hour if duration < timedelta(days=1) else None
+    return Call(
+        "dashboard/agents_of_the_day",
+        {"on_day": first_day, "at_hour": first_hour, "by_rejected": False} | limit_parameters,
+    )
 
 
 def _contributor(row: Any) -> Contributor:
@@ -87,68 +96,101 @@ class Peak:
         return self.tokens - self.usual
 
 
-def _highest_peaks(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> dict[int, Peak]:
+def _read_highest_peaks(
+    run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery
+) -> dict[int, Peak]:
     """Return, by the index of each finding about a month, the highest peak of the agents that the finding names."""
-    calls = {
-        index: Call(
+    history_calls = {
+        finding_index: Call(
             "findings/contributor_days",
             {"agent_ids": finding.agent_ids, "first": finding.begins.date(), "last": query.today},
         )
-        for index, finding in enumerate(findings)
+        for finding_index, finding in enumerate(findings)
         if is_of_organization(finding) and finding.agents and finding.ends - finding.begins > timedelta(days=1)
         if finding.kind != "spike"
     }
-    peaks = {}
-    for (index, call), rows in zip(calls.items(), run(*calls.values()) if calls else [], strict=True):
-        days = (call.parameters["last"] - call.parameters["first"]).days + 1
-        peaks[index] = max(
-            (highest_peak(agent, rows, days) for agent in findings[index].agents), key=lambda peak: peak.excess
+    peaks_by_index = {}
+    for (finding_index, history_call), history_rows in zip(
+        history_calls.items(), run(*history_calls.values()) if history_calls else [], strict=True
+    ):
+        day_count = (history_call.parameters["last"] - history_call.parameters["first"]).days + 1
+        peaks_by_index[finding_index] = max(
+            (find_highest_peak(contributor, history_rows, day_count) for contributor in findings[finding_index].agents),
+            key=lambda peak: peak.excess,
         )
-    return peaks
+    return peaks_by_index
 
 
-def highest_peak(agent: Contributor, rows: Rows, days: int) -> Peak:
+def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: int) -> Peak:
     """Return the day on which an agent was issued the most tokens.
 
-    :param rows: rows of ``findings/contributor_days``, also of other agents.
-    :param days: the number of days of the period.
+    :param history_rows: rows of ``findings/contributor_days``, also of other agents.
+    :param day_count: the number of days of the period.
     """
-    by_day = {row.on_day: row.tokens for row in rows if row.agent_id == agent.agent_id}
-    day, tokens = max(by_day.items(), key=lambda item: item[1], default=(date.min, 0))
-    return Peak(agent.agent_name, day, tokens, median([*by_day.values(), *[0] * (days - len(by_day))]))
+    tokens_by_day = {
+        history_row.on_day: history_row.tokens
+        for history_row in history_rows
+        if history_row.agent_id == contributor.agent_id
+    }
+    day, day_tokens = max(tokens_by_day.items(), key=lambda item: item[1], default=(date.min, 0))
+    return Peak(
+        contributor.agent_name,
+        day,
+        day_tokens,
+        median([*tokens_by_day.values(), *[0] * (day_count - len(tokens_by_day))]),
+    )
 
 
 def _add_names(finding: Finding) -> Finding:
     """Return a finding with a sentence about the agents that caused most of it. A spike keeps its other agents too."""
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
-    culprits = tuple(agent for agent in finding.agents if agent.count >= min_count)
-    agents = finding.agents if finding.kind == "spike" else culprits
-    if not culprits:
-        return replace(finding, agents=agents)
+    main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_count)
+    contributors = finding.agents if finding.kind == "spike" else main_contributors
+    if not main_contributors:
+        return replace(finding, agents=contributors)
     # The agents' counts were read after the finding and may have grown since, so they are capped.
-    count = min(sum(agent.count for agent in culprits), finding.observed)
-    share = f"{count:,.0f} of the {number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
-    names, verb = join_names([agent.agent_name for agent in culprits]), "was" if len(culprits) == 1 else "were"
-    return replace(finding, agents=agents, summary=f"{finding.summary} {names} {verb} issued {share}.")
+    count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
+    percent_of_tokens = (
+        f"{count:,.0f} of the {number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
+    )
+    names, verb = (
+        join_names([contributor.agent_name for contributor in main_contributors]),
+        "was" if len(main_contributors) == 1 else "were",
+    )
+    return replace(
+        finding, agents=contributors, summary=f"{finding.summary} {names} {verb} issued {percent_of_tokens}."
+    )
 
 
 def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> Finding:
     """Return a finding with the causes of most of its tokens: another finding's causes, or a single day of an agent."""
     min_excess = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
-    reasons = [
-        other
-        for other in findings
-        if kind_of(other).cause_rank
-        and other.agent_id in finding.agent_ids
-        and other.excess >= min_excess
-        and other.begins < finding.ends
-        and finding.begins < other.ends
+    possible_causes = [
+        other_finding
+        for other_finding in findings
+        if kind_of(other_finding).cause_rank
+        and other_finding.agent_id in finding.agent_ids
+        and other_finding.excess >= min_excess
+        and other_finding.begins < finding.ends
+        and finding.begins < other_finding.ends
     ]
-    best = min(reasons, key=lambda other: (-other.excess, kind_of(other).cause_rank), default=None)
-    if peak and peak.excess >= min_excess and (best is None or peak.excess > 2 * best.excess):
+    most_likely_cause = min(
+        possible_causes,
+        key=lambda other_finding: (-other_finding.excess, kind_of(other_finding).cause_rank),
+        default=None,
+    )
+    if peak and peak.excess >= min_excess and (most_likely_cause is None or peak.excess > 2 * most_likely_cause.excess):
         causes = (
             f"{peak.agent_name} was issued {number_of(peak.tokens, 'token')} on {day_in_words(peak.day)}; on its "
             f"median day of the month it was issued {peak.usual:,.0f}."
         )
         return replace(finding, causes=causes, next_step="See the hours of that day, and what changed then.")
-    return replace(finding, causes=f"{best.summary} {best.causes}", next_step=best.next_step) if best else finding
+    return (
+        replace(
+            finding,
+            causes=f"{most_likely_cause.summary} {most_likely_cause.causes}",
+            next_step=most_likely_cause.next_step,
+        )
+        if most_likely_cause
+        else finding
+    )

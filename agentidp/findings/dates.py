@@ -19,8 +19,8 @@ def number_of(count: float, noun: str) -> str:
 
 def join_names(names: Sequence[str]) -> str:
     """Return names as a list in words: ``a``, ``a and b`` or ``a, b and c``."""
-    *first_names, last = names
-    return f"{', '.join(first_names)} and {last}" if first_names else last
+    *leading_names, last_name = names
+    return f"{', '.join(leading_names)} and {last_name}" if leading_names else last_name
 
 
 def days_in_words(first: date, last: date) -> str:

@@ -17,7 +17,7 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the agent with the most tokens, and the number of tokens of all agents."""
     period = Period(first_day(query.today), query.today)
     return Call("analytics/agent_usage", period.bounds | {"with_names": True, "limit": 1})
@@ -32,33 +32,33 @@ def first_day(today: date) -> date:
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding about the agent with most of the organization's tokens, or none, as a list."""
-    since, percent = first_day(query.today), thresholds.MAX_DOMINANCE_PERCENT
+    first_requested_day, percent_of_tokens = first_day(query.today), thresholds.MAX_DOMINANCE_PERCENT
     return [
         Finding(
             kind="dominance",
             severity=Severity.warning,
             agent_id=UUID(row.agent_id),
             agent_name=row.agent_name,
-            begins=instant(since, 0),
+            begins=instant(first_requested_day, 0),
             ends=query.at,
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
-            expected=percent,
+            expected=percent_of_tokens,
             # The finding would end if the agent had this many fewer tokens.
-            excess=(100 * row.token_count - percent * row.all_tokens) / (100 - percent),
+            excess=(100 * row.token_count - percent_of_tokens * row.all_tokens) / (100 - percent_of_tokens),
             baseline="the maximum share of one agent",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
-            + ("of this month" if since.day == 1 else f"since {day_in_words(since)}")
+            + ("of this month" if first_requested_day.day == 1 else f"since {day_in_words(first_requested_day)}")
             + f" ({100 * row.token_count / row.all_tokens:.0f} %).",
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )
         for row in rows
         if thresholds.MIN_DOMINANCE_TOKENS <= row.all_tokens != row.token_count
-        and row.token_count * 100 > percent * row.all_tokens
+        and row.token_count * 100 > percent_of_tokens * row.all_tokens
     ]
 
 
-KIND = Kind(call=call, findings=findings, is_about_tokens=True)
+KIND = Kind(call=build_call, findings=compute_findings, is_about_tokens=True)

@@ -17,15 +17,15 @@ from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
-def call(query: FindingsQuery | None = None) -> Call:
+def build_call(query: FindingsQuery | None = None) -> Call:
     """Return the statement that reads the agents that are dormant, or are about to be suspended as dormant."""
     days = {"days": thresholds.DORMANT_DAYS, "notice_days": thresholds.SUSPENSION_NOTICE_DAYS}
     return Call("findings/dormant_agent", days | {"max_agents": thresholds.MAX_DORMANT_AGENTS})
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per dormant agent."""
-    return [_finding(row, query.at) for row in rows]
+    return [_make_finding(row, query.at) for row in rows]
 
 
 def dormant_since(row: Any) -> datetime:
@@ -34,7 +34,7 @@ def dormant_since(row: Any) -> datetime:
     return since
 
 
-def _finding(row: Any, at: datetime) -> Finding:
+def _make_finding(row: Any, at: datetime) -> Finding:
     since = dormant_since(row)
     last_use = f"none of its credentials has been used since it was registered, at {instant_in_words(row.created_at)}"
     if row.last_used_at is not None:
@@ -42,8 +42,8 @@ def _finding(row: Any, at: datetime) -> Finding:
     announcement = ""
     next_step = "Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once."
     if row.suspends_at is not None:
-        suspends_at = instant_in_words(row.suspends_at)
-        announcement = f" It will be suspended at {suspends_at}, unless it requests a token before then."
+        suspended_at = instant_in_words(row.suspends_at)
+        announcement = f" It will be suspended at {suspended_at}, unless it requests a token before then."
         next_step = "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it."
     return Finding(
         kind="dormant_agent",
@@ -62,4 +62,4 @@ def _finding(row: Any, at: datetime) -> Finding:
     )
 
 
-KIND = Kind(call=call, findings=findings, absorbs=("unused_credential",), reads_registry=True)
+KIND = Kind(call=build_call, findings=compute_findings, absorbs=("unused_credential",), reads_registry=True)

@@ -24,16 +24,16 @@ FIRST, *_, LAST = thresholds.EXPIRY_REMINDERS
 DAY = timedelta(days=1)
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the credentials that expire soon, or expired within the last day."""
     ends = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
     return Call("findings/expiring_credential", ends | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per credential for which a reminder is due."""
     due_rows = [(row, due_reminders(row.created_at, row.expires_at, query.at)) for row in rows]
-    return [_finding(row, reminders[-1], query.at) for row, reminders in due_rows if reminders]
+    return [_make_finding(row, reminders[-1], query.at) for row, reminders in due_rows if reminders]
 
 
 def due_reminders(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
@@ -51,11 +51,11 @@ def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) ->
     return moved_at is not None and (last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER)
 
 
-def _finding(row: Any, reminder: int, at: datetime) -> Finding:
+def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
     severity, has_ended = Severity.critical if reminder == LAST else Severity.warning, row.expires_at <= at
-    days = max((row.expires_at - at) / DAY, 0.0)
-    hours = number_of(int(24 * days), "hour") if 24 * days >= 1 else "less than an hour"
-    time_left = number_of(int(days), "day") if days >= 1 else hours
+    days_left = max((row.expires_at - at) / DAY, 0.0)
+    hours_left = number_of(int(24 * days_left), "hour") if 24 * days_left >= 1 else "less than an hour"
+    remaining_time = number_of(int(days_left), "day") if days_left >= 1 else hours_left
     causes = (
         f"It was created to end then. {'Each' if has_ended else 'From then on each'} request with it is refused, and "
         "what uses it stops working."
@@ -80,15 +80,15 @@ def _finding(row: Any, reminder: int, at: datetime) -> Finding:
         begins=max(row.created_at, row.expires_at - FIRST * DAY),
         ends=row.expires_at,
         unit="days left",
-        observed=int(10 * days) / 10,
+        observed=int(10 * days_left) / 10,
         expected=FIRST,
         baseline="the days before its end in which a credential is to be replaced",
         step=1 + thresholds.EXPIRY_REMINDERS.index(reminder),
-        summary=f"{credential_in_words(row)} {'ended' if has_ended else f'ends in {time_left},'} at "
+        summary=f"{credential_in_words(row)} {'ended' if has_ended else f'ends in {remaining_time},'} at "
         f"{instant_in_words(row.expires_at)}. It {last_use_in_words(row)}.",
         causes=causes,
         next_step=next_step,
     )
 
 
-KIND = Kind(call=call, findings=findings, reads_registry=True)
+KIND = Kind(call=build_call, findings=compute_findings, reads_registry=True)

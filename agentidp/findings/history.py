@@ -11,22 +11,24 @@ from typing import Any
 DAY, WEEK = 24, 168
 
 
-def hourly(days: Iterable[Sequence[Any]] | None, hours: int, unit: int = 1) -> list[int]:
-    """Return the counts per hour of a history, for the first *hours* hours.
+def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, unit_index: int = 1) -> list[int]:
+    """Return the counts per hour of a history, for the first *hour_count* hours.
 
-    :param days: one item per counter row: the index of the day, and then a list of the 24 hours' counts for each
+    :param day_rows: one item per counter row: the index of the day, and then a list of the 24 hours' counts for each
         counted unit, for example tokens and requests.
-    :param unit: the index in an item of the list to return: 1 for the first unit.
+    :param unit_index: the index in an item of the list to return: 1 for the first unit.
     """
-    counts = [0] * (-(-hours // DAY) * DAY)
+    counts_by_hour = [0] * (-(-hour_count // DAY) * DAY)
     filled_days = set()
-    for item in days or ():
-        day, day_counts = item[0], item[unit]
-        begins, ends = day * DAY, (day + 1) * DAY
+    for array_item in day_rows or ():
+        day_number, day_counts = array_item[0], array_item[unit_index]
+        begin_hour, end_hour = day_number * DAY, (day_number + 1) * DAY
         # Most days have only one row, and assigning the row takes a third of the time of adding it.
-        counts[begins:ends] = map(add, counts[begins:ends], day_counts) if day in filled_days else day_counts
-        filled_days.add(day)
-    return counts[:hours]
+        counts_by_hour[begin_hour:end_hour] = (
+            map(add, counts_by_hour[begin_hour:end_hour], day_counts) if day_number in filled_days else day_counts
+        )
+        filled_days.add(day_number)
+    return counts_by_hour[:hour_count]
 
 
 def hours_until(at: datetime, first_day: date) -> int:
@@ -39,26 +41,26 @@ def instant(first_day: date, hour: int) -> datetime:
     return datetime.combine(first_day, time(), UTC) + timedelta(hours=hour)
 
 
-def first_active_day(counts: Sequence[int]) -> int | None:
+def find_first_active_day(counts_by_hour: Sequence[int]) -> int | None:
     """Return the index of the first hour of the first day with a count, or ``None`` if there is no count."""
-    first = next((hour for hour, count in enumerate(counts) if count), None)
-    return None if first is None else first // DAY * DAY
+    first_active_hour = next((hour for hour, hour_count in enumerate(counts_by_hour) if hour_count), None)
+    return None if first_active_hour is None else first_active_hour // DAY * DAY
 
 
-def daily(counts: Sequence[int]) -> list[int]:
+def sum_by_day(counts: Sequence[int]) -> list[int]:
     """Return the sum of the hourly counts per day. The last day may be incomplete."""
     return [sum(counts[hour : hour + DAY]) for hour in range(0, len(counts), DAY)]
 
 
-def runs(hours: Sequence[int], max_gap: int) -> list[list[int]]:
-    """Group sorted hours into runs. Within a run, two consecutive hours differ by at most *max_gap*."""
-    groups: list[list[int]] = []
+def group_adjacent_hours(hours: Sequence[int], max_gap_hours: int) -> list[list[int]]:
+    """Group sorted hours into runs. Within a run, two consecutive hours differ by at most *max_gap_hours*."""
+    hour_groups: list[list[int]] = []
     for hour in hours:
-        if groups and hour - groups[-1][-1] <= max_gap:
-            groups[-1].append(hour)
+        if hour_groups and hour - hour_groups[-1][-1] <= max_gap_hours:
+            hour_groups[-1].append(hour)
         else:
-            groups.append([hour])
-    return groups
+            hour_groups.append([hour])
+    return hour_groups
 
 
 def median(values: list[float]) -> float:

@@ -57,46 +57,62 @@ def reconcile(
     :param stored: the findings that are ongoing or overlap the days of the evaluation.
     :param not_computed: the kinds that could not be computed. Their findings do not end.
     """
-    matches = _match(stored, computed)
-    pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
-    for index, finding in enumerate(computed):
-        previous = matches.get(index)
-        current = _new_finding(finding, at, new_id()) if previous is None else _updated(previous, finding, at)
-        pairs.append((previous, current))
-    computed_ids = {current.finding_id for _, current in pairs}
-    for previous in stored:
-        if previous.is_ongoing and previous.finding_id not in computed_ids and previous.kind not in not_computed:
-            pairs.append((previous, _missed(previous)))
+    matches = _match_findings(stored, computed)
+    finding_pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
+    for finding_index, finding in enumerate(computed):
+        previous_finding = matches.get(finding_index)
+        current_finding = (
+            _new_finding(finding, at, new_id())
+            if previous_finding is None
+            else _update_finding(previous_finding, finding, at)
+        )
+        finding_pairs.append((previous_finding, current_finding))
+    computed_ids = {current_finding.finding_id for _, current_finding in finding_pairs}
+    for previous_finding in stored:
+        if (
+            previous_finding.is_ongoing
+            and previous_finding.finding_id not in computed_ids
+            and previous_finding.kind not in not_computed
+        ):
+            finding_pairs.append((previous_finding, _mark_missed(previous_finding)))
     # A finding whose row is unchanged, such as an ended finding, is not written again.
-    pairs = [pair for pair in pairs if pair[0] is None or finding_to_row(pair[0]) != finding_to_row(pair[1])]
+    finding_pairs = [
+        finding_pair
+        for finding_pair in finding_pairs
+        if finding_pair[0] is None or finding_to_row(finding_pair[0]) != finding_to_row(finding_pair[1])
+    ]
     return Reconciliation(
-        findings=[current for _, current in pairs],
-        changes=[(current, change) for previous, current in pairs for change in _changes(previous, current)],
+        findings=[current_finding for _, current_finding in finding_pairs],
+        changes=[
+            (current_finding, finding_change)
+            for previous_finding, current_finding in finding_pairs
+            for finding_change in _list_changes(previous_finding, current_finding)
+        ],
         changed_kind_ids={
-            current.finding_id
-            for previous, current in pairs
-            if previous and previous.is_ongoing and current.kind != previous.kind
+            current_finding.finding_id
+            for previous_finding, current_finding in finding_pairs
+            if previous_finding and previous_finding.is_ongoing and current_finding.kind != previous_finding.kind
         },
     )
 
 
-def _match(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict[int, StoredFinding]:
+def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict[int, StoredFinding]:
     """Return, by the index of each computed finding, the stored finding that is the same.
 
     The most similar pairs are matched first, and each finding is matched at most once.
     """
-    pairs = sorted(
-        (difference, index, stored_index)
-        for index, finding in enumerate(computed)
-        for stored_index, previous in enumerate(stored)
-        if (difference := _difference(previous, finding)) is not None
+    candidate_pairs = sorted(
+        (match_difference, computed_index, stored_index)
+        for computed_index, finding in enumerate(computed)
+        for stored_index, stored_finding in enumerate(stored)
+        if (match_difference := _difference(stored_finding, finding)) is not None
     )
     matches: dict[int, StoredFinding] = {}
-    matched_indexes: set[int] = set()
-    for _, index, stored_index in pairs:
-        if index not in matches and stored_index not in matched_indexes:
-            matches[index] = stored[stored_index]
-            matched_indexes.add(stored_index)
+    matched_stored_indexes: set[int] = set()
+    for _, computed_index, stored_index in candidate_pairs:
+        if computed_index not in matches and stored_index not in matched_stored_indexes:
+            matches[computed_index] = stored[stored_index]
+            matched_stored_indexes.add(stored_index)
     return matches
 
 
@@ -130,8 +146,11 @@ def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
     """
     if bool(previous.agent_id) == bool(finding.agent_id):
         return previous.agent_id == finding.agent_id
-    names_a_few = any((side.agent_count or 0) > len(side.agents) > 0 for side in (previous, finding))
-    return names_a_few or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
+    has_few_agents = any(
+        (compared_finding.agent_count or 0) > len(compared_finding.agents) > 0
+        for compared_finding in (previous, finding)
+    )
+    return has_few_agents or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
 
 
 def _is_ongoing(finding: Finding, at: datetime) -> bool:
@@ -149,7 +168,7 @@ def _new_finding(finding: Finding, at: datetime, finding_id: UUID) -> StoredFind
     )
 
 
-def _updated(previous: StoredFinding, finding: Finding, at: datetime) -> StoredFinding:
+def _update_finding(previous: StoredFinding, finding: Finding, at: datetime) -> StoredFinding:
     is_ongoing = _is_ongoing(finding, at)
     begins_again = is_ongoing and not previous.is_ongoing
     return replace(
@@ -164,12 +183,12 @@ def _updated(previous: StoredFinding, finding: Finding, at: datetime) -> StoredF
     )
 
 
-def _missed(previous: StoredFinding) -> StoredFinding:
+def _mark_missed(previous: StoredFinding) -> StoredFinding:
     misses = previous.misses + 1
     return replace(previous, misses=misses, ended_at=previous.last_seen_at if misses >= MAX_MISSES else None)
 
 
-def _changes(previous: StoredFinding | None, current: StoredFinding) -> list[FindingChange]:
+def _list_changes(previous: StoredFinding | None, current: StoredFinding) -> list[FindingChange]:
     if previous is None:
         return [FindingChange.opened if current.is_ongoing else FindingChange.recorded]
     if not current.is_ongoing:

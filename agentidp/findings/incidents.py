@@ -42,20 +42,20 @@ class Incident:
         return self.head.is_ongoing and self.severity >= Severity.warning and self.head.acknowledged_at is None
 
 
-def incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
+def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
     """Group findings into incidents. *findings* are sorted by urgency, the most urgent first, and so is the result."""
     incidents_by_index: dict[int, Incident] = {}
     for index, finding in enumerate(findings):
         if index not in incidents_by_index and (is_of_organization(finding) or finding.kind == "dominance"):
             part_indexes = [
                 other_index
-                for other_index, other in enumerate(findings)
-                if other_index not in (index, *incidents_by_index) and _is_part(other, finding)
+                for other_index, other_finding in enumerate(findings)
+                if other_index not in (index, *incidents_by_index) and _is_part(other_finding, finding)
             ]
             incident = Incident(finding, tuple(findings[part_index] for part_index in part_indexes))
             incidents_by_index |= dict.fromkeys((index, *part_indexes), incident)
-    in_order = (incidents_by_index.get(index) or Incident(finding) for index, finding in enumerate(findings))
-    return list({incident.head.finding_id: incident for incident in in_order}.values())
+    incidents_in_order = (incidents_by_index.get(index) or Incident(finding) for index, finding in enumerate(findings))
+    return list({incident.head.finding_id: incident for incident in incidents_in_order}.values())
 
 
 def _is_part(finding: StoredFinding, whole: StoredFinding) -> bool:

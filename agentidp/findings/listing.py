@@ -14,7 +14,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.findings import DEFAULT_DAYS
 from agentidp.findings.finding import STATES, StoredFinding
 from agentidp.findings.identity import FindingChange
-from agentidp.findings.incidents import incidents
+from agentidp.findings.incidents import group_into_incidents
 from agentidp.findings.kinds import KINDS
 from agentidp.findings.store import Fetch, Listing, read_finding, read_listing
 from agentidp.http.errors import NotFound
@@ -144,11 +144,11 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     days = arguments.pop("days")
     listing = read_callers_listing(caller, days=days)
     head_ids = {
-        part.finding_id: str(incident.head.finding_id)
-        for incident in incidents(listing.findings)
-        for part in incident.parts
+        part_of_incident.finding_id: str(incident.head.finding_id)
+        for incident in group_into_incidents(listing.findings)
+        for part_of_incident in incident.parts
     }
-    data = [
+    response_rows = [
         finding.represent() | {"partOf": head_ids.get(finding.finding_id)}
         for finding in filter_findings(listing.findings, **arguments)
     ]
@@ -156,7 +156,7 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
         {
             "tenantId": caller.organization_id,
             "days": days,
-            "data": data,
+            "data": response_rows,
             "notComputed": list(listing.not_computed),
             "evaluatedAt": timestamp(listing.evaluated_at),
         },

@@ -38,20 +38,22 @@ def call(query: FindingsQuery) -> Call:
     return Call("findings/markers", {"since": since, "until": query.at, "max_events": thresholds.MAX_AUDIT_EVENTS})
 
 
-def add_holidays(query: FindingsQuery, markers: Rows) -> FindingsQuery:
+def add_holidays(query: FindingsQuery, marker_rows: Rows) -> FindingsQuery:
     """Return the query with the holidays that are among the markers."""
-    holidays = tuple((marker.starts_at, marker.ends_at) for marker in markers if marker.kind == "holiday")
+    holidays = tuple(
+        (marker_row.starts_at, marker_row.ends_at) for marker_row in marker_rows if marker_row.kind == "holiday"
+    )
     return replace(query, holidays=holidays)
 
 
-def explain(finding: Finding, markers: Rows) -> Finding:
+def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
     """Return a finding whose causes name the latest marker that may explain the finding.
 
     A deployment is preferred to other markers, because deployments often also rotate a credential or change scopes.
     """
-    candidates = [
+    candidate_markers = [
         marker
-        for marker in markers
+        for marker in marker_rows
         if kind_of(finding).has_marked_cause
         and marker.kind in CHANGE_SENTENCES
         and marker.agent_id in (None, finding.agent_id)
@@ -59,9 +61,9 @@ def explain(finding: Finding, markers: Rows) -> Finding:
         and marker.starts_at < finding.begins + HOUR
         and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
-    if not candidates:
+    if not candidate_markers:
         return finding
-    marker = max(candidates, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
+    marker = max(candidate_markers, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
     note = f": {marker.note}" if marker.note else ""
     # This sentence calls the agent "it", like the sentences before and after it.
     causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."

@@ -25,7 +25,7 @@ from statistics import median_low
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
-from agentidp.findings.history import DAY, WEEK, daily, first_active_day
+from agentidp.findings.history import DAY, WEEK, find_first_active_day, sum_by_day
 
 
 class Silence(NamedTuple):
@@ -36,7 +36,7 @@ class Silence(NamedTuple):
     unit: str
 
 
-def silence_of_agent(
+def find_silence(
     counts: Sequence[int], unknown_hours: Collection[int], unknown_days: Collection[int]
 ) -> Silence | None:
     """Return the current silence of an agent, or ``None`` if the agent is not silent.
@@ -45,67 +45,96 @@ def silence_of_agent(
     :param unknown_hours: hours that cannot show by themselves that the agent is silent.
     :param unknown_days: days that cannot show it by themselves.
     """
-    current = len(counts) - 1
-    last = next((hour for hour in range(current, -1, -1) if counts[hour]), None)
-    if last is None or current // DAY - last // DAY > 7 * thresholds.MAX_SILENCE_WEEKS:
+    current_hour = len(counts) - 1
+    last_active_hour = next((hour for hour in range(current_hour, -1, -1) if counts[hour]), None)
+    if last_active_hour is None or current_hour // DAY - last_active_hour // DAY > 7 * thresholds.MAX_SILENCE_WEEKS:
         return None
-    weeks = weeks_of_history(counts, last // DAY)
-    if weeks < thresholds.MIN_SILENCE_WEEKS:
+    week_count = count_weeks_of_history(counts, last_active_hour // DAY)
+    if week_count < thresholds.MIN_SILENCE_WEEKS:
         return None
-    return silence_by_hours(counts, last, weeks, unknown_hours) or silence_by_days(counts, last, weeks, unknown_days)
+    return find_silence_by_hours(counts, last_active_hour, week_count, unknown_hours) or find_silence_by_days(
+        counts, last_active_hour, week_count, unknown_days
+    )
 
 
-def silence_by_hours(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
+def find_silence_by_hours(
+    requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_hours: Collection[int]
+) -> Silence | None:
     """Return the silence of an agent that stopped in the middle of its work.
 
-    :param last: the last hour with a request of the agent.
+    :param last_active_hour: the last hour with a request of the agent.
     """
-    begins = (last // DAY - 7 * weeks) * DAY
+    first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
     # For each hour of a week from *begins* on, the number of weeks in which the agent was active in this hour.
-    active_weeks = [weeks_active(counts, begins + hour, last // DAY, weeks) for hour in range(WEEK)]
+    active_weeks_by_hour = [
+        count_active_weeks(requests_by_hour, first_hour + hour, last_active_hour // DAY, week_count)
+        for hour in range(WEEK)
+    ]
 
     def steady_hours(hours: Iterable[int]) -> list[int]:
         """Return the hours in which the agent usually works, up to its next usual rest."""
-        steady, idle = [], 0
+        usual_hours, idle_hour_count = [], 0
         for hour in hours:
-            idle = 0 if active_weeks[(hour - begins) % WEEK] >= thresholds.STEADY_SHARE * weeks else idle + 1
-            if idle >= thresholds.REST_HOURS:
+            idle_hour_count = (
+                0
+                if active_weeks_by_hour[(hour - first_hour) % WEEK] >= thresholds.STEADY_SHARE * week_count
+                else idle_hour_count + 1
+            )
+            if idle_hour_count >= thresholds.REST_HOURS:
                 break
-            if not idle and hour not in unknown:
-                steady.append(hour)
-        return steady
+            if not idle_hour_count and hour not in unknown_hours:
+                usual_hours.append(hour)
+        return usual_hours
 
-    missed = steady_hours(range(last + 1, len(counts) - 1))
-    missed_weeks = [active_weeks[(hour - begins) % WEEK] for hour in missed]
-    if sum(evidence(active, weeks) for active in missed_weeks) < thresholds.MIN_EVIDENCE_HOURS:
+    missed_hours = steady_hours(range(last_active_hour + 1, len(requests_by_hour) - 1))
+    active_weeks_of_missed_hours = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
+    if (
+        sum(evidence(active_week_count, week_count) for active_week_count in active_weeks_of_missed_hours)
+        < thresholds.MIN_EVIDENCE_HOURS
+    ):
         return None
-    if not was_working(counts, steady_hours(range(last, last - thresholds.WORK_HOURS, -1)), begins, weeks):
+    if not was_working(
+        requests_by_hour,
+        steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1)),
+        first_hour,
+        week_count,
+    ):
         return None
-    active_hours = (hour for hour in range(begins, last + 1) if counts[hour])
-    pauses = [len(steady_hours(range(earlier + 1, later))) for earlier, later in pairwise(active_hours)]
+    active_hours = (hour for hour in range(first_hour, last_active_hour + 1) if requests_by_hour[hour])
+    pause_lengths = [
+        len(steady_hours(range(earlier_hour + 1, later_hour))) for earlier_hour, later_hour in pairwise(active_hours)
+    ]
     # The second-longest pause is compared, because the longest pause may have been an incident.
-    if len(missed) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pauses])[-2]:
+    if len(missed_hours) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pause_lengths])[-2]:
         return None
-    return Silence(last + 1, sum(missed_weeks) / weeks, "hours")
+    return Silence(last_active_hour + 1, sum(active_weeks_of_missed_hours) / week_count, "hours")
 
 
-def silence_by_days(counts: Sequence[int], last: int, weeks: int, unknown: Collection[int]) -> Silence | None:
+def find_silence_by_days(
+    requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_days: Collection[int]
+) -> Silence | None:
     """Return the silence of any agent, by the whole days in which it made no request.
 
-    :param last: the last hour with a request of the agent.
+    :param last_active_hour: the last hour with a request of the agent.
     """
-    days, last_day, today = daily(counts), last // DAY, (len(counts) - 1) // DAY
+    requests_by_day, last_day, today = (
+        sum_by_day(requests_by_hour),
+        last_active_hour // DAY,
+        (len(requests_by_hour) - 1) // DAY,
+    )
     # Weekdays are counted from the last active day: 0 is its weekday, 1 the next, and so on.
-    weekdays = [days[last_day - 7 * weeks + offset : last_day : 7] for offset in range(7)]
-    missed = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown]
-    active_weeks = [sum(map(bool, weekday)) for weekday in missed if is_workday(weekday, weekdays)]
+    weekdays = [requests_by_day[last_day - 7 * week_count + day_offset : last_day : 7] for day_offset in range(7)]
+    missed_weekdays = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days]
+    active_weeks_of_missed_days = [
+        sum(map(bool, weekday)) for weekday in missed_weekdays if is_workday(weekday, weekdays)
+    ]
     # An agent that usually has days of rest may be on holiday in the first week of its silence.
-    rests = sum(1 for count in days[last_day - 13 : last_day + 1] if not count) > 1
-    may_be_holiday = rests and today - last_day <= 7
+    has_rest_days = sum(1 for day_requests in requests_by_day[last_day - 13 : last_day + 1] if not day_requests) > 1
+    may_be_holiday = has_rest_days and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    if sum(evidence(active, weeks) for active in active_weeks) < min_evidence:
+    if sum(evidence(active_week_count, week_count) for active_week_count in active_weeks_of_missed_days) < min_evidence:
         return None
-    return Silence(last + 1, sum(active_weeks) / weeks, "days")
+    return Silence(last_active_hour + 1, sum(active_weeks_of_missed_days) / week_count, "days")
 
 
 def evidence(active: float, weeks: int) -> float:
@@ -113,31 +142,33 @@ def evidence(active: float, weeks: int) -> float:
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 
-def weeks_of_history(counts: Sequence[int], last_day: int) -> int:
+def count_weeks_of_history(requests_by_hour: Sequence[int], last_day: int) -> int:
     """Return the number of complete weeks of history before a day, at most 8."""
-    first = first_active_day(counts)
-    weeks = 0 if first is None else (last_day - first // DAY) // 7
-    return min(weeks, thresholds.SILENCE_WEEKS)
+    first_active_hour = find_first_active_day(requests_by_hour)
+    week_count = 0 if first_active_hour is None else (last_day - first_active_hour // DAY) // 7
+    return min(week_count, thresholds.SILENCE_WEEKS)
 
 
-def weeks_active(counts: Sequence[int], hour: int, last_day: int, weeks: int) -> int:
+def count_active_weeks(requests_by_hour: Sequence[int], hour: int, last_day: int, week_count: int) -> int:
     """Return the number of weeks before *last_day* in which an agent was active in the same hour of the week.
 
-    :param hour: an index of *counts*, or an hour after their end.
+    :param hour: an index of *requests_by_hour*, or an hour after their end.
     """
-    first = (last_day - 7 * weeks) * DAY
-    same_hours = range(first + (hour - first) % WEEK, last_day * DAY, WEEK)
-    return sum(1 for same_hour in same_hours if counts[same_hour])
+    first_hour = (last_day - 7 * week_count) * DAY
+    same_hours = range(first_hour + (hour - first_hour) % WEEK, last_day * DAY, WEEK)
+    return sum(1 for same_hour in same_hours if requests_by_hour[same_hour])
 
 
-def was_working(counts: Sequence[int], hours: Sequence[int], begins: int, weeks: int) -> bool:
+def was_working(requests_by_hour: Sequence[int], hours: Sequence[int], first_hour: int, week_count: int) -> bool:
     """Return whether an agent made at least half of its usual requests (the weeks' median) in *hours*.
 
-    :param begins: the first hour of the weeks.
+    :param first_hour: the first hour of the weeks.
     """
-    first_week = [begins + (hour - begins) % WEEK for hour in hours]
-    typical = median_low(sum(counts[hour + week * WEEK] for hour in first_week) for week in range(weeks))
-    return 2 * sum(counts[hour] for hour in hours) >= typical
+    hours_in_first_week = [first_hour + (hour - first_hour) % WEEK for hour in hours]
+    typical_requests = median_low(
+        sum(requests_by_hour[hour + week * WEEK] for hour in hours_in_first_week) for week in range(week_count)
+    )
+    return 2 * sum(requests_by_hour[hour] for hour in hours) >= typical_requests
 
 
 def is_workday(weekday: Sequence[int], weekdays: Sequence[Sequence[int]]) -> bool:

@@ -25,8 +25,8 @@ from statistics import median_low
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
-from agentidp.findings.history import DAY, WEEK, daily, first_active_day, runs
-from agentidp.findings.quiet_agent import weeks_active, weeks_of_history
+from agentidp.findings.history import DAY, WEEK, find_first_active_day, group_adjacent_hours, sum_by_day
+from agentidp.findings.quiet_agent import count_active_weeks, count_weeks_of_history
 
 
 class QuietTime(NamedTuple):
@@ -40,28 +40,47 @@ class QuietTime(NamedTuple):
     may_be_holiday: bool = False  # whether only whole days were compared, for which a public holiday looks the same
 
 
-def busy_hours(active: Sequence[int], since: int) -> dict[int, int]:
+def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
     """Return the busy hours from *since* on, and for each the number of agents that are usually active.
 
-    :param active: the number of active agents by hour. The last hour is not over.
+    :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """
-    first = next((hour for hour, count in enumerate(active) if count), len(active))
-    busy = {}
-    for hour in range(since, len(active) - 1):
-        past = [active[earlier] for earlier in range(hour - WEEK, first - 1, -WEEK)[: thresholds.SILENCE_WEEKS]]
-        if len(past) >= thresholds.MIN_SILENCE_WEEKS and median_low(past) >= thresholds.MIN_USUAL_AGENTS:
-            busy[hour] = median_low(past)
-    return busy
+    first_active_hour = next(
+        (hour for hour, active_agent_count in enumerate(active_agents_by_hour) if active_agent_count),
+        len(active_agents_by_hour),
+    )
+    usual_agents_by_hour = {}
+    for hour in range(since, len(active_agents_by_hour) - 1):
+        active_agents_in_past_weeks = [
+            active_agents_by_hour[earlier_hour]
+            for earlier_hour in range(hour - WEEK, first_active_hour - 1, -WEEK)[: thresholds.SILENCE_WEEKS]
+        ]
+        if (
+            len(active_agents_in_past_weeks) >= thresholds.MIN_SILENCE_WEEKS
+            and median_low(active_agents_in_past_weeks) >= thresholds.MIN_USUAL_AGENTS
+        ):
+            usual_agents_by_hour[hour] = median_low(active_agents_in_past_weeks)
+    return usual_agents_by_hour
 
 
-def runs_of_quiet_hours(active: Sequence[int], busy: dict[int, int]) -> list[list[int]]:
+def find_runs_of_quiet_hours(
+    active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int]
+) -> list[list[int]]:
     """Return runs of quiet hours. Two hours are in the same run if all busy hours between them were quiet."""
-    hours = list(busy)
-    quiet_indexes = [index for index, hour in enumerate(hours) if 2 * active[hour] < busy[hour]]
-    return [[hours[index] for index in run] for run in runs(quiet_indexes, 1)]
+    busy_hours = list(usual_agents_by_hour)
+    quiet_indexes = [
+        hour_index
+        for hour_index, hour in enumerate(busy_hours)
+        if 2 * active_agents_by_hour[hour] < usual_agents_by_hour[hour]
+    ]
+    return [
+        [busy_hours[hour_index] for hour_index in index_run] for index_run in group_adjacent_hours(quiet_indexes, 1)
+    ]
 
 
-def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collection[int]) -> list[QuietTime]:
+def find_quiet_times(
+    active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int], holidays: Collection[int]
+) -> list[QuietTime]:
     """Return the periods in which most of the organization was quiet.
 
     A quiet time is ongoing if its last hour is the last busy hour and the agents are not back. Hours of a marked
@@ -69,73 +88,91 @@ def quiet_times(active: Sequence[int], busy: dict[int, int], holidays: Collectio
 
     :param holidays: the hours of marked holidays.
     """
-    times = []
-    for run in runs_of_quiet_hours(active, busy):
+    quiet_periods = []
+    for quiet_hours in find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour):
         # The hours before and after the run show whether the agents stopped, or came back, in the middle of their work.
-        evidence_hours = [hour for hour in run if hour not in holidays]
-        first, last = run[0], run[-1]
+        evidence_hours = [hour for hour in quiet_hours if hour not in holidays]
+        first_hour, last_hour = quiet_hours[0], quiet_hours[-1]
         # Two hours are checked on each side, because an agent may stop or start an hour late.
-        began_amid_work = is_working(active[max(first - 2, 0) : first], busy[first])
-        ended_amid_work = is_working(active[last + 1 : last + 3], busy[last])
-        if evidence_hours and is_unlikely(evidence_hours, active, busy) and (began_amid_work or ended_amid_work):
-            is_ongoing = last == max(busy) and not ended_amid_work
-            ends = len(active) if is_ongoing else evidence_hours[-1] + 1
-            expected, observed = (sum(counts[hour] for hour in evidence_hours) for counts in (busy, active))
-            times.append(QuietTime(evidence_hours[0], ends, expected, observed))
-    return times
+        began_amid_work = is_working(
+            active_agents_by_hour[max(first_hour - 2, 0) : first_hour], usual_agents_by_hour[first_hour]
+        )
+        ended_amid_work = is_working(
+            active_agents_by_hour[last_hour + 1 : last_hour + 3], usual_agents_by_hour[last_hour]
+        )
+        if (
+            evidence_hours
+            and is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
+            and (began_amid_work or ended_amid_work)
+        ):
+            is_ongoing = last_hour == max(usual_agents_by_hour) and not ended_amid_work
+            end_hour = len(active_agents_by_hour) if is_ongoing else evidence_hours[-1] + 1
+            expected_agents, observed_agents = (
+                sum(agents_by_hour[hour] for hour in evidence_hours)
+                for agents_by_hour in (usual_agents_by_hour, active_agents_by_hour)
+            )
+            quiet_periods.append(QuietTime(evidence_hours[0], end_hour, expected_agents, observed_agents))
+    return quiet_periods
 
 
-def quiet_days(
-    requests: Sequence[int], busy: Collection[int], since: int, holidays: Collection[int]
+def find_quiet_days(
+    requests_by_hour: Sequence[int], busy_hours: Collection[int], first_judged_day: int, holidays: Collection[int]
 ) -> list[QuietTime]:
     """Return the days without requests that have no busy hours, as quiet periods.
 
     Such days are one period if no request was made between them. The period is ongoing if no request was made after it.
 
-    :param requests: the requests of the whole sample by hour. The last hour is not over.
-    :param since: the first day that is judged.
+    :param requests_by_hour: the requests of the whole sample by hour. The last hour is not over.
+    :param first_judged_day: the first day that is judged.
     :param holidays: the hours of marked holidays.
     """
-    days, first = daily(requests), first_active_day(requests)
-    if first is None:
+    requests_by_day, first_active_hour = sum_by_day(requests_by_hour), find_first_active_day(requests_by_hour)
+    if first_active_hour is None:
         return []
     # Quiet days form a group if no day between them has requests. The key of a group is the number of days with
     # requests before it.
-    groups: dict[int, list[int]] = {}
-    for day in range(since, len(days) - 1):
-        same_weekdays = [days[earlier] for earlier in range(day - 7, first // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]]
+    runs_by_key: dict[int, list[int]] = {}
+    for day in range(first_judged_day, len(requests_by_day) - 1):
+        requests_on_past_weekdays = [
+            requests_by_day[earlier_day]
+            for earlier_day in range(day - 7, first_active_hour // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]
+        ]
         if (
-            not days[day]
-            and len(same_weekdays) >= thresholds.MIN_SILENCE_WEEKS
-            and median_low(same_weekdays) >= thresholds.MIN_QUIET_DAY_REQUESTS
-            and not any(hour in busy or hour in holidays for hour in range(day * DAY, (day + 1) * DAY))
+            not requests_by_day[day]
+            and len(requests_on_past_weekdays) >= thresholds.MIN_SILENCE_WEEKS
+            and median_low(requests_on_past_weekdays) >= thresholds.MIN_QUIET_DAY_REQUESTS
+            and not any(hour in busy_hours or hour in holidays for hour in range(day * DAY, (day + 1) * DAY))
         ):
-            groups.setdefault(sum(map(bool, days[:day])), []).append(day)
-    last_request = max(hour for hour, count in enumerate(requests) if count)
+            runs_by_key.setdefault(sum(map(bool, requests_by_day[:day])), []).append(day)
+    last_request = max(hour for hour, hour_requests in enumerate(requests_by_hour) if hour_requests)
     return [
         QuietTime(
-            group[0] * DAY,
-            len(requests) if last_request < group[0] * DAY else (group[-1] + 1) * DAY,
-            expected=len(group),
+            day_run[0] * DAY,
+            len(requests_by_hour) if last_request < day_run[0] * DAY else (day_run[-1] + 1) * DAY,
+            expected=len(day_run),
             observed=0,
             may_be_holiday=True,
         )
-        for group in groups.values()
+        for day_run in runs_by_key.values()
     ]
 
 
-def is_unlikely(hours: Sequence[int], active: Sequence[int], busy: dict[int, int]) -> bool:
+def is_unlikely(
+    hours: Sequence[int], active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int]
+) -> bool:
     """Return whether so few active agents in these hours are unlikely to be chance.
 
     The sum of half the Poisson deviances of the hours is compared with a threshold.
 
-    :param active: number of active agents per hour.
-    :param busy: number of usually active agents per hour.
+    :param active_agents_by_hour: number of active agents per hour.
+    :param usual_agents_by_hour: number of usually active agents per hour.
     """
     evidence = 0.0
     for hour in hours:
-        count, usual = active[hour], busy[hour]
-        evidence += usual - count + (count * log(count / usual) if count else 0.0)
+        active_agents, usual_agents = active_agents_by_hour[hour], usual_agents_by_hour[hour]
+        evidence += (
+            usual_agents - active_agents + (active_agents * log(active_agents / usual_agents) if active_agents else 0.0)
+        )
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 
@@ -144,38 +181,63 @@ def is_working(active: Sequence[int], usual: int) -> bool:
     return any(3 * count >= 2 * usual for count in active)
 
 
-def partial_silences(sample: Sequence[Sequence[int]], since: int, holidays: Collection[int]) -> list[QuietTime]:
+def find_partial_silences(
+    sampled_requests: Sequence[Sequence[int]], since: int, holidays: Collection[int]
+) -> list[QuietTime]:
     """Return the periods, from hour *since* on, in which part of the organization was quiet, until half of it is back.
 
-    :param sample: the requests by the hour of each agent. The last hour is not over.
+    :param sampled_requests: the requests by the hour of each agent. The last hour is not over.
     :param holidays: the hours of marked holidays. Agents that stop within a holiday must stay quiet after it.
     """
-    times: list[QuietTime] = []
-    current = min(map(len, sample), default=0) - 1
-    for begins in range(since, current):
-        if times and begins < times[-1].ends:
+    silent_periods: list[QuietTime] = []
+    current_hour = min(map(len, sampled_requests), default=0) - 1
+    for begin_hour in range(since, current_hour):
+        if silent_periods and begin_hour < silent_periods[-1].ends:
             continue
-        working_hours = (hour for hour in range(begins, current) if hour not in holidays)
-        hours = list(islice(working_hours, thresholds.MIN_STOPPED_HOURS))
-        stopped = tuple(index for index, counts in enumerate(sample) if has_stopped(counts, begins, hours))
-        active_before = sum(1 for counts in sample if counts[begins - 1])
-        if len(stopped) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_before):
-            ends = begins
-            while ends < current and 2 * sum(1 for index in stopped if sample[index][ends]) < len(stopped):
-                ends += 1
-            expected = (ends - begins) * active_before
-            observed = sum(1 for counts in sample for count in counts[begins:ends] if count)
-            times.append(QuietTime(begins, current + 1 if ends == current else ends, expected, observed, stopped))
-    return times
+        working_hours = (hour for hour in range(begin_hour, current_hour) if hour not in holidays)
+        working_hours_after_stop = list(islice(working_hours, thresholds.MIN_STOPPED_HOURS))
+        stopped_indexes = tuple(
+            agent_index
+            for agent_index, agent_requests in enumerate(sampled_requests)
+            if has_stopped(agent_requests, begin_hour, working_hours_after_stop)
+        )
+        active_before = sum(1 for agent_requests in sampled_requests if agent_requests[begin_hour - 1])
+        if len(stopped_indexes) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_before):
+            end_hour = begin_hour
+            while end_hour < current_hour and 2 * sum(
+                1 for agent_index in stopped_indexes if sampled_requests[agent_index][end_hour]
+            ) < len(stopped_indexes):
+                end_hour += 1
+            expected_hours = (end_hour - begin_hour) * active_before
+            observed_hours = sum(
+                1
+                for agent_requests in sampled_requests
+                for hour_requests in agent_requests[begin_hour:end_hour]
+                if hour_requests
+            )
+            silent_periods.append(
+                QuietTime(
+                    begin_hour,
+                    current_hour + 1 if end_hour == current_hour else end_hour,
+                    expected_hours,
+                    observed_hours,
+                    stopped_indexes,
+                )
+            )
+    return silent_periods
 
 
-def has_stopped(counts: Sequence[int], begins: int, hours: Sequence[int]) -> bool:
-    """Return whether an agent was active in the hour before *begins*, and then not until after the last of *hours*.
+def has_stopped(requests_by_hour: Sequence[int], stop_hour: int, hours: Sequence[int]) -> bool:
+    """Return whether an agent was active in the hour before *stop_hour*, and then not until after the last of *hours*.
 
     :param hours: hours in which the agent must usually be active.
     """
-    if len(hours) < thresholds.MIN_STOPPED_HOURS or not counts[begins - 1] or any(counts[begins : hours[-1] + 1]):
+    if (
+        len(hours) < thresholds.MIN_STOPPED_HOURS
+        or not requests_by_hour[stop_hour - 1]
+        or any(requests_by_hour[stop_hour : hours[-1] + 1])
+    ):
         return False
-    weeks = weeks_of_history(counts, begins // DAY)
-    active_weeks = [weeks_active(counts, hour, begins // DAY, weeks) for hour in hours]
-    return weeks >= thresholds.MIN_SILENCE_WEEKS and min(active_weeks) >= thresholds.STEADY_SHARE * weeks
+    week_count = count_weeks_of_history(requests_by_hour, stop_hour // DAY)
+    active_weeks = [count_active_weeks(requests_by_hour, hour, stop_hour // DAY, week_count) for hour in hours]
+    return week_count >= thresholds.MIN_SILENCE_WEEKS and min(active_weeks) >= thresholds.STEADY_SHARE * week_count

@@ -20,21 +20,24 @@ from agentidp.findings.history import instant
 from agentidp.oauth.quota_windows import bounds, exhausted_at
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     return Call("findings/quota", {"percent": thresholds.QUOTA_NEAR_PERCENT})
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per agent, and for the organization, with a quota that is nearly used up."""
-    most_urgent: dict[UUID | None, Finding] = {}
-    for row in rows:
-        severity = severity_of(row.used, row.tokens, is_enforced=row.is_enforced)
+    most_urgent_by_agent: dict[UUID | None, Finding] = {}
+    for quota_row in rows:
+        severity = severity_of(quota_row.used, quota_row.tokens, is_enforced=quota_row.is_enforced)
         if severity is not None:
-            finding = _finding(row, severity, query.at)
-            urgent = most_urgent.get(row.agent_id)
-            if urgent is None or (severity, finding.ends) > (urgent.severity, urgent.ends):
-                most_urgent[row.agent_id] = finding
-    return list(most_urgent.values())
+            finding = _make_finding(quota_row, severity, query.at)
+            earlier_finding = most_urgent_by_agent.get(quota_row.agent_id)
+            if earlier_finding is None or (severity, finding.ends) > (
+                earlier_finding.severity,
+                earlier_finding.ends,
+            ):
+                most_urgent_by_agent[quota_row.agent_id] = finding
+    return list(most_urgent_by_agent.values())
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:
@@ -44,36 +47,40 @@ def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None
     return Severity.info if used * 100 >= tokens * thresholds.QUOTA_NEAR_PERCENT else None
 
 
-def _finding(row: Any, severity: Severity, at: datetime) -> Finding:
-    begins, ends = bounds(row.quota_window, at)
-    holder = f"{row.agent_name}'s" if row.agent_id else "the organization's"
-    end = instant_in_words(ends)
+def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
+    window_start, window_end = bounds(row.quota_window, at)
+    quota_holder = f"{row.agent_name}'s" if row.agent_id else "the organization's"
+    window_end_words = instant_in_words(window_end)
     if severity is Severity.critical:
-        outlook = f"Tokens are refused until it ends, at {end}."
+        outlook_sentence = f"Tokens are refused until it ends, at {window_end_words}."
     elif severity is Severity.warning:
-        outlook = f"It is not enforced, so no token is refused. It ends at {end}."
-    elif runs_out_at := exhausted_at(row.used, row.tokens, begins, ends, at):
-        outlook = f"At this pace nothing is left at {instant_in_words(runs_out_at)}, before it ends at {end}."
+        outlook_sentence = f"It is not enforced, so no token is refused. It ends at {window_end_words}."
+    elif runs_out_at := exhausted_at(row.used, row.tokens, window_start, window_end, at):
+        outlook_sentence = (
+            f"At this pace nothing is left at {instant_in_words(runs_out_at)}, before it ends at {window_end_words}."
+        )
     else:
-        outlook = f"At this pace it lasts until it ends, at {end}."
+        outlook_sentence = f"At this pace it lasts until it ends, at {window_end_words}."
     return Finding(
         kind="quota",
         severity=severity,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
-        begins=begins,
-        ends=ends,
+        begins=window_start,
+        ends=window_end,
         since=instant(row.passed_on, 0) if row.passed_on else None,
         unit=f"tokens in the {row.quota_window}",
         observed=row.used,
         expected=row.tokens,
         baseline=f"the {'agent' if row.agent_id else 'organization'}'s quota per {row.quota_window}",
-        summary=f"{int(100 * row.used / row.tokens)} % of {holder} quota of {number_of(row.tokens, 'token')} per "
-        f"{row.quota_window} is used. {outlook}",
+        summary=f"{int(100 * row.used / row.tokens)} % of {quota_holder} quota of {number_of(row.tokens, 'token')} per "
+        f"{row.quota_window} is used. {outlook_sentence}",
         causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
         next_step="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
         "once.",
     )
 
 
-KIND = Kind(call=call, findings=findings, reads_registry=True, is_about_tokens=True, names_contributors=True)
+KIND = Kind(
+    call=build_call, findings=compute_findings, reads_registry=True, is_about_tokens=True, names_contributors=True
+)

@@ -20,46 +20,70 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.history import DAY, WEEK, daily, hourly, hours_until, instant, median, runs
+from agentidp.findings.history import (
+    DAY,
+    WEEK,
+    expand_to_hours,
+    group_adjacent_hours,
+    hours_until,
+    instant,
+    median,
+    sum_by_day,
+)
 
 BASELINE = (
     f"the number of rejected requests that three quarters of the {thresholds.REJECTION_DAYS} days before did not exceed"
 )
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the hourly counts of agents with many rejected requests."""
     sources_since = max(query.since, query.until - timedelta(days=KEEP_NETWORKS))
-    days = {"first_day": _first_day(query), "since": query.since, "until": query.until, "sources_since": sources_since}
+    day_parameters = {
+        "first_day": _first_history_day(query),
+        "since": query.since,
+        "until": query.until,
+        "sources_since": sources_since,
+    }
     limits = {"min_rejected": thresholds.MIN_REJECTED, "max_agents": thresholds.MAX_REJECTED_AGENTS}
-    return Call("findings/rejections", days | limits)
+    return Call("findings/rejections", day_parameters | limits)
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per agent and run of consecutive days."""
-    length = hours_until(query.at, _first_day(query))
-    result: list[Finding] = []
+    hour_count = hours_until(query.at, _first_history_day(query))
+    findings: list[Finding] = []
     for row in rows:
-        rejected, tokens = (hourly(row.history, length, unit) for unit in (1, 2))
-        by_day, active_days = daily(rejected), [day for day, *_ in row.history]
-        baselines = {
-            day: baseline
-            for day in range(thresholds.REJECTION_DAYS, len(by_day))
-            if (baseline := exceeded_baseline(by_day, day, active_days)) is not None
+        rejections_by_hour, tokens_by_hour = (
+            expand_to_hours(row.history, hour_count, unit_index) for unit_index in (1, 2)
+        )
+        rejections_by_day, active_days = sum_by_day(rejections_by_hour), [day for day, *_ in row.history]
+        baselines_by_day = {
+            day: exceeded_baseline
+            for day in range(thresholds.REJECTION_DAYS, len(rejections_by_day))
+            if (exceeded_baseline := find_exceeded_baseline(rejections_by_day, day, active_days)) is not None
         }
-        result += [_finding(days, baselines, rejected, tokens, row, query) for days in runs(list(baselines), 1)]
-    return result
+        findings += [
+            _make_finding(days, baselines_by_day, rejections_by_hour, tokens_by_hour, row, query)
+            for days in group_adjacent_hours(list(baselines_by_day), 1)
+        ]
+    return findings
 
 
-def exceeded_baseline(by_day: Sequence[int], day: int, active_days: Sequence[int]) -> int | None:
+def find_exceeded_baseline(rejections_by_day: Sequence[int], day: int, active_days: Sequence[int]) -> int | None:
     """Return the 75th percentile of the days before, if a day has far more rejected requests; otherwise ``None``.
 
     :param active_days: the days with any count. The days before the first of them are not part of the baseline.
     """
-    begins = day - thresholds.REJECTION_DAYS
-    first = min((active for active in active_days if begins <= active < day), default=day)
-    baseline = percentile_75(by_day[first:day])
-    is_far_more = by_day[day] >= thresholds.MIN_REJECTED and by_day[day] > thresholds.REJECTED_TIMES * baseline
+    first_compared_day = day - thresholds.REJECTION_DAYS
+    first_active_day = min(
+        (active_day for active_day in active_days if first_compared_day <= active_day < day), default=day
+    )
+    baseline = percentile_75(rejections_by_day[first_active_day:day])
+    is_far_more = (
+        rejections_by_day[day] >= thresholds.MIN_REJECTED
+        and rejections_by_day[day] > thresholds.REJECTED_TIMES * baseline
+    )
     return baseline if is_far_more else None
 
 
@@ -68,11 +92,11 @@ def percentile_75(counts: Sequence[int]) -> int:
     return sorted(counts)[-(-3 * len(counts) // 4) - 1] if counts else 0
 
 
-def _first_day(query: FindingsQuery) -> date:
+def _first_history_day(query: FindingsQuery) -> date:
     return query.since - timedelta(days=thresholds.REJECTION_DAYS)
 
 
-def _finding(
+def _make_finding(
     days: list[int],
     baselines: dict[int, int],
     rejected: Sequence[int],
@@ -86,35 +110,37 @@ def _finding(
         for hour in range(days[0] * DAY, min((days[-1] + 1) * DAY, len(rejected)))
         if rejected[hour] * DAY > thresholds.REJECTED_TIMES * baselines[hour // DAY]
     ]
-    begins, last = hours_with_many[0], hours_with_many[-1]
-    observed = sum(rejected[begins : last + 1])
+    first_hour, last_hour = hours_with_many[0], hours_with_many[-1]
+    rejected_requests = sum(rejected[first_hour : last_hour + 1])
     # Leaves out the first and the last hour, in which the tokens may have been issued before or after the rejections.
-    issued = sum(tokens[begins + 1 : last] if last - begins > 1 else tokens[begins : last + 1])
-    expected = sum(
-        median([float(tokens[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])
-        for hour in range(begins, last + 1)
+    issued_tokens = sum(
+        tokens[first_hour + 1 : last_hour] if last_hour - first_hour > 1 else tokens[first_hour : last_hour + 1]
     )
-    severity, summary, causes, next_step = _explain(row, observed, issued, expected)
-    first_day = _first_day(query)
-    sources = [source for source in row.sources or () if begins // DAY <= source[0] <= last // DAY]
+    expected_tokens = sum(
+        median([float(tokens[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])
+        for hour in range(first_hour, last_hour + 1)
+    )
+    severity, summary, causes, next_step = _explain_rejections(row, rejected_requests, issued_tokens, expected_tokens)
+    first_day = _first_history_day(query)
+    sources_of_period = [source for source in row.sources or () if first_hour // DAY <= source[0] <= last_hour // DAY]
     return Finding(
         kind="rejections",
         severity=severity,
         agent_id=row.agent_id if row.agent_name else None,
         agent_name=row.agent_name,
-        begins=instant(first_day, begins),
-        ends=min(instant(first_day, last + 1), query.at),
+        begins=instant(first_day, first_hour),
+        ends=min(instant(first_day, last_hour + 1), query.at),
         unit="rejected requests",
-        observed=observed,
+        observed=rejected_requests,
         expected=max(baselines[day] for day in days),
         baseline=BASELINE,
-        summary=summary + _sources_in_words(sources),
+        summary=summary + _describe_sources(sources_of_period),
         causes=causes,
         next_step=next_step,
     )
 
 
-def _explain(row: Any, rejected: int, issued: int, expected: float) -> tuple[Severity, str, str, str]:
+def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -> tuple[Severity, str, str, str]:
     """Return the severity, summary, causes and next step of a finding about rejected requests.
 
     :param issued: the tokens that the agent was issued in the same period.
@@ -137,10 +163,10 @@ def _explain(row: Any, rejected: int, issued: int, expected: float) -> tuple[Sev
             "Find out where the requests come from, and stop what makes them.",
         )
     if issued or expected < 1:
-        meanwhile = f"while it was still issued {number_of(issued, 'token')}"
+        meanwhile_words = f"while it was still issued {number_of(issued, 'token')}"
         return (
             Severity.warning,
-            f"{failures}, {meanwhile if issued else 'at a time at which it usually rests'}.",
+            f"{failures}, {meanwhile_words if issued else 'at a time at which it usually rests'}.",
             "An instance of it still has an old secret or tokens that are no longer valid, or somebody is guessing its "
             "secret.",
             "Check where the requests come from: if from its own instances, give them the new secret; if not, block "
@@ -154,20 +180,24 @@ def _explain(row: Any, rejected: int, issued: int, expected: float) -> tuple[Sev
     )
 
 
-def _sources_in_words(sources: list[tuple[int, str, str, int]]) -> str:
+def _describe_sources(sources: list[tuple[int, str, str, int]]) -> str:
     """Return sentences about the reasons and networks of the rejections, or an empty string if they are unknown."""
-    reasons, networks = Counter[str](), Counter[str]()
-    for _, network, reason, count in sources:
-        reasons[reason] += count
-        networks[network] += count
-    return f" Reasons: {_most_frequent(reasons)}. Networks: {_most_frequent(networks)}." if networks else ""
+    counts_by_reason, counts_by_network = Counter[str](), Counter[str]()
+    for _, network, reason, rejected_count in sources:
+        counts_by_reason[reason] += rejected_count
+        counts_by_network[network] += rejected_count
+    return (
+        f" Reasons: {_list_most_frequent(counts_by_reason)}. Networks: {_list_most_frequent(counts_by_network)}."
+        if counts_by_network
+        else ""
+    )
 
 
-def _most_frequent(counts: Counter[str]) -> str:
-    names = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    phrases = [f"{name} ({count:,})" for name, count in names[: thresholds.MAX_SOURCES]]
-    rest_count = len(names) - len(phrases)
-    return ", ".join(phrases) + (f" and {rest_count} more" if rest_count else "")
+def _list_most_frequent(counts: Counter[str]) -> str:
+    sorted_counts = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    name_phrases = [f"{name} ({count:,})" for name, count in sorted_counts[: thresholds.MAX_SOURCES]]
+    unnamed_count = len(sorted_counts) - len(name_phrases)
+    return ", ".join(name_phrases) + (f" and {unnamed_count} more" if unnamed_count else "")
 
 
-KIND = Kind(call=call, findings=findings, absorbs=("silence",), has_marked_cause=True, counted="rejected")
+KIND = Kind(call=build_call, findings=compute_findings, absorbs=("silence",), has_marked_cause=True, counted="rejected")

@@ -24,15 +24,15 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.history import DAY, WEEK, hourly, hours_until, instant
-from agentidp.findings.quiet_agent import Silence, silence_of_agent
+from agentidp.findings.history import DAY, WEEK, expand_to_hours, hours_until, instant
+from agentidp.findings.quiet_agent import Silence, find_silence
 from agentidp.findings.quiet_organization import (
     QuietTime,
-    busy_hours,
-    partial_silences,
-    quiet_days,
-    quiet_times,
-    runs_of_quiet_hours,
+    find_busy_hours,
+    find_partial_silences,
+    find_quiet_days,
+    find_quiet_times,
+    find_runs_of_quiet_hours,
 )
 
 HOUR = timedelta(hours=1)
@@ -47,12 +47,12 @@ class Agent(NamedTuple):
     counts: list[int]
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the requests of agents that may have stopped, and of a sample of agents."""
     return Call(
         "findings/silence",
         {
-            "first_day": _first_day(query),
+            "first_day": _first_history_day(query),
             "until": query.until,
             "recent_since": query.today - timedelta(weeks=thresholds.MAX_SILENCE_WEEKS),
             "hour": query.at.hour,
@@ -65,81 +65,96 @@ def call(query: FindingsQuery) -> Call:
     )
 
 
-def _first_day(query: FindingsQuery) -> date:
+def _first_history_day(query: FindingsQuery) -> date:
     days = max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 7 * thresholds.SILENCE_WEEKS
     return query.today - timedelta(days=days)
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per quiet period of the organization or part of it, and per agent that stopped alone."""
-    first_day = _first_day(query)
-    length = hours_until(query.at, first_day)
-    agents = [Agent(row.agent_id, row.agent_name, hourly(row.history, length)) for row in rows]
-    sample = [agent for agent, row in zip(agents, rows, strict=True) if row.is_sampled]
-    active = [sum(1 for agent in sample if agent.counts[hour]) for hour in range(length)]
-    instants = [instant(first_day, hour) for hour in range(length + 1)]
-    holidays = {hour for hour in range(length) if query.is_holiday(instants[hour], instants[hour + 1])}
+    first_day = _first_history_day(query)
+    hour_count = hours_until(query.at, first_day)
+    agents = [Agent(row.agent_id, row.agent_name, expand_to_hours(row.history, hour_count)) for row in rows]
+    sampled_agents = [agent for agent, row in zip(agents, rows, strict=True) if row.is_sampled]
+    active_agents_by_hour = [sum(1 for agent in sampled_agents if agent.counts[hour]) for hour in range(hour_count)]
+    instants_by_hour = [instant(first_day, hour) for hour in range(hour_count + 1)]
+    holidays = {
+        hour for hour in range(hour_count) if query.is_holiday(instants_by_hour[hour], instants_by_hour[hour + 1])
+    }
 
     # A finding must end within the requested days, but the quiet hours of an ongoing silence may begin earlier.
-    since = (query.since - first_day).days * DAY
-    busy = busy_hours(active, HISTORY)
-    whole_times = quiet_times(active, busy, holidays)
+    first_reported_hour = (query.since - first_day).days * DAY
+    usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
+    whole_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
     partial_times = [
-        time
-        for time in partial_silences([agent.counts for agent in sample], HISTORY, holidays)
-        if time.ends > since and not any(time.begins < other.ends and other.begins < time.ends for other in whole_times)
+        quiet_time
+        for quiet_time in find_partial_silences([agent.counts for agent in sampled_agents], HISTORY, holidays)
+        if quiet_time.ends > first_reported_hour
+        and not any(
+            quiet_time.begins < whole_time.ends and whole_time.begins < quiet_time.ends for whole_time in whole_times
+        )
     ]
 
-    unknown_hours = holidays.union(*runs_of_quiet_hours(active, busy))
-    unknown_days = {hour // DAY for hour in holidays.union(*(range(time.begins, time.ends) for time in whole_times))}
+    unknown_hours = holidays.union(*find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour))
+    unknown_days = {
+        hour // DAY
+        for hour in holidays.union(*(range(quiet_time.begins, quiet_time.ends) for quiet_time in whole_times))
+    }
     agent_findings = [
-        _agent_finding(agent, silence, agents, query)
+        _make_agent_finding(agent, silence, agents, query)
         for agent in agents
-        if (silence := silence_of_agent(agent.counts, unknown_hours, unknown_days))
-        and not any(abs(silence.since - time.begins) <= 1 for time in partial_times)
+        if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
+        and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in partial_times)
     ]
     # Leaves out today's quiet day if there is already a finding about a silent agent.
-    requests = [sum(agent.counts[hour] for agent in sample) for hour in range(length)]
+    requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
     days = [
         day
-        for day in quiet_days(requests, busy, HISTORY // DAY, holidays)
-        if day.ends > since and not (agent_findings and day.ends == length)
+        for day in find_quiet_days(requests_by_hour, usual_agents_by_hour, HISTORY // DAY, holidays)
+        if day.ends > first_reported_hour and not (agent_findings and day.ends == hour_count)
     ]
-    reported_times = [time for time in whole_times if time.ends > since]
+    reported_times = [quiet_time for quiet_time in whole_times if quiet_time.ends > first_reported_hour]
     return [
-        *(_quiet_time_finding(time, sample, query) for time in (*reported_times, *partial_times, *days)),
+        *(
+            _make_quiet_time_finding(quiet_time, sampled_agents, query)
+            for quiet_time in (*reported_times, *partial_times, *days)
+        ),
         *agent_findings,
     ]
 
 
-def _quiet_time_finding(time: QuietTime, sample: list[Agent], query: FindingsQuery) -> Finding:
-    begins, ends = (instant(_first_day(query), hour) for hour in (time.begins, time.ends))
-    is_ongoing = ends > query.at
-    period = f"since {instant_in_words(begins)}"
+def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent], query: FindingsQuery) -> Finding:
+    begins_at, ends_at = (instant(_first_history_day(query), hour) for hour in (quiet_time.begins, quiet_time.ends))
+    is_ongoing = ends_at > query.at
+    period_words = f"since {instant_in_words(begins_at)}"
     if not is_ongoing:
-        period = f"from {instant_in_words(begins)} to {instant_in_words(ends)}"
-    percent = 100 * time.observed / time.expected
-    if time.stopped:
-        agents = [sample[index] for index in time.stopped]
+        period_words = f"from {instant_in_words(begins_at)} to {instant_in_words(ends_at)}"
+    active_percent = 100 * quiet_time.observed / quiet_time.expected
+    if quiet_time.stopped:
+        agents = [sampled_agents[agent_index] for agent_index in quiet_time.stopped]
         # A full sample leaves out other agents, which may also have stopped.
-        at_least = "at least " if len(sample) >= thresholds.MAX_SAMPLED_AGENTS else ""
+        at_least = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
         baseline = "the agents that were active in the hour before"
         summary = (
             f"{agents[0].name} and {at_least}{len(agents) - 1:,} other agents stopped in the same hour and "
-            f"{'have been' if is_ongoing else 'were'} quiet {period}."
+            f"{'have been' if is_ongoing else 'were'} quiet {period_words}."
         )
         causes = "They have a common cause: their network, their platform, a deployment."
         next_step = "Check what these agents have in common, and what was changed when they stopped."
     else:
-        agents = _absent_agents(time, sample) if time.observed or time.may_be_holiday else []
+        agents = (
+            _find_absent_agents(quiet_time, sampled_agents) if quiet_time.observed or quiet_time.may_be_holiday else []
+        )
         baseline = (
-            f"the median of the same {'weekday' if time.may_be_holiday else 'hours of the week'} in up to "
+            f"the median of the same {'weekday' if quiet_time.may_be_holiday else 'hours of the week'} in up to "
             f"{thresholds.SILENCE_WEEKS} weeks before"
         )
-        was = "has been" if is_ongoing else "was"
-        summary = f"No agent {was} active {period}."
-        if time.observed:
-            summary = f"Hardly any agent {was} active {period}: {percent:.0f} % of those that usually are."
+        verb = "has been" if is_ongoing else "was"
+        summary = f"No agent {verb} active {period_words}."
+        if quiet_time.observed:
+            summary = (
+                f"Hardly any agent {verb} active {period_words}: {active_percent:.0f} % of those that usually are."
+            )
         causes = (
             "Either the service or everything that uses it was down, or the way between them. That nothing was counted "
             "does not say which: unknown is not zero."
@@ -150,16 +165,20 @@ def _quiet_time_finding(time: QuietTime, sample: list[Agent], query: FindingsQue
         )
     return Finding(
         kind="silence",
-        severity=Severity.warning if time.may_be_holiday else Severity.critical,
-        begins=begins,
-        ends=min(ends, query.at),
+        severity=Severity.warning if quiet_time.may_be_holiday else Severity.critical,
+        begins=begins_at,
+        ends=min(ends_at, query.at),
         unit="percent of the agents that are usually active",
-        observed=percent,
+        observed=active_percent,
         expected=100,
         baseline=baseline,
         agents=tuple(
-            Contributor(agent_id=agent_id, agent_name=name, count=sum(counts[time.begins : time.ends]))
-            for agent_id, name, counts in agents[: thresholds.MAX_CONTRIBUTORS]
+            Contributor(
+                agent_id=agent_id,
+                agent_name=agent_name,
+                count=sum(requests_by_hour[quiet_time.begins : quiet_time.ends]),
+            )
+            for agent_id, agent_name, requests_by_hour in agents[: thresholds.MAX_CONTRIBUTORS]
         ),
         agent_count=len(agents),
         summary=summary,
@@ -168,25 +187,30 @@ def _quiet_time_finding(time: QuietTime, sample: list[Agent], query: FindingsQue
     )
 
 
-def _absent_agents(time: QuietTime, sample: list[Agent]) -> list[Agent]:
+def _find_absent_agents(quiet_time: QuietTime, sampled_agents: list[Agent]) -> list[Agent]:
     """Return the agents that were active in these hours a week before but not in the period, the busiest first."""
-    during, week_before = slice(time.begins, time.ends), slice(time.begins - WEEK, time.ends - WEEK)
-    absent = [agent for agent in sample if any(agent.counts[week_before]) and not any(agent.counts[during])]
-    return sorted(absent, key=lambda agent: (-sum(agent.counts[week_before]), str(agent.agent_id)))
+    quiet_hours, week_before = (
+        slice(quiet_time.begins, quiet_time.ends),
+        slice(quiet_time.begins - WEEK, quiet_time.ends - WEEK),
+    )
+    absent_agents = [
+        agent for agent in sampled_agents if any(agent.counts[week_before]) and not any(agent.counts[quiet_hours])
+    ]
+    return sorted(absent_agents, key=lambda agent: (-sum(agent.counts[week_before]), str(agent.agent_id)))
 
 
-def _agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: FindingsQuery) -> Finding:
-    begins = instant(_first_day(query), silence.since)
-    hours = (query.at - begins) // HOUR
-    is_news = len(agent.counts) - 1 - silence.since <= thresholds.SILENCE_NEWS_DAYS * DAY
-    successor = successor_of(silence.since, agents)
+def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: FindingsQuery) -> Finding:
+    begins_at = instant(_first_history_day(query), silence.since)
+    hours = (query.at - begins_at) // HOUR
+    is_recent = len(agent.counts) - 1 - silence.since <= thresholds.SILENCE_NEWS_DAYS * DAY
+    successor = find_successor(silence.since, agents)
     is_by_hours = silence.unit == "hours"
     return Finding(
         kind="silence",
-        severity=Severity.warning if is_news and not successor else Severity.info,
+        severity=Severity.warning if is_recent and not successor else Severity.info,
         agent_id=agent.agent_id,
         agent_name=agent.name,
-        begins=begins,
+        begins=begins_at,
         ends=query.at,
         unit=f"{silence.unit} with activity",
         observed=0,
@@ -194,7 +218,7 @@ def _agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: F
         baseline=f"{'the same hours of the week' if is_by_hours else 'its working days'} in up to"
         f" {thresholds.SILENCE_WEEKS} weeks before",
         summary=f"{agent.name} has made no request for {f'{hours} hours' if hours < 48 else f'{hours // 24} days'},"
-        f" since {instant_in_words(begins)}; typically it is active {'in' if is_by_hours else 'on'}"
+        f" since {instant_in_words(begins_at)}; typically it is active {'in' if is_by_hours else 'on'}"
         f" {silence.expected:.0f} {silence.unit} of that time.",
         causes=f"{successor} began at that time: it has probably taken over."
         if successor
@@ -204,13 +228,13 @@ def _agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: F
     )
 
 
-def successor_of(stopped: int, agents: list[Agent]) -> str | None:
+def find_successor(stop_hour: int, agents: list[Agent]) -> str | None:
     """Return the name of an agent whose first activity was at about the hour in which another agent stopped."""
     for agent in agents:
-        first = next((hour for hour, count in enumerate(agent.counts) if count), 0)
-        if stopped - 2 <= first <= stopped + thresholds.SUCCESSOR_HOURS:
+        first_active_hour = next((hour for hour, hour_requests in enumerate(agent.counts) if hour_requests), 0)
+        if stop_hour - 2 <= first_active_hour <= stop_hour + thresholds.SUCCESSOR_HOURS:
             return agent.name
     return None
 
 
-KIND = Kind(call=call, findings=findings, has_marked_cause=True, counted="requests")
+KIND = Kind(call=build_call, findings=compute_findings, has_marked_cause=True, counted="requests")

@@ -14,8 +14,15 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.history import DAY, first_active_day, hourly, hours_until, instant, runs
-from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, unusual_hours, unusual_hours_of_new_agent
+from agentidp.findings.history import (
+    DAY,
+    expand_to_hours,
+    find_first_active_day,
+    group_adjacent_hours,
+    hours_until,
+    instant,
+)
+from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, find_unusual_hours, find_unusual_hours_of_new_agent
 
 HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE  # days of history that are read before the first requested day
 
@@ -34,12 +41,12 @@ LOOP_CAUSES_AND_NEXT_STEP = (
 )
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the tokens by hour of the agents whose tokens grew the most."""
     return Call(
         "findings/spike",
         {
-            "first_day": _first_day(query),
+            "first_day": _first_history_day(query),
             "since": query.since,
             "until": query.until,
             "max_suspects": thresholds.MAX_SPIKE_SUSPECTS,
@@ -48,15 +55,15 @@ def call(query: FindingsQuery) -> Call:
     )
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per spike that has an hour in the requested days."""
-    first_day = _first_day(query)
-    length, since = hours_until(query.at, first_day), (query.since - first_day).days * DAY
+    first_day = _first_history_day(query)
+    hour_count, first_requested_hour = hours_until(query.at, first_day), (query.since - first_day).days * DAY
     return [
-        _finding(spike, row, first_day, query)
-        for row in rows
-        for spike in spikes_of(hourly(row.history, length), since, len(rows))
-        if spike.hours[-1].hour >= since
+        _make_finding(spike, history_row, first_day, query)
+        for history_row in rows
+        for spike in find_spikes(expand_to_hours(history_row.history, hour_count), first_requested_hour, len(rows))
+        if spike.hours[-1].hour >= first_requested_hour
     ]
 
 
@@ -74,31 +81,36 @@ class Spike:
     @property
     def deciding_hour(self) -> UnusualHour:
         """The first hour with the severity of the spike, preferably an hour that is unusual by its own tokens."""
-        most_severe = [hour for hour in self.hours if hour.severity is self.severity]
-        return min(most_severe, key=lambda hour: hour.reason.hours)
+        highest_severity = [hour for hour in self.hours if hour.severity is self.severity]
+        return min(highest_severity, key=lambda hour: hour.reason.hours)
 
 
-def spikes_of(counts: list[int], since: int, agent_count: int) -> list[Spike]:
+def find_spikes(tokens_by_hour: list[int], since: int, agent_count: int) -> list[Spike]:
     """Return the spikes of an agent, including spikes that ended within a few days before *since*.
 
-    :param counts: the agent's tokens by hour.
+    :param tokens_by_hour: the agent's tokens by hour.
     :param since: the midnight of the first requested day.
     :param agent_count: the number of agents that are judged.
     """
-    first = first_active_day(counts)
-    if first is None:
+    first_active_hour = find_first_active_day(tokens_by_hour)
+    if first_active_hour is None:
         return []
-    unusual = unusual_hours_of_new_agent(counts, first) + unusual_hours(counts, first, since, agent_count)
-    by_hour = {hour.hour: hour for hour in unusual}
-    return [Spike([by_hour[hour] for hour in run]) for run in runs(list(by_hour), thresholds.MAX_SPIKE_GAP_HOURS)]
+    unusual_hours_of_agent = find_unusual_hours_of_new_agent(tokens_by_hour, first_active_hour) + find_unusual_hours(
+        tokens_by_hour, first_active_hour, since, agent_count
+    )
+    unusual_by_hour = {hour.hour: hour for hour in unusual_hours_of_agent}
+    return [
+        Spike([unusual_by_hour[hour] for hour in hour_run])
+        for hour_run in group_adjacent_hours(list(unusual_by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
+    ]
 
 
-def _first_day(query: FindingsQuery) -> date:
+def _first_history_day(query: FindingsQuery) -> date:
     return query.since - timedelta(days=HISTORY_DAYS)
 
 
-def _finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> Finding:
-    tokens, expected, period = _amounts(spike, first_day)
+def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> Finding:
+    tokens, expected, period_words = _describe_amounts(spike, first_day)
     causes, next_step = LOOP_CAUSES_AND_NEXT_STEP if spike.severity is Severity.critical else CAUSES_AND_NEXT_STEP
     return Finding(
         kind="spike",
@@ -112,49 +124,53 @@ def _finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> F
         expected=expected,
         excess=sum(hour.tokens - hour.expected for hour in spike.hours),
         baseline=BASELINE,
-        summary=f"{row.agent_name} was issued {tokens:,} tokens in {period}; typically it is {expected:,.0f}."
-        + _further_sentences(spike, first_day),
+        summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {expected:,.0f}."
+        + _describe_further_facts(spike, first_day),
         causes=causes,
         next_step=next_step,
     )
 
 
-def _amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
+def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
     """Return the tokens for the summary of a spike, the expected tokens, and the period of both in words.
 
     The tokens are those of the night or the three nights if these decided, and otherwise those of all unusual hours.
     """
-    decision = spike.deciding_hour
-    hours, tokens, expected, days, _ = decision.reason
-    if hours > 1:
-        period = f"the {hours} hours up to {instant_in_words(instant(first_day, decision.hour + 1))}"
-        if days > 1:
-            period += f" and the same hours of the {days - 1} days before"
-        return tokens, expected, period
-    period = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
-    return sum(hour.tokens for hour in spike.hours), sum(hour.expected for hour in spike.hours), period
+    deciding_hour = spike.deciding_hour
+    hour_count, spike_tokens, expected_tokens, day_count, _ = deciding_hour.reason
+    if hour_count > 1:
+        period_words = f"the {hour_count} hours up to {instant_in_words(instant(first_day, deciding_hour.hour + 1))}"
+        if day_count > 1:
+            period_words += f" and the same hours of the {day_count - 1} days before"
+        return spike_tokens, expected_tokens, period_words
+    period_words = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
+    return (
+        sum(hour.tokens for hour in spike.hours),
+        sum(hour.expected for hour in spike.hours),
+        period_words,
+    )
 
 
-def _further_sentences(spike: Spike, first_day: date) -> str:
+def _describe_further_facts(spike: Spike, first_day: date) -> str:
     """Return the rest of the summary: the deciding hour, an earlier day that was as unusual, and a new level."""
-    hour, reason = spike.deciding_hour.hour, spike.deciding_hour.reason
+    deciding_hour, reason = spike.deciding_hour.hour, spike.deciding_hour.reason
     sentences = ""
     if reason.hours == 1 and len(spike.hours) > 1:
         sentences += (
-            f" In the hour from {instant_in_words(instant(first_day, hour))} it was issued {reason.tokens:,}; "
+            f" In the hour from {instant_in_words(instant(first_day, deciding_hour))} it was issued {reason.tokens:,}; "
             f"typically it is {reason.expected:,}."
         )
     if reason.similar_day is not None:
-        day = day_in_words(instant(first_day, reason.similar_day).date())
-        sentences += f" It is only listed, because {day} was as unusual."
+        similar_day = day_in_words(instant(first_day, reason.similar_day).date())
+        sentences += f" It is only listed, because {similar_day} was as unusual."
     if spike.hours[-1].hour - spike.hours[0].hour > (thresholds.NEW_LEVEL_DAYS - 1) * DAY:
         sentences += f" After {thresholds.NEW_LEVEL_DAYS} days it is a new level, with which later hours are compared."
     return sentences
 
 
 KIND = Kind(
-    call=call,
-    findings=findings,
+    call=build_call,
+    findings=compute_findings,
     absorbs=("dominance",),
     max_gap=timedelta(days=1),
     has_marked_cause=True,

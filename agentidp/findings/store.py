@@ -19,12 +19,12 @@ from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DAYS, ComputedFindings, findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, ComputedFindings, compute_findings, findings_query
 from agentidp.findings.alerting import decide_alerts, enqueue_alerts
 from agentidp.findings.causes import urgency
 from agentidp.findings.finding import FindingsQuery, StoredFinding, finding_from_row, finding_to_row
 from agentidp.findings.identity import FindingChange, Reconciliation, reconcile
-from agentidp.findings.incidents import incidents
+from agentidp.findings.incidents import group_into_incidents
 from agentidp.http.errors import require_row
 
 Run = Callable[..., list[Rows]]
@@ -45,55 +45,64 @@ def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) 
 
     :raises DatabaseUnavailable: no kind could be computed, or the result could not be stored. Nothing has changed.
     """
-    begins = monotonic()
-    computed = findings(run, query)
-    seconds = monotonic() - begins
-    with open_transaction() as opened:
-        store_evaluation(opened, computed, query, seconds)
+    began_at = monotonic()
+    computed_findings = compute_findings(run, query)
+    evaluation_seconds = monotonic() - began_at
+    with open_transaction() as transaction:
+        store_evaluation(transaction, computed_findings, query, evaluation_seconds)
 
 
 def store_evaluation(
-    opened: Transaction, computed: ComputedFindings, query: FindingsQuery, seconds: float = 0.0
+    transaction: Transaction, computed: ComputedFindings, query: FindingsQuery, seconds: float = 0.0
 ) -> list[StoredFinding]:
     """Store the state of an organization's findings after an evaluation.
 
     :param seconds: the duration of the computation, for the metrics.
     :returns: the findings that are new or have changed.
     """
-    [last] = opened.fetch("finding_state/lock_evaluation", since=query.since)
-    is_covered = last.evaluated_at is not None and last.first_day <= query.since
-    if is_covered and last.evaluated_at >= query.at:
+    [last_evaluation] = transaction.fetch("finding_state/lock_evaluation", since=query.since)
+    is_covered = last_evaluation.evaluated_at is not None and last_evaluation.first_day <= query.since
+    if is_covered and last_evaluation.evaluated_at >= query.at:
         return []
-    rows = opened.fetch("finding_state/stored_findings", ended_after=_midnight(query) - timedelta(days=1))
-    result = reconcile(
-        [finding_from_row(row) for row in rows], computed.findings, query.at, not_computed=computed.not_computed
+    stored_rows = transaction.fetch("finding_state/stored_findings", ended_after=_midnight(query) - timedelta(days=1))
+    reconciliation = reconcile(
+        [finding_from_row(stored_row) for stored_row in stored_rows],
+        computed.findings,
+        query.at,
+        not_computed=computed.not_computed,
     )
-    if result.findings:
-        _store(opened, result)
+    if reconciliation.findings:
+        _store_reconciliation(transaction, reconciliation)
     # If the last evaluation was before the first day of this one, findings that ended in between are unknown.
-    has_gap = last.evaluated_at is not None and last.evaluated_at.astimezone(UTC).date() < query.since
-    opened.fetch(
+    has_gap = (
+        last_evaluation.evaluated_at is not None and last_evaluation.evaluated_at.astimezone(UTC).date() < query.since
+    )
+    transaction.fetch(
         "finding_state/finish_evaluation",
-        first_day=query.since if has_gap else min(last.first_day, query.since),
+        first_day=query.since if has_gap else min(last_evaluation.first_day, query.since),
         not_computed=list(computed.not_computed),
         took=seconds,
     )
-    return result.findings
+    return reconciliation.findings
 
 
-def _store(opened: Transaction, result: Reconciliation) -> None:
-    escalated_ids = {finding.finding_id for finding, change in result.changes if change is FindingChange.escalated}
-    mutes = {(mute.kind, mute.subject) for mute in opened.fetch("finding_state/mutes")}
-    to_store, alerts = decide_alerts(result.findings, mutes, result.changed_kind_ids, escalated_ids)
-    opened.fetch("finding_state/store_findings", findings=Jsonb([finding_to_row(finding) for finding in to_store]))
+def _store_reconciliation(transaction: Transaction, result: Reconciliation) -> None:
+    escalated_ids = {
+        finding.finding_id for finding, finding_change in result.changes if finding_change is FindingChange.escalated
+    }
+    muted_subjects = {(mute_row.kind, mute_row.subject) for mute_row in transaction.fetch("finding_state/mutes")}
+    findings_to_store, alerts = decide_alerts(result.findings, muted_subjects, result.changed_kind_ids, escalated_ids)
+    transaction.fetch(
+        "finding_state/store_findings", findings=Jsonb([finding_to_row(finding) for finding in findings_to_store])
+    )
     for finding_id in escalated_ids:
-        opened.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)
-    record_changes(opened, result.changes)
-    enqueue_alerts(opened, alerts)
+        transaction.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)
+    record_changes(transaction, result.changes)
+    enqueue_alerts(transaction, alerts)
 
 
 def record_changes(
-    opened: Transaction,
+    transaction: Transaction,
     changes: Iterable[tuple[StoredFinding, FindingChange]],
     *,
     changed_by: str | None = None,
@@ -103,19 +112,19 @@ def record_changes(
 
     :param changed_by: the name of the agent or person; ``None`` for an evaluation.
     """
-    rows = [
+    change_rows = [
         {
             "change_id": str(uuid.uuid4()),
             "finding_id": str(finding.finding_id),
-            "change": change.value,
+            "change": finding_change.value,
             "severity": finding.severity.name,
             "changed_by": changed_by,
             "note": note,
         }
-        for finding, change in changes
+        for finding, finding_change in changes
     ]
-    if rows:
-        opened.fetch("finding_state/add_changes", changes=Jsonb(rows))
+    if change_rows:
+        transaction.fetch("finding_state/add_changes", changes=Jsonb(change_rows))
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ def read_listing(
     :raises DatabaseUnavailable: there are no stored findings, and no kind could be computed.
     """
     query = findings_query(at, settings, days=days)
-    listing = _stored_listing(run, query)
+    listing = _read_stored_listing(run, query)
     if listing and listing.first_day > query.since:
         listing = None
     if listing and at - listing.evaluated_at <= MAX_AGE_IN_INTERVALS * timedelta(seconds=settings.watch_interval):
@@ -159,25 +168,30 @@ def read_listing(
         # Returns the old findings, because the database is unavailable. The listing has the time of their evaluation.
         return listing
     # A transaction reads from the primary, because a read replica may not have the new evaluation yet.
-    with open_transaction() as opened:
-        listing = _stored_listing(lambda *calls: [opened.run(call) for call in calls], query)
+    with open_transaction() as transaction:
+        listing = _read_stored_listing(lambda *calls: [transaction.run(call) for call in calls], query)
     assert listing is not None  # noqa: S101 - an evaluation has just been stored
     return listing
 
 
-def _stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
+def _read_stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
     """Return the stored findings for the days of *query*, or ``None`` before the first evaluation."""
-    evaluations, rows = run(
+    evaluation_rows, finding_rows = run(
         Call("finding_state/last_evaluation", {}),
         Call("finding_state/stored_findings", {"ended_after": _midnight(query)}),
     )
-    if not evaluations:
+    if not evaluation_rows:
         return None
-    [last] = evaluations
-    stored = [finding_from_row(row) for row in rows]
-    stored.sort(key=lambda finding: (not finding.is_ongoing, urgency(finding, query.at)))
-    in_order = [finding for incident in incidents(stored) for finding in incident.findings]
-    return Listing(in_order, last.evaluated_at.astimezone(UTC), last.first_day, tuple(last.not_computed))
+    [last_evaluation] = evaluation_rows
+    stored_findings = [finding_from_row(finding_row) for finding_row in finding_rows]
+    stored_findings.sort(key=lambda finding: (not finding.is_ongoing, urgency(finding, query.at)))
+    sorted_findings = [finding for incident in group_into_incidents(stored_findings) for finding in incident.findings]
+    return Listing(
+        sorted_findings,
+        last_evaluation.evaluated_at.astimezone(UTC),
+        last_evaluation.first_day,
+        tuple(last_evaluation.not_computed),
+    )
 
 
 def _midnight(query: FindingsQuery) -> datetime:

@@ -15,8 +15,8 @@ Read this module from top to bottom. The rules use four terms:
    listed, and an hour that resembles two earlier days is not reported. The factor grows with the number of agents,
    because each of them can exceed its limit by chance.
 
-An unusual hour must also have enough tokens (:func:`matters`), however rare it is. A new agent has no usual surprises,
-so its limits are fixed (:func:`unusual_hours_of_new_agent`).
+An unusual hour must also have enough tokens (:func:`is_large_enough`). A new agent has no usual surprises,
+so its limits are fixed (:func:`find_unusual_hours_of_new_agent`).
 
 The history below shows the rules, and a test computes each row. The only agent of an organization is issued 20 tokens
 per hour, except for 45 in one hour of 1 April and the hours below:
@@ -81,61 +81,89 @@ class UnusualHour:
     reason: Reason
 
 
-def unusual_hours(counts: Sequence[int], first: int, since: int, agent_count: int = 1) -> list[UnusualHour]:
+def find_unusual_hours(
+    tokens_by_hour: Sequence[int], first_hour: int, first_requested_hour: int, agent_count: int = 1
+) -> list[UnusualHour]:
     """Return the unusual hours of an agent. The first two weeks of an agent are not judged.
 
-    :param counts: the tokens by the hour.
-    :param first: the midnight of the first day with a token.
-    :param since: the midnight of the first requested day. Unusual hours of a few days before it are returned too, so
-        that the caller can see when a spike that is ongoing at *since* began.
+    :param tokens_by_hour: the tokens by the hour.
+    :param first_hour: the midnight of the first day with a token.
+    :param first_requested_hour: the midnight of the first requested day. Unusual hours of a few days before it are
+        returned too, so that the caller can see when a spike that is ongoing at *first_requested_hour* began.
     :param agent_count: the number of agents of the organization that are judged.
     """
     # The first hour for which an expected count can be computed. All lists below begin with this hour.
-    start = max(first + DAY, since - DAYS_BEFORE * DAY)
-    tokens = counts[start:]
-    expected = [expected_tokens(counts, hour, first) for hour in range(start, len(counts) + 1)]
-    expected_of_day = rolling_sums(expected, DAY)
-    first_judged = max(first + thresholds.SETTLED_DAYS * DAY, since - (thresholds.NEW_LEVEL_DAYS + 1) * DAY, start)
+    start_hour = max(first_hour + DAY, first_requested_hour - DAYS_BEFORE * DAY)
+    judged_tokens = tokens_by_hour[start_hour:]
+    expected_by_hour = [
+        estimate_expected_tokens(tokens_by_hour, hour, first_hour)
+        for hour in range(start_hour, len(tokens_by_hour) + 1)
+    ]
+    expected_of_day = rolling_sums(expected_by_hour, DAY)
+    first_judged = max(
+        first_hour + thresholds.SETTLED_DAYS * DAY,
+        first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY,
+        start_hour,
+    )
 
-    unusual: dict[int, UnusualHour] = {}
-    for rule, sums in zip(thresholds.SPIKE_RULES, sums_by_rule(tokens, expected), strict=True):
-        factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
-        daily_maxima = [max(total.surprise for total in sums[day : day + DAY]) for day in range(0, len(sums), DAY)]
-        for hour in range(first_judged - start, len(tokens)):
-            total = sums[hour]
+    unusual_by_hour: dict[int, UnusualHour] = {}
+    for rule, hour_sums in zip(
+        thresholds.SPIKE_RULES, sum_tokens_by_rule(judged_tokens, expected_by_hour), strict=True
+    ):
+        limit_factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
+        daily_maxima = [
+            max(hour_sum.surprise for hour_sum in hour_sums[day_start : day_start + DAY])
+            for day_start in range(0, len(hour_sums), DAY)
+        ]
+        for hour in range(first_judged - start_hour, len(judged_tokens)):
+            hour_sum = hour_sums[hour]
             # When daylight saving begins, work moves to an hour earlier, so the hours nearby are expected too.
-            expected_nearby = max(total.expected, *expected[hour - 1 : hour + 2]) if rule.hours == 1 else total.expected
-            if not total.may_be_unusual or not matters(total.tokens, expected_nearby, expected_of_day[hour]):
+            expected_nearby = (
+                max(hour_sum.expected, *expected_by_hour[hour - 1 : hour + 2]) if rule.hours == 1 else hour_sum.expected
+            )
+            if not hour_sum.may_be_unusual or not is_large_enough(
+                hour_sum.tokens, expected_nearby, expected_of_day[hour]
+            ):
                 continue
-            usual = usual_days(hour // DAY, rule)
-            usual_surprises = daily_maxima[usual]
-            severity = severity_of(total.surprise, usual_surprises, factor, rule.min_surprise)
+            usual_day_slice = usual_days(hour // DAY, rule)
+            usual_surprises = daily_maxima[usual_day_slice]
+            severity = decide_severity(hour_sum.surprise, usual_surprises, limit_factor, rule.min_surprise)
             if severity is Severity.warning and rule.hours == 1:
-                busiest_hour = max(tokens[usual.start * DAY : usual.stop * DAY])
-                severity = Severity.critical if is_loop(total, expected_of_day[hour], busiest_hour) else severity
-            if severity and (hour not in unusual or severity > unusual[hour].severity):
+                busiest_hour = max(judged_tokens[usual_day_slice.start * DAY : usual_day_slice.stop * DAY])
+                severity = Severity.critical if is_loop(hour_sum, expected_of_day[hour], busiest_hour) else severity
+            if severity and (hour not in unusual_by_hour or severity > unusual_by_hour[hour].severity):
                 similar_day = None
                 if severity is Severity.info:
-                    similar_day = start + (usual.start + usual_surprises.index(max(usual_surprises))) * DAY
-                reason = Reason(rule.hours, round(total.tokens), round(total.expected), rule.days, similar_day)
-                unusual[hour] = UnusualHour(start + hour, tokens[hour], expected[hour], severity, reason)
-    return [unusual[hour] for hour in sorted(unusual)]
+                    similar_day = (
+                        start_hour + (usual_day_slice.start + usual_surprises.index(max(usual_surprises))) * DAY
+                    )
+                reason = Reason(rule.hours, round(hour_sum.tokens), round(hour_sum.expected), rule.days, similar_day)
+                unusual_by_hour[hour] = UnusualHour(
+                    start_hour + hour, judged_tokens[hour], expected_by_hour[hour], severity, reason
+                )
+    return [unusual_by_hour[hour] for hour in sorted(unusual_by_hour)]
 
 
 # Functions for the expected tokens, term 1 in the module's docstring.
 
 
-def expected_tokens(counts: Sequence[int], hour: int, first: int) -> float:
+def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
     """Return the median of the same hour of the week, and of the hours next to it, in the weeks before *hour*.
 
     With less than ``MIN_SEASON_WEEKS`` of history, the same hour of the last ``SEASON_DAYS`` days is used instead.
 
-    :param first: the first hour of the history.
+    :param first_hour: the first hour of the history.
     """
-    has_weeks = hour - first >= thresholds.MIN_SEASON_WEEKS * WEEK
-    step, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weeks else (DAY, thresholds.SEASON_DAYS)
-    oldest = hour - step * min(max_steps, (hour - first - 1) // step)
-    return median([*counts[oldest - 1 : hour - 1 : step], *counts[oldest:hour:step], *counts[oldest + 1 : hour : step]])
+    has_weeks = hour - first_hour >= thresholds.MIN_SEASON_WEEKS * WEEK
+    step_hours, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weeks else (DAY, thresholds.SEASON_DAYS)
+    oldest_hour = hour - step_hours * min(max_steps, (hour - first_hour - 1) // step_hours)
+    return median(
+        [
+            *tokens_by_hour[oldest_hour - 1 : hour - 1 : step_hours],
+            *tokens_by_hour[oldest_hour:hour:step_hours],
+            *tokens_by_hour[oldest_hour + 1 : hour : step_hours],
+        ]
+    )
 
 
 # Functions for the surprise, term 2 in the module's docstring.
@@ -155,45 +183,59 @@ def surprise(count: float, expected: float) -> float:
     return 2 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
 
 
-def sums_by_rule(tokens: Sequence[int], expected: Sequence[float]) -> tuple[list[Sum], list[Sum], list[Sum]]:
+def sum_tokens_by_rule(
+    tokens: Sequence[int], expected_tokens: Sequence[float]
+) -> tuple[list[Sum], list[Sum], list[Sum]]:
     """Return, per rule of ``SPIKE_RULES``, a list with a sum per hour: of the hours that the rule judges at this hour.
 
     The rules judge the hour itself, the eight hours that end with it (a night), and three nights. An hour is *raised*
     if its surprise is at least ``RAISED_SURPRISE``; a sum that does not end with a raised hour is not unusual. A night
     also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
-    surprises = [surprise(count, usual) for count, usual in zip(tokens, expected, strict=False)]
-    is_raised = [value >= thresholds.RAISED_SURPRISE for value in surprises]
-    hours = [Sum(*values) for values in zip(tokens, expected, surprises, is_raised, strict=False)]
-
-    raised_hours = rolling_sums(is_raised, thresholds.NIGHT_HOURS)
-    is_full = [count >= thresholds.MIN_RAISED_HOURS for count in raised_hours]
-    night_tokens, night_expected = (rolling_sums(values, thresholds.NIGHT_HOURS) for values in (tokens, expected))
-    nights = [
-        Sum(count, usual, surprise(count, usual), full and raised)
-        for count, usual, full, raised in zip(night_tokens, night_expected, is_full, is_raised, strict=False)
+    surprises = [
+        surprise(token_count, expected_count)
+        for token_count, expected_count in zip(tokens, expected_tokens, strict=False)
+    ]
+    are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
+    hour_sums = [
+        Sum(*hour_values) for hour_values in zip(tokens, expected_tokens, surprises, are_hours_raised, strict=False)
     ]
 
-    day_expected = rolling_sums(expected, DAY)
-    three_nights = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(nights)
-    for end in range(2 * DAY, len(nights)):
-        ends = (end - 2 * DAY, end - DAY, end)
-        if all(is_full[hour] for hour in ends):
+    raised_hours = rolling_sums(are_hours_raised, thresholds.NIGHT_HOURS)
+    are_nights_full = [token_count >= thresholds.MIN_RAISED_HOURS for token_count in raised_hours]
+    night_tokens, night_expected = (
+        rolling_sums(hour_values, thresholds.NIGHT_HOURS) for hour_values in (tokens, expected_tokens)
+    )
+    night_sums = [
+        Sum(token_count, expected_count, surprise(token_count, expected_count), is_full_night and is_raised_hour)
+        for token_count, expected_count, is_full_night, is_raised_hour in zip(
+            night_tokens, night_expected, are_nights_full, are_hours_raised, strict=False
+        )
+    ]
+
+    expected_by_day = rolling_sums(expected_tokens, DAY)
+    three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(night_sums)
+    for end_hour in range(2 * DAY, len(night_sums)):
+        night_end_hours = (end_hour - 2 * DAY, end_hour - DAY, end_hour)
+        if all(are_nights_full[hour] for hour in night_end_hours):
             # Only hours of usually low activity count as a night, because a release makes three busy afternoons.
-            is_rest = nights[end].expected <= thresholds.REST_SHARE * day_expected[end]
-            three_nights[end] = Sum(
-                sum(nights[hour].tokens for hour in ends),
-                sum(nights[hour].expected for hour in ends),
-                min(nights[hour].surprise for hour in ends),
-                is_raised[end] and is_rest,
+            is_time_of_rest = night_sums[end_hour].expected <= thresholds.REST_SHARE * expected_by_day[end_hour]
+            three_night_sums[end_hour] = Sum(
+                sum(night_sums[hour].tokens for hour in night_end_hours),
+                sum(night_sums[hour].expected for hour in night_end_hours),
+                min(night_sums[hour].surprise for hour in night_end_hours),
+                are_hours_raised[end_hour] and is_time_of_rest,
             )
-    return hours, nights, three_nights
+    return hour_sums, night_sums, three_night_sums
 
 
 def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
     """Return, for each value, the sum of the *hours* values that end with it."""
-    totals = [0.0, *accumulate(values)]
-    return [total - totals[max(end - hours, 0)] for end, total in enumerate(totals[1:], 1)]
+    running_totals = [0.0, *accumulate(values)]
+    return [
+        running_total - running_totals[max(end_index - hours, 0)]
+        for end_index, running_total in enumerate(running_totals[1:], 1)
+    ]
 
 
 # Functions for the usual surprises and the limit, terms 3 and 4 in the module's docstring.
@@ -208,15 +250,17 @@ def usual_days(day: int, rule: SpikeRule) -> slice:
     return slice(max(end - thresholds.USUAL_DAYS, 0), end)
 
 
-def severity_of(value: float, usual: Sequence[float], factor: float, min_surprise: float) -> Severity | None:
+def decide_severity(
+    surprise_value: float, usual_surprises: Sequence[float], factor: float, min_surprise: float
+) -> Severity | None:
     """Return the severity of a surprise, or ``None`` if the surprise is usual.
 
-    :param usual: the highest surprise of each usual day.
+    :param usual_surprises: the highest surprise of each usual day.
     """
-    second_highest, highest = sorted(usual)[-2:]
-    if value > max(min_surprise, factor * highest):
+    second_highest_usual, highest_usual = sorted(usual_surprises)[-2:]
+    if surprise_value > max(min_surprise, factor * highest_usual):
         return Severity.warning
-    if value > max(min_surprise, factor * second_highest):
+    if surprise_value > max(min_surprise, factor * second_highest_usual):
         return Severity.info
     return None
 
@@ -224,7 +268,7 @@ def severity_of(value: float, usual: Sequence[float], factor: float, min_surpris
 # The limits below do not depend on the usual surprises.
 
 
-def matters(tokens: float, expected: float, expected_of_day: float) -> bool:
+def is_large_enough(tokens: float, expected: float, expected_of_day: float) -> bool:
     """Return whether the tokens beyond the expected tokens are enough to be reported.
 
     :param expected_of_day: the expected tokens of the 24 hours that end with the hour.
@@ -242,17 +286,28 @@ def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
     return is_large and hour.tokens > thresholds.LOOP_TIMES * busiest_hour
 
 
-def unusual_hours_of_new_agent(counts: Sequence[int], first: int) -> list[UnusualHour]:
+def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_hour: int) -> list[UnusualHour]:
     """Return the hours in an agent's first two weeks with more tokens than a healthy client needs.
 
     The limit is also a multiple of the agent's busiest hour so far. The last 24 hours do not raise this limit, so a
     loop is reported for a day.
     """
-    unusual: list[UnusualHour] = []
-    busiest = 0
-    for hour in range(first, min(len(counts), first + thresholds.SETTLED_DAYS * DAY)):
-        if hour - DAY >= first:
-            busiest = max(busiest, counts[hour - DAY])
-        if counts[hour] >= thresholds.NEW_TOKENS and counts[hour] > thresholds.NEW_TIMES * busiest:
-            unusual.append(UnusualHour(hour, counts[hour], busiest, Severity.warning, Reason(1, counts[hour], busiest)))
-    return unusual
+    unusual_hours: list[UnusualHour] = []
+    busiest_hour_tokens = 0
+    for hour in range(first_hour, min(len(tokens_by_hour), first_hour + thresholds.SETTLED_DAYS * DAY)):
+        if hour - DAY >= first_hour:
+            busiest_hour_tokens = max(busiest_hour_tokens, tokens_by_hour[hour - DAY])
+        if (
+            tokens_by_hour[hour] >= thresholds.NEW_TOKENS
+            and tokens_by_hour[hour] > thresholds.NEW_TIMES * busiest_hour_tokens
+        ):
+            unusual_hours.append(
+                UnusualHour(
+                    hour,
+                    tokens_by_hour[hour],
+                    busiest_hour_tokens,
+                    Severity.warning,
+                    Reason(1, tokens_by_hour[hour], busiest_hour_tokens),
+                )
+            )
+    return unusual_hours

@@ -25,60 +25,72 @@ from agentidp.registry.agents import update_agent
 
 def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
     """Announce suspensions of dormant agents, suspend those whose announced time has come, and return their ids."""
-    [organization] = database.fetch("organizations/get_organization")
-    if organization.suspend_dormant_after_days is None:
+    [organization_row] = database.fetch("organizations/get_organization")
+    if organization_row.suspend_dormant_after_days is None:
         return []
-    with database.transaction() as opened:
-        rows = opened.run(dormant_agent.call())
-        if _due_rows(opened, rows):
+    with database.transaction() as transaction:
+        dormant_rows = transaction.run(dormant_agent.build_call())
+        if _select_due_rows(transaction, dormant_rows):
             # Under the lock no token of the organization is issued, so no agent is suspended while it gets a token.
-            quotas.lock(opened)
-            rows = opened.run(dormant_agent.call())
-        suspended_rows = _due_rows(opened, rows)
-        for row in suspended_rows:
-            reason = {"dormantSince": dormant_since(row), "suspendDormantAfterDays": row.suspend_after_days}
-            update_agent(opened, row.agent_id, {"status": "suspended"}, reason=reason)
-        _announce(opened, [row for row in rows if row not in suspended_rows])
-    return [row.agent_id for row in suspended_rows]
+            quotas.lock(transaction)
+            dormant_rows = transaction.run(dormant_agent.build_call())
+        suspended_rows = _select_due_rows(transaction, dormant_rows)
+        for agent_row in suspended_rows:
+            event_reason = {
+                "dormantSince": dormant_since(agent_row),
+                "suspendDormantAfterDays": agent_row.suspend_after_days,
+            }
+            update_agent(transaction, agent_row.agent_id, {"status": "suspended"}, reason=event_reason)
+        _announce_suspensions(transaction, [agent_row for agent_row in dormant_rows if agent_row not in suspended_rows])
+    return [agent_row.agent_id for agent_row in suspended_rows]
 
 
-def suspension_at(row: Any, at: datetime) -> datetime | None:
+def find_suspension_time(row: Any, at: datetime) -> datetime | None:
     """Return when a dormant agent will be suspended, or ``None`` if its suspension is not announced yet."""
     if row.suspend_after_days is None:
         return None
-    notice = timedelta(days=SUSPENSION_NOTICE_DAYS)
+    notice_period = timedelta(days=SUSPENSION_NOTICE_DAYS)
     due_at: datetime = max(dormant_since(row), row.updated_at) + timedelta(days=row.suspend_after_days)
-    if due_at - notice > at:
+    if due_at - notice_period > at:
         return None
     announced_at: datetime | None = row.suspends_at
-    return announced_at or max(due_at, at + notice)
+    return announced_at or max(due_at, at + notice_period)
 
 
-def _due_rows(opened: Transaction, rows: Rows) -> Rows:
+def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
     """Return the rows of the dormant agents that must be suspended now.
 
     Their announced time has passed, and the finding that announced the suspension is still ongoing.
     """
     due_rows = [
-        row for row in rows if row.suspends_at and suspension_at(row, opened.at) == row.suspends_at <= opened.at
+        agent_row
+        for agent_row in dormant_rows
+        if agent_row.suspends_at
+        and find_suspension_time(agent_row, transaction.at) == agent_row.suspends_at <= transaction.at
     ]
     if not due_rows:
         return []
-    stored = opened.fetch("finding_state/stored_findings", ended_after=opened.at)
+    stored_findings = transaction.fetch("finding_state/stored_findings", ended_after=transaction.at)
     announced_ids = {
         finding.subject
-        for finding in stored
+        for finding in stored_findings
         if finding.kind == "dormant_agent" and finding.severity != "info" and finding.ended_at is None
     }
-    return [row for row in due_rows if str(row.agent_id) in announced_ids]
+    return [agent_row for agent_row in due_rows if str(agent_row.agent_id) in announced_ids]
 
 
-def _announce(opened: Transaction, rows: Rows) -> None:
+def _announce_suspensions(transaction: Transaction, rows: Rows) -> None:
     """Announce the suspension of newly dormant agents, and withdraw announcements for others."""
-    instants = {row.agent_id: at for row in rows if (at := suspension_at(row, opened.at)) is not None}
-    opened.fetch("agents/withdraw_suspensions", agent_ids=list(instants))
-    for row in rows:
-        if row.agent_id in instants and row.suspends_at is None:
-            suspends_at = instants[row.agent_id]
-            opened.fetch("agents/announce_suspension", agent_id=row.agent_id, suspends_at=suspends_at)
-            audit.record(opened, "agent.suspension_announced", row.agent_id, after={"suspendsAt": suspends_at})
+    suspension_times = {
+        agent_row.agent_id: suspended_at
+        for agent_row in rows
+        if (suspended_at := find_suspension_time(agent_row, transaction.at)) is not None
+    }
+    transaction.fetch("agents/withdraw_suspensions", agent_ids=list(suspension_times))
+    for agent_row in rows:
+        if agent_row.agent_id in suspension_times and agent_row.suspends_at is None:
+            suspends_at = suspension_times[agent_row.agent_id]
+            transaction.fetch("agents/announce_suspension", agent_id=agent_row.agent_id, suspends_at=suspends_at)
+            audit.record(
+                transaction, "agent.suspension_announced", agent_row.agent_id, after={"suspendsAt": suspends_at}
+            )

@@ -22,7 +22,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity, sum_findings
-from agentidp.findings.history import DAY, hourly, hours_until, instant, median, runs
+from agentidp.findings.history import DAY, expand_to_hours, group_adjacent_hours, hours_until, instant, median
 
 
 class CostlyDay(NamedTuple):
@@ -35,31 +35,35 @@ class CostlyDay(NamedTuple):
     last_hour: int
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the hourly counts of agents that may not cache their tokens."""
-    days = {"first_day": _first_day(query), "since": _candidates_since(query), "until": query.until}
-    waste = {"token_ttl": query.token_ttl, "factor": thresholds.UNCACHED_FACTOR}
-    limits = {
+    day_parameters = {"first_day": _first_history_day(query), "since": _candidates_since(query), "until": query.until}
+    waste_parameters = {"token_ttl": query.token_ttl, "factor": thresholds.UNCACHED_FACTOR}
+    limit_parameters = {
         "min_tokens": thresholds.MIN_UNCACHED_TOKENS,
         "min_days": thresholds.MIN_UNCACHED_DAYS,
         "max_agents": thresholds.MAX_UNCACHED_SUSPECTS,
     }
-    return Call("findings/uncached_tokens", days | waste | limits)
+    return Call("findings/uncached_tokens", day_parameters | waste_parameters | limit_parameters)
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per agent that does not cache its tokens. :func:`merge_habits` merges these findings later."""
-    first_day = _first_day(query)
-    length, since = hours_until(query.at, first_day), (query.since - first_day).days
-    result = []
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+    """Return a finding per agent that does not cache its tokens. :func:`merge_uncached_tokens` merges the findings."""
+    first_day = _first_history_day(query)
+    hour_count, first_requested_day = hours_until(query.at, first_day), (query.since - first_day).days
+    findings = []
     for row in rows:
-        tokens, requests = (hourly(row.history, length, unit) for unit in (1, 2))
-        if days := latest_habit(tokens, requests, query.token_ttl, since, row.expected_replicas):
-            result.append(_finding(days, row, query))
-    return result
+        tokens_by_hour, requests_by_hour = (
+            expand_to_hours(row.history, hour_count, unit_index) for unit_index in (1, 2)
+        )
+        if costly_days := find_latest_costly_days(
+            tokens_by_hour, requests_by_hour, query.token_ttl, first_requested_day, row.expected_replicas
+        ):
+            findings.append(_make_finding(costly_days, row, query))
+    return findings
 
 
-def latest_habit(
+def find_latest_costly_days(
     tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, replicas: int | None = None
 ) -> list[CostlyDay] | None:
     """Return the days of the latest period in which an agent did not cache its tokens, if it reaches *since*.
@@ -68,85 +72,113 @@ def latest_habit(
     :param replicas: the number of declared replicas. ``None`` means that many instances, each of which caches its
         tokens, are recognized and not reported.
     """
-    habits: list[list[CostlyDay]] = [[]]
-    for begins in range(0, len(requests), DAY):
-        active = [hour for hour in range(begins, min(begins + DAY, len(requests))) if requests[hour]]
-        if costly_hours := costly_day(tokens, active, token_ttl, replicas or 1):
-            habits[-1].append(costly_hours)
-        elif active and habits[-1]:
-            habits.append([])
-    for days in map(newest_days, reversed(habits)):
-        is_habit = len(days) >= thresholds.MIN_UNCACHED_DAYS and days[-1].day >= since
-        if is_habit and (replicas or not are_replicas(tokens, days, token_ttl)):
-            return days
+    runs_of_costly_days: list[list[CostlyDay]] = [[]]
+    for first_hour in range(0, len(requests), DAY):
+        active_hours = [hour for hour in range(first_hour, min(first_hour + DAY, len(requests))) if requests[hour]]
+        if costly_day := describe_costly_day(tokens, active_hours, token_ttl, replicas or 1):
+            runs_of_costly_days[-1].append(costly_day)
+        elif active_hours and runs_of_costly_days[-1]:
+            runs_of_costly_days.append([])
+    for costly_days in map(select_newest_costly_days, reversed(runs_of_costly_days)):
+        is_long_enough = len(costly_days) >= thresholds.MIN_UNCACHED_DAYS and costly_days[-1].day >= since
+        if is_long_enough and (replicas or not are_replicas(tokens, costly_days, token_ttl)):
+            return costly_days
     return None
 
 
-def newest_days(days: list[CostlyDay]) -> list[CostlyDay]:
+def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
     """Return the last days if each wastes several times as many tokens as the days before; otherwise all days.
 
     Otherwise many instances that stop caching their tokens would for weeks look like instances that cache them.
     """
-    waste = [day.tokens / day.needed for day in days]
-    first = max(len(days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
-    for start in range(first, len(days) - thresholds.MIN_UNCACHED_DAYS + 1):
-        if min(waste[start:]) > thresholds.NEW_HABIT_TIMES * median(waste[:start]):
-            return days[start:]
-    return days
+    waste_factors = [costly_day.tokens / costly_day.needed for costly_day in costly_days]
+    first_possible_start = max(len(costly_days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
+    for start_index in range(first_possible_start, len(costly_days) - thresholds.MIN_UNCACHED_DAYS + 1):
+        if min(waste_factors[start_index:]) > thresholds.NEW_HABIT_TIMES * median(waste_factors[:start_index]):
+            return costly_days[start_index:]
+    return costly_days
 
 
-def costly_day(tokens: Sequence[int], active: Sequence[int], token_ttl: int, replicas: int) -> CostlyDay | None:
-    """Return an agent's day if it was issued far more tokens than needed, in at least half of its *active* hours."""
-    costly_hours = [hour for hour in active if tokens[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replicas]
-    issued, needed = sum(tokens[hour] for hour in active), needed_tokens(active, token_ttl) * replicas
-    is_costly = issued >= thresholds.MIN_UNCACHED_TOKENS and issued > thresholds.UNCACHED_FACTOR * needed
-    if not is_costly or not costly_hours or 2 * len(costly_hours) < len(active):
+def describe_costly_day(
+    tokens_by_hour: Sequence[int], active_hours: Sequence[int], token_ttl: int, replica_count: int
+) -> CostlyDay | None:
+    """Return an agent's day if it was issued far more tokens than needed, in at least half of its active hours."""
+    costly_hours = [
+        hour
+        for hour in active_hours
+        if tokens_by_hour[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replica_count
+    ]
+    issued_tokens, needed_tokens = (
+        sum(tokens_by_hour[hour] for hour in active_hours),
+        count_needed_tokens(active_hours, token_ttl) * replica_count,
+    )
+    is_costly = (
+        issued_tokens >= thresholds.MIN_UNCACHED_TOKENS and issued_tokens > thresholds.UNCACHED_FACTOR * needed_tokens
+    )
+    if not is_costly or not costly_hours or 2 * len(costly_hours) < len(active_hours):
         return None
-    return CostlyDay(active[0] // DAY, issued, needed, costly_hours[0], costly_hours[-1])
+    return CostlyDay(active_hours[0] // DAY, issued_tokens, needed_tokens, costly_hours[0], costly_hours[-1])
 
 
-def needed_tokens(active: Sequence[int], token_ttl: int) -> int:
+def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
     """Return one token per lifetime in each run of active hours. Idle hours that a token outlives are part of a run."""
-    max_gap = max(token_ttl // 3600, 1)
-    return sum(ceil((run[-1] - run[0] + 1) * 3600 / token_ttl) for run in runs(active, max_gap))
+    max_gap_hours = max(token_ttl // 3600, 1)
+    return sum(
+        ceil((hour_run[-1] - hour_run[0] + 1) * 3600 / token_ttl)
+        for hour_run in group_adjacent_hours(active_hours, max_gap_hours)
+    )
 
 
-def are_replicas(tokens: Sequence[int], days: Sequence[CostlyDay], token_ttl: int) -> bool:
+def are_replicas(tokens_by_hour: Sequence[int], costly_days: Sequence[CostlyDay], token_ttl: int) -> bool:
     """Return whether instances that cache their tokens explain the days, whose hourly counts then hardly differ.
 
     If the lifetime of a token exceeds an hour, the counts do not show when tokens are renewed, and the answer is no.
     """
     if token_ttl > 3600:
         return False
-    pairs = [(tokens[hour], tokens[hour + 1]) for day in days for hour in range(day.first_hour, day.last_hour)]
-    dispersions = [(count - following) ** 2 / (count + following) for count, following in pairs if count or following]
+    adjacent_counts = [
+        (tokens_by_hour[hour], tokens_by_hour[hour + 1])
+        for costly_day in costly_days
+        for hour in range(costly_day.first_hour, costly_day.last_hour)
+    ]
+    dispersions = [
+        (hour_tokens - next_hour_tokens) ** 2 / (hour_tokens + next_hour_tokens)
+        for hour_tokens, next_hour_tokens in adjacent_counts
+        if hour_tokens or next_hour_tokens
+    ]
     is_steady = median(dispersions) <= thresholds.MAX_REPLICA_DISPERSION
-    replicas = median([float(count) for count, _ in pairs]) * token_ttl / 3600
-    return len(dispersions) >= thresholds.MIN_DISPERSION_PAIRS and is_steady and replicas <= thresholds.MAX_REPLICAS
+    replica_count = median([float(hour_tokens) for hour_tokens, _ in adjacent_counts]) * token_ttl / 3600
+    return (
+        len(dispersions) >= thresholds.MIN_DISPERSION_PAIRS and is_steady and replica_count <= thresholds.MAX_REPLICAS
+    )
 
 
-def merge_habits(findings: list[Finding]) -> list[Finding]:
+def merge_uncached_tokens(findings: list[Finding]) -> list[Finding]:
     """Merge the findings about uncached tokens into one, which is a warning if it endangers a budget or quota."""
-    habits = [finding for finding in findings if finding.kind == "uncached_tokens"]
-    if not habits:
+    uncached_findings = [finding for finding in findings if finding.kind == "uncached_tokens"]
+    if not uncached_findings:
         return findings
-    is_warning = any(_endangers(habits, finding) for finding in findings if finding.kind in ("budget", "quota"))
-    habit = habits[0] if len(habits) == 1 else _merged(habits)
-    habit = replace(habit, severity=Severity.warning if is_warning else Severity.info)
-    return [*(finding for finding in findings if finding.kind != "uncached_tokens"), habit]
+    is_warning = any(
+        _is_limit_endangered(uncached_findings, finding) for finding in findings if finding.kind in ("budget", "quota")
+    )
+    merged_finding = uncached_findings[0] if len(uncached_findings) == 1 else _merge_findings(uncached_findings)
+    merged_finding = replace(merged_finding, severity=Severity.warning if is_warning else Severity.info)
+    return [*(finding for finding in findings if finding.kind != "uncached_tokens"), merged_finding]
 
 
-def _endangers(habits: Sequence[Finding], limit: Finding) -> bool:
+def _is_limit_endangered(uncached_findings: Sequence[Finding], limit_finding: Finding) -> bool:
     """Return whether uncached tokens are at least a tenth of the tokens of a budget or quota that is nearly used up."""
     wasted_tokens = sum(
-        habit.excess
-        for habit in habits
-        if limit.agent_id in (None, habit.agent_id) and habit.begins < limit.ends and limit.begins < habit.ends
+        uncached_finding.excess
+        for uncached_finding in uncached_findings
+        if limit_finding.agent_id in (None, uncached_finding.agent_id)
+        and uncached_finding.begins < limit_finding.ends
+        and limit_finding.begins < uncached_finding.ends
     )
-    return wasted_tokens > 0 and 100 * wasted_tokens >= thresholds.MIN_CONTRIBUTOR_PERCENT * limit.observed
+    return wasted_tokens > 0 and 100 * wasted_tokens >= thresholds.MIN_CONTRIBUTOR_PERCENT * limit_finding.observed
 
 
-def _merged(habits: Sequence[Finding]) -> Finding:
+def _merge_findings(habits: Sequence[Finding]) -> Finding:
     habit = sum_findings(habits, thresholds.MAX_UNCACHED_AGENTS)
     return replace(
         habit,
@@ -164,35 +196,43 @@ def _candidates_since(query: FindingsQuery) -> date:
     return query.until - timedelta(days=days)
 
 
-def _first_day(query: FindingsQuery) -> date:
+def _first_history_day(query: FindingsQuery) -> date:
     """Return the first day of a month, so that the beginning of an older waste stays the same for a month."""
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
-def _finding(days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
-    issued, needed = sum(day.tokens for day in days), sum(day.needed for day in days)
-    begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0].day, days[-1].day + 1))
-    replicas = number_of(row.expected_replicas, "declared replica") if row.expected_replicas else None
+def _make_finding(costly_days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
+    issued, needed = (
+        sum(costly_day.tokens for costly_day in costly_days),
+        sum(costly_day.needed for costly_day in costly_days),
+    )
+    begins_at, ends_at = (
+        instant(_first_history_day(query), day * DAY) for day in (costly_days[0].day, costly_days[-1].day + 1)
+    )
+    replica_words = number_of(row.expected_replicas, "declared replica") if row.expected_replicas else None
     return Finding(
         kind="uncached_tokens",
         severity=Severity.info,
         agent_id=row.agent_id,
         agent_name=row.agent_name,
-        begins=begins,
-        ends=min(query.at, ends),
+        begins=begins_at,
+        ends=min(query.at, ends_at),
         unit="tokens",
         observed=issued,
         expected=needed,
         excess=issued - needed,
-        baseline=f"one each {query.token_ttl} seconds in its active hours" + (f", for {replicas}" if replicas else ""),
-        summary=f"{row.agent_name} was issued {issued:,} tokens on {len(days)} days; "
-        f"{f'its {replicas}' if replicas else 'it'} needed {needed:,}.",
+        baseline=f"one each {query.token_ttl} seconds in its active hours"
+        + (f", for {replica_words}" if replica_words else ""),
+        summary=f"{row.agent_name} was issued {issued:,} tokens on {len(costly_days)} days; "
+        f"{f'its {replica_words}' if replica_words else 'it'} needed {needed:,}.",
         causes="It asks for a new token before each call instead of keeping the one that it has, or "
-        + ("more instances of it run than are declared." if replicas else "very many instances of it run."),
+        + ("more instances of it run than are declared." if replica_words else "very many instances of it run."),
         next_step=f"Make it keep its token for the {query.token_ttl} seconds of expires_in, which would have saved "
         f"{issued - needed:,} tokens. If its instances are short-lived, let them share one. If many instances run, "
         "declare how many: agentidp agent update --expected-replicas.",
     )
 
 
-KIND = Kind(call=call, findings=findings, ends_after=timedelta(days=3), is_about_tokens=True, cause_rank=1)
+KIND = Kind(
+    call=build_call, findings=compute_findings, ends_after=timedelta(days=3), is_about_tokens=True, cause_rank=1
+)

@@ -15,13 +15,13 @@ from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     used_before = query.at - timedelta(days=thresholds.UNUSED_DAYS)
     limit = {"max_credentials": thresholds.MAX_UNUSED_CREDENTIALS}
     return Call("findings/unused_credential", {"before": used_before} | limit)
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per unused credential."""
     return [
         Finding(
@@ -59,4 +59,4 @@ def last_use_in_words(row: Any) -> str:
     return f"was last used at {instant_in_words(row.last_used_at)}"
 
 
-KIND = Kind(call=call, findings=findings, reads_registry=True)
+KIND = Kind(call=build_call, findings=compute_findings, reads_registry=True)

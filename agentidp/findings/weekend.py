@@ -26,61 +26,71 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import days_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.history import DAY, daily, hourly, hours_until, instant, runs
+from agentidp.findings.history import DAY, expand_to_hours, group_adjacent_hours, hours_until, instant, sum_by_day
 
 HISTORY = 7 * thresholds.WEEKEND_WEEKS  # days of history before the days that are judged
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the tokens by hour of agents that worked on days of rest."""
-    first_day = _first_day(query)
+    first_day = _first_history_day(query)
     days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
     rest = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
     limits = {"min_tokens": thresholds.MIN_WEEKEND_TOKENS, "max_agents": thresholds.MAX_WEEKEND_AGENTS}
     return Call("findings/weekend", days | rest | limits)
 
 
-def findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
+def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per day of rest with work, or per run of adjacent days."""
-    length = hours_until(query.at, _first_day(query))
+    hour_count = hours_until(query.at, _first_history_day(query))
     # The row without an agent contains the organization's days of rest.
-    rest_days = next((row.history for row in rows if row.agent_id is None), ())
-    agents = [(row, hourly(row.history, length)) for row in rows if row.agent_id is not None]
+    rest_weekdays = next((row.history for row in rows if row.agent_id is None), ())
+    history_by_agent = [(row, expand_to_hours(row.history, hour_count)) for row in rows if row.agent_id is not None]
     works_by_day = {}
-    for day in range(HISTORY, -(-length // DAY)):
-        begins = instant(_first_day(query), day * DAY)
-        if begins.isoweekday() % 7 in rest_days and not query.is_holiday(begins, begins + timedelta(days=1)):
-            works = [(row, *work) for row, tokens in agents if (work := unusual_work(tokens, day))]
-            if works:
-                works_by_day[day] = works
+    for day in range(HISTORY, -(-hour_count // DAY)):
+        begins = instant(_first_history_day(query), day * DAY)
+        if begins.isoweekday() % 7 in rest_weekdays and not query.is_holiday(begins, begins + timedelta(days=1)):
+            agent_works = [
+                (row, *agent_work)
+                for row, tokens_by_hour in history_by_agent
+                if (agent_work := find_unusual_work(tokens_by_hour, day))
+            ]
+            if agent_works:
+                works_by_day[day] = agent_works
     return [
-        _finding(days, [work for day in days for work in works_by_day[day]], query)
-        for days in runs(list(works_by_day), 1)
+        _make_finding(days, [agent_work for day in days for agent_work in works_by_day[day]], query)
+        for days in group_adjacent_hours(list(works_by_day), 1)
     ]
 
 
-def unusual_work(tokens: Sequence[int], day: int) -> tuple[int, int] | None:
+def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int] | None:
     """Return an agent's tokens in a time of usual rest, a day or some hours of a day, and the usual number.
 
     :returns: ``None`` if the agent did not work in such a time on this day.
     """
-    by_day = daily(tokens)
-    first = next((active for active in range(max(day - HISTORY, 0), day) if by_day[active]), day)
-    weeks = (day - first) // 7
-    if weeks < thresholds.MIN_WEEKEND_WEEKS:
+    tokens_by_day = sum_by_day(tokens_by_hour)
+    first_active_day = next(
+        (active_day for active_day in range(max(day - HISTORY, 0), day) if tokens_by_day[active_day]), day
+    )
+    week_count = (day - first_active_day) // 7
+    if week_count < thresholds.MIN_WEEKEND_WEEKS:
         return None
-    past = range(day - 7 * weeks, day)
-    usual = max(by_day[earlier] for earlier in past if (day - earlier) % 7 == 0)
-    other_weekdays = [by_day[earlier] for earlier in past if (day - earlier) % 7]
-    average = sum(other_weekdays) / len(other_weekdays)
-    works_on_most_days = 3 * sum(1 for count in other_weekdays if count) >= 2 * len(other_weekdays)
-    if not works_on_most_days or not _is_work(by_day[day] - usual, average):
+    past_days = range(day - 7 * week_count, day)
+    usual_tokens = max(tokens_by_day[earlier_day] for earlier_day in past_days if (day - earlier_day) % 7 == 0)
+    other_weekdays = [tokens_by_day[earlier_day] for earlier_day in past_days if (day - earlier_day) % 7]
+    average_tokens = sum(other_weekdays) / len(other_weekdays)
+    works_on_most_days = 3 * sum(1 for day_tokens in other_weekdays if day_tokens) >= 2 * len(other_weekdays)
+    if not works_on_most_days or not _is_work(tokens_by_day[day] - usual_tokens, average_tokens):
         return None
-    if 100 * usual <= thresholds.QUIET_PERCENT * average:
-        return by_day[day], usual
-    if 100 * usual <= thresholds.PART_PERCENT * average:
-        tokens_in_rest = sum(tokens[hour] for hour in resting_hours(tokens, day, weeks) if hour < len(tokens))
-        if _is_work(tokens_in_rest, average):
+    if 100 * usual_tokens <= thresholds.QUIET_PERCENT * average_tokens:
+        return tokens_by_day[day], usual_tokens
+    if 100 * usual_tokens <= thresholds.PART_PERCENT * average_tokens:
+        tokens_in_rest = sum(
+            tokens_by_hour[hour]
+            for hour in find_resting_hours(tokens_by_hour, day, week_count)
+            if hour < len(tokens_by_hour)
+        )
+        if _is_work(tokens_in_rest, average_tokens):
             return tokens_in_rest, 0
     return None
 
@@ -90,43 +100,46 @@ def _is_work(excess: float, average: float) -> bool:
     return excess >= thresholds.MIN_WEEKEND_TOKENS and 100 * excess >= thresholds.QUIET_PERCENT * average
 
 
-def resting_hours(tokens: Sequence[int], day: int, weeks: int) -> list[int]:
+def find_resting_hours(tokens_by_hour: Sequence[int], day: int, week_count: int) -> list[int]:
     """Return the hours of a day in which an agent usually rests: it worked in them in at most one of the weeks.
 
     The same must be true of the hours before and after, because daylight saving moves work by an hour.
     """
-    active = [sum(1 for week in range(1, weeks + 1) if tokens[(day - 7 * week) * DAY + hour]) for hour in range(DAY)]
-    return [day * DAY + hour for hour in range(DAY) if max(active[max(hour - 1, 0) : hour + 2]) <= 1]
+    active_week_counts = [
+        sum(1 for week in range(1, week_count + 1) if tokens_by_hour[(day - 7 * week) * DAY + hour])
+        for hour in range(DAY)
+    ]
+    return [day * DAY + hour for hour in range(DAY) if max(active_week_counts[max(hour - 1, 0) : hour + 2]) <= 1]
 
 
-def _first_day(query: FindingsQuery) -> date:
+def _first_history_day(query: FindingsQuery) -> date:
     return query.until - timedelta(days=min(query.days, thresholds.MAX_WEEKEND_DAYS) + HISTORY)
 
 
-def _finding(days: list[int], works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
+def _make_finding(rest_days: list[int], agent_works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
     """Return the finding about work on adjacent days of rest.
 
-    :param works: an agent's row, its tokens and its usual tokens, per day and agent.
+    :param agent_works: an agent's row, its tokens and its usual tokens, per day and agent.
     """
-    names_by_id = {row.agent_id: row.agent_name for row, *_ in works}
+    names_by_id = {row.agent_id: row.agent_name for row, *_ in agent_works}
     tokens_by_id: Counter[UUID] = Counter()
-    for row, tokens, _ in works:
-        tokens_by_id[row.agent_id] += tokens
+    for row, agent_tokens, _ in agent_works:
+        tokens_by_id[row.agent_id] += agent_tokens
     agents = [
-        Contributor(agent_id=agent_id, agent_name=names_by_id[agent_id], count=count)
-        for agent_id, count in sorted(tokens_by_id.items(), key=lambda item: (-item[1], str(item[0])))
+        Contributor(agent_id=agent_id, agent_name=names_by_id[agent_id], count=token_count)
+        for agent_id, token_count in sorted(tokens_by_id.items(), key=lambda item: (-item[1], str(item[0])))
     ]
     is_alone = len(agents) == 1
     companions = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
-    begins, ends = (instant(_first_day(query), day * DAY) for day in (days[0], days[-1] + 1))
-    issued, usual = tokens_by_id.total(), sum(usual for *_, usual in works)
+    begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
+    issued, usual = tokens_by_id.total(), sum(usual for *_, usual in agent_works)
     return Finding(
         kind="weekend",
         severity=Severity.warning if issued - usual >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
         agent_id=agents[0].agent_id if is_alone else None,
         agent_name=agents[0].agent_name if is_alone else None,
-        begins=begins,
-        ends=min(query.at, ends),
+        begins=begins_at,
+        ends=min(query.at, ends_at),
         unit="tokens",
         observed=issued,
         expected=usual,
@@ -136,7 +149,7 @@ def _finding(days: list[int], works: list[tuple[Any, int, int]], query: Findings
         agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),
         agent_count=len(agents),
         summary=f"{agents[0].agent_name} {'was' if is_alone else f'and {companions} were'} issued {issued:,} tokens "
-        f"{days_in_words(begins.date(), (ends - timedelta(days=1)).date())}, when "
+        f"{days_in_words(begins_at.date(), (ends_at - timedelta(days=1)).date())}, when "
         f"{'it usually rests' if is_alone else 'they usually rest'}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
@@ -144,4 +157,4 @@ def _finding(days: list[int], works: list[tuple[Any, int, int]], query: Findings
     )
 
 
-KIND = Kind(call=call, findings=findings, absorbs=("spike",), is_about_tokens=True, cause_rank=3)
+KIND = Kind(call=build_call, findings=compute_findings, absorbs=("spike",), is_about_tokens=True, cause_rank=3)

@@ -31,14 +31,14 @@ class Assets:
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
         self._assets = assets
         self._max_age = max_age
-        self.version = functools.cache(self._version)
+        self.version = functools.cache(self._version_of_asset)
 
     @property
     def names(self) -> list[str]:
         """The names of all assets."""
         return [*self._assets]
 
-    def _version(self, name: str) -> str:
+    def _version_of_asset(self, name: str) -> str:
         """Return the version of an asset: a digest of its content, which URLs have as the parameter ``v``."""
         return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
 
@@ -51,5 +51,5 @@ class Assets:
             raise NotFound
         asset = self._assets[name]
         is_current = "v" in request.args and request.args["v"] == self.version(name)
-        caching = f"public, max-age={A_YEAR}, immutable" if is_current else f"public, max-age={self._max_age}"
-        return Response(asset.file.read_bytes(), mimetype=asset.media_type, headers={"Cache-Control": caching})
+        cache_control = f"public, max-age={A_YEAR}, immutable" if is_current else f"public, max-age={self._max_age}"
+        return Response(asset.file.read_bytes(), mimetype=asset.media_type, headers={"Cache-Control": cache_control})

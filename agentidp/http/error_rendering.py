@@ -60,22 +60,22 @@ def _as_oauth_error(error: ApiError) -> OAuthError:
 
 def _render_for_endpoint(error: ApiError) -> Response:
     path = flask.request.path
-    for prefix, render in flask.current_app.extensions.get("agentidp-error-pages", {}).items():
-        if path == prefix or path.startswith(f"{prefix}/"):
-            page: Response = render(error)
-            return page
-    endpoint = flask.request.endpoint or _endpoint_for_another_method()
+    for path_prefix, render_page in flask.current_app.extensions.get("agentidp-error-pages", {}).items():
+        if path == path_prefix or path.startswith(f"{path_prefix}/"):
+            is_page: Response = render_page(error)
+            return is_page
+    endpoint = flask.request.endpoint or _find_endpoint_for_another_method()
     is_oauth = getattr(flask.current_app.view_functions.get(endpoint), "has_oauth_errors", False)
     return _render(_as_oauth_error(error) if is_oauth else error)
 
 
-def _endpoint_for_another_method() -> str:
+def _find_endpoint_for_another_method() -> str:
     """Return the endpoint that serves the request's path with another method, or an empty string."""
-    error = flask.request.routing_exception
-    if not isinstance(error, MethodNotAllowed) or not error.valid_methods:
+    method_error = flask.request.routing_exception
+    if not isinstance(method_error, MethodNotAllowed) or not method_error.valid_methods:
         return ""
-    adapter = flask.current_app.create_url_adapter(flask.request)
-    return str(adapter.match(method=next(iter(error.valid_methods)))[0]) if adapter else ""
+    url_adapter = flask.current_app.create_url_adapter(flask.request)
+    return str(url_adapter.match(method=next(iter(method_error.valid_methods)))[0]) if url_adapter else ""
 
 
 def _render_http_exception(error: HTTPException) -> Response:
@@ -88,13 +88,13 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 def log_unexpected(error: Exception) -> None:
     """Log the place and type of an unexpected error, but not its message, which can contain a secret."""
-    frames = []
+    stack_frames = []
     traceback = error.__traceback__
     while traceback is not None:
-        frames.append(f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}")
+        stack_frames.append(f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}")
         traceback = traceback.tb_next
-    fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": frames[-8:]}
-    logger.error("unexpected error", extra={"fields": fields})
+    log_fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": stack_frames[-8:]}
+    logger.error("unexpected error", extra={"fields": log_fields})
 
 
 def _render_unavailable(error: database_errors.DatabaseUnavailable) -> Response:

@@ -62,12 +62,16 @@ def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
     :param headers: further headers: the header's name -> its name in the document.
     """
-    code = name.removeprefix("OAUTH_")
-    error = ERRORS[code]
-    description = error.description or code.replace("_", " ").capitalize()
+    error_code = name.removeprefix("OAUTH_")
+    error = ERRORS[error_code]
+    description = error.description or error_code.replace("_", " ").capitalize()
     # Generated clients need a body that is one reference to a schema, so the code is only in the description.
     return {
-        "description": f"`{code}`: {description}" if name == code else description,
-        "headers": {"X-Request-Id": "X-Request-Id", **headers, **{header: header for header in error.always_sent}},
-        "content": {"application/json": {"schema": ErrorSchema if name == code else OAuthErrorSchema}},
+        "description": f"`{error_code}`: {description}" if name == error_code else description,
+        "headers": {
+            "X-Request-Id": "X-Request-Id",
+            **headers,
+            **{header_name: header_name for header_name in error.always_sent},
+        },
+        "content": {"application/json": {"schema": ErrorSchema if name == error_code else OAuthErrorSchema}},
     }

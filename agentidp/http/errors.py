@@ -47,11 +47,17 @@ class ApiError(Exception):
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
-def _challenge(scheme: str, **parameters: str | None) -> dict[str, str]:
+def _build_challenge_header(scheme: str, **parameters: str | None) -> dict[str, str]:
     # RFC 6750 section 3 allows only the characters outside this class in the parameters of the challenge.
-    texts = {name: re.sub(r"[^ !#-\[\]-~]", "?", value) for name, value in parameters.items() if value is not None}
-    values = "".join(f', {name}="{text}"' for name, text in texts.items())
-    return {"WWW-Authenticate": f'{scheme} realm="agentidp"{values}'}
+    safe_values = {
+        parameter_name: re.sub(r"[^ !#-\[\]-~]", "?", parameter_value)
+        for parameter_name, parameter_value in parameters.items()
+        if parameter_value is not None
+    }
+    formatted_parameters = "".join(
+        f', {parameter_name}="{safe_value}"' for parameter_name, safe_value in safe_values.items()
+    )
+    return {"WWW-Authenticate": f'{scheme} realm="agentidp"{formatted_parameters}'}
 
 
 class ValidationError(ApiError):
@@ -68,7 +74,7 @@ class Unauthorized(ApiError):
 
     def __init__(self, message: str | None = None, *, error: str | None = None) -> None:
         parameters = {} if error is None else {"error": error, "error_description": message}
-        super().__init__(message, headers=_challenge("Bearer", **parameters))
+        super().__init__(message, headers=_build_challenge_header("Bearer", **parameters))
 
 
 class InvalidToken(Unauthorized):
@@ -91,7 +97,9 @@ class InvalidProof(Unauthorized):
     def __init__(self, message: str, algorithms: Sequence[str]) -> None:
         super().__init__(message)
         algs = " ".join(algorithms)
-        self.headers |= _challenge("DPoP", algs=algs, error="invalid_dpop_proof", error_description=message)
+        self.headers |= _build_challenge_header(
+            "DPoP", algs=algs, error="invalid_dpop_proof", error_description=message
+        )
 
 
 class SecondToken(ValidationError):
@@ -100,7 +108,7 @@ class SecondToken(ValidationError):
     def __init__(self) -> None:
         message = "The access token must be sent in the Authorization header only"
         details = {"access_token": ["must not be sent beside the Authorization header"]}
-        headers = _challenge("Bearer", error="invalid_request", error_description=message)
+        headers = _build_challenge_header("Bearer", error="invalid_request", error_description=message)
         super().__init__(message, details=details, headers=headers)
 
 
@@ -112,7 +120,7 @@ class InsufficientScope(ApiError):
 
     def __init__(self, scope: str) -> None:
         message = f"The access token lacks the scope {scope}"
-        headers = _challenge("Bearer", error="insufficient_scope", error_description=message, scope=scope)
+        headers = _build_challenge_header("Bearer", error="insufficient_scope", error_description=message, scope=scope)
         super().__init__(message, headers=headers)
 
 

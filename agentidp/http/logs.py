@@ -24,7 +24,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
 _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+def collect_fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return the fields of a log line, in order, including the record's ``extra={"fields": …}``."""
     message = record.getMessage()
     if record.name == "gunicorn.error":
@@ -44,13 +44,13 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a log record as one line of JSON."""
-        return _encode(fields_of(record))
+        return _encode(collect_fields(record))
 
 
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a log record as text: the UTC time, the level, the message, and fields as ``name=value``."""
-        line = fields_of(record)
+        line = collect_fields(record)
         at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
         fields = [
             f"{name}={value if _PLAIN.fullmatch(str(value)) else _encode(value)}"

@@ -34,8 +34,8 @@ _UUID = {"in": "path", "required": True, "schema": {"type": "string", "format": 
 
 def camel_case(name: str) -> str:
     """Return a name in the spelling of JSON and paths: ``agentId`` for ``agent_id``."""
-    first_word, *words = name.split("_")
-    return first_word + "".join(word.capitalize() for word in words)
+    first_word, *further_words = name.split("_")
+    return first_word + "".join(word.capitalize() for word in further_words)
 
 
 @dataclass
@@ -153,30 +153,30 @@ class Blueprint(FlaskBlueprint):
 
         :param has_pages: whether the view returns one page of a list, with the next page's URL in ``Link``.
         """
-        names = ("ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(("Link",) if has_pages else ()))
-        headers = {name: name for name in names}
-        file = {"Content-Disposition": "Content-Disposition"}
-        unchanged = "The body has not changed since the `ETag` in `If-None-Match` (RFC 9110 section 13.1.2)"
+        header_names = ("ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(("Link",) if has_pages else ()))
+        headers = {header_name: header_name for header_name in header_names}
+        file_content = {"Content-Disposition": "Content-Disposition"}
+        not_modified_response = "The body has not changed since the `ETag` in `If-None-Match` (RFC 9110 section 13.1.2)"
 
         def decorate(view: Any) -> Any:
-            self.response(304, description=unchanged, headers=headers)(view)
+            self.response(304, description=not_modified_response, headers=headers)(view)
             # JSON comes first, because generated clients use the first content type.
             self.response(200, schema, headers=headers)(view)
-            self.response(200, {"type": "string"}, content_type="text/csv", headers=file)(view)
+            self.response(200, {"type": "string"}, content_type="text/csv", headers=file_content)(view)
             return self.response(200, {"type": "string"}, content_type="application/x-ndjson")(view)
 
         return decorate
 
 
-def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) -> dict[str, Any]:
+def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) -> dict[str, Any]:
     """Return the OpenAPI document of all blueprints that are a :class:`Blueprint` of this module.
 
     :param security_schemes: name -> a way to authenticate requests, in the form of the document.
     :param options: arguments of :class:`apispec.APISpec`, such as ``title`` and ``version``.
     """
     spec = APISpec(openapi_version="3.1.0", plugins=[DescribedSchemas()], **options)
-    for name, scheme in security_schemes.items():
-        spec.components.security_scheme(name, scheme)
+    for name, security_scheme in security_schemes.items():
+        spec.components.security_scheme(name, security_scheme)
     for name, header in HEADERS.items():
         spec.components.header(name, {"required": True, **header}, lazy=True)
     # An error has two descriptions: CODE for the API's error body, and OAUTH_CODE for that of OAuth endpoints.
@@ -186,25 +186,29 @@ def document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) ->
     for name, blueprint in blueprints.items():
         spec.tag({"name": name, "description": blueprint.description})
     for rule in app.url_map.iter_rules():
-        tag, _, name = rule.endpoint.rpartition(".")
-        if tag in blueprints:
-            operation = _operation(app.view_functions[rule.endpoint], rule)
+        blueprint_name, _, name = rule.endpoint.rpartition(".")
+        if blueprint_name in blueprints:
+            operation = _describe_operation(app.view_functions[rule.endpoint], rule)
             methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
             spec.path(
                 _IN_ADDRESS.sub(lambda match: f"{{{camel_case(match[2])}}}", rule.rule),
-                operations={method.lower(): operation | {"tags": [tag], "operationId": name} for method in methods},
+                operations={
+                    method.lower(): operation | {"tags": [blueprint_name], "operationId": name} for method in methods
+                },
             )
     openapi: dict[str, Any] = spec.to_dict()
     return openapi
 
 
-def _operation(view: Any, rule: Rule) -> dict[str, Any]:
+def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
     """Return the operation of a route, from its view's declarations and docstring."""
     declarations, needs_token = declarations_of(view), view.authentication not in ("public", "client")
     summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
     described_names = [parameter.get("name") for parameter in declarations.parameters]
-    names = [camel_case(name) for _, name in _IN_ADDRESS.findall(rule.rule)]
-    parameters = declarations.parameters + [_UUID | {"name": name} for name in names if name not in described_names]
+    parameter_names = [camel_case(parameter_name) for _, parameter_name in _IN_ADDRESS.findall(rule.rule)]
+    parameters = declarations.parameters + [
+        _UUID | {"name": parameter_name} for parameter_name in parameter_names if parameter_name not in described_names
+    ]
     error_codes = {error.status: error.code for error in _implied_errors(declarations, rule, needs_token)}
     return {
         "summary": summary,

@@ -43,8 +43,12 @@ class BoundedRequest(Request):
     def stream(self) -> IO[bytes]:
         """The body as a stream that raises ``ClientDisconnected`` if the body ends too early."""
         # Werkzeug expects the server to notice an incomplete body, but gunicorn does not notice it.
-        stream, length = super().stream, self.content_length
-        return stream if length is None else cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], length))
+        stream, content_length = super().stream, self.content_length
+        return (
+            stream
+            if content_length is None
+            else cast(IO[bytes], LimitedStream(self.environ["wsgi.input"], content_length))
+        )
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """Return the body. Raise ``RequestEntityTooLarge`` for a chunked body that Werkzeug would truncate."""
@@ -67,13 +71,13 @@ class Parser(FlaskParser):
         """Return the parsed body or query. Valid queries are cached, because clients repeat the same queries."""
         if location != "query":
             return super().parse(argmap, req, location=location, **options)
-        query = argmap, current_request().query_string
-        arguments = self._parsed.get(query)
+        cache_key = argmap, current_request().query_string
+        arguments = self._parsed.get(cache_key)
         if arguments is None:
             arguments = super().parse(argmap, req, location=location, **options)
             if len(self._parsed) >= MAX_CACHED_QUERIES:
                 self._parsed.clear()
-            self._parsed[query] = arguments
+            self._parsed[cache_key] = arguments
         return dict(arguments)
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
@@ -83,25 +87,28 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """Return the JSON body, or ``{}`` if there is none. Refuse NaN, repeated names and bytes that are not UTF-8."""
-        raw = req.get_data()
-        if not raw:
+        json_text = req.get_data()
+        if not json_text:
             if any(field.required for field in schema.fields.values()):
                 raise ValidationError("A JSON body is required.", details={"body": ["is required"]})
             return {}
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            return json.loads(raw.decode(), parse_constant=refuse_constant, object_pairs_hook=build_object)
+            return json.loads(json_text.decode(), parse_constant=refuse_constant, object_pairs_hook=build_object)
         except (ValueError, RecursionError):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
         """Raise a ``ValidationError`` whose ``details`` are marshmallow's messages: field -> broken rules."""
-        details: dict[str, list[str]] = {}
-        for messages in error.normalized_messages().values():  # type: ignore[no-untyped-call]
-            fields = messages if isinstance(messages, dict) else {"body": messages}
-            details |= {"body" if name == "_schema" else name: _messages(errors) for name, errors in fields.items()}
-        raise ValidationError(details=details)
+        rules_by_field: dict[str, list[str]] = {}
+        for location_errors in error.normalized_messages().values():  # type: ignore[no-untyped-call]
+            errors_by_field = location_errors if isinstance(location_errors, dict) else {"body": location_errors}
+            rules_by_field |= {
+                "body" if field_name == "_schema" else field_name: _list_broken_rules(field_errors)
+                for field_name, field_errors in errors_by_field.items()
+            }
+        raise ValidationError(details=rules_by_field)
 
 
 def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[str] = ()) -> None:
@@ -109,21 +116,37 @@ def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[s
 
     :raises ValidationError: the query has such a parameter. The error also names the accepted parameters.
     """
-    names = [*accepted_names]
-    unknown = {name: ["is no parameter of this operation"] for name in parameters if name not in names}
-    repeated = {name: ["must be given once only"] for name in names if len(parameters.getlist(name)) > 1}
-    if unknown:
-        accepted = f"these query parameters: {', '.join(names)}" if names else "no query parameters"
-        raise ValidationError(f"This operation accepts {accepted}.", details=repeated | unknown)
-    if repeated:
-        raise ValidationError(details=repeated)
+    known_names = [*accepted_names]
+    errors_for_unknown = {
+        parameter_name: ["is no parameter of this operation"]
+        for parameter_name in parameters
+        if parameter_name not in known_names
+    }
+    errors_for_repeated = {
+        parameter_name: ["must be given once only"]
+        for parameter_name in known_names
+        if len(parameters.getlist(parameter_name)) > 1
+    }
+    if errors_for_unknown:
+        accepted_description = (
+            f"these query parameters: {', '.join(known_names)}" if known_names else "no query parameters"
+        )
+        raise ValidationError(
+            f"This operation accepts {accepted_description}.", details=errors_for_repeated | errors_for_unknown
+        )
+    if errors_for_repeated:
+        raise ValidationError(details=errors_for_repeated)
 
 
-def _messages(errors: Any) -> list[str]:
+def _list_broken_rules(field_errors: Any) -> list[str]:
     """Return the distinct messages in marshmallow's errors about a field, which are grouped by item for a list."""
-    if isinstance(errors, dict):
-        return list(dict.fromkeys(text for item_errors in errors.values() for text in _messages(item_errors)))
-    return [str(error) for error in errors]
+    if isinstance(field_errors, dict):
+        return list(
+            dict.fromkeys(
+                broken_rule for item_errors in field_errors.values() for broken_rule in _list_broken_rules(item_errors)
+            )
+        )
+    return [str(broken_rule) for broken_rule in field_errors]
 
 
 def refuse_constant(constant: str) -> NoReturn:

@@ -67,15 +67,15 @@ def init_app(app: Flask) -> None:
     logger.addFilter(_add_request_id)
 
     @app.before_request
-    def begin() -> None:
+    def begin_request() -> None:
         context, environ = current_context(), current_request().environ
         context.started = time.perf_counter()
         context.at = app.extensions["agentidp"].clock()
-        sender_id = environ.get("HTTP_X_REQUEST_ID", "")
-        context.request_id = sender_id if _REQUEST_ID.fullmatch(sender_id) else os.urandom(16).hex()
+        client_request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        context.request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else os.urandom(16).hex()
 
     @app.after_request
-    def end(response: Response) -> Response:
+    def end_request(response: Response) -> Response:
         context, http_request, headers = current_context(), current_request(), response.headers
         # No view sets X-Request-Id, so add() is used, which does not search for an earlier value.
         headers.add("X-Request-Id", context.request_id)
@@ -84,7 +84,7 @@ def init_app(app: Flask) -> None:
         headers.add("X-Content-Type-Options", "nosniff")
         if logger.isEnabledFor(logging.INFO):
             caller = context.caller
-            fields = {
+            log_fields = {
                 "method": http_request.method,
                 "path": http_request.path,
                 "status": response.status_code,
@@ -94,6 +94,6 @@ def init_app(app: Flask) -> None:
                 "agent": str((caller.agent_id if caller else context.agent_id) or "") or None,
             }
             if context.quota is not None:
-                fields["quota"] = context.quota
-            logger.info("request", extra={"fields": fields})
+                log_fields["quota"] = context.quota
+            logger.info("request", extra={"fields": log_fields})
         return response

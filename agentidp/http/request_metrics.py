@@ -23,16 +23,18 @@ def init_app(app: Flask) -> None:
     """Count and time every request to *app*. Call this before other hooks are added, so that their time is included."""
 
     @app.after_request
-    def count(response: Response) -> Response:
-        method, rule = current_request().method, current_request().url_rule
-        requests, duration = _children(rule.rule if rule is not None else None, method, response.status_code)
-        requests.inc()
-        duration.observe(time.perf_counter() - current_context().started)
+    def count_request(response: Response) -> Response:
+        method, url_rule = current_request().method, current_request().url_rule
+        request_counter, duration_histogram = _find_counter_and_histogram(
+            url_rule.rule if url_rule is not None else None, method, response.status_code
+        )
+        request_counter.inc()
+        duration_histogram.observe(time.perf_counter() - current_context().started)
         return response
 
 
 @lru_cache(maxsize=4096)
-def _children(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
+def _find_counter_and_histogram(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
     """Return the counter and the histogram for labels, from a cache, because the lookup takes longer than counting."""
     route, method = route_of(rule), method if method in METHODS else "other"
     return REQUESTS.labels(route, method, str(status)), DURATION.labels(route, method)

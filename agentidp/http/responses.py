@@ -71,21 +71,24 @@ def data_response(
     blocks = ([*map(represent, block)] for block in take_blocks(rows))
     content_type = _preferred_type(request.environ.get("HTTP_ACCEPT", ""))
     if content_type == _CSV:
-        content = _csv(blocks, item).encode()
+        content = _encode_csv(blocks, item).encode()
     elif content_type == _NDJSON:
-        content = "".join(f"{line}\n" for block in blocks for line in _lines(block, item)).encode()
+        content = "".join(f"{json_line}\n" for block in blocks for json_line in _encode_rows(block, item)).encode()
     else:
-        data = ",".join(_json_rows(block, item) for block in blocks)
-        members = (f"{_encode(name)}:{f'[{data}]' if name == 'data' else _encode(body[name])}" for name in body)
-        content = f"{{{','.join(members)}}}".encode()
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    headers = {"ETag": f'W/"{digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
+        data = ",".join(_join_json_rows(block, item) for block in blocks)
+        encoded_members = (
+            f"{_encode(member_name)}:{f'[{data}]' if member_name == 'data' else _encode(body[member_name])}"
+            for member_name in body
+        )
+        content = f"{{{','.join(encoded_members)}}}".encode()
+    content_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    headers = {"ETag": f'W/"{content_digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
     # Werkzeug's make_conditional is not used: it would add a second Date header, and refuses "If-Match: *".
-    if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(digest):
+    if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(content_digest):
         return Response(status=304, headers=headers)
     if content_type == _CSV:
-        name = "-".join(map(str, (request.blueprint, *(request.view_args or {}).values())))
-        headers["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+        member_name = "-".join(map(str, (request.blueprint, *(request.view_args or {}).values())))
+        headers["Content-Disposition"] = f'attachment; filename="{member_name}.csv"'
     return Response(content, headers={"Content-Type": content_type, **headers})
 
 
@@ -101,78 +104,82 @@ def _are_tuples(rows: list[Any]) -> bool:
     return bool(rows) and isinstance(rows[0], tuple)
 
 
-def _json_rows(rows: list[Any], item: type[ma.Schema]) -> str:
+def _join_json_rows(rows: list[Any], item: type[ma.Schema]) -> str:
     """Return a block of rows as JSON objects, separated by commas."""
-    if _are_tuples(rows) or any(_long_members(row) for row in rows):
-        return ",".join(_lines(rows, item))
+    if _are_tuples(rows) or any(_find_long_members(row) for row in rows):
+        return ",".join(_encode_rows(rows, item))
     return _encode(rows)[1:-1]
 
 
-def _lines(rows: list[Any], item: type[ma.Schema]) -> list[str]:
+def _encode_rows(rows: list[Any], item_schema: type[ma.Schema]) -> list[str]:
     """Return a block of rows as a list of JSON texts."""
     if _are_tuples(rows):
-        template = _template(item)
-        return [template % row for row in rows]
+        json_template = _build_json_template(item_schema)
+        return [json_template % row for row in rows]
     return [_encode_row(row) for row in rows]
 
 
 def _encode_row(row: dict[str, Any]) -> str:
     """Return a row as JSON. A list with more than :data:`BLOCK` elements is encoded in blocks, and emptied."""
-    if not (long_members := _long_members(row)):
+    if not (long_member_names := _find_long_members(row)):
         return _encode(row)
-    blocks = {name: (_encode(block)[1:-1] for block in take_blocks(row[name])) for name in long_members}
-    members = (
-        f"{_encode(name)}:{'[' + ','.join(blocks[name]) + ']' if name in blocks else _encode(value)}"
+    encoded_blocks = {name: (_encode(block)[1:-1] for block in take_blocks(row[name])) for name in long_member_names}
+    encoded_members = (
+        f"{_encode(name)}:{'[' + ','.join(encoded_blocks[name]) + ']' if name in encoded_blocks else _encode(value)}"
         for name, value in row.items()
     )
-    return f"{{{','.join(members)}}}"
+    return f"{{{','.join(encoded_members)}}}"
 
 
-def _long_members(row: dict[str, Any]) -> list[str]:
+def _find_long_members(row: dict[str, Any]) -> list[str]:
     return [name for name, value in row.items() if isinstance(value, list) and len(value) > BLOCK]
 
 
 @functools.cache
-def _template(item: type[ma.Schema]) -> str:
+def _build_json_template(item_schema: type[ma.Schema]) -> str:
     """Return a format string that turns a tuple into a JSON object. Integers, ids and dates need no escaping."""
-    fields = item().fields.items()
-    return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in fields) + "}"
+    fields = item_schema().fields.items()
+    return (
+        "{"
+        + ",".join(f'"{field.data_key or field_name}":{_FORMATS[type(field)]}' for field_name, field in fields)
+        + "}"
+    )
 
 
-def _csv(blocks: Iterable[list[Any]], item: type[ma.Schema]) -> str:
-    columns = _columns(item)
+def _encode_csv(blocks: Iterable[list[Any]], item_schema: type[ma.Schema]) -> str:
+    column_paths = _list_column_paths(item_schema)
     rows = (
-        row if isinstance(row, tuple) else [functools.reduce(operator.getitem, path, row) for path in columns]
+        row if isinstance(row, tuple) else [functools.reduce(operator.getitem, path, row) for path in column_paths]
         for block in blocks
         for row in block
     )
-    return csv_text((".".join(path) for path in columns), rows)
+    return format_csv((".".join(path) for path in column_paths), rows)
 
 
-def csv_text(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:
+def format_csv(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:
     """Return a table as CSV (RFC 4180) that is safe to open in a spreadsheet.
 
     :param columns: the header row; ``None`` if *rows* continue a table.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)
+    csv_buffer = io.StringIO()
+    csv_writer = csv.writer(csv_buffer)
     if columns is not None:
-        writer.writerow(columns)
-    writer.writerows(map(_cell, row) for row in rows)
-    return text.getvalue()
+        csv_writer.writerow(columns)
+    csv_writer.writerows(map(_format_csv_cell, row) for row in rows)
+    return csv_buffer.getvalue()
 
 
 @functools.cache
-def _columns(item: type[ma.Schema]) -> list[tuple[str, ...]]:
+def _list_column_paths(item_schema: type[ma.Schema]) -> list[tuple[str, ...]]:
     """Return, per column of the CSV, the path to its value in a row: a tuple of member names."""
-    columns: list[tuple[str, ...]] = []
-    for name, field in item().fields.items():
-        inner_paths = _columns(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]
-        columns += [(field.data_key or name, *path) for path in inner_paths]
-    return columns
+    column_paths: list[tuple[str, ...]] = []
+    for field_name, field in item_schema().fields.items():
+        inner_paths = _list_column_paths(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]
+        column_paths += [(field.data_key or field_name, *inner_path) for inner_path in inner_paths]
+    return column_paths
 
 
-def _cell(value: Any) -> Any:
+def _format_csv_cell(value: Any) -> Any:
     if isinstance(value, list | dict):
         return _encode(value)
     # The apostrophe stops a spreadsheet from running the text as a formula (OWASP, "CSV Injection").

@@ -56,22 +56,22 @@ def words_of(name: str) -> str:
 
 def read_only(fields: type[ma.Schema]) -> tuple[str, ...]:
     """Return the names of the fields that only responses have, which schemas of request bodies must exclude."""
-    return tuple(name for name, field in fields().fields.items() if field.dump_only)
+    return tuple(field_name for field_name, field in fields().fields.items() if field.dump_only)
 
 
 def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
     """Return the names of the fields that only request bodies have, which schemas of responses must exclude."""
-    return tuple(name for name, field in fields().fields.items() if field.load_only)
+    return tuple(field_name for field_name, field in fields().fields.items() if field.load_only)
 
 
-def columns_after(body: ma.Schema, row: Any, change: dict[str, Any]) -> dict[str, Any]:
+def merge_changed_columns(body_schema: ma.Schema, row: Any, change: dict[str, Any]) -> dict[str, Any]:
     """Return the columns that a request body can change, with their values after the change.
 
     :param row: the object before the change.
     :param change: the columns that the request changes.
     """
-    columns = [field.attribute or name for name, field in body.fields.items()]
-    return {column: change.get(column, getattr(row, column)) for column in columns}
+    changed_columns = [field.attribute or member_name for member_name, field in body_schema.fields.items()]
+    return {column: change.get(column, getattr(row, column)) for column in changed_columns}
 
 
 class ReturnedSchema(ma.Schema):
@@ -118,23 +118,28 @@ def new_schema(fields: type[ma.Schema], *exclude: str) -> type[ma.Schema]:
     :param fields: the schema that describes the object.
     :param exclude: members that the body cannot set.
     """
-    return _derive("New{}Schema", ma.Schema, fields, (*read_only(fields), *exclude))
+    return _derive_schema("New{}Schema", ma.Schema, fields, (*read_only(fields), *exclude))
 
 
 def change_schema(fields: type[ma.Schema], *exclude: str) -> type[ChangeSchema]:
     """Return the schema of the request body that changes an object. The parameters are those of :func:`new_schema`."""
-    return _derive("{}ChangeSchema", ChangeSchema, fields, (*read_only(fields), *exclude))
+    return _derive_schema("{}ChangeSchema", ChangeSchema, fields, (*read_only(fields), *exclude))
 
 
 def returned_schema(fields: type[ma.Schema]) -> type[ReturnedSchema]:
     """Return the schema of an object in responses."""
-    return _derive("{}Schema", ReturnedSchema, fields, write_only(fields))
+    return _derive_schema("{}Schema", ReturnedSchema, fields, write_only(fields))
 
 
-def _derive(name: str, base: type[_Schema], fields: type[ma.Schema], exclude: tuple[str, ...]) -> type[_Schema]:
-    bases = (fields,) if base is ma.Schema else (base, fields)
-    meta = type("Meta", (base.Meta,), {"exclude": exclude})
-    return cast("type[_Schema]", type(name.format(fields.__name__.removesuffix("Fields")), bases, {"Meta": meta}))
+def _derive_schema(
+    name: str, base_schema: type[_Schema], fields_schema: type[ma.Schema], exclude: tuple[str, ...]
+) -> type[_Schema]:
+    base_classes = (fields_schema,) if base_schema is ma.Schema else (base_schema, fields_schema)
+    meta_class = type("Meta", (base_schema.Meta,), {"exclude": exclude})
+    return cast(
+        "type[_Schema]",
+        type(name.format(fields_schema.__name__.removesuffix("Fields")), base_classes, {"Meta": meta_class}),
+    )
 
 
 class WholeNumber(ma.fields.Integer):

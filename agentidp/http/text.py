@@ -40,9 +40,14 @@ def in_one_line(text: str) -> str:
 
 def printable(text: str, *, is_multiline: bool = False) -> str:
     r"""Replace forbidden characters by JSON escapes (``\u202e``), so that text is safe to print. JSON stays valid."""
-    return (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).sub(lambda forbidden: _escaped(forbidden[0]), text)
+    return (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).sub(
+        lambda forbidden: _escape_character(forbidden[0]), text
+    )
 
 
-def _escaped(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[index]:02x}{units[index + 1]:02x}" for index in range(0, len(units), 2))
+def _escape_character(character: str) -> str:
+    code_units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(
+        f"\\u{code_units[code_unit_index]:02x}{code_units[code_unit_index + 1]:02x}"
+        for code_unit_index in range(0, len(code_units), 2)
+    )

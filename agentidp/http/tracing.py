@@ -24,7 +24,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 @lru_cache(maxsize=1)
-def provider() -> TracerProvider:
+def create_tracer_provider() -> TracerProvider:
     """Return the process's tracer provider, created at first use: its thread must start after gunicorn's fork."""
     # The operator can override the service name by OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES.
     resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
@@ -37,21 +37,25 @@ def _processor() -> BatchSpanProcessor:
     return BatchSpanProcessor(OTLPSpanExporter())
 
 
-def _new_span() -> Span:
+def _start_span() -> Span:
     request = current_request()
     # The caller's span becomes the parent of this request's span (W3C Trace Context).
-    names = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
-    parent = {name: request.environ[variable] for name, variable in names.items() if variable in request.environ}
+    span_names = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
+    parent_context = {
+        attribute_name: request.environ[variable_name]
+        for attribute_name, variable_name in span_names.items()
+        if variable_name in request.environ
+    }
     method = request.method if request.method in METHODS else "HTTP"
-    rule = request.url_rule
-    route = route_of(rule.rule if rule is not None else None)
+    url_rule = request.url_rule
+    route = route_of(url_rule.rule if url_rule is not None else None)
     attributes = {
         "http.request.method": method,
         "http.route": route,
         "agentidp.request_id": current_context().request_id,
     }
-    tracer = provider().get_tracer("agentidp")
-    return tracer.start_span(f"{method} {route}", _PROPAGATOR.extract(parent), SpanKind.SERVER, attributes)
+    tracer = create_tracer_provider().get_tracer("agentidp")
+    return tracer.start_span(f"{method} {route}", _PROPAGATOR.extract(parent_context), SpanKind.SERVER, attributes)
 
 
 def init_app(app: Flask) -> None:
@@ -66,11 +70,11 @@ def init_app(app: Flask) -> None:
         raise ConfigurationError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None
 
     @app.before_request
-    def begin() -> None:
-        current_context().span = _new_span()
+    def begin_span() -> None:
+        current_context().span = _start_span()
 
     @app.after_request
-    def end(response: Response) -> Response:
+    def end_span(response: Response) -> Response:
         span = current_context().span
         span.set_attribute("http.response.status_code", response.status_code)
         if response.status_code >= 500:

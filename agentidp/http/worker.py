@@ -34,20 +34,20 @@ _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 class Worker(ThreadWorker):
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Log a request that gunicorn cannot read, and send a response. Both contain only the kind of the error."""
-        is_ours = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
-        if is_ours or not isinstance(exc, errors.ParseException):
+        is_response_error = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
+        if is_response_error or not isinstance(exc, errors.ParseException):
             super().handle_error(req, client, addr, exc)
             return
-        name = type(exc).__name__
-        kind = _WORD_BEGINS.sub(" ", name).lower()
+        error_name = type(exc).__name__
+        error_kind = _WORD_BEGINS.sub(" ", error_name).lower()
         # A peer on a UNIX socket has no address.
-        fields = {"error": kind, "address": addr[0] if isinstance(addr, tuple) else None}
-        logger.warning("unreadable request", extra={"fields": fields})
-        body = json.dumps(ValidationError(f"The request cannot be read: {kind}.").body())
-        head = (
-            f"HTTP/1.1 {STATUSES.get(name, '400 Bad Request')}\r\nConnection: close\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n\r\n"
+        log_fields = {"error": error_kind, "address": addr[0] if isinstance(addr, tuple) else None}
+        logger.warning("unreadable request", extra={"fields": log_fields})
+        response_body = json.dumps(ValidationError(f"The request cannot be read: {error_kind}.").body())
+        response_head = (
+            f"HTTP/1.1 {STATUSES.get(error_name, '400 Bad Request')}\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(response_body)}\r\nCache-Control: no-store\r\n\r\n"
         )
         with contextlib.suppress(OSError):
             # If the socket's buffer is full, the response is dropped, so that a slow client cannot block the thread.
-            client.send((head + body).encode(), socket.MSG_DONTWAIT)
+            client.send((response_head + response_body).encode(), socket.MSG_DONTWAIT)

@@ -135,7 +135,9 @@ class Delegation:
             claims["delegation_rule_id"] = str(self.rule_id)
         if self.grant_id is not None:
             claims["grant_id"] = str(self.grant_id)
-        claims["exchanged_from"] = [{"jti": a.jti, "aud": a.audience, "scope": a.scope} for a in self.ancestors]
+        claims["exchanged_from"] = [
+            {"jti": ancestor.jti, "aud": ancestor.audience, "scope": ancestor.scope} for ancestor in self.ancestors
+        ]
         # A claim of its own, because release 1.0.0 ignores unknown claims, but not unknown members of exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
             claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
@@ -244,7 +246,7 @@ def issue_access_token(
     if delegation is not None:
         claims |= {"sub": delegation.subject(organization_id), **delegation.claims()}
     signing_input = b".".join((_encoded_header(key.kid, key.alg), base64url(_encode(claims).encode())))
-    return b".".join((signing_input, base64url(_signature(key, signing_input)))).decode()
+    return b".".join((signing_input, base64url(_sign(key, signing_input)))).decode()
 
 
 def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
@@ -252,11 +254,11 @@ def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
     return {AGENT: client_id, ORGANIZATION_AGENT: f"org:{organization_id}:agent:{client_id}"}
 
 
-def _signature(key: SigningKey, signing_input: bytes) -> bytes:
+def _sign(key: SigningKey, signing_input: bytes) -> bytes:
     """Sign, in the format of RFC 7518. For ES256, this takes a third of the calls that PyJWT needs."""
     if key.alg == "ES256":
-        numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
-        return b"".join([number.to_bytes(32) for number in numbers])
+        signature_numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
+        return b"".join([signature_number.to_bytes(32) for signature_number in signature_numbers])
     signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
     return signature
 
@@ -285,14 +287,14 @@ def verify_access_token(
     # This long flat list of checks can be compared with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_token)
-        kid, typ = header.get("kid"), header.get("typ")
-        if not isinstance(typ, str) or typ.lower() not in (TOKEN_TYPE, f"application/{TOKEN_TYPE}"):
+        key_id, token_type = header.get("kid"), header.get("typ")
+        if not isinstance(token_type, str) or token_type.lower() not in (TOKEN_TYPE, f"application/{TOKEN_TYPE}"):
             raise TokenRefused("typ is not at+jwt")
         if "crit" in header:
             raise TokenRefused("no critical extension is understood")
-        if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        if not isinstance(key_id, str) or not _KID.fullmatch(key_id):
             raise TokenRefused("kid is not one of ours")
-        key = find_key(kid)
+        key = find_key(key_id)
         # The key decides which algorithm is allowed. The alg in the header must be the same.
         if key is None or header.get("alg") != key.alg:
             raise TokenRefused("no such key")
@@ -315,7 +317,7 @@ def verify_access_token(
         )
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise TokenRefused(type(error).__name__) from error
-    token = _access_token(claims)
+    token = _parse_access_token(claims)
     if audience not in (None, token.audience):
         advice = f"The access token is for {token.audience}, not for {audience}. Leave out the parameter resource."
         raise TokenRefused("for another audience", token, advice)
@@ -332,7 +334,7 @@ def verify_access_token(
     return token
 
 
-def _access_token(claims: dict[str, Any]) -> AccessToken:
+def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
     organization_id, client_id, subject = claims["organization_id"], claims["client_id"], claims["sub"]
     scope = claims.get("scope", "")
     texts = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"], claims.get("resource", ""))
@@ -342,7 +344,7 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
         agent_id = UUID(client_id)
     except ValueError:
         raise TokenRefused("client_id is not an agent") from None
-    delegation = None if _DELEGATED.isdisjoint(claims) else _delegation(claims)
+    delegation = None if _DELEGATED.isdisjoint(claims) else _parse_delegation(claims)
     if delegation is None:
         subjects = list(_subjects(organization_id, client_id).values())
     else:
@@ -366,7 +368,7 @@ def _access_token(claims: dict[str, Any]) -> AccessToken:
     )
 
 
-def _delegation(claims: dict[str, Any]) -> Delegation:
+def _parse_delegation(claims: dict[str, Any]) -> Delegation:
     """Parse the claims that :meth:`Delegation.claims` writes. Refuse any other form of them."""
     delegated = {name: claims[name] for name in _DELEGATED if name in claims}
     actors: list[UUID] = []

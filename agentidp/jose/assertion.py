@@ -44,19 +44,22 @@ MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
 of processor time, or 1 ms with ES384. A failure must not cost more than twice as much as a wrong secret."""
 
 
-def wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:
+def find_wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:
     """Return the logged reason why an assertion's exp, iat or nbf is wrong, or ``None`` if all are right.
 
     :param now: the time of the request, in seconds since the epoch.
     :param max_lifetime: maximum seconds until ``exp``.
     """
-    times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
-    if "exp" not in times or not all(type(t) in (int, float) and 0 <= t <= NUMERIC_DATE_LIMIT for t in times.values()):
+    claim_times = {claim_name: claims[claim_name] for claim_name in ("exp", "iat", "nbf") if claim_name in claims}
+    if "exp" not in claim_times or not all(
+        type(claim_time) in (int, float) and 0 <= claim_time <= NUMERIC_DATE_LIMIT
+        for claim_time in claim_times.values()
+    ):
         return WRONG_TIMES
-    if times["exp"] <= now - CLIENT_LEEWAY:
+    if claim_times["exp"] <= now - CLIENT_LEEWAY:
         return EXPIRED
-    if times["exp"] > now + max_lifetime + CLIENT_LEEWAY:
+    if claim_times["exp"] > now + max_lifetime + CLIENT_LEEWAY:
         return TOO_LONG
-    if times.get("iat", now) > now + CLIENT_LEEWAY or times.get("nbf", now) > now + CLIENT_LEEWAY:
+    if claim_times.get("iat", now) > now + CLIENT_LEEWAY or claim_times.get("nbf", now) > now + CLIENT_LEEWAY:
         return TOO_EARLY
     return None

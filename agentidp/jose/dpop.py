@@ -13,7 +13,7 @@ import jwt
 
 from agentidp.config import LEEWAY
 from agentidp.db.sql import Call
-from agentidp.jose.jwk import ALGORITHMS, key_algorithm, public_jwk
+from agentidp.jose.jwk import ALGORITHMS, check_public_jwk, key_algorithm
 from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, base64url
 
 TYPE = "dpop+jwt"
@@ -89,18 +89,18 @@ def verify_proof(
         raise ProofRefused(f"jti of the DPoP proof must have 1 to {MAX_JTI_LENGTH} characters")
     if claims["htm"] != method:
         raise ProofRefused("htm of the DPoP proof is not the method of the request")
-    if not isinstance(claims["htu"], str) or _normalize(claims["htu"]) != _normalize(url):
+    if not isinstance(claims["htu"], str) or _normalize_url(claims["htu"]) != _normalize_url(url):
         raise ProofRefused("htu of the DPoP proof is not the address of the request")
     if type(issued_at) not in (int, float) or not abs(at.timestamp() - issued_at) <= MAX_AGE:
         raise ProofRefused("iat of the DPoP proof is not now")
     if access_token is not None and claims.get("ath") != _digest(access_token):
         raise ProofRefused("ath of the DPoP proof is not that of the access token")
-    return Proof(thumbprint(key), jti, float(issued_at))
+    return Proof(compute_thumbprint(key), jti, float(issued_at))
 
 
 def _read_key(header: dict[str, Any]) -> dict[str, Any]:
     try:
-        key = public_jwk(header.get("jwk"), header["alg"])
+        key = check_public_jwk(header.get("jwk"), header["alg"])
     except ValueError as error:
         raise ProofRefused(f"the key of the DPoP proof is refused: {error}") from None
     if key["alg"] != key_algorithm(header["alg"]):
@@ -108,7 +108,7 @@ def _read_key(header: dict[str, Any]) -> dict[str, Any]:
     return key
 
 
-def thumbprint(jwk: dict[str, Any]) -> str:
+def compute_thumbprint(jwk: dict[str, Any]) -> str:
     """Return the JWK SHA-256 thumbprint of a public key (RFC 7638)."""
     members = {member: jwk[member] for member in _THUMBPRINT_MEMBERS[jwk["kty"]]}
     return _digest(json.dumps(members, separators=(",", ":")))
@@ -118,11 +118,11 @@ def _digest(text: str) -> str:
     return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _normalize(url: str) -> tuple[str, str | None, int | None, str] | None:
+def _normalize_url(url: str) -> tuple[str, str | None, int | None, str] | None:
     """Return the scheme, host, port and path of a URL (RFC 3986 section 6.2.3), or ``None`` for another string."""
     try:
-        parts = urlsplit(url)
-        scheme = parts.scheme.lower()
-        return scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(scheme), parts.path or "/"
+        url_parts = urlsplit(url)
+        scheme = url_parts.scheme.lower()
+        return scheme, url_parts.hostname, url_parts.port or _DEFAULT_PORTS.get(scheme), url_parts.path or "/"
     except ValueError:
         return None

@@ -49,22 +49,22 @@ _KEY_OPS = ("verify", "sign")
 
 
 def key_algorithm(alg: str) -> str:
-    """Return the ``alg`` of the key that verifies signatures with *alg*, as :func:`public_jwk` stores it."""
+    """Return the ``alg`` of the key that verifies signatures with *alg*, as :func:`check_public_jwk` stores it."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
-def key_algorithms(jwk: dict[str, Any]) -> set[str]:
+def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
     """Return the :func:`key_algorithm` of each algorithm that keys of this type support, whatever their ``alg``."""
     return {
-        key_algorithm(alg)
+        key_algorithm(algorithm)
         for key_type in KEY_TYPES
         if key_type.kty == jwk.get("kty") and key_type.curve in (None, jwk.get("crv"))
-        for alg in key_type.algorithms
+        for algorithm in key_type.algorithms
     }
 
 
 def jwk_json_schema() -> dict[str, Any]:
-    """Return a JSON Schema for accepted keys. It lacks some checks, which only :func:`public_jwk` does."""
+    """Return a JSON Schema for accepted keys. It lacks some checks, which only :func:`check_public_jwk` does."""
 
     def key_schema(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
@@ -91,7 +91,7 @@ def jwk_json_schema() -> dict[str, Any]:
     return {"oneOf": [key_schema(key_type) for key_type in KEY_TYPES]}
 
 
-def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
+def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     """Check a public key and return the members that verification needs, with ``alg`` and ``use``.
 
     :param alg: the algorithm of a key without ``alg``. Default: the first algorithm of its type.
@@ -133,16 +133,16 @@ def public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     return public_members | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
 
 
-def public_jwks(jwks: object) -> list[dict[str, Any]]:
-    """Check a JWK Set and return its keys. Raise ``ValueError`` as :func:`public_jwk` does."""
+def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
+    """Check a JWK Set and return its keys. Raise ``ValueError`` as :func:`check_public_jwk` does."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")
-    checked = [public_jwk(key) for key in keys]
-    kids = [key["kid"] for key in checked if "kid" in key]
-    if len(set(kids)) != len(kids):
+    checked_keys = [check_public_jwk(checked_key) for checked_key in keys]
+    key_ids = [checked_key["kid"] for checked_key in checked_keys if "kid" in checked_key]
+    if len(set(key_ids)) != len(key_ids):
         raise ValueError("must not use a kid twice")
-    return checked
+    return checked_keys
 
 
 def _check_usage(jwk: dict[str, Any]) -> None:

@@ -54,9 +54,9 @@ class UnverifiedJwt:
     @property
     def kid(self) -> str | None:
         """The ``kid`` in the header. Empty if it has characters that PostgreSQL may refuse, so no stored key has it."""
-        kid: str | None = self.header.get("kid")
-        is_possible = kid is None or (len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable())
-        return kid if is_possible else ""
+        key_id: str | None = self.header.get("kid")
+        is_valid_id = key_id is None or (len(key_id) <= MAX_KID_LENGTH and key_id.isascii() and key_id.isprintable())
+        return key_id if is_valid_id else ""
 
     def is_signed_by(self, key: Any) -> bool:
         """Return whether *key* made the signature, from a cache, because rules of trust often share keys."""
@@ -82,23 +82,23 @@ def read_unverified(
     """
     if len(text) > max_length or not COMPACT_SERIALIZATION.fullmatch(text):
         return None
-    signed, _, signature = text.rpartition(".")
+    signed_bytes, _, signature = text.rpartition(".")
     try:
-        header, claims = (json.loads(_decode(encoded)) for encoded in signed.split("."))
+        header, claims = (json.loads(_decode(encoded_part)) for encoded_part in signed_bytes.split("."))
         decoded_signature = _decode(signature)
     except (ValueError, RecursionError):
         return None
     if not isinstance(header, dict) or not isinstance(claims, dict) or not isinstance(header.get("kid", ""), str):
         return None
-    typ = header.get("typ")
-    if (typ.lower() if isinstance(typ, str) else typ) not in types or "crit" in header:
+    token_type = header.get("typ")
+    if (token_type.lower() if isinstance(token_type, str) else token_type) not in types or "crit" in header:
         return None
     # RFC 7797 section 6 requires "crit" in a header with "b64": false, and "crit" is refused above.
     if header.get("b64", True) is False:
         return None
     if header.get("alg") not in algorithms:
         return None
-    return UnverifiedJwt(header, claims, signed.encode(), decoded_signature)
+    return UnverifiedJwt(header, claims, signed_bytes.encode(), decoded_signature)
 
 
 def _decode(encoded: str) -> bytes:

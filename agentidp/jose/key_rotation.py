@@ -43,13 +43,13 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
             with _lock_keys(connection, at) as transaction:
                 if not select_unrevoked(_all_keys(connection)):
                     _add_key(transaction, settings, signs_from=at)
-        signing = find_signing_row(_all_keys(connection), at)
+        key_row = find_signing_row(_all_keys(connection), at)
     try:
-        KeySealer(settings).open_key(signing.kid, bytes(signing.private_key_encrypted))
+        KeySealer(settings).open_key(key_row.kid, bytes(key_row.private_key_encrypted))
     except Unreadable:
         raise ConfigurationError(
-            f"AGENTIDP_SECRET_KEY does not decrypt {signing.kid}, the key that signs tokens: set the secret that the "
-            f"instance was started with, or if it is lost, run agentidp keys revoke {signing.kid}"
+            f"AGENTIDP_SECRET_KEY does not decrypt {key_row.kid}, the key that signs tokens: set the secret that the "
+            f"instance was started with, or if it is lost, run agentidp keys revoke {key_row.kid}"
         ) from None
 
 
@@ -69,16 +69,16 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
     """
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         rows = _all_keys(connection)
-        row = next((row for row in rows if row.kid == kid), None)
-        if row is None:
+        key_row = next((key_row for key_row in rows if key_row.kid == kid), None)
+        if key_row is None:
             raise no_such_key(kid)
-        if row.revoked_at is not None:
+        if key_row.revoked_at is not None:
             return None
         # Servers ignore keys that they cannot decrypt, so these keys are not counted among the keys that could sign.
-        usable = select_unrevoked(_select_usable(KeySealer(settings), rows))
+        usable_rows = select_unrevoked(_select_usable(KeySealer(settings), rows))
         transaction.fetch("signing_keys/revoke_key", kid=kid)
         audit.record(transaction, "signing_key.revoked", kid)
-        if usable and find_signing_row(usable, at) is not row:
+        if usable_rows and find_signing_row(usable_rows, at) is not key_row:
             return None
         return _add_key(transaction, settings, signs_from=at)
 
@@ -96,59 +96,59 @@ def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
     :raises ConfigurationError: neither secret decrypts one of the keys. Nothing was changed.
     """
     sealer = KeySealer(settings)
-    count = 0
+    changed_count = 0
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         rows = select_unrevoked(_all_keys(connection))
-        for row in rows:
-            sealed = bytes(row.private_key_encrypted)
+        for key_row in rows:
+            sealed_key = bytes(key_row.private_key_encrypted)
             try:
-                private_key = sealer.open(row.kid, sealed)
+                private_key = sealer.open(key_row.kid, sealed_key)
             except Unreadable:
                 raise ConfigurationError(
                     "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
-                    f"{row.kid!r}: nothing was changed"
+                    f"{key_row.kid!r}: nothing was changed"
                 ) from None
-            if not sealer.is_current(row.kid, sealed):
-                resealed = sealer.seal(row.kid, private_key)
-                transaction.fetch("signing_keys/reseal_key", kid=row.kid, private_key_encrypted=resealed)
-                audit.record(transaction, "signing_key.reencrypted", row.kid)
-                count += 1
-    return count, len(rows)
+            if not sealer.is_current(key_row.kid, sealed_key):
+                resealed_key = sealer.seal(key_row.kid, private_key)
+                transaction.fetch("signing_keys/reseal_key", kid=key_row.kid, private_key_encrypted=resealed_key)
+                audit.record(transaction, "signing_key.reencrypted", key_row.kid)
+                changed_count += 1
+    return changed_count, len(rows)
 
 
 def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
     """Return all signing keys, newest first, each with kid, alg, createdAt, signsFrom and its status at *at*."""
     with connect(str(settings.database_url)) as connection:
-        return describe_rows(settings, _all_keys(connection), at=at)
+        return describe_key_rows(settings, _all_keys(connection), at=at)
 
 
-def describe_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
+def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
     """Return the signing keys in *rows*, in the format of :func:`describe`."""
-    usable = _select_usable(KeySealer(settings), rows)
-    has_signing_key = bool(select_unrevoked(usable))
-    signing = find_signing_row(usable, at) if has_signing_key else None
-    published = select_published(usable, at) if has_signing_key else []
+    usable_rows = _select_usable(KeySealer(settings), rows)
+    has_signing_key = bool(select_unrevoked(usable_rows))
+    signing_row = find_signing_row(usable_rows, at) if has_signing_key else None
+    published_rows = select_published(usable_rows, at) if has_signing_key else []
 
-    def status(row: Any) -> str:
-        if row.revoked_at is not None:
+    def status(key_row: Any) -> str:
+        if key_row.revoked_at is not None:
             return "revoked"
-        if row not in usable:
+        if key_row not in usable_rows:
             return "unreadable"
-        if row is signing:
+        if key_row is signing_row:
             return "signing"
-        if row not in published:
+        if key_row not in published_rows:
             return "retired"
-        return "next" if row.signs_from > at else "verifying"
+        return "next" if key_row.signs_from > at else "verifying"
 
     return [
         {
-            "kid": row.kid,
-            "alg": row.alg,
-            "createdAt": row.created_at,
-            "signsFrom": row.signs_from,
-            "status": status(row),
+            "kid": key_row.kid,
+            "alg": key_row.alg,
+            "createdAt": key_row.created_at,
+            "signsFrom": key_row.signs_from,
+            "status": status(key_row),
         }
-        for row in rows
+        for key_row in rows
     ]
 
 
@@ -167,9 +167,9 @@ def _all_keys(connection: psycopg.Connection[Any]) -> Rows:
 
 def _add_key(transaction: Transaction, settings: Settings, *, signs_from: datetime) -> str:
     key = new_key(settings.signing_alg).signing
-    sealed = KeySealer(settings).seal_key(key)
+    sealed_key = KeySealer(settings).seal_key(key)
     transaction.fetch(
-        "signing_keys/add_key", kid=key.kid, alg=key.alg, private_key_encrypted=sealed, signs_from=signs_from
+        "signing_keys/add_key", kid=key.kid, alg=key.alg, private_key_encrypted=sealed_key, signs_from=signs_from
     )
     audit.record(transaction, "signing_key.created", key.kid, after={"alg": key.alg, "signsFrom": signs_from})
     return key.kid
@@ -177,10 +177,10 @@ def _add_key(transaction: Transaction, settings: Settings, *, signs_from: dateti
 
 def _select_usable(sealer: KeySealer, rows: Rows) -> Rows:
     """Return the rows of revoked keys, and of keys that the sealer can decrypt. Servers ignore all other keys."""
-    usable = []
-    for row in rows:
+    usable_rows = []
+    for key_row in rows:
         with contextlib.suppress(Unreadable):
-            if row.revoked_at is None:
-                sealer.open(row.kid, bytes(row.private_key_encrypted))
-            usable.append(row)
-    return usable
+            if key_row.revoked_at is None:
+                sealer.open(key_row.kid, bytes(key_row.private_key_encrypted))
+            usable_rows.append(key_row)
+    return usable_rows

@@ -46,7 +46,7 @@ class KeySealer(Sealer):
 
         :raises Unreadable: *sealed* was not encrypted for *kid* under the current or the previous secret.
         """
-        return _derive_public_half(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
+        return _derive_public_key(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
 
 
 def new_key(alg: str) -> OpenedKey:
@@ -56,14 +56,18 @@ def new_key(alg: str) -> OpenedKey:
         private_key = ec.generate_private_key(ec.SECP256R1())
     else:
         private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return _derive_public_half(secrets.token_urlsafe(12), private_key)
+    return _derive_public_key(secrets.token_urlsafe(12), private_key)
 
 
-def _derive_public_half(kid: str, private_key: Any) -> OpenedKey:
+def _derive_public_key(kid: str, private_key: Any) -> OpenedKey:
     public_key = private_key.public_key()
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         alg, jwk = "ES256", json.loads(jwt.algorithms.ECAlgorithm.to_jwk(public_key))
     else:
         alg, jwk = "RS256", json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public_key))
-    jwk = {name: value for name, value in jwk.items() if name != "key_ops"} | {"kid": kid, "alg": alg, "use": "sig"}
+    jwk = {member_name: member_value for member_name, member_value in jwk.items() if member_name != "key_ops"} | {
+        "kid": kid,
+        "alg": alg,
+        "use": "sig",
+    }
     return OpenedKey(SigningKey(kid, alg, private_key), VerificationKey(kid, alg, public_key), jwk)

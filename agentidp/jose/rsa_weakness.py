@@ -31,7 +31,7 @@ def has_roca_fingerprint(modulus: int) -> bool:
     moduli. Source: Nemec, Sys, Svenda, Klinec, Matyas, "The Return of Coppersmith's Attack" (ACM CCS 2017), and its
     detection tool, ``roca-detect``.
     """
-    return all(modulus % p in powers for p, powers in _SUBGROUPS.items())
+    return all(modulus % prime in powers_of_generator for prime, powers_of_generator in _SUBGROUPS.items())
 
 
 def weakness(modulus: int, exponent: int) -> str | None:

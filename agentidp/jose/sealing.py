@@ -43,9 +43,9 @@ class Sealer:
         :raises Unreadable: *sealed* was not encrypted for this row under the current or the previous secret.
         """
         for cipher in self._accepted:
-            plain = _decrypt(cipher, row, sealed)
-            if plain is not None:
-                return plain
+            plaintext = _decrypt(cipher, row, sealed)
+            if plaintext is not None:
+                return plaintext
         raise Unreadable(row)
 
     def is_current(self, row: str, sealed: bytes) -> bool:

@@ -113,11 +113,11 @@ class SigningKeys:
         """
         key = self.current().published.get(kid)
         if key is None:
-            reading, now = self._reading, time.monotonic()
-            if reading is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
-                reading = self._begin_reading()
-            if reading is not None:
-                reading.wait(PATIENCE_SECONDS)
+            ongoing_reading, now = self._reading, time.monotonic()
+            if ongoing_reading is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
+                ongoing_reading = self._begin_reading()
+            if ongoing_reading is not None:
+                ongoing_reading.wait(PATIENCE_SECONDS)
                 key = self.current().published.get(kid)
         return key
 
@@ -203,14 +203,14 @@ class SigningKeys:
             return self._keys
 
     def _keys_in_force(self, at: datetime) -> Keys:
-        previous = self._keys
-        kids = [row.kid for row in select_published(self._rows, at)]
-        is_new = previous is None or previous.published.keys() != set(kids)
+        previous_keys = self._keys
+        published_kids = [row.kid for row in select_published(self._rows, at)]
+        has_changed = previous_keys is None or previous_keys.published.keys() != set(published_kids)
         return Keys(
             signing=self._opened[find_signing_row(self._rows, at).kid].signing,
-            published={kid: self._opened[kid].verification for kid in kids},
-            jwks={"keys": [self._opened[kid].jwk for kid in kids]},
-            generation=(previous.generation if previous else 0) + is_new,
+            published={kid: self._opened[kid].verification for kid in published_kids},
+            jwks={"keys": [self._opened[kid].jwk for kid in published_kids]},
+            generation=(previous_keys.generation if previous_keys else 0) + has_changed,
             until=find_next_change(self._rows, at),
         )
 

@@ -66,31 +66,31 @@ class Archive(NamedTuple):
             if row["revoked_at"] == _NULL
         }
 
-    def migrations(self) -> list[str]:
+    def list_migrations(self) -> list[str]:
         """Return the names of the migrations that the backup's database had, in order.
 
         :raises ConfigurationError: the backup is not from AgentIdP.
         """
-        names = sorted(row["name"] for row in self._read_table("schema_migrations"))
-        if not names:
+        migration_names = sorted(table_row["name"] for table_row in self._read_table("schema_migrations"))
+        if not migration_names:
             raise ConfigurationError(f"{self.file} is not a backup of AgentIdP: it has no schema_migrations")
-        return names
+        return migration_names
 
     def _read_table(self, table: str) -> list[dict[str, str]]:
         """Return a table's rows as dictionaries with values in COPY's text format; empty if there is no table."""
         output = _run_pg_restore(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
-        copy = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", output, re.MULTILINE)
-        if copy is None:
+        copy_match = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", output, re.MULTILINE)
+        if copy_match is None:
             return []
-        columns = copy[1].split(", ")
-        return [dict(zip(columns, line.split("\t"), strict=True)) for line in copy[2].splitlines()]
+        columns = copy_match[1].split(", ")
+        return [dict(zip(columns, row_line.split("\t"), strict=True)) for row_line in copy_match[2].splitlines()]
 
-    def tables(self) -> set[str]:
+    def list_tables(self) -> set[str]:
         """Return the tables whose rows are in the backup. A schema other than public precedes the name."""
         entries = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
         return {name if schema == "public" else f"{schema}.{name}" for schema, name in entries}
 
-    def rows(
+    def read_rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
     ) -> Generator[TableRows, None, None]:
         """Yield the rows of each table in the schema public. Close the iterator if you do not read it to its end.
@@ -102,10 +102,10 @@ class Archive(NamedTuple):
         """
         command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as use_list:
-            for line in _run_pg_restore(self.programs, self.file, "--list").splitlines(keepends=True):
-                entry = _TABLE.match(line)
-                if entry and entry[1] == "public" and entry[2] in tables:
-                    use_list.write(line)
+            for list_line in _run_pg_restore(self.programs, self.file, "--list").splitlines(keepends=True):
+                table_entry = _TABLE.match(list_line)
+                if table_entry and table_entry[1] == "public" and table_entry[2] in tables:
+                    use_list.write(list_line)
             use_list.flush()
             # pg_restore reads the file by standard input, so this process can report the position in the file.
             with self.file.open("rb") as file:
@@ -132,10 +132,12 @@ class Archive(NamedTuple):
     def _parse_tables(self, output: IO[bytes]) -> Iterator[TableRows]:
         encoding = "UTF8"
         for line in output:
-            if copy := _COPY.fullmatch(line):
-                yield TableRows(copy["table"].decode(), copy["columns"].decode(), encoding, _read_pieces(output))
-            elif preamble := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
-                encoding = (preamble["encoding"] or encoding.encode()).decode()
+            if copy_match := _COPY.fullmatch(line):
+                yield TableRows(
+                    copy_match["table"].decode(), copy_match["columns"].decode(), encoding, _read_pieces(output)
+                )
+            elif preamble_match := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
+                encoding = (preamble_match["encoding"] or encoding.encode()).decode()
             else:
                 raise ConfigurationError(
                     f"{self.file} contains something else than rows, as no backup by agentidp backup does"

@@ -16,7 +16,7 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import connect
 from agentidp.db.sql import load_sql
-from agentidp.maintenance.postgres_programs import connection_arguments, first_error, for_backup
+from agentidp.maintenance.postgres_programs import connection_arguments, find_backup_programs, first_error
 from agentidp.paths import sync_directory
 
 FIRST_BYTES = b"PGDMP"
@@ -35,9 +35,11 @@ class Contents(NamedTuple):
 
     def __str__(self) -> str:
         """Return the numbers as a phrase such as ``1 organization, 2 agents and 3 tokens``."""
-        counts = zip(self, ("organization", "agent", "token"), strict=True)
-        first, *further = (f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
-        return f"{first}, {' and '.join(further)}"
+        count_words = zip(self, ("organization", "agent", "token"), strict=True)
+        first_words, *further_words = (
+            f"{object_count:,} {noun}{'' if object_count == 1 else 's'}" for object_count, noun in count_words
+        )
+        return f"{first_words}, {' and '.join(further_words)}"
 
 
 def back_up(
@@ -62,7 +64,7 @@ def back_up(
         raise ConfigurationError(f"{file} is no regular file, and a backup would replace it")
     with connect(url) as connection:
         _refuse_incomplete_backup(connection)
-        programs = for_backup(connection.info.server_version // 10_000, bindir, settings)
+        programs = find_backup_programs(connection.info.server_version // 10_000, bindir, settings)
         connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
             [row] = connection.execute(load_sql("maintenance/export_snapshot")).fetchall()

@@ -32,12 +32,12 @@ def check_instance(
     :param at: the current time.
     :param backups: a directory that must contain a backup not older than *maximum_age*; None for no such check.
     """
-    settings, invalid, results = _check_settings(environ)
+    settings, invalid_names, results = _check_settings(environ)
     yield from results
     if settings is not None:
-        if not any(name.startswith("AGENTIDP_SECRET_KEY") for name in invalid):
+        if not any(setting_name.startswith("AGENTIDP_SECRET_KEY") for setting_name in invalid_names):
             yield from _check_secret(settings, environ)
-        if invalid & _DATABASE_SETTINGS:
+        if invalid_names & _DATABASE_SETTINGS:
             yield Result("database", FAILED, "which one is unknown: correct the settings first")
         elif settings.database_url is None:
             yield from _check_embedded(settings, at)
@@ -49,7 +49,7 @@ def check_instance(
         yield check_backups(backups, maximum_age, at)
 
 
-def names_of_settings() -> set[str]:
+def list_setting_names() -> set[str]:
     """Return all variables that the source code of ``agentidp.config`` reads. A separate list would become wrong."""
     sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
     return set(_NAME.findall("\n".join(sources))) | READ_ELSEWHERE
@@ -61,32 +61,46 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
     :returns: the settings without the invalid variables, or None if that is impossible; the names of the invalid
         variables; the results.
     """
-    environ = {name: value for name, value in environ.items() if value != ""}
-    existing, invalid = names_of_settings(), set[str]()
+    environ = {
+        variable_name: variable_value for variable_name, variable_value in environ.items() if variable_value != ""
+    }
+    existing_names, invalid_names = list_setting_names(), set[str]()
     results = [
-        Result("settings", WARNING, f"{name} is no setting, so it has no effect: correct its name or remove it")
-        for name in sorted(environ)
-        if name.startswith("AGENTIDP_") and name not in existing and not name.startswith("AGENTIDP_TEST_")
+        Result(
+            "settings", WARNING, f"{variable_name} is no setting, so it has no effect: correct its name or remove it"
+        )
+        for variable_name in sorted(environ)
+        if variable_name.startswith("AGENTIDP_")
+        and variable_name not in existing_names
+        and not variable_name.startswith("AGENTIDP_TEST_")
     ]
     while True:
         try:
             settings = Settings.from_environment(environ)
         except ConfigurationError as error:
-            names = set(_NAME.findall(str(error)))
-            if not names & invalid:
+            named_settings = set(_NAME.findall(str(error)))
+            if not named_settings & invalid_names:
                 results.append(Result("settings", FAILED, str(error)))
             # A name with an underscore at its end stands for all variables that begin with it.
-            prefixes = tuple(name for name in names if name.endswith("_"))
-            culprits = {name for name in environ if name in names or name.startswith(prefixes)}
-            if not culprits:
-                return None, invalid | names, results
-            invalid |= culprits
-            environ = {name: value for name, value in environ.items() if name not in culprits}
+            prefixes = tuple(variable_name for variable_name in named_settings if variable_name.endswith("_"))
+            culprit_names = {
+                variable_name
+                for variable_name in environ
+                if variable_name in named_settings or variable_name.startswith(prefixes)
+            }
+            if not culprit_names:
+                return None, invalid_names | named_settings, results
+            invalid_names |= culprit_names
+            environ = {
+                variable_name: variable_value
+                for variable_name, variable_value in environ.items()
+                if variable_name not in culprit_names
+            }
         else:
             if not results:
-                count = len(existing & environ.keys())
-                results.append(Result("settings", OK, f"{count} set, and all of them valid"))
-            return settings, invalid, results
+                valid_count = len(existing_names & environ.keys())
+                results.append(Result("settings", OK, f"{valid_count} set, and all of them valid"))
+            return settings, invalid_names, results
 
 
 def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Result]:

@@ -12,11 +12,11 @@ from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.config import LEEWAY, OLDEST_POSTGRESQL, ConfigurationError, Settings
 from agentidp.db.clock_check import describe_difference, measure_seconds_ahead
 from agentidp.db.database import configure_operator, connect_unchecked
-from agentidp.db.migrations import applied_steps, pending_steps, steps
+from agentidp.db.migrations import applied_steps, list_pending_steps, steps
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.http.schemas import timestamp
-from agentidp.jose.key_rotation import describe_rows
+from agentidp.jose.key_rotation import describe_key_rows
 from agentidp.jose.key_sealing import KeySealer
 from agentidp.jose.sealing import Unreadable
 from agentidp.maintenance.check_privileges import check_privileges
@@ -103,10 +103,10 @@ def _become_service(connection: Connection) -> Outcomes:
 
 
 def _check_clock(connection: Connection) -> Result:
-    ahead = measure_seconds_ahead(connection)
-    if ahead is None:
+    seconds_ahead = measure_seconds_ahead(connection)
+    if seconds_ahead is None:
         return Result("clock", WARNING, "the database took longer than a second to say its time: try again")
-    if difference := describe_difference(ahead):
+    if difference := describe_difference(seconds_ahead):
         message = f"this machine's is {difference}, and at most {LEEWAY} are allowed: synchronize both (NTP)"
         return Result("clock", FAILED, message)
     return Result("clock", OK, f"within {LEEWAY} seconds of the database's")
@@ -114,7 +114,7 @@ def _check_clock(connection: Connection) -> Result:
 
 def _check_schema(connection: Connection) -> Outcomes:
     try:
-        pending = pending_steps(applied_steps(connection))
+        pending = list_pending_steps(applied_steps(connection))
     except ConfigurationError as error:
         yield FAILED, str(error)
         return
@@ -125,15 +125,15 @@ def _check_schema(connection: Connection) -> Outcomes:
 
 
 def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    rows = connection.execute(load_sql("signing_keys/all_keys")).fetchall()
-    keys = describe_rows(settings, rows, at=at)
-    unreadable = [key["kid"] for key in keys if key["status"] == "unreadable"]
-    if unreadable:
+    key_rows = connection.execute(load_sql("signing_keys/all_keys")).fetchall()
+    keys = describe_key_rows(settings, key_rows, at=at)
+    unreadable_kids = [key["kid"] for key in keys if key["status"] == "unreadable"]
+    if unreadable_kids:
         advice = "set the secret with which the instance was started, or run agentidp keys revoke"
-        yield FAILED, f"the instance secret does not decrypt {', '.join(unreadable)}: {advice}"
+        yield FAILED, f"the instance secret does not decrypt {', '.join(unreadable_kids)}: {advice}"
     signing_key = next((key for key in keys if key["status"] == "signing"), None)
     if signing_key is None:
-        if not unreadable:
+        if not unreadable_kids:
             yield FAILED, "there is none: agentidp keys list makes the first"
         return
     next_keys = [key for key in keys if key["status"] == "next"]
@@ -145,40 +145,40 @@ def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Out
     else:
         yield OK, f"{message}; agentidp keys rotate replaces it"
     sealer = KeySealer(settings)
-    current = [row for row in rows if row.revoked_at is None]
+    current_rows = [key_row for key_row in key_rows if key_row.revoked_at is None]
     if settings.secret_key_previous and not all(
-        sealer.is_current(row.kid, bytes(row.private_key_encrypted)) for row in current
+        sealer.is_current(key_row.kid, bytes(key_row.private_key_encrypted)) for key_row in current_rows
     ):
         yield WARNING, "some are still encrypted under the previous instance secret: agentidp keys reencrypt"
 
 
 def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
-    rows = connection.execute(load_sql("alerts/all_targets")).fetchall()
-    sealer, unreadable = TargetSealer(settings), []
-    for row in rows:
+    target_rows = connection.execute(load_sql("alerts/all_targets")).fetchall()
+    sealer, unreadable_ids = TargetSealer(settings), []
+    for target_row in target_rows:
         try:
-            sealer.open(row.target_id, bytes(row.sealed))
+            sealer.open(target_row.target_id, bytes(target_row.sealed))
         except Unreadable:
-            unreadable.append(str(row.target_id))
-    if unreadable:
-        yield FAILED, f"the instance secret does not decrypt {', '.join(unreadable)}: delete and create them again"
-    elif rows:
-        yield OK, f"{len(rows)} can be decrypted"
+            unreadable_ids.append(str(target_row.target_id))
+    if unreadable_ids:
+        yield FAILED, f"the instance secret does not decrypt {', '.join(unreadable_ids)}: delete and create them again"
+    elif target_rows:
+        yield OK, f"{len(target_rows)} can be decrypted"
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
     # If the findings are older than this, the API computes them again before a response.
-    oldest = at - timedelta(seconds=2 * settings.watch_interval)
-    [row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
+    oldest_accepted = at - timedelta(seconds=2 * settings.watch_interval)
+    [watch_row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
     late_ids = []
     for organization in connection.execute(load_sql("organizations/all_organizations")).fetchall():
         with operator_transaction(connection, organization.organization_id, at) as transaction:
             evaluations = transaction.fetch("finding_state/last_evaluation")
-        if (evaluations[0].evaluated_at if evaluations else organization.created_at) < oldest:
+        if (evaluations[0].evaluated_at if evaluations else organization.created_at) < oldest_accepted:
             late_ids.append(organization.organization_id)
-    if row.is_watched and not late_ids:
+    if watch_row.is_watched and not late_ids:
         yield OK, "an instance watches, and every organization was evaluated in time"
-    elif row.is_watched:
+    elif watch_row.is_watched:
         message = f"an instance watches, but not every organization was evaluated in time, first {late_ids[0]}"
         yield WARNING, f"{message}: look into its log"
     elif late_ids:

@@ -30,11 +30,11 @@ def check_secret_file(path: Path) -> Result:
 
 def check_disk(data_dir: Path) -> Result:
     """Check the free space on the disk with the embedded database."""
-    free = shutil.disk_usage(data_dir).free
-    message = f"{free >> 20:,} MiB are free in {data_dir}"
-    if free < MIN_SPACE:
+    free_bytes = shutil.disk_usage(data_dir).free
+    message = f"{free_bytes >> 20:,} MiB are free in {data_dir}"
+    if free_bytes < MIN_SPACE:
         return Result("disk", FAILED, f"{message}: make space, or the database stops")
-    if free < MIN_SPACE_WITHOUT_WARNING:
+    if free_bytes < MIN_SPACE_WITHOUT_WARNING:
         return Result("disk", WARNING, f"{message}: make space soon")
     return Result("disk", OK, message)
 
@@ -42,13 +42,15 @@ def check_disk(data_dir: Path) -> Result:
 def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Result:
     """Check that a directory contains a backup that is not older than *maximum_age*."""
     try:
-        backups = [(file.stat().st_mtime, file) for file in directory.iterdir() if _is_backup(file)]
+        backups = [
+            (backup_file.stat().st_mtime, backup_file) for backup_file in directory.iterdir() if _is_backup(backup_file)
+        ]
     except OSError as error:
         return Result("backups", FAILED, f"{directory} cannot be read: {error.strerror}")
     if not backups:
         return Result("backups", FAILED, f"there is no backup in {directory}: agentidp backup makes one")
-    seconds, newest = max(backups)
-    made_at = datetime.fromtimestamp(seconds, UTC)
+    age_seconds, newest = max(backups)
+    made_at = datetime.fromtimestamp(age_seconds, UTC)
     hours = (at - made_at) / timedelta(hours=1)
     message = f"the newest of {len(backups)} is {newest.name} of {timestamp(made_at)}, {hours:.0f} hours ago"
     if at - made_at > maximum_age:

@@ -55,6 +55,10 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
             raise NotFound
         labels = transaction.fetch("agents/erase_labels", agent_id=agent_id)
         transaction.fetch("agents/erase_marker_notes", agent_id=agent_id)
-        subjects = [agent_id, *(row.credential_id for row in labels), *(row.finding_id for row in findings)]
-        erase(transaction, [str(subject) for subject in subjects])
+        subject_ids = [
+            agent_id,
+            *(subject_row.credential_id for subject_row in labels),
+            *(subject_row.finding_id for subject_row in findings),
+        ]
+        erase(transaction, [str(subject_id) for subject_id in subject_ids])
         audit.record(transaction, "agent.erased", agent_id)

@@ -28,7 +28,7 @@ class Installation(NamedTuple):
     major: int
 
 
-def for_backup(server: int, bindir: Path | None, settings: Settings) -> Installation:
+def find_backup_programs(server: int, bindir: Path | None, settings: Settings) -> Installation:
     """Return the oldest installation whose pg_dump supports the server.
 
     :param server: the server's major version.
@@ -41,7 +41,8 @@ def for_backup(server: int, bindir: Path | None, settings: Settings) -> Installa
         return min(suitable, key=lambda installation: installation.major)
     raise ConfigurationError(
         f"pg_dump of PostgreSQL {server} or newer is needed, because the server is PostgreSQL {server}; "
-        f"{_describe(installations)}: install that version's client programs, or name their directory with --bindir"
+        f"{_describe_installations(installations)}: install that version's client programs, or name their directory "
+        "with --bindir"
     )
 
 
@@ -54,7 +55,7 @@ def for_restore(bindir: Path | None, settings: Settings) -> Installation:
     if installations:
         return max(installations, key=lambda installation: installation.major)
     raise ConfigurationError(
-        f"pg_restore is needed; {_describe(installations)}: install PostgreSQL's client programs, "
+        f"pg_restore is needed; {_describe_installations(installations)}: install PostgreSQL's client programs, "
         "or name their directory with --bindir"
     )
 
@@ -65,13 +66,14 @@ def _find_installations(bindir: Path | None, settings: Settings) -> list[Install
     else:
         directories = [settings.pg_bindir] if settings.pg_bindir is not None else []
         # Debian's /usr/bin/pg_dump only runs a version below DEBIAN, so its directory is not a separate installation.
-        if (on_path := shutil.which("pg_dump")) and Path(on_path).resolve().name != "pg_wrapper":
-            directories.append(Path(on_path).parent)
+        if (program_on_path := shutil.which("pg_dump")) and Path(program_on_path).resolve().name != "pg_wrapper":
+            directories.append(Path(program_on_path).parent)
         directories += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]
     return [
-        Installation(directory, major)
+        Installation(directory, major_version)
         for directory in directories
-        if all((directory / name).is_file() for name in PROGRAMS) and (major := _read_major(directory)) is not None
+        if all((directory / program_name).is_file() for program_name in PROGRAMS)
+        and (major_version := _read_major(directory)) is not None
     ]
 
 
@@ -84,10 +86,12 @@ def _read_major(directory: Path) -> int | None:
     return int(version[1]) if version else None
 
 
-def _describe(installations: list[Installation]) -> str:
+def _describe_installations(installations: list[Installation]) -> str:
     if not installations:
         return "none was found"
-    return "found were only " + ", ".join(f"PostgreSQL {major} in {directory}" for directory, major in installations)
+    return "found were only " + ", ".join(
+        f"PostgreSQL {major_version} in {directory}" for directory, major_version in installations
+    )
 
 
 def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:

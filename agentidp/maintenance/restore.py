@@ -18,7 +18,7 @@ from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
 from agentidp.db.errors import in_one_line
-from agentidp.db.migrations import migrate, pending_steps, refuse_missing_rights, steps
+from agentidp.db.migrations import list_pending_steps, migrate, refuse_missing_rights, steps
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import load_sql
 from agentidp.jose.key_rotation import ensure_signing_key
@@ -70,30 +70,30 @@ def inspect_target(url: str) -> Target:
     with connect(url) as connection:
         refuse_citus(connection)
         refuse_missing_rights(connection, creates_role=False)
-        roles = connection.execute(load_sql("maintenance/service_role")).fetchall()
-        [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
-        sessions = _other_sessions(connection)
+        service_roles = connection.execute(load_sql("maintenance/service_role")).fetchall()
+        [role_row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
+        other_sessions = _wait_for_other_sessions(connection)
         drop_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         contents = None
-        if row.has_schema and row.sees_all:
+        if role_row.has_schema and role_row.sees_all:
             # A database with an incomplete schema is a valid target, although its contents cannot be counted.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
-                [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
-                contents = Contents(*counts)
-    if sessions:
-        names = ", ".join(f"{row.role_name} ({row.sessions})" for row in sessions)
+                [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+                contents = Contents(*content_counts)
+    if other_sessions:
+        session_words = ", ".join(f"{role_row.role_name} ({role_row.sessions})" for role_row in other_sessions)
         raise ConfigurationError(
-            f"others are connected to the database {row.database_name}: {names}. "
+            f"others are connected to the database {role_row.database_name}: {session_words}. "
             "Stop the service and agentidp watch first"
         )
-    if row.has_tables and not row.has_schema:
+    if role_row.has_tables and not role_row.has_schema:
         raise ConfigurationError(
-            f"the database {row.database_name} contains tables that are not AgentIdP's: restore into another one"
+            f"the database {role_row.database_name} contains tables that are not AgentIdP's: restore into another one"
         )
-    return Target(row.database_name, bool(roles), [drop_row.statement for drop_row in drop_rows], contents)
+    return Target(role_row.database_name, bool(service_roles), [drop_row.statement for drop_row in drop_rows], contents)
 
 
-def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
+def _wait_for_other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
     """Return the other sessions in the database. Wait first for sessions that are ending."""
     deadline = time.monotonic() + SESSION_END_TIMEOUT
     while sessions := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
@@ -103,7 +103,7 @@ def _other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
     return sessions
 
 
-def restore(
+def restore_archive(
     settings: Settings,
     archive: Archive,
     target: Target,
@@ -121,18 +121,18 @@ def restore(
     :raises ConfigurationError: the restore failed. Unless the message says that the backup was restored, nothing was
         changed.
     """
-    url = str(settings.database_url)
-    pending_steps(archive.migrations(), holder="the backup")
+    database_url = str(settings.database_url)
+    list_pending_steps(archive.list_migrations(), holder="the backup")
     if not target.is_empty:
         _refuse_unreadable_keys(settings, archive)
-    contents, left_out = _replace_contents(url, archive, target, report)
+    contents, omitted_tables = _replace_contents(database_url, archive, target, report)
     try:
-        applied = migrate(url)
-        _record(url, archive, contents, at)
+        applied_migrations = migrate(database_url)
+        _record_restore(database_url, archive, contents, at)
         ensure_signing_key(settings, at=at)
     except (ConfigurationError, psycopg.Error) as error:
         raise ConfigurationError(f"the backup was restored ({contents}), but {error}") from None
-    return Restored(contents, archive.made_at, applied, left_out)
+    return Restored(contents, archive.made_at, applied_migrations, omitted_tables)
 
 
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
@@ -155,7 +155,7 @@ def _replace_contents(
 
     :returns: what was restored, and the tables whose rows were not restored.
     """
-    pending = [step.name for step in pending_steps(archive.migrations())]
+    pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
     # The role belongs to the whole server: it may exist already, and this login may not be allowed to create it.
     create_role = steps()[0].statements()[0]
     try:
@@ -164,40 +164,45 @@ def _replace_contents(
             for statement in target.drop_statements:
                 connection.execute(statement)
             connection.execute(load_sql("database/create_schema_migrations"))
-            for statement in (sql for step in steps() if step.name not in pending for sql in step.statements()):
+            for statement in (
+                sql_statement
+                for step in steps()
+                if step.name not in pending_names
+                for sql_statement in step.statements()
+            ):
                 if statement != create_role or not target.has_role:
                     connection.execute(statement)
             preparations = connection.execute(load_sql("maintenance/statements_before_rows")).fetchall()
             completions = connection.execute(load_sql("maintenance/statements_after_rows")).fetchall()
-            own_tables = {row.name for row in connection.execute(load_sql("maintenance/objects"))}
-            for row in preparations:
-                connection.execute(row.statement)
-            _copy(connection, archive, own_tables, report)
-            [counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
-            for row in completions:
-                connection.execute(row.statement)
+            own_tables = {statement_row.name for statement_row in connection.execute(load_sql("maintenance/objects"))}
+            for statement_row in preparations:
+                connection.execute(statement_row.statement)
+            _copy_rows(connection, archive, own_tables, report)
+            [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+            for statement_row in completions:
+                connection.execute(statement_row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
         raise ConfigurationError(f"the backup was not restored: {reason}") from None
-    return Contents(*counts), sorted(archive.tables() - own_tables)
+    return Contents(*content_counts), sorted(archive.list_tables() - own_tables)
 
 
-def _copy(
+def _copy_rows(
     connection: psycopg.Connection[Any],
     archive: Archive,
     tables: Collection[str],
     report: Callable[[float], None] | None,
 ) -> None:
     cursor = connection.cursor()
-    with contextlib.closing(archive.rows(tables, report)) as row_sets:
-        for rows in row_sets:
-            connection.execute(load_sql("maintenance/set_encoding"), {"encoding": rows.encoding})
-            with cursor.copy(f"copy public.{rows.table} {rows.columns} from stdin".encode()) as copy:
-                for piece in rows.pieces:
-                    copy.write(piece)
+    with contextlib.closing(archive.read_rows(tables, report)) as row_sets:
+        for table_rows in row_sets:
+            connection.execute(load_sql("maintenance/set_encoding"), {"encoding": table_rows.encoding})
+            with cursor.copy(f"copy public.{table_rows.table} {table_rows.columns} from stdin".encode()) as copy_stream:
+                for data_piece in table_rows.pieces:
+                    copy_stream.write(data_piece)
 
 
-def _record(url: str, archive: Archive, contents: Contents, at: datetime) -> None:
+def _record_restore(url: str, archive: Archive, contents: Contents, at: datetime) -> None:
     with connect(url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
         description: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
         audit.record(transaction, "instance.restored", archive.file.name, after=description)

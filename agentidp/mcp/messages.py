@@ -62,34 +62,38 @@ def error_response(id_: str | float | None, error: RpcError) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id_, "error": body}
 
 
-def read(body: bytes, headers: Headers) -> Message:
+def read_message(body: bytes, headers: Headers) -> Message:
     """Return the JSON-RPC message in an HTTP request's body.
 
     :raises RpcError: the body is not a message, or its revision is not supported.
     """
     try:
         # The body must be UTF-8. Repeated names are refused, because a gateway may use another one of the values.
-        text = body.decode()
-        content = json.loads(
-            text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
+        body_text = body.decode()
+        json_message = json.loads(
+            body_text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
         )
     except (ValueError, RecursionError):
         raise RpcError(PARSE_ERROR, "the body is not JSON") from None
-    if not isinstance(content, dict) or content.get("jsonrpc") != "2.0" or not isinstance(content.get("method"), str):
+    if (
+        not isinstance(json_message, dict)
+        or json_message.get("jsonrpc") != "2.0"
+        or not isinstance(json_message.get("method"), str)
+    ):
         raise RpcError(INVALID_REQUEST, "the body must be one request or notification of JSON-RPC 2.0")
-    id_, params = content.get("id"), content.get("params", {})
-    if "id" in content and (isinstance(id_, bool) or not isinstance(id_, str | int | float)):
+    id_, params = json_message.get("id"), json_message.get("params", {})
+    if "id" in json_message and (isinstance(id_, bool) or not isinstance(id_, str | int | float)):
         raise RpcError(INVALID_REQUEST, "id must be a string or a number")
     if not isinstance(params, dict):
         raise RpcError(INVALID_PARAMS, "params must be an object", id_=id_)
     revision = headers.get("MCP-Protocol-Version")
     if revision is not None and revision not in STATELESS + HANDSHAKE:
-        supported = {"supported": [*STATELESS, *HANDSHAKE], "requested": revision}
-        raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", supported, id_=id_)
-    meta = params.get("_meta")
-    body_revision = meta.get(f"{_META}protocolVersion") if isinstance(meta, dict) else None
+        error_data = {"supported": [*STATELESS, *HANDSHAKE], "requested": revision}
+        raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
+    meta_members = params.get("_meta")
+    body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
     # If only the body names a stateless revision, check_envelope refuses the message, as body and headers differ.
-    return Message(id_, content["method"], params, revision in STATELESS or body_revision in STATELESS)
+    return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
@@ -97,15 +101,18 @@ def check_envelope(message: Message, headers: Headers) -> None:
 
     :raises RpcError: body and headers differ, or a required value is missing.
     """
-    meta = message.params.get("_meta")
-    if not isinstance(meta, dict) or not {f"{_META}protocolVersion", f"{_META}clientCapabilities"} <= meta.keys():
+    meta_members = message.params.get("_meta")
+    if (
+        not isinstance(meta_members, dict)
+        or not {f"{_META}protocolVersion", f"{_META}clientCapabilities"} <= meta_members.keys()
+    ):
         raise RpcError(INVALID_PARAMS, f"params._meta must have {_META}protocolVersion and {_META}clientCapabilities")
-    values_in_body = {"MCP-Protocol-Version": meta[f"{_META}protocolVersion"], "Mcp-Method": message.method}
+    values_in_body = {"MCP-Protocol-Version": meta_members[f"{_META}protocolVersion"], "Mcp-Method": message.method}
     if message.method == "tools/call":
         values_in_body["Mcp-Name"] = message.params.get("name")
-    for name, value in values_in_body.items():
-        if headers.get(name) != value:
-            raise RpcError(HEADER_MISMATCH, f"the header {name} and the body must be equal")
+    for header_name, header_value in values_in_body.items():
+        if headers.get(header_name) != header_value:
+            raise RpcError(HEADER_MISMATCH, f"the header {header_name} and the body must be equal")
 
 
 def _parse_float(number: str) -> float:

@@ -17,7 +17,7 @@ from agentidp.http.openapi import Blueprint, declarations_of
 from agentidp.http.request_context import current_request
 from agentidp.mcp import messages
 from agentidp.mcp.messages import HANDSHAKE, METHOD_NOT_FOUND, STATELESS, Message, RpcError
-from agentidp.mcp.tools import Tool, call, tools_of
+from agentidp.mcp.tools import Tool, build_tools, call_tool
 from agentidp.operations.api_docs import openapi_document
 
 INSTRUCTIONS = (
@@ -60,11 +60,11 @@ def mcp(caller: Caller) -> Response:
     """Receive a message of the Model Context Protocol. The tools only read, and each is an operation of this API."""
     request = current_request()
     _refuse_foreign_origin(request.environ.get("HTTP_ORIGIN"), caller.settings.issuer)
-    body = request.get_data()
+    request_body = request.get_data()
     if request.mimetype != "application/json":
         raise UnsupportedMediaType
     try:
-        message = messages.read(body, request.headers)
+        message = messages.read_message(request_body, request.headers)
     except RpcError as error:
         return _json_response(messages.error_response(error.id, error), 400)
     if message.id is None:
@@ -77,8 +77,8 @@ def mcp(caller: Caller) -> Response:
         return _json_response(_METHODS[message.method](message, caller))
     except RpcError as error:
         # In revisions with a handshake, clients expect JSON-RPC errors with status 200.
-        status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
-        return _json_response(messages.error_response(message.id, error), status)
+        response_status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
+        return _json_response(messages.error_response(message.id, error), response_status)
 
 
 declarations_of(mcp).members["requestBody"] = {
@@ -99,8 +99,8 @@ def _discover(message: Message, _: Caller) -> dict[str, Any]:
 
 
 def _initialize(message: Message, _: Caller) -> dict[str, Any]:
-    requested = message.params.get("protocolVersion")
-    revision = requested if requested in HANDSHAKE else HANDSHAKE[0]
+    requested_revision = message.params.get("protocolVersion")
+    revision = requested_revision if requested_revision in HANDSHAKE else HANDSHAKE[0]
     return message.result(protocolVersion=revision, **_server_description(), serverInfo=_server())
 
 
@@ -116,7 +116,7 @@ def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
         raise RpcError(messages.INVALID_PARAMS, f"there is no tool {name}, or the token lacks its scope")
     if not isinstance(arguments, dict | None):
         raise RpcError(messages.INVALID_PARAMS, "arguments must be an object")
-    return message.result(**call(current_app, tool, arguments or {}, caller))
+    return message.result(**call_tool(current_app, tool, arguments or {}, caller))
 
 
 _METHODS: dict[str, Callable[[Message, Caller], dict[str, Any]]] = {
@@ -148,7 +148,7 @@ def _cache_instructions() -> dict[str, Any]:
 def _tools() -> dict[str, Tool]:
     app = current_app
     if EXTENSION not in app.extensions:
-        app.extensions[EXTENSION] = tools_of(app, openapi_document())
+        app.extensions[EXTENSION] = build_tools(app, openapi_document())
     tools: dict[str, Tool] = app.extensions[EXTENSION]
     return tools
 

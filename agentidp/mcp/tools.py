@@ -43,7 +43,7 @@ class Tool:
     max_rows: int
 
 
-def tools_of(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
+def build_tools(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
     """Return the tools of an application by name.
 
     :param document: the OpenAPI document.
@@ -53,27 +53,29 @@ def tools_of(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
         view: Any = app.view_functions[rule.endpoint]
         if hasattr(view, "declared") and (tool := declarations_of(view).tool):
             name, max_rows = tool
-            definition = _definition(name, _operation(document, rule), document)
+            definition = _build_definition(name, _find_operation(document, rule), document)
             tools[name] = Tool(rule, view.authentication, definition, max_rows)
     return tools
 
 
-def _operation(document: dict[str, Any], rule: Rule) -> dict[str, Any]:
-    name = rule.endpoint.rpartition(".")[2]
+def _find_operation(document: dict[str, Any], rule: Rule) -> dict[str, Any]:
+    operation_id = rule.endpoint.rpartition(".")[2]
     operations: list[dict[str, Any]] = [path["get"] for path in document["paths"].values() if "get" in path]
-    return next(operation for operation in operations if operation["operationId"] == name)
+    return next(operation for operation in operations if operation["operationId"] == operation_id)
 
 
-def _definition(name: str, operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+def _build_definition(tool_name: str, operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     parameters = operation.get("parameters", [])
     properties = {
         parameter["name"]: parameter["schema"] | {"description": parameter.get("description", "")}
         for parameter in parameters
     }
     schemas = document["components"]["schemas"]
-    body = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    response_schema_name = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition(
+        "/"
+    )[2]
     return {
-        "name": name,
+        "name": tool_name,
         "description": "\n\n".join(filter(None, (operation["summary"], operation.get("description")))),
         "inputSchema": {
             "type": "object",
@@ -81,12 +83,12 @@ def _definition(name: str, operation: dict[str, Any], document: dict[str, Any]) 
             "required": [parameter["name"] for parameter in parameters if parameter.get("required")],
             "additionalProperties": False,
         },
-        "outputSchema": _with_definitions(schemas[body], schemas),
+        "outputSchema": _add_definitions(schemas[response_schema_name], schemas),
         "annotations": READS,
     }
 
 
-def _with_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """Return a JSON schema that contains, in ``$defs``, all schemas to which it refers."""
     definitions: dict[str, Any] = {}
 
@@ -108,17 +110,21 @@ def _with_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[s
     return result | ({"$defs": definitions} if definitions else {})
 
 
-def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
+def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
     """Call a tool, and return the result of ``tools/call``: the body or the error of the tool's route.
 
     :raises Unauthorized: the token is rejected, which is not an error of the tool.
     """
-    outer = current_context()
+    mcp_context = current_context()
     try:
-        with app.request_context(_environ(tool, arguments)):
-            inner, request = current_context(), current_request()
-            inner.started, inner.at, inner.request_id = outer.started, outer.at, outer.request_id
-            inner.caller, inner.max_rows = caller, tool.max_rows
+        with app.request_context(_build_environ(tool, arguments)):
+            route_context, request = current_context(), current_request()
+            route_context.started, route_context.at, route_context.request_id = (
+                mcp_context.started,
+                mcp_context.at,
+                mcp_context.request_id,
+            )
+            route_context.caller, route_context.max_rows = caller, tool.max_rows
             # The MCP request was authenticated before, so the view's authentication decorator is skipped.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declarations_of(view).reads:
@@ -129,12 +135,12 @@ def call(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> d
     except ApiError as error:
         if error.status >= 500:
             raise
-        return {"content": [_text_item(_error_text(error))], "isError": True}
-    text = response.get_data(as_text=True)
-    return _result(json.loads(text), text, tool.max_rows, inner.row_count)
+        return {"content": [_text_item(_format_error(error))], "isError": True}
+    response_text = response.get_data(as_text=True)
+    return _build_result(json.loads(response_text), response_text, tool.max_rows, route_context.row_count)
 
 
-def _result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
+def _build_result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
     """Return the result of ``tools/call`` for a route's body. Cut ``data`` off after *max_rows* items, and say so.
 
     :param row_count: the number of items before the view cut them off, or 0 if it did not.
@@ -155,29 +161,33 @@ def _text_item(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
 
 
-def _error_text(error: ApiError) -> str:
+def _format_error(error: ApiError) -> str:
     details = "; ".join(f"{name} {', '.join(rules)}" for name, rules in error.details.items())
     return f"{error.message} {details}".strip()
 
 
-def _environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
+def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the WSGI environment of a GET request to the tool's route, from the same client.
 
     :raises ValidationError: an ID for the route's path is missing or invalid, or the arguments are too long.
     """
     path, query_arguments = tool.rule.rule, dict(arguments)
-    for name in tool.rule.arguments:
-        member = camel_case(name)
+    for argument_name in tool.rule.arguments:
+        member = camel_case(argument_name)
         try:
-            path = path.replace(f"<uuid:{name}>", str(UUID(query_arguments.pop(member, None))))
+            path = path.replace(f"<uuid:{argument_name}>", str(UUID(query_arguments.pop(member, None))))
         except (TypeError, ValueError, AttributeError):
             raise ValidationError(details={member: ["must be a UUID"]}) from None
-    texts = {name: _as_text(name, value) for name, value in query_arguments.items() if value is not None}
-    query = urlencode(texts, errors="replace")
+    value_strings = {
+        argument_name: _as_text(argument_name, argument_value)
+        for argument_name, argument_value in query_arguments.items()
+        if argument_value is not None
+    }
+    query = urlencode(value_strings, errors="replace")
     if len(query) > MAX_QUERY:
         raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
-    outer = current_request().environ
-    headers = {name: value for name, value in outer.items() if not name.startswith(("HTTP_", "CONTENT_"))}
+    mcp_environ = current_request().environ
+    headers = {name: value for name, value in mcp_environ.items() if not name.startswith(("HTTP_", "CONTENT_"))}
     return headers | {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,

@@ -103,37 +103,44 @@ def record_redemption(
     :returns: ``None`` if authentication failed.
     :raises OAuthError: also ``invalid_grant`` for a code or refresh token that is not acceptable.
     """
-    following = grants.new_token(token.agent_id, token.handle)
+    next_token = grants.create_token(token.agent_id, token.handle)
     redirect_uri = form.get("redirect_uri")
-    verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
-    redeemed: dict[str, Any] = {
+    code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
+    parameters: dict[str, Any] = {
         "scope": without_offline_access(issuance_call.parameters["scope"]),
         # Uses the request's own value, because the issuance call has null if the request names our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,
         "token_digest": token.digest,
-        "next_digest": following.digest,
-        "challenge": verifier and base64url(hashlib.sha256(verifier.encode()).digest()).decode(),
+        "next_digest": next_token.digest,
+        "challenge": code_verifier and base64url(hashlib.sha256(code_verifier.encode()).digest()).decode(),
         "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
     }
     try:
-        granted = issuance.record_issuance(
-            database, client, Call("grants/redeem_grant", issuance_call.parameters | redeemed), proof
+        grant = issuance.record_issuance(
+            database, client, Call("grants/redeem_grant", issuance_call.parameters | parameters), proof
         )
     except issuance.SubjectRefused as refused:
-        raise _refuse(database, token, client, str(refused)) from None
-    if granted is None:
+        raise _build_refusal(database, token, client, str(refused)) from None
+    if grant is None:
         return None
-    row = granted.row
-    person = token.decrypt(bytes(row.subject_encrypted))
+    grant_row = grant.row
+    person_id = token.decrypt(bytes(grant_row.subject_encrypted))
     delegation = Delegation(
-        (client.agent_id,), (), None, (row.issuer, person), row.delegation_rule_id, grant_id=token.grant_id
+        (client.agent_id,),
+        (),
+        None,
+        (grant_row.issuer, person_id),
+        grant_row.delegation_rule_id,
+        grant_id=token.grant_id,
     )
-    return Redemption(granted, Subject(delegation, int(row.ends_at.timestamp()), False), row.resource, following.text)
+    return Redemption(
+        grant, Subject(delegation, int(grant_row.ends_at.timestamp()), False), grant_row.resource, next_token.text
+    )
 
 
-def _refuse(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
+def _build_refusal(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
     """Return the error for a code or refresh token that is refused. If it was used before, also end its grant.
 
     A reason other than :data:`UNKNOWN` proves that the client has a token of the grant, so only such a client can make
@@ -142,12 +149,12 @@ def _refuse(database: OrganizationDatabase, token: grants.GrantToken, client: Cl
     if reason == USED:
         # A token that is used twice may be stolen, so the grant ends for everybody (RFC 9700 section 4.14.2).
         actor = request_actor("agent", str(client.agent_id))
-        with contextlib.suppress(NotFound), database.transaction(actor) as opened:
-            grants.end_grant(opened, token.grant_id, "grant.reused")
+        with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
+            grants.end_grant(transaction, token.grant_id, "grant.reused")
     if reason != UNKNOWN:
         rejection = Rejection(client.organization_id, client.agent_id, "grant", reason)
-        [[counted], _] = database.run(*rejection.calls())
-        rejection.report(counted.reason)
+        [[reason_row], _] = database.run(*rejection.calls())
+        rejection.report(reason_row.reason)
     if reason == WRONG_RESOURCE:
         return OAuthError("invalid_target", "resource must be the one that the person has allowed")
     return OAuthError("invalid_grant", "the code or refresh token is not valid here or not any more: authorize again")

@@ -15,7 +15,14 @@ from typing import Any
 import jwt
 
 from agentidp.config import LEEWAY
-from agentidp.jose.assertion import CLIENT_LEEWAY, MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, wrong_time
+from agentidp.jose.assertion import (
+    CLIENT_LEEWAY,
+    MAX_LENGTH,
+    MAX_SIGNATURES,
+    NOBODYS_KEYS,
+    WRONG_SIGNATURE,
+    find_wrong_time,
+)
 from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import MAX_JTI_LENGTH, UnverifiedJwt, read_unverified
 from agentidp.oauth.issuance import Client
@@ -46,7 +53,7 @@ def read_client_id(unverified: UnverifiedJwt) -> str | None:
     return subject if isinstance(subject, str) and unverified.claims.get("iss") == subject else None
 
 
-def verify(s: Services, unverified: UnverifiedJwt, client: Client, at: datetime) -> Client:
+def verify(services: Services, unverified: UnverifiedJwt, client: Client, at: datetime) -> Client:
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
     The process remembers the key that verified the client's last assertion, and tries that key first. The statement
@@ -56,39 +63,39 @@ def verify(s: Services, unverified: UnverifiedJwt, client: Client, at: datetime)
     :returns: the client with the key that verified the assertion. If no key verifies the assertion, the client has the
         reason instead, and the statement that issues the token treats it like a wrong secret.
     """
-    alg, kid = unverified.alg, unverified.kid
-    remembered = s.client_keys.get((client.agent_id, alg, kid))
+    algorithm, key_id = unverified.alg, unverified.kid
+    remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
     refusal: str | None = "unknown key"
-    if remembered is not None:
-        refusal = _refusal(s, unverified, remembered[1], at)
+    if remembered_key is not None:
+        refusal = _find_refusal(services, unverified, remembered_key[1], at)
         if refusal is None:
-            return _with_key(client, remembered[0], unverified.claims)
-    max_keys = MAX_SIGNATURES[key_algorithm(alg)]
-    rows = s.database.of(client.organization_id, at).fetch(
-        "oauth/client_keys", agent_id=client.agent_id, alg=key_algorithm(alg), kid=kid, most=max_keys
+            return _add_verified_key(client, remembered_key[0], unverified.claims)
+    max_keys = MAX_SIGNATURES[key_algorithm(algorithm)]
+    rows = services.database.of(client.organization_id, at).fetch(
+        "oauth/client_keys", agent_id=client.agent_id, alg=key_algorithm(algorithm), kid=key_id, most=max_keys
     )
-    tried_jwks = [] if remembered is None else [remembered[0]]
+    tried_keys = [] if remembered_key is None else [remembered_key[0]]
     for row in rows:
         jwk = json.dumps([row.jwk])
-        if jwk in tried_jwks or len(tried_jwks) >= max_keys:
+        if jwk in tried_keys or len(tried_keys) >= max_keys:
             continue
-        tried_jwks.append(jwk)
+        tried_keys.append(jwk)
         key = jwt.PyJWK.from_dict(row.jwk).key
-        refusal_by_key = _refusal(s, unverified, key, at)
-        if refusal_by_key is None:
-            if len(s.client_keys) >= MAX_REMEMBERED:
-                s.client_keys.clear()
-            s.client_keys[client.agent_id, alg, kid] = jwk, key
-            return _with_key(client, jwk, unverified.claims)
+        key_refusal = _find_refusal(services, unverified, key, at)
+        if key_refusal is None:
+            if len(services.client_keys) >= MAX_REMEMBERED:
+                services.client_keys.clear()
+            services.client_keys[client.agent_id, algorithm, key_id] = jwk, key
+            return _add_verified_key(client, jwk, unverified.claims)
         # Only the key of the signer gives a reason other than a wrong signature, so such a reason is kept.
-        if refusal_by_key != WRONG_SIGNATURE or refusal == "unknown key":
-            refusal = refusal_by_key
-    if not tried_jwks:
-        _refusal(s, unverified, NOBODYS_KEYS[key_algorithm(alg)], at)
+        if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
+            refusal = key_refusal
+    if not tried_keys:
+        _find_refusal(services, unverified, NOBODYS_KEYS[key_algorithm(algorithm)], at)
     return replace(client, refusal=refusal)
 
 
-def _with_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:
+def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:
     return replace(
         client,
         key_or_rule=jwk,
@@ -98,13 +105,13 @@ def _with_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:
     )
 
 
-def _refusal(s: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> str | None:
+def _find_refusal(services: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> str | None:
     """Return the logged reason to refuse an assertion, or ``None`` to accept it."""
     if not unverified.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified.claims.get("aud"), unverified.claims.get("jti")
-    if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) != s.settings.issuer:
+    if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) != services.settings.issuer:
         return WRONG_AUDIENCE
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
         return WRONG_JTI
-    return wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)
+    return find_wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)

@@ -149,11 +149,11 @@ def _decode_form_value(value: bytes) -> str:
 
 def _look_up_client(client_id: str) -> Client:
     """Return the client with an id, still without a credential. The ids of an unknown client match no row."""
-    s = services()
+    app_services = services()
     agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
-    organization_id = s.directory.remembered(agent_id)
+    organization_id = app_services.directory.remembered(agent_id)
     is_remembered = organization_id is not None
-    organization_id = organization_id or s.directory.look_up(agent_id)
+    organization_id = organization_id or app_services.directory.look_up(agent_id)
     if organization_id is None:
         organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
     return Client(organization_id, agent_id, client_id=client_id, is_remembered=is_remembered)
@@ -181,26 +181,26 @@ def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
 
 def _verify_federated_token(assertion: str, client_id: str | None, at: datetime, *, is_svid: bool = False) -> Client:
     """Return the client with *client_id*, or the only one of the token's organization, whose rule trusts the token."""
-    s = services()
-    token = s.issuer_tokens.read(assertion, is_svid=is_svid)
+    app_services = services()
+    token = app_services.issuer_tokens.read(assertion, is_svid=is_svid)
     if token is None:
         if client_id is None:
             raise invalid_client()
         return replace(_look_up_client(client_id), refusal=UNREADABLE)
     if client_id is not None:
-        return federated_token.verify(s, token, replace(_look_up_client(client_id), is_federated=True), at)
+        return federated_token.verify(app_services, token, replace(_look_up_client(client_id), is_federated=True), at)
     organization_id = token.organization_id
     if organization_id is None:
         raise OAuthError(
             "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
         )
-    trusting_rows, provisioning_rows = s.database.of(organization_id, at).run(
+    trusting_rows, provisioning_rows = app_services.database.of(organization_id, at).run(
         federated_token.trusting_rules_call(token), first_sight.provisioning_rules_call(token)
     )
-    client = federated_token.find_client(s, token, organization_id, trusting_rows, at)
+    client = federated_token.find_client(app_services, token, organization_id, trusting_rows, at)
     if client.key_or_rule is not None or client.refusal in federated_token.UNCLEAR:
         return client
-    return first_sight.match_provisioning_rule(s, token, client, organization_id, provisioning_rows, at)
+    return first_sight.match_provisioning_rule(app_services, token, client, organization_id, provisioning_rows, at)
 
 
 def verify_again_or_refuse(
@@ -225,37 +225,39 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
     :param error: makes the error from an optional description. Default: :func:`invalid_client`.
     :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
-    s = services()
+    app_services = services()
     # The lookup of an unknown client costs a query, so a wrong secret must cost a query too. The query also finds out
     # whether the organization was deleted, for which no failure is counted.
-    if client.is_remembered and s.directory.look_up(client.agent_id) is None:
+    if client.is_remembered and app_services.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
-    cell = throttle.cell_of(s.settings.instance_secret, client.client_id, request.remote_addr)
-    reason, wait = throttle.record_failure(s.database, cell, _rejection(client), at)
-    if wait is not None:
+    throttle_cell = throttle.cell_of(app_services.settings.instance_secret, client.client_id, request.remote_addr)
+    reason, retry_after = throttle.record_failure(app_services.database, throttle_cell, _build_rejection(client), at)
+    if retry_after is not None:
         raise OAuthError(
             "temporarily_unavailable",
             "too many failed authentications; try again later",
             status=429,
-            headers={"Retry-After": str(math.ceil(wait.total_seconds()))},
+            headers={"Retry-After": str(math.ceil(retry_after.total_seconds()))},
         )
     if client.refusal in federated_token.UNCLEAR and client.agent_id == UNKNOWN_AGENT:
         raise OAuthError("invalid_request", f"{client.refusal}: choose an agent by client_id")
-    advice = ADVICE | ({} if client.is_federated else ADVICE_FOR_KEYS)
-    descriptions = [advice[reason].format(issuer=s.settings.issuer)] if reason in advice else []
-    raise (error or invalid_client)(*descriptions)
+    advice_by_reason = ADVICE | ({} if client.is_federated else ADVICE_FOR_KEYS)
+    error_arguments = (
+        [advice_by_reason[reason].format(issuer=app_services.settings.issuer)] if reason in advice_by_reason else []
+    )
+    raise (error or invalid_client)(*error_arguments)
 
 
-def _rejection(client: Client) -> Rejection:
+def _build_rejection(client: Client) -> Rejection:
     # If there is no refusal, the assertion itself is valid, but its key was revoked or has expired.
-    credential, reason = "assertion", client.refusal or "revoked or expired key"
+    credential_kind, logged_reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
-        credential, reason = "secret", "wrong secret"
+        credential_kind, logged_reason = "secret", "wrong secret"
     elif client.is_federated:
-        credential, reason = "federated token", client.refusal or federated_token.REVOKED_RULE
-    if client.organization_id == UNKNOWN_ORGANIZATION and reason not in federated_token.UNCLEAR:
-        reason = "unknown client"
-    return Rejection(client.organization_id, client.agent_id, credential, reason, client.secret_hash)
+        credential_kind, logged_reason = "federated token", client.refusal or federated_token.REVOKED_RULE
+    if client.organization_id == UNKNOWN_ORGANIZATION and logged_reason not in federated_token.UNCLEAR:
+        logged_reason = "unknown client"
+    return Rejection(client.organization_id, client.agent_id, credential_kind, logged_reason, client.secret_hash)
 
 
 def invalid_client(description: str = FAILED) -> OAuthError:

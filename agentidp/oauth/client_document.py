@@ -56,8 +56,8 @@ def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
     if "client_secret" in document or document.get("token_endpoint_auth_method", "none") != "none":
         raise DocumentRefused("its token_endpoint_auth_method must be none")
     listed_uris = document.get("redirect_uris")
-    strings = [uri for uri in listed_uris if isinstance(uri, str)] if isinstance(listed_uris, list) else []
-    redirect_uris = [uri for uri in dict.fromkeys(strings) if is_redirect_uri(uri)]
+    string_uris = [uri for uri in listed_uris if isinstance(uri, str)] if isinstance(listed_uris, list) else []
+    redirect_uris = [uri for uri in dict.fromkeys(string_uris) if is_redirect_uri(uri)]
     if not 1 <= len(redirect_uris) <= MAX_REDIRECT_URIS:
         raise DocumentRefused(f"it must have 1 to {MAX_REDIRECT_URIS} redirect_uris that can be used here")
     return redirect_uris

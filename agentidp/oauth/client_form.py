@@ -86,18 +86,18 @@ def read_form(request: Request) -> dict[str, str]:
     if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):
         raise OAuthError("invalid_request", "client credentials must not be sent in the URL")
     try:
-        pairs = parse_pairs(request.get_data().decode("ascii"))
+        name_value_pairs = parse_pairs(request.get_data().decode("ascii"))
     except (UnicodeError, ValueError):
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
-    if len(dict(pairs)) < len(pairs):
-        counts = Counter(name for name, _ in pairs)
-        repeated = [name for name, count in counts.items() if count > 1]
+    if len(dict(name_value_pairs)) < len(name_value_pairs):
+        counts = Counter(parameter_name for parameter_name, _ in name_value_pairs)
+        repeated = [parameter_name for parameter_name, value_count in counts.items() if value_count > 1]
         if repeated == ["resource"]:
             # RFC 8707 section 2 allows several resources, but our tokens have one audience.
             raise OAuthError("invalid_target", "resource must name one resource server only")
-        name = repeated[0] if re.fullmatch("[a-z_]{1,30}", repeated[0]) else "a parameter"
-        raise OAuthError("invalid_request", f"{name} is repeated")
-    return {name: value for name, value in pairs if value}
+        parameter_name = repeated[0] if re.fullmatch("[a-z_]{1,30}", repeated[0]) else "a parameter"
+        raise OAuthError("invalid_request", f"{parameter_name} is repeated")
+    return {parameter_name: value for parameter_name, value in name_value_pairs if value}
 
 
 def parse_pairs(form: str) -> list[tuple[str, str]]:

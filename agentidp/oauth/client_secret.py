@@ -17,8 +17,8 @@ _CHECKSUM_LENGTH = 6
 
 def new_secret() -> str:
     """Return a new client secret: the prefix, 256 random bits as base62 digits, and the CRC-32 of these digits."""
-    digits = _base62(int.from_bytes(secrets.token_bytes(_RANDOM_BYTES)), _RANDOM_LENGTH)
-    return _PREFIX + digits + _base62(zlib.crc32(digits.encode()), _CHECKSUM_LENGTH)
+    digits = _encode_base62(int.from_bytes(secrets.token_bytes(_RANDOM_BYTES)), _RANDOM_LENGTH)
+    return _PREFIX + digits + _encode_base62(zlib.crc32(digits.encode()), _CHECKSUM_LENGTH)
 
 
 def hash_secret(client_secret: str) -> bytes:
@@ -29,9 +29,9 @@ def hash_secret(client_secret: str) -> bytes:
     return hashlib.sha256(client_secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _base62(number: int, length: int) -> str:
-    digits = ""
+def _encode_base62(remaining_number: int, length: int) -> str:
+    encoded_digits = ""
     for _ in range(length):
-        number, digit = divmod(number, len(_DIGITS))
-        digits = _DIGITS[digit] + digits
-    return digits
+        remaining_number, digit_index = divmod(remaining_number, len(_DIGITS))
+        encoded_digits = _DIGITS[digit_index] + encoded_digits
+    return encoded_digits

@@ -33,7 +33,7 @@ UNCLEAR = (SEVERAL_AGENTS, TOO_MANY_RULES)
 logger = logging.getLogger("agentidp")
 
 
-def verify(s: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
+def verify(services: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
     """Verify a token by the rules of trust of the client that the request names.
 
     The process remembers the rules by which the client's last token was accepted, and tries them first. The statement
@@ -45,22 +45,22 @@ def verify(s: Services, token: IssuerToken, client: Client, at: datetime) -> Cli
     organization_id, key = client.organization_id, (client.agent_id, token.issuers)
 
     def read_rules() -> list[Candidate]:
-        rows = s.database.of(organization_id, at).fetch(
+        rows = services.database.of(organization_id, at).fetch(
             "oauth/client_rules",
             agent_id=client.agent_id,
             issuers=list(token.issuers),
             selectors=token.selectors,
             max_characters=MAX_CHARACTERS,
         )
-        return read_candidates(s, organization_id, rows)
+        return read_candidates(services, organization_id, rows)
 
-    verdict, is_from_memory = try_remembered_rules(s, token, client, at, key=key, read_rules=read_rules)
+    verdict, is_from_memory = try_remembered_rules(services, token, client, at, key=key, read_rules=read_rules)
     if not verdict.accepting:
         return replace(client, refusal=verdict.refusal())
 
     def verify_again() -> Client:
-        s.issuer_tokens.remembered.forget(organization_id, key)
-        return verify(s, token, client, at)
+        services.issuer_tokens.remembered.forget(organization_id, key)
+        return verify(services, token, client, at)
 
     return replace(
         client,
@@ -75,7 +75,7 @@ def trusting_rules_call(token: IssuerToken) -> Call:
     return Call("oauth/trusting_rules", {"selectors": token.selectors, "max_characters": MAX_CHARACTERS})
 
 
-def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Rows, at: datetime) -> Client:
+def find_client(services: Services, token: IssuerToken, organization_id: str, rows: Rows, at: datetime) -> Client:
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
     :param organization_id: the organization in the token's audience. No other organization's rules are read.
@@ -84,35 +84,43 @@ def find_client(s: Services, token: IssuerToken, organization_id: str, rows: Row
         no rule accepts the token; or an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
-    candidates = read_candidates(s, organization_id, rows)
-    if any(candidate.rule is None for candidate in candidates):
+    list_candidates = read_candidates(services, organization_id, rows)
+    if any(candidate.rule is None for candidate in list_candidates):
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     client = replace(unknown_client, organization_id=organization_id)
-    verdict = try_rules(s, token, candidates, client, at, tries_every_owner=True, is_last=False)
-    agent_ids = {c.owner for c in candidates if c.rule and c.rule.is_met_by(token.prepared_claims)}
+    verdict = try_rules(services, token, list_candidates, client, at, tries_every_owner=True, is_last=False)
+    agent_ids = {
+        candidate.owner
+        for candidate in list_candidates
+        if candidate.rule and candidate.rule.is_met_by(token.prepared_claims)
+    }
     if len(verdict.accepting) > 1:
         return replace(unknown_client, refusal=SEVERAL_AGENTS)
     if len(agent_ids) > 1 and verdict.is_unfinished:
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     if verdict.accepting:
-        [accepting] = verdict.accepting
-        return replace(client, agent_id=accepting.owner, key_or_rule=accepting.rule_json)
+        [accepting_candidate] = verdict.accepting
+        return replace(client, agent_id=accepting_candidate.owner, key_or_rule=accepting_candidate.rule_json)
     # If no rule matches the claims, the failure is counted for the agent that has a rule for the token's subject.
-    agent_ids = agent_ids or {c.owner for c in candidates if c.rule and c.rule.subject is not None}
+    agent_ids = agent_ids or {
+        candidate.owner for candidate in list_candidates if candidate.rule and candidate.rule.subject is not None
+    }
     if len(agent_ids) != 1:
         return unknown_client
     [agent_id] = agent_ids
     return replace(client, agent_id=agent_id, refusal=verdict.refusal(agent_id))
 
 
-def read_candidates(s: Services, organization_id: str, rows: Rows) -> list[Candidate]:
+def read_candidates(services: Services, organization_id: str, rows: Rows) -> list[Candidate]:
     """Return the rules of trust in rows with the columns ``agent_id``, ``trust`` (text) and ``is_in_force``."""
-    rules = [None if row.trust is None else s.issuer_tokens.parse_rule(organization_id, row.trust) for row in rows]
+    rules = [
+        None if row.trust is None else services.issuer_tokens.parse_rule(organization_id, row.trust) for row in rows
+    ]
     return [Candidate(rule, row.agent_id, is_in_force=row.is_in_force) for rule, row in zip(rules, rows, strict=True)]
 
 
 def try_remembered_rules(
-    s: Services,
+    services: Services,
     token: IssuerToken,
     client: Client,
     at: datetime,
@@ -128,46 +136,54 @@ def try_remembered_rules(
     :param is_preferred: whether a rule is tried before the others. Only preferred rules are tried from memory.
     :returns: the verdict, and whether it needed no stored rule.
     """
-    memory, organization_id = s.issuer_tokens.remembered, client.organization_id
-    stored: list[Candidate] = []
+    memory, organization_id = services.issuer_tokens.remembered, client.organization_id
+    stored_rules: list[Candidate] = []
 
-    def candidates() -> Iterator[Candidate]:
-        remembered = [candidate for candidate in memory.get(organization_id, key) if is_preferred(candidate)]
-        yield from remembered
-        stored.extend(read_rules())
-        yield from sorted((c for c in stored if c not in remembered), key=lambda c: not is_preferred(c))
+    def list_candidates() -> Iterator[Candidate]:
+        remembered_rules = [candidate for candidate in memory.get(organization_id, key) if is_preferred(candidate)]
+        yield from remembered_rules
+        stored_rules.extend(read_rules())
+        yield from sorted(
+            (candidate for candidate in stored_rules if candidate not in remembered_rules),
+            key=lambda candidate: not is_preferred(candidate),
+        )
 
-    verdict = try_rules(s, token, candidates(), client, at)
-    if verdict.accepting and stored:
+    verdict = try_rules(services, token, list_candidates(), client, at)
+    if verdict.accepting and stored_rules:
         # Rules are remembered only for an accepted token, so that rejected tokens cannot fill the memory.
-        characters = len(repr(key)) + sum(candidate.characters for candidate in stored)
-        memory.put(organization_id, key, stored, characters=characters)
-    return verdict, not stored
+        characters = len(repr(key)) + sum(candidate.characters for candidate in stored_rules)
+        memory.put(organization_id, key, stored_rules, characters=characters)
+    return verdict, not stored_rules
 
 
 def try_rules(
-    s: Services, token: IssuerToken, candidates: Iterable[Candidate], client: Client, at: datetime, **options: bool
+    services: Services,
+    token: IssuerToken,
+    candidates: Iterable[Candidate],
+    client: Client,
+    at: datetime,
+    **options: bool,
 ) -> Verdict:
     """Verify a token by rules that might accept it for a client, as :meth:`IssuerTokens.verify` does."""
     try:
-        return s.issuer_tokens.verify(token, candidates, at, organization_id=client.organization_id, **options)
+        return services.issuer_tokens.verify(token, candidates, at, organization_id=client.organization_id, **options)
     except KeysUnavailable as unavailable:
         raise report_missing_keys(client.organization_id, unavailable.owner or client.agent_id, unavailable) from None
 
 
-def report_missing_keys(organization_id: str, agent_id: UUID, unavailable: KeysUnavailable) -> OAuthError:
+def report_missing_keys(organization_id: str, agent_id: UUID, keys_error: KeysUnavailable) -> OAuthError:
     """Log a token that cannot be verified without its issuer's keys, and return an error with status 503.
 
     This is not a failed authentication, so nothing is counted or throttled.
     """
-    context, agent = current_context(), str(agent_id) if agent_id != UNKNOWN_AGENT else None
+    context, agent_label = current_context(), str(agent_id) if agent_id != UNKNOWN_AGENT else None
     # The log line of the whole request also gets these two ids.
-    context.organization_id, context.agent_id = organization_id, agent
-    fields = {"organization": organization_id, "agent": agent, "issuer": unavailable.issuer}
-    logger.warning("token not judged", extra={"fields": fields | {"reason": str(unavailable)}})
+    context.organization_id, context.agent_id = organization_id, agent_label
+    log_fields = {"organization": organization_id, "agent": agent_label, "issuer": keys_error.issuer}
+    logger.warning("token not judged", extra={"fields": log_fields | {"reason": str(keys_error)}})
     return OAuthError(
         "temporarily_unavailable",
         "the keys of the issuer of the token are not known now; try again",
         status=503,
-        headers={"Retry-After": str(math.ceil(unavailable.retry_after))},
+        headers={"Retry-After": str(math.ceil(keys_error.retry_after))},
     )

@@ -48,7 +48,7 @@ def provisioning_rules_call(token: IssuerToken) -> Call:
 
 
 def match_provisioning_rule(
-    s: Services, token: IssuerToken, unknown_client: Client, organization_id: str, rows: Rows, at: datetime
+    services: Services, token: IssuerToken, unknown_client: Client, organization_id: str, rows: Rows, at: datetime
 ) -> Client:
     """Return the client for a token that no agent trusts, by the provisioning rule that accepts the token.
 
@@ -58,20 +58,22 @@ def match_provisioning_rule(
     """
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     candidates = [
-        Candidate(s.issuer_tokens.parse_rule(organization_id, row.trust) if row.trust else None, row=row)
-        for row in rows
+        Candidate(
+            services.issuer_tokens.parse_rule(organization_id, rule_row.trust) if rule_row.trust else None, row=rule_row
+        )
+        for rule_row in rows
     ]
-    verdict = federated_token.try_rules(s, token, candidates, client, at)
+    verdict = federated_token.try_rules(services, token, candidates, client, at)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return unknown_client
-    row = verdict.accepting[0].row
-    agent_id = row.agent_id or find_ended_agent(s.database.of(organization_id, at), token)
+    rule_row = verdict.accepting[0].row
+    agent_id = rule_row.agent_id or find_ended_agent(services.database.of(organization_id, at), token)
     if agent_id is not None:
         # The agent's own rules may refuse the token, or another request created the agent after the rules were read.
-        return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)
-    if not row.is_on:
+        return federated_token.verify(services, token, replace(client, agent_id=agent_id), at)
+    if not rule_row.is_on:
         return replace(client, refusal=SWITCHED_OFF)
-    return replace(client, new_subject=(row, token))
+    return replace(client, new_subject=(rule_row, token))
 
 
 def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
@@ -82,15 +84,15 @@ def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID
     return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.prepared_claims)), None)
 
 
-def create_agent(s: Services, client: Client, at: datetime) -> Client:
+def create_agent(services: Services, client: Client, at: datetime) -> Client:
     """Create the agent of a client with ``new_subject``, unless another request has just created that agent.
 
     :returns: the agent with its rule that accepts the token, or the client with the reason why no agent was created.
     """
-    row, token = client.new_subject
+    rule_row, token = client.new_subject
     try:
-        database = s.database.of(client.organization_id, at)
-        agent_id = current_app.extensions[PROVISION](database, s.settings, row, token.claims)
+        database = services.database.of(client.organization_id, at)
+        agent_id = current_app.extensions[PROVISION](database, services.settings, rule_row, token.claims)
     except ProvisioningRefused as error:
         return replace(client, refusal=str(error))
-    return federated_token.verify(s, token, replace(client, agent_id=agent_id), at)
+    return federated_token.verify(services, token, replace(client, agent_id=agent_id), at)

@@ -79,23 +79,23 @@ class GrantToken:
         return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
 
 
-def new_token(agent_id: UUID, handle: bytes | None = None) -> GrantToken:
+def create_token(agent_id: UUID, grant_handle: bytes | None = None) -> GrantToken:
     """Return a new token of the grant with a handle, or of a new grant if the handle is ``None``."""
-    handle = handle or secrets.token_bytes(_HANDLE_BYTES)
-    text = base64url(agent_id.bytes + handle + secrets.token_bytes(_SECRET_BYTES)).decode()
-    return GrantToken(text, agent_id, handle)
+    grant_handle = grant_handle or secrets.token_bytes(_HANDLE_BYTES)
+    token_text = base64url(agent_id.bytes + grant_handle + secrets.token_bytes(_SECRET_BYTES)).decode()
+    return GrantToken(token_text, agent_id, grant_handle)
 
 
-def read_token(text: str) -> GrantToken:
+def read_token(token_text: str) -> GrantToken:
     """Return the grant token for a string. A malformed string gives a token that belongs to no grant."""
     try:
-        if len(text) != _TEXT_LENGTH:
+        if len(token_text) != _TEXT_LENGTH:
             raise ValueError
-        content = base64.b64decode(text + "=", altchars=b"-_", validate=True)
+        token_bytes = base64.b64decode(token_text + "=", altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
         return GrantToken("", UNKNOWN_AGENT, b"")
-    handle = content[_ID_BYTES : _ID_BYTES + _HANDLE_BYTES]
-    return GrantToken(text, UUID(bytes=content[:_ID_BYTES]), handle)
+    grant_handle = token_bytes[_ID_BYTES : _ID_BYTES + _HANDLE_BYTES]
+    return GrantToken(token_text, UUID(bytes=token_bytes[:_ID_BYTES]), grant_handle)
 
 
 class Permission(NamedTuple):
@@ -125,42 +125,42 @@ def subject_digest(organization_id: str, issuer: str, person: str) -> str:
     return Delegation((), (), None, (issuer, person)).subject(organization_id)
 
 
-def add_grant(opened: Transaction, permission: Permission) -> GrantToken:
+def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
     """Store a grant of a person, and return the authorization code for the client.
 
     :raises RateLimited: the organization has the maximum number of grants.
     """
-    code = new_token(permission.agent_id)
-    subject = subject_digest(opened.organization_id, permission.issuer, permission.person)
-    earlier = opened.fetch("grants/person_grants", subject=subject, agent_id=permission.agent_id)
-    for row in earlier[: max(0, len(earlier) - MAX_GRANTS_PER_PERSON + 1)]:
-        end_grant(opened, row.grant_id)
-    rows = opened.fetch(
+    authorization_code = create_token(permission.agent_id)
+    person_subject = subject_digest(transaction.organization_id, permission.issuer, permission.person)
+    earlier_grants = transaction.fetch("grants/person_grants", subject=person_subject, agent_id=permission.agent_id)
+    for earlier_grant in earlier_grants[: max(0, len(earlier_grants) - MAX_GRANTS_PER_PERSON + 1)]:
+        end_grant(transaction, earlier_grant.grant_id)
+    grant_rows = transaction.fetch(
         "grants/add_grant",
-        grant_id=code.grant_id,
+        grant_id=authorization_code.grant_id,
         agent_id=permission.agent_id,
         delegation_rule_id=permission.rule_id,
         issuer=permission.issuer,
-        subject=subject,
-        subject_encrypted=code.encrypt(permission.person),
+        subject=person_subject,
+        subject_encrypted=authorization_code.encrypt(permission.person),
         resource=permission.resource,
         scopes=permission.scopes,
-        token_digest=code.digest,
+        token_digest=authorization_code.digest,
         challenge=permission.challenge,
         redirect_uri=permission.redirect_uri,
         jkt=permission.jkt,
         days=permission.days,
-        expires_at=opened.at + CODE_LIFETIME,
+        expires_at=transaction.at + CODE_LIFETIME,
         max_grants=MAX_GRANTS,
     )
-    if not rows:
+    if not grant_rows:
         raise RateLimited(f"People of your organization have {MAX_GRANTS} grants, which is the maximum.")
-    audit.record(opened, "grant.allowed", code.grant_id, after=recorded(rows[0]))
-    return code
+    audit.record(transaction, "grant.allowed", authorization_code.grant_id, after=recorded(grant_rows[0]))
+    return authorization_code
 
 
 def end_grant(
-    opened: Transaction, grant_id: UUID, action: str = "grant.ended", *, token_digest: bytes | None = None
+    transaction: Transaction, grant_id: UUID, action: str = "grant.ended", *, token_digest: bytes | None = None
 ) -> None:
     """End a grant and all its tokens.
 
@@ -168,14 +168,14 @@ def end_grant(
     :param token_digest: the digest that the present token of the grant must have; ``None`` is any.
     :raises NotFound: there is no such grant.
     """
-    row = require_row(opened.fetch("grants/end_grant", grant_id=grant_id, token_digest=token_digest))
-    opened.run(revocation(opened, grant_id))
-    audit.record(opened, action, grant_id, before=recorded(row))
+    grant_row = require_row(transaction.fetch("grants/end_grant", grant_id=grant_id, token_digest=token_digest))
+    transaction.run(revocation(transaction, grant_id))
+    audit.record(transaction, action, grant_id, before=recorded(grant_row))
 
 
-def revocation(opened: Transaction, grant_id: UUID) -> Call:
+def revocation(transaction: Transaction, grant_id: UUID) -> Call:
     """Return the statement that revokes the access tokens of a grant by the grant's id."""
-    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": revocation_expiry(opened.at)})
+    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": revocation_expiry(transaction.at)})
 
 
 def revocation_expiry(at: datetime) -> datetime:

@@ -38,11 +38,11 @@ OTHER_CLIENT, OTHER_TENANT, OTHER_KEY, WRONG_MEMBERS, USED = REASONS = (
 """Logged reasons why an ID-JAG is not acceptable, in addition to the reasons for a subject token."""
 
 
-def read(s: Services, form: dict[str, str]) -> IssuerToken | None:
+def read(services: Services, form: dict[str, str]) -> IssuerToken | None:
     """Return the ID-JAG in a form, or ``None`` for another grant type or for a workload's token."""
     if form["grant_type"] != JWT_BEARER or "assertion" not in form:
         return None
-    return s.issuer_tokens.read(form["assertion"], types=(TYPE,))
+    return services.issuer_tokens.read(form["assertion"], types=(TYPE,))
 
 
 def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) -> str:
@@ -51,17 +51,23 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     :param own_resource: our own API, at which nobody acts for another.
     :raises OAuthError: ``invalid_target`` for no resource, or one that the ID-JAG does not name.
     """
-    requested = form.get("resource")
-    resources = as_list(id_jag.claims.get("resource", requested))
-    resource = resources[0] if requested is None and len(resources) == 1 else requested
-    if not isinstance(resource, str) or resource not in resources or not is_resource_identifier(resource):
+    requested_resource = form.get("resource")
+    allowed_resources = as_list(id_jag.claims.get("resource", requested_resource))
+    named_resource = (
+        allowed_resources[0] if requested_resource is None and len(allowed_resources) == 1 else requested_resource
+    )
+    if (
+        not isinstance(named_resource, str)
+        or named_resource not in allowed_resources
+        or not is_resource_identifier(named_resource)
+    ):
         raise OAuthError("invalid_target", "resource must be the ID-JAG's, or one of several in the ID-JAG")
-    if resource == own_resource:
+    if named_resource == own_resource:
         raise OAuthError("invalid_target", "an ID-JAG must be for a resource server of the organization")
-    return resource
+    return named_resource
 
 
-def refusal_of(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
+def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
     """Return the reason why a client may not use an ID-JAG with these verified claims, or ``None`` if it may."""
     jti = claims.get("jti")
     if claims.get("client_id") != str(client.agent_id):
@@ -80,7 +86,7 @@ def refusal_of(claims: dict[str, Any], client: Client, proof: Proof | None) -> s
 
 def consumption(claims: dict[str, Any]) -> Call:
     """Return the call that records the use of an ID-JAG, and fails with a unique violation for a second use."""
-    digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
+    jti_digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
     # Servers' clocks may differ by the leeway, so another server may accept the ID-JAG until this time.
     expires_at = datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
-    return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
+    return Call("oauth/use_identifier", {"digest": jti_digest, "expires_at": expires_at})

@@ -161,38 +161,46 @@ def record_issuance(
     :raises AssertionUsed: authentication failed, because the assertion was used before.
     :raises OAuthError: as :func:`read_grant`, or the proof was used before. ``invalid_scope`` names the scopes.
     """
-    uses = [] if id_jag_use is None else [id_jag_use]
+    uses_with_errors = [] if id_jag_use is None else [id_jag_use]
     if proof is not None:
-        uses.append((proof.consumption(), OAuthError("invalid_dpop_proof", "the DPoP proof was used before")))
+        uses_with_errors.append(
+            (proof.consumption(), OAuthError("invalid_dpop_proof", "the DPoP proof was used before"))
+        )
     try:
-        if not uses:
-            [rows] = database.run(call, durable=True)
+        if not uses_with_errors:
+            [grant_rows] = database.run(call, durable=True)
         else:
             with database.transaction() as transaction:
-                rows = transaction.run(call)
+                grant_rows = transaction.run(call)
                 # A proof or ID-JAG does not identify the client, so its use is stored only if the client gets a token.
-                if rows and rows[0].scope is not None:
-                    for use, error in uses:
-                        _consume(transaction, use, error)
+                if grant_rows and grant_rows[0].scope is not None:
+                    for use_call, reuse_error in uses_with_errors:
+                        _consume(transaction, use_call, reuse_error)
     except psycopg.errors.UniqueViolation:
         raise AssertionUsed from None
     try:
-        return read_grant(client, call, rows, at=database.at)
+        return read_grant(client, call, grant_rows, at=database.at)
     except OAuthError as error:
         if error.error == "invalid_scope":
             parameters = call.parameters
             if call.name == "grants/redeem_grant":
                 # A request that redeems a grant may omit the resource, and cannot name the delegation rule.
-                parameters = parameters | {"resource": rows[0].resource, "rule_id": rows[0].delegation_rule_id}
-            missing = find_missing_scopes(database, parameters)
-            descriptions, scopes = [describe_missing_scopes(missing)], {*itertools.chain(*missing.values())}
-            if _OWN_API in missing:
-                descriptions.append("for a scope of a resource server, send the parameter resource as well")
+                parameters = parameters | {
+                    "resource": grant_rows[0].resource,
+                    "rule_id": grant_rows[0].delegation_rule_id,
+                }
+            missing_scopes = find_missing_scopes(database, parameters)
+            error_sentences, scopes = (
+                [describe_missing_scopes(missing_scopes)],
+                {*itertools.chain(*missing_scopes.values())},
+            )
+            if _OWN_API in missing_scopes:
+                error_sentences.append("for a scope of a resource server, send the parameter resource as well")
             elif call.name == "oauth/issue_access_token" and parameters["resource"] and not scopes.isdisjoint(SCOPES):
-                descriptions.append("for a scope of this API, leave out the parameter resource")
+                error_sentences.append("for a scope of this API, leave out the parameter resource")
             if any("," in scope for scope in scopes):
-                descriptions.append("scopes are separated by blanks")
-            error.description = "; ".join(descriptions)
+                error_sentences.append("scopes are separated by blanks")
+            error.description = "; ".join(error_sentences)
         raise
 
 
@@ -202,34 +210,44 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
     :param parameters: of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     """
     resource = parameters["resource"]
-    names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
-    rows = database.fetch("oauth/scope_limits", **{name: parameters.get(name) for name in names})
-    limits: dict[str, Collection[str]] = {row.holder: row.scopes for row in rows}
+    parameter_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
+    limit_rows = database.fetch(
+        "oauth/scope_limits", **{parameter_name: parameters.get(parameter_name) for parameter_name in parameter_names}
+    )
+    scopes_by_holder: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
     if resource is None:
-        limits[_OWN_API] = SCOPES
-    missing: dict[str, list[str]] = {}
+        scopes_by_holder[_OWN_API] = SCOPES
+    missing_scopes: dict[str, list[str]] = {}
     # Without a requested scope, a grant requests all of its scopes, and an exchange all scopes of the resource server.
-    requested = parameters["scope"] or limits.get("the grant") or limits.get("the resource server", ())
-    for scope in requested:
-        holder = next((holder for holder in _HOLDERS if scope not in limits.get(holder, requested)), None)
+    requested_scopes = (
+        parameters["scope"] or scopes_by_holder.get("the grant") or scopes_by_holder.get("the resource server", ())
+    )
+    for scope in requested_scopes:
+        holder = next(
+            (holder for holder in _HOLDERS if scope not in scopes_by_holder.get(holder, requested_scopes)), None
+        )
         if holder is not None:
-            missing.setdefault(holder, []).append(scope)
+            missing_scopes.setdefault(holder, []).append(scope)
     ancestors = json.loads(parameters.get("ancestors", "[]"))
-    if not missing and ancestors:
-        same_resource = [ancestor for ancestor in ancestors if resource in (ancestor.get("aud"), ancestor["resource"])]
-        common = set.intersection(*(set(ancestor["scope"].split()) for ancestor in same_resource or ancestors))
-        missing["an exchanged token"] = [scope for scope in requested if scope not in common]
-    return missing
+    if not missing_scopes and ancestors:
+        ancestors_with_resource = [
+            ancestor for ancestor in ancestors if resource in (ancestor.get("aud"), ancestor["resource"])
+        ]
+        common_scopes = set.intersection(
+            *(set(ancestor["scope"].split()) for ancestor in ancestors_with_resource or ancestors)
+        )
+        missing_scopes["an exchanged token"] = [scope for scope in requested_scopes if scope not in common_scopes]
+    return missing_scopes
 
 
-def describe_missing_scopes(missing: Mapping[str, list[str]]) -> str:
+def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
     """Return the scopes that :func:`find_missing_scopes` returns as a sentence for an error."""
-    descriptions = [
+    sentences = [
         f"{holder} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
         + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
-        for holder, scopes in missing.items()
+        for holder, scopes in missing_scopes.items()
     ]
-    return "; ".join(descriptions) or "the resource server has no scope"
+    return "; ".join(sentences) or "the resource server has no scope"
 
 
 def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
@@ -247,35 +265,42 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
     """
     if not rows:
         return None
-    [row] = rows
+    [grant_row] = rows
     is_exchange = call.name != "oauth/issue_access_token"
-    if is_exchange and row.refusal is not None:
-        raise SubjectRefused(row.refusal)
-    if not row.is_target_known:
+    if is_exchange and grant_row.refusal is not None:
+        raise SubjectRefused(grant_row.refusal)
+    if not grant_row.is_target_known:
         raise OAuthError("invalid_target", _NO_TARGET_OF_AN_EXCHANGE if is_exchange else _NO_TARGET)
-    if row.is_proof_missing:
-        bound = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
-        raise OAuthError("invalid_dpop_proof", f"the {bound}: send a proof in the header DPoP")
-    if row.exhausted is not None:
-        holder, window = row.exhausted.split(" ")
-        result = "observed" if row.scope is not None else "refused"
-        QUOTAS_EXHAUSTED.labels(holder, window, result).inc()
+    if grant_row.is_proof_missing:
+        bound_party = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
+        raise OAuthError("invalid_dpop_proof", f"the {bound_party}: send a proof in the header DPoP")
+    if grant_row.exhausted is not None:
+        quota_holder, quota_window = grant_row.exhausted.split(" ")
+        quota_result = "observed" if grant_row.scope is not None else "refused"
+        QUOTAS_EXHAUSTED.labels(quota_holder, quota_window, quota_result).inc()
         if has_request_context():
             # The log line of the whole request gets these ids and the quota.
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
-            g.quota = f"{row.exhausted} {result}"
-        if row.scope is None:
-            raise quota_windows.refusal(quota_windows.read_quotas(row.quotas), holder, window, at)
-    if row.scope is None:
-        holder = "agent or the subject" if is_exchange else "agent"
-        raise OAuthError("invalid_scope", f"the {holder} does not have every scope that was asked for")
+            g.quota = f"{grant_row.exhausted} {quota_result}"
+        if grant_row.scope is None:
+            raise quota_windows.build_quota_error(
+                quota_windows.read_quotas(grant_row.quotas), quota_holder, quota_window, at
+            )
+    if grant_row.scope is None:
+        quota_holder = "agent or the subject" if is_exchange else "agent"
+        raise OAuthError("invalid_scope", f"the {quota_holder} does not have every scope that was asked for")
     return Grant(
-        row.scope, quota_windows.read_quotas(row.quotas), row.audience, row.token_ttl, row.subject or AGENT, row
+        grant_row.scope,
+        quota_windows.read_quotas(grant_row.quotas),
+        grant_row.audience,
+        grant_row.token_ttl,
+        grant_row.subject or AGENT,
+        grant_row,
     )
 
 
-def token_response(
-    s: Services,
+def build_token_response(
+    services: Services,
     signing_key: SigningKey,
     client: Client,
     grant: Grant,
@@ -293,25 +318,29 @@ def token_response(
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     :param ends_at: latest expiry in seconds since the epoch, later than *at*.
     """
-    ttl = grant.token_ttl or s.settings.token_ttl
+    lifetime_seconds = grant.token_ttl or services.settings.token_ttl
     if ends_at is not None:
-        ttl = min(ttl, ends_at - int(at.timestamp()))
+        lifetime_seconds = min(lifetime_seconds, ends_at - int(at.timestamp()))
     access_token = issue_access_token(
         signing_key,
-        issuer=s.settings.issuer,
-        audience=grant.audience or resource or s.settings.resource,
+        issuer=services.settings.issuer,
+        audience=grant.audience or resource or services.settings.resource,
         resource=resource if grant.audience is not None else None,
         organization_id=client.organization_id,
         agent_id=client.agent_id,
         scope=grant.scope,
         jti=base64url(os.urandom(16)).decode(),
         at=at,
-        ttl=ttl,
+        ttl=lifetime_seconds,
         jkt=jkt,
         subject=grant.subject,
         delegation=delegation,
     )
-    body = {"access_token": access_token, "token_type": "DPoP" if jkt else "Bearer", "expires_in": ttl}
+    response_body = {
+        "access_token": access_token,
+        "token_type": "DPoP" if jkt else "Bearer",
+        "expires_in": lifetime_seconds,
+    }
     if grant.scope:
-        body["scope"] = grant.scope
-    return body
+        response_body["scope"] = grant.scope
+    return response_body

@@ -141,10 +141,10 @@ def openid_configuration() -> Response:
 def authorization_server_metadata() -> dict[str, Any]:
     """Return the members of RFC 8414 section 2, RFC 9207 section 3, RFC 9449 section 5.1 and RFC 9728 section 4."""
     issuer = services().settings.issuer
-    authentication = {
-        f"{endpoint}_endpoint_auth_{name}_supported": list(values)
-        for endpoint in ("token", "introspection", "revocation")
-        for name, values in (("methods", METHODS), ("signing_alg_values", ALGORITHMS))
+    authentication_members = {
+        f"{endpoint_path}_endpoint_auth_{endpoint_name}_supported": list(authentication_values)
+        for endpoint_path in ("token", "introspection", "revocation")
+        for endpoint_name, authentication_values in (("methods", METHODS), ("signing_alg_values", ALGORITHMS))
     }
     return {
         "issuer": issuer,
@@ -161,7 +161,7 @@ def authorization_server_metadata() -> dict[str, Any]:
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
         "client_id_metadata_document_supported": True,
-        **authentication,
+        **authentication_members,
         "token_endpoint_auth_methods_supported": [*METHODS, "none"],
         "revocation_endpoint_auth_methods_supported": [*METHODS, "none"],
         "dpop_signing_alg_values_supported": list(ALGORITHMS),

@@ -36,14 +36,14 @@ class Quota(NamedTuple):
 
 def bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
     """Return the start of the window that contains *at*, and the start of the next window."""
-    hour = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    hour_start = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if window == "hour":
-        return hour, hour + timedelta(hours=1)
-    day = hour.replace(hour=0)
+        return hour_start, hour_start + timedelta(hours=1)
+    day_start = hour_start.replace(hour=0)
     if window == "day":
-        return day, day + timedelta(days=1)
-    month = day.replace(day=1)
-    return month, (month + timedelta(days=31)).replace(day=1)
+        return day_start, day_start + timedelta(days=1)
+    month_start = day_start.replace(day=1)
+    return month_start, (month_start + timedelta(days=31)).replace(day=1)
 
 
 def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: datetime) -> datetime | None:
@@ -61,46 +61,49 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
     return begins + (at - begins) * (tokens / used)
 
 
-def read_quotas(column: str | None) -> list[Quota]:
+def read_quotas(quotas_column: str | None) -> list[Quota]:
     """Return the quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``.
 
     For each holder, the column has the holder's name, the maximum tokens per window (negative if the quota is not
     enforced), and the tokens left per window.
     """
-    words, words_per_holder, quotas = (column or "").split(), 1 + 2 * len(WINDOWS), []
-    for start in range(0, len(words), words_per_holder):
-        holder, *numbers = words[start : start + words_per_holder]
-        for window, tokens, tokens_left in zip(WINDOWS, numbers[:3], numbers[3:], strict=True):
+    fields, fields_per_holder, quotas = (quotas_column or "").split(), 1 + 2 * len(WINDOWS), []
+    for first_index in range(0, len(fields), fields_per_holder):
+        holder, *limits_and_rests = fields[first_index : first_index + fields_per_holder]
+        for window, tokens, tokens_left in zip(WINDOWS, limits_and_rests[:3], limits_and_rests[3:], strict=True):
             if tokens != "-":
-                limit = int(tokens)
-                quotas.append(Quota(holder, window, abs(limit), max(int(tokens_left), 0), limit > 0))
+                signed_limit = int(tokens)
+                quotas.append(Quota(holder, window, abs(signed_limit), max(int(tokens_left), 0), signed_limit > 0))
     return quotas
 
 
-def headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:
+def build_quota_headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:
     """Return the headers for the enforced quotas (draft-ietf-httpapi-ratelimit-headers-11)."""
-    enforced = [quota for quota in quotas if quota.is_enforced]
-    if not enforced:
+    enforced_quotas = [quota for quota in quotas if quota.is_enforced]
+    if not enforced_quotas:
         return {}
-    policies, limits = [], []
-    for quota in enforced:
-        begins, ends = bounds(quota.window, at)
-        name = f'"{quota.holder}-{quota.window}"'
-        policies.append(f"{name};q={quota.tokens};w={int((ends - begins).total_seconds())}")
-        limits.append(f"{name};r={quota.tokens_left - is_issued};t={_seconds_until(ends, at)}")
-    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(limits)}
+    policy_values, limit_values = [], []
+    for quota in enforced_quotas:
+        window_start, window_end = bounds(quota.window, at)
+        quoted_name = f'"{quota.holder}-{quota.window}"'
+        policy_values.append(f"{quoted_name};q={quota.tokens};w={int((window_end - window_start).total_seconds())}")
+        limit_values.append(f"{quoted_name};r={quota.tokens_left - is_issued};t={_seconds_until(window_end, at)}")
+    return {"RateLimit-Policy": ", ".join(policy_values), "RateLimit": ", ".join(limit_values)}
 
 
-def refusal(quotas: list[Quota], holder: str, window: str, at: datetime) -> QuotaExhausted:
+def build_quota_error(quotas: list[Quota], holder: str, window: str, at: datetime) -> QuotaExhausted:
     """Return the error for a token that a quota refuses at *at*."""
     [quota] = [quota for quota in quotas if (quota.holder, quota.window) == (holder, window)]
-    _, ends = bounds(window, at)
+    _, window_end = bounds(window, at)
     return QuotaExhausted(
         "temporarily_unavailable",
         f"the {holder}'s quota of {quota.tokens} tokens per {window} has been used; "
-        f"the next {window} begins at {ends:%Y-%m-%dT%H:%M:%SZ}",
+        f"the next {window} begins at {window_end:%Y-%m-%dT%H:%M:%SZ}",
         status=429,
-        headers={"Retry-After": str(_seconds_until(ends, at)), **headers(quotas, at, is_issued=False)},
+        headers={
+            "Retry-After": str(_seconds_until(window_end, at)),
+            **build_quota_headers(quotas, at, is_issued=False),
+        },
     )
 
 

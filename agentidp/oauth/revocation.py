@@ -36,13 +36,13 @@ def revoke() -> Response:
     The response is also 200 for a malformed token or one of another organization (section 2.2). It is 400
     `unauthorized_client` for another agent's token without that scope (section 2.1).
     """
-    inspected = inspect_token(g.at, accepts_public_clients=True)
-    token, agent_id = inspected.token, inspected.client.agent_id
-    if inspected.refresh_token is not None:
-        _end_grant(inspected.client, inspected.refresh_token)
+    token_inspection = inspect_token(g.at, accepts_public_clients=True)
+    token, agent_id = token_inspection.token, token_inspection.client.agent_id
+    if token_inspection.refresh_token is not None:
+        _end_grant(token_inspection.client, token_inspection.refresh_token)
     if token is None:
         return Response(status=200, headers=NO_STORE)
-    if token.agent_id != agent_id and "agents:write" not in inspected.client_scopes:
+    if token.agent_id != agent_id and "agents:write" not in token_inspection.client_scopes:
         # A response of 200 would make the client believe that the token is revoked.
         raise OAuthError("unauthorized_client", "the token was issued to another agent")
     database = services().database.of(token.organization_id, g.at)
@@ -71,5 +71,5 @@ def _end_grant(client: Client, token: grants.GrantToken) -> None:
     database = services().database.of(client.organization_id, g.at)
     if token.agent_id == client.agent_id:
         actor = request_actor("agent", str(client.agent_id))
-        with contextlib.suppress(NotFound), database.transaction(actor) as opened:
-            grants.end_grant(opened, token.grant_id, token_digest=token.digest)
+        with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
+            grants.end_grant(transaction, token.grant_id, token_digest=token.digest)

@@ -14,14 +14,14 @@ from uuid import UUID
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
-from agentidp.federation.agent_name import name_from
+from agentidp.federation.agent_name import build_agent_name
 from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.issuer_tokens import MAX_LIFETIME, TYPES, UNKNOWN_KEY, IssuerToken
 from agentidp.federation.rule import Comparison, Rule
 from agentidp.federation.rule_checks import RuleRefused, narrow_to_subject
 from agentidp.http.resource_identifier import owned_name
 from agentidp.jose.access_token import AGENT, TokenRefused, verify_access_token
-from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, wrong_time
+from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.oauth import first_sight, id_jag, issuance
 from agentidp.oauth.token_exchange import build_exchange_call, build_subject, refusal_of_subject
@@ -92,28 +92,28 @@ class RuleResult:
 
 
 def compare_token(
-    s: Services, database: OrganizationDatabase, unverified_token: str, *, agent_id: UUID | None, at: datetime
+    services: Services, database: OrganizationDatabase, unverified_token: str, *, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
     """Compare a token with an organization's valid rules, and return the results, the best first.
 
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
     :raises ConfigurationError: no rule could accept the token, or it cannot be shown.
     """
-    assertion = s.issuer_tokens.read(unverified_token.strip(), types=(id_jag.TYPE,))
-    token = assertion or s.issuer_tokens.read(unverified_token.strip())
+    assertion = services.issuer_tokens.read(unverified_token.strip(), types=(id_jag.TYPE,))
+    token = assertion or services.issuer_tokens.read(unverified_token.strip())
     if token is None:
         raise ConfigurationError(
             f"this is not a token that any rule could accept: it must be a JWT of at most {MAX_LENGTH} characters, "
             f"signed with {', '.join(ALGORITHMS)}, and its typ one of "
-            f"{', '.join(typ for typ in (*TYPES, id_jag.TYPE) if typ)}"
+            f"{', '.join(token_type for token_type in (*TYPES, id_jag.TYPE) if token_type)}"
         )
-    if s.settings.issuer in token.prepared_claims.issuers:
+    if services.settings.issuer in token.prepared_claims.issuers:
         if agent_id is None:
             raise ConfigurationError("this is a token of this server: name the agent that exchanges it")
-        return _compare_own_token(s, database, unverified_token.strip(), agent_id, at)
-    if _depth(token.claims) > MAX_DEPTH:
+        return _compare_own_token(services, database, unverified_token.strip(), agent_id, at)
+    if _measure_nesting_depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
-    comparer = _Comparer(s, database, token, at, is_id_jag=assertion is not None)
+    comparer = _Comparer(services, database, token, at, is_id_jag=assertion is not None)
     results = [] if assertion else comparer.compare_rules_of_trust(agent_id)
     if agent_id is None and not assertion:
         results += comparer.compare_provisioning_rules()
@@ -122,20 +122,22 @@ def compare_token(
 
 
 def _compare_own_token(
-    s: Services, database: OrganizationDatabase, unverified_token: str, actor_id: UUID, at: datetime
+    services: Services, database: OrganizationDatabase, unverified_token: str, actor_id: UUID, at: datetime
 ) -> list[RuleResult]:
     """Return a result per resource for which an agent might exchange a token of this server.
 
     :raises ConfigurationError: this server has not signed the token, or the token is not valid at this time.
     """
     try:
-        token = verify_access_token(unverified_token, s.keys.find, issuer=s.settings.issuer, audience=None, at=at)
+        token = verify_access_token(
+            unverified_token, services.keys.find, issuer=services.settings.issuer, audience=None, at=at
+        )
     except TokenRefused as refused:
         advice = refused.advice or refused
         raise ConfigurationError(f"this is a token of this server, which refuses it: {advice}") from None
-    subject, is_own = build_subject(token, actor_id), token.organization_id == database.organization_id
+    subject, is_same_organization = build_subject(token, actor_id), token.organization_id == database.organization_id
     delegation = subject.delegation
-    chain = {
+    chain_parameters = {
         "agent_ids": delegation.agent_ids,
         "issued_at": subject.issue_instants(),
         "jtis": delegation.jtis,
@@ -145,14 +147,14 @@ def _compare_own_token(
     }
     servers, [chain_row], actors = database.run(
         Call("oauth/list_resource_servers", {}),
-        Call("oauth/chain_refusal", chain),
+        Call("oauth/chain_refusal", chain_parameters),
         Call("agents/get_agent", {"agent_id": actor_id}),
     )
     # All customers of a cloud use the same audiences, so a resource server with such an audience is left out.
     servers = [server for server in servers if server.audience is None or owned_name(server.audience) is not None]
     own_audiences = [server.audience or server.resource for server in servers if server.agent_id == actor_id]
     comparisons = [
-        Comparison("organization", database.organization_id, token.organization_id, is_own),
+        Comparison("organization", database.organization_id, token.organization_id, is_same_organization),
         Comparison("audience", own_audiences, token.audience, token.audience in own_audiences),
         Comparison("token and its agents", "in force", chain_row.refusal or "in force", chain_row.refusal is None),
     ]
@@ -160,29 +162,42 @@ def _compare_own_token(
     for server in servers:
         if server.subject != AGENT or not actors or set(server.scopes).isdisjoint(actors[0].scopes):
             continue
-        call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
-        missing = issuance.find_missing_scopes(database, build_exchange_call(call, subject).parameters)
-        granted = [scope for scope in server.scopes if scope not in {s for scopes in missing.values() for s in scopes}]
-        texts = [" ".join(granted)] if granted else []
-        texts += [issuance.describe_missing_scopes(missing)] if missing else []
-        scopes = Comparison("scopes", " ".join(server.scopes), "; ".join(texts), bool(granted))
+        exchange_call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
+        missing_scopes = issuance.find_missing_scopes(database, build_exchange_call(exchange_call, subject).parameters)
+        granted_scopes = [
+            scope
+            for scope in server.scopes
+            if scope not in {services for scope_comparison in missing_scopes.values() for services in scope_comparison}
+        ]
+        scope_sentences = [" ".join(granted_scopes)] if granted_scopes else []
+        scope_sentences += [issuance.describe_missing_scopes(missing_scopes)] if missing_scopes else []
+        scope_comparison = Comparison(
+            "scopes", " ".join(server.scopes), "; ".join(scope_sentences), bool(granted_scopes)
+        )
         results.append(
             RuleResult(
-                f"the exchange for {server.resource}", [*comparisons, scopes], actor_id, resource=server.resource
+                f"the exchange for {server.resource}",
+                [*comparisons, scope_comparison],
+                actor_id,
+                resource=server.resource,
             )
         )
     if not results:
-        scopes = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
-        results = [RuleResult("the exchange", [*comparisons, scopes], actor_id)]
+        scope_comparison = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
+        results = [RuleResult("the exchange", [*comparisons, scope_comparison], actor_id)]
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
 
 
-def _depth(claims: dict[str, Any]) -> int:
+def _measure_nesting_depth(claims: dict[str, Any]) -> int:
     depth = 0
-    values: list[Any] = [claims]
-    while containers := [value for value in values if isinstance(value, dict | list)]:
+    nested_values: list[Any] = [claims]
+    while containers := [nested_value for nested_value in nested_values if isinstance(nested_value, dict | list)]:
         depth += 1
-        values = [value for nested in containers for value in (nested.values() if isinstance(nested, dict) else nested)]
+        nested_values = [
+            nested_value
+            for container in containers
+            for nested_value in (container.values() if isinstance(container, dict) else container)
+        ]
     return depth
 
 
@@ -197,12 +212,12 @@ class _Comparer:
     def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
         results = [
             RuleResult(
-                f"the rule {row.label or row.credential_id} of the agent {row.agent_name}",
-                self._compare(row.trust),
-                row.agent_id,
-                row.credential_id,
+                f"the rule {rule_row.label or rule_row.credential_id} of the agent {rule_row.agent_name}",
+                self._compare_rule(rule_row.trust),
+                rule_row.agent_id,
+                rule_row.credential_id,
             )
-            for row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
+            for rule_row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
         ]
         names_organization = self.token.organization_id == self.database.organization_id
         if not names_organization or len({result.agent_id for result in results if result.is_accepted}) > 1:
@@ -211,27 +226,41 @@ class _Comparer:
 
     def compare_provisioning_rules(self) -> list[RuleResult]:
         [accepting_rows] = self.database.run(first_sight.provisioning_rules_call(self.token))
-        agent_ids = {row.provisioning_rule_id: row.agent_id for row in accepting_rows}
+        agent_ids = {rule_row.provisioning_rule_id: rule_row.agent_id for rule_row in accepting_rows}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
         [organization] = self.database.fetch("organizations/get_organization")
-        is_on = organization.provisions_agents
-        results = []
-        for row in self.database.fetch("provisioning/list_rules"):
-            template, agent_id = row.agent_template["name"], agent_ids.get(row.provisioning_rule_id) or ended_agent_id
-            name = name_from(template, self.token.claims)
-            rule_refusal = self._own_rule_refusal(row.trust)
+        is_provisioning_on = organization.provisions_agents
+        rule_results = []
+        for rule_row in self.database.fetch("provisioning/list_rules"):
+            name_template, existing_agent_id = (
+                rule_row.agent_template["name"],
+                agent_ids.get(rule_row.provisioning_rule_id) or ended_agent_id,
+            )
+            agent_name = build_agent_name(name_template, self.token.claims)
+            rule_refusal = self._find_own_rule_refusal(rule_row.trust)
             comparisons = [
-                *self._compare(row.trust),
-                Comparison("name of the agent", template, name, name is not None, name is not None),
+                *self._compare_rule(rule_row.trust),
+                Comparison(
+                    "name of the agent", name_template, agent_name, agent_name is not None, agent_name is not None
+                ),
                 Comparison("rule of the agent", "can be made", rule_refusal or "can be made", rule_refusal is None),
-                Comparison("agent of the subject", "none yet", str(agent_id or "none yet"), agent_id is None),
-                Comparison("agents", f"fewer than {row.max_agents}", str(row.agents), row.agents < row.max_agents),
-                Comparison("provisioning", "on", "on" if is_on else "off", is_on),
+                Comparison(
+                    "agent of the subject", "none yet", str(existing_agent_id or "none yet"), existing_agent_id is None
+                ),
+                Comparison(
+                    "agents",
+                    f"fewer than {rule_row.max_agents}",
+                    str(rule_row.agents),
+                    rule_row.agents < rule_row.max_agents,
+                ),
+                Comparison("provisioning", "on", "on" if is_provisioning_on else "off", is_provisioning_on),
             ]
-            results.append(RuleResult(f"the provisioning rule {row.name}", comparisons, provisioning_rule=row.name))
-        return results
+            rule_results.append(
+                RuleResult(f"the provisioning rule {rule_row.name}", comparisons, provisioning_rule=rule_row.name)
+            )
+        return rule_results
 
-    def _own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
+    def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
         """Return why the agent of the token's subject cannot have a rule of its own, or ``None``."""
         issuer, organization_id = self.s.settings.issuer, self.database.organization_id
         try:
@@ -242,38 +271,50 @@ class _Comparer:
 
     def compare_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
         results = []
-        for row in self.database.fetch("delegation/list_rules"):
-            actor_ids = [actor_id for actor_id in row.agent_ids if agent_id in (None, actor_id)]
+        for rule_row in self.database.fetch("delegation/list_rules"):
+            actor_ids = [actor_id for actor_id in rule_row.agent_ids if agent_id in (None, actor_id)]
             if not actor_ids:
                 continue
             # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
-            issuer, claims = self.s.settings.issuer, self.token.prepared_claims
-            named_actor = claims.claims.get("client_id") if self.is_id_jag else claims.audience
-            actor = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == named_actor), str(actor_ids[0]))
-            audience = {"audience": issuer} if self.is_id_jag else {}
-            comparisons = self._compare({"audience": actor} | row.trust | audience)
+            issuer, prepared_claims = self.s.settings.issuer, self.token.prepared_claims
+            named_actor_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
+            expected_actor_id = next(
+                (str(actor_id) for actor_id in actor_ids if str(actor_id) == named_actor_id), str(actor_ids[0])
+            )
+            audience_member = {"audience": issuer} if self.is_id_jag else {}
+            comparisons = self._compare_rule({"audience": expected_actor_id} | rule_row.trust | audience_member)
             if self.is_id_jag:
-                comparisons.append(Comparison("client_id", actor, named_actor, named_actor == actor))
+                comparisons.append(
+                    Comparison("client_id", expected_actor_id, named_actor_id, named_actor_id == expected_actor_id)
+                )
             refusals = {refusal_of_subject(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
-            can_act = None in refusals
-            verdict = "can act" if can_act else str(refusals.pop())
-            comparisons.append(Comparison("agent for the subject", "can act", verdict, can_act))
-            name = f"the delegation rule {row.name}"
-            results.append(RuleResult(name, comparisons, delegation_rule=row.name, is_id_jag=self.is_id_jag))
+            is_acting_allowed = None in refusals
+            actor_verdict = "can act" if is_acting_allowed else str(refusals.pop())
+            comparisons.append(Comparison("agent for the subject", "can act", actor_verdict, is_acting_allowed))
+            rule_description = f"the delegation rule {rule_row.name}"
+            results.append(
+                RuleResult(rule_description, comparisons, delegation_rule=rule_row.name, is_id_jag=self.is_id_jag)
+            )
         return results
 
-    def _compare(self, trust: dict[str, Any]) -> list[Comparison]:
+    def _compare_rule(self, trust: dict[str, Any]) -> list[Comparison]:
         """Compare the token's claims, times and, if the claims are right, signature with a rule."""
         rule, claims = Rule.of(trust), self.token.claims
         comparisons = rule.compare(self.token.prepared_claims)
-        is_met = all(comparison.is_met for comparison in comparisons)
-        refusal = wrong_time(claims, self.at.timestamp(), MAX_LIFETIME)
-        times = [f"{name} {_instant(claims[name])}" for name in ("nbf", "iat", "exp") if name in claims]
-        actual_times = ", ".join([refusal, *times] if refusal else times)
-        comparisons.append(Comparison("times", _instant(self.at.timestamp()), actual_times, refusal is None))
-        if is_met:
-            verdict = self._verify_signature(rule)
-            comparisons.append(Comparison("signature", "by a key of the issuer", verdict, verdict == "right"))
+        are_claims_met = all(comparison.is_met for comparison in comparisons)
+        time_refusal = find_wrong_time(claims, self.at.timestamp(), MAX_LIFETIME)
+        described_times = [
+            f"{claim_name} {_instant(claims[claim_name])}"
+            for claim_name in ("nbf", "iat", "exp")
+            if claim_name in claims
+        ]
+        actual_times = ", ".join([time_refusal, *described_times] if time_refusal else described_times)
+        comparisons.append(Comparison("times", _instant(self.at.timestamp()), actual_times, time_refusal is None))
+        if are_claims_met:
+            signature_verdict = self._verify_signature(rule)
+            comparisons.append(
+                Comparison("signature", "by a key of the issuer", signature_verdict, signature_verdict == "right")
+            )
         return comparisons
 
     def _verify_signature(self, rule: Rule) -> str:

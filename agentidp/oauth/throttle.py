@@ -61,14 +61,14 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     :returns: the logged reason; and the time after which another failure is certainly admitted, or ``None`` if this
         failure is admitted.
     """
-    admitted_rows, _, [row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
-        _failure(cell, at),
+    admitted_rows, _, [failure_row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
+        _build_failure_call(cell, at),
         # A transaction that waits for a throttle must not hold locks on counters, which the organization's tokens need.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
         *rejection.calls(),
     )
-    rejection.report(row.reason)
-    return row.reason, None if admitted_rows else INTERVAL
+    rejection.report(failure_row.reason)
+    return failure_row.reason, None if admitted_rows else INTERVAL
 
 
 def admits(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
@@ -76,7 +76,7 @@ def admits(database: Database, cell: int, at: datetime, *, every: timedelta = IN
 
     :param every: time after which the throttle forgets an event.
     """
-    [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_failure(cell, at, every))
+    [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_build_failure_call(cell, at, every))
     return bool(admitted_rows)
 
 
@@ -85,7 +85,7 @@ def is_throttled(database: Database, cells: list[int], at: datetime) -> bool:
     return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=cells, latest=at + LATEST))
 
 
-def _failure(cell: int, at: datetime, every: timedelta = INTERVAL) -> Call:
+def _build_failure_call(cell: int, at: datetime, every: timedelta = INTERVAL) -> Call:
     return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": every, "latest": at + LATEST})
 
 
@@ -95,8 +95,8 @@ def cell_of(secret_key: bytes, client_id: str, remote_address: str | None, prefi
     :param client_id: the string in the request, valid or not.
     :param remote_address: the peer's IP address. Other strings, as for a UNIX socket, count as one address.
     """
-    name = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(name, digest_size=8, key=_hash_key(secret_key)).digest()
+    throttle_key = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
     return int.from_bytes(digest) % CELLS
 
 
@@ -109,10 +109,12 @@ def _hash_key(secret_key: bytes) -> bytes:
 def _network(remote_address: str, prefix: Prefix) -> bytes:
     # The network has exactly sixteen bytes, so an address and client_id never give the same digest as another pair.
     try:
-        address = ip_address(remote_address)
+        ip_address_of_client = ip_address(remote_address)
     except ValueError:
         return bytes(16)
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    ignored = address.max_prefixlen - (prefix.ipv6 if isinstance(address, IPv6Address) else prefix.ipv4)
-    return (int(address) >> ignored << ignored).to_bytes(16)
+    if isinstance(ip_address_of_client, IPv6Address):
+        ip_address_of_client = ip_address_of_client.ipv4_mapped or ip_address_of_client
+    ignored_bits = ip_address_of_client.max_prefixlen - (
+        prefix.ipv6 if isinstance(ip_address_of_client, IPv6Address) else prefix.ipv4
+    )
+    return (int(ip_address_of_client) >> ignored_bits << ignored_bits).to_bytes(16)

@@ -113,21 +113,21 @@ QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
 @describe_client_endpoint(TokenRequestSchema, {429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
 def issue_token() -> Response:
     """Issue an access token to an agent."""
-    request, context, s = current_request(), current_context(), services()
+    request, context, app_services = current_request(), current_context(), services()
     at: datetime = context.at
     form = read_form(request)
     check_grant_type(form)
-    assertion = id_jag.read(s, form)
+    assertion = id_jag.read(app_services, form)
     is_workloads_token = form["grant_type"] == issuance.JWT_BEARER and assertion is None
     is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
     is_redeeming = form["grant_type"] in issuance.REDEEMING
-    scope = requested_scope(form)
+    scopes = requested_scope(form)
     resource = requested_resource(form)
-    proof = dpop_proof(request, at)
+    proof = read_dpop_proof(request, at)
     if is_exchange:
         resource = token_exchange.check_form(form, resource)
     elif assertion is not None:
-        resource = id_jag.find_resource(assertion, form, s.settings.resource)
+        resource = id_jag.find_resource(assertion, form, app_services.settings.resource)
     if is_redeeming:
         grant_token = authorization_grant.check_form(form)
         client = authorization_grant.read_client(request, form, grant_token, at)
@@ -136,31 +136,37 @@ def issue_token() -> Response:
     else:
         client = client_authentication.read_client(request, form, at)
     if client.new_subject is not None:
-        client = first_sight.create_agent(s, client, at)
+        client = first_sight.create_agent(app_services, client, at)
     refuse_flood(client, at)
     # Gets the signing key first, so that a token is counted only if it can be signed.
-    signing_key = s.keys.current().signing
-    database = s.database.of(client.organization_id, at)
+    signing_key = app_services.keys.current().signing
+    database = app_services.database.of(client.organization_id, at)
     grant, subject, refresh_token = None, None, None
     while grant is None:
-        call = issuance.build_call(client, scope=scope, resource=resource, has_proof=proof is not None, is_counted=True)
+        issuance_call = issuance.build_call(
+            client, scope=scopes, resource=resource, has_proof=proof is not None, is_counted=True
+        )
         try:
             if is_exchange or assertion is not None:
-                grant, subject = token_exchange.record_exchange(s, database, form, client, call, proof, assertion)
+                grant, subject = token_exchange.record_exchange(
+                    app_services, database, form, client, issuance_call, proof, assertion
+                )
             elif is_redeeming:
-                redemption = authorization_grant.record_redemption(database, form, grant_token, client, call, proof)
+                redemption = authorization_grant.record_redemption(
+                    database, form, grant_token, client, issuance_call, proof
+                )
                 if redemption is not None:
                     grant, subject, resource, refresh_token = redemption
             else:
-                grant = issuance.record_issuance(database, client, call, proof)
+                grant = issuance.record_issuance(database, client, issuance_call, proof)
         except issuance.AssertionUsed:
             client = replace(client, refusal=client_assertion.USED_BEFORE)
         if grant is None:
-            error = client_authentication.invalid_grant if is_workloads_token else None
-            client = client_authentication.verify_again_or_refuse(request, client, at, error)
-    s.token_rate.count(*client.credential)
-    body = issuance.token_response(
-        s,
+            make_error = client_authentication.invalid_grant if is_workloads_token else None
+            client = client_authentication.verify_again_or_refuse(request, client, at, make_error)
+    app_services.token_rate.count(*client.credential)
+    response_body = issuance.build_token_response(
+        app_services,
         signing_key,
         client,
         grant,
@@ -171,27 +177,29 @@ def issue_token() -> Response:
         delegation=subject.delegation if subject else None,
     )
     if is_exchange:
-        body["issued_token_type"] = issuance.ISSUED_TOKEN_TYPE
+        response_body["issued_token_type"] = issuance.ISSUED_TOKEN_TYPE
     if refresh_token is not None:
-        body["refresh_token"] = refresh_token
+        response_body["refresh_token"] = refresh_token
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
-    return json_response(body, headers=NO_STORE | quota_windows.headers(grant.quotas, at, is_issued=True))
+    return json_response(
+        response_body, headers=NO_STORE | quota_windows.build_quota_headers(grant.quotas, at, is_issued=True)
+    )
 
 
 def refuse_flood(client: Client, at: datetime) -> None:
     """Raise ``QuotaExhausted`` if this process has issued the agent's maximum number of tokens in this minute."""
-    rate = services().token_rate
-    wait = rate.seconds_to_wait(*client.credential, at)
-    if wait is not None:
+    token_rate = services().token_rate
+    retry_after_seconds = token_rate.seconds_to_wait(*client.credential, at)
+    if retry_after_seconds is not None:
         metrics.QUOTAS_EXHAUSTED.labels("process", "minute", "refused").inc()
         context = current_context()
         context.organization_id, context.agent_id = client.organization_id, client.agent_id
         context.quota = "process minute refused"
         raise quota_windows.QuotaExhausted(
             "temporarily_unavailable",
-            f"a process of the server issues at most {rate.limit} tokens per minute to an agent",
+            f"a process of the server issues at most {token_rate.limit} tokens per minute to an agent",
             status=429,
-            headers={"Retry-After": str(wait)},
+            headers={"Retry-After": str(retry_after_seconds)},
         )
 
 
@@ -234,13 +242,13 @@ def requested_resource(form: dict[str, str]) -> str | None:
     return resource
 
 
-def dpop_proof(request: Request, at: datetime) -> dpop.Proof | None:
+def read_dpop_proof(request: Request, at: datetime) -> dpop.Proof | None:
     """Return the DPoP proof of the key to bind the token to, or ``None`` for a bearer token (RFC 9449 section 5)."""
     unverified_proof = request.environ.get("HTTP_DPOP")
     if unverified_proof is None:
         return None
-    url = services().settings.issuer + request.path
+    request_url = services().settings.issuer + request.path
     try:
-        return dpop.verify_proof(unverified_proof, method=request.method, url=url, at=at)
+        return dpop.verify_proof(unverified_proof, method=request.method, url=request_url, at=at)
     except dpop.ProofRefused as error:
         raise OAuthError("invalid_dpop_proof", str(error)) from None

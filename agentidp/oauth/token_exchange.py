@@ -95,8 +95,8 @@ class Subject:
         """Return the parameter ``issued_at``, in the order of the actors, of ``sql/oauth/exchange_token.sql``."""
         instants: dict[UUID, datetime] = {}
         if self.token is not None:
-            earlier = self.token.delegation
-            agent_ids = [self.token.agent_id] if earlier is None else earlier.agent_ids
+            earlier_delegation = self.token.delegation
+            agent_ids = [self.token.agent_id] if earlier_delegation is None else earlier_delegation.agent_ids
             instants = dict.fromkeys(agent_ids, self.token.issue_instant)
         if self.actor_token is not None:
             actor_id, instant = self.actor_token.agent_id, self.actor_token.issue_instant
@@ -133,7 +133,7 @@ def check_form(form: dict[str, str], resource: str | None) -> str:
 
 
 def record_exchange(
-    s: Services,
+    services: Services,
     database: OrganizationDatabase,
     form: dict[str, str],
     client: Client,
@@ -149,24 +149,26 @@ def record_exchange(
     :raises OAuthError: also ``invalid_request`` for a token that is not acceptable, or ``invalid_grant`` for an ID-JAG,
         and ``temporarily_unavailable`` with 503 if another issuer's keys are not there now.
     """
-    subject, use, refusal = None, None, None
+    subject, id_jag_use, token_refusal = None, None, None
     try:
-        subject = _read_subject(s, form, client, call.parameters["resource"], proof, database.at, assertion)
+        subject = _read_subject(services, form, client, call.parameters["resource"], proof, database.at, assertion)
         if assertion is not None:
-            use = id_jag.consumption(assertion.claims), issuance.SubjectRefused(id_jag.USED)
-    except UnacceptableToken as unacceptable:
-        refusal = str(unacceptable)
+            id_jag_use = id_jag.consumption(assertion.claims), issuance.SubjectRefused(id_jag.USED)
+    except UnacceptableToken as token_error:
+        token_refusal = str(token_error)
     try:
-        return issuance.record_issuance(database, client, build_exchange_call(call, subject), proof, use), subject
+        return issuance.record_issuance(
+            database, client, build_exchange_call(call, subject), proof, id_jag_use
+        ), subject
     except issuance.SubjectRefused as error:
-        reason = refusal or str(error)
+        reason = token_refusal or str(error)
     memory_key = _memory_key(client, assertion is not None)
-    if reason == DELETED_RULE and s.issuer_tokens.remembered.forget(client.organization_id, memory_key):
+    if reason == DELETED_RULE and services.issuer_tokens.remembered.forget(client.organization_id, memory_key):
         # A stored rule may accept the token if the rule in memory was deleted. The assertion was already consumed.
-        second_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record_exchange(s, database, form, client, second_call, proof, assertion)
-    refused = _record_refusal(database, client, reason)
-    raise refused if assertion is None else client_authentication.invalid_grant()
+        exchange_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
+        return record_exchange(services, database, form, client, exchange_call, proof, assertion)
+    refusal_error = _record_unacceptable_token(database, client, reason)
+    raise refusal_error if assertion is None else client_authentication.invalid_grant()
 
 
 def _memory_key(client: Client, is_id_jag: bool) -> tuple[Any, ...]:
@@ -175,7 +177,7 @@ def _memory_key(client: Client, is_id_jag: bool) -> tuple[Any, ...]:
 
 
 def _read_subject(
-    s: Services,
+    services: Services,
     form: dict[str, str],
     client: Client,
     resource: str,
@@ -185,14 +187,14 @@ def _read_subject(
 ) -> Subject:
     """Verify the tokens of an exchange, and return the subject."""
     if assertion is not None:
-        subject = _read_issuer_token(s, assertion, client, resource, at, is_id_jag=True)
-        if refusal := id_jag.refusal_of(assertion.claims, client, proof):
+        subject = _read_issuer_token(services, assertion, client, resource, at, is_id_jag=True)
+        if refusal := id_jag.find_refusal(assertion.claims, client, proof):
             raise UnacceptableToken(refusal)
         subject = replace(subject, max_scope=assertion.claims.get("scope"))
     elif form["subject_token_type"] == ISSUED_TOKEN_TYPE:
         subject = _read_our_token(form["subject_token"], client)
     else:
-        subject = _read_issuer_token(s, s.issuer_tokens.read(form["subject_token"]), client, resource, at)
+        subject = _read_issuer_token(services, services.issuer_tokens.read(form["subject_token"]), client, resource, at)
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
     # Ignores the leeway for clocks, because the new token would expire at once.
@@ -217,20 +219,26 @@ def _read_our_token(subject_token: str, client: Client) -> Subject:
 def build_subject(token: AccessToken, actor_id: UUID) -> Subject:
     """Return the subject for whom an agent acts if it exchanges one of our tokens."""
     delegation = token.delegation or Delegation((), (), token.agent_id)
-    exchanged = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
-    actors, ancestors = (actor_id, *delegation.actors), (exchanged, *delegation.ancestors)
-    delegation = replace(delegation, actors=actors, ancestors=ancestors)
+    exchanged_ancestor = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
+    actor_ids, ancestors = (actor_id, *delegation.actors), (exchanged_ancestor, *delegation.ancestors)
+    delegation = replace(delegation, actors=actor_ids, ancestors=ancestors)
     return Subject(delegation, token.expires_at, token.jkt is not None, token=token)
 
 
 def _read_issuer_token(
-    s: Services, token: IssuerToken | None, client: Client, resource: str, at: datetime, *, is_id_jag: bool = False
+    services: Services,
+    token: IssuerToken | None,
+    client: Client,
+    resource: str,
+    at: datetime,
+    *,
+    is_id_jag: bool = False,
 ) -> Subject:
     if token is None:
         raise UnacceptableToken(UNREADABLE)
-    rule = _find_accepting_rule(s, token, client, resource, at, is_id_jag)
+    rule = _find_accepting_rule(services, token, client, resource, at, is_id_jag)
     claims = token.claims
-    if refusal := refusal_of_subject(claims, client.agent_id, s.settings.issuer):
+    if refusal := refusal_of_subject(claims, client.agent_id, services.settings.issuer):
         raise UnacceptableToken(refusal)
     subject_id = (rule.trust["issuer"], claims["sub"])
     delegation = Delegation((client.agent_id,), (), None, subject_id, rule.delegation_rule_id)
@@ -238,7 +246,7 @@ def _read_issuer_token(
 
 
 def _find_accepting_rule(
-    s: Services, token: IssuerToken, client: Client, resource: str, at: datetime, is_id_jag: bool
+    services: Services, token: IssuerToken, client: Client, resource: str, at: datetime, is_id_jag: bool
 ) -> Any:
     """Return the oldest delegation rule that accepts a token and has the resource, or else the oldest that accepts it.
 
@@ -248,18 +256,20 @@ def _find_accepting_rule(
 
     def read_rules() -> list[Candidate]:
         # Only an authentic client gets rules: otherwise effects, such as a request for keys, would reveal the rules.
-        rows = s.database.of(client.organization_id, at).fetch(
+        rule_rows = services.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )
         # Without an audience in the rule, the token's aud must be the id of the acting agent. The aud of an ID-JAG must
         # be this server's issuer, and its client_id names the agent.
-        audience = {"audience": s.settings.issuer} if is_id_jag else {}
-        trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience) for row in rows]
-        rules = [s.issuer_tokens.parse_rule(client.organization_id, trust) for trust in trusts]
-        return [Candidate(rule, row=row) for rule, row in zip(rules, rows, strict=True)]
+        audience_member = {"audience": services.settings.issuer} if is_id_jag else {}
+        trust_jsons = [
+            json.dumps({"audience": str(client.agent_id)} | rule_row.trust | audience_member) for rule_row in rule_rows
+        ]
+        rules = [services.issuer_tokens.parse_rule(client.organization_id, trust_json) for trust_json in trust_jsons]
+        return [Candidate(rule, row=rule_row) for rule, rule_row in zip(rules, rule_rows, strict=True)]
 
     verdict, _ = federated_token.try_remembered_rules(
-        s,
+        services,
         token,
         client,
         at,
@@ -291,20 +301,27 @@ def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
     """Return whether the claim ``may_act`` names an agent (RFC 8693 section 4.4); its other members are ignored."""
     if not isinstance(may_act, dict) or may_act.get("iss", own_issuer) != own_issuer:
         return False
-    actors = [may_act[name] for name in ("sub", "client_id") if name in may_act]
-    return bool(actors) and all(actor == str(agent_id) for actor in actors)
+    actor_ids = [may_act[member_name] for member_name in ("sub", "client_id") if member_name in may_act]
+    return bool(actor_ids) and all(actor_id == str(agent_id) for actor_id in actor_ids)
 
 
 def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -> AccessToken:
     """Verify the actor's token, which must be the client's own, because other tokens do not prove who the client is."""
     try:
-        token = verify_token(actor_token, audience=None)
+        actor_access_token = verify_token(actor_token, audience=None)
     except TokenRefused:
         raise UnacceptableToken(WRONG_ACTOR_TOKEN) from None
-    is_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
-    if not is_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
+    is_clients_own = (actor_access_token.organization_id, actor_access_token.agent_id) == (
+        client.organization_id,
+        client.agent_id,
+    )
+    if (
+        not is_clients_own
+        or actor_access_token.delegation is not None
+        or actor_access_token.jkt not in (None, proof and proof.jkt)
+    ):
         raise UnacceptableToken(WRONG_ACTOR_TOKEN)
-    return token
+    return actor_access_token
 
 
 def build_exchange_call(call: Call, subject: Subject | None) -> Call:
@@ -315,7 +332,10 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
     """
     delegation = Delegation((), (), None) if subject is None else subject.delegation
     issuer, _ = delegation.subject_id or (None, None)
-    ancestors = [{"aud": a.audience, "scope": a.scope, "resource": a.resource} for a in delegation.ancestors]
+    ancestors = [
+        {"aud": ancestor.audience, "scope": ancestor.scope, "resource": ancestor.resource}
+        for ancestor in delegation.ancestors
+    ]
     if subject is not None and subject.max_scope is not None:
         ancestors.append({"scope": subject.max_scope, "resource": call.parameters["resource"]})
     parameters = {
@@ -331,14 +351,14 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
     return Call("oauth/exchange_token", call.parameters | parameters)
 
 
-def _record_refusal(database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
+def _record_unacceptable_token(database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
     """Count and report a token that is not acceptable, and return the error, which hides the reason (section 2.2.2).
 
     The client is authentic, so nothing is throttled. An agent exchanges tokens that it receives from others, and these
     others must not be able to lock the agent out.
     """
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
-    [[row], _] = database.run(*rejection.calls())
-    rejection.report(row.reason)
-    text = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
-    return OAuthError("invalid_request", text)
+    [[reason_row], _] = database.run(*rejection.calls())
+    rejection.report(reason_row.reason)
+    logged_reason = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
+    return OAuthError("invalid_request", logged_reason)

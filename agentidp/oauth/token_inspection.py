@@ -59,10 +59,10 @@ def inspect_token(at: datetime, *, accepts_public_clients: bool = False) -> Toke
         client = client_authentication.read_client(request, form, at)
     token = _token_of(client.organization_id, form["token"])
     delegation = token and token.delegation
-    s = services()
-    rows: Rows = []
-    while not rows:
-        call = Call(
+    app_services = services()
+    client_rows: Rows = []
+    while not client_rows:
+        issuance_call = Call(
             "oauth/introspect_token",
             {
                 "agent_id": client.agent_id,
@@ -74,7 +74,7 @@ def inspect_token(at: datetime, *, accepts_public_clients: bool = False) -> Toke
                 "jti": token and token.jti,
                 "issued_at": token and token.issue_instant,
                 "audience": token and token.audience,
-                "own_resource": s.settings.resource,
+                "own_resource": app_services.settings.resource,
                 "delegation_agent_ids": delegation and delegation.agent_ids,
                 "delegation_jtis": delegation and delegation.jtis,
                 "delegation_audiences": delegation and delegation.audiences,
@@ -83,15 +83,19 @@ def inspect_token(at: datetime, *, accepts_public_clients: bool = False) -> Toke
         )
         try:
             # Only the use of an assertion must survive a crash, so other inspections do not wait for the disk.
-            [rows] = s.database.of(client.organization_id, at).run(call, durable=client.digest is not None)
+            [client_rows] = app_services.database.of(client.organization_id, at).run(
+                issuance_call, durable=client.digest is not None
+            )
         except psycopg.errors.UniqueViolation:
             client = replace(client, refusal=client_assertion.USED_BEFORE)
-        if not rows:
+        if not client_rows:
             client = client_authentication.verify_again_or_refuse(request, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
-    [row] = rows
-    client_scopes = frozenset(() if client.key_or_rule == client_authentication.PUBLIC else row.scopes)
-    return TokenInspection(client, client_scopes, token, row.is_active, refresh_token if refresh_token.handle else None)
+    [client_row] = client_rows
+    client_scopes = frozenset(() if client.key_or_rule == client_authentication.PUBLIC else client_row.scopes)
+    return TokenInspection(
+        client, client_scopes, token, client_row.is_active, refresh_token if refresh_token.handle else None
+    )
 
 
 def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:

@@ -16,7 +16,7 @@ from flask import Response, current_app
 
 from agentidp.caller import public
 from agentidp.http.assets import Asset, Assets
-from agentidp.http.openapi import Blueprint, document
+from agentidp.http.openapi import Blueprint, build_document
 from agentidp.scopes import SCOPES
 from agentidp.services import services
 
@@ -102,7 +102,7 @@ def asset(asset: str) -> Response:
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of the current application. Generating it takes a moment."""
     issuer = services().settings.issuer
-    return document(
+    return build_document(
         current_app,
         title="AgentIdP",
         version="v1",

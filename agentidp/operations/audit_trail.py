@@ -88,20 +88,24 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     A `Link` header (RFC 8288) contains the address of the next page. A program that collects all events sends the
     `sequence` of its last event as `after`. Later events have greater sequences, without a gap.
     """
-    limit, cursor, after = (arguments.pop(name) for name in ("limit", "cursor", "after"))
-    filters = arguments | {name: timestamp(arguments[name]) for name in ("since", "until")}
-    query = {name: value for name, value in filters.items() if value is not None}
-    if after is None:
+    limit, cursor, after_sequence = (arguments.pop(argument_name) for argument_name in ("limit", "cursor", "after"))
+    filters = arguments | {argument_name: timestamp(arguments[argument_name]) for argument_name in ("since", "until")}
+    cursor_query = {
+        argument_name: argument_value for argument_name, argument_value in filters.items() if argument_value is not None
+    }
+    if after_sequence is None:
         call = list_call(below=cursor, limit=limit + 1, **arguments)
-    elif superfluous_names := [*query, *([] if cursor is None else ["cursor"])]:
-        raise ValidationError(details={name: ["must not be given with after"] for name in superfluous_names})
+    elif superfluous_names := [*cursor_query, *([] if cursor is None else ["cursor"])]:
+        raise ValidationError(
+            details={argument_name: ["must not be given with after"] for argument_name in superfluous_names}
+        )
     else:
-        call = Call("audit/events_after", {"after": after, "limit": limit + 1})
+        call = Call("audit/events_after", {"after": after_sequence, "limit": limit + 1})
     [rows] = caller.read_together(call)
-    page = represent_rows(rows[:limit])
-    next_cursor = str(page[-1]["sequence"]) if len(rows) > limit else None
-    response = data_response({"data": page, "nextCursor": next_cursor}, AuditEventSchema)
+    event_page = represent_rows(rows[:limit])
+    next_cursor = str(event_page[-1]["sequence"]) if len(rows) > limit else None
+    response = data_response({"data": event_page, "nextCursor": next_cursor}, AuditEventSchema)
     if next_cursor is not None:
-        query |= {"limit": limit, "cursor" if after is None else "after": next_cursor}
-        response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{urlencode(query)}>; rel="next"'
+        cursor_query |= {"limit": limit, "cursor" if after_sequence is None else "after": next_cursor}
+        response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{urlencode(cursor_query)}>; rel="next"'
     return response

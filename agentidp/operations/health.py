@@ -8,7 +8,7 @@ from flask import Response
 
 from agentidp.caller import public
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.migrations import NewerSchema, pending_steps
+from agentidp.db.migrations import NewerSchema, list_pending_steps
 from agentidp.http.errors import ServiceUnavailable
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -57,7 +57,7 @@ def readyz() -> Response:
         # If the schema is missing, the service's role may not even read the table of migrations.
         raise SchemaMissing from None
     try:
-        pending = pending_steps([row.name for row in rows])
+        pending = list_pending_steps([row.name for row in rows])
     except NewerSchema:
         # A newer release has migrated the database. This release also supports that schema.
         pending = []

@@ -149,7 +149,7 @@ class InstanceMetrics:
             )
             organizations = len(reading.usage) - 1
             yield GaugeMetricFamily("agentidp_organizations", "Organizations that have agents", organizations)
-            yield from _usage_metrics(reading.usage)
+            yield from _build_usage_metrics(reading.usage)
             yield from reading.watch.collect()
 
     def _has_signing_key(self) -> bool:
@@ -164,8 +164,8 @@ def _to_usage(organization: str, rows: Rows) -> Usage:
     return Usage(organization, **rows[0]._asdict()) if rows else Usage(organization)
 
 
-def _usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
-    labelled = largest(usage, MAX_ORGANIZATIONS)
+def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
+    labelled = select_largest(usage, MAX_ORGANIZATIONS)
     for name, help_text in _USAGE.items():
         family = GaugeMetricFamily(f"agentidp_organization_{name}", f"{help_text} (UTC)", labels=["organization"])
         for row in labelled:
@@ -175,13 +175,15 @@ def _usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
     yield labelled_gauge("agentidp_organization_info", "Names", ["organization", "name"], names)
 
 
-def largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
+def select_largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
     """Return the usage of the organizations with most tokens this month, of all others, and of unknown clients."""
-    registered = sorted(
+    registered_rows = sorted(
         (row for row in usage if row.organization != UNKNOWN),
         key=lambda row: (-row.tokens_this_month, row.organization),
     )
-    unknown = [row for row in usage if row.organization == UNKNOWN]
-    further = registered[max_organizations:]
-    remainder = Usage(OTHER, **{name: sum(getattr(row, name) for row in further) for name in _USAGE})
-    return [*registered[:max_organizations], *([remainder] if further else []), *unknown]
+    unknown_rows = [row for row in usage if row.organization == UNKNOWN]
+    further_rows = registered_rows[max_organizations:]
+    remainder_sum = Usage(
+        OTHER, **{member_name: sum(getattr(row, member_name) for row in further_rows) for member_name in _USAGE}
+    )
+    return [*registered_rows[:max_organizations], *([remainder_sum] if further_rows else []), *unknown_rows]

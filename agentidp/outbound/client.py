@@ -73,11 +73,11 @@ def request(
     try:
         addresses: list[str] = []
         if proxy is not None and not is_plain:
-            connection = _tunnel(host, port, urlsplit(proxy), timeout)
+            connection = _open_tunnel(host, port, urlsplit(proxy), timeout)
         else:
             addresses = networks.resolve(host, port, is_plain=is_plain)
             connection = http.client.HTTPConnection(host, port, timeout=timeout)
-        with contextlib.closing(connection), _deadline(connection, timeout) as apply_deadline:
+        with contextlib.closing(connection), _enforce_deadline(connection, timeout) as apply_deadline:
             if addresses:
                 # Connecting by name would resolve the name again, possibly to an address that was not checked.
                 connection.sock = _connect(addresses, port, timeout)
@@ -104,7 +104,7 @@ def request(
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
 
 
-def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.client.HTTPConnection:
+def _open_tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.client.HTTPConnection:
     """Return an unopened connection that goes to the host through a proxy (CONNECT, RFC 9110 section 9.3.6)."""
     connection = http.client.HTTPConnection(proxy.hostname or "", proxy.port or 80, timeout=timeout)
     credentials = f"{unquote(proxy.username or '')}:{unquote(proxy.password or '')}".encode()
@@ -115,13 +115,13 @@ def _tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.cl
 
 def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
     """Connect to the first address that accepts the connection. *timeout*: seconds for all addresses together."""
-    until, last_error = time.monotonic() + timeout, OSError()
+    deadline, last_error = time.monotonic() + timeout, OSError()
     for address in addresses:
-        seconds = until - time.monotonic()
-        if seconds <= 0:
+        remaining_seconds = deadline - time.monotonic()
+        if remaining_seconds <= 0:
             raise TimeoutError
         try:
-            return socket.create_connection((address, port), seconds)
+            return socket.create_connection((address, port), remaining_seconds)
         except OSError as error:
             last_error = error
     raise last_error
@@ -147,7 +147,7 @@ def _read_body(response: http.client.HTTPResponse, max_body: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
+def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
     """Shut down the connection *timeout* seconds later.
 
     The socket's timeout is not enough: a server that sends one byte per second never exceeds it. Yields a function that

@@ -30,10 +30,10 @@ def add_administered_organization(database_url: str, *, name: str, at: datetime)
     :param database_url: the URL with the operator's role.
     """
     organization_id = new_organization_id()
-    description = "Administers the organization."
+    event_description = "Administers the organization."
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         insert_organization(transaction, name=name)
-        agent = add_agent(transaction, name=NAME, description=description, scopes=list(SCOPES), max_agents=1)
-        _, client_secret = add_credential(transaction, agent.agent_id, expires_at=None)
+        agent_row = add_agent(transaction, name=NAME, description=event_description, scopes=list(SCOPES), max_agents=1)
+        _, client_secret = add_credential(transaction, agent_row.agent_id, expires_at=None)
     assert client_secret is not None  # noqa: S101 - no keys were given
-    return Administrator(organization_id, agent.agent_id, client_secret)
+    return Administrator(organization_id, agent_row.agent_id, client_secret)

@@ -43,10 +43,15 @@ MAX_DESCRIPTION = 1000
 def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
     """Refuse scopes that neither our own API nor a resource server of the organization has, naming ``scopes``."""
     if not SCOPES.keys() >= {*scopes}:
-        registered = [*SCOPES, *(row.scope for row in transaction.fetch("oauth/resource_server_scopes"))]
-        if not {*scopes} <= {*registered}:
-            rule = f"must be among {', '.join(registered)}: register other scopes with their resource server first"
-            raise ValidationError(details={"scopes": [rule]})
+        registered_scopes = [
+            *SCOPES,
+            *(server_row.scope for server_row in transaction.fetch("oauth/resource_server_scopes")),
+        ]
+        if not {*scopes} <= {*registered_scopes}:
+            error_message = (
+                f"must be among {', '.join(registered_scopes)}: register other scopes with their resource server first"
+            )
+            raise ValidationError(details={"scopes": [error_message]})
 
 
 def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> None:
@@ -55,23 +60,31 @@ def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> Non
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
 
-def resolve_agent_ids(member: str, texts: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
+def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
     """Return the ids of agents that people have typed by name or id. Typed ids are not checked.
 
     :param member: the member that the error names.
     :param read_together: runs the organization's statements that only read.
     :raises ValidationError: a string is neither an id nor the name of an agent.
     """
-    names = [text for text in texts if not IS_ID.fullmatch(text)]
+    agent_names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
     # PostgreSQL refuses lone surrogates and NUL, so they are replaced. No agent's name contains them.
-    storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
-    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
-    results = read_together(*calls) if calls else []
-    ids = {name: str(rows[0].agent_id) for name, rows in zip(names, results, strict=True) if rows}
-    unknown = [name for name in names if name not in ids]
-    if unknown:
-        raise ValidationError(details={member: [f"must be of the organization, by name or ID: {unknown[0]!r} is not"]})
-    return [ids.get(text, text) for text in texts]
+    storable_names = [
+        agent_name.encode(errors="replace").decode().replace("\0", "\ufffd") for agent_name in agent_names
+    ]
+    name_calls = [
+        Call("agents/agents_named", {"name": agent_name, "is_deleted": False}) for agent_name in storable_names
+    ]
+    agent_rows = read_together(*name_calls) if name_calls else []
+    ids_by_name = {
+        agent_name: str(rows[0].agent_id) for agent_name, rows in zip(agent_names, agent_rows, strict=True) if rows
+    }
+    unknown_names = [agent_name for agent_name in agent_names if agent_name not in ids_by_name]
+    if unknown_names:
+        raise ValidationError(
+            details={member: [f"must be of the organization, by name or ID: {unknown_names[0]!r} is not"]}
+        )
+    return [ids_by_name.get(id_or_name, id_or_name) for id_or_name in ids_or_names]
 
 
 class ProvisionedSchema(ma.Schema):
@@ -215,10 +228,10 @@ def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
     limit = arguments["limit"]
     after_at, after_id = decode_cursor(arguments["cursor"])
     filters = {"name": arguments["name"], "owner": arguments["owner"]}
-    rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1, **filters)
-    page = rows[:limit]
-    next_cursor = encode_cursor(page[-1].created_at, page[-1].agent_id) if len(rows) > limit else None
-    return json_response({"data": [represent(row) for row in page], "nextCursor": next_cursor})
+    agent_rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1, **filters)
+    agent_page = agent_rows[:limit]
+    next_cursor = encode_cursor(agent_page[-1].created_at, agent_page[-1].agent_id) if len(agent_rows) > limit else None
+    return json_response({"data": [represent(agent_row) for agent_row in agent_page], "nextCursor": next_cursor})
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>")
@@ -290,14 +303,14 @@ def add_agent(
     """
     transaction.fetch("organizations/lock_organization")
     refuse_unknown_scopes(transaction, scopes)
-    [agents] = transaction.fetch("agents/count_agents")
-    if agents.count >= max_agents:
+    [count_row] = transaction.fetch("agents/count_agents")
+    if count_row.count >= max_agents:
         raise Conflict(f"The organization has {max_agents} agents, which is the maximum; delete one first.")
-    defaults: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
+    default_members: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
     try:
-        [agent] = transaction.fetch(
+        [agent_row] = transaction.fetch(
             "agents/add_agent",
-            **defaults | members,
+            **default_members | members,
             agent_id=agent_id or uuid.uuid4(),
             client_uri=client_uri,
             name=name,
@@ -307,9 +320,11 @@ def add_agent(
         )
     except psycopg.errors.UniqueViolation:
         raise _name_conflict() from None
-    first_sight = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
-    audit.record(transaction, "agent.created", agent.agent_id, after=_represent_settings(agent) | first_sight)
-    return agent
+    registration_members = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
+    audit.record(
+        transaction, "agent.created", agent_row.agent_id, after=_represent_settings(agent_row) | registration_members
+    )
+    return agent_row
 
 
 def update_agent(
@@ -324,17 +339,19 @@ def update_agent(
     :raises Conflict: another agent of the organization has the name.
     """
     refuse_unknown_scopes(transaction, change.get("scopes", []))
-    earlier_agent = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    columns = schemas.columns_after(_CHANGEABLE, earlier_agent, change)
+    earlier_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
+    agent_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     try:
-        [agent] = transaction.fetch("agents/change_agent", agent_id=agent_id, **columns)
+        [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **agent_columns)
     except psycopg.errors.UniqueViolation:
         raise _name_conflict() from None
     # After a change, the agent is not dormant for a while, so an announced suspension is withdrawn.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
-    after = _represent_settings(agent) | (reason or {})
-    audit.record(transaction, "agent.changed", agent_id, before=_represent_settings(earlier_agent), after=after)
-    return agent
+    changed_settings = _represent_settings(agent_row) | (reason or {})
+    audit.record(
+        transaction, "agent.changed", agent_id, before=_represent_settings(earlier_row), after=changed_settings
+    )
+    return agent_row
 
 
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
@@ -346,13 +363,13 @@ def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], dat
     :raises NotFound: no such agent.
     """
     quotas.lock(transaction)
-    agent = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
+    agent_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     # iat has whole seconds: tokens that are issued later in this second look like earlier ones, so they end too.
-    not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
-    [row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=not_before)
-    before = {"tokensNotBefore": schemas.timestamp(agent.tokens_not_before)}
-    after = {"tokensNotBefore": schemas.timestamp(row.tokens_not_before)}
-    audit.record(transaction, "agent.tokens_ended", agent_id, before=before, after=after)
+    tokens_not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
+    [changed_row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=tokens_not_before)
+    earlier_settings = {"tokensNotBefore": schemas.timestamp(agent_row.tokens_not_before)}
+    new_settings = {"tokensNotBefore": schemas.timestamp(changed_row.tokens_not_before)}
+    audit.record(transaction, "agent.tokens_ended", agent_id, before=earlier_settings, after=new_settings)
 
 
 def remove_agent(transaction: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:

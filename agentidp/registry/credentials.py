@@ -28,7 +28,7 @@ from agentidp.http import schemas
 from agentidp.http.errors import Conflict, NotFound, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.jose.jwk import MAX_KEYS, jwk_json_schema, public_jwk, public_jwks
+from agentidp.jose.jwk import MAX_KEYS, check_public_jwk, check_public_jwks, jwk_json_schema
 from agentidp.oauth.client_authentication import PUBLIC
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
@@ -211,24 +211,30 @@ class NewCredentialSchema(CredentialFields):
 
         The members of a rule of trust become ``rule``, or ``None``. :func:`check_trust` must check this rule.
         """
-        type_ = data.pop("type", None)
-        rule = {name: data.pop(name) for name in _RULE if name in data}
-        if type_ == "federated":
+        credential_type = data.pop("type", None)
+        trust_rule = {member_name: data.pop(member_name) for member_name in _RULE if member_name in data}
+        if credential_type == "federated":
             if "jwk" in data:
                 raise ma.ValidationError("must not be there for the type federated: its keys are in jwks", "jwk")
-            return data | {"jwks": None, "rule": rule | {"jwks": data.get("jwks")}}
-        for name in rule:
-            raise ma.ValidationError("must be there for the type federated only", name)
-        jwk, jwks = data.pop("jwk", None), data.pop("jwks", None)
-        if type_ is not None and (type_ == "key") != (jwk is not None or jwks is not None):
+            return data | {"jwks": None, "rule": trust_rule | {"jwks": data.get("jwks")}}
+        for member_name in trust_rule:
+            raise ma.ValidationError("must be there for the type federated only", member_name)
+        jwk, public_keys = data.pop("jwk", None), data.pop("jwks", None)
+        if credential_type is not None and (credential_type == "key") != (jwk is not None or public_keys is not None):
             raise ma.ValidationError("must be key if there is a jwk or jwks, and otherwise secret or public", "type")
         data["rule"] = None
-        if type_ == "public":
+        if credential_type == "public":
             return data | {"jwks": PUBLIC_JWKS}
-        if jwk is not None and jwks is not None:
+        if jwk is not None and public_keys is not None:
             raise ma.ValidationError("must not be there beside jwk", "jwks")
         try:
-            data["jwks"] = [public_jwk(jwk)] if jwk is not None else None if jwks is None else public_jwks(jwks)
+            data["jwks"] = (
+                [check_public_jwk(jwk)]
+                if jwk is not None
+                else None
+                if public_keys is None
+                else check_public_jwks(public_keys)
+            )
         except ValueError as error:
             raise ma.ValidationError(str(error), "jwk" if jwk is not None else "jwks") from None
         return data
@@ -282,10 +288,10 @@ def create_credential(caller: Caller, members: dict[str, Any], agent_id: UUID) -
     rule = members["rule"] and check_trust(members["rule"], caller.settings, caller.organization_id)
     with caller.transaction() as transaction:
         credential, client_secret = add_credential(transaction, agent_id, **members | {"rule": rule})
-    body = represent(credential) | {"clientId": str(agent_id)}
+    response_body = represent(credential) | {"clientId": str(agent_id)}
     if client_secret is not None:
-        body["clientSecret"] = client_secret
-    return json_response(body, 201, {"Location": f"{request.path}/{body['credentialId']}"})
+        response_body["clientSecret"] = client_secret
+    return json_response(response_body, 201, {"Location": f"{request.path}/{response_body['credentialId']}"})
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials")
@@ -293,7 +299,7 @@ def create_credential(caller: Caller, members: dict[str, Any], agent_id: UUID) -
 @blueprint.response(200, schemas.list_of(CredentialSchema))
 def list_credentials(caller: Caller, agent_id: UUID) -> Response:
     """List the credentials of an agent."""
-    rows = existing_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
+    rows = select_unrevoked_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     return json_response({"data": [represent(row) for row in rows]})
 
 
@@ -313,7 +319,7 @@ def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID,
     return Response(status=204)
 
 
-def existing_credentials(rows: Rows) -> Rows:
+def select_unrevoked_credentials(rows: Rows) -> Rows:
     """Return the credentials in the rows of ``agents/list_credentials``.
 
     :raises NotFound: there is no such agent.
@@ -357,14 +363,14 @@ def check_trust(
 
 def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
     """Replace an agent's rules of trust by checked rules. A rule that the agent already has keeps its credential."""
-    rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
-    for row in rows:
-        if row.trust not in rules:
-            end_credential(transaction, agent_id, row.credential_id)
-    stored_rules = [row.trust for row in rows]
-    for rule in rules:
-        if rule not in stored_rules:
-            add_credential(transaction, agent_id, expires_at=None, rule=rule)
+    credential_rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
+    for credential_row in credential_rows:
+        if credential_row.trust not in rules:
+            end_credential(transaction, agent_id, credential_row.credential_id)
+    stored_rules = [credential_row.trust for credential_row in credential_rows]
+    for trust_rule in rules:
+        if trust_rule not in stored_rules:
+            add_credential(transaction, agent_id, expires_at=None, rule=trust_rule)
 
 
 def end_credential(transaction: Transaction, agent_id: UUID, credential_id: UUID) -> None:
@@ -397,7 +403,7 @@ def add_credential(
     require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None
-    rows = transaction.fetch(
+    credential_rows = transaction.fetch(
         "agents/add_credential",
         agent_id=agent_id,
         credential_id=credential_id,
@@ -409,13 +415,15 @@ def add_credential(
         expires_at=expires_at,
         most=MAX_CREDENTIALS,
     )
-    if not rows:
+    if not credential_rows:
         raise Conflict(
             f"The agent has {MAX_CREDENTIALS} credentials; revoke one first.",
             details={"credentials": [f"at most {MAX_CREDENTIALS} at a time"]},
         )
-    audit.record(transaction, "credential.created", credential_id, after=_represent_settings(agent_id, rows[0]))
-    return rows[0], client_secret
+    audit.record(
+        transaction, "credential.created", credential_id, after=_represent_settings(agent_id, credential_rows[0])
+    )
+    return credential_rows[0], client_secret
 
 
 def _represent_settings(agent_id: UUID, credential: Any) -> dict[str, Any]:
@@ -429,8 +437,12 @@ def represent(credential: Any) -> dict[str, Any]:
 
 def _add_type_and_rule(credential: Any) -> dict[str, Any]:
     is_public = credential.jwks == PUBLIC_JWKS
-    type_ = "federated" if credential.trust else "public" if is_public else "key" if credential.jwks else "secret"
-    jwks = None if credential.jwks is None or is_public else {"keys": credential.jwks}
-    rule = credential.trust | {"warnings": rule_checks.warnings(credential.trust)} if credential.trust else {}
-    columns: dict[str, Any] = credential._asdict()
-    return columns | {"type": type_, "jwks": jwks} | rule
+    credential_type = (
+        "federated" if credential.trust else "public" if is_public else "key" if credential.jwks else "secret"
+    )
+    public_keys = None if credential.jwks is None or is_public else {"keys": credential.jwks}
+    trust_rule = (
+        credential.trust | {"warnings": rule_checks.list_warnings(credential.trust)} if credential.trust else {}
+    )
+    credential_columns: dict[str, Any] = credential._asdict()
+    return credential_columns | {"type": credential_type, "jwks": public_keys} | trust_rule

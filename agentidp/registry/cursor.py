@@ -21,10 +21,10 @@ def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
     if cursor is None:
         return None, None
     try:
-        created_at, agent_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().split(" ")
-        at = datetime.fromisoformat(created_at)
-        if at.tzinfo is None:
+        created_at_text, agent_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().split(" ")
+        agent_created_at = datetime.fromisoformat(created_at_text)
+        if agent_created_at.tzinfo is None:
             raise ValueError("a cursor of ours has a time zone")
-        return at.astimezone(UTC), UUID(agent_id)
+        return agent_created_at.astimezone(UTC), UUID(agent_id)
     except (ValueError, OverflowError, binascii.Error):
         raise ValidationError(details={"cursor": ["must be the nextCursor of an earlier response"]}) from None

@@ -73,16 +73,18 @@ class Resources(schemas.Member, ma.fields.List[Any]):
     default_error_messages = {"invalid": "must be a list"}
 
     def __init__(self, **kwargs: Any) -> None:
-        count = ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers")
-        item = ma.fields.Nested(DelegatedResourceSchema)
-        super().__init__(cls_or_instance=item, validate=[count, _refuse_repeated_resources], **kwargs)
+        length_validator = ma.validate.Length(
+            1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers"
+        )
+        item_field = ma.fields.Nested(DelegatedResourceSchema)
+        super().__init__(cls_or_instance=item_field, validate=[length_validator, _refuse_repeated_resources], **kwargs)
 
     def from_typed(self, typed: Any) -> Any:
         """Return an entry per resource server, even if several lines name the same resource server."""
-        scopes_of: dict[str, list[str]] = {}
+        scopes_by_resource: dict[str, list[str]] = {}
         for resource, *scopes in filter(None, map(str.split, typed)):
-            scopes_of.setdefault(resource, []).extend(scopes)
-        return [{"resource": resource, "scopes": scopes} for resource, scopes in scopes_of.items()]
+            scopes_by_resource.setdefault(resource, []).extend(scopes)
+        return [{"resource": resource, "scopes": scopes} for resource, scopes in scopes_by_resource.items()]
 
 
 def _refuse_repeated_resources(resources: list[dict[str, Any]]) -> None:
@@ -177,8 +179,10 @@ find_rule, remove_rule = RULES.find, RULES.remove
 def create_delegation_rule(caller: Caller, members: dict[str, Any]) -> Response:
     """Create a rule by which agents may act for people and systems of another issuer."""
     with caller.transaction() as transaction:
-        body = represent(add_rule(transaction, caller.settings, members))
-    return json_response(body, 201, {"Location": f"/api/v1/delegation-rules/{body['delegationRuleId']}"})
+        response_body = represent(add_rule(transaction, caller.settings, members))
+    return json_response(
+        response_body, 201, {"Location": f"/api/v1/delegation-rules/{response_body['delegationRuleId']}"}
+    )
 
 
 @blueprint.route("/api/v1/delegation-rules")
@@ -217,24 +221,28 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
-    trust = check_trust(
+    checked_trust = check_trust(
         members["trust"], settings, transaction.organization_id, check=check_delegation_rule, within="trust"
     )
-    agent_ids = {row.agent_id for row in transaction.fetch("agents/agents_with_ids", agent_ids=members["agent_ids"])}
-    if unknown := [str(agent_id) for agent_id in members["agent_ids"] if agent_id not in agent_ids]:
-        rule = f"must be agents of the organization, not {', '.join(unknown)}"
-        raise ValidationError(details={"agentIds": [rule]})
+    agent_ids = {
+        rule_row.agent_id for rule_row in transaction.fetch("agents/agents_with_ids", agent_ids=members["agent_ids"])
+    }
+    if unknown_agent_ids := [str(agent_id) for agent_id in members["agent_ids"] if agent_id not in agent_ids]:
+        rule_columns = f"must be agents of the organization, not {', '.join(unknown_agent_ids)}"
+        raise ValidationError(details={"agentIds": [rule_columns]})
     _refuse_unknown_resources(transaction, members["resources"])
-    return RULES.add(transaction, **members | {"trust": trust, "resources": json.dumps(members["resources"])})
+    return RULES.add(transaction, **members | {"trust": checked_trust, "resources": json.dumps(members["resources"])})
 
 
 def _refuse_unknown_resources(transaction: Transaction, resources: list[dict[str, Any]]) -> None:
-    scopes_of = {row.resource: row.scopes for row in transaction.fetch("oauth/list_resource_servers")}
-    for entry in resources:
-        resource = entry["resource"]
-        if resource not in scopes_of:
-            rule = f"must be resource servers of the organization, not {resource}"
-            raise ValidationError(details={"resources": [rule]})
-        if unknown := sorted({*entry["scopes"]} - {*scopes_of[resource]}):
-            rule = f"must have scopes of the resource server {resource}, not {', '.join(unknown)}"
-            raise ValidationError(details={"resources": [rule]})
+    scopes_by_resource = {
+        server_row.resource: server_row.scopes for server_row in transaction.fetch("oauth/list_resource_servers")
+    }
+    for resource_entry in resources:
+        resource = resource_entry["resource"]
+        if resource not in scopes_by_resource:
+            error_message = f"must be resource servers of the organization, not {resource}"
+            raise ValidationError(details={"resources": [error_message]})
+        if unknown_scopes := sorted({*resource_entry["scopes"]} - {*scopes_by_resource[resource]}):
+            error_message = f"must have scopes of the resource server {resource}, not {', '.join(unknown_scopes)}"
+            raise ValidationError(details={"resources": [error_message]})

@@ -84,13 +84,13 @@ class EndedGrantsSchema(ma.Schema):
 def list_grants(caller: Caller, arguments: dict[str, Any]) -> Response:
     """List what people let agents do, newest first."""
     limit = arguments["limit"]
-    call = list_call(
+    list_call_for_page = list_call(
         arguments["agent"], arguments["delegationRule"], before=decode_cursor(arguments["cursor"]), limit=limit + 1
     )
-    [rows] = caller.read_together(call)
-    page = rows[:limit]
-    next_cursor = encode_cursor(page[-1].created_at, page[-1].grant_id) if len(rows) > limit else None
-    return json_response({"data": [represent(row) for row in page], "nextCursor": next_cursor})
+    [grant_rows] = caller.read_together(list_call_for_page)
+    grant_page = grant_rows[:limit]
+    next_cursor = encode_cursor(grant_page[-1].created_at, grant_page[-1].grant_id) if len(grant_rows) > limit else None
+    return json_response({"data": [represent(grant_row) for grant_row in grant_page], "nextCursor": next_cursor})
 
 
 @blueprint.route("/api/v1/grants/<uuid:grant_id>", methods=["DELETE"])
@@ -109,8 +109,8 @@ def delete_grant(caller: Caller, grant_id: UUID) -> Response:
 def delete_agent_grants(caller: Caller, agent_id: UUID) -> Response:
     """End all grants of people to an agent."""
     with caller.transaction() as transaction:
-        ended = end_agent_grants(transaction, agent_id)
-    return json_response({"ended": ended})
+        ended_count = end_agent_grants(transaction, agent_id)
+    return json_response({"ended": ended_count})
 
 
 @blueprint.route("/api/v1/delegation-rules/<uuid:delegation_rule_id>/grants", methods=["DELETE"])
@@ -119,8 +119,8 @@ def delete_agent_grants(caller: Caller, agent_id: UUID) -> Response:
 def delete_delegation_rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
     """End all grants of people by a delegation rule, which stays."""
     with caller.transaction() as transaction:
-        ended = end_rule_grants(transaction, delegation_rule_id)
-    return json_response({"ended": ended})
+        ended_count = end_rule_grants(transaction, delegation_rule_id)
+    return json_response({"ended": ended_count})
 
 
 def list_call(
@@ -168,14 +168,16 @@ def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
 
     :raises NotFound: there is no such rule.
     """
-    rule = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
-    number = _end_grants(transaction, agent_id=None, delegation_rule_id=rule_id)
-    audit.record(transaction, "delegation_rule.grants_ended", rule_id, after={"name": rule.name, "grants": number})
-    return number
+    rule_rows = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
+    ended_count = _end_grants(transaction, agent_id=None, delegation_rule_id=rule_id)
+    audit.record(
+        transaction, "delegation_rule.grants_ended", rule_id, after={"name": rule_rows.name, "grants": ended_count}
+    )
+    return ended_count
 
 
 def _end_grants(transaction: Transaction, **columns: UUID | None) -> int:
-    rows = transaction.fetch("grants/end_grants", **columns)
-    jtis = [str(row.grant_id) for row in rows]
-    transaction.fetch("oauth/revoke_tokens", jtis=jtis, expires_at=revocation_expiry(transaction.at))
-    return len(rows)
+    grant_rows = transaction.fetch("grants/end_grants", **columns)
+    token_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
+    transaction.fetch("oauth/revoke_tokens", jtis=token_ids, expires_at=revocation_expiry(transaction.at))
+    return len(grant_rows)

@@ -90,8 +90,8 @@ _represent_settings = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
 def create_marker(caller: Caller, members: dict[str, Any]) -> Response:
     """Create a marker for a deployment or a holiday. Findings that are computed later take the marker into account."""
     with caller.transaction() as transaction:
-        row = add_marker(transaction, **members)
-    return json_response(represent(row), 201, {"Location": f"/api/v1/markers/{row.marker_id}"})
+        marker_row = add_marker(transaction, **members)
+    return json_response(represent(marker_row), 201, {"Location": f"/api/v1/markers/{marker_row.marker_id}"})
 
 
 @blueprint.route("/api/v1/markers")
@@ -99,8 +99,8 @@ def create_marker(caller: Caller, members: dict[str, Any]) -> Response:
 @blueprint.response(200, schemas.list_of(MarkerSchema))
 def list_markers(caller: Caller) -> Response:
     """List at most 500 markers, latest end first."""
-    rows = caller.read("markers/list_markers", limit=MAX_LISTED)
-    return json_response({"data": [represent(row) for row in rows]})
+    marker_rows = caller.read("markers/list_markers", limit=MAX_LISTED)
+    return json_response({"data": [represent(marker_row) for marker_row in marker_rows]})
 
 
 @blueprint.route("/api/v1/markers/<uuid:marker_id>", methods=["DELETE"])
@@ -133,7 +133,7 @@ def add_marker(
         raise ValidationError(details={"agentId": ["must be null for a holiday"]})
     refuse_unknown_agent(transaction, agent_id)
     transaction.fetch("organizations/lock_organization")
-    rows = transaction.fetch(
+    marker_rows = transaction.fetch(
         "markers/add_marker",
         marker_id=uuid.uuid4(),
         kind=kind,
@@ -144,11 +144,11 @@ def add_marker(
         ended_before=transaction.at - MAX_AGE,
         most=MAX_MARKERS,
     )
-    if not rows:
+    if not marker_rows:
         raise Conflict(f"The organization has {MAX_MARKERS} markers; delete one first.")
-    [row] = rows
-    audit.record(transaction, "marker.created", row.marker_id, after=_represent_settings(row))
-    return row
+    [marker_row] = marker_rows
+    audit.record(transaction, "marker.created", marker_row.marker_id, after=_represent_settings(marker_row))
+    return marker_row
 
 
 def _check_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:

@@ -16,7 +16,7 @@ from agentidp.registry.credentials import MAX_CREDENTIALS
 from agentidp.services import Services
 
 
-def issue(
+def issue_counted_token(
     services: Services,
     organization_id: str,
     agent_id: UUID,
@@ -25,15 +25,15 @@ def issue(
     resource: str | None,
     at: datetime,
 ) -> str:
-    """Return an access token, which is counted like a client's. Parameters and errors are those of :func:`grant`."""
+    """Return an access token, which is counted like a client's. For parameters and errors, see :func:`count_token`."""
     # Gets the signing key first, so that a token is counted only if it can be signed.
     signing_key = services.keys.current().signing
-    client, token_grant = grant(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
-    body = issuance.token_response(services, signing_key, client, token_grant, resource=resource, at=at)
-    return str(body["access_token"])
+    client, token_grant = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
+    response_body = issuance.build_token_response(services, signing_key, client, token_grant, resource=resource, at=at)
+    return str(response_body["access_token"])
 
 
-def grant(
+def count_token(
     services: Services,
     organization_id: str,
     agent_id: UUID,
@@ -71,8 +71,10 @@ def grant(
             **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
             most=MAX_CREDENTIALS + 1,
         )
-        call = issuance.build_call(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
-        token_grant = issuance.read_grant(client, call, transaction.run(call), at=at)
+        issuance_call = issuance.build_call(
+            client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted
+        )
+        token_grant = issuance.read_grant(client, issuance_call, transaction.run(issuance_call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if token_grant is not None:
             audit.record(transaction, action, agent_id, after={"scope": token_grant.scope, "resource": resource})

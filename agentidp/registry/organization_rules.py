@@ -13,7 +13,7 @@ import psycopg
 from agentidp import audit
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Rows
-from agentidp.federation.rule_checks import warnings
+from agentidp.federation.rule_checks import list_warnings
 from agentidp.http import schemas
 from agentidp.http.errors import Conflict, require_row
 
@@ -43,22 +43,22 @@ class OrganizationRules:
         self._id_column = f"{self._type}_id"
         self._add, self._delete, self._list = add_statement, delete_statement, list_statement
 
-    def add(self, transaction: Transaction, trust: dict[str, Any], **columns: Any) -> Any:
+    def add(self, transaction: Transaction, trust: dict[str, Any], **all_columns: Any) -> Any:
         """Create a rule, and return the row that the list of rules has for it.
 
         :param trust: the checked rule of trust.
         :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
         """
         transaction.fetch("organizations/lock_organization")
-        columns |= {self._id_column: uuid.uuid4(), "trust": json.dumps(trust)}
+        all_columns |= {self._id_column: uuid.uuid4(), "trust": json.dumps(trust)}
         try:
-            rows = transaction.fetch(self._add, **columns, most=MAX_RULES)
+            rule_rows = transaction.fetch(self._add, **all_columns, most=MAX_RULES)
         except psycopg.errors.UniqueViolation:
             raise Conflict(f"Another {self._noun} has this name.", details={"name": ["is taken"]}) from None
-        if not rows:
+        if not rule_rows:
             raise Conflict(f"The organization has {MAX_RULES} {self._noun}s; delete one first.")
-        rule_id = columns[self._id_column]
-        audit.record(transaction, f"{self._type}.created", rule_id, after=self.represent_settings(rows[0]))
+        rule_id = all_columns[self._id_column]
+        audit.record(transaction, f"{self._type}.created", rule_id, after=self.represent_settings(rule_rows[0]))
         return self.find(transaction.fetch(self._list), rule_id)
 
     def find(self, rows: Rows, rule_id: UUID) -> Any:
@@ -72,4 +72,4 @@ class OrganizationRules:
 
     def represent(self, row: Any) -> dict[str, Any]:
         """Return a row of the list of rules as JSON of the API."""
-        return self._represent_without_warnings(row) | {"warnings": warnings(row.trust)}
+        return self._represent_without_warnings(row) | {"warnings": list_warnings(row.trust)}

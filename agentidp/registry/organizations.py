@@ -146,14 +146,22 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
         ``None`` resumes the organization.
     """
     [earlier_row] = transaction.fetch("organizations/lock_organization")
-    [row] = transaction.fetch(
-        "organizations/change_organization", **schemas.columns_after(_CHANGEABLE, earlier_row, change)
+    [organization_row] = transaction.fetch(
+        "organizations/change_organization", **schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     )
-    if row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
+    if organization_row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
         # Announced suspensions depend on the earlier number of days, so they are withdrawn.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
-        [row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
-    before, after = _represent_settings(earlier_row), _represent_settings(row)
-    audit.record(transaction, "organization.changed", row.organization_id, before=before, after=after)
-    return row
+        [organization_row] = transaction.fetch(
+            "organizations/suspend_organization", suspended_at=change["suspended_at"]
+        )
+    earlier_settings, changed_settings = _represent_settings(earlier_row), _represent_settings(organization_row)
+    audit.record(
+        transaction,
+        "organization.changed",
+        organization_row.organization_id,
+        before=earlier_settings,
+        after=changed_settings,
+    )
+    return organization_row

@@ -18,7 +18,7 @@ from flask import Flask, Response
 from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import OrganizationDatabase, Transaction
-from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, name_from, other_name
+from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, build_agent_name, other_name
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS
 from agentidp.federation.rule import subject_selector
 from agentidp.federation.rule_checks import RuleRefused, check_provisioning_rule, narrow_to_subject
@@ -65,13 +65,13 @@ class Quotas(schemas.Member, ma.fields.Nested):
 
     def from_typed(self, typed: Any) -> Any:
         """Return an enforced quota per window from lines such as ``day=1000``."""
-        quota_of = {}
-        for text in typed:
-            window, _, tokens = text.partition("=")
+        quotas_by_window = {}
+        for quota_text in typed:
+            window, _, tokens = quota_text.partition("=")
             if window not in WINDOWS or isinstance(schemas.parse_number(tokens), str):
                 raise ma.ValidationError(f"must be WINDOW=TOKENS, and the window one of {', '.join(WINDOWS)}")
-            quota_of[window] = {"tokens": schemas.parse_number(tokens), "enforce": True}
-        return quota_of
+            quotas_by_window[window] = {"tokens": schemas.parse_number(tokens), "enforce": True}
+        return quotas_by_window
 
 
 class AgentTemplateSchema(ma.Schema):
@@ -176,9 +176,11 @@ find_rule, remove_rule = RULES.find, RULES.remove
 def create_provisioning_rule(caller: Caller, members: dict[str, Any]) -> Response:
     """Create a rule that creates agents at first sight, while the organization's `agentProvisioning` is on."""
     with caller.transaction() as transaction:
-        row = add_rule(transaction, caller.settings, members)
-    body = represent(row)
-    return json_response(body, 201, {"Location": f"/api/v1/provisioning-rules/{body['provisioningRuleId']}"})
+        rule_row = add_rule(transaction, caller.settings, members)
+    response_body = represent(rule_row)
+    return json_response(
+        response_body, 201, {"Location": f"/api/v1/provisioning-rules/{response_body['provisioningRuleId']}"}
+    )
 
 
 @blueprint.route("/api/v1/provisioning-rules")
@@ -209,7 +211,7 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
 
 def init_app(app: Flask) -> None:
     """Register the function that creates agents, for the token endpoint."""
-    app.extensions[first_sight.PROVISION] = provision
+    app.extensions[first_sight.PROVISION] = create_agent_at_first_sight
 
 
 def add_rule(transaction: Transaction, settings: Settings, members: dict[str, Any]) -> Any:
@@ -220,20 +222,22 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
-    trust = check_trust(
+    checked_trust = check_trust(
         members["trust"], settings, transaction.organization_id, check=check_provisioning_rule, within="trust"
     )
-    template = members["agent_template"]
+    agent_template = members["agent_template"]
     try:
-        refuse_unknown_scopes(transaction, template["scopes"])
+        refuse_unknown_scopes(transaction, agent_template["scopes"])
     except ValidationError as refused:
-        rules = [f"scopes {rule}" for rule in refused.details["scopes"]]
-        raise ValidationError(details={"agentTemplate": rules}) from None
-    stored_template = json.dumps(AgentTemplateSchema().dump(template))
-    return RULES.add(transaction, **members | {"trust": trust, "agent_template": stored_template})
+        existing_rules = [f"scopes {rule_columns}" for rule_columns in refused.details["scopes"]]
+        raise ValidationError(details={"agentTemplate": existing_rules}) from None
+    stored_template = json.dumps(AgentTemplateSchema().dump(agent_template))
+    return RULES.add(transaction, **members | {"trust": checked_trust, "agent_template": stored_template})
 
 
-def provision(database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]) -> UUID:
+def create_agent_at_first_sight(
+    database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]
+) -> UUID:
     """Create the agent for a token's subject by the provisioning rule that has accepted the token.
 
     :param rule: the row of the rule.
@@ -243,63 +247,69 @@ def provision(database: OrganizationDatabase, settings: Settings, rule: Any, cla
     """
     rule_trust = json.loads(rule.trust)
     issuer, subject = rule_trust["issuer"], claims["sub"]
-    name = name_from(rule.agent_template["name"], claims)
-    if name is None:
+    agent_name = build_agent_name(rule.agent_template["name"], claims)
+    if agent_name is None:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
     try:
-        trust = narrow_to_subject(
+        narrowed_trust = narrow_to_subject(
             rule_trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
     # If another agent has the name, a name with a suffix is tried.
-    for possible_name in (name, other_name(name, issuer, subject)):
+    for candidate_name in (agent_name, other_name(agent_name, issuer, subject)):
         try:
-            return _provision(database, rule, trust, name=possible_name, max_agents=settings.max_agents)
+            return _create_agent_by_rule(
+                database, rule, narrowed_trust, name=candidate_name, max_agents=settings.max_agents
+            )
         except (Conflict, ValidationError):
             continue
     raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
 
 
-def _provision(database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int) -> UUID:
-    selector = subject_selector(trust["issuer"], trust["subject"])
+def _create_agent_by_rule(
+    database: OrganizationDatabase, rule: Any, trust: dict[str, Any], *, name: str, max_agents: int
+) -> UUID:
+    subject_digest = subject_selector(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as transaction:
         # Under the lock, no other request adds an agent for the same subject or exceeds a maximum number of agents.
         transaction.fetch("organizations/lock_organization")
-        rows = transaction.fetch(
+        rule_rows = transaction.fetch(
             "oauth/provisioning_rules",
             issuers=[trust["issuer"]],
-            selectors=[selector],
+            selectors=[subject_digest],
             max_characters=MAX_CHARACTERS,
         )
-        current_rule = next((row for row in rows if row.provisioning_rule_id == rule.provisioning_rule_id), None)
+        current_rule = next(
+            (rule_row for rule_row in rule_rows if rule_row.provisioning_rule_id == rule.provisioning_rule_id), None
+        )
         if current_rule is not None and current_rule.agent_id is not None:
-            existing_id: UUID = current_rule.agent_id
-            return existing_id
+            existing_agent_id: UUID = current_rule.agent_id
+            return existing_agent_id
         if current_rule is None or not current_rule.is_on:
             raise first_sight.ProvisioningRefused(first_sight.SWITCHED_OFF)
         if transaction.fetch("provisioning/count_agents", name=rule.name)[0].count >= rule.max_agents:
             raise first_sight.ProvisioningRefused(first_sight.RULE_FULL)
         if transaction.fetch("agents/count_agents")[0].count >= max_agents:
             raise first_sight.ProvisioningRefused(first_sight.AGENTS_FULL)
-        template = rule.agent_template
-        provisioned = {"rule": rule.name, "issuer": trust["issuer"], "subject": trust["subject"]}
-        agent = add_agent(
+        agent_template = rule.agent_template
+        provisioned_subject = {"rule": rule.name, "issuer": trust["issuer"], "subject": trust["subject"]}
+        agent_row = add_agent(
             transaction,
             name=name,
-            owner=template["owner"],
-            scopes=template["scopes"],
+            owner=agent_template["owner"],
+            scopes=agent_template["scopes"],
             max_agents=max_agents,
-            provisioned=provisioned | {"expiresAfterDays": template["expiresAfterDays"]},
-            provisioned_selector=selector,
+            provisioned=provisioned_subject | {"expiresAfterDays": agent_template["expiresAfterDays"]},
+            provisioned_selector=subject_digest,
         )
-        add_credential(transaction, agent.agent_id, expires_at=None, label="first sight", rule=trust)
+        add_credential(transaction, agent_row.agent_id, expires_at=None, label="first sight", rule=trust)
         # No lock is needed for the quotas, because other transactions cannot see the agent yet.
-        quotas.replace_quotas(transaction, agent.agent_id, template["quotas"])
+        quotas.replace_quotas(transaction, agent_row.agent_id, agent_template["quotas"])
     AGENTS_PROVISIONED.inc()
-    fields = {"organization": database.organization_id, "agent": str(agent.agent_id), "rule": rule.name}
-    logger.info("agent created at first sight", extra={"fields": fields})
-    agent_id: UUID = agent.agent_id
+    log_fields = {"organization": database.organization_id, "agent": str(agent_row.agent_id), "rule": rule.name}
+    logger.info("agent created at first sight", extra={"fields": log_fields})
+    agent_id: UUID = agent_row.agent_id
     return agent_id
 
 
@@ -313,9 +323,9 @@ def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
     with database.transaction() as transaction:
         # Under the lock, no token is issued, so no agent is deleted while it gets a token.
         quotas.lock(transaction)
-        rows = transaction.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
-        for row in rows:
-            reason = {"lastSeenAt": row.last_seen_at, "expiresAfterDays": row.expires_after_days}
-            remove_agent(transaction, row.agent_id, reason=reason)
-            transaction.fetch("provisioning/forget_subject", agent_id=row.agent_id)
-    return [row.agent_id for row in rows]
+        agent_rows = transaction.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
+        for agent_row in agent_rows:
+            event_reason = {"lastSeenAt": agent_row.last_seen_at, "expiresAfterDays": agent_row.expires_after_days}
+            remove_agent(transaction, agent_row.agent_id, reason=event_reason)
+            transaction.fetch("provisioning/forget_subject", agent_id=agent_row.agent_id)
+    return [agent_row.agent_id for agent_row in agent_rows]

@@ -139,11 +139,14 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
     while tokens are issued.
     """
     limit = arguments["limit"]
-    [rows] = caller.read_together(usage_page(_decode_cursor(arguments["cursor"]), limit + 1))
-    page = rows[:limit]
-    data = [represent(row, caller.at) | {"agentId": str(row.agent_id), "agentName": row.agent_name} for row in page]
-    next_cursor = f"{page[-1].agent_id}.{page[-1].quota_window}" if len(rows) > limit else None
-    return json_response({"data": data, "nextCursor": next_cursor})
+    [quota_rows] = caller.read_together(usage_page(_decode_cursor(arguments["cursor"]), limit + 1))
+    quota_page = quota_rows[:limit]
+    response_rows = [
+        represent(quota_row, caller.at) | {"agentId": str(quota_row.agent_id), "agentName": quota_row.agent_name}
+        for quota_row in quota_page
+    ]
+    next_cursor = f"{quota_page[-1].agent_id}.{quota_page[-1].quota_window}" if len(quota_rows) > limit else None
+    return json_response({"data": response_rows, "nextCursor": next_cursor})
 
 
 def _decode_cursor(cursor: str) -> tuple[UUID, int]:
@@ -161,8 +164,8 @@ def _decode_cursor(cursor: str) -> tuple[UUID, int]:
 @blueprint.response(200, QuotaListSchema)
 def list_quotas(caller: Caller) -> Response:
     """List the organization's own quotas, with the tokens used and left."""
-    [rows] = caller.read_together(usage_of(None))
-    return json_response({"data": [represent(row, caller.at) for row in rows]})
+    [quota_rows] = caller.read_together(usage_of(None))
+    return json_response({"data": [represent(quota_row, caller.at) for quota_row in quota_rows]})
 
 
 @blueprint.route("/api/v1/quotas/<window>", methods=["PUT"])
@@ -175,9 +178,9 @@ def put_quota(caller: Caller, members: dict[str, Any], window: str, agent_id: UU
     """Set the quota of a window for the organization or an agent. All tokens that are issued later obey it."""
     with _lock_window(caller, window) as transaction:
         set_quota(transaction, agent_id, window, **members)
-        rows = transaction.run(usage_of(agent_id))
-    [row] = [row for row in rows if row.quota_window == window]
-    return json_response(represent(row, caller.at))
+        quota_rows = transaction.run(usage_of(agent_id))
+    [quota_row] = [quota_row for quota_row in quota_rows if quota_row.quota_window == window]
+    return json_response(represent(quota_row, caller.at))
 
 
 @blueprint.route("/api/v1/quotas/<window>", methods=["DELETE"])
@@ -198,8 +201,10 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
     """List an agent's quotas, with the tokens used and left. The organization's quotas apply to the agent too."""
     require_row(caller.read("agents/get_agent", agent_id=agent_id))
-    [rows] = caller.read_together(usage_of(agent_id))
-    return json_response({"agentId": str(agent_id), "data": [represent(row, caller.at) for row in rows]})
+    [quota_rows] = caller.read_together(usage_of(agent_id))
+    return json_response(
+        {"agentId": str(agent_id), "data": [represent(quota_row, caller.at) for quota_row in quota_rows]}
+    )
 
 
 @contextlib.contextmanager
@@ -237,14 +242,20 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
     :raises NotFound: no such agent.
     """
     holder_id = _check_holder(transaction, agent_id)
-    rows = transaction.fetch("quotas/get_quota", agent_id=holder_id, quota_window=window)
+    earlier_rows = transaction.fetch("quotas/get_quota", agent_id=holder_id, quota_window=window)
     transaction.fetch(
         "quotas/set_quota", agent_id=holder_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
     )
     transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
-    before = _settings_by_window(rows[0]) if rows else None
-    after = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
-    audit.record(transaction, "quota.changed", agent_id or transaction.organization_id, before=before, after=after)
+    earlier_settings = _settings_by_window(earlier_rows[0]) if earlier_rows else None
+    new_settings = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
+    audit.record(
+        transaction,
+        "quota.changed",
+        agent_id or transaction.organization_id,
+        before=earlier_settings,
+        after=new_settings,
+    )
 
 
 def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
@@ -253,9 +264,11 @@ def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -
     :raises NotFound: there is no such agent or quota.
     """
     holder_id = _check_holder(transaction, agent_id)
-    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=holder_id, quota_window=window))
+    removed_row = require_row(transaction.fetch("quotas/delete_quota", agent_id=holder_id, quota_window=window))
     transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
-    audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(row))
+    audit.record(
+        transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(removed_row)
+    )
 
 
 def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
@@ -263,7 +276,7 @@ def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict
 
     :param quotas: the body of :class:`NewQuotaSchema` per window. Quotas of missing windows are removed.
     """
-    existing_windows = {row.quota_window for row in transaction.run(usage_of(agent_id))}
+    existing_windows = {quota_row.quota_window for quota_row in transaction.run(usage_of(agent_id))}
     for window in WINDOWS:
         if window in quotas:
             set_quota(transaction, agent_id, window, **NewQuotaSchema().load(quotas[window]))
@@ -273,7 +286,7 @@ def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict
 
 def usage_of(agent_id: UUID | None) -> Call:
     """Return the call that reads the quotas of an agent, or of the organization for ``None``, with their use."""
-    return _usage_call(agent_id=agent_id or ORGANIZATION)
+    return _build_usage_call(agent_id=agent_id or ORGANIZATION)
 
 
 def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
@@ -281,7 +294,7 @@ def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int 
 
     :param after: the agent of the previous page's last quota, and the position of its window, counted from 1.
     """
-    return _usage_call(after_id=after[0], after_place=after[1], limit=limit)
+    return _build_usage_call(after_id=after[0], after_place=after[1], limit=limit)
 
 
 def usage_by_share(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
@@ -292,13 +305,13 @@ def usage_by_share(limit: int, offset: int, *, min_percent: int = 0, is_enforced
         summed.
     """
     filters = {"min_percent": min_percent, "only_enforced": is_enforced}
-    return _usage_call(by_share=True, limit=limit, offset=offset, **filters)
+    return _build_usage_call(by_share=True, limit=limit, offset=offset, **filters)
 
 
-def _usage_call(**parameters: Any) -> Call:
-    unset = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
-    defaults = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
-    return Call("quotas/quota_usage", unset | defaults | parameters)
+def _build_usage_call(**parameters: Any) -> Call:
+    unset_parameters = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
+    default_parameters = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
+    return Call("quotas/quota_usage", unset_parameters | default_parameters | parameters)
 
 
 def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
@@ -316,5 +329,5 @@ def _settings_by_window(row: Any) -> dict[str, Any]:
 def represent(row: Any, at: datetime) -> dict[str, Any]:
     """Return a row of ``sql/quotas/quota_usage.sql`` as JSON of the API."""
     starts_at, ends_at = bounds(row.quota_window, at)
-    computed = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
-    return _returned(row._asdict() | computed)
+    computed_members = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
+    return _returned(row._asdict() | computed_members)

@@ -67,22 +67,22 @@ def claim(transaction: Transaction, resource: str, *, member: str = "resource") 
         raise ResourceTaken(member) from None
 
 
-def resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
+def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
     """Return all identifiers of the instance that are owned or registered, in order.
 
     :param database_url: the URL with the operator's role.
     :param conflicts: return only registered identifiers that no organization owns, for which no tokens are issued.
     """
     with connect(database_url) as connection:
-        holders = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
-        registrations = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
+        holder_ids = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
+        registration_rows = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
     # A dictionary is used as an ordered set, so that organizations stay in the order of their registrations.
-    organizations: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for row in registrations:
-        organizations[row.resource][row.organization_id] = None
+    registered_ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for registration in registration_rows:
+        registered_ids[registration.resource][registration.organization_id] = None
     identifiers = [
-        ResourceIdentifier(resource, holders.get(resource), tuple(organizations[resource]))
-        for resource in sorted(holders.keys() | organizations.keys())
+        ResourceIdentifier(resource, holder_ids.get(resource), tuple(registered_ids[resource]))
+        for resource in sorted(holder_ids.keys() | registered_ids.keys())
     ]
     return [identifier for identifier in identifiers if not conflicts or identifier.organization_id is None]
 
@@ -120,9 +120,9 @@ def assign(
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        parameters = {"resource": resource, "own": list(settings.own_audiences)}
-        [row] = connection.execute(load_sql("oauth/own_resource"), parameters).fetchall()
-        if row.is_own:
+        claim_parameters = {"resource": resource, "own": list(settings.own_audiences)}
+        [organization_row] = connection.execute(load_sql("oauth/own_resource"), claim_parameters).fetchall()
+        if organization_row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")
         with operator_transaction(connection, organization_id, at) as transaction:
             previous_holder = _holder_id(transaction, resource)
@@ -145,10 +145,10 @@ def release(database_url: str, resource: str, at: datetime) -> str:
     """
     resource = _normalize(resource)
     with connect(database_url) as connection, connection.transaction():
-        rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
-        if not rows:
+        released_rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
+        if not released_rows:
             raise ConfigurationError(f"no organization holds the resource {resource!r}")
-        organization_id: str = rows[0].organization_id
+        organization_id: str = released_rows[0].organization_id
         with operator_transaction(connection, organization_id, at) as transaction:
             audit.record(transaction, "resource.released", resource, before={"organizationId": organization_id})
     return organization_id

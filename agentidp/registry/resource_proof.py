@@ -49,14 +49,18 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
     metadata = _parse_object(response.body)
     if metadata is None:
         raise ConfigurationError(f"the metadata of {resource} is not a JSON object")
-    servers = metadata.get("authorization_servers")
-    for member, is_right, expected in (
+    authorization_servers = metadata.get("authorization_servers")
+    for member_name, has_expected_members, expected_members in (
         ("resource", metadata.get("resource") == resource, f"is not {resource}"),
-        ("authorization_servers", isinstance(servers, list) and issuer in servers, f"does not name {issuer}"),
+        (
+            "authorization_servers",
+            isinstance(authorization_servers, list) and issuer in authorization_servers,
+            f"does not name {issuer}",
+        ),
         (ORGANIZATION_MEMBER, metadata.get(ORGANIZATION_MEMBER) == organization_id, f"is not {organization_id}"),
     ):
-        if not is_right:
-            raise ConfigurationError(f"the metadata of {resource} proves nothing: {member} {expected}")
+        if not has_expected_members:
+            raise ConfigurationError(f"the metadata of {resource} proves nothing: {member_name} {expected_members}")
 
 
 def metadata_path(url: SplitResult) -> str:

@@ -125,9 +125,11 @@ def create_resource_server(caller: Caller, members: dict[str, Any]) -> Response:
     even after the resource server is deleted.
     """
     with caller.transaction() as transaction:
-        row = add_resource_server(transaction, caller.settings, **members)
-    body = represent(row)
-    return json_response(body, 201, {"Location": f"/api/v1/resource-servers/{body['resourceServerId']}"})
+        server_row = add_resource_server(transaction, caller.settings, **members)
+    response_body = represent(server_row)
+    return json_response(
+        response_body, 201, {"Location": f"/api/v1/resource-servers/{response_body['resourceServerId']}"}
+    )
 
 
 @blueprint.route("/api/v1/resource-servers")
@@ -156,8 +158,8 @@ def change_resource_server(caller: Caller, change: dict[str, Any], resource_serv
     Introspection reports tokens with a replaced audience as inactive.
     """
     with caller.transaction() as transaction:
-        row = update_resource_server(transaction, caller.settings, resource_server_id, change)
-    return json_response(represent(row))
+        server_row = update_resource_server(transaction, caller.settings, resource_server_id, change)
+    return json_response(represent(server_row))
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>", methods=["DELETE"])
@@ -185,32 +187,36 @@ def add_resource_server(
         the identifier.
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
-    defaults: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
-    columns = defaults | {"resource": resource, "name": name, "scopes": scopes, **members}
-    refuse_unknown_agent(transaction, columns["agent_id"])
+    default_members: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
+    server_columns = default_members | {"resource": resource, "name": name, "scopes": scopes, **members}
+    refuse_unknown_agent(transaction, server_columns["agent_id"])
     if owned_name(resource) is None:
-        rule = "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
-        raise ValidationError(details={"resource": [rule]})
+        error_message = (
+            "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
+        )
+        raise ValidationError(details={"resource": [error_message]})
     _claim(transaction, settings, "resource", resource)
-    audience_claim = _claim_audience(transaction, settings, columns["audience"])
+    claimed_audience = _claim_audience(transaction, settings, server_columns["audience"])
     try:
-        rows = transaction.fetch(
+        server_rows = transaction.fetch(
             "oauth/add_resource_server",
             resource_server_id=uuid.uuid4(),
-            audience_claim=audience_claim,
+            audience_claim=claimed_audience,
             most=MAX_RESOURCE_SERVERS,
-            **columns,
+            **server_columns,
         )
     except psycopg.errors.UniqueViolation:
         raise ResourceTaken from None
-    if not rows:
+    if not server_rows:
         raise Conflict(
             f"The organization has {MAX_RESOURCE_SERVERS} resource servers; delete one first.",
             details={"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]},
         )
-    [row] = rows
-    audit.record(transaction, "resource_server.created", row.resource_server_id, after=_represent_settings(row))
-    return row
+    [server_row] = server_rows
+    audit.record(
+        transaction, "resource_server.created", server_row.resource_server_id, after=_represent_settings(server_row)
+    )
+    return server_row
 
 
 def _claim(transaction: Transaction, settings: Settings, member: str, resource: str) -> None:
@@ -239,16 +245,20 @@ def update_resource_server(
     :raises ResourceTaken: another organization owns the audience.
     """
     earlier_row = require_row(transaction.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
-    columns = schemas.columns_after(_CHANGEABLE, earlier_row, change)
+    server_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     refuse_unknown_agent(transaction, change.get("agent_id"))
     if "audience" in change:
-        columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
+        server_columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
     else:
-        columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
-    [row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **columns)
-    before, after = _represent_settings(earlier_row), _represent_settings(row)
-    audit.record(transaction, "resource_server.changed", resource_server_id, before=before, after=after)
-    return row
+        server_columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
+    [server_row] = transaction.fetch(
+        "oauth/change_resource_server", resource_server_id=resource_server_id, **server_columns
+    )
+    earlier_settings, changed_settings = _represent_settings(earlier_row), _represent_settings(server_row)
+    audit.record(
+        transaction, "resource_server.changed", resource_server_id, before=earlier_settings, after=changed_settings
+    )
+    return server_row
 
 
 def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:

@@ -111,12 +111,14 @@ class WorkerMetrics:
 
     def fold_ended_workers(self) -> None:
         """Add the files of ended workers to the files of process ID 0, which no process has, and delete them."""
-        for marker in self._directory.glob(f"*{_ENDED}"):
-            pid = marker.name.removesuffix(_ENDED)
+        for pid_marker in self._directory.glob(f"*{_ENDED}"):
+            worker_pid = pid_marker.name.removesuffix(_ENDED)
             with self._lock:
-                for kind in ("counter", "histogram"):
-                    _add_to_total(self._directory / f"{kind}_{pid}.db", self._directory / f"{kind}_0.db")
-                marker.unlink()
+                for metric_kind in ("counter", "histogram"):
+                    _add_to_total(
+                        self._directory / f"{metric_kind}_{worker_pid}.db", self._directory / f"{metric_kind}_0.db"
+                    )
+                pid_marker.unlink()
 
 
 def _count_issued(metric: Metric) -> float:
@@ -140,10 +142,10 @@ def _add_to_total(worker_file: Path, total_file: Path) -> None:
     if not _has_content(worker_file):
         worker_file.unlink(missing_ok=True)
         return
-    sums = MmapedDict(str(total_file))
-    for key, value, _, _ in MmapedDict.read_all_values_from_file(str(worker_file)):
-        sums.write_value(key, sums.read_value(key)[0] + value, 0.0)
-    sums.close()
+    sums_by_key = MmapedDict(str(total_file))
+    for sample_key, sample_value, _, _ in MmapedDict.read_all_values_from_file(str(worker_file)):
+        sums_by_key.write_value(sample_key, sums_by_key.read_value(sample_key)[0] + sample_value, 0.0)
+    sums_by_key.close()
     worker_file.unlink()
 
 

@@ -149,18 +149,18 @@ def add_secret_from_file(settings: Settings) -> Settings:
 
     :raises ConfigurationError: the file cannot be created or read.
     """
-    path = secret_file(settings)
+    secret_path = secret_file(settings)
     try:
-        if not path.exists():
+        if not secret_path.exists():
             # The secret is linked to its name when it is complete, so that nobody reads half of it, even after a crash.
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f"{path.name}.") as draft:
-                draft.write(secrets.token_urlsafe(48))
-                draft.flush()
-                os.fsync(draft.fileno())
+            with tempfile.NamedTemporaryFile("w", dir=secret_path.parent, prefix=f"{secret_path.name}.") as draft_path:
+                draft_path.write(secrets.token_urlsafe(48))
+                draft_path.flush()
+                os.fsync(draft_path.fileno())
                 # The link fails if another process was faster, whose secret is then used.
                 with contextlib.suppress(FileExistsError):
-                    os.link(draft.name, path)
-            sync_directory(path.parent)
-        return replace(settings, secret_key=path.read_text(encoding="ascii").strip().encode())
+                    os.link(draft_path.name, secret_path)
+            sync_directory(secret_path.parent)
+        return replace(settings, secret_key=secret_path.read_text(encoding="ascii").strip().encode())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the instance secret {path} cannot be read: {error}") from None
+        raise ConfigurationError(f"the instance secret {secret_path} cannot be read: {error}") from None

@@ -164,13 +164,13 @@ def _await_gunicorn(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
         if gunicorn.poll() is not None:
             raise ConfigurationError(f"gunicorn did not start (exit code {gunicorn.returncode})")
         with contextlib.suppress(OSError, http.client.HTTPException):
-            if _responds(bind):
+            if _accepts_connections(bind):
                 return
         time.sleep(0.05)
     raise ConfigurationError(f"gunicorn did not respond within {START_TIMEOUT} seconds")
 
 
-def _responds(bind: str) -> bool:
+def _accepts_connections(bind: str) -> bool:
     if bind.startswith("unix:"):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1)

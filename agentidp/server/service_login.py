@@ -28,5 +28,5 @@ def create_service_url(url: str) -> str:
             connection.execute(load_sql("database/create_login_role"))
         psycopg.ClientCursor(connection).execute(load_sql("database/change_login_role"), {"password": password})
     superuser_url = urlsplit(url)
-    host = superuser_url.netloc.rpartition("@")[2]
-    return superuser_url._replace(netloc=f"{LOGIN_ROLE}:{password}@{host}").geturl()
+    database_host = superuser_url.netloc.rpartition("@")[2]
+    return superuser_url._replace(netloc=f"{LOGIN_ROLE}:{password}@{database_host}").geturl()

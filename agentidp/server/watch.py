@@ -120,13 +120,13 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
         _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
     except DatabaseUnavailable:
         logger.exception("networks of unknown clients were not forgotten")
-    for row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
+    for organization_row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
         if stop.is_set() or not _try_lock(connection):
             break
         try:
             at = services.clock()
-            store_sums(connection, row.organization_id, at)
-            database = services.database.of(row.organization_id, at)
+            store_sums(connection, organization_row.organization_id, at)
+            database = services.database.of(organization_row.organization_id, at)
             _change_agents(delete_expired_agents, database, "expired agent deleted", "expired agents not deleted")
             _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
@@ -135,10 +135,12 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
             evaluated_count += 1
         except Exception:
             failed_count += 1
-            logger.exception("findings not evaluated", extra={"fields": {"organization": row.organization_id}})
-    seconds = round(time.monotonic() - began_at, 1)
-    fields = {"organizations": evaluated_count, "failed": failed_count, "seconds": seconds}
-    logger.info("findings evaluated", extra={"fields": fields})
+            logger.exception(
+                "findings not evaluated", extra={"fields": {"organization": organization_row.organization_id}}
+            )
+    elapsed_seconds = round(time.monotonic() - began_at, 1)
+    log_fields = {"organizations": evaluated_count, "failed": failed_count, "seconds": elapsed_seconds}
+    logger.info("findings evaluated", extra={"fields": log_fields})
 
 
 def _change_agents(
@@ -148,14 +150,14 @@ def _change_agents(
 
     A failure, for example because token requests never paused, is only logged. The next interval tries again.
     """
-    fields = {"organization": database.organization_id}
+    log_fields = {"organization": database.organization_id}
     try:
         agent_ids = change(database)
     except DatabaseUnavailable:
-        logger.exception(failure, extra={"fields": fields})
+        logger.exception(failure, extra={"fields": log_fields})
         return
     for agent_id in agent_ids:
-        logger.info(success, extra={"fields": fields | {"agent": str(agent_id)}})
+        logger.info(success, extra={"fields": log_fields | {"agent": str(agent_id)}})
 
 
 def _forget_networks(database: OrganizationDatabase) -> None:

@@ -66,23 +66,23 @@ Or start with `{command} serve --demo`, which also creates an organization with 
 """
 
 
-def demo_welcome(settings: Settings, *, link: str | None, program: str, environ: Mapping[str, str]) -> str:
+def format_demo_welcome(settings: Settings, *, link: str | None, program: str, environ: Mapping[str, str]) -> str:
     """Return a text that shows how to use the demo organization.
 
     :param link: the link that signs in to the dashboard as the demo's operator. None if the text goes to a log.
     :param program: the path with which this command was called, for example ``.venv/bin/agentidp``.
     :param environ: the variables of this process. Printed commands begin with those in :data:`INSTANCE_VARIABLES`.
     """
-    command = _format_command(program, environ)
+    demo_command = _format_command(program, environ)
     sign_in_text = (_WITHOUT_LINK if link is None else _WITH_LINK).format(
-        link=link, dashboard=settings.dashboard, command=command
+        link=link, dashboard=settings.dashboard, command=demo_command
     )
     return _DEMO.format(
-        sign_in_text=sign_in_text, command=command, issuer=settings.issuer, secrets=_describe_secrets(environ)
+        sign_in_text=sign_in_text, command=demo_command, issuer=settings.issuer, secrets=_describe_secrets(environ)
     )
 
 
-def empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
+def format_empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
     """Return a text that shows how to create the first organization. For the parameters, see :func:`demo_welcome`."""
     return _WITHOUT_DEMO.format(command=_format_command(program, environ), secrets=_describe_secrets(environ))
 

@@ -115,7 +115,7 @@ class FairQueue:
         """
         turn = Turn(self, organization_id)
         with self._lock:
-            self._make_room(organization_id)
+            self._displace_request(organization_id)
             self._inside[organization_id] += 1
         if not self.start(turn, max_wait):
             self.leave(turn)
@@ -150,7 +150,7 @@ class FairQueue:
         """Return whether no request is running, waiting or paused."""
         return not self._inside
 
-    def _make_room(self, organization_id: str) -> None:
+    def _displace_request(self, organization_id: str) -> None:
         own_requests = self._inside[organization_id]
         if own_requests >= MAX_REQUESTS_PER_ORGANIZATION:
             raise _refusal()

@@ -27,11 +27,13 @@ def add_usage(transaction: Transaction, sums: dict[UUID, Hours]) -> None:
     :param sums: the usage to add, by agent ID.
     :raises psycopg.errors.NumericValueOutOfRange: a counter of one hour would exceed PostgreSQL's integer.
     """
-    cells = [counts for hours in sums.values() for counts in hours.values()]
+    counter_cells = [hour_counts for hours in sums.values() for hour_counts in hours.values()]
     transaction.fetch(
         "usage_history/add_usage",
         agent_ids=list(sums),
-        agents=[number for number, hours in enumerate(sums.values(), 1) for _ in hours],
+        agents=[agent_number for agent_number, hours in enumerate(sums.values(), 1) for _ in hours],
         hours=[hour for hours in sums.values() for hour in hours],
-        **{name: [counts[index] for counts in cells] for index, name in enumerate(COUNTS)},
+        **{
+            count_name: [hour_counts[index] for hour_counts in counter_cells] for index, count_name in enumerate(COUNTS)
+        },
     )

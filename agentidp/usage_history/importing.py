@@ -13,7 +13,7 @@ from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
-from agentidp.usage_history.records import BadRecord, Reader, Source, csv_values, json_values
+from agentidp.usage_history.records import BadRecord, Reader, Source, json_values, read_csv_values
 
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
 """Statements that mark the stored sums of monthly quotas as stale.
@@ -22,7 +22,7 @@ They run last, because token requests that need a sum must then wait. They block
 several quotas may lock the rows in another order, which could cause a deadlock.
 """
 
-FORMATS = {"csv": csv_values, "ndjson": json_values}
+FORMATS = {"csv": read_csv_values, "ndjson": json_values}
 
 MAX_CELLS = 50_000
 """Maximum number of pairs of agent and hour that are summed in memory, before the sums are written to the database."""
@@ -75,7 +75,7 @@ def import_usage(
     total = Imported()
     try:
         with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
-            for cells in _sum_records(source, file_format, _agent_ids(transaction), at, total):
+            for cells in _sum_records(source, file_format, _read_agent_ids(transaction), at, total):
                 _add_sums(transaction, cells, total)
             _record_import(transaction, source.digest, total)
             for statement in FORGET_SUMS:
@@ -90,7 +90,7 @@ def import_usage(
     return total
 
 
-def _agent_ids(transaction: Transaction) -> dict[str, UUID]:
+def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
     """Return the IDs of an organization's agents, by ID as text, and by name for agents that are not deleted."""
     rows = transaction.fetch("usage_history/agents")
     by_name = {row.name: row.agent_id for row in rows if not row.is_deleted}
@@ -108,16 +108,16 @@ def _sum_records(
     """
     problems: list[tuple[int, str]] = []
     sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
-    hours_of = {agent: sums[agent_id] for agent, agent_id in agents.items()}
-    read, cells = Reader(at).read, 0
+    hours_by_agent = {agent: sums[agent_id] for agent, agent_id in agents.items()}
+    read_record, cell_count = Reader(at).read, 0
     # This loop is one long function, because a call per record would be slow for millions of records.
     try:
-        for values in FORMATS[file_format](source):
+        for record_values in FORMATS[file_format](source):
             try:
-                if isinstance(values, BadRecord):
-                    raise values
-                hour, agent, counts = read(values)
-                hours = hours_of.get(agent)
+                if isinstance(record_values, BadRecord):
+                    raise record_values
+                hour, agent, record_counts = read_record(record_values)
+                hours = hours_by_agent.get(agent)
                 if hours is None:
                     raise BadRecord(f"the organization has no agent {agent[:100]!r}")
             except BadRecord as bad:
@@ -126,19 +126,19 @@ def _sum_records(
                     break
                 continue
             total.records += 1
-            cell = hours.get(hour)
-            if cell is not None:
-                cell[0] += counts[0]
-                cell[1] += counts[1]
-                cell[2] += counts[2]
+            counter_cell = hours.get(hour)
+            if counter_cell is not None:
+                counter_cell[0] += record_counts[0]
+                counter_cell[1] += record_counts[1]
+                counter_cell[2] += record_counts[2]
                 continue
-            if cells == MAX_CELLS:
+            if cell_count == MAX_CELLS:
                 yield sums
-                cells = 0
+                cell_count = 0
                 for agent_hours in sums.values():
                     agent_hours.clear()
-            cells += 1
-            hours[hour] = [*counts]
+            cell_count += 1
+            hours[hour] = [*record_counts]
     except BadRecord as bad:
         problems.append((source.line, str(bad)))
     if problems:
@@ -148,19 +148,19 @@ def _sum_records(
 
 def _add_sums(transaction: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
     add_usage(transaction, sums)
-    cells = [counts for agent_hours in sums.values() for counts in agent_hours.values()]
-    for index, name in enumerate(COUNTS):
-        setattr(total, name, getattr(total, name) + sum(counts[index] for counts in cells))
+    cells = [hour_counts for agent_hours in sums.values() for hour_counts in agent_hours.values()]
+    for index, count_name in enumerate(COUNTS):
+        setattr(total, count_name, getattr(total, count_name) + sum(hour_counts[index] for hour_counts in cells))
     if hours := [hour for agent_hours in sums.values() for hour in agent_hours]:
-        first, last = EPOCH + min(hours) * AN_HOUR, EPOCH + max(hours) * AN_HOUR
-        total.first = min(first, total.first or first)
-        total.last = max(last, total.last or last)
+        first_hour, last_hour = EPOCH + min(hours) * AN_HOUR, EPOCH + max(hours) * AN_HOUR
+        total.first = min(first_hour, total.first or first_hour)
+        total.last = max(last_hour, total.last or last_hour)
 
 
 def _record_import(transaction: Transaction, digest: bytes, total: Imported) -> None:
     """Record the import of the file, and set ``total.repeats`` if the file was imported before."""
-    counts = {name: getattr(total, name) for name in ("records", *COUNTS)}
-    [row] = transaction.fetch("usage_history/record_import", digest=digest, **counts)
-    if not row.is_new:
-        total.repeats = row.imported_at
-    audit.record(transaction, "usage.imported", digest.hex(), after=counts)
+    total_counts = {count_name: getattr(total, count_name) for count_name in ("records", *COUNTS)}
+    [import_row] = transaction.fetch("usage_history/record_import", digest=digest, **total_counts)
+    if not import_row.is_new:
+        total.repeats = import_row.imported_at
+    audit.record(transaction, "usage.imported", digest.hex(), after=total_counts)

@@ -29,12 +29,12 @@ def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: da
     :returns: the number of months whose sums were stored.
     """
     with operator_transaction(connection, organization_id, at) as transaction:
-        months = transaction.fetch("usage_history/stale_months")
-    for row in months:
+        stored_months = transaction.fetch("usage_history/stale_months")
+    for row in stored_months:
         with operator_transaction(connection, organization_id, at) as transaction:
             _block_other_changes(transaction)
             transaction.fetch("usage_history/sum_month", month=row.month, until=row.until)
-    return len(months)
+    return len(stored_months)
 
 
 def delete_sums(transaction: Transaction, day: date) -> None:

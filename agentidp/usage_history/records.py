@@ -101,7 +101,7 @@ Values = Sequence[Any]
 """The values of a record, in the order of :data:`REQUIRED` and :data:`OPTIONAL`. Missing values are None."""
 
 
-def csv_values(source: Source) -> Iterator[Values | BadRecord]:
+def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
     """Yield the values of each record in a CSV file with a header.
 
     A bad record is yielded as an exception and not raised, so that the next record can be read.
@@ -133,7 +133,7 @@ def csv_values(source: Source) -> Iterator[Values | BadRecord]:
 
 
 def json_values(source: Source) -> Iterator[Values | BadRecord]:
-    """Yield the values of each record in an NDJSON file, like :func:`csv_values`. Blank lines are skipped."""
+    """Yield the values of each record in an NDJSON file, like :func:`read_csv_values`. Blank lines are skipped."""
     try:
         for line in source.decoded_lines():
             source.line += 1
@@ -175,13 +175,13 @@ class Reader:
         if not isinstance(agent, str) or not agent:
             raise BadRecord("agent is missing: it must be an agent's id or name")
         try:
-            counts = _counts(tokens, requests, rejected)
+            counts = _parse_counts(tokens, requests, rejected)
         except TypeError:
             # JSON arrays and objects are not hashable, so the function is called without its cache.
-            counts = _counts.__wrapped__(tokens, requests, rejected)
-        return Record(self._hour(time), agent, counts)
+            counts = _parse_counts.__wrapped__(tokens, requests, rejected)
+        return Record(self._parse_hour(time), agent, counts)
 
-    def _hour(self, time: Any) -> int:
+    def _parse_hour(self, time: Any) -> int:
         if not isinstance(time, str):
             raise BadRecord("time is missing: it must be a date and time with a time zone, after RFC 3339")
         is_in_utc = _REST_IN_UTC.fullmatch(time, HOUR_LENGTH)
@@ -202,7 +202,7 @@ class Reader:
 
 
 @lru_cache(10_000, typed=True)
-def _counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
+def _parse_counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
     tokens = _count("tokens", tokens)
     requests = tokens if requests in (None, "") else _count("requests", requests)
     rejected = 0 if rejected in (None, "") else _count("rejected", rejected)

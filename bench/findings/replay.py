@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 
 from agentidp.db.organization import operator_transaction
-from agentidp.findings import DEFAULT_DAYS, findings
+from agentidp.findings import DEFAULT_DAYS, compute_findings
 from agentidp.findings.finding import Finding, FindingsQuery
 from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
@@ -34,7 +34,7 @@ class CountedFleet:
         at = self._fleet.at(halves / 2) - timedelta(seconds=1)
         query = FindingsQuery(at=at, days=DEFAULT_DAYS, token_ttl=TOKEN_LIFETIME)
         with operator_transaction(self._connection, self._fleet.organization_id, at) as opened:
-            return findings(lambda *calls: [opened.run(call) for call in calls], query).findings, at
+            return compute_findings(lambda *calls: [opened.run(call) for call in calls], query).findings, at
 
     def _count(self, halves: int) -> None:
         """Register and remove agents and count their usage until *halves* half hours are counted."""

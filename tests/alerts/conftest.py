@@ -82,7 +82,7 @@ class Outbox:
         """Put changes into the outbox, as the evaluation of findings does."""
         with self.database.transaction() as opened:
             for state_change in changes:
-                outbox.enqueue(opened, state_change, contributors=contributors)
+                outbox.enqueue_alert(opened, state_change, contributors=contributors)
 
     def target(self, target_id: UUID) -> Any:
         """A target's row."""

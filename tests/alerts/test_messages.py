@@ -27,16 +27,16 @@ def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard()
         (opened := change(), f"{DASHBOARD}/findings/{opened.finding_id}"),
         (change_for_test("on-call", NOON), DASHBOARD),
     ):
-        [alert] = json.loads(messages.alertmanager_body(message_of(state_change, "Ada"), DASHBOARD))
+        [alert] = json.loads(messages.build_alertmanager_body(message_of(state_change, "Ada"), DASHBOARD))
         assert (alert["generatorURL"], alert["annotations"]["url"], alert["annotations"]["owner"]) == (
             page,
             page,
             "Ada",
         )
         message = message_of(state_change, "Ada")
-        assert json.loads(messages.webhook_body(message, DASHBOARD))["data"]["url"] == page
-        assert f"\n\nOwner of {state_change.subject}: Ada\n\n" in messages.message_text(message, DASHBOARD)
-        without_owner = messages.message_text(message_of(state_change), DASHBOARD)
+        assert json.loads(messages.build_webhook_body(message, DASHBOARD))["data"]["url"] == page
+        assert f"\n\nOwner of {state_change.subject}: Ada\n\n" in messages.build_text(message, DASHBOARD)
+        without_owner = messages.build_text(message_of(state_change), DASHBOARD)
         assert without_owner == f"{state_change.description}\n\n{page}"
 
 
@@ -58,26 +58,26 @@ def test_text_of_an_organization_is_no_mention_link_or_markup(text: str, shown: 
     assert messages.disarmed(text) == shown
     attack = change(subject=text, title=text, description=text)
     message = message_of(attack, text, text)
-    assert messages.message_title(message) == f"[critical] {shown}: {shown}"
+    assert messages.build_title(message) == f"[critical] {shown}: {shown}"
     page = messages.page_of(attack, DASHBOARD)
-    assert messages.message_text(message, DASHBOARD) == f"{shown}\n\nOwner of {shown}: {shown}\n\n{page}"
-    [alert] = json.loads(messages.alertmanager_body(message, DASHBOARD))
+    assert messages.build_text(message, DASHBOARD) == f"{shown}\n\nOwner of {shown}: {shown}\n\n{page}"
+    [alert] = json.loads(messages.build_alertmanager_body(message, DASHBOARD))
     assert alert["annotations"] == {
         **dict.fromkeys(("summary", "description", "subject", "organization", "owner"), shown),
         "kind": "spike",
         "url": page,
     }
     # Programs compare the names in a webhook.
-    data = json.loads(messages.webhook_body(message, DASHBOARD))["data"]
+    data = json.loads(messages.build_webhook_body(message, DASHBOARD))["data"]
     assert {data[name] for name in ("organizationName", "subject", "owner", "title", "description")} == {text}
 
 
 def test_the_end_of_an_alert_is_far_away_until_it_is_resolved() -> None:
     """Otherwise Alertmanager would resolve it after five minutes."""
-    [alert] = json.loads(messages.alertmanager_body(message_of(change()), DASHBOARD))
+    [alert] = json.loads(messages.build_alertmanager_body(message_of(change()), DASHBOARD))
     assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-05-15T12:00:00.000000Z")
     ended = change(NOON + timedelta(hours=1), opened_at=NOON, change="resolved")
-    alerts = json.loads(messages.alertmanager_body(message_of(ended), DASHBOARD))
+    alerts = json.loads(messages.build_alertmanager_body(message_of(ended), DASHBOARD))
     assert [alert["labels"]["severity"] for alert in alerts] == ["info", "warning", "critical"]
     for alert in alerts:
         assert (alert["startsAt"], alert["endsAt"]) == ("2026-04-15T12:00:00.000000Z", "2026-04-15T13:00:00.000000Z")

@@ -44,7 +44,7 @@ def test_a_change_is_for_each_target_that_wants_it(acme: Acme) -> None:
 def test_what_is_rolled_back_is_not_sent(acme: Acme) -> None:
     acme.add_target(acme.receiver.url)
     with pytest.raises(KeyError), acme.database.transaction() as opened:
-        assert outbox.enqueue(opened, change(NOON)) == 1
+        assert outbox.enqueue_alert(opened, change(NOON)) == 1
         raise KeyError
     acme.deliver()
     assert acme.receiver.received == []

@@ -229,7 +229,7 @@ def test_history_stays_attributed_when_what_it_belongs_to_ends(
 def test_tokens_of_the_operators_have_one_item_an_agent(client: FlaskClient, services: Services, cast: Cast) -> None:
     agent = worker(services, cast)
     for _ in range(2):
-        operator_token.grant(services, agent.organization_id, agent.agent_id, scope=None, resource=None, at=NOON)
+        operator_token.count_token(services, agent.organization_id, agent.agent_id, scope=None, resource=None, at=NOON)
     [operator, _] = ask(client, cast, f"{CREDENTIALS}?days=1&agent={agent.agent_id}")["data"]
     assert operator == credential(
         agent,

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.analytics.period import DAY_RULE, MAX_PERIOD_DAYS, MONTH_RULE, Period, PeriodArguments, requested_period
+from agentidp.analytics.period import DAY_RULE, MAX_PERIOD_DAYS, MONTH_RULE, Period, PeriodArguments, read_period
 from agentidp.http.errors import ValidationError
 from agentidp.services import Services
 from tests.analytics.oracle import HEATMAP, TREND, USAGE
@@ -27,7 +27,7 @@ TODAY = NOON.date()
 
 
 def requested(query: str, at: datetime = NOON) -> Period:
-    return requested_period(PeriodArguments().load(dict(parse_qsl(query))), at)
+    return read_period(PeriodArguments().load(dict(parse_qsl(query))), at)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from agentidp import audit
-from agentidp.audit.verification import Head, Verification, verify
+from agentidp.audit.verification import Head, Verification, verify_events
 from tests.factories import execute
 
 
@@ -25,4 +25,4 @@ def verified(url: str, organization_id: str) -> Verification:
     rows = execute(
         url, "select sequence, encode(hash, 'hex') from audit_heads where organization_id = %s", organization_id
     )
-    return verify(events_of(url, organization_id), Head(*rows[0]) if rows else None)
+    return verify_events(events_of(url, organization_id), Head(*rows[0]) if rows else None)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agentidp.audit.chain import CONTENT, NO_HASH, content_hash, event_hash
-from agentidp.audit.verification import EMPTY, Head, Verification, verify
+from agentidp.audit.chain import CONTENT, NO_HASH, compute_event_hash, content_hash
+from agentidp.audit.verification import EMPTY, Head, Verification, verify_events
 
 Events = list[dict[str, Any]]
 
@@ -23,7 +23,7 @@ def chain(*actions: str) -> Events:
         previous = events[-1]["hash"] if events else NO_HASH
         event = {"sequence": sequence, "action": action, "before": None, "after": after, "salt": f"{sequence}"}
         event |= {"contentHash": content_hash(event), "previousHash": previous}
-        events.append(event | {"hash": event_hash(event)})
+        events.append(event | {"hash": compute_event_hash(event)})
     return events
 
 
@@ -72,22 +72,22 @@ UNRECORDED = "the events up to this one are missing, and no event records that t
 def test_names_the_first_event_that_is_wrong(
     events: Events, head: Head | None, known: Head | None, broken_at: int | None, reason: str | None
 ) -> None:
-    result = verify(events, head, known)
+    result = verify_events(events, head, known)
     assert (result.broken_at, result.reason) == (broken_at, reason)
 
 
 def test_counts_what_it_has_verified_and_what_was_erased() -> None:
-    assert verify(changed(2, **dict.fromkeys(CONTENT)), HEAD) == Verification(3, 1, HEAD, None, None)
-    assert verify([], None) == Verification(0, 0, EMPTY, None, None)
+    assert verify_events(changed(2, **dict.fromkeys(CONTENT)), HEAD) == Verification(3, 1, HEAD, None, None)
+    assert verify_events([], None) == Verification(0, 0, EMPTY, None, None)
 
 
 @pytest.mark.parametrize(("remaining", "broken_at"), [(slice(1, None), None), (slice(2, None), 2)])
 def test_a_chain_whose_beginning_was_pruned_is_whole(remaining: slice, broken_at: int | None) -> None:
     events = chain("organization.created", "agent.created", "audit.pruned")
-    assert verify(events[remaining], head_of(events)).broken_at == broken_at
+    assert verify_events(events[remaining], head_of(events)).broken_at == broken_at
 
 
-@pytest.mark.parametrize("hashed", [content_hash, event_hash])
+@pytest.mark.parametrize("hashed", [content_hash, compute_event_hash])
 def test_the_hashes_cover_all_of_an_event(hashed: Callable[[dict[str, Any]], str]) -> None:
     """Without ``previousHash`` in the hash, an event could be replaced without changing the events after it."""
     event = THREE[-1]

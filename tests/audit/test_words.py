@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentidp.audit.words import sentence
+from agentidp.audit.words import describe_event
 
 ALICE, BUILDER = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
 NAMES_BY_ID = {ALICE: "alice", BUILDER: "builder"}
@@ -33,4 +33,4 @@ def new_event(action: str, subject: str, actor: str = ALICE, **after: Any) -> di
     ],
 )
 def test_names_the_actor_the_verb_and_the_subject(event: dict[str, Any], expected: str) -> None:
-    assert sentence(event, NAMES_BY_ID) == expected
+    assert describe_event(event, NAMES_BY_ID) == expected

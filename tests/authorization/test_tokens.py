@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from werkzeug.test import TestResponse
 
-from agentidp.oauth.grants import CODE_LIFETIME, MAX_GRANTS_PER_PERSON, new_token, read_token
+from agentidp.oauth.grants import CODE_LIFETIME, MAX_GRANTS_PER_PERSON, create_token, read_token
 from tests.authorization.conftest import LOOPBACK_URI, Editor, error_of, returned
 from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import ON_CITUS_TOO, Cast
@@ -181,7 +181,7 @@ class TestCode:
 
     def test_an_unknown_one_stores_and_counts_nothing(self, editor: Editor) -> None:
         code = editor.code()
-        unknown = ("x", "A" * len(code), new_token(editor.agent.agent_id).text, f"{code}A", code.swapcase())
+        unknown = ("x", "A" * len(code), create_token(editor.agent.agent_id).text, f"{code}A", code.swapcase())
         for text in unknown:
             assert error_of(editor.redeem(text)) == INVALID_GRANT
             assert error_of(editor.refresh(text)) == INVALID_GRANT

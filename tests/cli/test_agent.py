@@ -83,7 +83,8 @@ def test_asks_what_would_break_before_it_suspends_deletes_and_erases(
     for gone in ("show", "suspend", "delete"):
         assert run.refused("agent", gone, agent) == "there is no such agent"
     assert run.asked("agent", "erase", "builder").startswith(
-        "This erases the deleted agent builder of Acme, which was issued 4 tokens in the last 30 days. Its name, "
+        "This erases what people wrote about the deleted agent builder of Acme, which was issued 4 tokens in the last "
+        "30 days: its name, "
     )
 
 

@@ -85,12 +85,12 @@ def test_sends_a_test_and_what_is_due(run: Command, acme: str, receiver: Receive
         delivery_id = str(request_test(opened, uuid.UUID(target_id)))
     database.close()
     assert run.json(*listed)[0]["status"] == "waiting"
-    assert ", and 1 message not sent yet" in run.asked("alerts", "target", "delete", "on-call", *OF)
+    assert "1 waiting message will not be sent." in run.asked("alerts", "target", "delete", "on-call", *OF)
     assert run("alerts", "deliver", "--once") == ""
     assert receiver.ids[1:] == [delivery_id]
     [cells] = run.cells(*listed)
     assert cells[:3] + cells[4:5] + cells[6:8] == [delivery_id, target_id, "on-call", "test", "1", "delivered"]
-    assert ", and 0 messages not sent yet" in run.asked("alerts", "target", "delete", "on-call", *OF)
+    assert "0 waiting messages will not be sent." in run.asked("alerts", "target", "delete", "on-call", *OF)
     run("alerts", "target", "update", "on-call", *OF, "--url-file", "-", input=f"http://127.0.0.1:{free_port()}/to-ken")
     sentence = run.refused("alerts", "target", "test", "on-call", *OF)
     assert sentence == "the target on-call did not accept the test: no connection: Connection refused"

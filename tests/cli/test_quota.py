@@ -29,11 +29,11 @@ def test_sets_lists_and_removes(run: Command, agent: str, monkeypatch: pytest.Mo
         [agent, "builder", "day", "1000", "true", "0", "1000", "0", "0"],
     ]
     for holder, window, consequences in (
-        (("--agent", agent), "hour", "of builder of 100 tokens per hour, of which 0 are used"),
+        (("--agent", agent), "hour", "of builder: 100 tokens per hour, 0 used."),
         (
             ("--organization", "Acme"),
             "month",
-            f"of the organization of {MAX_TOKENS:,} tokens per month, of which 0 are",
+            f"of the organization: {MAX_TOKENS:,} tokens per month, 0 used.",
         ),
     ):
         remove = ("quota", "remove", *holder, "--per", window)

@@ -119,7 +119,10 @@ def test_one_credential_too_many_is_refused_with_a_sentence(signed_in: FlaskClie
 def test_deletes_after_a_confirmation_that_says_what_it_ends(signed_in: FlaskClient, worker: Agent) -> None:
     page = f"/dashboard/agents/{worker.agent_id}"
     confirmation = Page(signed_in.get(f"{page}/delete")).words
-    assert "its current tokens are refused at once. Its credential is revoked. A deletion cannot be undone." in confirmation
+    assert (
+        "its current tokens are refused at once. Its credential is revoked. A deletion cannot be undone."
+        in confirmation
+    )
     assert "signed in as this agent" not in confirmation
     post(signed_in, f"{page}/rotate")
     assert "Its 2 credentials are revoked." in Page(signed_in.get(f"{page}/delete")).text

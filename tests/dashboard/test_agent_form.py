@@ -81,7 +81,7 @@ def test_edits_an_agent_and_leaves_its_status(signed_in: FlaskClient, acme: Agen
     assert post(signed_in, f"{page}/edit", name="other").status_code == 303
     nothing = {"description": "", "owner": "", "expectedReplicas": None, "scopes": [], "dpopBoundAccessTokens": False}
     assert stored(acme, "other") == {"name": "other"} | of_worker | nothing
-    assert "No scopes: its tokens grant no access." in Page(signed_in.get(page)).text
+    assert "The agent has no scopes, so its tokens grant no access." in Page(signed_in.get(page)).text
 
 
 def test_says_that_a_scope_of_no_resource_server_will_be_lost(

@@ -71,7 +71,7 @@ def test_says_what_was_delivered_what_waits_and_why(
     finding_id = uuid.uuid4()
     with acme.database.transaction() as opened:
         for ago, name in ((1, "opened"), (0, "resolved")):
-            outbox.enqueue(opened, change(NOON - timedelta(minutes=ago), finding_id=finding_id, change=name))
+            outbox.enqueue_alert(opened, change(NOON - timedelta(minutes=ago), finding_id=finding_id, change=name))
     waiting, begun = deliveries(acme)
     acme.database.fetch_durably("alerts/record_success", target_id=target_id, delivery_id=begun.delivery_id)
     fail(acme, target_id, waiting.delivery_id, "the status of the response was 500")
@@ -80,7 +80,7 @@ def test_says_what_was_delivered_what_waits_and_why(
     assert target[0] == "<on-call> fails"
     assert target[3] == "Wed 15 Apr, 12:00"
     assert target[4] == "Wed 15 Apr, 12:00: the status of the response was 500"
-    assert page.table("Alerts, newest first") == [
+    assert page.table("Alerts") == [
         [
             *("Wed 15 Apr, 12:00", "<on-call>", f"{TITLE} resolved"),
             "waiting; next attempt Wed 15 Apr, 12:05 1 attempt: the status of the response was 500",
@@ -90,7 +90,7 @@ def test_says_what_was_delivered_what_waits_and_why(
     assert f"/dashboard/findings/{finding_id}" in page.links
     fail(acme, target_id, waiting.delivery_id, "gone", is_last=True, is_gone=True)
     page = Page(signed_in.get(PATH))
-    assert page.table("Alerts, newest first")[0][3] == "given up Wed 15 Apr, 12:00 2 attempts: gone"
+    assert page.table("Alerts")[0][3] == "given up Wed 15 Apr, 12:00 2 attempts: gone"
     assert page.table("Alert targets")[0][0] == "<on-call> disabled fails"
 
 
@@ -107,7 +107,7 @@ def test_tests_a_target_after_a_confirmation(
     assert (sent.change, sent.target_id) == ("test", target_id)
     page = Page(signed_in.get(f"{PATH}?tested={target_id}"))
     assert "A test message to <on-call> is sent within seconds while agentidp watch is running." in page.text
-    assert page.table("Alerts, newest first")[0][2:] == ["test", "waiting"]
+    assert page.table("Alerts")[0][2:] == ["test", "waiting"]
     # Neither a click in a hurry nor a reload sends a second one.
     clock.now += TEST_INTERVAL
     second_response = post(signed_in, address)
@@ -147,7 +147,7 @@ def test_creates_a_target_and_shows_its_key_once(signed_in: FlaskClient, acme: A
 
 def test_says_that_nothing_sends_alerts(signed_in: FlaskClient, acme: Agent, target_id: UUID, clock: Clock) -> None:
     def result() -> str:
-        [row] = Page(signed_in.get(PATH)).table("Newest first")
+        [row] = Page(signed_in.get(PATH)).table("Alerts")
         return row[3]
 
     assert post(signed_in, f"{PATH}/{target_id}/test").status_code == 303

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.audit.reading import chain
+from agentidp.audit.reading import read_chain
 from agentidp.dashboard.form_key import LIFETIME, new_form_key
 from agentidp.maintenance.erasure import delete_organization
 from agentidp.services import Services
@@ -39,7 +39,7 @@ SHOWN_AT = {
 
 def created(agent: Agent) -> list[str]:
     """The ids of what was created in its organization, oldest first, as the audit trail has them."""
-    events = chain(agent.database)
+    events = read_chain(agent.database)
     return [event["subject"] for event in events if event["action"].endswith(".created")]
 
 

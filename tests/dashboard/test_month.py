@@ -79,7 +79,7 @@ def test_the_budget_of_a_month_is_what_the_trail_says_it_was(
     assert api.patch("organization", {"monthlyTokenBudget": None}).status_code == 200
     assert "Budget at the end of March 100 Used 150.0 %" in words("?month=2026-03")
     assert "Budget now none" in words("?month=2026-03")
-    assert "No budget is set" in words("")
+    assert "The organization has no budget" in words("")
     assert api.patch("organization", {"monthlyTokenBudget": 200}).status_code == 200
     assert "Budget now 200 March would have used 75.0 %" in words("?month=2026-03")
 

@@ -15,7 +15,7 @@ FIELD = "suspendDormantAfterDays"
 
 def test_sets_and_removes_the_budget_that_the_month_shows(signed_in: FlaskClient, acme: Agent, read: Read) -> None:
     acme.count(NOON, tokens=30)
-    assert "No budget is set" in read("/month").words
+    assert "The organization has no budget" in read("/month").words
     for typed, figures in (
         ("600", "Forecast for the month 480 Budget 600 Used 5.0 %"),
         ("120", "Used 25.0 % Will be exceeded on Sun 19 Apr"),

@@ -24,7 +24,7 @@ from agentidp.db.citus import enter_organization, is_on_citus, may_have_committe
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown
 from agentidp.db.sql import Call, load_sql
-from agentidp.http.schemas import columns_after
+from agentidp.http.schemas import merge_changed_columns
 from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.credentials import MAX_CREDENTIALS
 from agentidp.services import Services
@@ -380,7 +380,7 @@ def test_a_pipeline_whose_last_statement_fails_leaves_nothing(services: Services
     agent, taken = (make_agent(services, organization_id, name) for name in ("another", "taken"))
     admission = build_admission_call(agent.agent_id, "a", NOON)
     [row] = database_of(services, organization_id).fetch("agents/get_agent", agent_id=taken.agent_id)
-    change = columns_after(AgentChangeSchema(), row, {"name": "another"}) | {"agent_id": taken.agent_id}
+    change = merge_changed_columns(AgentChangeSchema(), row, {"name": "another"}) | {"agent_id": taken.agent_id}
     for durable in (True, False):
         with pytest.raises(psycopg.errors.UniqueViolation):
             database_of(services, organization_id).run(admission, Call("agents/change_agent", change), durable=durable)

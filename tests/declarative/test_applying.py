@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from agentidp.clock import utc_now
 from agentidp.config import Settings
-from agentidp.declarative.applying import LOCK, apply, export
+from agentidp.declarative.applying import LOCK, apply_file, export_organizations
 from agentidp.declarative.document import read_document
 from tests.audit.conftest import events_of
 from tests.citus import server_of, someone_waits
@@ -226,13 +226,13 @@ def test_what_others_change_after_the_plan_is_named_and_nothing_is_applied(
 
     def change(*_: Any, **__: Any) -> None:
         other_file = b"organizations: [{name: Acme, agents: [{name: bookkeeper}, {name: fleet-monitor, scopes: []}]}]"
-        apply(settings_for(run.database_url), read_document(other_file, "others.yaml"), utc_now())
-        left.extend((export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)))
+        apply_file(settings_for(run.database_url), read_document(other_file, "others.yaml"), utc_now())
+        left.extend((export_organizations(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)))
 
     monkeypatch.setattr("agentidp.cli.apply.confirm", change)
     stopped = run.invoke("apply", "-f", "-", input=EXAMPLE)
     assert (stopped.exit_code, is_plan(stopped.stdout), stopped.stderr) == (1, True, REFUSAL)
-    assert left == [export(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)]
+    assert left == [export_organizations(run.database_url, [acme], utc_now()), events_of(run.database_url, acme)]
 
 
 def test_an_agent_that_is_deleted_after_everything_was_compared_is_named(
@@ -266,7 +266,7 @@ def test_two_at_a_time_wait_for_each_other(run: Command) -> None:
     waiting = b"select count(*) from pg_locks where locktype = 'advisory' and not granted"
     with ThreadPoolExecutor(2) as threads, psycopg.connect(run.database_url) as holder:
         holder.execute("select pg_advisory_xact_lock(%s)", [LOCK])
-        running = [threads.submit(apply, settings, declared, at) for _ in range(2)]
+        running = [threads.submit(apply_file, settings, declared, at) for _ in range(2)]
         wait_until(lambda: holder.execute(waiting).fetchone() == (2,))
         holder.commit()
         change_counts = sorted(len(future.result(PATIENCE).changes) for future in running)

@@ -12,7 +12,7 @@ from gunicorn.config import Config
 from gunicorn.http import message, wsgi
 from gunicorn.http.unreader import IterUnreader
 
-from agentidp.fast_path.environments import create
+from agentidp.fast_path.environments import create_environment
 
 GET = b"GET /api/v1/analytics/tokens?days=30&x=a%20b HTTP/1.1\r\nHost: localhost:3000\r\nAccept: */*\r\n\r\n"
 POST = (
@@ -67,7 +67,7 @@ def environments(requests: list[bytes], server: Any, settings: str) -> Iterator[
     connection = SimpleNamespace(client=("10.0.0.1", 1234), server=server, sock=sockets[0], shared_environ=None)
     for received in requests:
         read = [message.Request(cfg, IterUnreader([received]), connection.client) for _ in range(2)]
-        response, ours = create(read[0], connection, cfg)
+        response, ours = create_environment(read[0], connection, cfg)
         assert type(response) is wsgi.Response
         _, gunicorns = wsgi.create(read[1], sockets[1], connection.client, server, cfg)
         bodies = ours.pop("wsgi.input").read(), gunicorns.pop("wsgi.input").read()

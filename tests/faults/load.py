@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp.clock import utc_now
-from agentidp.jose.jwk import public_jwk
+from agentidp.jose.jwk import check_public_jwk
 from agentidp.oauth.client_assertion import TYPE
 from agentidp.registry.credentials import add_credential
 from agentidp.services import Services
@@ -84,7 +84,7 @@ class Fleet:
                 agent = make_agent(services, organization_id, f"agent {number}")
                 key = ec.generate_private_key(ec.SECP256R1()) if number % 4 == 3 else None
                 if key is not None:
-                    jwk = public_jwk(json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())))
+                    jwk = check_public_jwk(json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())))
                     with database_of(services, organization_id).transaction() as transaction:
                         add_credential(transaction, agent.agent_id, jwks=[jwk], expires_at=None)
                 clients.append(Client(agent.agent_id, agent.client_secret, key))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentidp.federation.agent_name import MAX_NAME, name_from, other_name
+from agentidp.federation.agent_name import MAX_NAME, build_agent_name, other_name
 from agentidp.registry.agents import NewAgentSchema
 
 ANYTHING = st.recursive(
@@ -21,7 +21,7 @@ TEXT = st.text(st.characters(), max_size=300)
 @given(template=st.sampled_from(["{sub}", "ci {sub}", "{a} {sub}", "{/a/b}-{sub}", "x"]), sub=TEXT, a=ANYTHING)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_name_is_one_that_an_agent_may_have(template: str, sub: str, a: object) -> None:
-    name = name_from(template, {"sub": sub, "a": a})
+    name = build_agent_name(template, {"sub": sub, "a": a})
     if name is not None:
         for one in (name, other_name(name, "https://issuer.example", sub.encode("utf-8", "replace").decode())):
             assert NewAgentSchema().load({"name": one})["name"] == one
@@ -56,7 +56,7 @@ def test_what_a_template_makes_of_claims(template: str, name: str | None) -> Non
         "hostile": "<b>x</b>\u202e\x00evil\u200b gpj\n",
         "injected": "{sub}",
     }
-    assert name_from(template, claims) == name
+    assert build_agent_name(template, claims) == name
 
 
 def test_the_other_name_is_that_of_issuer_and_subject_alone() -> None:

@@ -503,8 +503,8 @@ class TestKeySet:
     def test_of_many_keys_one_is_parsed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A token does not take longer if its issuer has many keys."""
         parsed: list[str] = []
-        check = issuer_keys.public_jwk
-        monkeypatch.setattr(issuer_keys, "public_jwk", lambda jwk: parsed.append(jwk["kid"]) or check(jwk))
+        check = issuer_keys.check_public_jwk
+        monkeypatch.setattr(issuer_keys, "check_public_jwk", lambda jwk: parsed.append(jwk["kid"]) or check(jwk))
         jwk = Issuer.with_curve().jwk()
         keys = KeySet([jwk | {"kid": str(n)} for n in range(MAX_KEYS)])
         for _ in range(2):

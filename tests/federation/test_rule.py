@@ -115,8 +115,8 @@ def test_a_comparison_shows_both_sides() -> None:
     ],
 )
 def test_compares_exactly(expected: object, found: object, result: bool) -> None:
-    assert TokenClaims({"a": found}).has("a", expected) is result
-    assert TokenClaims({"a": ["x", found, {}, None, 1.5]}).has("a", ["y", expected]) is result
+    assert TokenClaims({"a": found}).has_claim_value("a", expected) is result
+    assert TokenClaims({"a": ["x", found, {}, None, 1.5]}).has_claim_value("a", ["y", expected]) is result
 
 
 @pytest.mark.parametrize(

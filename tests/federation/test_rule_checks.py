@@ -21,9 +21,9 @@ from agentidp.federation.rule_checks import (
     check_provisioning_rule,
     check_rule,
     find_organization_id,
+    list_warnings,
     matching_rule_subjects,
     narrow_to_subject,
-    warnings,
 )
 from agentidp.http.text import text_refusal
 
@@ -203,7 +203,7 @@ BELOW = "subject ends in *, so everything below {} is trusted"
     ],
 )
 def test_warns_of_what_is_wide_or_can_change_hands(rule: dict[str, Any], warned: list[str]) -> None:
-    assert warnings(rule) == warned
+    assert list_warnings(rule) == warned
 
 
 WIDE: list[tuple[dict[str, Any], str]] = [

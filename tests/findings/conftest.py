@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from agentidp import demo
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DAYS, findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, compute_findings, findings_query
 from agentidp.findings.alerting import Alert, decide_alerts
 from agentidp.findings.finding import ORGANIZATION, Finding, FindingsQuery, Severity, StoredFinding
 from agentidp.findings.identity import MAX_MISSES, FindingChange, reconcile
@@ -112,7 +112,7 @@ class Lists(Usage):
                 for name, call in zip(names, calls, strict=True)
             ]
 
-        computed = findings(run, asked(now, days=days, token_ttl=token_ttl))
+        computed = compute_findings(run, asked(now, days=days, token_ttl=token_ttl))
         assert not computed.not_computed
         return computed.findings
 
@@ -233,7 +233,9 @@ class Fleet(Usage):
 
         :param query: arguments of :func:`agentidp.findings.findings_query`.
         """
-        computed = findings(self.database.run, findings_query(self.database.at, self.services.settings, **query))
+        computed = compute_findings(
+            self.database.run, findings_query(self.database.at, self.services.settings, **query)
+        )
         assert not computed.not_computed
         return [reported.represent() for reported in computed.findings if kind in (None, reported.kind)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentidp.findings.budget import call, findings
+from agentidp.findings.budget import build_call, compute_findings
 from tests.factories import NOON
 from tests.findings.conftest import Fleet, amounts, asked, body, window
 
@@ -30,7 +30,7 @@ def every_day(fleet: Fleet, first: date, last: date, tokens: Callable[[datetime]
 
 def month_of(fleet: Fleet, at: datetime) -> Any:
     """The month at an instant."""
-    [[month]] = fleet.services.database.of(fleet.organization_id, at).run(call())
+    [[month]] = fleet.services.database.of(fleet.organization_id, at).run(build_call())
     return month
 
 
@@ -110,7 +110,7 @@ ON = "on Tuesday, 14 April 2026"
 )
 def test_is_reported(month: dict[str, Any], severity: str | None, summary: str | None) -> None:
     query = asked()
-    computed = findings([a_month(**month)], query)
+    computed = compute_findings([a_month(**month)], query)
     assert [finding.severity.name for finding in computed] == [severity] * (severity is not None)
     assert summary is None or summary in computed[0].summary
 
@@ -124,7 +124,7 @@ def test_is_reported(month: dict[str, Any], severity: str | None, summary: str |
     ],
 )
 def test_is_so_since_the_day_on_which_the_budget_was_near_or_exceeded(month: dict[str, Any], since: date) -> None:
-    [finding] = findings([a_month(**month)], asked())
+    [finding] = compute_findings([a_month(**month)], asked())
     assert finding.represent()["since"] == f"{since}T00:00:00.000000Z"
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.findings.dominance import findings, first_day
+from agentidp.findings.dominance import compute_findings, first_day
 from tests.factories import NOON
 from tests.findings.conftest import Fleet, amounts, asked, body, window
 
@@ -17,7 +17,7 @@ from tests.findings.conftest import Fleet, amounts, asked, body, window
 def judged(greedy: int, modest: int, at: datetime = NOON) -> Any:
     """Return the findings for two agents with these tokens."""
     row = {"agent_id": str(UUID(int=1)), "agent_name": "greedy", "token_count": greedy, "all_tokens": greedy + modest}
-    return findings([SimpleNamespace(**row)], asked(at))
+    return compute_findings([SimpleNamespace(**row)], asked(at))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings.finding import Contributor, Severity, StoredFinding
-from agentidp.findings.incidents import incidents
+from agentidp.findings.incidents import group_into_incidents
 from tests.factories import NOON, a_finding, known_finding
 
 DAY = timedelta(days=1)
@@ -43,7 +43,7 @@ BUDGET = about("budget", None, 1, 2)
     ],
 )
 def test_what_explains_the_whole_is_part_of_it(whole: StoredFinding, part: StoredFinding) -> None:
-    [computed] = incidents([whole, part])
+    [computed] = group_into_incidents([whole, part])
     assert computed.findings == (whole, part)
 
 
@@ -63,12 +63,12 @@ def test_what_explains_the_whole_is_part_of_it(whole: StoredFinding, part: Store
     ],
 )
 def test_any_other_is_not(reported: StoredFinding, other: StoredFinding) -> None:
-    assert [named_agent.findings for named_agent in incidents([reported, other])] == [(reported,), (other,)]
+    assert [named_agent.findings for named_agent in group_into_incidents([reported, other])] == [(reported,), (other,)]
 
 
 def test_the_most_urgent_has_the_parts_and_stands_where_the_most_urgent_of_them_would() -> None:
     loop, other = about("spike", severity=Severity.critical), about("spike", 3)
     quota, dominance = about("quota", None, 1), about("dominance")
-    first, second = incidents([loop, other, BUDGET, quota, dominance])
+    first, second = group_into_incidents([loop, other, BUDGET, quota, dominance])
     assert (first.head, first.parts) == (BUDGET, (loop, quota, dominance))
     assert (first.severity, second.findings) == (Severity.critical, (other,))

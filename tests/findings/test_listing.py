@@ -248,7 +248,7 @@ class TestEvaluation:
             together.wait()
             return ComputedFindings([a_finding(NOON)])
 
-        monkeypatch.setattr(store, "findings", found)
+        monkeypatch.setattr(store, "compute_findings", found)
         threads = [threading.Thread(target=self.evaluate, args=[fleet]) for _ in range(2)]
         for thread in threads:
             thread.start()

@@ -11,7 +11,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.markers import call, explain
+from agentidp.findings.markers import call, explain_by_markers
 from agentidp.http.schemas import timestamp
 from tests.factories import NOON, Clock, a_finding
 from tests.findings.conftest import Fleet, Lists, asked
@@ -59,7 +59,7 @@ SPIKE = a_finding(NOON + HOUR, agent_id=AGENT, observed=300, expected=100, cause
     ],
 )
 def test_a_marker_of_the_agent_shortly_before_is_mentioned(noticed: Any, is_mentioned: bool) -> None:
-    reported = explain(SPIKE, [noticed])
+    reported = explain_by_markers(SPIKE, [noticed])
     assert (reported.causes != SPIKE.causes) is is_mentioned
     assert (reported.severity is Severity.info) is (is_mentioned and noticed.kind == "deployment")
 
@@ -75,7 +75,9 @@ def test_a_marker_of_the_agent_shortly_before_is_mentioned(noticed: Any, is_ment
     ],
 )
 def test_a_spike_after_a_deployment_is_only_listed(changes: dict[str, Any], expected: Severity) -> None:
-    reported = explain(a_finding(**({"at": NOON + HOUR} | vars(SPIKE) | changes)), [deployment(NOON - HOUR / 3)])
+    reported = explain_by_markers(
+        a_finding(**({"at": NOON + HOUR} | vars(SPIKE) | changes)), [deployment(NOON - HOUR / 3)]
+    )
     assert reported.severity is expected
     assert reported.causes == (
         "It has more to do. A deployment was marked at 11:40 UTC on Wednesday, 15 April 2026: release 7."
@@ -84,13 +86,13 @@ def test_a_spike_after_a_deployment_is_only_listed(changes: dict[str, Any], expe
 
 def test_a_change_explains_no_weekend() -> None:
     weekend = a_finding(NOON, kind="weekend", agent_id=AGENT)
-    assert explain(weekend, [deployment()]) == weekend
+    assert explain_by_markers(weekend, [deployment()]) == weekend
 
 
 @pytest.mark.parametrize("later", ["credential.created", "agent.changed"])
 def test_the_latest_deployment_explains_more_than_what_it_changes_on_the_way(later: str) -> None:
     markers = [deployment(NOON - HOUR), deployment(NOON - HOUR / 2), deployment(NOON - HOUR / 4, kind=later)]
-    reported = explain(SPIKE, markers)
+    reported = explain_by_markers(SPIKE, markers)
     assert reported.severity is Severity.info
     assert "A deployment was marked at 11:30" in reported.causes
 

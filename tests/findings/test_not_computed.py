@@ -11,7 +11,7 @@ import pytest
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import findings, findings_query
+from agentidp.findings import compute_findings, findings_query
 from agentidp.findings.kinds import KINDS
 from agentidp.registry.organizations import update_organization
 from agentidp.services import Services
@@ -50,10 +50,10 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
             database = patient if {call.name for call in calls} <= of_the_organization else hasty
             return database.of(over_budget.organization_id, NOON).run(*calls)
 
-        assert findings(patient.of(over_budget.organization_id, NOON).run, query).not_computed == ()
+        assert compute_findings(patient.of(over_budget.organization_id, NOON).run, query).not_computed == ()
         with psycopg.connect(database_url) as blocking:
             blocking.execute("lock table agents in access exclusive mode")
-            results = findings(run, query)
+            results = compute_findings(run, query)
         assert {*results.not_computed} == {*KINDS} - OF_THE_ORGANIZATION
         assert {finding.kind for finding in results.findings} == {"budget"}
         with psycopg.connect(database_url) as blocking:
@@ -61,7 +61,7 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
                 "lock table agents, organizations, usage_daily, agent_usage_daily in access exclusive mode"
             )
             with pytest.raises(DatabaseUnavailable):
-                findings(hasty.of(over_budget.organization_id, NOON).run, query)
+                compute_findings(hasty.of(over_budget.organization_id, NOON).run, query)
 
 
 def asked(services: Services, *, includes_registry: bool) -> set[str]:
@@ -72,7 +72,7 @@ def asked(services: Services, *, includes_registry: bool) -> set[str]:
         names.update(call.name.rpartition("/")[2] for call in calls)
         return [[] for _ in calls]
 
-    findings(run, replace(findings_query(NOON, services.settings), includes_registry=includes_registry))
+    compute_findings(run, replace(findings_query(NOON, services.settings), includes_registry=includes_registry))
     return names
 
 

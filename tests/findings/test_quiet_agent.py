@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentidp.findings.history import DAY, WEEK
-from agentidp.findings.quiet_agent import Silence, is_workday, silence_by_days, silence_of_agent
+from agentidp.findings.quiet_agent import Silence, find_silence, find_silence_by_days, is_workday
 
 
 def office(hours: int) -> list[int]:
@@ -17,15 +17,15 @@ def office(hours: int) -> list[int]:
 def test_an_agent_that_works_around_the_clock_is_silent_after_four_hours(hours: int, is_silent: bool) -> None:
     counts = [3] * (10 * WEEK) + [0] * hours + [0]
     expected = Silence(10 * WEEK, 4, "hours") if is_silent else None
-    assert silence_of_agent(counts, (), ()) == expected
+    assert find_silence(counts, (), ()) == expected
 
 
 def test_hours_and_days_in_which_the_organization_was_quiet_say_nothing() -> None:
     counts = [3] * (10 * WEEK) + [0] * 5
-    assert silence_of_agent(counts, [10 * WEEK], ()) is None
+    assert find_silence(counts, [10 * WEEK], ()) is None
     days = office(10 * WEEK + 3) + [0] * (3 * WEEK)
-    assert silence_of_agent(days, (), ())
-    assert silence_of_agent(days, (), range(70, 91)) is None
+    assert find_silence(days, (), ())
+    assert find_silence(days, (), range(70, 91)) is None
 
 
 @pytest.mark.parametrize(("days", "is_silent"), [(3, False), (4, True)])
@@ -33,7 +33,7 @@ def test_an_agent_that_rests_and_stopped_in_the_evening_is_silent_after_four_day
     # Its last day is a Friday or a Sunday of an agent that rests on no other day.
     worked = [int(hour % DAY in (8, 9, 10) and hour // DAY % 7 != 6) for hour in range(10 * WEEK - DAY)]
     counts = worked + [0] * DAY + [0] * (days * DAY + 1)
-    findings = silence_by_days(counts, 10 * WEEK - DAY - 14, 8, ())
+    findings = find_silence_by_days(counts, 10 * WEEK - DAY - 14, 8, ())
     assert (findings is not None) is is_silent
     assert findings is None or findings.expected == days
 
@@ -44,7 +44,7 @@ def test_an_agent_that_rests_on_two_days_of_two_weeks_needs_more_than_three_days
     for day in range(quiet):
         counts[(60 + day) * DAY : (61 + day) * DAY] = [0] * DAY
     counts += [0] * (3 * DAY + 1)
-    assert bool(silence_by_days(counts, 10 * WEEK - DAY + 10, 8, ())) is is_silent
+    assert bool(find_silence_by_days(counts, 10 * WEEK - DAY + 10, 8, ())) is is_silent
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_an_agent_is_silent_after_more_than_twice_its_second_longest_pause(
     counts = [3] * (10 * WEEK)
     for day in days:
         counts[day * DAY + 16 : day * DAY + 19] = [0] * 3
-    assert bool(silence_of_agent([*counts, *[0] * hours, 0], (), ())) is is_silent
+    assert bool(find_silence([*counts, *[0] * hours, 0], (), ())) is is_silent
 
 
 def test_a_holiday_begins_with_rest() -> None:
@@ -74,7 +74,7 @@ def test_a_holiday_begins_with_rest() -> None:
 
     ends = 10 * WEEK + 3 * DAY
     counts = [3 * (works(hour) and hour <= ends + 3) for hour in range(ends + 2 * DAY + 1)]
-    assert silence_of_agent(counts, (), ()) is None
+    assert find_silence(counts, (), ()) is None
 
 
 @pytest.mark.parametrize(("requests", "is_day"), [(49, False), (50, True)])
@@ -87,4 +87,4 @@ def test_an_agent_that_hardly_worked_before_it_stopped_is_judged_by_days(request
     # On a Wednesday; it works from 8:00 to 20:00 with 3 requests an hour, and stops at 14:00.
     begins = 9 * WEEK + 2 * DAY
     counts = [*office(begins), *[0] * 8, requests - 5, *[1] * 5, *[0] * 7]
-    assert bool(silence_of_agent(counts, (), ())) is is_silent
+    assert bool(find_silence(counts, (), ())) is is_silent

@@ -7,13 +7,13 @@ import pytest
 from agentidp.findings import thresholds
 from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.quiet_organization import (
-    busy_hours,
+    find_busy_hours,
+    find_partial_silences,
+    find_quiet_times,
+    find_runs_of_quiet_hours,
     has_stopped,
     is_unlikely,
     is_working,
-    partial_silences,
-    quiet_times,
-    runs_of_quiet_hours,
 )
 
 LENGTH = 10 * WEEK
@@ -22,19 +22,19 @@ LENGTH = 10 * WEEK
 def test_what_is_typical_is_the_median_of_the_hour_of_the_week_in_eight_weeks() -> None:
     active = [week for week in range(1, 11) for _ in range(WEEK)]
     hour = len(active) - 2
-    assert busy_hours(active, hour) == {hour: 5}
+    assert find_busy_hours(active, hour) == {hour: 5}
     # Before the first active hour nothing is known, and with two weeks of it too little.
-    assert busy_hours([0] * (7 * WEEK) + active[7 * WEEK :], hour) == {}
-    assert busy_hours([0] * (6 * WEEK) + active[6 * WEEK :], hour) == {hour: 8}
+    assert find_busy_hours([0] * (7 * WEEK) + active[7 * WEEK :], hour) == {}
+    assert find_busy_hours([0] * (6 * WEEK) + active[6 * WEEK :], hour) == {hour: 8}
 
 
 def test_an_hour_is_busy_if_two_agents_are_usually_active_and_quiet_with_fewer_than_half_of_them() -> None:
     active = [(1, 2, 4, 4, 4, 4)[hour % 6] for hour in range(LENGTH)]
     active[-6:] = [0, 1, 2, 1, 0, 0]
-    busy = busy_hours(active, LENGTH - 6)
+    busy = find_busy_hours(active, LENGTH - 6)
     # The first has one agent, and the last still runs.
     assert busy == {LENGTH - 5: 2, LENGTH - 4: 4, LENGTH - 3: 4, LENGTH - 2: 4}
-    assert runs_of_quiet_hours(active, busy) == [[LENGTH - 3, LENGTH - 2]]
+    assert find_runs_of_quiet_hours(active, busy) == [[LENGTH - 3, LENGTH - 2]]
 
 
 def test_quiet_hours_are_unlikely_together() -> None:
@@ -57,7 +57,7 @@ def test_two_thirds_of_the_usual_agents_are_at_work(active: list[int], is_work: 
 def test_a_quiet_time_lasts_while_the_agents_are_not_back(back: int, lasts: bool) -> None:
     active = [6] * LENGTH
     active[-8:] = [0] * 5 + [back] * 3
-    [finding] = quiet_times(active, busy_hours(active, LENGTH - DAY), ())
+    [finding] = find_quiet_times(active, find_busy_hours(active, LENGTH - DAY), ())
     ends = LENGTH if lasts else LENGTH - 3
     assert (finding.begins, finding.ends) == (LENGTH - 8, ends)
     assert (finding.expected, finding.observed) == (6 * (7 if lasts else 5), 0)
@@ -67,12 +67,12 @@ def test_a_holiday_begins_and_ends_with_rest_and_a_marked_one_counts_for_nothing
     # At work from 8:00 to 18:00; a day on which nobody is.
     active = [6 * (8 <= hour % DAY < 18) for hour in range(LENGTH)]
     active[-2 * DAY : -DAY] = [0] * DAY
-    assert quiet_times(active, busy_hours(active, LENGTH - WEEK), ()) == []
+    assert find_quiet_times(active, find_busy_hours(active, LENGTH - WEEK), ()) == []
     active[-2 * DAY + 8 : -2 * DAY + 10] = [6, 6]
-    assert [finding.begins for finding in quiet_times(active, busy_hours(active, LENGTH - WEEK), ())] == [
+    assert [finding.begins for finding in find_quiet_times(active, find_busy_hours(active, LENGTH - WEEK), ())] == [
         LENGTH - 2 * DAY + 10
     ]
-    assert quiet_times(active, busy_hours(active, LENGTH - WEEK), range(LENGTH - 2 * DAY, LENGTH - DAY)) == []
+    assert find_quiet_times(active, find_busy_hours(active, LENGTH - WEEK), range(LENGTH - 2 * DAY, LENGTH - DAY)) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(
     agents: int, stopped: int, is_found: bool
 ) -> None:
     sample = [[3] * (LENGTH - 6) + [3 * (place >= stopped)] * 6 for place in range(agents)]
-    assert [(finding.begins, finding.stopped) for finding in partial_silences(sample, LENGTH - DAY, ())] == [
+    assert [(finding.begins, finding.stopped) for finding in find_partial_silences(sample, LENGTH - DAY, ())] == [
         (LENGTH - 6, tuple(range(stopped)))
     ] * is_found
 
@@ -92,7 +92,7 @@ def test_a_part_is_quiet_until_half_of_those_that_stopped_are_back(back: int, en
     working, stopped = [3] * LENGTH, [3] * (LENGTH - 8) + [0] * 8
     returned = [*stopped[:-3], 3, 3, 3]
     sample = [*[returned] * back, *[stopped] * (4 - back), *[working] * 8]
-    [finding] = partial_silences(sample, LENGTH - DAY, ())
+    [finding] = find_partial_silences(sample, LENGTH - DAY, ())
     assert (finding.begins, finding.ends, finding.stopped) == (LENGTH - 8, ends, (0, 1, 2, 3))
 
 

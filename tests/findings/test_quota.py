@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings.finding import Severity
-from agentidp.findings.quota import findings, severity_of
+from agentidp.findings.quota import compute_findings, severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.oauth.quota_windows import exhausted_at
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
@@ -60,9 +60,9 @@ def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_l
     hour, day = used("hour", 100, 100, is_enforced=True), used("day", 90, 100, is_enforced=True)
     month = used("month", 85, 100, is_enforced=True)
     query = asked()
-    assert [reported.unit for reported in findings([hour, day, month], query)] == ["tokens in the hour"]
-    assert [reported.unit for reported in findings([day, month], query)] == ["tokens in the month"]
-    assert findings([used("day", 10, 100)], query) == []
+    assert [reported.unit for reported in compute_findings([hour, day, month], query)] == ["tokens in the hour"]
+    assert [reported.unit for reported in compute_findings([day, month], query)] == ["tokens in the month"]
+    assert compute_findings([used("day", 10, 100)], query) == []
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,9 @@ ENDS = "at 00:00 UTC on Thursday, 16 April 2026"
 )
 def test_says_what_happens_then(hour: int, row: tuple[int, int, bool], then: str) -> None:
     tokens_used, tokens, is_enforced = row
-    [reported] = findings([used("day", tokens_used, tokens, is_enforced=is_enforced)], asked(NOON.replace(hour=hour)))
+    [reported] = compute_findings(
+        [used("day", tokens_used, tokens, is_enforced=is_enforced)], asked(NOON.replace(hour=hour))
+    )
     quota = f"{100 * tokens_used // tokens} % of the organization's quota of {tokens} token{'s' * (tokens > 1)} per day"
     assert reported.summary == f"{quota} is used. {then} {ENDS}."
 

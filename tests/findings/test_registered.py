@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import thresholds
-from agentidp.findings.expiring_credential import due_reminders, findings, has_agent_moved
+from agentidp.findings.expiring_credential import compute_findings, due_reminders, has_agent_moved
 from agentidp.findings.kinds import KINDS
 from agentidp.findings.thresholds import DORMANT_DAYS, EXPIRY_REMINDERS, MOVED_AFTER, UNUSED_DAYS
 from agentidp.registry.agents import remove_agent, update_agent
@@ -237,7 +237,7 @@ def test_a_credential_is_reported_that_ends_in_six_days(fleet: Fleet) -> None:
 def test_says_how_much_is_left(left: timedelta, severity: str, observed: float, ends: str) -> None:
     row = {"agent_id": UUID(int=1), "agent_name": "reader", "credential_id": UUID(int=2), "label": None}
     row |= {"created_at": NOON - 100 * DAY, "expires_at": NOON, "last_used_at": None, "moved_at": None}
-    [finding] = findings([SimpleNamespace(**row)], asked(NOON - left))
+    [finding] = compute_findings([SimpleNamespace(**row)], asked(NOON - left))
     assert (finding.severity.name, round(finding.observed)) == (severity, observed)
     assert finding.summary == (
         f"The credential {UUID(int=2)} of reader {ends} UTC on Wednesday, 15 April 2026. It has never been used since "

@@ -12,7 +12,7 @@ import pytest
 from agentidp.counting import KEEP_NETWORKS, UNKNOWN_AGENT
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.rejections import exceeded_baseline, findings, percentile_75
+from agentidp.findings.rejections import compute_findings, find_exceeded_baseline, percentile_75
 from tests.factories import NOON, execute
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 
@@ -59,9 +59,9 @@ def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
 )
 def test_a_day_has_far_more_than_the_28_before(before: list[int], rejected: int, usual: int | None) -> None:
     day = len(before)
-    assert exceeded_baseline([*before, rejected], day, [*range(day)]) == usual
+    assert find_exceeded_baseline([*before, rejected], day, [*range(day)]) == usual
     # Days on which nothing is counted are quiet ones, but for those before the first one.
-    assert exceeded_baseline([*before, rejected], day, [day - 28]) == usual
+    assert find_exceeded_baseline([*before, rejected], day, [day - 28]) == usual
 
 
 def test_a_new_agent_had_no_quiet_days_before_its_first_one(lists: Lists) -> None:
@@ -139,7 +139,7 @@ def test_names_the_reasons_and_the_networks_of_its_days() -> None:
     ]
     history = [[28, [1300, *[0] * 23], [0] * 24]]
     row = {"agent_id": UUID(int=1), "agent_name": "sync", "is_active": True, "history": history, "sources": sources}
-    [reported] = findings([SimpleNamespace(**row)], query)
+    [reported] = compute_findings([SimpleNamespace(**row)], query)
     assert reported.summary == (
         "1,300 requests of sync failed to authenticate, at a time at which it usually rests. "
         "Reasons: revoked credential (1,260), wrong secret (40). "

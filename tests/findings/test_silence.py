@@ -15,7 +15,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.silence import Agent, call, successor_of
+from agentidp.findings.silence import Agent, build_call, find_successor
 from tests.factories import NOON
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 
@@ -178,7 +178,7 @@ def test_a_successor_begins_from_two_hours_before_an_agent_stops_to_a_day_after_
     stopped = 100
     new = Agent(UUID(int=2), "new", [0] * (stopped + hours_after) + [3] * 50)
     old = Agent(UUID(int=1), "old", [3] * stopped + [0] * 50)
-    assert successor_of(stopped, [old, new]) == ("new" if is_successor else None)
+    assert find_successor(stopped, [old, new]) == ("new" if is_successor else None)
 
 
 def test_an_agent_with_a_successor_is_only_listed(lists: Lists) -> None:
@@ -342,7 +342,7 @@ class TestStatement:
     def read(self, fleet: Fleet, days: int = 7) -> list[tuple[str, bool]]:
         """The agents that are read, and whether each is of the sample."""
         query = asked(days=days)
-        [rows] = fleet.database.run(call(query))
+        [rows] = fleet.database.run(build_call(query))
         return sorted((row.agent_name, row.is_sampled) for row in rows)
 
     def test_names_the_agent_that_worked_around_the_clock_and_since_when_it_is_silent(self, fleet: Fleet) -> None:

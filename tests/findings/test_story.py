@@ -20,7 +20,7 @@ from agentidp.analytics.period import Period
 from agentidp.db.database import SERVICE_ROLE, Database
 from agentidp.db.organization import common_parameters
 from agentidp.db.sql import Call, load_sql
-from agentidp.findings import findings, thresholds
+from agentidp.findings import compute_findings, thresholds
 from agentidp.findings.finding import Finding
 from agentidp.findings.kinds import KINDS
 from agentidp.services import Services
@@ -57,7 +57,7 @@ class Story:
         with pytest.MonkeyPatch.context() as patch:
             # No agent of the story has more.
             patch.setattr(thresholds, "MAX_DOMINANCE_PERCENT", 50)
-            result = findings(run, asked(STORY_AT, days=days))
+            result = compute_findings(run, asked(STORY_AT, days=days))
         assert not result.not_computed
         return result.findings
 

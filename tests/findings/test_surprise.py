@@ -11,13 +11,13 @@ import pytest
 from agentidp.findings import surprise as rules
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.history import DAY, WEEK, first_active_day, hourly, median, runs
+from agentidp.findings.history import DAY, WEEK, expand_to_hours, find_first_active_day, group_adjacent_hours, median
 from agentidp.findings.surprise import (
-    expected_tokens,
-    sums_by_rule,
+    estimate_expected_tokens,
+    find_unusual_hours,
+    find_unusual_hours_of_new_agent,
+    sum_tokens_by_rule,
     surprise,
-    unusual_hours,
-    unusual_hours_of_new_agent,
 )
 
 HOURS = 13 * WEEK
@@ -110,7 +110,7 @@ OFFICE = daily(*range(8, 18))
     ],
 )  # fmt: skip
 def test_the_most_urgent_hour_of_two_days(reason: str, counts: list[int], expected: Severity | None) -> None:
-    hours = [reported for reported in unusual_hours(counts, 0, LAST_WEEK) if reported.hour >= HOURS - 2 * DAY]
+    hours = [reported for reported in find_unusual_hours(counts, 0, LAST_WEEK) if reported.hour >= HOURS - 2 * DAY]
     assert max((reported.severity for reported in hours), default=None) == expected, reason
 
 
@@ -128,15 +128,16 @@ def test_the_worked_history() -> None:
     for hour, of, tokens, *_ in rows[2:]:
         if of == "hour":
             counts[hour_of(*hour.rsplit(" ", 1))] = int(tokens)
-    expected = [expected_tokens(counts, hour, 0) for hour in range(DAY, len(counts) + 1)]
+    expected = [estimate_expected_tokens(counts, hour, 0) for hour in range(DAY, len(counts) + 1)]
     findings = {
-        reported.hour: reported.severity.name for reported in unusual_hours(counts, 0, hour_of("15 April", "00:00"))
+        reported.hour: reported.severity.name
+        for reported in find_unusual_hours(counts, 0, hour_of("15 April", "00:00"))
     }
     places = {"hour": 0, "eight hours": 1, "three nights": 2}
     computed = []
     for name, of, *_ in rows[2:]:
         hour, rule = hour_of(*name.rsplit(" ", 1)), thresholds.SPIKE_RULES[places[of]]
-        sums = sums_by_rule(counts[DAY:], expected)[places[of]]
+        sums = sum_tokens_by_rule(counts[DAY:], expected)[places[of]]
         day, reported = hour // DAY - 1, sums[hour - DAY]
         maxima = [max(agent.surprise for agent in sums[day * DAY :][:DAY]) for day in range(day - 40, day - 5)]
         limit = max(rule.min_surprise, rule.factor * max(maxima))
@@ -150,11 +151,13 @@ def test_the_worked_history() -> None:
 def test_a_lasting_step_is_unusual_for_five_days_and_then_a_new_level() -> None:
     begins = HOURS - 3 * WEEK
     counts = more(noise(20), range(begins, HOURS), 80)
-    hours = [reported.hour for reported in unusual_hours(counts, 0, begins) if reported.severity is WARNING]
+    hours = [reported.hour for reported in find_unusual_hours(counts, 0, begins) if reported.severity is WARNING]
     assert hours[0] == begins
     assert hours[-1] == begins + 6 * DAY - 1
     loop = more(counts, ago(2, 3), 300)
-    assert [reported.hour for reported in unusual_hours(loop, 0, begins) if reported.hour > begins + WEEK] == ago(2, 3)
+    assert [reported.hour for reported in find_unusual_hours(loop, 0, begins) if reported.hour > begins + WEEK] == ago(
+        2, 3
+    )
 
 
 @pytest.mark.parametrize("days", [1, 7])
@@ -163,18 +166,18 @@ def test_an_hour_is_judged_alike_however_far_back_one_looks(days: int) -> None:
     # A night on the first day that is judged, and one that ends on the first day that is usual by then.
     before = first_judged - (thresholds.USUAL_DAYS + thresholds.NEW_LEVEL_DAYS) * DAY
     counts = more(flat(20), [*range(first_judged, first_judged + 8), *range(before - 7, before + 1)], 20)
-    findings = unusual_hours(counts, 0, since)
+    findings = find_unusual_hours(counts, 0, since)
     assert [reported.severity for reported in findings] == [INFO]
-    assert findings == [reported for reported in unusual_hours(counts, 0, 0) if reported.hour >= first_judged]
+    assert findings == [reported for reported in find_unusual_hours(counts, 0, 0) if reported.hour >= first_judged]
 
 
 def test_says_which_hours_decided_and_when_it_was_before() -> None:
-    [loop] = unusual_hours(more(flat(20), [*ago(1, 3), *ago(20, 9)], 90), 0, LAST_WEEK)
+    [loop] = find_unusual_hours(more(flat(20), [*ago(1, 3), *ago(20, 9)], 90), 0, LAST_WEEK)
     assert loop.reason == rules.Reason(1, 110, 20, 1, ago(20, 0)[0])
-    night = unusual_hours(more(noise(15), nights(2), 15), 0, LAST_WEEK)[0]
+    night = find_unusual_hours(more(noise(15), nights(2), 15), 0, LAST_WEEK)[0]
     assert night.reason
     assert (night.reason.hours, night.reason.days, night.reason.similar_day) == (8, 1, None)
-    three = unusual_hours(more(bursts(), nights(1, 2, 3), 6), 0, LAST_WEEK)[0]
+    three = find_unusual_hours(more(bursts(), nights(1, 2, 3), 6), 0, LAST_WEEK)[0]
     assert three.reason
     assert (three.reason.hours, three.reason.days) == (8, 3)
     assert three.hour >= ago(1, 0)[0]
@@ -191,28 +194,28 @@ def test_says_which_hours_decided_and_when_it_was_before() -> None:
     ],
 )
 def test_a_new_agent_has_fixed_limits(reason: str, counts: list[int], hours: list[int]) -> None:
-    assert [reported.hour for reported in unusual_hours_of_new_agent(counts, 0)] == hours, reason
+    assert [reported.hour for reported in find_unusual_hours_of_new_agent(counts, 0)] == hours, reason
 
 
 @pytest.mark.parametrize(("days", "hours"), [(13, []), (14, [14 * DAY + 1])])
 def test_is_judged_by_its_own_from_two_weeks_on(days: int, hours: list[int]) -> None:
-    assert [reported.hour for reported in unusual_hours([5] * (days * DAY) + [5, 90], 0, days * DAY)] == hours
+    assert [reported.hour for reported in find_unusual_hours([5] * (days * DAY) + [5, 90], 0, days * DAY)] == hours
 
 
 @pytest.mark.parametrize(
     ("is_so", "expected"),
     [
         # 10 100 10 in each week: the hours beside count. Six weeks are known, then fewer than three: 14 days.
-        (lambda: expected_tokens([*range(8 * WEEK)], 8 * WEEK - 1, 0), 8 * WEEK - 1 - 3.5 * WEEK),
-        (lambda: expected_tokens([*range(8 * WEEK)], 3 * WEEK - 1, 0), 3 * WEEK - 1 - 7.5 * DAY),
-        (lambda: expected_tokens(daily(5), HOURS - DAY + 5, 0), 0),
-        (lambda: expected_tokens([7] * DAY, DAY, 0), 0),
+        (lambda: estimate_expected_tokens([*range(8 * WEEK)], 8 * WEEK - 1, 0), 8 * WEEK - 1 - 3.5 * WEEK),
+        (lambda: estimate_expected_tokens([*range(8 * WEEK)], 3 * WEEK - 1, 0), 3 * WEEK - 1 - 7.5 * DAY),
+        (lambda: estimate_expected_tokens(daily(5), HOURS - DAY + 5, 0), 0),
+        (lambda: estimate_expected_tokens([7] * DAY, DAY, 0), 0),
         (lambda: [round(surprise(*pair), 1) for pair in ((110, 100), (10_100, 10_000), (9, 9))], [1.0, 1.0, 0.0]),
         (lambda: [median([]), median([3]), median([9, 1, 5]), median([1, 2, 3, 10])], [0, 3, 5, 2.5]),
-        (lambda: hourly([(1, [1] * 24), (1, [2] * 24)], 30), [0] * 24 + [3] * 6),
-        (lambda: hourly([(1, [1] * 24, [5] * 24)], 30, 2), [0] * 24 + [5] * 6),
-        (lambda: [first_active_day([0] * 30 + [1]), first_active_day([0] * 30)], [24, None]),
-        (lambda: runs([1, 2, 27, 51], 24), [[1, 2], [27, 51]]),
+        (lambda: expand_to_hours([(1, [1] * 24), (1, [2] * 24)], 30), [0] * 24 + [3] * 6),
+        (lambda: expand_to_hours([(1, [1] * 24, [5] * 24)], 30, 2), [0] * 24 + [5] * 6),
+        (lambda: [find_first_active_day([0] * 30 + [1]), find_first_active_day([0] * 30)], [24, None]),
+        (lambda: group_adjacent_hours([1, 2, 27, 51], 24), [[1, 2], [27, 51]]),
     ],
 )
 def test_what_the_rules_are_made_of(is_so: Callable[[], object], expected: object) -> None:

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from agentidp.findings import findings_query
 from agentidp.findings.store import evaluate
-from agentidp.findings.suspension import suspend_dormant, suspension_at
+from agentidp.findings.suspension import find_suspension_time, suspend_dormant
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.registry.agents import update_agent
 from agentidp.registry.organizations import MIN_DORMANCY, update_organization
@@ -60,7 +60,9 @@ def row(**changes: Any) -> Any:
     ],
 )
 def test_is_announced_two_weeks_before(changes: dict[str, Any], days: float, expected: int | None) -> None:
-    assert suspension_at(row(**changes), NOON + days * DAY) == (None if expected is None else NOON + expected * DAY)
+    assert find_suspension_time(row(**changes), NOON + days * DAY) == (
+        None if expected is None else NOON + expected * DAY
+    )
 
 
 class Policy(Fleet):

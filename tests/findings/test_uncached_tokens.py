@@ -13,7 +13,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, Severity
-from agentidp.findings.uncached_tokens import merge_habits
+from agentidp.findings.uncached_tokens import merge_uncached_tokens
 from agentidp.registry.resource_servers import add_resource_server, update_resource_server
 from tests.factories import NOON, a_finding, count_usage
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, window
@@ -199,10 +199,10 @@ BUDGET = a_finding(NOON, kind="budget", observed=1000)
     ],
 )
 def test_warns_if_a_budget_or_a_quota_is_in_danger(limit: Finding, severity: Severity) -> None:
-    *others, habit = merge_habits([HABIT, limit, OTHER])
+    *others, habit = merge_uncached_tokens([HABIT, limit, OTHER])
     assert (others, habit.severity, habit.agent_count) == ([limit], severity, 2)
     # So does a single agent, which keeps its own finding.
-    [_, single] = merge_habits([replace(HABIT, excess=100), replace(BUDGET, observed=1000)])
+    [_, single] = merge_uncached_tokens([replace(HABIT, excess=100), replace(BUDGET, observed=1000)])
     assert (single.severity, single.agent_id) == (Severity.warning, HABIT.agent_id)
 
 

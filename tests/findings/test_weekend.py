@@ -10,7 +10,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.weekend import call, unusual_work
+from agentidp.findings.weekend import build_call, find_unusual_work
 from tests.factories import NOON
 from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
 
@@ -64,7 +64,7 @@ def week(weekday: int, on_day_of_rest: int) -> list[int]:
 def test_a_day_of_rest_is_exceeded(weekday: int, before: int, today: int, expected: tuple[int, int] | None) -> None:
     weeks = [week(weekday, of_day) for of_day in (0, 0, 0, before, 0, 0, 0, before, today)]
     counts = [count for named_agent in weeks for count in named_agent]
-    assert unusual_work(counts, 62) == expected
+    assert find_unusual_work(counts, 62) == expected
 
 
 @pytest.mark.parametrize(("weeks_ago", "expected"), [(8, None), (9, (60, 0))])
@@ -73,7 +73,7 @@ def test_an_agent_that_worked_on_such_a_day_in_the_last_eight_weeks_may_do_so_ag
 ) -> None:
     weeks = [week(80, 60 if ago == weeks_ago else 0) for ago in range(10, 0, -1)]
     counts = [count for named_agent in [*weeks, week(80, 60)] for count in named_agent]
-    assert unusual_work(counts, 76) == expected
+    assert find_unusual_work(counts, 76) == expected
 
 
 @pytest.mark.parametrize(("days", "is_found"), [(20, False), (21, True)])
@@ -182,7 +182,7 @@ class TestStatement:
     def read(self, fleet: Fleet, at: datetime = NOON) -> dict[str | None, list[int]]:
         """The agents that are read, and the days of rest under ``None``."""
         query = asked(at)
-        [rows] = fleet.services.database.of(fleet.organization_id, at).run(call(query))
+        [rows] = fleet.services.database.of(fleet.organization_id, at).run(build_call(query))
         return {row.agent_name: sorted(row.history) if row.agent_id is None else [] for row in rows}
 
     def test_names_the_agent_that_works_on_its_day_of_rest(self, fleet: Fleet) -> None:

@@ -31,7 +31,7 @@ class Collector(Receiver):
 
     def spans(self) -> list[Span]:
         """Flush the provider, and return the spans."""
-        assert tracing.provider().force_flush()
+        assert tracing.create_tracer_provider().force_flush()
         return [span for process in self.processes() for scope in process.scope_spans for span in scope.spans]
 
     def services(self) -> set[str]:
@@ -46,10 +46,10 @@ class Collector(Receiver):
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        tracing.provider.cache_clear()
+        tracing.create_tracer_provider.cache_clear()
         yield collector
-        tracing.provider().shutdown()
-        tracing.provider.cache_clear()
+        tracing.create_tracer_provider().shutdown()
+        tracing.create_tracer_provider.cache_clear()
 
 
 @pytest.fixture

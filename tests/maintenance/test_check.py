@@ -17,9 +17,9 @@ from agentidp.db.clock_check import LEEWAY
 from agentidp.db.database import connect
 from agentidp.db.embedded_postgres import NO_DATABASE
 from agentidp.db.migrations import steps
-from agentidp.maintenance.check import names_of_settings
+from agentidp.maintenance.check import list_setting_names
 from agentidp.maintenance.check_machine import MIN_SPACE, MIN_SPACE_WITHOUT_WARNING, check_disk
-from agentidp.maintenance.check_privileges import expected_privileges
+from agentidp.maintenance.check_privileges import list_expected_privileges
 from agentidp.server.watch import WATCH_LOCK
 from tests.citus import REFUSED_BY_CITUS, WITHOUT_CITUS
 from tests.cli.command import Command
@@ -113,9 +113,9 @@ class TestSettings:
         assert checked(healthy, **wrong)["schema"][0] == "ok"
 
     def test_the_names_are_those_of_the_source(self) -> None:
-        assert [name for name in names_of_settings() if name.startswith("AGENTIDP_OIDC_")]
-        assert {"AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE", "PORT"} <= names_of_settings()
-        assert "AGENTIDP_PORT" not in names_of_settings()
+        assert [name for name in list_setting_names() if name.startswith("AGENTIDP_OIDC_")]
+        assert {"AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE", "PORT"} <= list_setting_names()
+        assert "AGENTIDP_PORT" not in list_setting_names()
 
 
 NOWHERE = "postgresql://agentidp:pass-word@127.0.0.1:1/agentidp"
@@ -191,7 +191,7 @@ class TestDatabase:
 
 class TestPrivileges:
     def test_they_are_those_that_a_migrated_database_has(self, run: Command) -> None:
-        expected = expected_privileges()
+        expected = list_expected_privileges()
         assert ("audit_events", "insert") in expected
         assert ("resource_servers", "update (scopes)") in expected
         assert not {("audit_events", "update"), ("signing_keys", "insert")} & expected

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from agentidp.http.openapi import camel_case
-from agentidp.mcp.tools import Tool, _result
+from agentidp.mcp.tools import Tool, _build_result
 from agentidp.services import Services
 from tests.factories import Agent, count_usage, make_agent, make_one_of_each, make_organization, usage_sums
 from tests.sharing import acme, app
@@ -197,7 +197,7 @@ def test_a_page_of_another_site_is_refused(shared_client: FlaskClient, services:
 
 def test_a_long_result_is_cut_off_and_says_so() -> None:
     whole = {"days": 1, "data": [{"n": n} for n in range(101)]}
-    cut = _result(whole, json.dumps(whole), 100)
+    cut = _build_result(whole, json.dumps(whole), 100)
     assert cut["structuredContent"] == {"days": 1, "data": whole["data"][:100]}
     assert json.loads(cut["content"][0]["text"]) == cut["structuredContent"]
     assert cut["content"][1]["text"].startswith("These are the first 100 of 101 items of data.")

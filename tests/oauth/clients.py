@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.config import Settings
-from agentidp.jose.jwk import public_jwk
+from agentidp.jose.jwk import check_public_jwk
 from agentidp.oauth import client_assertion
 from agentidp.registry.credentials import add_credential
 from tests.conftest import settings_for
@@ -180,7 +180,7 @@ class KeyHolder:
     def make(cls, agent: Agent, alg: str = "ES256", kid: str | None = "mine") -> KeyHolder:
         """Register a new key of *agent*."""
         key = KEYS[alg]()
-        register(agent, public_jwk(jwk_of(key, alg, alg=alg) | ({} if kid is None else {"kid": kid})))
+        register(agent, check_public_jwk(jwk_of(key, alg, alg=alg) | ({} if kid is None else {"kid": kid})))
         return cls(agent, key, alg)
 
     def claims(self, **changes: Any) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from joserfc.jwk import JWKRegistry
 from jsonschema import Draft202012Validator
 
-from agentidp.jose.dpop import thumbprint
-from agentidp.jose.jwk import jwk_json_schema, public_jwk
+from agentidp.jose.dpop import compute_thumbprint
+from agentidp.jose.jwk import check_public_jwk, jwk_json_schema
 from agentidp.jose.rsa_weakness import has_roca_fingerprint, weakness
 from tests.conftest import Cast
 from tests.oauth.clients import KEYS, jwk_of
@@ -42,7 +42,7 @@ def rsa_jwk(modulus: int, exponent: int) -> dict[str, Any]:
 def rule(jwk: object) -> str | None:
     """Return the rule that a key breaks, or ``None``."""
     try:
-        public_jwk(jwk)
+        check_public_jwk(jwk)
     except ValueError as error:
         return str(error)
     return None
@@ -65,7 +65,7 @@ def rule(jwk: object) -> str | None:
 def test_a_key_is_for_its_alg_or_that_of_its_type(kind: str, members: dict[str, Any], kept: str) -> None:
     """RFC 8725 section 3.1."""
     jwk = JWKS[kind] | members
-    found = public_jwk(jwk)
+    found = check_public_jwk(jwk)
     assert (found["alg"], found["use"], "key_ops" in found) == (kept, "sig", False)
     assert Draft202012Validator(jwk_json_schema()).is_valid(jwk)
 
@@ -141,8 +141,8 @@ class TestRsa:
 @pytest.mark.parametrize("alg", KEYS)
 def test_the_thumbprint_is_that_of_a_library(alg: str) -> None:
     """RFC 7638."""
-    kept = public_jwk(JWKS[alg] | {"alg": alg})
-    assert thumbprint(kept) == JWKRegistry.import_key(kept).thumbprint()
+    kept = check_public_jwk(JWKS[alg] | {"alg": alg})
+    assert compute_thumbprint(kept) == JWKRegistry.import_key(kept).thumbprint()
 
 
 @pytest.mark.parametrize("form", ["jwk", "jwks"])

@@ -195,7 +195,7 @@ def test_who_loses_an_audience_gets_no_token_with_it(
     assert ask_as(client, cast.acme, resource=resource).json["error"] == "invalid_target"
     assert introspect(client, cast.acme, token).json == INACTIVE
     assert resource_identifiers.release(cast.acme.database_url, audience, at) == theirs
-    assert (audience, None, (ours,)) in resource_identifiers.resource_identifiers(
+    assert (audience, None, (ours,)) in resource_identifiers.list_resource_identifiers(
         cast.acme.database_url, conflicts=True
     )
     assert resource_identifiers.assign(settings, audience, ours, at) is None
@@ -241,7 +241,7 @@ def test_introspection_knows_the_two_forms_and_no_other(
 
 def test_the_operators_token_is_the_same(client: FlaskClient, services: Services, cast: Cast, resource: str) -> None:
     register(client, cast.acme, resource, audience="sts.amazonaws.com", tokenTtl=60, subject="organization-agent")
-    token = operator_token.issue(
+    token = operator_token.issue_counted_token(
         services, cast.acme.organization_id, cast.acme.agent_id, scope=None, resource=resource, at=services.clock()
     )
     claims = jwt.decode(token, options={"verify_signature": False})

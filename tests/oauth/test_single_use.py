@@ -17,7 +17,7 @@ from agentidp.config import LEEWAY
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.migrations import migrate
 from agentidp.jose.dpop import MAX_AGE
-from agentidp.jose.jwk import public_jwk
+from agentidp.jose.jwk import check_public_jwk
 from agentidp.jose.jws import MAX_KID_LENGTH
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.oauth import client_assertion
@@ -203,8 +203,8 @@ class TestAnAssertion:
 def verified(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The keys with which assertions were verified."""
     seen: list[object] = []
-    verify = client_assertion._refusal
-    monkeypatch.setattr(client_assertion, "_refusal", lambda *given: seen.append(given) or verify(*given))
+    verify = client_assertion._find_refusal
+    monkeypatch.setattr(client_assertion, "_find_refusal", lambda *given: seen.append(given) or verify(*given))
     return seen
 
 
@@ -226,7 +226,7 @@ class TestARememberedKey:
         self, client: FlaskClient, acme: KeyHolder, database_url: str
     ) -> None:
         assert ask(client, acme.form()).status_code == 200
-        register(acme.agent, *(public_jwk(jwk_of(key, "ES256")) for key in (KEYS["ES256"](), acme.key)))
+        register(acme.agent, *(check_public_jwk(jwk_of(key, "ES256")) for key in (KEYS["ES256"](), acme.key)))
         # Two credentials hold it, then only the second.
         assert ask(client, acme.form()).status_code == 200
         execute(database_url, "update credentials set revoked_at = now() where jsonb_array_length(jwks) = 1")

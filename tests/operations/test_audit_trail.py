@@ -9,7 +9,7 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.audit.chain import content_hash, event_hash
+from agentidp.audit.chain import compute_event_hash, content_hash
 from tests.audit.conftest import events_of
 from tests.conftest import Cast
 from tests.factories import Agent, Clock
@@ -38,7 +38,7 @@ def test_returns_the_events_as_they_are_stored(client: FlaskClient, acme: Agent,
     assert response.json == {"data": events_of(database_url, acme.organization_id)[::-1], "nextCursor": None}
     assert "Link" not in response.headers
     for event in response.json["data"]:
-        assert (content_hash(event), event_hash(event)) == (event["contentHash"], event["hash"])
+        assert (content_hash(event), compute_event_hash(event)) == (event["contentHash"], event["hash"])
 
 
 def test_filters(client: FlaskClient, acme: Agent) -> None:

@@ -11,7 +11,7 @@ import pytest
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
 from agentidp.db.clock_check import LEEWAY
 from agentidp.db.embedded_postgres import temporary
-from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics, Usage, largest
+from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics, Usage, select_largest
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, SECRET_KEY, Clock, count_usage, database_of
@@ -77,13 +77,13 @@ def test_the_others_are_summed_and_the_order_does_not_depend_on_that_of_the_data
         Usage(UNKNOWN, None, 0, 0, 0, 9),
     ]
     unknown = Usage(UNKNOWN, None, 0, 0, 0, 9)
-    assert largest((unknown, *usage), 2) == expected
-    assert largest((*reversed(usage), unknown), 2) == expected
-    assert [each.organization for each in largest((*usage, unknown), 6)] == [
+    assert select_largest((unknown, *usage), 2) == expected
+    assert select_largest((*reversed(usage), unknown), 2) == expected
+    assert [each.organization for each in select_largest((*usage, unknown), 6)] == [
         *(f"org-{n}" for n in (2, 5, 1, 4, 0, 3)),
         UNKNOWN,
     ]
-    assert [each.organization for each in largest((*usage, unknown), 0)] == [OTHER, UNKNOWN]
+    assert [each.organization for each in select_largest((*usage, unknown), 0)] == [OTHER, UNKNOWN]
 
 
 def test_before_the_first_reading_the_rest_of_the_page_is_there(metrics: InstanceMetrics) -> None:

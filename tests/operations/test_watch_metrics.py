@@ -60,7 +60,7 @@ def test_the_evaluation_that_is_longest_ago_decides_how_old_findings_are(
 class TestAlerts:
     def enqueue(self, services: Services, organization_id: str, at: datetime) -> None:
         with services.database.of(organization_id, at).transaction() as opened:
-            outbox.enqueue(opened, change(at))
+            outbox.enqueue_alert(opened, change(at))
 
     def test_waiting_delivered_and_abandoned_by_the_type_of_the_target(
         self, services: Services, cast: Cast, database_url: str, metrics: InstanceMetrics

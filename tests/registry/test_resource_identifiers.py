@@ -45,7 +45,7 @@ def get_token(api: Api, resource: str) -> Any:
 
 def held(database_url: str, api: Api) -> list[object]:
     """Return the identifiers that an agent's organization holds, read as the operator."""
-    identifiers = resource_identifiers.resource_identifiers(database_url)
+    identifiers = resource_identifiers.list_resource_identifiers(database_url)
     return [
         identifier.resource for identifier in identifiers if identifier.organization_id == api.agent.organization_id
     ]
@@ -229,11 +229,11 @@ class TestOperator:
         resource_identifiers.assign(services.settings, f"{reserved}/", ids[1], NOON)
         listed = [
             identifier
-            for identifier in resource_identifiers.resource_identifiers(database_url)
+            for identifier in resource_identifiers.list_resource_identifiers(database_url)
             if identifier.resource.startswith(resource)
         ]
         assert listed == [(resource, ids[0], ids[:1]), (duplicate, None, ids), (reserved, ids[1], ())]
-        conflicts = resource_identifiers.resource_identifiers(database_url, conflicts=True)
+        conflicts = resource_identifiers.list_resource_identifiers(database_url, conflicts=True)
         assert [identifier.resource for identifier in conflicts if identifier.resource.startswith(resource)] == [
             duplicate
         ]

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from agentidp.config import Settings
-from agentidp.server.welcome import demo_welcome, empty_welcome
+from agentidp.server.welcome import format_demo_welcome, format_empty_welcome
 
 SETTINGS = Settings(data_dir=Path("/nonexistent"), issuer="http://localhost:4000")
 LINK = "http://localhost:4000/dashboard/sign-in?token=a.b.c"
 
 
 def printed(link: str | None = LINK, **environ: str) -> str:
-    return demo_welcome(SETTINGS, link=link, program=".venv/bin/agentidp", environ=environ)
+    return format_demo_welcome(SETTINGS, link=link, program=".venv/bin/agentidp", environ=environ)
 
 
 def test_has_the_curls_of_the_guide_for_the_address_of_the_service() -> None:
@@ -63,7 +63,7 @@ def test_its_commands_name_the_instance_as_it_was_named_here(link: str | None) -
 
 def test_without_the_demo_it_names_the_command_that_creates_the_first_organization() -> None:
     environ = {"PORT": "3411", "AGENTIDP_DATABASE_URL": "postgresql://hush"}
-    text = empty_welcome(program="/opt/agent idp/agentidp", environ=environ)
+    text = format_empty_welcome(program="/opt/agent idp/agentidp", environ=environ)
     assert (
         "\nPORT=3411 '/opt/agent idp/agentidp' organization create \"My organization\" --with-administrator\n" in text
     )

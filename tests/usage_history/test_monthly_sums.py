@@ -58,7 +58,7 @@ def answers(client: FlaskClient, agent: Agent, queries: tuple[str, ...] = MONTHS
 def dominant(services: Services, agent: Agent, at: datetime = NOON) -> list[Any]:
     """Return the rows that the finding of dominance reads."""
     query = FindingsQuery(at=at, days=7, token_ttl=3600)
-    call = dominance.call(query)
+    call = dominance.build_call(query)
     return services.database.of(agent.organization_id, at).fetch(call.name, **call.parameters)
 
 

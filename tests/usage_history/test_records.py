@@ -17,8 +17,8 @@ from agentidp.usage_history.records import (
     Reader,
     Record,
     Source,
-    csv_values,
     json_values,
+    read_csv_values,
 )
 from tests.factories import NOON
 
@@ -107,7 +107,7 @@ def test_the_first_and_the_last_instant_of_a_record() -> None:
     assert read(EARLIEST.isoformat()).hour == hours_since_epoch(EARLIEST)
 
 
-def values(lines: list[str], kind: Any = csv_values) -> list[Any]:
+def values(lines: list[str], kind: Any = read_csv_values) -> list[Any]:
     found = list(kind(source(*lines)))
     return [str(one) if isinstance(one, BadRecord) else list(one) for one in found]
 
@@ -138,9 +138,9 @@ def test_what_is_not_csv() -> None:
         values(["time,agent,tokens\n", '"a"b,c,d\n'])
 
 
-@pytest.mark.parametrize("kind", [csv_values, json_values])
+@pytest.mark.parametrize("kind", [read_csv_values, json_values])
 def test_a_line_that_is_not_utf_8_is_named(kind: Any) -> None:
-    file = source("time,agent,tokens\n" if kind is csv_values else "{}\n", "\n", b"\xff\n", "\n")
+    file = source("time,agent,tokens\n" if kind is read_csv_values else "{}\n", "\n", b"\xff\n", "\n")
     with pytest.raises(BadRecord, match=r"^is not UTF-8$"):
         list(kind(file))
     assert file.line == 3

@@ -126,20 +126,20 @@ def prepare_home(home: Path) -> Account | None:
                 directory.mkdir(0o700)
                 directory.chmod(0o711 if is_root else 0o700)
     account = find_service_account() if is_root else None
-    uid = account.pw_uid if account else os.geteuid()
-    data = home / "data"
+    process_uid = account.pw_uid if account else os.geteuid()
+    data_directory = home / "data"
     # This is checked before any write, so that a start as the wrong user leaves no files that block the right user.
-    if data.exists() and (owner := data.stat().st_uid) != uid:
+    if data_directory.exists() and (owner_id := data_directory.stat().st_uid) != process_uid:
         raise EmbeddedPostgresError(
-            f"PostgreSQL would run as the user id {uid}, and {data} belongs to {owner}: "
+            f"PostgreSQL would run as the user id {process_uid}, and {data_directory} belongs to {owner_id}: "
             "start AgentIdP as the user that made it"
         )
     if account is not None:
-        _give_access(account, home)
+        _give_account_access(account, home)
     return account
 
 
-def _give_access(account: Account, home: Path) -> None:
+def _give_account_access(account: Account, home: Path) -> None:
     status = home.stat()
     if status.st_uid != 0 or status.st_mode & 0o022:
         raise EmbeddedPostgresError(
@@ -168,32 +168,32 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
 
     Errors: EmbeddedPostgresError if another AgentIdP has the lock.
     """
-    lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock_file = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         # A server needs a moment to notice that the process which started it has died.
         grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
-        while not _lock_file(lock):
-            launcher, server = int(os.pread(lock, 20, 0) or 0), read_postmaster(home)
-            is_orphaned = not is_alive(launcher)
+        while not _lock_file(lock_file):
+            launcher_pid, postmaster = int(os.pread(lock_file, 20, 0) or 0), read_postmaster(home)
+            is_orphaned = not is_alive(launcher_pid)
             # The processes of a killed server hold the lock until they notice that the server was killed.
-            has_remains = has_run and launcher == os.getpid()
-            is_stopping = is_orphaned or has_remains or server.status == "stopping"
-            if is_orphaned and server.pid and not was_interrupted and sys.platform != "linux":
-                os.kill(server.pid, signal.SIGINT)  # Linux sends this signal itself.
+            may_have_remains = has_run and launcher_pid == os.getpid()
+            is_stopping = is_orphaned or may_have_remains or postmaster.status == "stopping"
+            if is_orphaned and postmaster.pid and not was_interrupted and sys.platform != "linux":
+                os.kill(postmaster.pid, signal.SIGINT)  # Linux sends this signal itself.
                 was_interrupted = True
             if time.monotonic() > (deadline if is_stopping else grace_deadline):
                 raise EmbeddedPostgresError(
                     f"the PostgreSQL of an earlier AgentIdP on {home} has not shut down yet"
                     if is_stopping
-                    else f"another AgentIdP already runs on {home} (pid {launcher})"
+                    else f"another AgentIdP already runs on {home} (pid {launcher_pid})"
                 )
             time.sleep(0.02)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        yield lock
+        os.ftruncate(lock_file, 0)
+        os.pwrite(lock_file, str(os.getpid()).encode(), 0)
+        yield lock_file
     finally:
-        os.close(lock)
+        os.close(lock_file)
 
 
 def _lock_file(file: int) -> bool:

@@ -56,26 +56,26 @@ def wheel_binaries() -> Path:
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
     """Copy the wheel's programs to a directory that the server's account can reach, once per version of the wheel."""
-    original = (installation / "bin" / "postgres").stat()
-    copy = cache / f"{original.st_size}-{original.st_mtime_ns}"
-    package = installation.parent
-    if not copy.exists():
+    original_file = (installation / "bin" / "postgres").stat()
+    finished_copy = cache / f"{original_file.st_size}-{original_file.st_mtime_ns}"
+    wheel_package = installation.parent
+    if not finished_copy.exists():
         shutil.rmtree(cache, ignore_errors=True)
-        unfinished = cache / "unfinished"
+        unfinished_copy = cache / "unfinished"
         # The copy keeps the wheel's directories, because the programs find their libraries by relative paths.
         ignored_files = shutil.ignore_patterns("include", "*.a")
         shutil.copytree(
-            installation, unfinished / package.name / installation.name, symlinks=True, ignore=ignored_files
+            installation, unfinished_copy / wheel_package.name / installation.name, symlinks=True, ignore=ignored_files
         )
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.is_dir():
-            shutil.copytree(libraries, unfinished / libraries.name)
-        for path in (cache, *cache.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+        library_directories = wheel_package.with_name(f"{wheel_package.name}.libs")
+        if library_directories.is_dir():
+            shutil.copytree(library_directories, unfinished_copy / library_directories.name)
+        for library_path in (cache, *cache.rglob("*")):
+            if not library_path.is_symlink():
+                library_path.chmod(0o755 if library_path.stat().st_mode & 0o100 else 0o644)
         os.sync()  # Otherwise a power failure could leave empty files under the final name.
-        unfinished.rename(copy)
-    return copy / package.name / installation.name / "bin"
+        unfinished_copy.rename(finished_copy)
+    return finished_copy / wheel_package.name / installation.name / "bin"
 
 
 TOOL_TIMEOUT = 120  # Maximum seconds that a program other than the server runs.
@@ -125,8 +125,12 @@ class Programs:
 
         Call this in the main thread, because Linux ends the server when the thread that started it ends.
         """
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        command: list[str | Path] = [self.binaries / "postgres", "-D", data, *options]
+        setting_options = [
+            option_word
+            for setting_name, setting_value in settings.items()
+            for option_word in ("-c", f"{setting_name}={setting_value}")
+        ]
+        command: list[str | Path] = [self.binaries / "postgres", "-D", data, *setting_options]
         process: subprocess.Popen[bytes] = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._child_options()
         )

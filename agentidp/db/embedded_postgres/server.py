@@ -55,43 +55,54 @@ FIXED = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "
 
 def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -> None:
     """Create a database cluster in a temporary directory and rename it, so that `data` is never incomplete."""
-    unfinished, password_file = home / "data.unfinished", home / "password"
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(0o700)
-    change_owner(programs.account, unfinished)
+    unfinished_data, password_file = home / "data.unfinished", home / "password"
+    if unfinished_data.exists():
+        shutil.rmtree(unfinished_data)
+    unfinished_data.mkdir(0o700)
+    change_owner(programs.account, unfinished_data)
     password_file.unlink(missing_ok=True)
-    with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_urlsafe(24))
-        file.flush()
-        os.fsync(file.fileno())
+    with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened_file:
+        opened_file.write(secrets.token_urlsafe(24))
+        opened_file.flush()
+        os.fsync(opened_file.fileno())
     change_owner(programs.account, password_file)
-    locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
-    options = f"-U {NAME} -A scram-sha-256 -E UTF8 --locale=C --no-instructions".split()
-    sync = [] if durable else ["--no-sync"]
-    programs.run("initdb", "-D", str(unfinished), "--pwfile", str(password_file), *options, *locale, *sync)
-    options = ["-c", "exit_on_error=on", "-c", f"fsync={'on' if durable else 'off'}"]
-    database = f"create database {NAME}\n"
-    programs.run("postgres", "--single", "-D", str(unfinished), *options, "postgres", statements=database)
-    unfinished.rename(home / "data")
+    locale_options = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
+    program_options = f"-U {NAME} -A scram-sha-256 -E UTF8 --locale=C --no-instructions".split()
+    sync_options = [] if durable else ["--no-sync"]
+    programs.run(
+        "initdb",
+        "-D",
+        str(unfinished_data),
+        "--pwfile",
+        str(password_file),
+        *program_options,
+        *locale_options,
+        *sync_options,
+    )
+    program_options = ["-c", "exit_on_error=on", "-c", f"fsync={'on' if durable else 'off'}"]
+    create_database = f"create database {NAME}\n"
+    programs.run(
+        "postgres", "--single", "-D", str(unfinished_data), *program_options, "postgres", statements=create_database
+    )
+    unfinished_data.rename(home / "data")
     sync_directory(home)
 
 
-def check_cluster(home: Path, major: int) -> str:
+def read_cluster_password(home: Path, major: int) -> str:
     """Check that the cluster belongs to this major version of PostgreSQL, and return the password.
 
     Errors: EmbeddedPostgresError if another version created the cluster, or a file is missing.
     """
-    data = home / "data"
+    data_directory = home / "data"
     try:
-        cluster_major = (data / "PG_VERSION").read_text().strip()
+        cluster_major = (data_directory / "PG_VERSION").read_text().strip()
         password = (home / "password").read_text()
     except FileNotFoundError as error:
-        message = f"the data directory {home} is damaged: {error.filename} is missing"
-        raise EmbeddedPostgresError(message) from error
+        error_message = f"the data directory {home} is damaged: {error.filename} is missing"
+        raise EmbeddedPostgresError(error_message) from error
     if cluster_major != str(major):
         raise EmbeddedPostgresError(
-            f"PostgreSQL {major} cannot read {data}, which PostgreSQL {cluster_major} wrote: set "
+            f"PostgreSQL {major} cannot read {data_directory}, which PostgreSQL {cluster_major} wrote: set "
             "AGENTIDP_PG_BINDIR to that version, or dump and restore"
         )
     return password
@@ -103,16 +114,16 @@ def forget_reused_pid(home: Path) -> None:
     A reused process id is common after SIGKILL in containers, which have few process ids. The lock proves that our own
     server has ended. Any other PostgreSQL server of this cluster has `data` as its working directory.
     """
-    data, pid = home / "data", read_postmaster(home).pid
+    data_directory, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
         return
     with contextlib.suppress(PermissionError):  # PostgreSQL also ignores processes of other users.
         try:
-            is_server = Path(f"/proc/{pid}/cwd").readlink() == data
+            is_server = Path(f"/proc/{pid}/cwd").readlink() == data_directory
         except FileNotFoundError:  # The server has ended, but its parent has not waited for it.
             is_server = False
         if not is_server:
-            (data / "postmaster.pid").unlink()
+            (data_directory / "postmaster.pid").unlink()
 
 
 MAX_LOG_SIZE = 1 << 20  # Maximum bytes of the log. A larger log is renamed at the next start.
@@ -163,27 +174,27 @@ class EmbeddedPostgres:
         self._launcher, self._process = os.getpid(), None
         try:
             account = prepare_home(self.home)
-            with lock_home(self.home, deadline, has_run=self._has_run) as lock:
-                self.url = self._start_locked(account, lock, deadline)
+            with lock_home(self.home, deadline, has_run=self._has_run) as lock_file:
+                self.url = self._start_locked(account, lock_file, deadline)
         except BaseException as error:
             if self._has_run:
                 self._stop_process()  # Keeps the socket's directory for the next attempt.
             else:
                 self.stop()
             if isinstance(error, OSError):
-                cause = ": ".join(filter(None, (error.strerror, error.filename)))
-                message = f"the data directory {self.home} is not writable ({cause})"
-                raise EmbeddedPostgresError(message) from error
+                error_cause = ": ".join(filter(None, (error.strerror, error.filename)))
+                error_message = f"the data directory {self.home} is not writable ({error_cause})"
+                raise EmbeddedPostgresError(error_message) from error
             raise
         self._has_run = True
         return self
 
     def _start_locked(self, account: Account | None, lock: int, deadline: float) -> str:
         programs = Programs(find_binaries(self.home, self._bindir, account), account, lock)
-        major = programs.major_version()
+        major_version = programs.major_version()
         if not (self.home / "data").exists():
-            make_cluster(self.home, programs, major, durable=self._durable)
-        password = check_cluster(self.home, major)
+            make_cluster(self.home, programs, major_version, durable=self._durable)
+        password = read_cluster_password(self.home, major_version)
         forget_reused_pid(self.home)
         socket_directory = self._socket_directory.make(account)
         self._launch_server(programs, socket_directory, deadline)
@@ -194,23 +205,23 @@ class EmbeddedPostgres:
         if log_file.exists() and log_file.stat().st_size > MAX_LOG_SIZE:
             log_file.rename(self.home / "server.log.1")
         settings = self._settings | FIXED | {"unix_socket_directories": socket_directory}
-        log = os.open(log_file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        log_descriptor = os.open(log_file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            log_size = os.fstat(log).st_size
+            log_size = os.fstat(log_descriptor).st_size
             atexit.register(self.stop)
-            self._process = programs.start_server(self.home / "data", settings, log)
+            self._process = programs.start_server(self.home / "data", settings, log_descriptor)
             while True:
                 server = read_postmaster(self.home)
                 if server.pid == self._process.pid and server.status == "ready":
                     return
                 has_ended = self._process.poll() is not None
                 if has_ended or time.monotonic() > deadline:
-                    output = os.pread(log, MAX_LOG_SIZE, log_size).decode(errors="replace")
-                    cause = find_error(output) if has_ended else "it was not ready in time"
-                    raise EmbeddedPostgresError(f"PostgreSQL did not start: {cause}", output)
+                    log_output = os.pread(log_descriptor, MAX_LOG_SIZE, log_size).decode(errors="replace")
+                    failure_cause = find_error(log_output) if has_ended else "it was not ready in time"
+                    raise EmbeddedPostgresError(f"PostgreSQL did not start: {failure_cause}", log_output)
                 time.sleep(0.005)
         finally:
-            os.close(log)
+            os.close(log_descriptor)
 
     def stop(self) -> None:
         """Stop the server, by force if it has not ended after 20 seconds. Do nothing if it does not run."""
