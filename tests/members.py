@@ -94,7 +94,7 @@ def _meaning(field: ma.fields.Field[Any], *, in_file: bool) -> str:
         *values, last = [f"`{value}`" for value in field.values]
         facts.append(f"{', '.join(values)} or {last}")
     elif isinstance(field, Items) and isinstance(field.item, Choice):
-        facts.append("of " + ", ".join(f"`{value}`" for value in field.item.values))
+        facts.append("values: " + ", ".join(f"`{value}`" for value in field.item.values))
     elif isinstance(field, Text):
         least = next(rule.min for rule in field.validators if isinstance(rule, ma.validate.Length))
         facts.append(f"{least} to {field.maximum} characters" if least else f"up to {field.maximum} characters")

@@ -206,7 +206,7 @@ class Dispatcher:
         }
         error_message, is_gone = None, False
         try:
-            self._channels.send(target.type, self._open_address(target), message, at)
+            self._channels.send(target.type, self._decrypt_address(target), message, at)
         except SendFailed as failed:
             error_message, is_gone = str(failed), isinstance(failed, TargetGone)
         database = self._database.of(organization_id, self._clock())
@@ -227,7 +227,7 @@ class Dispatcher:
         logger.warning("alert not delivered", extra={"fields": log_fields | {"reason": error_message}})
         return False
 
-    def _open_address(self, target: Any) -> Address:
+    def _decrypt_address(self, target: Any) -> Address:
         try:
             return self._sealer.open(target.target_id, bytes(target.sealed))
         except Unreadable:

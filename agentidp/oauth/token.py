@@ -69,13 +69,17 @@ class TokenRequestSchema(ClientFormSchema):
     )
     actor_token = ma.fields.String(
         validate=ma.validate.Length(max=MAX_LENGTH),
-        metadata={"description": "An access token of the agent, which is the actor with and without it"},
+        metadata={"description": "An access token of the agent. The agent is the actor even without this token"},
     )
     actor_token_type = ma.fields.String(validate=ma.validate.OneOf([issuance.ISSUED_TOKEN_TYPE, ""]))
     requested_token_type = ma.fields.String(validate=ma.validate.OneOf([issuance.ISSUED_TOKEN_TYPE, ""]))
     code = ma.fields.String(metadata={"description": "With the grant type authorization_code"})
-    code_verifier = ma.fields.String(metadata={"description": "Of the code's challenge (RFC 7636)"})
-    redirect_uri = ma.fields.String(metadata={"description": "Of the authorization request, if it is there"})
+    code_verifier = ma.fields.String(
+        metadata={"description": "With the grant type authorization_code: the secret of its code_challenge (RFC 7636)"}
+    )
+    redirect_uri = ma.fields.String(
+        metadata={"description": "Optional. Must equal the redirect_uri of the authorization request"}
+    )
     refresh_token = ma.fields.String(metadata={"description": "With the grant type refresh_token"})
 
 

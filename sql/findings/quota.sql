@@ -4,7 +4,7 @@
 -- the quota is used up, 100 percent (null for other quotas). Quotas of deleted agents are left out.
 -- Parameters: organization_id; day; hour; percent.
 --
--- pages: 80000, a thousand agents with three quotas each, and the days of the month for sums that are not kept
+-- pages: 80000, a thousand agents with three quotas each, and the days of the month for sums that are not stored
 with today as materialized (
     select
         quotas.agent_id,

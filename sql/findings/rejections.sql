@@ -1,7 +1,7 @@
 -- Returns the agents with at least a number of rejected requests on one of the evaluated UTC days, and their histories. One row
--- per agent: agent_id, agent_name (null: subjects without an agent), is_active; history: json, an array of [days since first_day,
--- the rejected requests of its 24 hours, and the tokens], one item per day and counter row (slot); sources: json, an array of
--- [days since first_day, network, reason, rejections], or null.
+-- per agent: agent_id, agent_name (null: failed authentications that belong to no agent), is_active; history: json, an array of
+-- [days since first_day, the rejected requests of its 24 hours, the tokens of its 24 hours], one item per day and counter row
+-- (slot); sources: json, an array of [days since first_day, network, reason, rejections], or null.
 -- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
 -- day after the last; min_rejected: per day; max_agents: the maximum number of agents, most rejections first; sources_since
 -- (date): the first day of the sources.

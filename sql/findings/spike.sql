@@ -5,7 +5,8 @@
 -- Growth is (highest - mean) / (mean + 30) for days and (highest - mean) / (mean + 10) for hours. It compares the highest count
 -- since "since" with the mean of the 21 days before, without days of no usage, per counter row. The constants keep agents with
 -- few tokens from ranking high.
--- Parameters: organization_id; first_day (date): of the history; since, until (date): half-open; max_suspects, max_agents.
+-- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
+-- day after the last; max_suspects, max_agents.
 --
 -- pages: 115000, the days of each of ten thousand agents, and the hours of a hundred
 -- fleet-pages: 65000

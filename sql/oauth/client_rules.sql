@@ -1,9 +1,10 @@
 -- Returns the rules of trust by which a client accepts tokens of an issuer. One row per rule of an active agent whose credential
--- is neither revoked nor expired at "at", until the rules together have max_characters; rules that the token's subject may match
--- are first, and within each group the oldest are first: agent_id; trust, as text, or null for a matching rule beyond
+-- is neither revoked nor expired at "at", until the rules together have max_characters. Rules that the token's subject may match
+-- are first, and within each group the oldest are first: agent_id; trust, as text, or null for a matching rule that exceeds
 -- max_characters; is_in_force: true.
--- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): of the rules
--- that the token may match; max_characters; at (timestamptz).
+-- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): the values of
+-- trust_selector, each a digest of an issuer and a subject, of the rules that the token may match; max_characters; at
+-- (timestamptz).
 --
 -- example: issuers={https://issuer.example}; selectors={00000000-0000-0000-0000-000000000007}; max_characters=16000
 select

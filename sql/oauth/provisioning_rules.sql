@@ -1,6 +1,6 @@
 -- Returns the provisioning rules by which a token of an issuer may create an agent. One row per rule of an organization that is
 -- not suspended, oldest first, until the rules together have max_characters: its columns, where trust is text, or null for a rule
--- beyond max_characters; is_on: whether the organization's rules create agents; and agent_id: the agent that the subject has, or
+-- that exceeds max_characters; is_on: whether the organization's rules create agents; and agent_id: the agent that the subject has, or
 -- had before the agent was deleted, or null.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): of the token's subject
 -- at each of these issuers; max_characters.
