@@ -152,6 +152,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
     finally:
         with _lock:
             _reading_organizations.remove(organization_id)
+        turn.resume()
     return redirect_uris, at + timedelta(seconds=parse_max_age(response.headers))
 
 
