@@ -44,6 +44,7 @@ from agentidp.registry import (
     delegation_rules,
     grants,
     markers,
+    openid_providers,
     provisioning,
     quotas,
     resource_servers,
@@ -55,6 +56,7 @@ from agentidp.services import Services
 ROUTES = (
     *(token, introspection, revocation, metadata),
     *(agents, credentials, resource_servers, delegation_rules, grants, provisioning, organization),
+    openid_providers,
     *(token_trend, activity_heatmap, agent_usage, agent_usage_by_day, agent_activity, agent_rejections),
     *(usage_by_day, usage_by_hour),
     *(credential_usage, resource_usage, owner_usage, delegations, impact),

@@ -304,6 +304,16 @@ def make_grant(agent: Agent, rule_id: UUID | None = None, subject: str = "x", re
     return grant_id
 
 
+def make_openid_provider(client: FlaskClient, agent: Agent) -> object:
+    """The id of the provider of the agent's organization, which has at most one."""
+    api = Api(client, agent)
+    existing = api.get("openid-providers").json["data"]
+    if existing:
+        return existing[0]["openidProviderId"]
+    body = {"issuer": f"https://{agent.client_id}.example", "clientId": agent.client_id}
+    return api.post("openid-providers", body).json["openidProviderId"]
+
+
 def _post(path: str, member: str, body: Callable[[str], Any]) -> Callable[[FlaskClient, Agent], object]:
     """What makes a thing over HTTP. Its body has the agent's id, so that it is another one for each agent."""
 
@@ -337,6 +347,7 @@ IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
         },
     ),
     "grant_id": lambda _, agent: make_grant(agent),
+    "openid_provider_id": lambda client, agent: make_openid_provider(client, agent),
     "finding_id": lambda _, agent: make_finding(agent.services, agent.organization_id),
     "target_id": lambda _, agent: make_alert_target(agent.services, agent.organization_id, agent.client_id),
     "marker_id": lambda _, agent: make_marker(agent.services, agent.organization_id),

@@ -20,6 +20,7 @@ from agentidp.registry.agents import AgentFields
 from agentidp.registry.credentials import CredentialFields, RuleSchema
 from agentidp.registry.delegation_rules import DelegatedResourceSchema, DelegationRuleFields
 from agentidp.registry.markers import MarkerFields
+from agentidp.registry.openid_providers import OpenidProviderFields
 from agentidp.registry.organizations import OrganizationFields
 from agentidp.registry.provisioning import AgentTemplateSchema, ProvisioningRuleFields
 from agentidp.registry.quotas import QuotaFields
@@ -35,6 +36,7 @@ THINGS: dict[str, tuple[ma.Schema, str]] = {
     "delegation rule": (DelegationRuleFields(), "delegation-rule"),
     "entry of resources": (DelegatedResourceSchema(), ""),
     "marker": (MarkerFields(), "marker"),
+    "openid provider": (OpenidProviderFields(), "openid-provider"),
     "organization": (OrganizationFields(), ""),
     "provisioning rule": (ProvisioningRuleFields(), "provisioning-rule"),
     "quota": (QuotaFields(), "quota"),

@@ -60,6 +60,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "name": "made by a test",
         "trust": {"issuer": "https://issuer.example", "claims": {"namespace": "shop"}},
     },
+    "openid-providers.change_openid_provider": {"clientId": "changed-by-a-test"},
+    "openid-providers.create_openid_provider": {"issuer": "https://made.example", "clientId": "made-by-a-test"},
     "quotas.put_quota": {"tokens": 1_000_000, "enforce": True},
     "quotas.put_agent_quota": {"tokens": 1_000_000, "enforce": True},
     "resource-servers.change_resource_server": {"name": "changed by a test", "agentId": None},
@@ -133,6 +135,7 @@ class Route:
             .replace("<any(hour, day, month):window>", "day")
             .replace("<asset>", "start.js")
             .replace("<on_day>", "2026-04-14")
+            .replace("<organization_id>", "org-11111111-1111-1111-1111-111111111111")
         )
         path = re.sub(r"<any\((\w+)[^>]*>", r"\1", path)
         assert "<" not in path, f"say here how {self.rule} is filled in"

@@ -79,7 +79,7 @@ def test_the_page_of_commands_has_each_command_with_its_options_and_each_has_hel
 
 def _tables_behind(row: str) -> str:
     """Return the tables of members on the pages that a row links to."""
-    pages = {page for page in re.findall(r"\]\((\w+\.md)#", row) if "members" in row}
+    pages = {page for page in re.findall(r"\]\(([\w-]+\.md)#", row) if "members" in row}
     return "".join(table for page in sorted(pages) for _, _, table, _ in members.TABLE.findall(read(f"docs/{page}")))
 
 

@@ -32,6 +32,7 @@ from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.credentials import NewCredentialSchema, RuleSchema, RuleText
 from agentidp.registry.delegation_rules import NewDelegationRuleSchema
 from agentidp.registry.markers import NewMarkerSchema
+from agentidp.registry.openid_providers import OpenidProviderChangeSchema
 from agentidp.registry.organizations import OrganizationChangeSchema
 from agentidp.registry.provisioning import NewProvisioningRuleSchema
 from agentidp.registry.quotas import NewQuotaSchema
@@ -43,6 +44,8 @@ VALUES: dict[str, Any] = {
     "audience": "https://idp.example/ORGANIZATION",
     "claims": {"group": ["a", "b"]},
     "clientHosts": ["app.example"],
+    "clientId": "changed-client",
+    "clientSecret": "changed secret",
     "issuer": "https://login.example",
     "jwksUri": "https://login.example/keys",
     "quotas": {"day": {"tokens": 7, "enforce": True}},
@@ -109,12 +112,20 @@ CHANGEABLE: dict[str, tuple[ChangeSchema, dict[str, Any] | None]] = {
         AlertTargetChangeSchema(),
         {"name": "new", "type": "webhook", "url": "https://hooks.example/x"},
     ),
+    "openid-providers": (
+        OpenidProviderChangeSchema(),
+        {"issuer": "https://login.example", "clientId": "new", "scopes": []},
+    ),
     "organization": (OrganizationChangeSchema(), None),
     "resource-servers": (ResourceServerChangeSchema(), {"resource": "https://new.example", "name": "new"}),
 }
 """Path -> what changes a thing, and what creates one."""
 
-CHANGED_BESIDE = {"agents": {"updatedAt"}, "alert-targets": {"updatedAt", "destination"}}
+CHANGED_BESIDE = {
+    "agents": {"updatedAt"},
+    "alert-targets": {"updatedAt", "destination"},
+    "openid-providers": {"updatedAt", "hasClientSecret"},
+}
 
 
 @pytest.mark.parametrize("path", CHANGEABLE)
@@ -132,8 +143,8 @@ def test_each_member_is_changed_and_no_other_is(acme: Api, path: str) -> None:
         after = acme.get(where).json
         differing = {member for member in after if after[member] != before[member]}
         assert differing - CHANGED_BESIDE.get(path, set()) == ({name} if name in after else set())
-        # The address of a target is never returned, but its destination is.
-        assert after | change == after if name in after else "destination" in differing
+        # Secrets are never returned, but the destination of a target is, and whether a provider has a secret.
+        assert after | change == after if name in after else differing & {"destination", "hasClientSecret"}
 
 
 CREATED: dict[str, tuple[ma.Schema, dict[str, Any]]] = {

@@ -8,10 +8,9 @@ import secrets
 from uuid import UUID
 
 from agentidp.alerts.channels import Address
-from agentidp.config import ConfigurationError, Settings
-from agentidp.db.database import connect
-from agentidp.db.sql import load_sql
-from agentidp.jose.sealing import Sealer, Unreadable
+from agentidp.config import Settings
+from agentidp.jose.resealing import reseal
+from agentidp.jose.sealing import Sealer
 
 SECRET_BYTES = 32  # of a key that signs webhooks; Standard Webhooks requires 24 to 64
 
@@ -49,24 +48,5 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
     :returns: the number of addresses that were encrypted again, and the number of all addresses.
     :raises ConfigurationError: neither secret decrypts an address. Nothing is changed.
     """
-    sealer, changed_count = Sealer(settings, b"agentidp alert targets"), 0
-    with connect(str(settings.database_url)) as connection, connection.transaction():
-        target_rows = connection.execute(load_sql("alerts/all_targets")).fetchall()
-        for target_row in target_rows:
-            target_id, sealed_address = str(target_row.target_id), bytes(target_row.sealed)
-            try:
-                plaintext = sealer.open(target_id, sealed_address)
-            except Unreadable:
-                raise ConfigurationError(
-                    "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the alert target "
-                    f"{target_id}: delete it, and create it again"
-                ) from None
-            if not sealer.is_current(target_id, sealed_address):
-                id_parameters = {"organization_id": target_row.organization_id, "target_id": target_row.target_id}
-                update_parameters = id_parameters | {
-                    "sealed": sealer.seal(target_id, plaintext),
-                    "previous": sealed_address,
-                }
-                # Skips an address that was changed since it was read: the server has sealed it with the current secret.
-                changed_count += len(connection.execute(load_sql("alerts/reseal_target"), update_parameters).fetchall())
-    return changed_count, len(target_rows)
+    sealer = Sealer(settings, b"agentidp alert targets")
+    return reseal(settings, sealer, "alerts/all_targets", "alerts/reseal_target", "target_id", "alert target")

@@ -223,14 +223,29 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
     return Impact(tokens_by_hour, at, takers=_most_tokens_first(agents_with_tokens), grants=grant_count.grants)
 
 
-def count_grants_call(agent_id: UUID | None = None, rule_id: UUID | None = None, resource: str | None = None) -> Call:
-    """Return the statement that counts the grants of people to an agent, by a delegation rule or for a resource."""
-    return Call("grants/count_grants", {"agent_id": agent_id, "delegation_rule_id": rule_id, "resource": resource})
+def count_grants_call(
+    agent_id: UUID | None = None,
+    rule_id: UUID | None = None,
+    resource: str | None = None,
+    issuer: str | None = None,
+) -> Call:
+    """Return the statement that counts the grants of people to an agent, by a rule, for a resource or of an issuer."""
+    parameters = {"agent_id": agent_id, "delegation_rule_id": rule_id, "resource": resource, "issuer": issuer}
+    return Call("grants/count_grants", parameters)
 
 
 def grants_sentence(number: int) -> str:
     """Return a sentence for people about what happens to a number of grants."""
     return f"{number:,} {'grant of people gives' if number == 1 else 'grants of people give'} no more tokens."
+
+
+def provider_sentence(issuer: str, grants: int) -> str:
+    """Return what a change or the deletion of an organization's OpenID provider ends, for people.
+
+    :param grants: the number of grants that end.
+    """
+    sentence = f"The people who have signed in at {issuer} are signed out."
+    return f"{sentence} {grants_sentence(grants)}" if grants else sentence
 
 
 def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:

@@ -19,6 +19,7 @@ NAMED = (
     "finding",
     "grant",
     "marker",
+    "openid provider",
     "organization",
     "provisioning rule",
     "resource server",
@@ -70,6 +71,7 @@ def describe_event(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
         or recorded_values.get("name")
         or recorded_values.get("label")
         or recorded_values.get("kind")
+        or (recorded_values.get("issuer") if subject_type == "openid provider" else None)
         or subject
     )
     actor, verb = names_by_id.get(event["actor"], event["actor"]), ACTIONS[event["action"]].verb

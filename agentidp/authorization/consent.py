@@ -73,6 +73,7 @@ def refuse(consent: Consent, agent_id: UUID, at: datetime) -> None:
 
 
 def _use(opened: Transaction, consent: Consent) -> None:
+    consent.check_provider(opened)
     digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME
     opened.fetch("oauth/use_identifier", digest=digest, expires_at=expires_at)

@@ -56,7 +56,11 @@ def end(visit: Visit, grant_id: UUID, at: datetime) -> None:
     """End a grant of the person.
 
     :raises NotFound: the person has no such grant.
+    :raises ValidationError: the organization's own provider has changed.
     """
     with services().database.of(visit.organization_id, at).transaction(visit.actor) as opened:
+        if visit.provider_version:
+            # People of the instance's provider may end what they allowed before the organization had its own.
+            visit.check_provider(opened)
         require_row(opened.run(list_call(grant_id=grant_id, subject=visit.subject)))
         end_grant(opened, grant_id)

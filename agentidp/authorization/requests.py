@@ -147,3 +147,16 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     if not rows or is_app or not is_registered(redirect_uri, rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)
     return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated)
+
+
+def find_organization_id(requested: AuthorizationRequest) -> str | None:
+    """Return the organization at whose provider the person signs in: that of the agent or, for an app with a document,
+    the one that holds the identifier of the resource server; ``None`` if nobody holds it.
+    """
+    if requested.client_uri is None:
+        return requested.organization_id
+    if not is_resource_identifier(requested.resource):
+        return None
+    [row] = services().database.fetch_unscoped("openid/resource_organization", resource=requested.resource)
+    organization_id: str | None = row.organization_id
+    return organization_id

@@ -7,24 +7,24 @@ from typing import Any
 from uuid import UUID
 
 import flask
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, g, request
 
 from agentidp.audit import INSTANCE
 from agentidp.authorization import client_documents, consent, decision, person_page
 from agentidp.authorization.consent import Consent
 from agentidp.authorization.person_page import Visit
-from agentidp.authorization.requests import AuthorizationRequest, read_request
+from agentidp.authorization.requests import AuthorizationRequest, find_organization_id, read_request
 from agentidp.authorization.sealed_form import browser
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.cross_origin import refuse_cross_origin
-from agentidp.dashboard.oidc_sign_in import record_refusal
+from agentidp.dashboard.oidc_sign_in import lead_to, record_refusal
 from agentidp.http.error_rendering import render_pages
 from agentidp.http.errors import ApiError, OAuthError, ValidationError
-from agentidp.openid import flows
 from agentidp.openid.claims import NoAccess, name_of, subject_of
 from agentidp.openid.flows import AUTHORIZATION as PATH
-from agentidp.openid.provider import Provider, SignInRefused, provider_of
+from agentidp.openid.organization_provider import provider_for, provider_of_callback
+from agentidp.openid.provider import Provider, SignInRefused
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
@@ -55,19 +55,23 @@ def secure(response: Response) -> Response:
 def authorize() -> Response:
     """Redirect the browser to the provider at which the person signs in."""
     query = request.query_string.decode("latin-1")
-    read_request(query, g.at)
-    return _provider().begin(flows.callback_address(services().settings, PATH), query)
+    provider = provider_for(find_organization_id(read_request(query, g.at)), g.at)
+    return lead_to(provider, provider.begin(PATH, query))
 
 
 @blueprint.get(f"{PATH}/callback")
+@blueprint.get(f"{PATH}/callback/<organization_id>", endpoint="callback_of_organization")
 @public
-def callback() -> Response:
-    """Ask the person, whom the provider has signed in, to allow the access."""
-    # A program may send HEAD only to check the address, which must not use up the authorization code.
+def callback(organization_id: str | None = None) -> Response:
+    """Ask the person whom the provider has signed in.
+
+    :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
+    """
+    # A program that checks with HEAD whether the address exists must not consume the code.
     if request.method == "HEAD":
         return Response(status=200)
-    provider = _provider()
-    claims, query = provider.complete(flows.callback_address(services().settings, PATH), g.at)
+    provider = provider_of_callback(organization_id, g.at)
+    claims, query = provider.complete(PATH, g.at)
     if query == person_page.RETURN_TO:
         return _own_grants(provider, claims)
     requested = read_request(query, g.at)
@@ -103,6 +107,7 @@ def callback() -> Response:
         asked_at=int(g.at.timestamp()),
         browser=browser(),
         form_id=secrets.token_hex(16),
+        provider_version=provider.version,
     )
     return _consent_page(requested, offer, asked)
 
@@ -110,8 +115,9 @@ def callback() -> Response:
 @blueprint.get(person_page.PATH)
 @public
 def see_grants() -> Response:
-    """Redirect the browser to the provider at which the person signs in, to see the person's grants."""
-    return _provider().begin(flows.callback_address(services().settings, PATH), person_page.RETURN_TO)
+    """Lead the browser to the provider at which the person signs in to see what the person has allowed."""
+    provider = provider_for(request.args.get("organization"), g.at)
+    return lead_to(provider, provider.begin(PATH, person_page.RETURN_TO))
 
 
 @blueprint.post(person_page.PATH)
@@ -139,7 +145,8 @@ def _own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
     g.organization_id = organization_id
     wait_for_turn(organization_id)
     asked_at = int(g.at.timestamp())
-    visit = Visit(organization_id, provider.settings.issuer, person, name_of(claims), asked_at, browser())
+    issuer = provider.settings.issuer
+    visit = Visit(organization_id, issuer, person, name_of(claims), asked_at, browser(), provider.version)
     return person_page.show(visit, g.at)
 
 
@@ -154,7 +161,8 @@ def _require_member(provider: Provider, claims: dict[str, Any], organization_id:
         raise SignInRefused(403, refused.message) from None
     name = name_of(claims)
     if not provider.has_member(claims, organization_id):
-        record_refusal(INSTANCE, provider.settings.issuer, person, name, "other organization", g.at)
+        chain = provider.organization_id or INSTANCE
+        record_refusal(chain, provider.settings.issuer, person, name, "other organization", g.at)
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
     return person, name
 
@@ -193,13 +201,6 @@ def answer() -> Response:
             consent.refuse(asked, requested.agent_id, g.at)
             return _lead(requested.response(error="access_denied", error_description="the person has refused"))
     raise ValidationError("Answer by one of the two buttons.")
-
-
-def _provider() -> Provider:
-    provider = provider_of(current_app)
-    if provider is None:
-        raise SignInRefused(404, "People cannot sign in here: the operator has named no OpenID Connect provider.")
-    return provider
 
 
 def _lead(address: str) -> Response:

@@ -16,6 +16,7 @@ from typing import Self
 import flask
 
 from agentidp.actor import Actor
+from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
 from agentidp.http.request_context import request_actor
 from agentidp.jose.sealing import Sealer, Unreadable
@@ -37,6 +38,7 @@ class SealedForm:
     :param issuer: the issuer of the person's ID token; ``person`` is the ``sub``, ``name`` the name.
     :param asked_at: when the form was shown, in seconds since the epoch.
     :param browser: a random string that is also in the browser's cookie.
+    :param provider_version: the version of the organization's own provider; empty for the provider of the instance.
     """
 
     organization_id: str
@@ -45,11 +47,21 @@ class SealedForm:
     name: str | None
     asked_at: int
     browser: str
+    provider_version: str
 
     @property
     def actor(self) -> Actor:
         """The person as the actor of audit events."""
         return request_actor(*actor_of(self.issuer, self.person, self.name))
+
+    def check_provider(self, opened: Transaction) -> None:
+        """Refuse the form if the provider of the organization has changed, and lock the provider.
+
+        :raises ValidationError: the provider has changed, or the organization has none any more.
+        """
+        rows = opened.fetch("openid/lock_provider")
+        if self.provider_version != (str(rows[0].version) if rows else ""):
+            raise ValidationError(INVALID)
 
     def sealed(self) -> str:
         """Return the encrypted content of the hidden field."""

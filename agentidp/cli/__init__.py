@@ -22,6 +22,7 @@ from agentidp.cli import (
     grant,
     keys,
     marker,
+    openid_provider,
     organization,
     quota,
     resource_server,
@@ -60,7 +61,8 @@ def cli() -> None:
 
 
 _GROUPS = (
-    *(agent, alerts, audit, credential, db, findings, grant, keys, marker, organization, quota, resource_server, usage),
+    *(agent, alerts, audit, credential, db, findings, grant, keys, marker, openid_provider, organization, quota),
+    *(resource_server, usage),
 )
 for group in (*(module.commands for module in _GROUPS), rule.delegation_commands, rule.provisioning_commands):
     cli.add_command(group)

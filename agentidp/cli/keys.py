@@ -16,7 +16,7 @@ from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.jose import key_rotation
-from agentidp.registry import organizations
+from agentidp.registry import openid_providers, organizations
 from agentidp.services import Services
 
 commands = click.Group("keys", help="The keys that sign tokens.")
@@ -70,16 +70,19 @@ def revoke(kid: str, as_json: bool) -> None:
 def reencrypt() -> None:
     """Encrypt all keys under a new instance secret.
 
-    The keys, and the addresses and keys of alert targets, are decrypted with AGENTIDP_SECRET_KEY_PREVIOUS and encrypted
-    with AGENTIDP_SECRET_KEY.
+    The keys, the addresses and keys of alert targets, and the client secrets of OpenID providers are decrypted with
+    AGENTIDP_SECRET_KEY_PREVIOUS and encrypted with AGENTIDP_SECRET_KEY.
     """
     with open_services() as services:
         with show_activity("Encrypting the keys again"):
-            changed_count, total_count = key_rotation.reencrypt(services.settings, at=utc_now())
-        click.echo(f"Re-encrypted {changed_count} of {total_count} signing keys.")
-        changed_count, total_count = target_secrets.reencrypt(services.settings)
-        if total_count:
-            click.echo(f"Re-encrypted {changed_count} of {total_count} alert targets.")
+            changed, total = key_rotation.reencrypt(services.settings, at=utc_now())
+        click.echo(f"Re-encrypted {changed} of {total} signing keys.")
+        changed, total = target_secrets.reencrypt(services.settings)
+        if total:
+            click.echo(f"Re-encrypted {changed} of {total} alert targets.")
+        changed, total = openid_providers.reencrypt_secrets(services.settings)
+        if total:
+            click.echo(f"Re-encrypted {changed} of {total} client secrets of OpenID providers.")
 
 
 @commands.command("list")

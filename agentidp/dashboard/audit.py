@@ -154,7 +154,8 @@ def _subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
     if kind == "finding":
         return Reference(kind, kind_label(str(members.get("kind", ""))), f"/findings/{subject}")
     if kind in words.NAMED:
-        return Reference(kind, members.get("kind") or members.get("name") or subject)
+        issuer = members.get("issuer") if kind == "openid provider" else None
+        return Reference(kind, members.get("kind") or members.get("name") or issuer or subject)
     return Reference("", subject)
 
 

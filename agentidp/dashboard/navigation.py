@@ -58,6 +58,7 @@ SECTIONS = (
             Place("resource-servers", "/resource-servers", "Resource servers", AGENTS),
             Place("provisioning", "/provisioning-rules", "Registration", AGENTS),
             Place("delegation", "/delegation-rules", "Delegation", AGENTS),
+            Place("openid-provider", "/openid-provider", "OpenID provider", AGENTS),
             Place("quotas", "/quotas", "Quotas"),
             Place("budget", "/budget", "Budget", ("agents:write",)),
             Place("dormancy", "/agents/dormancy", "Dormant agents", ("agents:write",)),

@@ -1,13 +1,18 @@
-"""``/dashboard/sign-in/oidc`` and its callback: people sign in at their company's OpenID Connect provider."""
+"""``/dashboard/sign-in/oidc`` and its callbacks: people sign in at their company's OpenID Connect provider.
+
+The parameter ``organization`` names the organization whose own provider, if it has one, takes the place of the
+instance's.
+"""
 
 from __future__ import annotations
 
 import logging
 import secrets
 from datetime import datetime
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from flask import Response, current_app, g, request
+import flask
+from flask import Response, g, request
 
 from agentidp import audit
 from agentidp.audit import INSTANCE
@@ -15,14 +20,13 @@ from agentidp.caller import public
 from agentidp.config import Settings
 from agentidp.dashboard import pages, return_page, session
 from agentidp.dashboard.person import Person
-from agentidp.http.errors import NotFound
 from agentidp.http.request_context import request_actor
 from agentidp.oauth import throttle
 from agentidp.openid import claims as person_claims
-from agentidp.openid import flows
 from agentidp.openid.claims import NoAccess, actor_of, identity_of
 from agentidp.openid.flows import DASHBOARD as PATH
-from agentidp.openid.provider import Provider, SignInRefused, provider_of
+from agentidp.openid.organization_provider import provider_for, provider_of_callback
+from agentidp.openid.provider import Provider, SignInRefused
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
@@ -34,31 +38,46 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @blueprint.get(PATH)
 @public
 def begin() -> Response:
-    """Redirect the browser to the OpenID Connect provider."""
-    callback_address = flows.callback_address(services().settings, PATH)
-    response = _provider().begin(callback_address, return_page.find_page(request))
+    """Lead the browser to the provider."""
+    provider = provider_for(request.args.get("organization"), g.at)
+    return lead_to(provider, provider.begin(PATH, return_page.find_page(request)))
+
+
+def lead_to(provider: Provider, address: str) -> Response:
+    """Redirect the browser to the provider of the instance, or show a page with a link to an organization's provider.
+
+    An organization chooses the address of its provider. Without the page, it could lead strangers from this server to
+    any address (RFC 9700 section 4.11.2).
+    """
+    if provider.organization_id is not None:
+        return pages.page("sign_in_elsewhere.html", address=address, host=urlsplit(address).netloc)
+    response: Response = flask.redirect(address)  # type: ignore[assignment]
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 @blueprint.get(f"{PATH}/callback")
+@blueprint.get(f"{PATH}/callback/<organization_id>", endpoint="callback_of_organization")
 @public
-def callback() -> Response:
-    """Open a session for a person whom the OpenID Connect provider has signed in."""
-    provider = _provider()
-    # A program may send HEAD only to check the address, which must not use up the authorization code.
+def callback(organization_id: str | None = None) -> Response:
+    """Open a session for the person whom the provider has signed in.
+
+    :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
+    """
+    provider = provider_of_callback(organization_id, g.at)
+    # A program that checks with HEAD whether the address exists must not consume the code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
-    claims, return_to = provider.complete(flows.callback_address(services().settings, PATH), g.at)
+    claims, return_to = provider.complete(PATH, g.at)
     try:
         subject = person_claims.subject_of(claims)
     except NoAccess as refused:
         raise SignInRefused(403, refused.message) from None
-    name, organization_id = person_claims.name_of(claims), None
+    name = person_claims.name_of(claims)
     try:
-        organization_id = _existing(person_claims.organization_of(claims, provider.settings), g.at)
+        organization_id = _existing(provider.organization_of(claims), g.at)
         role = person_claims.role_of(claims, provider.settings)
-        person = _person(organization_id, provider.settings.issuer, subject, name, role, g.at)
+        person = _person(organization_id, provider, subject, name, role, g.at)
         _open(person, g.at)
     except NoAccess as refused:
         record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
@@ -71,13 +90,6 @@ def callback() -> Response:
     return response
 
 
-def _provider() -> Provider:
-    provider = provider_of(current_app)
-    if provider is None:
-        raise NotFound
-    return provider
-
-
 def _existing(organization_id: str, at: datetime) -> str:
     """Return the organization's ID, or raise :exc:`NoAccess` if the organization does not exist."""
     if find_organization(services().database, organization_id, at) is None:
@@ -85,17 +97,20 @@ def _existing(organization_id: str, at: datetime) -> str:
     return organization_id
 
 
-def _person(organization_id: str, issuer: str, subject: str, name: str | None, role: str, at: datetime) -> Person:
+def _person(
+    organization_id: str, provider: Provider, subject: str, name: str | None, role: str, at: datetime
+) -> Person:
     now = int(at.timestamp())
     return Person(
         organization_id=organization_id,
-        issuer=issuer,
+        issuer=provider.settings.issuer,
         subject=subject,
         name=name,
         role=role,
         session_id=secrets.token_urlsafe(16),
         issued_at=now,
         expires_at=now + session.LIFETIME,
+        provider_version=provider.version,
     )
 
 
@@ -125,11 +140,14 @@ def record_refusal(
             audit.record(opened, "person.sign_in_refused", identity, after={"reason": reason})
 
 
-def end_session_url(settings: Settings) -> str | None:
-    """Return the URL at which a person who has signed out here can sign out at the provider too, or ``None``."""
-    provider = provider_of(current_app)
-    endpoint = provider.end_session_endpoint() if provider else None
-    if provider is None or endpoint is None:
+def end_session_url(settings: Settings, person: Person) -> str | None:
+    """Return the address at which a person who has signed out here can also sign out at the provider, or ``None``."""
+    try:
+        provider = provider_for(person.organization_id if person.provider_version else None, g.at)
+    except SignInRefused:
+        return None
+    endpoint = provider.end_session_endpoint()
+    if endpoint is None:
         return None
     back = {
         "client_id": provider.settings.client_id,

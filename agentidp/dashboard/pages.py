@@ -154,12 +154,13 @@ def see_other(path: str) -> Response:
 
 
 def _common_context() -> dict[str, Any]:
-    settings, viewer = services().settings, g.get("viewer")
+    settings, viewer, requested_page = services().settings, g.get("viewer"), return_page.find_page(request)
     return {
         "base": session.base_path(settings),
         "issuer": settings.issuer,
         "company": settings.oidc and settings.oidc.label,
-        "return_query": return_page.query(return_page.find_page(request)),
+        "requested_page": requested_page,
+        "return_query": return_page.query(requested_page),
         "viewer": viewer,
         "sections": navigation(viewer) if viewer else [],
         "period_query": kept_query(g.at),

@@ -1,4 +1,4 @@
-"""Sessions of people who sign in to the dashboard at the company's OpenID Connect provider.
+"""Sessions of people who sign in to the dashboard at an OpenID Connect provider.
 
 The cookie contains the whole session, encrypted under the instance secret. The server stores a person only in the audit
 trail. A session is not a JWT, so neither the API nor introspection can accept it as a token.
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from agentidp.config import LEEWAY, Settings
-from agentidp.config.oidc import OidcSettings
 from agentidp.db.sql import Call
 from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.openid.claims import ADMINISTRATOR, VIEWER, actor_of, identity_of
@@ -25,6 +24,9 @@ ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)
 
 PREFIX = "person."
 """Prefix of the value of a person's cookie. No JWT begins with "person.", because every JWT begins with "e"."""
+
+OWN_PREFIX = PREFIX + "own."
+"""Prefix of the cookie of a person who has signed in at the own provider of an organization."""
 
 MAX_LENGTH = 4096
 """Maximum number of characters of a person's cookie. Browsers do not store longer cookies."""
@@ -42,6 +44,8 @@ class Person:
     :param role: a role of :data:`ROLES`.
     :param session_id: a random id with which the session can be revoked.
     :param issued_at: seconds since the epoch, like ``expires_at``.
+    :param provider_version: the version of the organization's own provider, whose next change ends the session; empty
+        for the provider of the instance.
     """
 
     organization_id: str
@@ -52,6 +56,7 @@ class Person:
     session_id: str
     issued_at: int
     expires_at: int
+    provider_version: str = ""
 
     @property
     def identity(self) -> str:
@@ -74,8 +79,9 @@ class Person:
         return ROLES[self.role]
 
     def build_query(self) -> Call:
-        """Return the statement that reads the organization's name, or returns no row if the session has ended."""
-        return Call("dashboard/person_session", {"jti": self.session_id})
+        """Return the statement that returns the organization's name, or no row if the session has ended."""
+        parameters = {"jti": self.session_id, "provider_version": self.provider_version or None}
+        return Call("dashboard/person_session", parameters)
 
     def build_revocation(self) -> Call:
         """Return the statement that ends this session on all devices."""
@@ -84,10 +90,14 @@ class Person:
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 
     def seal(self, settings: Settings) -> str:
-        """Return the session, encrypted, as the content of the cookie."""
-        plain = json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
-        assert settings.oidc is not None  # noqa: S101 - the person signed in with these settings
-        return PREFIX + base64.urlsafe_b64encode(_sealer(settings, settings.oidc).seal(_ROW, plain)).decode()
+        """Return the content of the cookie."""
+        members = dataclasses.asdict(self)
+        if not self.provider_version:
+            # The release before does not know the member.
+            del members["provider_version"]
+        plain = json.dumps(members, separators=(",", ":")).encode()
+        prefix = OWN_PREFIX if self.provider_version else PREFIX
+        return prefix + base64.urlsafe_b64encode(_sealer(settings, prefix).seal(_ROW, plain)).decode()
 
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
@@ -95,21 +105,31 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
 
     :returns: ``None`` if the cookie is not ours or has expired, or if the settings have changed since.
     """
-    oidc, now = settings.oidc, at.timestamp()
-    if oidc is None or len(cookie) > MAX_LENGTH:
+    now = at.timestamp()
+    prefix = OWN_PREFIX if cookie.startswith(OWN_PREFIX) else PREFIX
+    oidc = settings.oidc if prefix == PREFIX else None
+    if (oidc is None and prefix == PREFIX) or len(cookie) > MAX_LENGTH:
         return None
     try:
-        sealed = base64.urlsafe_b64decode(cookie.removeprefix(PREFIX).encode("ascii"))
-        person = Person(**json.loads(_sealer(settings, oidc).open(_ROW, sealed)))
-    # A session of another release may have other fields, for which Person() raises TypeError.
+        sealed = base64.urlsafe_b64decode(cookie.removeprefix(prefix).encode("ascii"))
+        person = Person(**json.loads(_sealer(settings, prefix).open(_ROW, sealed)))
+    # A session that another release has written raises TypeError.
     except (ValueError, TypeError, Unreadable):
         return None
-    if oidc.organizations and person.organization_id not in oidc.organizations.values():
+    if oidc and oidc.organizations and person.organization_id not in oidc.organizations.values():
         return None
     return person if person.issued_at <= now + LEEWAY and now < person.expires_at else None
 
 
-def _sealer(settings: Settings, oidc: OidcSettings) -> Sealer:
-    """Return the sealer for cookies. Its key depends on our client secret, so a new secret ends all sessions."""
+def _sealer(settings: Settings, prefix: str) -> Sealer:
+    """Return the sealer of the cookies with a prefix.
+
+    For the provider of the instance, the key depends on the provider and our client secret, so a new secret ends all
+    sessions.
+    """
+    if prefix == OWN_PREFIX:
+        return Sealer(settings, b"agentidp dashboard session of a person at an organization's provider")
+    oidc = settings.oidc
+    assert oidc is not None  # noqa: S101 - without these settings, nobody has a session of this kind
     provider = hashlib.sha256("\0".join((oidc.issuer, oidc.client_id, oidc.client_secret)).encode()).digest()
     return Sealer(settings, b"agentidp dashboard session of a person" + provider)

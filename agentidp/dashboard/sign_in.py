@@ -54,8 +54,9 @@ def sign_in() -> Response:
 def sign_out(caller: Caller) -> Response:
     """End the session on all devices, and offer a person to sign out at the provider too."""
     session.end(caller)
-    address = oidc_sign_in.end_session_url(services().settings) if isinstance(g.session, Person) else None
-    # The response is no redirect to the provider, because the form-action of our Content-Security-Policy forbids it.
+    is_person = isinstance(g.session, Person)
+    address = oidc_sign_in.end_session_url(services().settings, g.session) if is_person else None
+    # Not a redirect to the provider: form-action in our Content-Security-Policy forbids it after a form is sent.
     response = pages.page("signed_out.html", address=address) if address else pages.see_other("/sign-in?signed-out")
     session.delete_cookie(response)
     # The browser's back button must not show the pages again.

@@ -43,6 +43,7 @@ from agentidp.declarative.schemas import (
     ALERT_TARGET,
     DELEGATION_RULE,
     KINDS,
+    OPENID_PROVIDER,
     ORGANIZATION_MEMBERS,
     PROVISIONING_RULE,
     RESOURCE_SERVER,
@@ -54,6 +55,7 @@ from agentidp.registry import (
     agents,
     credentials,
     delegation_rules,
+    openid_providers,
     organizations,
     provisioning,
     quotas,
@@ -230,6 +232,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
             targets.represent(target) | {"url": f"$ALERT_URL_{target.target_id.hex.upper()}"}
             for target in transaction.fetch("alerts/list_targets")
         ],
+        "openidProviders": [openid_providers.represent(row) for row in transaction.fetch("openid/get_provider")],
     }
 
 
@@ -431,6 +434,17 @@ def _change_resource_server(transaction: Transaction, settings: Settings, change
         resource_servers.remove_resource_server(transaction, UUID(change.id))
 
 
+def _change_openid_provider(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+    if change.action == "create":
+        new = openid_providers.NewOpenidProviderSchema().load({"issuer": change.name} | change.after)
+        openid_providers.add_provider(transaction, settings, **new)
+    elif change.action == "change":
+        values = openid_providers.OpenidProviderChangeSchema().load(change.after)
+        openid_providers.update_provider(transaction, settings, UUID(change.id), values)
+    else:
+        openid_providers.remove_provider(transaction, UUID(change.id))
+
+
 def _set_agent_of_server(transaction: Transaction, settings: Settings, change: Change) -> None:
     agent_name = change.after["agent"]
     agent_id = None if agent_name is None else UUID(_find_agent_id(transaction, "agent", agent_name))
@@ -478,5 +492,6 @@ _CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, Applied], 
     DELEGATION_RULE.type: _change_rule,
     RESOURCE_SERVER.type: _change_resource_server,
     ALERT_TARGET.type: _change_alert_target,
+    OPENID_PROVIDER.type: _change_openid_provider,
 }
 """The function that makes a change of an object, by the object's type."""

@@ -9,7 +9,7 @@ from agentidp.analytics import impact
 from agentidp.db.database import Database
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.declarative.plan import Change, Plan, to_json
-from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, RESOURCE_SERVER
+from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, OPENID_PROVIDER, RESOURCE_SERVER
 
 
 def list_consequences(database: Database, plan: Plan, at: datetime, ttl: int) -> list[list[str]]:
@@ -33,6 +33,13 @@ def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: i
             return ["All tokens that were issued by the rule end."]
         case "delete", ALERT_TARGET.type:
             return ["Its messages that are not sent yet are deleted. Nobody else is sent them."]
+        case "create", OPENID_PROVIDER.type:
+            return ["It has no client secret: agentidp openid-provider update sets one if the provider needs it."]
+        case "change", OPENID_PROVIDER.type:
+            return [impact.provider_sentence(change.name, 0)]
+        case "delete", OPENID_PROVIDER.type:
+            [[counted]] = database.run(impact.count_grants_call(issuer=change.name))
+            return [impact.provider_sentence(change.name, counted.grants)]
     return []
 
 

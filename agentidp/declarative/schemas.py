@@ -15,6 +15,7 @@ from agentidp.http.schemas import MAX_NAME, ChangeSchema, Instant, Items, Member
 from agentidp.registry.agents import STATUSES, AgentFields, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
 from agentidp.registry.delegation_rules import DelegationRuleFields
+from agentidp.registry.openid_providers import OpenidProviderFields
 from agentidp.registry.organizations import OrganizationFields
 from agentidp.registry.provisioning import NewProvisioningRuleSchema
 from agentidp.registry.quotas import QuotasSchema
@@ -76,6 +77,13 @@ class _AlertTargetSchema(AlertTargetFields):
     )
 
 
+class _OpenidProviderSchema(OpenidProviderFields):
+    """An OpenID provider without its client secret, because files contain no secrets."""
+
+    class Meta:
+        exclude = ("clientSecret", *read_only(OpenidProviderFields))
+
+
 class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
     """An organization in a file, with its objects. A list that the file leaves out is neither compared nor changed."""
 
@@ -87,6 +95,7 @@ class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
     )
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _list_field(_ResourceServerSchema)
+    openidProviders = _list_field(_OpenidProviderSchema)
     provisioningRules = _list_field(NewProvisioningRuleSchema)
     delegationRules = _list_field(_DelegationRuleSchema)
     agents = _list_field(_AgentSchema)
@@ -150,7 +159,8 @@ RESOURCE_SERVER = _make_kind("resourceServers", "resource", _ResourceServerSchem
 PROVISIONING_RULE = _make_kind("provisioningRules", "name", NewProvisioningRuleSchema)
 DELEGATION_RULE = _make_kind("delegationRules", "name", _DelegationRuleSchema)
 ALERT_TARGET = _make_kind("alertTargets", "name", _AlertTargetSchema)._replace(id_name="targetId")
-KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE, ALERT_TARGET)
+OPENID_PROVIDER = _make_kind("openidProviders", "issuer", _OpenidProviderSchema)
+KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE, ALERT_TARGET, OPENID_PROVIDER)
 """All kinds, in the order of creation: agents and rules may need a scope of a resource server that the same file
 registers, and delegation rules name agents."""
 

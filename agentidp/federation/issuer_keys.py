@@ -9,19 +9,20 @@ a token are removed only to make room for other such keys. The organization with
 
 Keys are cached by their address, so that rules with different addresses for an issuer never share keys. Organizations
 whose rules name the same address share the fetched keys, but no organization can remove another's use of them from the
-cache. All rules of trust use one :class:`IssuerKeys`. The provider of the dashboard's sign-in has its own, because the
-operator chooses it: the provider may have a private address or be behind a proxy.
+cache. All rules of trust and the OpenID providers of organizations use one :class:`IssuerKeys`. The provider of the
+instance has its own, because the operator chooses it: the provider may have a private address or be behind a proxy.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from weakref import WeakValueDictionary
@@ -70,8 +71,11 @@ MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
 """Maximum concurrent fetches for all slow organizations together."""
 
 MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
-"""Maximum concurrent requests that wait for a fetch, in total and per organization. A worker serves eight requests at a
-time, so two are left for other requests."""
+"""Maximum concurrent requests that wait for a fetch or exchange a code, in total and per organization. A worker serves
+eight requests at a time, so two are left for other requests."""
+
+MAX_WAITING_OF_SLOW = MAX_WAITING // 2
+"""Maximum concurrent requests that exchange a code, for all slow organizations together."""
 
 RETRY_AFTER = 1.0
 """Seconds after which a client should repeat a request that needs keys which are being fetched."""
@@ -227,7 +231,7 @@ class IssuerKeys:
         proxy: Callable[[SplitResult], str | None] = lambda _: None,
         timeout: float = TIMEOUT,
     ) -> None:
-        self._networks, self._now, self._proxy, self._timeout = networks, now, proxy, timeout
+        self.networks, self.proxy, self._now, self._timeout = networks, proxy, now, timeout
         # This lock protects all attributes below.
         self._lock = threading.Lock()
         self._proven: dict[Use, SourceState] = {}
@@ -266,6 +270,29 @@ class IssuerKeys:
             elif use in self._unproven:
                 self._proven[use] = self._unproven.pop(use)
                 forget_uses(self._proven, MAX_PROVEN, MAX_PROVEN_PER_ORGANIZATION)
+
+    @contextlib.contextmanager
+    def exchange(self, organization_id: str) -> Iterator[None]:
+        """Take one of the places of waiting requests for a block that sends requests to an organization's provider.
+
+        :raises KeysUnavailable: there is no place.
+        """
+        began_at = self._now()
+        with self._lock:
+            waiting, slow = self._waiting, self._list_slow_organizations(began_at)
+            is_full = len(waiting) >= MAX_WAITING or waiting.count(organization_id) >= MAX_WAITING_PER_ORGANIZATION
+            if organization_id in slow:
+                is_full |= sum(id_ in slow for id_ in waiting) >= MAX_WAITING_OF_SLOW
+            if is_full:
+                raise KeysUnavailable("crowded", "too many requests wait for providers", RETRY_AFTER)
+            waiting.append(organization_id)
+        try:
+            yield
+        finally:
+            with self._lock:
+                waiting.remove(organization_id)
+                if self._now() - began_at >= SLOW:
+                    self._slow_at[organization_id] = self._now()
 
     def _find_state(self, source: KeySource, organization_id: str) -> SourceState:
         use = Use(organization_id, source)
@@ -398,15 +425,15 @@ class IssuerKeys:
 
     def _request(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Return the JSON object at an address and the headers of the response."""
-        url = check_url(address, self._networks)
+        url = check_url(address, self.networks)
         response = request(
             "GET",
             url,
-            networks=self._networks,
+            networks=self.networks,
             timeout=max(deadline - time.monotonic(), 0.001),
             max_body=MAX_BODY,
             headers=ACCEPT,
-            proxy=self._proxy(url),
+            proxy=self.proxy(url),
         )
         if response.status != 200:
             raise RequestFailed(f"the status is {response.status}, not 200")

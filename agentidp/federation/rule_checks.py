@@ -131,7 +131,7 @@ def check_rule(
     if any(named_organization_id != organization_id for named_organization_id in _ORGANIZATION_ID.findall(audience)):
         # An audience that contains an organization's id is for that organization, even if the request has a client_id.
         raise RuleRefused("audience", "must not name another organization")
-    if subject is not None or claims or not may_trust_everybody or issuer.rstrip("/") in _OPEN_ISSUERS:
+    if subject is not None or claims or not may_trust_everybody or is_open_issuer(issuer):
         _check_who_is_trusted(issuer, subject, claims)
     if jwks is not None and jwks_uri is not None:
         raise RuleRefused("jwksUri", "must not be there beside jwks")
@@ -268,6 +268,18 @@ def _list_expected_values(subject: str | None, claims: Mapping[str, Any]) -> Ite
     for claim_name, expected in claims.items():
         for expected_value in as_list(expected):
             yield claim_name, expected_value
+
+
+def check_provider_issuer(issuer: str, own_issuer: str, *, allows_loopback: bool) -> None:
+    """Check the issuer of an organization's OpenID provider as that of a rule of trust, or raise :exc:`RuleRefused`."""
+    if issuer.startswith(SPIFFE):
+        raise RuleRefused("issuer", "must be an https URL")
+    _check_issuer(issuer, own_issuer, allows_loopback)
+
+
+def is_open_issuer(issuer: str) -> bool:
+    """Return whether anybody can have an account at an issuer."""
+    return issuer.rstrip("/") in _OPEN_ISSUERS
 
 
 def _check_issuer(issuer: str, own_issuer: str, allows_loopback: bool) -> None:

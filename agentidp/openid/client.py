@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlencode
 
 import flask
-from flask import Response
 
 from agentidp.config.oidc import OidcSettings
-from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, check_url, parse_json_object
+from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, IssuerKeys, check_url, parse_json_object
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, read_unverified
 from agentidp.openid.claims import merged, values_of
-from agentidp.outbound.client import RequestFailed, proxy_of_environment, request
-from agentidp.outbound.networks import OPERATOR_NETWORKS
+from agentidp.outbound.client import RequestFailed, request
+from agentidp.outbound.networks import AllowedNetworks
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
 """Accepted signature algorithms of ID tokens: only those with a private key, not ``none`` or a shared secret."""
@@ -55,25 +54,37 @@ class BadResponse(Exception):
 class Flow(NamedTuple):
     """An unfinished sign-in at the provider in a browser.
 
-    :param return_to: the argument of :func:`begin`.
+    :param return_to: the argument of :func:`begin`, as *provider_version*.
     """
 
     state: str
     nonce: str
     verifier: str
     return_to: str
+    provider_version: str = ""
 
 
-def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, return_to: str) -> Response:
-    """Redirect the browser to the provider, and store the unfinished sign-in in the browser's cookie.
+def begin(
+    metadata: dict[str, Any],
+    settings: OidcSettings,
+    redirect_uri: str,
+    return_to: str,
+    *,
+    provider_version: str,
+    networks: AllowedNetworks,
+) -> str:
+    """Store a sign-in in the browser, and return the address at the provider where it begins.
 
     :param metadata: the metadata of the provider.
+    :param provider_version: the version of an organization's own provider; empty for the provider of the instance.
+    :param networks: the rule for the provider's addresses.
     :raises Unavailable: the metadata lack a usable authorization endpoint.
     """
-    endpoint = _endpoint(metadata, "authorization_endpoint").geturl()
+    endpoint = _endpoint(metadata, "authorization_endpoint", networks).geturl()
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-    flow = Flow(state, nonce, verifier, return_to)
-    flows = [*flask.session.get(_FLOWS, []), flow][-MAX_FLOWS:]
+    flow = Flow(state, nonce, verifier, return_to, provider_version)
+    # The release before expects flows without a version.
+    flows = [*flask.session.get(_FLOWS, []), flow if provider_version else flow[:-1]][-MAX_FLOWS:]
     while len(flows) > 1 and sum(len(text) for begun in flows for text in begun) > MAX_CHARACTERS:
         del flows[0]
     flask.session[_FLOWS] = flows
@@ -88,9 +99,7 @@ def begin(metadata: dict[str, Any], settings: OidcSettings, redirect_uri: str, r
         "code_challenge": challenge,
         "code_challenge_method": "S256",
     }
-    address = f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
-    response: Response = flask.redirect(address)  # type: ignore[assignment]
-    return response
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
 
 def begun_flow() -> Flow | None:
@@ -105,11 +114,13 @@ def complete(
     flow: Flow,
     redirect_uri: str,
     *,
+    keys: IssuerKeys,
     keys_of: Callable[[str | None, str], list[Any]],
     at: datetime,
 ) -> dict[str, Any]:
     """Validate the provider's response in the current request, and exchange its code for an ID token.
 
+    :param keys: has the rule for the provider's addresses, and the proxy.
     :param keys_of: returns the provider's keys for a ``kid`` and an ``alg``.
     :returns: the claims of the ID token. If the ID token lacks a claim that the settings name, the claims of the
         userinfo endpoint are added.
@@ -121,36 +132,37 @@ def complete(
         raise BadResponse("the response is of another issuer")
     flask.session[_FLOWS] = [begun for begun in flask.session[_FLOWS] if begun[0] != flow.state]
     until = time.monotonic() + TIMEOUT
-    token = _token(metadata, settings, flow, redirect_uri, until)
+    token = _token(metadata, settings, flow, redirect_uri, until, keys)
     access_token = str(token.get("access_token", ""))
     claims = _id_token(token.get("id_token"), settings, flow.nonce, access_token, keys_of, at)
     needed = [name for name in (settings.organization_claim, settings.role_claim) if name]
     if not all(values_of(claims, name) for name in needed) and metadata.get("userinfo_endpoint") is not None:
         headers = {"Authorization": f"Bearer {access_token}"}
-        userinfo = _ask("GET", _endpoint(metadata, "userinfo_endpoint"), until, headers)
+        userinfo = _ask("GET", _endpoint(metadata, "userinfo_endpoint", keys.networks), until, headers, keys)
         if userinfo.get("sub") != claims["sub"]:
             raise BadResponse("the userinfo is of another subject")
         claims = merged(claims, userinfo)
     return claims
 
 
-def end_session_endpoint(metadata: dict[str, Any]) -> str | None:
-    """Return the URL at which people sign out at the provider, or ``None`` if the provider has none.
+def end_session_endpoint(metadata: dict[str, Any], networks: AllowedNetworks) -> str | None:
+    """Return the address at which people sign out at the provider; ``None`` if the provider has none.
 
     :raises Unavailable: the URL cannot be used.
     """
-    return _endpoint(metadata, "end_session_endpoint").geturl() if "end_session_endpoint" in metadata else None
+    name = "end_session_endpoint"
+    return _endpoint(metadata, name, networks).geturl() if name in metadata else None
 
 
-def _endpoint(metadata: dict[str, Any], name: str) -> SplitResult:
+def _endpoint(metadata: dict[str, Any], name: str, networks: AllowedNetworks) -> SplitResult:
     try:
-        return check_url(metadata.get(name), OPERATOR_NETWORKS)
+        return check_url(metadata.get(name), networks)
     except RequestFailed:
         raise Unavailable(f"{name} of the metadata is not an https URL") from None
 
 
 def _token(
-    metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, until: float
+    metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, until: float, keys: IssuerKeys
 ) -> dict[str, Any]:
     """Exchange the code in the current request, and return the token response (RFC 6749 section 5.1)."""
     form = {
@@ -161,13 +173,16 @@ def _token(
     }
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     methods = metadata.get("token_endpoint_auth_methods_supported")
-    # The form is preferred to the header, because providers disagree about the encoding of a secret in the header.
-    if isinstance(methods, list) and "client_secret_post" in methods:
+    if not settings.client_secret:
+        form["client_id"] = settings.client_id
+    # Prefer the form, because providers disagree about the encoding of a secret in the header.
+    elif isinstance(methods, list) and "client_secret_post" in methods:
         form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
     else:
         credentials = f"{settings.client_id}:{settings.client_secret}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-    return _ask("POST", _endpoint(metadata, "token_endpoint"), until, headers, urlencode(form).encode())
+    url = _endpoint(metadata, "token_endpoint", keys.networks)
+    return _ask("POST", url, until, headers, keys, urlencode(form).encode())
 
 
 def _id_token(
@@ -233,7 +248,7 @@ def _half_hash(alg: str, access_token: str) -> str:
 
 
 def _ask(
-    method: str, url: SplitResult, until: float, headers: dict[str, str], body: bytes | None = None
+    method: str, url: SplitResult, until: float, headers: dict[str, str], keys: IssuerKeys, body: bytes | None = None
 ) -> dict[str, Any]:
     """Send a request to the provider, and return the JSON object in the response.
 
@@ -245,12 +260,12 @@ def _ask(
         response = request(
             method,
             url,
-            networks=OPERATOR_NETWORKS,
+            networks=keys.networks,
             timeout=max(until - time.monotonic(), 0.001),
             max_body=MAX_BODY,
             headers=ACCEPT | headers,
             body=body,
-            proxy=proxy_of_environment(url),
+            proxy=keys.proxy(url),
         )
     except RequestFailed as failed:
         raise Unavailable(str(failed)) from None

@@ -25,11 +25,6 @@ LIFETIME = timedelta(minutes=10)
 """Maximum time that a person may take to sign in at the OpenID Connect provider."""
 
 
-def callback_address(settings: Settings, path: str) -> str:
-    """Return the URL to which the provider redirects the browser after a sign-in that began at one of :data:`PATHS`."""
-    return f"{settings.issuer}{path}/callback"
-
-
 class _Cookies(SecureCookieSessionInterface):
     digest_method = staticmethod(hashlib.sha256)
 
@@ -72,10 +67,9 @@ def _begun_at(request: Request) -> str | None:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Let people sign in at the OpenID Connect provider, if the settings name one."""
-    if settings.oidc is None:
-        return
-    app.extensions[EXTENSION] = Provider(settings.oidc)
+    """Let people sign in at the provider that the settings may name, and at those of organizations."""
+    if settings.oidc is not None:
+        app.extensions[EXTENSION] = Provider(settings.oidc)
     app.secret_key = hmac.digest(settings.instance_secret, b"agentidp dashboard sign-in", "sha256")
     app.permanent_session_lifetime = LIFETIME
     app.session_interface = _Cookies(settings)

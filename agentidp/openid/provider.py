@@ -1,8 +1,10 @@
-"""The OpenID Connect provider at which people sign in. This module limits the requests to it and explains its failures.
+"""An OpenID Connect provider at which people sign in. This module limits the requests to it and explains its failures.
 
-Anyone can open the addresses of a sign-in. So only a few threads wait for the provider's metadata and keys, and after a
-failed fetch there is a pause. Only a few threads exchange codes (:mod:`agentidp.openid.places`), and an address
-with too many refused codes is refused without a request to the provider. A refused code does not affect other sites.
+Anyone can open the addresses of a sign-in. So only a few threads wait for a provider's metadata and keys, and after a
+failed fetch there is a pause. Only a few threads exchange codes: at the provider of the instance by
+:mod:`agentidp.openid.places`, at the providers of organizations by :meth:`IssuerKeys.exchange`. An address with too
+many refused codes is refused without a request to the provider. A refused code affects neither other sites nor other
+providers.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, request
 
 from agentidp.audit import INSTANCE
+from agentidp.config import Settings
 from agentidp.config.oidc import OidcSettings
 from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
 from agentidp.http.errors import ApiError
@@ -85,30 +88,53 @@ class FlowExpired(SignInRefused):
 
 
 class Provider:
-    """The OpenID Connect provider that the settings name. Creating the object does not connect.
+    """The provider that the settings name, or an organization's own. Creating the object connects to nothing.
 
+    :param keys: fetches the metadata and the keys, and has the rule for the addresses of the provider. Default: as for
+        an address that the operator chooses.
+    :param organization_id: the organization to which everybody who signs in there belongs; ``None`` for the provider
+        of the instance.
+    :param version: a string that differs after each change of an organization's provider.
     :param timeout: maximum seconds for fetching the metadata and the keys together.
     """
 
-    def __init__(self, settings: OidcSettings, *, timeout: float = TIMEOUT) -> None:
-        self.settings = settings
-        self._keys = IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment, timeout=timeout)
+    def __init__(
+        self,
+        settings: OidcSettings,
+        *,
+        keys: IssuerKeys | None = None,
+        organization_id: str | None = None,
+        version: str = "",
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self.settings, self.organization_id, self.version = settings, organization_id, version
+        self._keys = keys or IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment, timeout=timeout)
         self._source = KeySource(settings.issuer, None)
         self._places = Places()
 
-    def begin(self, redirect_uri: str, return_to: str) -> Response:
-        """Redirect the browser to the provider for signing in.
+    def begin(self, path: str, return_to: str) -> str:
+        """Return the address at the provider where the person signs in.
 
+        :param path: the path at which the sign-in begins, one of :data:`agentidp.openid.flows.PATHS`.
         :param return_to: a string that :meth:`complete` will return.
         :raises ProviderUnavailable: the provider's metadata cannot be read.
         """
+        redirect_uri = self._callback_address(path)
         with self._failures():
-            return client.begin(self._metadata(), self.settings, redirect_uri, return_to)
+            return client.begin(
+                self._metadata(),
+                self.settings,
+                redirect_uri,
+                return_to,
+                provider_version=self.version,
+                networks=self._keys.networks,
+            )
 
-    def complete(self, redirect_uri: str, at: datetime) -> tuple[dict[str, Any], str]:
-        """Complete a sign-in with the provider's response in the current request.
+    def complete(self, path: str, at: datetime) -> tuple[dict[str, Any], str]:
+        """Return the claims about the person whose browser sent the provider's response, and the *return_to* that was
+        passed to :meth:`begin`.
 
-        :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin`.
+        :param path: as for :meth:`begin`.
         :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
         error = request.args.get("error")
@@ -117,20 +143,26 @@ class Provider:
             _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
             raise ResponseRefused
         flow = client.begun_flow()
-        if flow is None:
+        # A sign-in belongs to one provider, and ends when the provider is changed.
+        if flow is None or flow.provider_version != self.version:
             raise FlowExpired
+        redirect_uri = self._callback_address(path)
         with self._failures():
             metadata = self._metadata()
         with self._exchange(at), self._failures():
-            claims = client.complete(metadata, self.settings, flow, redirect_uri, keys_of=self._keys_of, at=at)
-            return claims, flow.return_to
+            claims = client.complete(
+                metadata, self.settings, flow, redirect_uri, keys=self._keys, keys_of=self._keys_of, at=at
+            )
+        if self.organization_id is not None:
+            self._keys.mark_proven(self._source, organization_id=self.organization_id)
+        return claims, flow.return_to
 
     def organization_of(self, claims: dict[str, Any]) -> str:
         """Return the ID of the organization to which the person with these claims belongs. It may not exist.
 
         :raises NoAccess: the person belongs to no organization, or to more than one.
         """
-        return organization_of(claims, self.settings)
+        return self.organization_id or organization_of(claims, self.settings)
 
     def has_member(self, claims: dict[str, Any], organization_id: str) -> bool:
         """Return whether the person with these claims belongs to an organization."""
@@ -142,16 +174,24 @@ class Provider:
     def end_session_endpoint(self) -> str | None:
         """Return the URL for signing out at the provider, or ``None`` if there is none or it cannot be read."""
         with contextlib.suppress(KeysUnavailable, Unavailable):
-            return client.end_session_endpoint(self._metadata())
+            return client.end_session_endpoint(self._metadata(), self._keys.networks)
         return None
+
+    def _callback_address(self, path: str) -> str:
+        """Return the address to which the provider leads the browser back.
+
+        Each provider has its own address, so that no provider accepts a request that another one has forged (RFC 9700
+        section 4.4.2.2).
+        """
+        return callback_address(services().settings, path, self.organization_id)
 
     def _metadata(self) -> dict[str, Any]:
         """Return the provider's metadata, or raise :exc:`KeysUnavailable`."""
-        return self._keys.metadata(self._source, organization_id=INSTANCE)
+        return self._keys.metadata(self._source, organization_id=self.organization_id or INSTANCE)
 
     def _keys_of(self, kid: str | None, alg: str) -> list[Any]:
-        """Return the keys of the provider that may have made a signature. Raise :exc:`KeysUnavailable` without keys."""
-        return self._keys.find(self._source, kid, alg, organization_id=INSTANCE)
+        """Return the provider's keys, or raise :exc:`KeysUnavailable`."""
+        return self._keys.find(self._source, kid, alg, organization_id=self.organization_id or INSTANCE)
 
     @contextlib.contextmanager
     def _exchange(self, at: datetime) -> Iterator[None]:
@@ -161,21 +201,31 @@ class Provider:
         :raises ProviderUnavailable: no thread is free.
         """
         s = services()
-        key, address = s.settings.instance_secret, request.remote_addr
-        host = throttle.cell_of(key, "response of a provider", address)
-        site = throttle.cell_of(key, "response of a provider, by site", address, throttle.SITE)
+        key, address, organization_id = s.settings.instance_secret, request.remote_addr, self.organization_id or ""
+        host = throttle.cell_of(key, f"response of a provider{organization_id}", address)
+        site = throttle.cell_of(key, f"response of a provider, by site{organization_id}", address, throttle.SITE)
         if throttle.is_throttled(s.database, [host, site], at):
             raise TooManyFailures
+        with self._place(site, at):
+            try:
+                yield
+            except SignInRefused:
+                throttle.admits(s.database, host, at)
+                throttle.admits(s.database, site, at, every=throttle.INTERVAL_OF_SITE)
+                raise
+
+    @contextlib.contextmanager
+    def _place(self, site: int, at: datetime) -> Iterator[None]:
+        if self.organization_id is not None:
+            with self._failures(), self._keys.exchange(self.organization_id):
+                yield
+            return
         if not self._places.take(site, at):
             raise ProviderUnavailable
         has_failed = True
         try:
             yield
             has_failed = False
-        except SignInRefused:
-            throttle.admits(s.database, host, at)
-            throttle.admits(s.database, site, at, every=throttle.INTERVAL_OF_SITE)
-            raise
         finally:
             self._places.give_back(site, at, has_failed=has_failed)
 
@@ -201,6 +251,15 @@ def _log_refusal(reason: str) -> None:
     logger.warning("sign-in of a person refused", extra={"fields": fields})
 
 
+def callback_address(settings: Settings, path: str, organization_id: str | None) -> str:
+    """Return the address to which a provider leads the browser after a sign-in that began at a path.
+
+    :param path: one of :data:`agentidp.openid.flows.PATHS`.
+    :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
+    """
+    return f"{settings.issuer}{path}/callback" + (f"/{organization_id}" if organization_id else "")
+
+
 def provider_of(app: Flask) -> Provider | None:
-    """Return the provider at which people sign in, or ``None`` if the settings name none."""
+    """Return the provider of the instance; ``None`` if the settings name none."""
     return app.extensions.get(EXTENSION)

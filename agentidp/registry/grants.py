@@ -158,7 +158,7 @@ def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
     :raises NotFound: there is no such agent.
     """
     require_row(transaction.fetch("agents/get_agent", agent_id=agent_id))
-    number = _end_grants(transaction, agent_id=agent_id, delegation_rule_id=None)
+    number = _end_grants(transaction, agent_id=agent_id)
     audit.record(transaction, "agent.grants_ended", agent_id, after={"grants": number})
     return number
 
@@ -169,15 +169,21 @@ def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
     :raises NotFound: there is no such rule.
     """
     rule_rows = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
-    ended_count = _end_grants(transaction, agent_id=None, delegation_rule_id=rule_id)
+    ended_count = _end_grants(transaction, delegation_rule_id=rule_id)
     audit.record(
         transaction, "delegation_rule.grants_ended", rule_id, after={"name": rule_rows.name, "grants": ended_count}
     )
     return ended_count
 
 
-def _end_grants(transaction: Transaction, **columns: UUID | None) -> int:
-    grant_rows = transaction.fetch("grants/end_grants", **columns)
+def end_issuer_grants(transaction: Transaction, issuer: str) -> int:
+    """End all grants of the people of an issuer, and return their number."""
+    return _end_grants(transaction, issuer=issuer)
+
+
+def _end_grants(transaction: Transaction, **columns: UUID | str) -> int:
+    every_column: dict[str, Any] = dict.fromkeys(("agent_id", "delegation_rule_id", "issuer"))
+    grant_rows = transaction.fetch("grants/end_grants", **every_column | columns)
     token_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
     transaction.fetch("oauth/revoke_tokens", jtis=token_ids, expires_at=revocation_expiry(transaction.at))
     return len(grant_rows)

@@ -1,9 +1,9 @@
 -- Returns the number of valid grants with a refresh token, one row: grants.
--- Parameters: organization_id; at; agent_id, delegation_rule_id and resource: only grants to this agent, by this rule or for this
--- resource, or null.
+-- Parameters: organization_id; at; agent_id, delegation_rule_id, resource and issuer: only grants to this agent, by this rule, for
+-- this resource or of the people of this issuer, or null.
 --
--- pages: 6000, by resource it reads the grants of the organization, at most 100,000, and its agents
--- example: agent_id=null; delegation_rule_id=null; resource=null
+-- pages: 6000, by resource or issuer it reads the grants of the organization, at most 100,000, and its agents
+-- example: agent_id=null; delegation_rule_id=null; resource=null; issuer=null
 with filtered as (
     -- Only the select for the first given filter finds rows. The planner needs its always true condition to use a partial index.
     select {grant}
@@ -33,3 +33,4 @@ where
     and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
     and (%(delegation_rule_id)s::uuid is null or delegation_rule_id = %(delegation_rule_id)s::uuid)
     and (%(resource)s::text is null or resource = %(resource)s::text)
+    and (%(issuer)s::text is null or issuer = %(issuer)s::text)

@@ -23,6 +23,7 @@ erased_finding_mutes as (delete from finding_mutes where organization_id = %(org
 erased_finding_evaluations as (delete from finding_evaluations where organization_id = %(organization_id)s),
 erased_rejected_networks as (delete from rejected_networks where organization_id = %(organization_id)s),
 erased_findings as (delete from findings where organization_id = %(organization_id)s),
+erased_openid_providers as (delete from openid_providers where organization_id = %(organization_id)s),
 erased_markers as (delete from markers where organization_id = %(organization_id)s),
 erased_announced_suspensions as (delete from announced_suspensions where organization_id = %(organization_id)s),
 erased_quotas as (delete from quotas where organization_id = %(organization_id)s),

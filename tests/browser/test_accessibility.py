@@ -45,6 +45,8 @@ PAGES = {
     "Automatic registration": "/dashboard/provisioning-rules",
     "Delegation rules": "/dashboard/delegation-rules",
     "What people have allowed": "/dashboard/grants",
+    "OpenID provider": "/dashboard/openid-provider",
+    "Add an OpenID provider": "/dashboard/openid-provider/edit",
     "New delegation rule": "/dashboard/delegation-rules/new?preset=people&issuer=https://login.example&show=rule",
     "New registration rule": "/dashboard/provisioning-rules/new",
     "Audit trail": "/dashboard/audit",

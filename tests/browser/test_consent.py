@@ -10,11 +10,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
+from agentidp.registry.openid_providers import NewOpenidProviderSchema, add_provider, remove_provider
 from tests.authorization.conftest import CHALLENGE
 from tests.authorization.test_mcp_sdk import Running, running
 from tests.browser.conftest import WITH_AND_WITHOUT_JAVASCRIPT
+from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET
 from tests.dashboard.conftest import running_provider
-from tests.factories import PATIENCE
+from tests.factories import PATIENCE, database_of
 
 __all__ = ["running", "running_provider"]
 
@@ -51,27 +53,32 @@ def places(running: Running) -> Iterator[str]:
     server.server_close()
 
 
+def query_of(running: Running, places: str) -> str:
+    """The authorization request of the app, which listens at a port that is free at the moment."""
+    return urlencode(
+        {
+            "response_type": "code",
+            "client_id": running.agent.client_id,
+            "redirect_uri": f"{places}/callback",
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+            "resource": running.mcp.url,
+            "state": "the state",
+        }
+    )
+
+
 @WITH_AND_WITHOUT_JAVASCRIPT
 @pytest.mark.parametrize(("button", "member"), [("Allow", "code"), ("Do not allow", "error")])
 def test_a_person_answers(
     browser: Browser, running: Running, places: str, button: str, member: str, java_script_enabled: bool
 ) -> None:
-    query = {
-        "response_type": "code",
-        "client_id": running.agent.client_id,
-        # The app listens at a port that is free at the moment.
-        "redirect_uri": f"{places}/callback",
-        "code_challenge": CHALLENGE,
-        "code_challenge_method": "S256",
-        "resource": running.mcp.url,
-        "state": "the state",
-    }
     context = browser.new_context(java_script_enabled=java_script_enabled)
     problems: list[str] = []
     try:
         page = context.new_page()
         page.on("console", lambda message: problems.append(message.text))
-        page.goto(f"{running.url}/authorize?{urlencode(query)}")
+        page.goto(f"{running.url}/authorize?{query_of(running, places)}")
         expect(page.get_by_role("heading", level=1)).to_contain_text("act for you?")
         expect(page.locator("main")).to_contain_text("a program on this computer")
         box = page.get_by_role("button", name=button, exact=True).bounding_box()
@@ -88,3 +95,33 @@ def test_a_person_answers(
         assert [line for line in problems if "favicon" not in line and "400" not in line] == []
     finally:
         context.close()
+
+
+def test_a_person_follows_the_link_to_the_own_provider_of_the_organization(
+    browser: Browser, running: Running, places: str
+) -> None:
+    services, organization_id = running.agent.services, running.agent.organization_id
+    body = {"issuer": running.company.issuer, "clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET}
+    with database_of(services, organization_id).transaction() as opened:
+        provider = add_provider(opened, services.settings, **NewOpenidProviderSchema().load(body | {"viewers": ["*"]}))
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(f"{running.url}/authorize?{query_of(running, places)}")
+        host = urlsplit(places).netloc
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"Sign in at {host}")
+        page.get_by_role("link", name=f"Go to {host}").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("act for you?")
+        page.get_by_role("button", name="Allow", exact=True).click()
+        expect(page.get_by_role("heading", name="Back in the app")).to_be_visible()
+        assert "code" in parse_qs(urlsplit(page.url).query)
+        page.goto(f"{running.url}/dashboard/sign-in")
+        page.get_by_label("Organization ID").fill(organization_id)
+        page.get_by_role("button", name="Go to the sign-in").click()
+        page.get_by_role("link", name=f"Go to {host}").click()
+        page.wait_for_url(f"{running.url}/dashboard")
+        expect(page.locator("body")).to_contain_text("Anna Berg (viewer)")
+    finally:
+        context.close()
+        with database_of(services, organization_id).transaction() as opened:
+            remove_provider(opened, provider.openid_provider_id)

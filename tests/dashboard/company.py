@@ -49,6 +49,7 @@ class Company:
     kid: str = "one"
     alg: str | None = None
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    is_public: bool = False
 
     def __post_init__(self) -> None:
         self.reset()
@@ -58,7 +59,7 @@ class Company:
         self.claims = {"sub": "anna-1", "name": "Anna Berg", "roles": ["staff", "watchers"]}
         self.metadata, self.userinfo, self.replies, self.requests, self.codes = {}, {}, {}, [], {}
         self.id_token, self.kid = self.signed, "one"
-        self.alg = None
+        self.alg, self.is_public = None, False
 
     @property
     def issuer(self) -> str:
@@ -129,7 +130,8 @@ class Company:
         if authorization:
             credentials = base64.b64decode(authorization.removeprefix("Basic ")).decode()
         else:
-            credentials = f"{form['client_id']}:{form['client_secret']}"
+            secret = CLIENT_SECRET if self.is_public and "client_secret" not in form else form["client_secret"]
+            credentials = f"{form['client_id']}:{secret}"
         if credentials != f"{CLIENT_ID}:{CLIENT_SECRET}":
             return _json({"error": "invalid_client", "error_description": CLIENT_SECRET}, 401)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=")

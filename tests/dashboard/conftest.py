@@ -172,7 +172,8 @@ def refused(response: TestResponse, status: int, notice: str) -> None:
     """The sign-in page, with a sentence and without a session."""
     assert response.status_code == status
     page = Page(response)
-    assert [str(form["action"]).partition("?")[0] for form in page.all("form")] == ["/dashboard/sign-in"] * 2
+    actions = [str(form["action"]).partition("?")[0] for form in page.all("form") if form["method"] == "post"]
+    assert actions == ["/dashboard/sign-in"] * 2
     assert page.notice == notice
     cookies = [header for header in response.headers.getlist("Set-Cookie") if header.startswith("agentidp_session")]
     assert all(header.startswith("agentidp_session=;") for header in cookies)

@@ -22,7 +22,7 @@ from agentidp.registry.organizations import MAX_DORMANCY, MIN_DORMANCY
 from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS
 from tests.conftest import Cast
 from tests.dashboard.conftest import Page, post, unchanged, with_session
-from tests.factories import IDS, NOON, Agent, a_finding, make_finding, make_quotas
+from tests.factories import IDS, NOON, Agent, a_finding, make_finding, make_openid_provider, make_quotas
 from tests.routes import NOWHERE
 
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -38,6 +38,13 @@ AGENT: dict[str, Any] = {
 NO_REPLICAS = (400, {"expectedReplicas": "many"}, "The expected replicas must be a whole number from 1 to 10000.")
 SERVER = {"name": "Files", "scopes": "files:read\r\nfiles:write", "subject": "agent", "tokenPerCall": ["1"]}
 NO_LIFETIME = (400, {"tokenTtl": "1e3"}, "The lifetime in seconds must be a whole number from 60 to 86400.")
+OPENID_PROVIDER = {
+    "clientId": "x",
+    "scopes": "profile",
+    "roleClaim": "roles",
+    "administrators": "a\r\nb",
+    "viewers": "c",
+}
 QUOTA = {"tokens": "5", "enforce": ["1"]}
 NO_TOKENS = f"The number of tokens must be a whole number from {MIN_TOKENS} to {MAX_TOKENS}."
 NO_DORMANCY = f"The number of days must be a whole number from {MIN_DORMANCY} to {MAX_DORMANCY}."
@@ -123,6 +130,13 @@ FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
             (400, {"note": "x" * (MAX_NOTE + 1)}, f"The note must have 1 to {MAX_NOTE} characters."),
         ],
     ),
+    "/openid-provider/edit": (
+        OPENID_PROVIDER,
+        [
+            (400, {"clientId": "a b"}, "The client ID must have 1 to 500 printable ASCII characters"),
+            (400, {"viewers": "a\r\na"}, "The viewers must not name a value twice."),
+        ],
+    ),
     "/provisioning-rules/new": (
         TRUST
         | {"name": "shop", "agentName": "ci {sub}", "owner": "team", "scopes": ["analytics:read"]}
@@ -166,6 +180,7 @@ def ids(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
     """Of what the forms are about, in Acme: nothing of it is changed here."""
     acme = shared_cast.acme
     make_quotas(acme)
+    make_openid_provider(shared_app.test_client(), acme)
     finding = a_finding(NOON, agent_id=acme.agent_id, agent_name="builder")
     return {
         "agent_id": acme.client_id,

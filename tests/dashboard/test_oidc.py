@@ -62,7 +62,7 @@ class TestTheWholeWay:
         page = Page(client.get("/dashboard/sign-in"))
         assert PATH in page.links
         assert "Sign in with Contoso" in page.text
-        assert [form["action"] for form in page.all("form")] == ["/dashboard/sign-in"] * 2
+        assert [form["action"] for form in page.all("form")] == ["/dashboard/sign-in"] * 2 + [PATH]
 
     def test_the_provider_is_asked_with_state_nonce_and_pkce(self, client: FlaskClient, provider: Company) -> None:
         addresses = [urlsplit(begin(client)) for _ in range(2)]

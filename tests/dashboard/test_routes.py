@@ -59,6 +59,7 @@ FORM = {
     "token": "no token",
     "kind": "holiday",
     "startsAt": "2026-04-14",
+    "clientId": "ours",
 }
 """What the forms need, each of them some of it."""
 

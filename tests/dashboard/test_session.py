@@ -259,7 +259,8 @@ class TestTheEndOfASession:
 
 def return_to(response: TestResponse) -> str:
     """The page to which the forms of a sign-in page lead; "" if it is the overview."""
-    [query] = {urlsplit(str(form["action"])).query for form in Page(response).all("form")}
+    forms = [form for form in Page(response).all("form") if form["method"] == "post"]
+    [query] = {urlsplit(str(form["action"])).query for form in forms}
     [page] = parse_qs(query).get("return_to", [""])
     return page
 

@@ -118,6 +118,10 @@ SOMETHING = (
     "insert into alert_targets (organization_id, target_id, name, type, destination, sealed, minimum_severity, "
     "enabled, created_at, updated_at, failing_since) select %(organization_id)s, %(agent_id)s, 'on-call', 'webhook', "
     "'https://x', '', 'info', true, '2026-01-01', '2026-01-01', '2026-01-01'",
+    "insert into openid_providers (organization_id, openid_provider_id, version, issuer, client_id, sealed, scopes, "
+    "administrators, viewers, created_at, updated_at) "
+    "select %(organization_id)s, %(agent_id)s, %(agent_id)s, 'https://login.example', 'x', '\\x01', '{}', '{}', "
+    "'{}', '2026-04-15', '2026-04-15'",
     "insert into markers (organization_id, marker_id, kind, starts_at, ends_at, agent_id, note, created_at) "
     "select %(organization_id)s, %(agent_id)s, 'deployment', '2026-04-15', '2026-04-15', "
     "%(agent_id)s, null, '2026-04-15'",
@@ -208,6 +212,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         # The rows of SOMETHING have this ID.
         **dict.fromkeys(("agent_id", "resource_server_id", "finding_id", "target_id", "marker_id"), agent.agent_id),
         **dict.fromkeys(("provisioning_rule_id", "delegation_rule_id", "grant_id"), agent.agent_id),
+        "openid_provider_id": agent.agent_id,
         "agent_ids": [agent.agent_id],
         "credential_id": credential.credential_id,
         "secret_hash": credential.secret_hash,

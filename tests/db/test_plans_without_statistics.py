@@ -113,6 +113,10 @@ FILL = (
     "lpad(to_hex(n %% 20 + 1), 32, '0')::uuid, 'https://issuer.example', 'person ' || n / 2, '', "
     "'https://api50.example', '{a}', sha256(n::text::bytea), 30, %(at)s, %(at)s, "
     "%(at)s::timestamptz + interval '1 second' * n from generate_series(1, %(rows)s) as n",
+    "insert into openid_providers (organization_id, openid_provider_id, version, issuer, client_id, scopes, "
+    "administrators, viewers, created_at, updated_at) "
+    "select organization_id, gen_random_uuid(), gen_random_uuid(), 'https://login.example', 'x', '{}', '{}', '{}', "
+    "%(at)s, %(at)s from organizations",
     "insert into announced_suspensions (organization_id, agent_id, suspends_at) "
     "select %(organization_id)s, agent_id, %(at)s from agents "
     "order by agent_id offset 200 limit 100",

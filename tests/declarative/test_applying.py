@@ -406,6 +406,35 @@ def test_delegation_rules_and_who_runs_what_name_agents_of_the_same_file(run: Co
     assert run.json("delegation-rule", "list", *of) == []
 
 
+OPENID_PROVIDER = """
+organizations:
+  - name: Acme
+    openidProviders:
+      - {issuer: "https://login.example", clientId: idp, roleClaim: groups, viewers: [staff]}
+"""
+
+
+def test_an_openid_provider_is_in_the_file_without_its_secret(run: Command, tmp_path: Path) -> None:
+    of = ("--organization", "Acme")
+    planned = applied(run, OPENID_PROVIDER)
+    assert "It has no client secret: agentidp openid-provider update sets one" in planned
+    secret = tmp_path / "secret"
+    secret.write_text("hush at the provider\n")
+    run("openid-provider", "update", *of, "--yes", "--client-secret-file", str(secret))
+    exported = run("organization", "export")
+    assert_same(run, exported)
+    assert "hush" not in exported
+    # A change of the file keeps the secret.
+    changed = applied(run, OPENID_PROVIDER.replace("[staff]", "[]"))
+    assert "The people who have signed in at https://login.example are signed out." in changed
+    assert run.json("openid-provider", "list", *of)[0]["hasClientSecret"] is True
+    other = OPENID_PROVIDER.replace("https://login.example", "https://other.example")
+    assert "1 to create, 0 to change, 1 to delete." in applied(run, other)
+    assert run.json("openid-provider", "list", *of)[0]["hasClientSecret"] is False
+    applied(run, "organizations:\n  - name: Acme\n    openidProviders: []\n")
+    assert run("openid-provider", "list", *of) == ""
+
+
 def test_a_strict_plan_shows_what_was_made_by_hand(run: Command) -> None:
     applied(run, DELEGATION)
     of = ("--agent", "desk")

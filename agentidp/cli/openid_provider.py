@@ -1,0 +1,91 @@
+"""``agentidp openid-provider``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from agentidp.analytics.impact import count_grants_call, provider_sentence
+from agentidp.cli.confirmation import confirm, require_confirmation
+from agentidp.cli.lookup import begin_transaction, open_organization
+from agentidp.cli.options import as_json_option, describe_fields, member_options, organization_option, read_options
+from agentidp.cli.output import show, show_object
+from agentidp.config import ConfigurationError
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.registry import openid_providers
+
+commands = click.Group(
+    "openid-provider",
+    help=f"""OpenID providers of organizations: where the people of an organization sign in.
+
+    An organization has one provider of its own, or uses that of the settings. A provider is printed as:
+    {describe_fields(openid_providers.OpenidProviderSchema)}.
+    """,
+)
+
+
+@commands.command("create")
+@organization_option
+@member_options(openid_providers.NewOpenidProviderSchema())
+@as_json_option
+def create(organization: str, as_json: bool, **options: Any) -> None:
+    """Add the organization's own OpenID provider and print its id. The client secret is read from a file."""
+    schema = openid_providers.NewOpenidProviderSchema()
+    new = schema.load(read_options(schema, options))
+    with open_organization(organization) as (services, database), database.transaction() as transaction:
+        row = openid_providers.add_provider(transaction, services.settings, **new)
+    body = openid_providers.represent(row)
+    show_object(body if as_json else {"openidProviderId": body["openidProviderId"]}, as_json)
+
+
+@commands.command("list")
+@organization_option
+@as_json_option
+def list_(organization: str, as_json: bool) -> None:
+    """List the organization's own OpenID provider, if there is one."""
+    with open_organization(organization) as (_, database):
+        rows = database.fetch("openid/get_provider")
+    show([openid_providers.represent(row) for row in rows], as_json)
+
+
+@commands.command("update")
+@require_confirmation
+@organization_option
+@member_options(openid_providers.OpenidProviderChangeSchema())
+@as_json_option
+def update(organization: str, as_json: bool, **options: Any) -> None:
+    """Change the OpenID provider and print it. Omitted options keep their values. The issuer cannot be changed."""
+    schema = openid_providers.OpenidProviderChangeSchema()
+    change = schema.load(read_options(schema, options))
+    with open_organization(organization) as (services, database):
+        provider = _find_provider(database)
+        confirm(lambda: provider_sentence(provider.issuer, 0))
+        with begin_transaction(services, database) as transaction:
+            row = openid_providers.update_provider(transaction, services.settings, provider.openid_provider_id, change)
+    show_object(openid_providers.represent(row), as_json)
+
+
+@commands.command("delete")
+@require_confirmation
+@organization_option
+def delete(organization: str) -> None:
+    """Delete the organization's own OpenID provider. What its people have allowed ends."""
+    with open_organization(organization) as (services, database):
+        provider = _find_provider(database)
+        [[counted]] = database.run(count_grants_call(issuer=provider.issuer))
+        confirm(
+            lambda: (
+                f"This deletes the OpenID provider {provider.issuer}. "
+                f"{provider_sentence(provider.issuer, counted.grants)}"
+            )
+        )
+        with begin_transaction(services, database) as transaction:
+            openid_providers.remove_provider(transaction, provider.openid_provider_id)
+
+
+def _find_provider(database: OrganizationDatabase) -> Any:
+    rows = database.fetch("openid/get_provider")
+    if not rows:
+        raise ConfigurationError("the organization has no OpenID provider of its own")
+    return rows[0]

@@ -1,0 +1,110 @@
+"""``/dashboard/openid-provider``: the organization's own OpenID provider, at which its people sign in."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+
+from agentidp.analytics.impact import count_grants_call, provider_sentence
+from agentidp.caller import Caller
+from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard.forms import Form
+from agentidp.http.errors import Conflict, ValidationError
+from agentidp.openid.flows import PATHS
+from agentidp.openid.provider import callback_address
+from agentidp.registry.openid_providers import (
+    NewOpenidProviderSchema,
+    OpenidProviderChangeSchema,
+    add_provider,
+    find_provider,
+    remove_provider,
+    represent,
+    update_provider,
+)
+
+SCOPE, READING = "agents:write", "agents:read"
+
+MEMBERS, CHANGEABLE = forms.members(NewOpenidProviderSchema()), forms.members(OpenidProviderChangeSchema())
+"""Fields of the forms for a new and for an existing provider."""
+
+SHOWN = forms.members(NewOpenidProviderSchema(exclude=["clientSecret"]))
+
+blueprint = pages.new_blueprint("dashboard-openid-provider", __name__)
+
+
+@blueprint.get("/dashboard/openid-provider")
+@session.required_to(READING, SCOPE)
+def openid_provider(caller: Caller) -> Response:
+    """Show the provider, and the addresses that it needs."""
+    rows = caller.read("openid/get_provider")
+    return _page(caller, "openid_provider.html", provider=rows[0] if rows else None, members=SHOWN)
+
+
+@blueprint.route("/dashboard/openid-provider/edit", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def edit_openid_provider(caller: Caller) -> Response:
+    """Show the form for the provider, or add or change the provider and redirect to its page."""
+    rows = caller.read("openid/get_provider")
+    provider, status = rows[0] if rows else None, 200
+    members = CHANGEABLE if provider else MEMBERS
+    form = Form(forms.format_values(members, represent(provider)) if provider else forms.default_values(members))
+    if request.method == "POST":
+        values = forms.read_fields(members)
+        try:
+            _store(caller, provider, forms.build_body(members, values))
+            return pages.see_other("/openid-provider")
+        except (ValidationError, Conflict) as error:
+            form, status = Form(values, forms.errors(error, forms.labels(members))), error.status
+    # A page never shows the secret.
+    form = Form({**form.values, "clientSecret": ""}, form.errors)
+    return _page(caller, "openid_provider_form.html", status, form=form, members=members, provider=provider)
+
+
+def _store(caller: Caller, provider: Any, body: dict[str, Any]) -> None:
+    """Add the provider, or change *provider*.
+
+    :raises Conflict: the form was opened before somebody else added the provider.
+    """
+    if provider is None:
+        new = forms.load(NewOpenidProviderSchema(), body)
+        with session.begin_change(caller, SCOPE) as transaction:
+            add_provider(transaction, caller.settings, **new)
+        return
+    provider_id = provider.openid_provider_id
+    if request.form.get("provider", str(provider_id)) != str(provider_id):
+        raise Conflict("The organization has another OpenID provider now. Open this page again.")
+    if not body["clientSecret"]:
+        # The form does not show the secret, so an empty field keeps it.
+        del body["clientSecret"]
+    change = forms.load(OpenidProviderChangeSchema(), body)
+    with session.begin_change(caller, SCOPE) as transaction:
+        update_provider(transaction, caller.settings, provider_id, change)
+
+
+@blueprint.route("/dashboard/openid-provider/<uuid:openid_provider_id>/delete", methods=["GET", "POST"])
+@session.required_to(SCOPE)
+def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
+    """Show the consequences of deleting the provider and ask for confirmation, or delete it."""
+    if request.method == "POST":
+        with session.begin_change(caller, SCOPE) as transaction:
+            remove_provider(transaction, openid_provider_id)
+        return pages.see_other("/openid-provider")
+    provider = find_provider(caller.read("openid/get_provider"), openid_provider_id)
+    [[counted]] = caller.read_together(count_grants_call(issuer=provider.issuer))
+    sentence = provider_sentence(provider.issuer, counted.grants)
+    return _page(caller, "confirm_openid_provider.html", provider=provider, sentence=sentence)
+
+
+def _page(caller: Caller, template: str, status: int = 200, **context: Any) -> Response:
+    issuer, organization_id = caller.settings.issuer, caller.organization_id
+    return pages.page(
+        template,
+        status,
+        here="openid-provider",
+        callbacks=[callback_address(caller.settings, path, organization_id) for path in PATHS],
+        sign_in=f"{issuer}{PATHS[0]}?organization={organization_id}",
+        own_grants=f"{issuer}/authorize/grants?organization={organization_id}",
+        **context,
+    )

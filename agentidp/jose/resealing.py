@@ -1,0 +1,39 @@
+"""Encrypts stored secrets again after the instance secret was changed."""
+
+from __future__ import annotations
+
+from agentidp.config import ConfigurationError, Settings
+from agentidp.db.database import connect
+from agentidp.db.sql import load_sql
+from agentidp.jose.sealing import Sealer, Unreadable
+
+
+def reseal(
+    settings: Settings, sealer: Sealer, list_statement: str, store_statement: str, id_name: str, noun: str
+) -> tuple[int, int]:
+    """Encrypt the secrets of all organizations with the current instance secret instead of the previous one.
+
+    :param list_statement: returns the secrets; *store_statement* stores one.
+    :param id_name: the column with the ID for which a secret is encrypted.
+    :param noun: the words for an object with a secret.
+    :returns: the number of secrets that were encrypted again, and the number of all secrets.
+    :raises ConfigurationError: neither instance secret decrypts a secret. Nothing is changed.
+    """
+    count = 0
+    with connect(str(settings.database_url)) as connection, connection.transaction():
+        rows = connection.execute(load_sql(list_statement)).fetchall()
+        for row in rows:
+            row_id, sealed = getattr(row, id_name), bytes(row.sealed)
+            try:
+                plaintext = sealer.open(str(row_id), sealed)
+            except Unreadable:
+                raise ConfigurationError(
+                    f"neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the {noun} {row_id}: "
+                    "delete it, and create it again"
+                ) from None
+            if not sealer.is_current(str(row_id), sealed):
+                parameters = {"organization_id": row.organization_id, id_name: row_id, "previous": sealed}
+                parameters |= {"sealed": sealer.seal(str(row_id), plaintext)}
+                # A secret that was changed meanwhile is skipped: the server has used the current instance secret.
+                count += len(connection.execute(load_sql(store_statement), parameters).fetchall())
+    return count, len(rows)

@@ -1,0 +1,96 @@
+"""An organization's own OpenID Connect provider: everybody who signs in there belongs to the organization.
+
+The organization chooses the provider, so its addresses obey the rule for addresses of rules of trust, nobody is led to
+it without being told where the sign-in takes place, and it says nothing about other organizations.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flask import current_app
+
+from agentidp.config import Settings
+from agentidp.config.oidc import ORGANIZATION_ID, OidcSettings
+from agentidp.jose.sealing import Sealer, Unreadable
+from agentidp.openid.provider import FlowExpired, Provider, ProviderUnavailable, SignInRefused, provider_of
+from agentidp.services import services
+
+logger = logging.getLogger("agentidp")
+
+
+def sealer_of_secrets(settings: Settings) -> Sealer:
+    """Return the sealer of the client secrets. A secret is sealed for the ID of its provider."""
+    return Sealer(settings, b"agentidp client secrets at openid providers")
+
+
+def seal_secret(settings: Settings, provider_id: UUID, secret: str | None) -> bytes | None:
+    """Encrypt the client secret of a provider; ``None`` for a public client."""
+    return None if secret is None else sealer_of_secrets(settings).seal(str(provider_id), secret.encode())
+
+
+def provider_for(organization_id: str | None, at: datetime) -> Provider:
+    """Return the provider at which the people of an organization sign in: its own, or else that of the instance.
+
+    :param organization_id: any string; ``None`` if the organization is not known yet.
+    :raises SignInRefused: there is neither.
+    :raises ProviderUnavailable: the instance secret does not decrypt the client secret.
+    """
+    provider = _find_own(organization_id, at) or provider_of(current_app)
+    if provider is None:
+        raise SignInRefused(
+            404,
+            "People cannot sign in here: neither the operator nor the organization has named an OpenID Connect "
+            "provider.",
+        )
+    return provider
+
+
+def provider_of_callback(organization_id: str | None, at: datetime) -> Provider:
+    """Return the provider that leads the browser back to a callback.
+
+    :param organization_id: any string from the path of the callback; ``None`` for the callback of the instance.
+    :raises FlowExpired: the organization has no provider any more.
+    :raises SignInRefused, ProviderUnavailable: as for :func:`provider_for`.
+    """
+    if organization_id is None:
+        return provider_for(None, at)
+    provider = _find_own(organization_id, at)
+    if provider is None:
+        raise FlowExpired
+    return provider
+
+
+def _find_own(organization_id: str | None, at: datetime) -> Provider | None:
+    if organization_id is None or not ORGANIZATION_ID.fullmatch(organization_id):
+        return None
+    s = services()
+    rows = s.database.of(organization_id, at).fetch("openid/sign_in_provider")
+    if not rows:
+        return None
+    [row] = rows
+    try:
+        settings = _settings_of(s.settings, row)
+    except Unreadable:
+        fields = {"organization": organization_id, "issuer": row.issuer}
+        logger.error("the instance secret does not decrypt a client secret", extra={"fields": fields})
+        raise ProviderUnavailable from None
+    return Provider(settings, keys=s.issuer_tokens.keys, organization_id=organization_id, version=str(row.version))
+
+
+def _settings_of(settings: Settings, row: Any) -> OidcSettings:
+    secret = b""
+    if row.sealed is not None:
+        secret = sealer_of_secrets(settings).open(str(row.openid_provider_id), bytes(row.sealed))
+    return OidcSettings(
+        issuer=row.issuer,
+        client_id=row.client_id,
+        client_secret=secret.decode(),
+        scopes=" ".join(dict.fromkeys(["openid", *row.scopes])),
+        role_claim=row.role_claim,
+        administrators=frozenset(row.administrators),
+        viewers=frozenset(row.viewers),
+    )

@@ -1,0 +1,256 @@
+"""``/api/v1/openid-providers``: the organization's own OpenID Connect provider, at which its people sign in.
+
+:mod:`agentidp.openid.organization_provider` signs people in there.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.config import Settings
+from agentidp.config.oidc import ANYONE, MAX_ISSUER
+from agentidp.db.organization import Transaction
+from agentidp.federation.rule_checks import RuleRefused, check_provider_issuer, is_open_issuer
+from agentidp.http import schemas
+from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+from agentidp.jose.resealing import reseal
+from agentidp.openid.organization_provider import seal_secret, sealer_of_secrets
+from agentidp.registry.grants import end_issuer_grants
+
+blueprint = Blueprint("openid-providers", __name__, description="Where the organization's people sign in")
+
+MAX_VALUES = 50
+"""Maximum number of values of the role claim per role."""
+
+MAX_VALUE = 200
+"""Maximum number of characters of the role claim and of each of its values."""
+
+_CLIENT_ID, _SECRET = r"[!-~]{1,500}", r"[ -~]{1,1000}"
+_ISSUER = r"https?://[!-~]+"
+
+
+class ClientSecret(schemas.Member, ma.fields.String):
+    """A client secret, which no response contains."""
+
+    maximum = 1000
+
+    def __init__(self, **kwargs: Any) -> None:
+        rule = ma.validate.Regexp(rf"{_SECRET}\Z", error="must have 1 to 1000 printable ASCII characters")
+        super().__init__(load_only=True, validate=rule, **kwargs)
+        self.error_messages["invalid"] = "must be a string or null"
+
+
+class _HasSecret(ma.fields.Boolean):
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> bool:
+        return value is not None
+
+
+def _role_values(noun: str) -> schemas.Items:
+    return schemas.Items(
+        schemas.Text(1, MAX_VALUE),
+        load_default=list,
+        validate=[
+            ma.validate.Length(max=MAX_VALUES, error=f"must not name more than {MAX_VALUES} values"),
+            schemas.validate_unique("a value"),
+        ],
+        description=f"Values of the role claim that make {noun} of the dashboard. `*` means everybody",
+    )
+
+
+class OpenidProviderFields(ma.Schema):
+    openidProviderId = ma.fields.UUID(attribute="openid_provider_id", dump_only=True)
+    issuer = schemas.Exact(
+        MAX_ISSUER,
+        lambda text: len(text) <= MAX_ISSUER and re.fullmatch(_ISSUER, text) is not None,
+        f"must be an https URL of at most {MAX_ISSUER} characters",
+        _ISSUER,
+        required=True,
+        description="The issuer, exactly as the provider's `/.well-known/openid-configuration` has it",
+    )
+    clientId = schemas.Exact(
+        500,
+        lambda text: re.fullmatch(_CLIENT_ID, text) is not None,
+        "must have 1 to 500 printable ASCII characters without blanks",
+        _CLIENT_ID,
+        required=True,
+        attribute="client_id",
+        words="client ID",
+        option="--client-id",
+        description="The client ID of AgentIdP at the provider",
+    )
+    clientSecret = ClientSecret(
+        allow_none=True,
+        load_default=None,
+        attribute="client_secret",
+        words="client secret",
+        description="The client secret of AgentIdP at the provider. It is stored encrypted and never returned",
+        nothing="a public client, which has no secret",
+    )
+    hasClientSecret = _HasSecret(attribute="sealed", dump_only=True)
+    scopes = schemas.ScopeList(
+        load_default=lambda: ["profile", "email"], description="Scopes to request in addition to `openid`"
+    )
+    roleClaim = schemas.Text(
+        1,
+        MAX_VALUE,
+        allow_none=True,
+        load_default=None,
+        attribute="role_claim",
+        description="The claim that gives the role in the dashboard. Dots name a claim inside another one",
+        nothing="only `*` gives a role",
+    )
+    administrators = _role_values("an administrator")
+    viewers = _role_values("a viewer")
+    createdAt = schemas.Instant(attribute="created_at", dump_only=True)
+    updatedAt = schemas.Instant(attribute="updated_at", dump_only=True)
+
+
+NewOpenidProviderSchema = schemas.new_schema(OpenidProviderFields)
+OpenidProviderChangeSchema = schemas.change_schema(OpenidProviderFields, "issuer")
+OpenidProviderSchema = schemas.returned_schema(OpenidProviderFields)
+
+_CHANGEABLE = OpenidProviderChangeSchema(exclude=["clientSecret"])
+
+represent = OpenidProviderSchema().as_json
+_represent_settings = OpenidProviderSchema(only=["issuer", "hasClientSecret", *_CHANGEABLE.fields]).as_json
+
+
+@blueprint.route("/api/v1/openid-providers", methods=["POST"])
+@bearer("agents:write")
+@blueprint.arguments(NewOpenidProviderSchema)
+@blueprint.response(201, OpenidProviderSchema, headers={"Location": "Location"})
+@blueprint.alt_response(409, "CONFLICT")
+def create_openid_provider(caller: Caller, members: dict[str, Any]) -> Response:
+    """Add the organization's own OpenID provider. From then on its people sign in there to let agents act."""
+    with caller.transaction() as transaction:
+        row = add_provider(transaction, caller.settings, **members)
+    return json_response(represent(row), 201, {"Location": f"/api/v1/openid-providers/{row.openid_provider_id}"})
+
+
+@blueprint.route("/api/v1/openid-providers")
+@bearer("agents:read")
+@blueprint.response(200, schemas.list_of(OpenidProviderSchema))
+def list_openid_providers(caller: Caller) -> Response:
+    """List the organization's own OpenID provider, if there is one."""
+    return json_response({"data": [represent(row) for row in caller.read("openid/get_provider")]})
+
+
+@blueprint.route("/api/v1/openid-providers/<uuid:openid_provider_id>")
+@bearer("agents:read")
+@blueprint.response(200, OpenidProviderSchema)
+def get_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
+    """Return the organization's own OpenID provider."""
+    return json_response(represent(find_provider(caller.read("openid/get_provider"), openid_provider_id)))
+
+
+@blueprint.route("/api/v1/openid-providers/<uuid:openid_provider_id>", methods=["PATCH"])
+@bearer("agents:write")
+@blueprint.arguments(OpenidProviderChangeSchema)
+@blueprint.response(200, OpenidProviderSchema)
+def change_openid_provider(caller: Caller, change: dict[str, Any], openid_provider_id: UUID) -> Response:
+    """Change the OpenID provider, except its issuer. The people who have signed in there must sign in again."""
+    with caller.transaction() as transaction:
+        row = update_provider(transaction, caller.settings, openid_provider_id, change)
+    return json_response(represent(row))
+
+
+@blueprint.route("/api/v1/openid-providers/<uuid:openid_provider_id>", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
+    """Delete the OpenID provider. The sessions of its people and everything that they have allowed end."""
+    with caller.transaction() as transaction:
+        remove_provider(transaction, openid_provider_id)
+    return Response(status=204)
+
+
+def add_provider(
+    transaction: Transaction, settings: Settings, *, issuer: str, client_secret: str | None, **columns: Any
+) -> Any:
+    """Add the organization's own provider, and return its row.
+
+    :param columns: the other members that :class:`NewOpenidProviderSchema` loads.
+    :raises ValidationError: the issuer is refused, or everybody at a public issuer would get a role.
+    :raises Conflict: the organization has a provider.
+    """
+    try:
+        check_provider_issuer(issuer, settings.issuer, allows_loopback=settings.allows_loopback_issuers)
+    except RuleRefused as refused:
+        raise ValidationError(details={refused.member: [str(refused)]}) from None
+    _check_roles(issuer, columns)
+    provider_id = uuid.uuid4()
+    rows = transaction.fetch(
+        "openid/add_provider",
+        openid_provider_id=provider_id,
+        version=uuid.uuid4(),
+        issuer=issuer,
+        sealed=seal_secret(settings, provider_id, client_secret),
+        **columns,
+    )
+    if not rows:
+        raise Conflict("The organization has an OpenID provider; delete it first.")
+    [row] = rows
+    audit.record(transaction, "openid_provider.created", provider_id, after=_represent_settings(row))
+    return row
+
+
+def update_provider(transaction: Transaction, settings: Settings, provider_id: UUID, change: dict[str, Any]) -> Any:
+    """Change the organization's own provider, and return its row. All sessions of people who signed in there end.
+
+    :param change: members that :class:`OpenidProviderChangeSchema` loads; missing members stay as they are.
+    :raises NotFound: the organization has no such provider.
+    :raises ValidationError: everybody at a public issuer would get a role.
+    """
+    earlier_row = find_provider(transaction.fetch("openid/lock_provider"), provider_id)
+    columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    _check_roles(earlier_row.issuer, columns)
+    has_new_secret = "client_secret" in change
+    sealed = seal_secret(settings, provider_id, change["client_secret"]) if has_new_secret else earlier_row.sealed
+    [row] = transaction.fetch(
+        "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), sealed=sealed, **columns
+    )
+    # Only the time is recorded, because even a digest would help to guess the secret.
+    secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
+    before, after = _represent_settings(earlier_row), _represent_settings(row) | secret_change
+    audit.record(transaction, "openid_provider.changed", provider_id, before=before, after=after)
+    return row
+
+
+def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
+    """Delete the organization's own provider, and end the grants of its people, who could no longer end them.
+
+    :raises NotFound: the organization has no such provider.
+    """
+    row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
+    ended = end_issuer_grants(transaction, row.issuer)
+    before = _represent_settings(row) | {"endedGrants": ended}
+    audit.record(transaction, "openid_provider.deleted", provider_id, before=before)
+
+
+def find_provider(rows: list[Any], provider_id: UUID) -> Any:
+    """Return the row of a provider, or raise ``NotFound``."""
+    return require_row([row for row in rows if row.openid_provider_id == provider_id])
+
+
+def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
+    for member in ("administrators", "viewers"):
+        if ANYONE in columns[member] and is_open_issuer(issuer):
+            rule = "must not contain *, because anybody can have an account at this issuer"
+            raise ValidationError(details={member: [rule]})
+
+
+def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
+    """Encrypt the client secrets as :func:`agentidp.jose.resealing.reseal` does."""
+    sealer = sealer_of_secrets(settings)
+    names = ("openid/all_secrets", "openid/reseal_secret", "openid_provider_id", "client secret of the OpenID provider")
+    return reseal(settings, sealer, *names)

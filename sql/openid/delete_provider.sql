@@ -1,0 +1,5 @@
+-- Deletes the OpenID provider of an organization. Returns its row, or no row if it does not exist.
+-- Parameters: organization_id; openid_provider_id.
+delete from openid_providers
+where organization_id = %(organization_id)s and openid_provider_id = %(openid_provider_id)s
+returning {openid_provider}
