@@ -281,7 +281,7 @@ class _Demo:
                 self._agent_ids[agent], self._rule_id, PROVIDER, subject, TICKETS, scopes, 30, "", REDIRECT_URI, None
             )
             add_grant(transaction, permission)
-            transaction.fetch("demo/use_grants")
+            transaction.fetch("demo/use_grants", expires_at=transaction.at + timedelta(days=30))
 
     def _add_credential(self, agent: DemoAgent, transaction: Transaction, label: str = "production") -> Any:
         # Nobody can use the credential, because its secret is random and not returned.
@@ -332,7 +332,7 @@ class _Demo:
         self._transaction.fetch("demo/attribute_usage", counts=Jsonb(rows))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegations))
         self._transaction.fetch("demo/use_credentials", credential_ids=[*used_at], used_at=[*used_at.values()])
-        self._transaction.fetch("demo/use_grants")
+        self._transaction.fetch("demo/use_grants", expires_at=None)
 
 
 def working_day(today: date, days_ago: int) -> date:

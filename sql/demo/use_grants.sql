@@ -1,7 +1,8 @@
 -- Stores that the demo's agents have redeemed their codes and used their grants when they got their last tokens. Returns no row.
--- Parameters: organization_id.
+-- Parameters: organization_id; expires_at (timestamptz): of the grants whose codes are redeemed now.
 update grants
 set
+    expires_at = case when redirect_uri is null then expires_at else %(expires_at)s::timestamptz end,
     challenge = null,
     redirect_uri = null,
     last_used_at = coalesce(
@@ -11,6 +12,5 @@ set
             where credentials.organization_id = %(organization_id)s and credentials.agent_id = grants.agent_id
         ),
         created_at
-    ),
-    expires_at = created_at + make_interval(days => days)
+    )
 where organization_id = %(organization_id)s

@@ -101,7 +101,8 @@ def test_whose_figures_they_are_stays_in_sight(signed_in: Page) -> None:
     signed_in.get_by_role("link", name="All 24 agents").scroll_into_view_if_needed()
     assert signed_in.evaluate("scrollY") > 500
     organization = signed_in.get_by_role("link", name="Demo organization")
-    expect(organization).to_be_in_viewport(ratio=1)
+    # The padding that makes the link a target of 24 pixels may be cut off.
+    expect(organization).to_be_in_viewport(ratio=0.8)
     box = organization.bounding_box()
     assert box is not None
     # And nothing covers it.

@@ -283,7 +283,7 @@ class TestRefusals:
     ) -> None:
         there = Command(empty_database_url)
         sentence = there.refused("restore", str(file), AGENTIDP_SECRET_KEY=None)
-        assert "must be in AGENTIDP_SECRET_KEY" in sentence
+        assert "set it in AGENTIDP_SECRET_KEY" in sentence
         wrong = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase()}
         said = r"the backup was restored \(2 .*\), but AGENTIDP_SECRET_KEY does not decrypt \S+, the key that signs"
         assert re.match(said, there.refused("restore", str(file), **wrong))
