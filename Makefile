@@ -43,7 +43,8 @@ test: $(TESTABLE)  ## Run the tests that need only git, make and Python, about f
 	@echo "All of these passed. make test-beyond runs the tests that also need nginx, Chromium, Node.js, Prometheus, Debian's PostgreSQL, Citus, containers or other programs, and the tests that take long."
 
 test-beyond: $(TESTABLE)  ## Run the tests that make test leaves out; on Debian, install the programs that are missing
-	$(BIN)/python -m tests.beyond "$(BEYOND)" $(PARALLEL)
+	@# These tests often wait for other processes, so three run on two cores.
+	$(BIN)/python -m tests.beyond "$(BEYOND)" $(PARALLEL) --numprocesses $$(($$(nproc) * 3 / 2))
 
 test-all: test  ## Run every test, about a quarter of an hour
 	@$(MAKE) test-beyond
