@@ -37,15 +37,11 @@ def _is_near(row: Any) -> bool:
 
 
 def _make_finding(row: Any) -> Finding:
-    budget_words, is_exceeded = f"month's budget of {number_of(row.budget, 'token')}", row.tokens > row.budget
-    crosses_on = day_in_words(row.crosses_on) if row.crosses_on else None
-    if is_exceeded:
-        summary = f"The {budget_words} was exceeded on {crosses_on}: {row.tokens:,} ({used_percent(row)}) so far; the "
-        summary += f"forecast is {row.forecast:,}."
+    is_exceeded = row.tokens > row.budget
+    if row.crosses_on:
+        verdict = f"{'was' if is_exceeded else 'will be'} exceeded on {day_in_words(row.crosses_on)}"
     else:
-        outlook_sentence = f"and the budget will be exceeded on {crosses_on}" if crosses_on else "within the budget"
-        summary = f"{row.tokens:,} of the {budget_words} {'has' if row.tokens == 1 else 'have'} been issued so far "
-        summary += f"({used_percent(row)}); the forecast is {row.forecast:,}, {outlook_sentence}."
+        verdict = "is nearly used" if row.tokens < row.budget else "is used up"
     exceeded_on = row.crosses_on if is_exceeded else row.near_on if _is_near(row) else None
     return Finding(
         kind="budget",
@@ -57,7 +53,8 @@ def _make_finding(row: Any) -> Finding:
         observed=row.tokens,
         expected=row.budget,
         baseline="the organization's budget of a month",
-        summary=summary,
+        summary=f"The month's budget of {number_of(row.budget, 'token')} {verdict}: {row.tokens:,} "
+        f"({used_percent(row)}) so far; the forecast is {row.forecast:,}.",
         causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",
         next_step="See which agents were issued the most this month, and whether other findings name them.",
     )

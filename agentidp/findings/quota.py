@@ -49,10 +49,11 @@ def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None
 
 def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
     window_start, window_end = bounds(row.quota_window, at)
-    quota_holder = f"{row.agent_name}'s" if row.agent_id else "the organization's"
+    quota_holder = f"{row.agent_name}'s" if row.agent_id else "The organization's"
+    percent = f"{int(100 * row.used / row.tokens)} %"
     window_end_words = instant_in_words(window_end)
     if severity is Severity.critical:
-        outlook_sentence = f"Tokens are refused until it ends, at {window_end_words}."
+        outlook_sentence = f"Tokens are refused until {window_end_words}."
     elif severity is Severity.warning:
         outlook_sentence = f"It is not enforced, so no token is refused. It ends at {window_end_words}."
     elif runs_out_at := exhausted_at(row.used, row.tokens, window_start, window_end, at):
@@ -73,8 +74,8 @@ def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
         observed=row.used,
         expected=row.tokens,
         baseline=f"the {'agent' if row.agent_id else 'organization'}'s quota per {row.quota_window}",
-        summary=f"{int(100 * row.used / row.tokens)} % of {quota_holder} quota of {number_of(row.tokens, 'token')} per "
-        f"{row.quota_window} is used. {outlook_sentence}",
+        summary=f"{quota_holder} quota of {number_of(row.tokens, 'token')} per {row.quota_window} is "
+        f"{f'used up ({percent})' if row.used >= row.tokens else f'{percent} used'}. {outlook_sentence}",
         causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
         next_step="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
         "once.",

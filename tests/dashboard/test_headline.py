@@ -195,7 +195,8 @@ def test_says_first_that_a_quota_refuses_every_token(client: FlaskClient, cast: 
     assert [*refused, ask(client, agent).status_code] == [429] * 3
     used_up = "the organization\u2019s quota of 40 tokens per month is used up (3 requests refused)"
     page = Page(with_session(client, agent).get("/dashboard"))
-    assert f"Tokens are refused since Tue 14 Apr, 16:00: {used_up}. It ends at Fri 1 May, 00:00 UTC." in page.words
+    until = "Until Fri 1 May, 00:00 UTC no agent gets a token."
+    assert f"Tokens are refused since Tue 14 Apr, 16:00: {used_up}. {until}" in page.words
     assert "Tokens are refused since" not in Page(client.get("/dashboard?month=2026-03")).words
     put(client, agent, "month", 50, own=False)
     assert "Tokens are refused since" not in Page(client.get("/dashboard")).words

@@ -57,15 +57,16 @@ def test_shows_of_each_quota_what_is_used_left_and_refused_and_when_it_ends(
     assert [Api(signed_in, acme).token().status_code for _ in range(2)] == [200, 429]
     day, month = "day until Thu 16 Apr, 00:00", "month until Fri 1 May, 00:00"
     hour = "hour until Wed 15 Apr, 13:00"
-    actions, soon = "Change Remove", "runs out Wed 15 Apr, 15:00 at this pace"
+    actions, soon = "Change Remove", "at this pace used up Wed 15 Apr, 15:00"
     page = Page(signed_in.get(PATH))
     assert page.table("Quotas") == [
-        ["the organization", month, "400 % (4 of 1)", "would refuse", "1 would be refused", actions],
-        ["builder", day, "100 % (4 of 4)", "refuses", "1 refused", actions],
-        ["the organization", day, "80 % (4 of 5)", f"nearly used {soon}", "", actions],
-        ["builder", month, "4 % (4 of 99)", "observes", "", actions],
-        ["idle", hour, "0 % (0 of 1,234,567)", "observes", "", actions],
+        ["the organization", month, "400 % (4 of 1)", "would refuse 1 beyond it", actions],
+        ["builder", day, "100 % (4 of 4)", "refuses 1 refused", actions],
+        ["the organization", day, "80 % (4 of 5)", f"nearly used {soon}", actions],
+        ["builder", month, "4 % (4 of 99)", "only counts", actions],
+        ["idle", hour, "0 % (0 of 1,234,567)", "only counts", actions],
     ]
+    assert "1 quota refuses tokens now" in page.words
     for show, whose in (("refusing", ["builder"]), ("near", ["the organization", "builder", "the organization"])):
         assert [row[0] for row in Page(signed_in.get(f"{PATH}?show={show}")).table("Quotas")] == whose
     assert f"/dashboard/agents/{acme.agent_id}" in page.links
@@ -78,9 +79,9 @@ def test_shows_of_each_quota_what_is_used_left_and_refused_and_when_it_ends(
     ]
     clock.now = NOON + timedelta(days=1)
     with_session(signed_in, acme)
-    rows = {(row[0], row[1].split()[0]): row[2:5] for row in Page(signed_in.get(PATH)).table("Quotas")}
-    assert rows["builder", "day"] == ["0 % (0 of 4)", "enforced", ""]
-    assert rows["the organization", "month"] == ["400 % (4 of 1)", "would refuse", "1 would be refused"]
+    rows = {(row[0], row[1].split()[0]): row[2:4] for row in Page(signed_in.get(PATH)).table("Quotas")}
+    assert rows["builder", "day"] == ["0 % (0 of 4)", "enforced"]
+    assert rows["the organization", "month"] == ["400 % (4 of 1)", "would refuse 1 beyond it"]
 
 
 def test_lists_so_many_on_a_page(signed_in: FlaskClient, cast: Cast) -> None:
@@ -102,8 +103,8 @@ def test_an_agents_page_shows_its_own_and_the_organizations(signed_in: FlaskClie
     put(signed_in, cast.acme, "month", 9, own=False)
     assert post(signed_in, f"{page}/quotas/hour/edit", tokens="3").status_code == 303
     shown = Page(signed_in.get(page))
-    assert [[row[0], row[1].split()[0], row[2], row[3], row[5]] for row in shown.table("Quotas")] == [
-        ["this agent", "hour", "0 % (0 of 3)", "observes", "Change Remove"],
+    assert [[row[0], row[1].split()[0], row[2], row[3], row[4]] for row in shown.table("Quotas")] == [
+        ["this agent", "hour", "0 % (0 of 3)", "only counts", "Change Remove"],
         # It is changed on the page of quotas.
         ["the organization", "month", "0 % (0 of 9)", "enforced", ""],
     ]

@@ -50,8 +50,8 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
             "warning",
             window=window("2026-04-01T00:00", "2026-05-01T00:00"),
             **amounts(1080, 2000, "tokens in the month", "the organization's budget of a month"),
-            summary="1,080 of the month's budget of 2,000 tokens have been issued so far (54 %); the forecast is "
-            "2,280, and the budget will be exceeded on Tuesday, 28 April 2026. "
+            summary="The month's budget of 2,000 tokens will be exceeded on Tuesday, 28 April 2026: 1,080 (54 %) "
+            "so far; the forecast is 2,280. "
             "worker was issued 1,080 of the 1,080 tokens (100 %).",
             agents=[{"agentId": str(worker), "agentName": "worker", "count": 1080}],
             agentCount=1,
@@ -91,12 +91,12 @@ ON = "on Tuesday, 14 April 2026"
         ({"budget": None}, None, None),
         # Near from 80 % on, even if the month ends within it.
         ({"tokens": 799}, None, None),
-        ({"tokens": 800}, "warning", "(80 %); the forecast is 800, within the budget."),
+        ({"tokens": 800}, "warning", "is nearly used: 800 (80 %) so far; the forecast is 800."),
         # The first week does not warn by its forecast alone.
         (CROSSES | {"days_of_history": 6}, None, None),
-        (CROSSES, "warning", f"(50 %); the forecast is 800, and the budget will be exceeded {ON}."),
+        (CROSSES, "warning", f"will be exceeded {ON}: 500 (50 %) so far; the forecast is 800."),
         # All of it, and no more.
-        (CROSSES | {"tokens": 1000, "days_of_history": 0}, "warning", f"and the budget will be exceeded {ON}."),
+        (CROSSES | {"tokens": 1000, "days_of_history": 0}, "warning", f"will be exceeded {ON}: 1,000 (100 %)"),
         (
             CROSSES | {"tokens": 1001, "days_of_history": 0},
             "critical",
@@ -105,7 +105,7 @@ ON = "on Tuesday, 14 April 2026"
         # In digits, however much that is.
         (CROSSES | {"budget": 1, "tokens": 12_345_678}, "critical", "12,345,678 (1,234,567,800 %) so far"),
         (CROSSES | {"budget": 123, "tokens": 12_345_678}, "critical", "(10,037,136.6 %)"),
-        ({"budget": 1, "tokens": 1}, "warning", "1 of the month's budget of 1 token has been issued so far (100 %)"),
+        ({"budget": 1, "tokens": 1}, "warning", "The month's budget of 1 token is used up: 1 (100 %)"),
     ],
 )
 def test_is_reported(month: dict[str, Any], severity: str | None, summary: str | None) -> None:

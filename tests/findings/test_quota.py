@@ -91,7 +91,7 @@ ENDS = "at 00:00 UTC on Thursday, 16 April 2026"
     [
         (12, (90, 100, False), "At this pace nothing is left at 13:20 UTC on Wednesday, 15 April 2026, before it ends"),
         (23, (90, 100, False), "At this pace it lasts until it ends,"),
-        (12, (100, 100, True), "Tokens are refused until it ends,"),
+        (12, (100, 100, True), "Tokens are refused until"),
         (12, (2, 1, False), "It is not enforced, so no token is refused. It ends"),
     ],
 )
@@ -100,8 +100,11 @@ def test_says_what_happens_then(hour: int, row: tuple[int, int, bool], then: str
     [reported] = compute_findings(
         [used("day", tokens_used, tokens, is_enforced=is_enforced)], asked(NOON.replace(hour=hour))
     )
-    quota = f"{100 * tokens_used // tokens} % of the organization's quota of {tokens} token{'s' * (tokens > 1)} per day"
-    assert reported.summary == f"{quota} is used. {then} {ENDS}."
+    percent = f"{100 * tokens_used // tokens} %"
+    use = f"used up ({percent})" if tokens_used >= tokens else f"{percent} used"
+    quota = f"The organization's quota of {tokens} token{'s' * (tokens > 1)} per day is {use}."
+    end = ENDS.removeprefix("at ") if then.endswith("until") else ENDS
+    assert reported.summary == f"{quota} {then} {end}."
 
 
 def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) -> None:
@@ -120,7 +123,7 @@ def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) 
             (agent_id, "reader"),
             window=window("2026-04-15T00:00", "2026-04-16T00:00"),
             **amounts(90, 100, "tokens in the day", "the agent's quota per day"),
-            summary="90 % of reader's quota of 100 tokens per day is used. At this pace nothing is left at 13:20 UTC "
+            summary="reader's quota of 100 tokens per day is 90 % used. At this pace nothing is left at 13:20 UTC "
             f"on Wednesday, 15 April 2026, before it ends {ENDS}.",
             causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
             next="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
