@@ -51,6 +51,7 @@ def credentials(caller: Caller) -> Response:
         "credentials.html",
         slow_part=lambda: _list(caller, period, usage_filter, show, number),
         here="credentials",
+        kind="credentials",
         show=show,
         filters=FILTERS,
         usage_filter=usage_filter,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Response
@@ -18,9 +19,8 @@ from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, requested_page
 from agentidp.dashboard.navigation import AGENTS
 from agentidp.dashboard.period import requested_period
-from agentidp.dashboard.usage_filter import UsageFilter, requested_filter
+from agentidp.dashboard.usage_filter import LABELS, UsageFilter, requested_filter
 from agentidp.db.sql import Call
-from agentidp.http.errors import NotFound
 
 DELEGATION_FILTERS = ("owner", "agent", "resource")
 """The filters of tokens by exchange, which are not counted per credential."""
@@ -32,9 +32,7 @@ blueprint = pages.new_blueprint("dashboard-usage", __name__)
 @session.required
 def by_owner(caller: Caller) -> Response:
     """Show the number of tokens by owner of the agents, most tokens first."""
-    period = requested_period(caller.at)
-    usage_filter = requested_filter(caller, period)
-    return _page("owners", period, usage_filter, tokens_by_owner(caller, period, usage_filter))
+    return _page("owners", caller, tokens_by_owner)
 
 
 @blueprint.get("/dashboard/usage/resources")
@@ -42,19 +40,14 @@ def by_owner(caller: Caller) -> Response:
 def by_resource(caller: Caller) -> Response:
     """Show the tokens for our own API, for each resource server, for deleted resource servers, and without
     attribution."""
-    period = requested_period(caller.at)
-    usage_filter = requested_filter(caller, period)
-    items = tokens_by_resource(caller, period, usage_filter)
-    return _page("resources", period, usage_filter, items, own_resource=caller.settings.resource)
+    return _page("resources", caller, tokens_by_resource)
 
 
 @blueprint.get("/dashboard/usage/delegations")
 @session.required
 def by_delegation(caller: Caller) -> Response:
     """Show the number of tokens per acting agent and per agent or issuer for which it acted."""
-    period = requested_period(caller.at)
-    usage_filter = requested_filter(caller, period, DELEGATION_FILTERS)
-    return _page("delegations", period, usage_filter, tokens_by_delegation(caller, period, usage_filter))
+    return _page("delegations", caller, tokens_by_delegation, DELEGATION_FILTERS)
 
 
 def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
@@ -104,22 +97,37 @@ def tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilt
     )
 
 
-def _page(kind: str, period: Period, usage_filter: UsageFilter, items: list[Any], **context: Any) -> Response:
-    """Return the page with a table of *items*, which have their tokens as ``tokens``."""
-    number = requested_page()
-    listed = items[PAGE_SIZE * (number - 1) : PAGE_SIZE * number]
-    if not listed and number != 1:
-        raise NotFound
+def _page(
+    kind: str,
+    caller: Caller,
+    read_items: Callable[[Caller, Period, UsageFilter], list[Any]],
+    filters: Iterable[str] = LABELS,
+) -> Response:
+    """Return a page, whose table is sent after its head. A page number after the last page means the last page.
+
+    :param read_items: returns the rows of the table, which have their tokens as ``tokens``.
+    :param filters: the filters that the page has.
+    """
+    period, requested_number = requested_period(caller.at), requested_page()
+    usage_filter = requested_filter(caller, period, filters)
+
+    def slow_part() -> dict[str, Any]:
+        items = read_items(caller, period, usage_filter)
+        last = max(1, -(-len(items) // PAGE_SIZE))
+        number = min(requested_number, last)
+        return {
+            "items": items[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+            "tokens": sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in items),
+            "number": number,
+            "pages": last,
+        }
+
     return pages.page(
         "usage.html",
+        slow_part=slow_part,
         here=f"usage-{kind}",
         kind=kind,
         period=period,
         usage_filter=usage_filter,
-        items=listed,
-        count=len(items),
-        tokens=sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in items),
-        number=number,
-        pages=max(1, -(-len(items) // PAGE_SIZE)),
-        **context,
+        own_resource=caller.settings.resource,
     )

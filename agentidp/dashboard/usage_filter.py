@@ -77,18 +77,25 @@ class UsageFilter:
 
     def is_counted(self, row: Any) -> bool:
         """Return whether a row of ``analytics/tokens_by_credential`` passes the filters and has a credential."""
+        return self._is_use(row) and (self.agent_ids is None or row.agent_id in self.agent_ids)
+
+    def _is_use(self, row: Any) -> bool:
+        """Return whether a row has a credential and a resource that pass the filters."""
         return (
             row.credential_id is not None
-            and (self.agent_ids is None or row.agent_id in self.agent_ids)
             and self.credential_id in (None, row.credential_id)
             and self.resource in (None, row.resource)
         )
 
     def days_call(self, bounds: dict[str, date]) -> Call:
         """Return the statement that reads the usage per day. :meth:`days_of` takes its rows."""
+        if self.counts_tokens_only and self.agent_id is not None:
+            return Call("analytics/agent_use", {**bounds, "agent_id": self.agent_id})
         if self.counts_tokens_only:
-            filters = {"agent_ids": self._agent_ids, "credential_id": self.credential_id, "resource": self.resource}
-            return Call("dashboard/attributed_tokens", {**bounds, **filters})
+            # A filter by credential has at most one agent, so there is no credential here, or no agent.
+            return Call(
+                "dashboard/tokens_of_resource", {**bounds, "agent_ids": self._agent_ids, "resource": self.resource}
+            )
         if self.agent_ids is not None:
             return Call("dashboard/usage_of_agents", {**bounds, "agent_ids": self._agent_ids})
         return Call("analytics/usage_by_day", bounds)
@@ -102,7 +109,10 @@ class UsageFilter:
             return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
         tokens = [0] * ((last - first).days + 1)
         for row in rows:
-            tokens[(row.on_day - first).days] = row.tokens
+            if self.agent_id is None:
+                tokens[(row.on_day - first).days] = row.tokens
+            elif self._is_use(row):
+                tokens[(row.on_day - first).days] += sum(row.hours)
         return [DayUsage(first + number * DAY, count, 0, []) for number, count in enumerate(tokens)]
 
     def hours_call(self, bounds: dict[str, date]) -> Call:
@@ -141,7 +151,7 @@ class UsageFilter:
         return attribution, rows
 
 
-def requested_filter(caller: Caller, period: Period, names: Iterable[str] = tuple(LABELS)) -> UsageFilter:
+def requested_filter(caller: Caller, period: Period, names: Iterable[str] = LABELS) -> UsageFilter:
     """Return the filters of usage that the request has chosen.
 
     :param names: the filters that the page has.
@@ -161,7 +171,7 @@ def requested_filter(caller: Caller, period: Period, names: Iterable[str] = tupl
         "owner": Call("dashboard/agents_of_owner", {"owner": owner}),
         "agent": Call("audit/agent_names", {"agent_ids": [ids["agent"]] if "agent" in ids else []}),
         "resource": Call("oauth/list_resource_servers", {}),
-        "credential": Call("analytics/credentials", {"first": period.first}),
+        "credential": Call("dashboard/credential", {"first": period.first, "credential_id": ids.get("credential")}),
     }
     rows = dict(zip(values, caller.read_together(*(calls[name] for name in values)), strict=True))
     labels, agents = dict(values), []
@@ -175,10 +185,10 @@ def requested_filter(caller: Caller, period: Period, names: Iterable[str] = tupl
         labels["agent"] = rows["agent"][0].name
         agents.append({ids["agent"]})
     if "credential" in rows:
-        credential = next((row for row in rows["credential"] if row.credential_id == ids["credential"]), None)
-        if credential is None:
+        if not rows["credential"]:
             raise ValidationError("The organization has no credential with this ID that was in force in these days.")
-        labels["credential"] = credential.label or str(credential.credential_id)[:8]
+        [credential] = rows["credential"]
+        labels["credential"] = credential.label or str(ids["credential"])[:8]
         agents.append({credential.agent_id})
     if resource == caller.settings.resource:
         labels["resource"], resource = "this server\N{RIGHT SINGLE QUOTATION MARK}s own API", ""

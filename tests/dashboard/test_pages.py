@@ -446,7 +446,7 @@ REFUSED = {
 
 MISSING = [
     *("days/2026-04-16", "days/2026-02-30", "days/x", "days/2026-04-16/hours.csv", "days/2026-04-16/agents.csv"),
-    *("quotas?page=2", "usage?page=2", "usage/resources?page=2", "usage/delegations?page=2"),
+    "quotas?page=2",
 ]
 
 

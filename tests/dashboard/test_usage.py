@@ -54,3 +54,16 @@ def test_the_tokens_by_resource_are_those_of_the_api(read: Read, signed_in: Flas
     ]
     assert [row[0] for row in rows] == ["This server\N{RIGHT SINGLE QUOTATION MARK}s own API", "The API"]
     assert [row[3] for row in rows] == ["60.0 %", "40.0 %"]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("path", ["/usage", "/usage/resources", "/usage/delegations"])
+def test_the_head_of_the_page_is_sent_before_the_table(signed_in: FlaskClient, read: Read, path: str) -> None:
+    response = signed_in.get(f"/dashboard{path}", buffered=False)
+    first, *rest = (part.decode() for part in response.iter_encoded())
+    response.close()
+    assert "<h1>" in first
+    assert "<table" not in first
+    assert "<table" in "".join(rest)
+    # A page number after the last page means the last page.
+    assert read(f"{path}?page=2").text.partition("<main")[2] == read(path).text.partition("<main")[2]

@@ -109,6 +109,8 @@ def test_the_overview_of_an_api_or_a_credential_shows_tokens_only(read: Read, fl
 def test_filters_are_combined(read: Read, fleet: Fleet) -> None:
     own = read("?days=7&" + urlencode({"owner": "Support", "resource": fleet.acme.services.settings.resource}))
     assert "Owner: Support" in own.words
+    agent = {"agent": str(fleet.first.agent_id), "resource": fleet.resource}
+    assert figures(read("?days=7&" + urlencode(agent))) == {"Tokens": "7"}
     other = read("?days=7&" + urlencode({"owner": "Sales", "agent": str(fleet.first.agent_id)}))
     assert figures(other) == {"Tokens": "0", "Requests": "0", "Rejected": "0"}
     assert fleet.file("owners", urlencode({"owner": "Sales", "agent": str(fleet.first.agent_id)})) == []
