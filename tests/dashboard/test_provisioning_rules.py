@@ -100,6 +100,6 @@ def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cas
     page = signed_in.get(f"/dashboard/agents/{agent.agent_id}")
     assert (
         f"Created automatically by the rule shop for {subject} of {issuer.url}; "
-        "expires 7 days after its last token request" in Page(page).words
+        "the agent expires 7 days after its last token request" in Page(page).words
     )
     assert "<b>builder" not in page.text
