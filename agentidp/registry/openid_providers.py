@@ -35,7 +35,7 @@ MAX_VALUES = 50
 MAX_VALUE = 200
 """Maximum number of characters of the role claim and of each of its values."""
 
-_CLIENT_ID, _SECRET = r"[!-~]{1,500}", r"[ -~]{1,1000}"
+_CLIENT_ID, _SECRET = r"[!-~]{1,500}", r"[!-~]([ -~]{0,998}[!-~])?"
 _ISSUER = r"https?://[!-~]+"
 
 
@@ -45,7 +45,9 @@ class ClientSecret(schemas.Member, ma.fields.String):
     maximum = 1000
 
     def __init__(self, **kwargs: Any) -> None:
-        rule = ma.validate.Regexp(rf"{_SECRET}\Z", error="must have 1 to 1000 printable ASCII characters")
+        rule = ma.validate.Regexp(
+            rf"{_SECRET}\Z", error="must have 1 to 1000 printable ASCII characters, and no blank at its ends"
+        )
         super().__init__(load_only=True, validate=rule, **kwargs)
         self.error_messages["invalid"] = "must be a string or null"
 

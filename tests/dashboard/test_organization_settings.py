@@ -17,9 +17,9 @@ def test_sets_and_removes_the_budget_that_the_month_shows(signed_in: FlaskClient
     acme.count(NOON, tokens=30)
     assert "The organization has no budget" in read("/month").words
     for typed, figures in (
-        ("600", "Forecast for the month 480 Budget 600 Used 5.0 %"),
-        ("120", "Used 25.0 % Will be exceeded on Sun 19 Apr"),
-        ("29", "Used 103.4 % Exceeded on Wed 15 Apr"),
+        ("600", "Budget 600 Used 5.0 % Forecast for the month 480"),
+        ("120", "Will be exceeded on Sun 19 Apr Budget 120 Used 25.0 %"),
+        ("29", "Exceeded on Wed 15 Apr Budget 29 Used 103.4 %"),
         ("", "The organization has no budget"),
     ):
         assert led_to(post(signed_in, "/dashboard/budget", monthlyTokenBudget=typed)) == "/dashboard/month#budget"
