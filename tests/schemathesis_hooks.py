@@ -82,6 +82,8 @@ def map_case(context: Any, case: Any) -> Any:
     if "trust" in body:
         body["trust"] = {"issuer": "https://issuer.example", "claims": {"namespace": "shop"}}
         body.get("agentTemplate", {})["scopes"] = []
+    if case.path == "/api/v1/openid-providers":
+        body["issuer"] = "https://issuer.example"
     if "clientHosts" in body:
         body["clientHosts"] = list(dict.fromkeys(body["clientHosts"]))
     if "agentIds" in body or case.path == "/api/v1/delegation-rules":

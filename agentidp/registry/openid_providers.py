@@ -66,6 +66,7 @@ def _role_values(noun: str) -> schemas.Items:
             schemas.validate_unique("a value"),
         ],
         description=f"Values of the role claim that make {noun} of the dashboard. `*` means everybody",
+        metadata={"uniqueItems": True},
     )
 
 
