@@ -50,7 +50,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     page.get_by_role("link", name="Cancel").press("Enter")
     page.get_by_role("link", name="Test the target on-call").press("Enter")
     page.get_by_role("button", name="Send a test").press("Enter")
-    expect(page.get_by_role("status")).to_contain_text("A test of on-call is sent within seconds")
+    expect(page.get_by_role("status")).to_contain_text("A test message to on-call is sent within seconds")
     check("Alert targets")
     expect(page.get_by_role("table", name="Alerts, newest first")).to_contain_text("waiting")
     [target] = stage.api("/api/v1/alert-targets", operator)["data"]
