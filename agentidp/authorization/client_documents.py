@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +22,7 @@ from agentidp.caller import TURN
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import other_name
-from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, parse_max_age
+from agentidp.federation.issuer_keys import ACCEPT, SLOW, SLOW_FOR, parse_json_object, parse_max_age
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
 from agentidp.http.redirect_uri import is_registered
 from agentidp.http.request_context import current_request, request_actor
@@ -42,6 +43,9 @@ TIMEOUT = 5.0
 MAX_READINGS = 4
 """Maximum number of documents that a process fetches at the same time. Each organization can fetch one of them."""
 
+MAX_READINGS_OF_SLOW = MAX_READINGS // 2
+"""Maximum number of these documents for all slow organizations together."""
+
 PAUSE = timedelta(seconds=10)
 """Time after a failure to read a document until the same person can make this process read a document again."""
 
@@ -54,6 +58,9 @@ logger = logging.getLogger("agentidp")
 
 _lock = threading.Lock()
 _reading_organizations: set[str] = set()
+
+_slow_at: dict[str, float] = {}
+"""Organization -> instant of the monotonic clock at which its last slow reading ended."""
 
 _failed_at: dict[tuple[str, str], datetime] = {}
 """Instants of failures in the last :data:`PAUSE`, by organization and ``sub`` of the person. There are few, because an
@@ -113,6 +120,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
 
     :param person: the ``sub`` of the person who has signed in.
     """
+    began_at = time.monotonic()
     with _lock:
         # The pause is per person and not per host, because one person's failures must not keep others from an app.
         if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
@@ -120,7 +128,11 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
                 "The document of an app that you have just used could not be read. "
                 f"Try again in {PAUSE.seconds} seconds."
             )
-        if organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS:
+        slow_organizations = {id_ for id_, slow_at in _slow_at.items() if began_at - slow_at < SLOW_FOR}
+        is_full = organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS
+        if organization_id in slow_organizations:
+            is_full |= len(_reading_organizations & slow_organizations) >= MAX_READINGS_OF_SLOW
+        if is_full:
             raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
         _reading_organizations.add(organization_id)
     # A slow host must not occupy one of the few turns, for which requests of all organizations wait.
@@ -152,6 +164,8 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
     finally:
         with _lock:
             _reading_organizations.remove(organization_id)
+            if time.monotonic() - began_at >= SLOW:
+                _slow_at[organization_id] = time.monotonic()
         turn.resume()
     return redirect_uris, at + timedelta(seconds=parse_max_age(response.headers))
 

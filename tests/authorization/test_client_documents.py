@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -221,6 +222,24 @@ def test_requests_of_the_organization_run_while_a_document_is_read(app_of_host: 
     app_of_host.publisher.pages[PATH] = enter_and_reply
     assert app_of_host.authorize().status_code == 200
     assert queue.is_empty()
+
+
+def test_slow_organizations_leave_half_of_the_readings_to_others(
+    app_of_host: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: set[str] = set()
+    monkeypatch.setattr(client_documents, "_reading_organizations", readings)
+    monkeypatch.setattr(client_documents, "_slow_at", {"org-1": time.monotonic(), "org-2": time.monotonic()})
+    monkeypatch.setattr(client_documents, "SLOW", 0.0)
+    readings |= {"org-1", "org-2"}
+    assert app_of_host.authorize().status_code == 200
+    # The reading was slow, so the organization has to wait for the two others.
+    other_uri = f"{app_of_host.publisher.url}/other.json"
+    app_of_host.publisher.pages["/other.json"] = app_of_host.publisher.pages[PATH]
+    assert app_of_host.authorize(client_id=other_uri).status_code == 429
+    readings.remove("org-1")
+    assert app_of_host.authorize(client_id=other_uri).status_code == 400
+    assert app_of_host.publisher.requests == [PATH, "/other.json"]
 
 
 def test_a_document_that_is_not_json_is_refused(app_of_host: App) -> None:
