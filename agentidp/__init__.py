@@ -81,7 +81,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     app = wiring.choose_classes(settings).application("agentidp", static_folder=None)
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
-        # Of the proxy's headers, only the client's address is used, because no response depends on the host or scheme.
+        # Only the client's address is taken from the proxy's headers, as no response depends on the host or scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     if settings.metrics_address:
         request_metrics.init_app(app)

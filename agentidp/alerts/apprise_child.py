@@ -76,7 +76,7 @@ def _send(message: dict[str, Any]) -> str | None:
     if apprise_sender is None:
         return "apprise does not accept the address"
     sys.addaudithook(address_guard.audit)
-    # For a service that expects Markdown, the text is declared as Markdown, because apprise's escaping would break the
+    # The text for a service that expects Markdown is declared as Markdown, because apprise's escaping would break the
     # link. The rest of the text has no markup (agentidp.alerts.messages.disarmed).
     markdown_text, message_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown_text if apprise_sender.resolve_format(message_text) == markdown_text else message_text

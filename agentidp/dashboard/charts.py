@@ -318,7 +318,7 @@ def chart_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     markers = []
     for row in rows:
         begins = row.starts_at.astimezone(UTC).date()
-        # Without max(), a marker of a single instant at midnight, such as a deployment, would end before it begins.
+        # max() is for a marker of one instant at midnight, such as a deployment. It would end before it begins.
         ends = max(begins, last_day(row.ends_at.astimezone(UTC)))
         is_of_agents = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
         if begins <= last and ends >= first and is_of_agents:

@@ -158,7 +158,7 @@ def _drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
 
 def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
     first, last = _days(finding, at)
-    # For rejections, the expected number is known per day and not per hour.
+    # The expected number of rejections is known per day and not per hour.
     is_short = finding.ends - finding.begins < DAY and finding.kind != "rejections"
     return (last - first).days < MAX_DAYS_OF_HOURS and is_short
 

@@ -94,7 +94,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
             transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
             if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused
-            # Of two concurrent uses, the second waits here for the first, and then violates the unique index.
+            # The second of two concurrent uses waits here for the first, and then violates the unique index.
             transaction.run(Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from}))
             attempts.record_success(transaction, link.agent_id, "link")
     except (LinkRefused, psycopg.errors.UniqueViolation):

@@ -65,8 +65,8 @@ def rule(jwk: object) -> str | None:
 def test_a_key_is_for_its_alg_or_that_of_its_type(kind: str, members: dict[str, Any], kept: str) -> None:
     """RFC 8725 section 3.1."""
     jwk = JWKS[kind] | members
-    found = check_public_jwk(jwk)
-    assert (found["alg"], found["use"], "key_ops" in found) == (kept, "sig", False)
+    key = check_public_jwk(jwk)
+    assert (key["alg"], key["use"], "key_ops" in key) == (kept, "sig", False)
     assert Draft202012Validator(jwk_json_schema()).is_valid(jwk)
 
 

@@ -79,11 +79,11 @@ def test_the_others_are_summed_and_the_order_does_not_depend_on_that_of_the_data
     unknown = Usage(UNKNOWN, None, 0, 0, 0, 9)
     assert select_largest((unknown, *usage), 2) == expected
     assert select_largest((*reversed(usage), unknown), 2) == expected
-    assert [each.organization for each in select_largest((*usage, unknown), 6)] == [
+    assert [usage_row.organization for usage_row in select_largest((*usage, unknown), 6)] == [
         *(f"org-{n}" for n in (2, 5, 1, 4, 0, 3)),
         UNKNOWN,
     ]
-    assert [each.organization for each in select_largest((*usage, unknown), 0)] == [OTHER, UNKNOWN]
+    assert [usage_row.organization for usage_row in select_largest((*usage, unknown), 0)] == [OTHER, UNKNOWN]
 
 
 def test_before_the_first_reading_the_rest_of_the_page_is_there(metrics: InstanceMetrics) -> None:
