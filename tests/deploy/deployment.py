@@ -30,6 +30,7 @@ from tests.factories import (
     PATIENCE,
     ROOT,
     SECRET_KEY,
+    children,
     clean_environment,
     free_port,
     wait_until,
@@ -128,7 +129,7 @@ class Nginx:
             [program, "-p", self.directory, "-c", self.directory / "nginx.conf", "-e", self.directory / "main.log"]
         )
         try:
-            wait_until(self._listens)
+            wait_until(self._serves)
             # A directive that this version no longer likes.
             assert "[warn]" not in self.log("main.log"), self.log("main.log")
         except BaseException:
@@ -136,10 +137,11 @@ class Nginx:
             raise
         return self
 
-    def _listens(self) -> bool:
+    def _serves(self) -> bool:
         assert self.process.poll() is None, self.log("main.log")
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        # The worker process has this title once it serves. A connection would not prove it: the kernel accepts
+        # connections as soon as the main process listens.
+        return bool(children(self.process.pid, "worker process"))
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
