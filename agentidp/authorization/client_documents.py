@@ -41,13 +41,13 @@ TIMEOUT = 5.0
 """Maximum seconds to fetch a client ID metadata document, not counting the DNS lookup of its host."""
 
 MAX_READINGS = 4
-"""Maximum number of documents that a process fetches at the same time. Each organization can fetch one of them."""
+"""Maximum number of client documents that a process fetches at the same time. An organization fetches one at a time."""
 
 MAX_READINGS_OF_SLOW = MAX_READINGS // 2
-"""Maximum number of these documents for all slow organizations together."""
+"""Maximum number of client documents that a process fetches at the same time for organizations with slow hosts."""
 
 PAUSE = timedelta(seconds=10)
-"""Time after a failure to read a document until the same person can make this process read a document again."""
+"""Minimum time between a person's failed fetch of a client document and the next fetch for that person, per process."""
 
 MAX_DOCUMENTS = 100
 """Maximum number of an organization's agents, including deleted agents, that have a client ID metadata document."""
@@ -60,17 +60,17 @@ _lock = threading.Lock()
 _reading_organizations: set[str] = set()
 
 _slow_at: dict[str, float] = {}
-"""Organization -> instant of the monotonic clock at which its last slow reading ended."""
+"""Time at which each organization's last slow fetch ended, in seconds of the monotonic clock, by organization ID."""
 
 _failed_at: dict[tuple[str, str], datetime] = {}
-"""Instants of failures in the last :data:`PAUSE`, by organization and ``sub`` of the person. There are few, because an
-organization reads one document after the other."""
+"""Time of each person's last failed fetch, by organization ID and ``sub``. A new failure deletes entries older than
+:data:`PAUSE`, so there are few."""
 
 
 def find_client(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Return a request with the agent of its app, after checking the redirect URI.
+    """Return an app's authorization request, completed by the organization and the app's agent.
 
-    :raises ValidationError: the app was not admitted, or its document does not contain the redirect URI.
+    :raises ValidationError: the app has no agent, or its document does not contain the redirect URI.
     """
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
@@ -82,11 +82,12 @@ def find_client(requested: AuthorizationRequest, organization_id: str, at: datet
 def admit(
     requested: AuthorizationRequest, organization_id: str, claims: dict[str, Any], at: datetime
 ) -> AuthorizationRequest:
-    """Create or refresh the agent of an app from the app's document, and return what :func:`find_client` returns.
+    """Create or update the agent of an app from the app's document, and return what :func:`find_client` returns.
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
-    :raises ValidationError: also if no rule admits the app for the person, or the document cannot be used.
+    :raises ValidationError: no delegation rule lets the app act for the person, the document cannot be used, or it
+        does not contain the redirect URI.
     :raises RateLimited: too many documents are being fetched.
     """
     client_uri = requested.client_uri or ""
@@ -116,13 +117,13 @@ def _scopes_of(rule: Any) -> dict[str, list[str]]:
 
 
 def _read_document(client_uri: str, organization_id: str, person: str, at: datetime) -> tuple[list[str], datetime]:
-    """Return the redirect URIs in an app's document, and the instant until which they may be used.
+    """Fetch an app's document. Return its redirect URIs, and the instant until which they may be used.
 
     :param person: the ``sub`` of the person who has signed in.
     """
     began_at = time.monotonic()
     with _lock:
-        # The pause is per person and not per host, because one person's failures must not keep others from an app.
+        # The pause is per person: with a pause per host, one person's failures would keep other people from an app.
         if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
             raise RateLimited(
                 "The document of an app that you have just used could not be read. "
@@ -135,7 +136,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
         if is_full:
             raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
         _reading_organizations.add(organization_id)
-    # A slow host must not occupy one of the few turns, for which requests of all organizations wait.
+    # Lets other requests run while this request waits for the app's host, because few requests run at the same time.
     turn = current_request().environ[TURN]
     turn.pause()
     try:
@@ -147,7 +148,8 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
             max_body=MAX_BODY,
             headers=ACCEPT,
         )
-        # Requires a JSON type: many hosts serve files of other people, but not as JSON (section 4 of the draft).
+        # Requires the content type of JSON, because files that a host's users upload mostly have other types (draft
+        # section 4).
         is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
         document = parse_json_object(response.body) if response.status == 200 and is_json else None
         if document is None:
@@ -185,7 +187,7 @@ def _store(
     fresh_until: datetime,
     at: datetime,
 ) -> None:
-    """Create the agent of an app if it is new. If its redirect URIs have changed, end all grants of people to it."""
+    """Create an app's agent, or update its redirect URIs. If the URIs change, end all grants of people to the agent."""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
     for name in (host, other_name(host, "", client_uri)):
         try:
@@ -199,7 +201,7 @@ def _store(
                 opened.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:
-            # Another agent has this name, so the next name is tried.
+            # Tries the next name, because another agent may have this name.
             continue
     raise ValidationError(
         f"Your organization cannot add the app of {host}: it has too many agents, or an administrator has deleted the "

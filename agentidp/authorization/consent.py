@@ -20,10 +20,11 @@ from agentidp.services import services
 
 @dataclass(frozen=True, slots=True)
 class Consent(SealedForm):
-    """The question that a person is asked about a client, in a form.
+    """The form that asks a person whether an agent may act for the person.
 
-    :param query: the authorization request.
-    :param form_id: a random string by which the form is accepted only once.
+    :param query: the query of the authorization request.
+    :param days: the number of days for which the agent may act.
+    :param form_id: a random string, so that the form is accepted only once.
     """
 
     query: str
@@ -36,7 +37,7 @@ class Consent(SealedForm):
 def allow(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect_uri: str, at: datetime) -> str:
     """Store the grant of the person, and return the authorization code.
 
-    :raises ValidationError: the form was sent before.
+    :raises ValidationError: the form was sent before, or the organization's provider has changed.
     """
     permission = grants.Permission(
         agent_id,
@@ -59,9 +60,9 @@ def allow(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect
 
 
 def refuse(consent: Consent, agent_id: UUID, at: datetime) -> None:
-    """Record that the person has refused.
+    """Record in the audit trail that the person has refused the access.
 
-    :raises ValidationError: the form was sent before.
+    :raises ValidationError: the form was sent before, or the organization's provider has changed.
     """
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as opened:

@@ -23,8 +23,8 @@ from agentidp.services import services
 class Offer:
     """The access that an agent gets if the person allows it.
 
-    :param new_scopes: the scopes that the person has not allowed the agent at this resource server before; empty if
-        there is no earlier grant.
+    :param new_scopes: those of *scopes* that the person's earlier grants for the resource server lack; empty if there
+        are no earlier grants.
     :param days: the number of days for which the access is allowed.
     """
 
@@ -46,9 +46,10 @@ class NoRule(Exception):
 
 
 def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:
-    """Return the access that the oldest matching rule offers: it accepts the person and has the resource.
+    """Return the access that an agent gets if the person allows it.
 
-    The statement that redeems the code decides again, so nothing is locked here.
+    The oldest rule that accepts the person and has the resource decides. The rule is not locked, because the statement
+    that redeems the code checks the rule again.
 
     :param claims: the claims of a verified ID token of the organization's provider.
     :raises OAuthError: with an error of RFC 6749 section 4.1.2.1, or ``invalid_target``.
@@ -77,7 +78,8 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
     if rule is None or refusal_of_subject(claims, agent_id, s.settings.issuer):
         raise NoRule(organization.name, agent.name)
     possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
-    # Drops scopes of our own API: an MCP client requests them if the metadata of the resource names no scopes.
+    # Ignores scopes of our own API that the resource server lacks. MCP clients request such scopes if the metadata of
+    # the resource server name no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     scopes = [scope for scope in requested_scopes if scope in possible] if requested_scopes else possible
     if not scopes:
@@ -90,13 +92,16 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
 
 
 def _is_open(server: Any) -> bool:
-    """Return whether a resource server supports delegation. A cloud would mistake the agent for its subject."""
+    """Return whether agents may act for people at a resource server.
+
+    Agents may not do so at a cloud, because it reads only ``sub`` and would treat the agent as the person.
+    """
     return server.subject == AGENT and (server.audience is None or owned_name(server.audience) is not None)
 
 
 def accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Return whether a rule accepts the claims of an ID token. The token's audience is this server."""
-    # Only iss counts as the issuer, even if the subject is a SPIFFE ID: the provider has signed the token.
+    """Return whether a delegation rule accepts the claims of an ID token. The rule's audience is ignored."""
+    # Otherwise a rule for a SPIFFE trust domain would accept a SPIFFE ID as sub from any provider.
     if trust["issuer"] != claims["iss"]:
         return False
     return Rule.of({"audience": ""} | trust).is_met_by(TokenClaims(claims), ignores_audience=True)

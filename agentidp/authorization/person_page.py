@@ -24,11 +24,11 @@ RETURN_TO = "grants"
 
 @dataclass(frozen=True, slots=True)
 class Visit(SealedForm):
-    """A signed-in person who looks at the grants that the person has made."""
+    """The form on the page where a signed-in person ends the person's own grants."""
 
     @property
     def subject(self) -> str:
-        """The digest of the person under which grants are stored."""
+        """The digest that identifies the person in stored grants."""
         return subject_digest(self.organization_id, self.issuer, self.person)
 
 
@@ -60,7 +60,8 @@ def end(visit: Visit, grant_id: UUID, at: datetime) -> None:
     """
     with services().database.of(visit.organization_id, at).transaction(visit.actor) as opened:
         if visit.provider_version:
-            # People of the instance's provider may end what they allowed before the organization had its own.
+            # The check is left out for people of the instance's provider, because they may still end their grants after
+            # the organization has added its own provider.
             visit.check_provider(opened)
         require_row(opened.run(list_call(grant_id=grant_id, subject=visit.subject)))
         end_grant(opened, grant_id)

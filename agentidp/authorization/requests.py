@@ -38,13 +38,14 @@ _THUMBPRINT = _CHALLENGE
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """An authorization request whose client and redirect URI were checked, except for an app with a document.
+    """An authorization request whose client and redirect URI were checked.
 
-    Before the person has signed in, such an app is unknown: see :mod:`agentidp.authorization.client_documents`.
+    For an app with a client ID metadata document, :mod:`agentidp.authorization.client_documents` checks both after the
+    person has signed in.
 
-    :param parameters: the other parameters by name. A repeated parameter has no single value, so it is missing here.
+    :param parameters: the other parameters by name, without those that are repeated.
     :param repeated: the names of the repeated parameters.
-    :param client_uri: the ``client_id`` if it is the URL of a client ID metadata document; otherwise ``None``.
+    :param client_uri: the ``client_id`` if it is the URL of a client ID metadata document, otherwise ``None``.
     """
 
     organization_id: str
@@ -80,13 +81,13 @@ class AuthorizationRequest:
 
     @property
     def form_target(self) -> str:
-        """The redirect URI as a source in a Content-Security-Policy, which cannot contain an IPv6 address."""
+        """The redirect URI's origin for a Content-Security-Policy, or its scheme if a policy cannot name the origin."""
         url = urlsplit(self.redirect_uri)
         is_nameable = url.scheme in ("http", "https") and "[" not in url.netloc
         return f"{url.scheme}://{url.netloc}" if is_nameable else f"{url.scheme}:"
 
     def response(self, **members: str) -> str:
-        """Return the redirect URI with the members of a response, and with ``state`` and ``iss`` (RFC 9207)."""
+        """Return the redirect URI with the parameters of a response, including ``state`` and ``iss`` (RFC 9207)."""
         state = {"state": self.parameters["state"]} if "state" in self.parameters else {}
         query = urlencode(members | state | {"iss": services().settings.issuer})
         return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}"
@@ -122,10 +123,10 @@ class AuthorizationRequest:
 
 
 def read_request(query: str, at: datetime) -> AuthorizationRequest:
-    """Return the authorization request with a query.
+    """Return the authorization request that a query string contains.
 
-    :raises ValidationError: the client or its redirect URI is not known. For an app with a document, only the form of
-        both is checked.
+    :raises ValidationError: the client or its redirect URI is not registered. For an app with a client ID metadata
+        document, only the form of both is checked.
     """
     if len(query) > MAX_QUERY:
         raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
@@ -142,7 +143,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         )
     client = public_client(client_id)
     rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
-    # An app must use its URI as client_id: by its agent's id, it could keep a redirect URI removed from its document.
+    # Refuses the id of an app's agent as client_id, because only the app's URI makes us read its current document.
     is_app = bool(rows) and rows[0].client_uri is not None
     if not rows or is_app or not is_registered(redirect_uri, rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)
@@ -150,8 +151,10 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
 
 
 def find_organization_id(requested: AuthorizationRequest) -> str | None:
-    """Return the organization at whose provider the person signs in: that of the agent or, for an app with a document,
-    the one that holds the identifier of the resource server; ``None`` if nobody holds it.
+    """Return the organization at whose provider the person signs in.
+
+    For an agent, return its organization. For an app with a client ID metadata document, return the organization that
+    owns the resource server's identifier, or ``None`` if no organization owns it.
     """
     if requested.client_uri is None:
         return requested.organization_id

@@ -28,7 +28,7 @@ from agentidp.openid.provider import Provider, SignInRefused
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
-# A client may open a window for the person. Cross-Origin-Opener-Policy would disconnect the window from the client.
+# Leaves out Cross-Origin-Opener-Policy, which would disconnect a window for the sign-in from the client that opened it.
 SECURITY = {name: value for name, value in pages.SECURITY.items() if name != "Cross-Origin-Opener-Policy"}
 
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
@@ -42,7 +42,7 @@ def refuse_other_sites() -> None:
 
 @blueprint.after_request
 def secure(response: Response) -> Response:
-    """Set the headers of every response, and forbid caching."""
+    """Set the security headers of a response, and forbid caching."""
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     response.headers.pop("Cross-Origin-Opener-Policy", None)
@@ -63,11 +63,11 @@ def authorize() -> Response:
 @blueprint.get(f"{PATH}/callback/<organization_id>", endpoint="callback_of_organization")
 @public
 def callback(organization_id: str | None = None) -> Response:
-    """Ask the person whom the provider has signed in.
+    """Show the consent form, or the person's grants, to the person whom the provider has signed in.
 
     :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
     """
-    # A program that checks with HEAD whether the address exists must not consume the code.
+    # A HEAD request must not consume the code, because programs use it to check whether an address exists.
     if request.method == "HEAD":
         return Response(status=200)
     provider = provider_of_callback(organization_id, g.at)
@@ -77,7 +77,7 @@ def callback(organization_id: str | None = None) -> Response:
     requested = read_request(query, g.at)
     organization_id = requested.organization_id
     if requested.client_uri:
-        # Several organizations may admit an app with a document, so the organization of the person is used.
+        # Uses the organization of the person, because an app with a document belongs to no organization.
         try:
             organization_id = provider.organization_of(claims)
         except NoAccess as refused:
@@ -115,7 +115,7 @@ def callback(organization_id: str | None = None) -> Response:
 @blueprint.get(person_page.PATH)
 @public
 def see_grants() -> Response:
-    """Lead the browser to the provider at which the person signs in to see what the person has allowed."""
+    """Redirect the browser to the provider. After the sign-in, :func:`callback` shows the person's grants."""
     provider = provider_for(request.args.get("organization"), g.at)
     return lead_to(provider, provider.begin(PATH, person_page.RETURN_TO))
 
@@ -176,7 +176,7 @@ def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked:
         consent=asked.sealed(),
         action=f"{services().settings.issuer}{PATH}",
     )
-    # Browsers apply form-action even to the redirect that follows after the form was sent.
+    # Adds the redirect URI to form-action, because browsers also apply form-action to the redirect after the form.
     targets = f"form-action 'self' {requested.form_target}"
     policy = SECURITY["Content-Security-Policy"].replace("form-action 'self'", targets)
     response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'; ", "")
@@ -186,7 +186,7 @@ def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked:
 @blueprint.post(PATH)
 @public
 def answer() -> Response:
-    """Redirect the browser to the client, with a code or with the person's refusal."""
+    """Store the answer in the consent form, and redirect the browser to the client with a code or the refusal."""
     asked = Consent.read(request.form.get("consent", ""), g.at)
     g.organization_id = asked.organization_id
     wait_for_turn(asked.organization_id)
@@ -204,7 +204,7 @@ def answer() -> Response:
 
 
 def _lead(address: str) -> Response:
-    """Redirect the browser to the client, but never by 307: the browser would send the form to it (RFC 9700)."""
+    """Redirect the browser to the client by 303, because by 307 the client would receive the form (RFC 9700)."""
     response = flask.redirect(address, 303)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]

@@ -24,7 +24,7 @@ from agentidp.openid.claims import actor_of
 from agentidp.services import services
 
 LIFETIME = timedelta(minutes=10)
-"""Maximum age of a form. An older form is refused."""
+"""Maximum age at which a form is accepted."""
 
 INVALID = "This page is not valid any more. Start again in the app."
 
@@ -33,10 +33,11 @@ _BROWSER = "browser"
 
 @dataclass(frozen=True, slots=True)
 class SealedForm:
-    """A signed-in person, encrypted in a hidden field of a form.
+    """The content of a form's encrypted hidden field: the person who has signed in.
 
-    :param issuer: the issuer of the person's ID token; ``person`` is the ``sub``, ``name`` the name.
-    :param asked_at: when the form was shown, in seconds since the epoch.
+    :param issuer: the issuer of the person's ID token.
+    :param person: the ``sub`` of the ID token.
+    :param asked_at: the time at which the form was shown, in seconds since the epoch.
     :param browser: a random string that is also in the browser's cookie.
     :param provider_version: the version of the organization's own provider; empty for the provider of the instance.
     """
@@ -55,9 +56,9 @@ class SealedForm:
         return request_actor(*actor_of(self.issuer, self.person, self.name))
 
     def check_provider(self, opened: Transaction) -> None:
-        """Refuse the form if the provider of the organization has changed, and lock the provider.
+        """Lock the organization's provider, and refuse the form if the provider has changed since the form was shown.
 
-        :raises ValidationError: the provider has changed, or the organization has none any more.
+        :raises ValidationError: the provider has changed, was deleted, or was added.
         """
         rows = opened.fetch("openid/lock_provider")
         if self.provider_version != (str(rows[0].version) if rows else ""):
@@ -72,12 +73,13 @@ class SealedForm:
     def read(cls, field: str, at: datetime) -> Self:
         """Decrypt and check the content of the hidden field.
 
-        :raises ValidationError: the field is not ours, of another form, too old, or of another browser.
+        :raises ValidationError: the field was not made by this server for this kind of form and this browser, or is too
+            old.
         """
         try:
             content = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
             form = cls(**json.loads(content))
-        # A form from another release may have other fields, which raises TypeError.
+        # The constructor raises TypeError if another release, with other fields, has made the form.
         except (ValueError, TypeError, Unreadable):
             raise ValidationError(INVALID) from None
         age = at - datetime.fromtimestamp(form.asked_at, UTC)
@@ -88,7 +90,7 @@ class SealedForm:
 
 
 def browser() -> str:
-    """Return the random string in the browser's cookie. Without a cookie, the response sets a new one."""
+    """Return the random string in the browser's cookie, or a new string, which the response stores in the cookie."""
     text: str = flask.session.setdefault(_BROWSER, secrets.token_urlsafe(32))
     return text
 

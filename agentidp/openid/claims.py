@@ -11,16 +11,16 @@ from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
 VIEWER, ADMINISTRATOR = "viewer", "administrator"
-"""Roles of people in the dashboard."""
+"""The roles that a person can have in the dashboard."""
 
 _SUBJECT = re.compile(r"[ -~]{1,255}")
 
 
 class NoAccess(Exception):
-    """The person may not sign in.
+    """Raised if a person may not sign in.
 
-    :param reason: the text for the log and the audit trail.
-    :param message: the text for the person.
+    :param reason: the reason for the log and the audit trail.
+    :param message: the sentence that the person sees.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -29,16 +29,17 @@ class NoAccess(Exception):
 
 
 def merged(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the claims of an ID token, and other claims that only the userinfo endpoint has returned."""
+    """Return the claims of an ID token, completed by claims that only the userinfo endpoint has returned."""
     merged_claims = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
-        # ``email_verified`` must come from the same response as the email address.
+        # Takes email_verified from the response that contains the email address, because the other response may
+        # describe another address.
         merged_claims["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
     return merged_claims
 
 
 def subject_of(claims: Mapping[str, Any]) -> str:
-    """Return the id of the person at the provider (OpenID Connect Core section 2).
+    """Return the claim ``sub``, the person's id at the provider (OpenID Connect Core section 2).
 
     :raises NoAccess: the claim ``sub`` is missing or malformed.
     """
@@ -49,7 +50,7 @@ def subject_of(claims: Mapping[str, Any]) -> str:
 
 
 def name_of(claims: Mapping[str, Any]) -> str | None:
-    """Return the person's name without forbidden characters, or ``None`` if the claims have no name."""
+    """Return a person's name or email address for display, or ``None`` if the claims contain neither."""
     for claim in ("name", "preferred_username", "email"):
         value = claims.get(claim)
         if isinstance(value, str) and (name := in_one_line(value)[:MAX_NAME].rstrip()):
@@ -58,18 +59,21 @@ def name_of(claims: Mapping[str, Any]) -> str | None:
 
 
 def identity_of(issuer: str, subject: str) -> str:
-    """Return the identity of a person: the issuer and the subject, which together never change."""
+    """Return a string that identifies a person: the subject and the issuer, which together never change."""
     return f"{subject} at {issuer}"
 
 
 def actor_of(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
-    """Return the person as the actor of audit events. The name comes last, because people can choose their names."""
+    """Return the actor's type, name and display name with which audit events record a person.
+
+    The actor's name begins with the subject and the issuer, because people can choose the name after them.
+    """
     identity = identity_of(issuer, subject)
     return "person", f"{identity} ({name})" if name else identity, name or subject
 
 
 def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the ID of the organization that the claims name. It is not checked that this organization exists.
+    """Return the ID of the organization to which a person with these claims belongs. The organization need not exist.
 
     :raises NoAccess: the claims name no organization, or more than one.
     """
@@ -88,7 +92,7 @@ def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 
 
 def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the role that the claims give the person.
+    """Return the role that a person with these claims has in the dashboard.
 
     :raises NoAccess: the claims give no role.
     """
@@ -101,7 +105,10 @@ def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 
 
 def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
-    """Return the strings in a claim, which is a string or a list. A name with dots is a path to a nested claim."""
+    """Return the strings in a claim, which is a string or a list.
+
+    :param name: the name of the claim; a name with dots may also be the path to a nested claim; ``None`` for no claim.
+    """
     if name is None:
         return set()
     # Ignores an unverified email address, because some providers let anyone enter another person's address.
@@ -111,5 +118,5 @@ def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
     for member_name in [name] if name in claims else name.split("."):
         member = member.get(member_name) if isinstance(member, Mapping) else None
     values: Iterable[Any] = member if isinstance(member, list) else [member]
-    # ANYONE stands for everyone in the settings, so a claim with this text must not match.
+    # Drops the value ANYONE, because in the settings it stands for every person and not for a value of a claim.
     return {value for value in values if isinstance(value, str) and value != ANYONE}

@@ -25,19 +25,19 @@ from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
-"""Accepted signature algorithms of ID tokens: only those with a private key, not ``none`` or a shared secret."""
+"""Accepted signature algorithms of ID tokens. All use a key pair, so ``none`` and shared secrets are refused."""
 
 TYPES = (None, "jwt", "jose")
-"""Accepted values of ``typ`` of an ID token, in lower case."""
+"""Accepted values of the header ``typ`` of an ID token, in lower case; ``None`` if the header is missing."""
 
 CLOCK_DIFFERENCE = 60
 """Maximum seconds by which the provider's clock may differ from ours."""
 
 MAX_FLOWS = 4
-"""Maximum number of unfinished sign-ins, in several windows of a browser. A further sign-in replaces the oldest."""
+"""Maximum number of unfinished sign-ins per browser, for example in several windows. A new one replaces the oldest."""
 
 MAX_CHARACTERS = 2_600
-"""Maximum number of characters of a browser's unfinished sign-ins, because a cookie has at most 4 KB."""
+"""Maximum number of characters of a browser's unfinished sign-ins, which share a cookie of at most 4 KB."""
 
 _FLOWS = "flows"
 _ERROR = re.compile(r"[a-z_]{1,40}")
@@ -52,10 +52,7 @@ class BadResponse(Exception):
 
 
 class Flow(NamedTuple):
-    """An unfinished sign-in at the provider in a browser.
-
-    :param return_to: the argument of :func:`begin`, as *provider_version*.
-    """
+    """An unfinished sign-in at a provider, stored in the browser's cookie. :func:`begin` describes the last two fields."""
 
     state: str
     nonce: str
@@ -73,17 +70,18 @@ def begin(
     provider_version: str,
     networks: AllowedNetworks,
 ) -> str:
-    """Store a sign-in in the browser, and return the address at the provider where it begins.
+    """Store a new sign-in in the browser's cookie, and return the provider's address at which the person signs in.
 
     :param metadata: the metadata of the provider.
+    :param return_to: a string that the cookie keeps until the sign-in is completed.
     :param provider_version: the version of an organization's own provider; empty for the provider of the instance.
-    :param networks: the rule for the provider's addresses.
+    :param networks: the networks in which the provider may be.
     :raises Unavailable: the metadata lack a usable authorization endpoint.
     """
     endpoint = _endpoint(metadata, "authorization_endpoint", networks).geturl()
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     flow = Flow(state, nonce, verifier, return_to, provider_version)
-    # The release before expects flows without a version.
+    # Leaves out an empty version, because the previous release cannot read a flow with a version.
     flows = [*flask.session.get(_FLOWS, []), flow if provider_version else flow[:-1]][-MAX_FLOWS:]
     while len(flows) > 1 and sum(len(text) for begun in flows for text in begun) > MAX_CHARACTERS:
         del flows[0]
@@ -103,7 +101,7 @@ def begin(
 
 
 def begun_flow() -> Flow | None:
-    """Return the unfinished sign-in with the ``state`` of the request, or ``None`` if this browser has not begun it."""
+    """Return the unfinished sign-in whose ``state`` is in the request's query, or ``None`` if this browser has none."""
     state = flask.request.args.get("state")
     return next((Flow(*flow) for flow in flask.session.get(_FLOWS, []) if flow[0] == state), None)
 
@@ -120,7 +118,7 @@ def complete(
 ) -> dict[str, Any]:
     """Validate the provider's response in the current request, and exchange its code for an ID token.
 
-    :param keys: has the rule for the provider's addresses, and the proxy.
+    :param keys: the cache of keys, whose networks and proxy are used for requests to the provider.
     :param keys_of: returns the provider's keys for a ``kid`` and an ``alg``.
     :returns: the claims of the ID token. If the ID token lacks a claim that the settings name, the claims of the
         userinfo endpoint are added.
@@ -146,9 +144,9 @@ def complete(
 
 
 def end_session_endpoint(metadata: dict[str, Any], networks: AllowedNetworks) -> str | None:
-    """Return the address at which people sign out at the provider; ``None`` if the provider has none.
+    """Return the address at which people sign out at the provider, or ``None`` if its metadata have none.
 
-    :raises Unavailable: the URL cannot be used.
+    :raises Unavailable: the address in the metadata is not allowed.
     """
     name = "end_session_endpoint"
     return _endpoint(metadata, name, networks).geturl() if name in metadata else None
@@ -175,7 +173,7 @@ def _token(
     methods = metadata.get("token_endpoint_auth_methods_supported")
     if not settings.client_secret:
         form["client_id"] = settings.client_id
-    # Prefer the form, because providers disagree about the encoding of a secret in the header.
+    # Sends the secret in the form if possible, because providers disagree about a secret's encoding in the header.
     elif isinstance(methods, list) and "client_secret_post" in methods:
         form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
     else:
@@ -219,7 +217,7 @@ def _wrong_claim(
     claims = unverified.claims
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
-    # With several audiences, azp must name this client.
+    # A missing azp is accepted only if the token has a single audience.
     azp = claims.get("azp", settings.client_id if len(audiences) == 1 else None)
     earliest, latest = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE
     checks = {
@@ -273,7 +271,7 @@ def _ask(
     if response.status >= 500:
         raise Unavailable(f"status {response.status}")
     if response.status != 200:
-        # Only an OAuth error code is logged, because the response may contain other data.
+        # Logs only a well-formed OAuth error code, because the provider could send any text.
         error = str((body_object or {}).get("error"))
         raise BadResponse(error if body_object and _ERROR.fullmatch(error) else f"status {response.status}")
     if body_object is None:

@@ -19,7 +19,7 @@ from agentidp.config import Settings
 from agentidp.openid.provider import EXTENSION, Provider
 
 DASHBOARD, AUTHORIZATION = PATHS = ("/dashboard/sign-in/oidc", "/authorize")
-"""Paths at which a sign-in begins. After it, the provider redirects the browser to ``/callback`` below the path."""
+"""Paths at which a sign-in begins. After it, the provider redirects the browser to the path plus ``/callback``."""
 
 LIFETIME = timedelta(minutes=10)
 """Maximum time that a person may take to sign in at the OpenID Connect provider."""
@@ -48,9 +48,10 @@ class _Cookies(SecureCookieSessionInterface):
         return "/" if self._is_of_host() else f"{urlsplit(self._settings.issuer).path}{_begun_at(flask.request)}"
 
     def _is_of_host(self) -> bool:
-        """Return whether the cookie has the prefix ``__Host-``, so that no sibling subdomain can set it.
+        """Return whether the cookie's name begins with ``__Host-``, so that no sibling subdomain can set the cookie.
 
-        The path of such a cookie must be ``/``, so no issuer with a path has one: other services may have its host.
+        Browsers send such a cookie to every path of the host. If the issuer has a path, other services may share the
+        host, so the prefix is not used.
         """
         issuer = urlsplit(self._settings.issuer)
         return _begun_at(flask.request) == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
@@ -67,7 +68,7 @@ def _begun_at(request: Request) -> str | None:
 
 
 def init_app(app: Flask, settings: Settings) -> None:
-    """Let people sign in at the provider that the settings may name, and at those of organizations."""
+    """Register the cookie of unfinished sign-ins and, if the settings name one, the provider of the instance."""
     if settings.oidc is not None:
         app.extensions[EXTENSION] = Provider(settings.oidc)
     app.secret_key = hmac.digest(settings.instance_secret, b"agentidp dashboard sign-in", "sha256")

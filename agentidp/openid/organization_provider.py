@@ -23,12 +23,12 @@ logger = logging.getLogger("agentidp")
 
 
 def sealer_of_secrets(settings: Settings) -> Sealer:
-    """Return the sealer of the client secrets. A secret is sealed for the ID of its provider."""
+    """Return the object that encrypts and decrypts client secrets at OpenID providers, each with the provider's ID."""
     return Sealer(settings, b"agentidp client secrets at openid providers")
 
 
 def seal_secret(settings: Settings, provider_id: UUID, secret: str | None) -> bytes | None:
-    """Encrypt the client secret of a provider; ``None`` for a public client."""
+    """Return a provider's client secret encrypted, or ``None`` for a public client, which has no secret."""
     return None if secret is None else sealer_of_secrets(settings).seal(str(provider_id), secret.encode())
 
 
@@ -36,7 +36,7 @@ def provider_for(organization_id: str | None, at: datetime) -> Provider:
     """Return the provider at which the people of an organization sign in: its own, or else that of the instance.
 
     :param organization_id: any string; ``None`` if the organization is not known yet.
-    :raises SignInRefused: there is neither.
+    :raises SignInRefused: neither the organization nor the instance has a provider.
     :raises ProviderUnavailable: the instance secret does not decrypt the client secret.
     """
     provider = _find_own(organization_id, at) or provider_of(current_app)
@@ -50,7 +50,7 @@ def provider_for(organization_id: str | None, at: datetime) -> Provider:
 
 
 def provider_of_callback(organization_id: str | None, at: datetime) -> Provider:
-    """Return the provider that leads the browser back to a callback.
+    """Return the provider whose responses arrive at a callback address.
 
     :param organization_id: any string from the path of the callback; ``None`` for the callback of the instance.
     :raises FlowExpired: the organization has no provider any more.

@@ -14,22 +14,22 @@ PLACES = 4
 """Maximum number of threads per process that exchange codes at the provider at the same time."""
 
 PLACES_OF_ONE = 2
-"""Maximum number of threads that exchange codes for a single site, so that no site can occupy all of them."""
+"""Maximum number of threads that exchange codes for the same client network, so that none occupies all threads."""
 
 PLACES_OF_FAILED = PLACES // 2
-"""Maximum number of threads that exchange codes for all sites with recent failures together."""
+"""Maximum number of threads that exchange codes for all client networks with recent failures together."""
 
 FAILED_FOR = timedelta(minutes=10)
-"""Time after a failure until its site is trusted again, unless a success comes first."""
+"""Maximum time for which a client network counts as failed after a failure. A successful exchange ends this time."""
 
 MAX_REMEMBERED = 10_000
-"""Maximum number of sites whose failures a process remembers, in about 2 MB. The oldest failure is forgotten first."""
+"""Maximum number of client networks whose failures a process remembers. Together they take about 2 MB."""
 
 _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """Limits the threads that exchange codes, in total and per site. A site is a number that stands for a network."""
+    """Limits the threads that exchange codes, in total and per site. A site is a number for a client's network."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Places:
         self._failures: dict[int, tuple[int, datetime]] = {}
 
     def take(self, site: int, at: datetime) -> bool:
-        """Reserve a thread for a site, and return whether one was free. The caller must then call :meth:`give_back`."""
+        """Reserve a thread for a site, and return whether a thread was free. If so, call :meth:`give_back` later."""
         with self._lock:
             if self._busy.count(site) >= PLACES_OF_ONE:
                 return False

@@ -41,7 +41,7 @@ _ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 class SignInRefused(ApiError):
-    """Signing in has failed, but not because of an invalid credential or token. A page shows the error."""
+    """A person cannot sign in. A page shows the message to the person."""
 
     code = "FORBIDDEN"
 
@@ -71,7 +71,7 @@ class ResponseRefused(SignInRefused):
 
 
 class TooManyFailures(SignInRefused):
-    """429: this address or its site has sent too many invalid responses, so this response is not examined."""
+    """429: the client's address or network has sent too many invalid responses, so another response is not examined."""
 
     code = "RATE_LIMITED"
 
@@ -88,10 +88,10 @@ class FlowExpired(SignInRefused):
 
 
 class Provider:
-    """The provider that the settings name, or an organization's own. Creating the object connects to nothing.
+    """An OpenID Connect provider: that of the instance, or an organization's own. The constructor sends no request.
 
-    :param keys: fetches the metadata and the keys, and has the rule for the addresses of the provider. Default: as for
-        an address that the operator chooses.
+    :param keys: fetches the provider's metadata and keys, from allowed networks only. Default: from the networks that
+        are allowed for addresses chosen by the operator.
     :param organization_id: the organization to which everybody who signs in there belongs; ``None`` for the provider
         of the instance.
     :param version: a string that differs after each change of an organization's provider.
@@ -131,10 +131,10 @@ class Provider:
             )
 
     def complete(self, path: str, at: datetime) -> tuple[dict[str, Any], str]:
-        """Return the claims about the person whose browser sent the provider's response, and the *return_to* that was
-        passed to :meth:`begin`.
+        """Complete the sign-in to which the provider's response in the current request belongs.
 
         :param path: as for :meth:`begin`.
+        :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin`.
         :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
         error = request.args.get("error")
@@ -143,7 +143,7 @@ class Provider:
             _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
             raise ResponseRefused
         flow = client.begun_flow()
-        # A sign-in belongs to one provider, and ends when the provider is changed.
+        # A sign-in cannot be completed if it began at another provider, or before the provider was changed.
         if flow is None or flow.provider_version != self.version:
             raise FlowExpired
         redirect_uri = self._callback_address(path)
@@ -158,14 +158,14 @@ class Provider:
         return claims, flow.return_to
 
     def organization_of(self, claims: dict[str, Any]) -> str:
-        """Return the ID of the organization to which the person with these claims belongs. It may not exist.
+        """Return the ID of the organization to which a person with these claims belongs. It need not exist.
 
         :raises NoAccess: the person belongs to no organization, or to more than one.
         """
         return self.organization_id or organization_of(claims, self.settings)
 
     def has_member(self, claims: dict[str, Any], organization_id: str) -> bool:
-        """Return whether the person with these claims belongs to an organization."""
+        """Return whether a person with these claims belongs to an organization."""
         try:
             return self.organization_of(claims) == organization_id
         except NoAccess:
@@ -178,10 +178,10 @@ class Provider:
         return None
 
     def _callback_address(self, path: str) -> str:
-        """Return the address to which the provider leads the browser back.
+        """Return the address to which the provider redirects the browser after the sign-in.
 
-        Each provider has its own address, so that no provider accepts a request that another one has forged (RFC 9700
-        section 4.4.2.2).
+        Each provider has its own address, so that a code of one provider is never sent to another (RFC 9700 section
+        4.4.2.2).
         """
         return callback_address(services().settings, path, self.organization_id)
 
@@ -190,14 +190,14 @@ class Provider:
         return self._keys.metadata(self._source, organization_id=self.organization_id or INSTANCE)
 
     def _keys_of(self, kid: str | None, alg: str) -> list[Any]:
-        """Return the provider's keys, or raise :exc:`KeysUnavailable`."""
+        """Return the provider's keys for a ``kid`` and an ``alg``, or raise :exc:`KeysUnavailable`."""
         return self._keys.find(self._source, kid, alg, organization_id=self.organization_id or INSTANCE)
 
     @contextlib.contextmanager
     def _exchange(self, at: datetime) -> Iterator[None]:
-        """Reserve a thread for a block that exchanges a code. A failure counts for the client's address and its site.
+        """Reserve a thread for a block that exchanges a code. Count its failure for the client's address and network.
 
-        :raises TooManyFailures: the address or its site has failed too often.
+        :raises TooManyFailures: the address or the network has failed too often.
         :raises ProviderUnavailable: no thread is free.
         """
         s = services()
@@ -231,11 +231,11 @@ class Provider:
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
-        """Turn errors of a block that sends requests to the provider into errors for people."""
+        """Replace errors of a block's requests to the provider by errors that people can read."""
         try:
             yield
         except KeysUnavailable:
-            # The thread that fetches the provider's keys has already logged the reason.
+            # The reason is not logged here, because the thread that fetches the provider's keys has logged it.
             raise ProviderUnavailable from None
         except Unavailable as failed:
             fields = {"issuer": self.settings.issuer, "reason": str(failed)}
@@ -252,7 +252,7 @@ def _log_refusal(reason: str) -> None:
 
 
 def callback_address(settings: Settings, path: str, organization_id: str | None) -> str:
-    """Return the address to which a provider leads the browser after a sign-in that began at a path.
+    """Return the address to which a provider redirects the browser after a sign-in that began at a path.
 
     :param path: one of :data:`agentidp.openid.flows.PATHS`.
     :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
