@@ -1,5 +1,7 @@
--- Adds a change of a finding's state to the outbox of a target, unless it was added before. Returns the delivery_id, or no row.
--- Parameters: organization_id, target_id, delivery_id, finding_id, change, payload, at.
+-- Puts a change of a finding into the outbox for an alert target, unless it is already there. Returns the delivery's ID, or no
+-- row if the change was there.
+-- Parameters: organization_id, target_id, delivery_id, finding_id; change: opened, escalated or resolved; payload: the change as
+-- JSON; at.
 --
 -- example: change=opened; delivery_id=0a1b2c3d-0000-4000-8000-000000000001
 insert into alert_deliveries (

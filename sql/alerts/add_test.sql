@@ -1,5 +1,5 @@
--- Adds the test of an alert target to the outbox. Returns its delivery_id.
--- Parameters: organization_id, target_id, delivery_id, finding_id, payload, at.
+-- Puts a test message for an alert target into the outbox. Returns the ID of its delivery.
+-- Parameters: organization_id, target_id, delivery_id, finding_id; payload: the message as JSON; at.
 --
 -- example: delivery_id=0a1b2c3d-0000-4000-8000-000000000001
 insert into alert_deliveries (

@@ -1,4 +1,4 @@
--- Returns the alert targets of all organizations, with their encrypted addresses, one row per target.
+-- Returns the encrypted addresses of the alert targets of all organizations, one row per target.
 --
 -- for: operator
 select organization_id, target_id, sealed

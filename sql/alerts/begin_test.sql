@@ -1,6 +1,7 @@
--- Records a test of an alert target, unless the last test was at or after tested_before. All waiting deliveries become due at
--- once, including those that have failed. Returns the target's id, or no row if no test is recorded.
--- Parameters: organization_id, target_id, at, tested_before.
+-- Records that an alert target is tested now, unless its last test was at or after tested_before. A recorded test ends the
+-- target's pause after failures, and makes all its waiting deliveries due. Returns the target's ID, or no row if no test was
+-- recorded.
+-- Parameters: organization_id, target_id; at: the current time; tested_before.
 with due as (
     update alert_deliveries
     set next_attempt_at = %(at)s

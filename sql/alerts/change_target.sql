@@ -1,6 +1,7 @@
--- Changes an alert target. If the target becomes enabled or gets another address, its waiting deliveries become due at once,
--- including those that have failed. Returns the target's row, or no row if there is no such target.
--- Parameters: organization_id, target_id, at, name, destination, sealed, kinds, owners, minimum_severity, enabled.
+-- Changes an alert target. If the change enables the target or replaces its address, it also ends the target's pause after
+-- failures, and makes all its waiting deliveries due. Returns the target's row, or no row if there is no such target.
+-- Parameters: organization_id, target_id, at, name; destination: the public part of the address; sealed: the encrypted address;
+-- kinds, owners, minimum_severity, enabled.
 --
 -- example: name=new; minimum_severity=info
 with due as (

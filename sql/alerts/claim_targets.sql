@@ -1,8 +1,9 @@
--- Leases the organization's targets that have due deliveries and are not paused, first those whose last lease is oldest. Until
--- the lease ends, no other process sends to these targets. Returns one row per target, with its encrypted address.
--- Parameters: organization_id, at, leased_until, most: the maximum number of targets.
+-- Leases alert targets of the organization, so that no other process sends to them until leased_until. Chooses targets that are
+-- enabled and have a due delivery, but no pause and no lease, first those whose last lease is oldest. Returns one row per leased
+-- target, including its encrypted address.
+-- Parameters: organization_id; at: the current time; leased_until; most: the maximum number of targets.
 --
--- pages: 300, a look into the outbox for each of the organization's targets
+-- pages: 300, for the earliest delivery of each target of the organization
 -- example: most=8
 with claimed as materialized (
     select target_id
@@ -18,7 +19,7 @@ with claimed as materialized (
                 and alert_deliveries.target_id = alert_targets.target_id
                 and delivered_at is null
                 and abandoned_at is null
-            -- The index on this column returns the earliest delivery without a sort.
+            -- An index has a target's deliveries in this order, so PostgreSQL reads only the earliest delivery.
             order by next_attempt_at
             limit 1
         ) <= %(at)s

@@ -1,6 +1,7 @@
--- Deletes the deliveries that were created before made_before, in all organizations. While a target has not received a finding's
--- end, the last delivery that it accepted stays back to kept_after, so that it receives the end. Returns no row.
--- Parameters: made_before; kept_after: all deliveries that were created earlier are deleted.
+-- Deletes the deliveries of all organizations that were created before made_before. If a target has accepted changes of a
+-- finding, but not yet its end, the last accepted delivery is deleted only if it was created before kept_after, because it shows
+-- that the target must still receive the end. Returns no row.
+-- Parameters: made_before; kept_after: an earlier instant than made_before.
 --
 -- for: operator
 delete from alert_deliveries

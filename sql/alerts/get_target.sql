@@ -1,4 +1,4 @@
--- Returns the row of an alert target with its encrypted address, or no row if there is no such target.
+-- Returns the row of an alert target, including its encrypted address, or no row if there is no such target.
 -- Parameters: organization_id, target_id.
 select {alert_target}, sealed
 from alert_targets

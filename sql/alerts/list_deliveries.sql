@@ -1,5 +1,5 @@
--- Returns the organization's latest deliveries, one row per delivery, newest first; title is the finding's title.
--- Parameters: organization_id, limit.
+-- Returns the organization's latest deliveries of alerts, one row per delivery, newest first. title is the title of the message.
+-- Parameters: organization_id; limit: the maximum number of rows.
 select
     alert_deliveries.delivery_id,
     alert_deliveries.target_id,

@@ -1,4 +1,5 @@
--- Locks an alert target until the transaction ends. Returns the target's row with its encrypted address, or no row.
+-- Locks an alert target until the transaction ends. Returns the target's row, including its encrypted address, or no row if there
+-- is no such target.
 -- Parameters: organization_id, target_id.
 select {alert_target}, sealed
 from alert_targets

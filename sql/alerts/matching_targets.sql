@@ -1,7 +1,7 @@
--- Returns the alert targets of the organization that receive a change of a finding. An enabled target receives the change if it
--- wants findings of this kind, of this severity and about one of these agents. A target that has received the finding's beginning
--- also receives each later change until the finding's end, even if the target is now disabled or no longer wants the finding.
--- Returns one row per target.
+-- Returns the alert targets of the organization that must receive a change of a finding, one row per target.
+-- An enabled target receives the finding's beginning and later changes, except its end, if the target's kinds, minimum_severity
+-- and owners match the finding. A target that has received the beginning also receives all later changes until the end, even if
+-- it is disabled now or no longer matches.
 -- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: the finding's severity and
 -- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end; others: whether to
 -- leave out targets that have received the beginning but not the end.

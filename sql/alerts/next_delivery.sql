@@ -1,7 +1,7 @@
--- Returns the due delivery of a target that has waited longest. A delivery waits until earlier changes of the same finding are
--- delivered. Returns one row, or no row if nothing is due. The organization's name and the owner of the finding's agent are the
--- current ones.
--- Parameters: organization_id, target_id, at.
+-- Returns the delivery of an alert target that has been due for longest, or no row if none is due. A delivery is not due while an
+-- earlier change of the same finding is undelivered. organization_name and agent_owner are the current names of the organization
+-- and of the owner of the finding's agent.
+-- Parameters: organization_id, target_id; at: the current time.
 select
     delivery_id,
     payload,

@@ -1,6 +1,7 @@
--- Records that a delivery failed, the instant of the next attempt and the end of the target's pause. Returns the target's row.
--- Parameters: organization_id, target_id, delivery_id, at, error, next_attempt_at, paused_until, is_last: whether no further
--- attempt of this delivery is made; is_gone: whether the target has refused all further deliveries and must be disabled.
+-- Records that a delivery to an alert target failed, and pauses the target. Returns the target's ID.
+-- Parameters: organization_id, target_id, delivery_id, at; error: the reason of the failure; next_attempt_at; paused_until: the
+-- end of the target's pause; is_last: whether the delivery is given up; is_gone: whether the target is disabled, because it
+-- refuses all further messages.
 with failed as (
     update alert_deliveries
     set

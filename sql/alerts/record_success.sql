@@ -1,4 +1,4 @@
--- Records that a target accepted a delivery. Returns the target's row.
+-- Records that an alert target accepted a delivery, and ends the target's pause after failures. Returns the target's ID.
 -- Parameters: organization_id, target_id, delivery_id, at.
 with delivered as (
     update alert_deliveries

@@ -1,6 +1,7 @@
--- Stores the re-encrypted address of an alert target, unless the address was changed meanwhile. Returns one row if the address
--- was stored.
--- Parameters: organization_id, target_id, sealed; previous: the address that was read.
+-- Replaces the encrypted address of an alert target, unless the address was changed meanwhile. Returns the target's ID, or no row
+-- if the address was changed.
+-- Parameters: organization_id, target_id; sealed: the address encrypted with another key; previous: the encrypted address to
+-- replace.
 --
 -- for: operator
 update alert_targets

@@ -1,6 +1,7 @@
--- Returns the organizations with a due delivery to a target that is not paused, one row per organization. The organization whose
--- targets were leased longest ago is first; organizations whose targets are leased now are last.
--- Parameters: at.
+-- Returns the organizations that have a due delivery to an enabled alert target without a pause and without a lease, one row per
+-- organization, sorted by the end of the organization's latest lease, so that the organization that has waited for longest comes
+-- first.
+-- Parameters: at: the current time.
 --
 -- for: operator
 select alert_deliveries.organization_id

@@ -1,10 +1,10 @@
--- Returns requests by UTC day of week and hour in a period, one row per day of week with usage, in order: dow (0 = Sunday);
--- by_hour: the requests in each of the day's 24 hours.
--- Parameters: organization_id; first; last: the first and the last day.
+-- Returns an organization's requests in a period by UTC day of the week and hour, one row per day of the week with usage, Sunday
+-- first: dow (0 is Sunday); by_hour: the requests in each of the 24 hours.
+-- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 500, the organization's days, four rows each
+-- pages: 500, for four rows per day of the organization
 select
-    -- The days since the Sunday 0001-01-07, modulo 7. extract(dow from …) is slower, because it calculates with the type numeric.
+    -- 0001-01-07 was a Sunday, so the remainder is the day of the week. extract(dow from usage.day) would be slower.
     mod(usage.day - date '0001-01-07', 7) as dow,
     {sums_by_hour} as by_hour
 from (

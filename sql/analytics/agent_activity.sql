@@ -1,10 +1,10 @@
--- Returns an agent's usage on each UTC day of a period, one row per day, oldest first, zeros included. Each row repeats the
--- agent's name, the instant of its creation, its status ("deleted" for a deleted agent) and the hour of its last token within
--- the 90 days up to the last day, or null. Returns no row if the organization has no such agent.
--- Parameters: organization_id; agent_id; first; last: the first and the last day. Reads each day separately. The key begins with
--- the day, so a range of days would read all agents.
+-- Returns an agent's usage per UTC day of a period, one row per day, oldest first, including days without usage. Each row also
+-- has the agent's name, the instant of its creation, its status ("deleted" for a deleted agent), and last_token_hour: the hour of
+-- its last token in the 90 days up to the last day (null: no token). Returns no row if the organization has no such agent.
+-- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
+-- because a range of days would read the rows of all agents.
 --
--- pages: 500, the agent's days, four look-ups each
+-- pages: 500, for four look-ups per day
 -- fleet-pages: 500
 select
     agents.name as agent_name,
@@ -18,7 +18,7 @@ select
 from agents
 left join lateral (
     select (calendar.day + make_interval(hours => issued.hour)) at time zone 'UTC' as hour
-    -- Counts back from the last day, so that "limit" ends the search early. With "order by", all 90 days would be read.
+    -- The series begins with the last day, so "limit 1" stops at the latest token. "order by" would read all 90 days.
     from generate_series(0, 89) as ago (days)
     cross join lateral (select %(last)s::date - ago.days as day offset 0) as calendar
     cross join lateral (

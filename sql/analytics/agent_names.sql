@@ -1,7 +1,7 @@
 -- Returns the names of an organization's agents, including deleted agents, one row per agent: agent_id, name.
 -- Parameters: organization_id.
 --
--- pages: 1000, ten thousand agents
+-- pages: 1000, for ten thousand agents
 -- fleet-pages: 500
 select agent_id, name
 from agents

@@ -1,8 +1,9 @@
--- Returns an agent's failed authentications on the UTC days of a period, one row per day, reason and network, newest day first:
--- date, reason, network, rejections, last_rejected_at (null if unknown). An agent without failures has one row of nulls. Returns
--- no row if the organization has no such agent. Parameters: organization_id; agent_id; first; last: the first and the last day.
+-- Returns an agent's failed authentications in a period, one row per UTC day, reason and network, newest day first: date; reason;
+-- network; rejections: the number of failures; last_rejected_at (null: unknown). Returns one row of nulls if there are no
+-- failures, and no row if the organization has no such agent. Parameters: organization_id; agent_id; first and last: the first
+-- and the last day of the period.
 --
--- pages: 500, up to 201 rows per day
+-- pages: 500, for up to 201 rows per day
 select
     to_char(rejected.day, 'YYYY-MM-DD') as date, rejected.reason, rejected.network, rejected.rejections, rejected.last_rejected_at
 from agents

@@ -1,14 +1,15 @@
--- Returns the tokens per agent in a period, one row per agent with at least one token, including deleted agents, sorted by tokens
--- (most first) and then by agent_id. If with_names is true, each row also has the agent's name and the tokens of all agents.
+-- Returns the tokens per agent in a period, including deleted agents, one row per agent with at least one token, most tokens
+-- first.
 --
--- If the period begins with a month, the stored sums of that month (agentidp/usage_history/monthly_sums.py) are read instead of
--- the daily counters, but only while the organization's counters still have the stored total. Counters only grow, so while the
--- total is the same, no agent's sum has changed.
+-- If the period begins on the first day of a month, the sums that agentidp/usage_history/monthly_sums.py has stored for this
+-- month replace the daily counters of their days. They are used only if their total equals the total of the organization's
+-- counters of the same days. Counters only grow, so an equal total means that no agent's sum has changed.
 --
--- Parameters: organization_id; first; last: the first and the last day; with_names: whether agent_name and all_tokens are
--- returned and not null; limit: of the rows, null for all.
+-- Parameters: organization_id; first and last: the first and the last day of the period; with_names: whether to return agent_name
+-- and all_tokens, the tokens of all agents together (otherwise both are null); limit: the maximum number of rows (null: no
+-- maximum).
 --
--- pages: 45000, the month's rows of all agents, and for some a look-up for each agent
+-- pages: 45000, for the month's rows of all agents, and the name of each agent
 -- fleet-pages: 6500
 -- example: first=2026-04-01; last=2026-04-15; with_names=true; limit=null
 with summed as (
@@ -36,7 +37,7 @@ counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        -- PostgreSQL evaluates this sub-select before the index scan, so the scan begins there, even under row-level security.
+        -- PostgreSQL runs this sub-select before the index scan, so the scan reads no earlier day, even under row-level security.
         and usage.day >= (select coalesce((select summed_until from summed), %(first)s::date))
         and usage.day < %(last)s::date + 1
 ),
@@ -53,7 +54,7 @@ select
     by_agent.agent_id::text as agent_id,
     by_agent.token_count,
     case when %(with_names)s::boolean then (
-        -- Reads the organization's counters, because they have the same sum as the counters of all agents in far fewer rows.
+        -- The organization's counters have the same total as the counters of its agents, in far fewer rows.
         select sum(usage.tokens)::bigint
         from usage_daily as usage
         where

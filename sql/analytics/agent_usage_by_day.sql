@@ -1,8 +1,8 @@
--- Returns an organization's tokens by agent and UTC day, one row per agent and day with at least one token, including deleted
--- agents, oldest day first, most tokens first within a day: on_day, agent_id, tokens.
--- Parameters: organization_id; first; last: the first and the last day; limit.
+-- Returns an organization's tokens in a period per agent and UTC day, including deleted agents, one row per agent and day with at
+-- least one token: on_day, agent_id, tokens. The oldest day comes first, and within a day the agent with the most tokens.
+-- Parameters: organization_id; first and last: the first and the last day of the period; limit: the maximum number of rows.
 --
--- pages: 45000, the rows of all agents and days
+-- pages: 45000, for the rows of all agents and days
 -- fleet-pages: 6500
 -- example: first=2026-04-01; last=2026-04-15; limit=100001
 select day as on_day, agent_id, sum(tokens)::bigint as tokens

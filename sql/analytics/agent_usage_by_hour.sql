@@ -1,9 +1,10 @@
--- Returns an agent's usage in each UTC hour of a period, one row per hour with usage, in order, each with the agent's name and
--- the instant of its creation; one row without an hour if there is no usage; no row if the organization has no such agent.
--- Parameters: organization_id; agent_id; first; last: the first and the last day. Reads each day separately. The key begins with
--- the day, so a range of days would read all agents.
+-- Returns an agent's usage per UTC hour of a period, one row per hour with usage, oldest first. Each row also has the agent's
+-- name and the instant of its creation. If there is no usage, one row has null as its hour. Returns no row if the organization
+-- has no such agent.
+-- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
+-- because a range of days would read the rows of all agents.
 --
--- pages: 500, the agent's days, a look-up each
+-- pages: 500, for one look-up per day
 -- fleet-pages: 500
 select
     agents.name as agent_name, agents.created_at, used.on_day, used.at_hour, used.tokens, used.requests, used.rejected

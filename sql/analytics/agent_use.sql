@@ -1,10 +1,10 @@
--- Returns the tokens of an agent by credential and resource in a period, one row per credential, resource and UTC day with
--- tokens, and one row per day with tokens whose credential_id and resource are null, with all tokens of that day: on_day; hours
--- (bigint[]): the tokens in each of the 24 hours. resource is empty for our own API.
--- Parameters: organization_id; agent_id; first; last: the first and the last day. Reads each day separately. The key begins with
--- the day, so a range of days would read all agents.
+-- Returns an agent's tokens in a period, one row per credential, resource and UTC day with tokens: credential_id; resource
+-- (empty: our own API); on_day; hours (bigint[]): the tokens in each of the 24 hours. One more row per day with tokens has null
+-- as credential_id and resource, and all tokens of that day.
+-- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
+-- because a range of days would read the rows of all agents.
 --
--- pages: 500, the agent's days, two look-ups each
+-- pages: 500, for two look-ups per day
 -- fleet-pages: 600
 with calendar as (
     select %(first)s::date + ago.days as day

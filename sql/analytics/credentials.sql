@@ -1,8 +1,8 @@
--- Returns an organization's credentials that were not revoked before a day, including those of deleted agents, one row per
--- credential.
+-- Returns an organization's credentials that were not yet revoked when a UTC day began, including credentials of deleted agents,
+-- one row per credential.
 -- Parameters: organization_id; first: the day.
 --
--- pages: 1000, the credentials of ten thousand agents
+-- pages: 1000, for the credentials of ten thousand agents
 -- fleet-pages: 1000
 select {credential_use}
 from credentials

@@ -1,9 +1,9 @@
--- Returns the numbers of tokens that were issued by exchange, one row per acting agent, subject and resource: agent_id and
--- agent_name of the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted, or null for a subject
--- of another issuer; issuer: the other issuer, otherwise empty; resource; days (integer[], ascending): the days with tokens as
--- numbers of days after "first"; tokens (bigint[]): the tokens on each of these days.
--- Parameters: organization_id; agent_id: the acting agent or the subject, null for all rows; first; last: the first and the
--- last day.
+-- Returns the tokens that token exchange issued in a period, one row per acting agent, subject and resource: agent_id and
+-- agent_name: the acting agent; subject_agent_id and subject_agent_name: the agent that it acted for (null: a subject of another
+-- issuer); issuer: the other issuer, or empty; resource; days (integer[], ascending): the days with tokens, as numbers of days
+-- after "first"; tokens (bigint[]): the tokens on each of these days.
+-- Parameters: organization_id; agent_id: only tokens for which this agent acted, or was the subject (null: all tokens); first and
+-- last: the first and the last day of the period.
 --
 -- fleet-pages: 300
 with used as (
@@ -13,7 +13,7 @@ with used as (
         %(agent_id)s::uuid is null
         and organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
     union all
-    -- Reads each day separately. The key begins with the day, so a range of days would read all agents.
+    -- Reads each day by its key, because a range of days would read the rows of all agents.
     select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
     cross join lateral (select %(first)s::date + ago.days as day offset 0) as calendar
@@ -29,7 +29,7 @@ with used as (
     where
         organization_id = %(organization_id)s and subject_agent_id = %(agent_id)s and issuer = ''
         and day >= %(first)s::date and day < %(last)s::date + 1
-        -- Leaves out the tokens with which the agent acted for itself, because the select above has read them already.
+        -- The select above has already read the tokens of an agent that acted for itself.
         and agent_id <> %(agent_id)s
 ),
 counted as (
@@ -58,7 +58,7 @@ select
     summed.days,
     summed.tokens
 from summed
--- Looks up each agent, because joins take quadratic time if the planner expects few agents.
+-- Looks up each agent by its key, because a planner that expects few agents would choose a join that takes quadratic time.
 cross join lateral (
     select agents.name
     from agents

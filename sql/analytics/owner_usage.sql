@@ -1,9 +1,9 @@
--- Returns tokens in a period by owner of the agents, including deleted agents, one row per owner with at least one token:
--- owner, empty for agents without one, which is the last row; agents: the number of agents with tokens; tokens. Sorted by
--- tokens (most first) and then by owner.
--- Parameters: organization_id; first; last: the first and the last day.
+-- Returns the tokens in a period per owner of agents, including deleted agents, one row per owner with at least one token, most
+-- tokens first: owner; agents: the number of the owner's agents with tokens; tokens. The last row has an empty owner, and is for
+-- agents without an owner.
+-- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 45000, the period's rows of all agents, and a look-up for each agent
+-- pages: 45000, for the period's rows of all agents, and the owner of each agent
 -- fleet-pages: 16000
 with counted as materialized (
     select agent_id, sum(tokens)::bigint as tokens
@@ -14,7 +14,7 @@ with counted as materialized (
 )
 select known.owner, count(*)::integer as agents, sum(counted.tokens)::bigint as tokens
 from counted
--- Looks up each agent, because a join takes quadratic time if the planner expects few agents.
+-- Looks up each agent by its key, because a planner that expects few agents would choose a join that takes quadratic time.
 cross join lateral (
     select agents.owner
     from agents

@@ -1,5 +1,5 @@
--- Returns the tokens that quotas have refused on each UTC day of a period, one row per day with refusals, oldest first.
--- Parameters: organization_id; first; last: the first and the last day.
+-- Returns the number of tokens that quotas refused, per UTC day of a period, one row per day with refusals, oldest first.
+-- Parameters: organization_id; first and last: the first and the last day of the period.
 select
     refusals.day as on_day,
     sum((select sum(hours.refused) from unnest(refusals.refused_by_hour) as hours (refused)))::bigint as refused

@@ -1,9 +1,9 @@
--- Returns the tokens for a resource in a period: one row per agent, whose on_day is null, and one row per UTC day, whose agent_id
--- is null. hours (bigint[]): the tokens in each of the 24 hours, summed over all days for an agent and over all agents for a day;
--- last_day: the last day with tokens.
--- Parameters: organization_id; resource: empty for our own API; first; last: the first and the last day.
+-- Returns the tokens for a resource in a period, one row per agent and one row per UTC day. The row of an agent has null as
+-- on_day, and sums over all days. The row of a day has null as agent_id, and sums over all agents. hours (bigint[]): the tokens
+-- in each of the 24 hours; last_day: the last day with tokens.
+-- Parameters: organization_id; resource (empty: our own API); first and last: the first and the last day of the period.
 --
--- pages: 25000, the days of each of ten thousand agents
+-- pages: 25000, for the days of ten thousand agents
 -- fleet-pages: 10000
 -- example: resource=https://api.example
 select

@@ -1,7 +1,8 @@
--- Returns tokens per UTC day of a period, one row per day with usage: since: the number of days after the first day; tokens.
--- Parameters: organization_id; first; last: the first and the last day.
+-- Returns an organization's tokens per UTC day of a period, one row per day with usage: since: the number of days after the first
+-- day; tokens.
+-- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 500, the organization's days, four rows each
+-- pages: 500, for four rows per day of the organization
 select usage.day - %(first)s::date as since, sum(usage.tokens)::bigint as tokens
 from usage_daily as usage
 where usage.organization_id = %(organization_id)s and usage.day >= %(first)s::date and usage.day < %(last)s::date + 1

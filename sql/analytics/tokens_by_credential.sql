@@ -1,12 +1,11 @@
--- Returns an organization's tokens by agent, credential, resource and UTC day, one row per agent, credential and resource: days
--- (integer[]): the days with tokens as numbers of days after "first"; tokens (bigint[]): the tokens on each of these days. The
--- days are unsorted, and a day with several counter rows (slots) occurs several times, because sorting and summing take twice as
--- long for ten thousand agents. resource is empty for our own API. One further row, whose credential_id is null, has all tokens
--- of the organization, unless there are none. The tokens that the other rows do not contain are not attributed to a credential.
--- One statement returns all rows, so that all counts are of the same instant.
--- Parameters: organization_id; first; last: the first and the last day.
+-- Returns an organization's tokens in a period, one row per agent, credential and resource (empty: our own API): days
+-- (integer[]): the days with tokens, as numbers of days after "first"; tokens (bigint[]): the tokens on each of these days. One
+-- more row has null as credential_id, and all tokens of the organization, including imported tokens, which have no credential.
+-- The days are unsorted, and may occur several times, because a day can have several counter rows (slots). Sorting and summing
+-- them takes twice as long for ten thousand agents. One statement returns all rows, so that all counts are of the same instant.
+-- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 25000, the days of each of ten thousand agents
+-- pages: 25000, for the days of ten thousand agents
 -- fleet-pages: 10000
 select
     agent_id,

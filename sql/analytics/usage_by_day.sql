@@ -1,8 +1,8 @@
--- Returns an organization's usage on each UTC day of a period, with the requests in each hour, one row per day, oldest first,
+-- Returns an organization's usage per UTC day of a period, including the requests in each hour, one row per day, oldest first,
 -- including days without usage.
--- Parameters: organization_id; first; last: the first and the last day.
+-- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 500, the organization's days, four rows each
+-- pages: 500, for four rows per day of the organization
 -- example: first=2026-01-16; last=2026-04-15
 with counted as (
     select

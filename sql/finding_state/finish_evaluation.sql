@@ -1,6 +1,7 @@
--- Records that an evaluation of an organization's findings has been stored. Returns its instant.
--- Parameters: organization_id; at (timestamptz); first_day (date): findings of earlier days are unknown; not_computed (text[]):
--- the kinds that were not evaluated; took: the seconds of the evaluation.
+-- Records the last evaluation of an organization's findings. Returns the instant of the evaluation.
+-- Parameters: organization_id; at (timestamptz): the instant of the evaluation; first_day (date): the first day whose findings
+-- are stored; not_computed (text[]): the kinds of findings that could not be computed; took: the seconds that the computation
+-- took.
 update finding_evaluations
 set
     evaluated_at = %(at)s::timestamptz,

@@ -1,5 +1,6 @@
--- Returns a finding with its state. One row, or no row if there is no such finding.
--- Parameters: organization_id; finding_id; at (timestamptz): for muted_until.
+-- Returns a finding with its state: one row, or no row if there is no such finding.
+-- Parameters: organization_id; finding_id; at (timestamptz): the current time, by which muted_until is null if the finding is not
+-- muted.
 select {finding}
 from findings
 where

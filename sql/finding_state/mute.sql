@@ -1,6 +1,7 @@
--- Mutes the findings of a kind about an agent, or about any subject. Returns the end of the mute.
--- Parameters: organization_id; kind; subject: an agent's id, or 'organization' for every finding of the kind; until and at
--- (timestamptz); muted_by: the name of the agent or person; note: text or null.
+-- Mutes a kind of findings, for one agent or for the whole organization. Returns the end of the mute.
+-- Parameters: organization_id; kind; subject: the agent's id, or 'organization' for all findings of the kind; until
+-- (timestamptz): the end of the mute; at (timestamptz): the current time; muted_by: the name of the agent or person; note: text
+-- or null.
 --
 -- example: kind=silence; subject=organization
 insert into finding_mutes (organization_id, kind, subject, until, muted_at, muted_by, note)

@@ -1,5 +1,5 @@
--- Returns the organization's current mutes of findings, one row per mute, sorted by kind and subject.
--- Parameters: organization_id; at (timestamptz).
+-- Returns the organization's mutes of findings that have not ended, one row per mute.
+-- Parameters: organization_id; at (timestamptz): the current time.
 select kind, subject, until
 from finding_mutes
 where

@@ -1,5 +1,6 @@
 -- Stores new and changed findings. Returns their ids, one row per finding.
--- Parameters: organization_id; findings (jsonb): an array of objects with the columns as members.
+-- Parameters: organization_id; findings (jsonb): an array with one object per finding, whose members have the names of the
+-- columns.
 --
 -- citus: in steps
 insert into findings (

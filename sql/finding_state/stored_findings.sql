@@ -1,7 +1,8 @@
--- Returns the findings that continue or ended after ended_after, with their states. One row per finding.
--- Parameters: organization_id; ended_after (timestamptz); at (timestamptz): for muted_until.
+-- Returns the findings that are ongoing or ended after ended_after, including their states, one row per finding.
+-- Parameters: organization_id; ended_after (timestamptz); at (timestamptz): the current time, by which muted_until is null if the
+-- finding is not muted.
 --
--- pages: 1200, because each finding looks for its mutes by their key
+-- pages: 1200, for two look-ups of mutes per finding
 select {finding}
 from findings
 where

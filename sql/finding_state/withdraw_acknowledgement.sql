@@ -1,5 +1,5 @@
--- Withdraws the acknowledgement of a finding, because the finding escalated. Returns no row if it was
--- not acknowledged.
+-- Deletes the acknowledgement and the note of a finding, because the finding escalated. Returns the finding's id, or no row if
+-- the finding was not acknowledged.
 -- Parameters: organization_id; finding_id.
 update findings
 set

@@ -1,11 +1,12 @@
--- Returns the organization's budget, and the tokens of the UTC calendar month of the day. The forecast adds the tokens of the
--- past days, those of today (or the median of today's weekday, if it is greater), and for each later day the median of its
--- weekday over the last weeks. The mean of all days replaces the median of a weekday without history. One row: budget,
--- month_begins, month_ends, days_of_history, tokens, forecast, crosses_on and near_on: the days on which the tokens exceed the
--- budget, and reach near_percent of it.
--- Parameters: organization_id; day: today in UTC; weeks: of history; near_percent.
+-- Returns the organization's budget, its tokens in the current UTC month, and a forecast of the whole month's tokens. One row:
+-- budget, month_begins, month_ends, days_of_history, tokens, forecast; crosses_on: the day on which the tokens exceed the budget;
+-- near_on: the day on which they reach near_percent of it.
+-- The forecast adds the tokens of the past days to the median of the last weeks for the weekday of today and of each later day.
+-- If today already has more tokens, they replace its median. The mean of all days replaces the median of a weekday without
+-- history.
+-- Parameters: organization_id; day: today in UTC; weeks: the number of weeks of history; near_percent.
 --
--- pages: 500, the organization's days, four rows each
+-- pages: 500, for four rows per day of the organization
 with counted as (
     select usage.day, sum(usage.tokens)::bigint as tokens
     from usage_daily as usage
@@ -30,7 +31,7 @@ now as (
             where counted.day = %(day)s::date
         ) as tokens_today
 ),
--- After the first day that has a row, a day without a row counts as a day without tokens.
+-- Leaves out days before the organization's first usage. A later day without a row had no tokens.
 past as (
     select
         extract(dow from calendar.day) as dow,

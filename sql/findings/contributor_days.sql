@@ -1,11 +1,11 @@
--- Returns the tokens of some agents in a period, one row per agent and UTC day with tokens: agent_id; on_day; tokens.
--- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day.
+-- Returns the tokens of some agents in a period, one row per agent and UTC day with tokens: agent_id, on_day, tokens.
+-- Parameters: organization_id; agent_ids (uuid[]); first and last: the first and the last day of the period.
 --
--- pages: 1200, three for each agent and day
+-- pages: 1200, three per agent and day
 select usage.agent_id, usage.day as on_day, sum(usage.tokens)::bigint as tokens
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
 cross join generate_series(0, %(last)s::date - %(first)s::date) as since (days)
--- Looks up each agent and day by the primary key, because a join that was planned on an empty table would read all agents.
+-- Looks up each agent and day by the primary key, because a join that was planned for an empty table would read all agents.
 cross join lateral (
     select agent_id, day, tokens
     from agent_usage_daily

@@ -1,11 +1,12 @@
--- Returns the active agents that have had no usage and used no credential for a number of days, one row per agent, longest
--- dormant first: agent_id, agent_name, created_at, updated_at, last_used_at: the last use of any of its credentials (null:
--- never used). If the organization suspends dormant agents, also suspend_after_days, and suspends_at if the suspension is
--- announced.
--- Parameters: organization_id; day; at (timestamptz); days: the minimum number of days without usage, or fewer if a suspension is
--- due within notice_days; notice_days; max_agents.
+-- Returns the active agents that have had no usage, and used no credential, for a number of days. One row per agent, those that
+-- have been dormant for longest first: agent_id, agent_name, created_at, updated_at; last_used_at: the last use of a credential
+-- of the agent (null: never). If the organization suspends dormant agents, suspend_after_days is the number of days after which
+-- it does so, and suspends_at is the announced time of the agent's suspension. Otherwise both are null.
+-- Parameters: organization_id; day: today in UTC; at (timestamptz): the current time; days: the minimum number of days without
+-- usage; notice_days: the number of days before a suspension in which an agent is returned even if it has had usage within
+-- "days"; max_agents.
 --
--- pages: 20000, the credentials of each of ten thousand agents, and the days of those that may be dormant
+-- pages: 20000, for the credentials of ten thousand agents, and the days of those that may be dormant
 -- fleet-pages: 2000
 with threshold as materialized (
     select
@@ -39,7 +40,7 @@ quiet as materialized (
     ) as used using (agent_id)
     where greatest(agents.created_at, used.last_used_at) <= threshold.before
     order by greatest(agents.created_at, used.last_used_at), agents.agent_id
-    -- Reads more than max_agents, because the select below drops agents with usage without a credential, such as imports.
+    -- Reads more than max_agents, because the select below drops agents whose usage has no credential, such as imported usage.
     limit 5 * %(max_agents)s::integer
 )
 select
@@ -58,7 +59,7 @@ left join announced_suspensions as announced
 where not exists (
     select
     from generate_series(0, %(day)s::date - (quiet.before at time zone 'utc')::date) as ago (days)
-    -- Reads each day separately. The index begins with the day, so a range of days would read all agents.
+    -- Reads each day by its key, because a range of days would read the rows of all agents.
     cross join lateral (
         select
         from agent_usage_daily

@@ -1,9 +1,9 @@
--- Returns the credentials that expire after "since" and by "until", are not revoked, and belong to agents that can use them. One
--- row per credential, earliest expiry first: agent_id, agent_name, credential_id, label (or null), created_at, expires_at,
--- last_used_at (or null), and moved_at: the last use of a credential of the same agent that expires later (or null).
--- Parameters: organization_id; since, until (timestamptz); max_credentials.
+-- Returns the credentials of active agents that are not revoked and expire after "since" and by "until". One row per credential,
+-- earliest expiry first: agent_id, agent_name, credential_id, label (or null), created_at, expires_at; last_used_at (null:
+-- never); moved_at: the last use of another credential of the agent that expires later (null: never).
+-- Parameters: organization_id; since and until (timestamptz); max_credentials.
 --
--- pages: 45000, two credentials of each of ten thousand agents
+-- pages: 45000, for two credentials of each of ten thousand agents
 -- fleet-pages: 1000
 with expiring as materialized (
     select agent_id, credential_id, label, created_at, expires_at, last_used_at
@@ -32,7 +32,7 @@ select
             and coalesce(others.expires_at, 'infinity') > expiring.expires_at
     ) as moved_at
 from expiring
--- "offset 0" and this condition on deleted_at make the planner look up each agent by its key.
+-- "offset 0" and coalesce() make the planner look up each agent by its key. Otherwise it would read all agents.
 cross join lateral (
     select name
     from agents

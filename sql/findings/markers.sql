@@ -1,8 +1,8 @@
--- Returns possible explanations of findings: the markers in a period, and the newest audit events about credentials and scopes.
--- One row per marker or event, earliest first: kind (of the marker, or credential.created, credential.revoked or
--- agent.changed), starts_at, ends_at, agent_id (null: all agents), note.
--- Parameters: organization_id; since, until (timestamptz): the first and the last instant of the period; max_events: the
--- maximum number of events to read.
+-- Returns what may explain a finding: the markers that overlap a period, and the newest audit events of the period about new
+-- credentials, revoked credentials and changed scopes. One row per marker or event, earliest first: kind (of the marker, or the
+-- event's action), starts_at, ends_at; agent_id (null: all agents); note.
+-- Parameters: organization_id; since and until (timestamptz): the first and the last instant of the period; max_events: the
+-- maximum number of events to search.
 select kind, starts_at, ends_at, agent_id, note
 from markers
 where

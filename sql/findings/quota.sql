@@ -1,10 +1,10 @@
--- Returns the quotas of the organization and of its agents whose used share is at least "percent" now. One row per quota, sorted
--- by agent_id: agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens;
--- is_enforced; used: the tokens issued in the window; passed_on: the day on which a monthly quota reached the percentage or, if
--- the quota is used up, 100 percent (null for other quotas). Quotas of deleted agents are left out.
--- Parameters: organization_id; day; hour; percent.
+-- Returns the quotas of which at least "percent" is used, of the organization and of agents that are not deleted. One row per
+-- quota, sorted by agent_id: agent_id and agent_name (null: a quota of the organization); quota_window: hour, day or month;
+-- tokens: the quota; is_enforced; used: the tokens issued in the current window; passed_on: the day on which a monthly quota
+-- reached the percentage or, if it is used up, 100 percent (null for other quotas).
+-- Parameters: organization_id; day and hour: the current ones in UTC; percent.
 --
--- pages: 80000, a thousand agents with three quotas each, and the days of the month for sums that are not stored
+-- pages: 80000, for three quotas of each of a thousand agents, and the days of a month whose sums are not stored
 with today as materialized (
     select
         quotas.agent_id,
@@ -17,7 +17,7 @@ with today as materialized (
             from generate_series(1, extract(day from %(day)s::date)::integer - 1) as ago (days)
         ) as days_before,
         case when quotas.quota_window = 'hour' then usage.in_hour else usage.in_day end as used,
-        -- Null if no sum of the month's other days is stored. The daily counters are read then.
+        -- Null if the sum of the month's earlier days is not stored, so that the daily counters are read below.
         case
             when quotas.quota_window <> 'month' then 0
             when quotas.other_days_of = %(day)s::date then quotas.other_days
@@ -55,7 +55,7 @@ select
     passed.passed_on
 from today
 cross join lateral (
-    -- Reads each day separately. The index begins with the day, so a range of days would read all agents.
+    -- Reads each day by its key, because a range of days would read the rows of all agents.
     select (today.used + coalesce(today.other_days, sum(before.tokens), 0))::bigint as used
     from unnest(case when today.other_days is null then today.days_before end) as ago (day)
     cross join lateral (
@@ -70,7 +70,7 @@ cross join lateral (
     ) as before
 ) as in_window
 left join lateral (
-    -- The first day on which the month's sum of tokens reached the reported percentage.
+    -- The first day on which the month's tokens reached the percentage. The days before today are searched.
     select coalesce(min(summed.day), %(day)s::date) as passed_on
     from (
         select counted.day, sum(counted.tokens) over (order by counted.day) as tokens

@@ -1,12 +1,12 @@
--- Returns the agents with at least a number of rejected requests on one of the evaluated UTC days, and their histories. One row
--- per agent: agent_id, agent_name (null: failed authentications that belong to no agent), is_active; history: json, an array of
--- [days since first_day, the rejected requests of its 24 hours, the tokens of its 24 hours], one item per day and counter row
--- (slot); sources: json, an array of [days since first_day, network, reason, rejections], or null.
--- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
--- day after the last; min_rejected: per day; max_agents: the maximum number of agents, most rejections first; sources_since
--- (date): the first day of the sources.
+-- Returns the hourly counts of the agents with at least min_rejected rejected requests on an evaluated UTC day. One row per
+-- agent: agent_id; agent_name (null: failed authentications that belong to no agent); is_active; history (json): an array with
+-- one item per counter row, [days since first_day, the rejected requests of 24 hours, the tokens of 24 hours]; sources (json): an
+-- array of [days since first_day, network, reason, rejected requests], or null.
+-- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
+-- and the day after the last; min_rejected; max_agents: the maximum number of agents, those with the most rejected requests on a
+-- day; sources_since (date): the first day of the sources.
 --
--- pages: 60000, the days of each of ten thousand agents
+-- pages: 60000, for the days of ten thousand agents
 -- fleet-pages: 6000
 with noticed as materialized (
     select each.agent_id
@@ -49,7 +49,7 @@ select
         ) as source
     ) as sources
 from noticed
--- "offset 0" makes the planner look up each agent by its key, even if the planner expects many rows.
+-- "offset 0" makes the planner look up each agent by its key. Otherwise it would read all agents.
 cross join lateral (
     (
         select agent_id, name, status, deleted_at
@@ -57,13 +57,13 @@ cross join lateral (
         where organization_id = %(organization_id)s and agent_id = noticed.agent_id
         offset 0
     )
-    -- The nil UUID is the agent of failed authentications that belong to no agent.
+    -- Failed authentications that belong to no agent are counted for the nil UUID.
     union all
     select noticed.agent_id, null, 'active', null
     where noticed.agent_id = '00000000-0000-0000-0000-000000000000'
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
+-- Without "offset 0", the planner would expect many agents, and read the days of all agents.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, rejected_by_hour

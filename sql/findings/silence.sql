@@ -1,12 +1,14 @@
--- Returns the requests per hour of agents that may have stopped, and of a sample of agents that represents the organization. One
--- row per agent: agent_id, agent_name, is_sampled, and history: json, an array of [days since first_day, the requests of its 24
--- hours], one item per day and counter row (slot).
--- Parameters: organization_id; first_day, until (date): of the histories, and the day after the last; recent_since (date): the
--- first day on which an agent must have been active; hour (integer): the current hour; quiet_hours: the hours for which an agent
--- must have been quiet; quiet_days: the same for an agent with fewer than round_the_clock active hours on its last two days;
--- max_sampled, max_agents.
+-- Returns the hourly requests of the agents that may have stopped, and of a sample of all active agents. One row per agent:
+-- agent_id, agent_name; is_sampled: whether the agent is in the sample; history (json): an array with one item per counter row,
+-- [days since first_day, the requests of 24 hours].
+-- An agent may have stopped if it has made no request for quiet_hours. An agent with fewer than round_the_clock active hours on
+-- its last two days must also have made no request for quiet_days.
+-- Parameters: organization_id; first_day (date): the first day of the histories; until (date): the day after today; recent_since
+-- (date): agents whose last request is older are left out; hour (integer): the current hour; quiet_hours, quiet_days,
+-- round_the_clock; max_sampled: the maximum number of agents in the sample; max_agents: the maximum number of agents that may
+-- have stopped.
 --
--- pages: 350000, the days of each of ten thousand agents
+-- pages: 350000, for the days of ten thousand agents
 -- fleet-pages: 28000
 with seen as materialized (
     select
@@ -28,18 +30,18 @@ with seen as materialized (
 active as materialized (
     select seen.*
     from seen
-    -- "offset 0" makes the planner look up each agent by its key, even if the planner expects many rows.
+    -- "offset 0" makes the planner look up each agent by its key. Otherwise it would read all agents.
     cross join lateral (
         select
         from agents
         where
             organization_id = %(organization_id)s and agent_id = seen.agent_id
-            -- Selects agents that are not deleted. With "deleted_at is null", the planner might not use the primary key.
+            -- coalesce() selects agents that are not deleted. "deleted_at is null" might prevent the use of the primary key.
             and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
         offset 0
     ) as registered
 ),
--- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
+-- Without "offset 0", the planner would expect many agents, and read the days of all agents.
 last_days as materialized (
     select active.agent_id, active.last_day, last_hours.number, last_hours.last_hour
     from active

@@ -1,14 +1,14 @@
--- Returns the tokens per hour of the agents whose tokens grew most over the 21 days before "since". One row per agent: agent_id,
--- agent_name, and history: json, an array of [days since first_day, the tokens of its 24 hours], one item per day and counter row
--- (slot). The statement first selects max_suspects suspects by the growth of their tokens per day, and then max_agents of the
--- suspects by the growth of their tokens in the busiest hour of each quarter of a day.
--- Growth is (highest - mean) / (mean + 30) for days and (highest - mean) / (mean + 10) for hours. It compares the highest count
--- since "since" with the mean of the 21 days before, without days of no usage, per counter row. The constants keep agents with
--- few tokens from ranking high.
--- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
--- day after the last; max_suspects, max_agents.
+-- Returns the hourly tokens of the agents whose tokens grew the most on the evaluated UTC days. One row per agent: agent_id,
+-- agent_name; history (json): an array with one item per counter row, [days since first_day, the tokens of 24 hours].
+-- The statement first selects max_suspects agents by the growth of their daily tokens, and then max_agents of these by the growth
+-- of their tokens in the busiest hour of each quarter of a day.
+-- Growth is (highest - mean) / (mean + 30) for days and (highest - mean) / (mean + 10) for hours: the highest count on an
+-- evaluated day, compared with the mean of the days with usage among the 21 days before, per counter row. The constants 30 and 10
+-- keep agents with few tokens from ranking high.
+-- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
+-- and the day after the last; max_suspects, max_agents.
 --
--- pages: 115000, the days of each of ten thousand agents, and the hours of a hundred
+-- pages: 115000, for the days of ten thousand agents, and the hours of a hundred
 -- fleet-pages: 65000
 with days as materialized (
     select
@@ -28,7 +28,7 @@ suspects as materialized (
     order by (highest_day - mean_day) / (mean_day + 30) desc, agent_id
     limit %(max_suspects)s::integer
 ),
--- The busiest hour of each quarter of the day, because the busiest hour of the day hides a loop at night if the agent is busy by day.
+-- Compares each quarter of the day, because the busiest hour of the whole day may hide a retry loop at night.
 quarters as materialized (
     select
         busiest.agent_id,
@@ -38,7 +38,7 @@ quarters as materialized (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
         cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as later (days)
-        -- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
+        -- Without "offset 0", the planner would expect many agents, and read the days of all agents.
         cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
         cross join lateral (
             select counted.agent_id, counted.day, counted.tokens_by_hour

@@ -1,18 +1,18 @@
--- Returns the tokens per hour of the agents that may be issued many times the tokens that they need. A day is suspect if an agent
--- was issued at least min_tokens, and more than "factor" times one token per lifetime and declared replica in its active hours.
--- The agents with at least min_days suspect days are returned, those with the most tokens on these days first.
--- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, do not count. One row per
--- agent: agent_id, agent_name, expected_replicas (or null), and history: json, an array of [days since first_day, the tokens of
--- its 24 hours, the requests of its 24 hours], one item per day and counter row (slot). Further items have negative counts of the
--- tokens that do not count, so the sum of a day's items is right.
--- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first day of candidates, and
--- the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens: per day; min_days: the minimum number
--- of such days; max_agents.
+-- Returns the hourly counts of the agents that may be issued many times the tokens that they need. One row per agent: agent_id,
+-- agent_name; expected_replicas (or null); history (json): an array with one item per counter row, [days since first_day, the
+-- tokens of 24 hours, the requests of 24 hours].
+-- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent was issued at
+-- least min_tokens, and more than "factor" times the tokens that it needed. The agents must have at least min_days suspect days.
+-- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, do not count: a further item
+-- of the history subtracts them by negative counts.
+-- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first day that may
+-- be suspect, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days; max_agents: the
+-- maximum number of agents, those with the most tokens on suspect days.
 --
--- pages: 25000, the days of each of ten thousand agents
+-- pages: 25000, for the days of ten thousand agents
 -- fleet-pages: 10000
 with left_out as materialized (
-    -- No row if there are no such resource servers. The counters by resource are not read then.
+    -- The resources whose tokens do not count. "having" returns no row if there are none, so that no counters by resource are read.
     select array_agg(resource) as resources
     from resource_servers
     where
@@ -21,7 +21,7 @@ with left_out as materialized (
     having count(*) > 0
 ),
 days as materialized (
-    -- An agent needs at least one token per lifetime in its active hours. "having" drops most days, so few are read later.
+    -- "fewest" is the number of tokens that the agent needed: one per lifetime in its active hours. "having" drops most days early.
     select
         usage.agent_id,
         usage.day,
@@ -45,7 +45,7 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- If tokens are left out, it is unknown in which hours the other tokens were used, so the minimum is one token.
+        -- If some tokens do not count, the hours of the other tokens are unknown, so the agent certainly needed only one token.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (
@@ -87,7 +87,7 @@ select
     ) as history
 from suspects
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- "offset 0" makes the planner read only the days of these few agents. It expects many agents and would read the days of all.
+-- Without "offset 0", the planner would expect many agents, and read the days of all agents.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, requests_by_hour

@@ -1,8 +1,8 @@
--- Returns the valid credentials that have not been used since "before", and whose agents are active. One row per credential,
--- longest unused first: agent_id, agent_name, credential_id, label (or null), created_at, and last_used_at (null: never).
--- Parameters: organization_id; at (timestamptz); before (timestamptz); max_credentials.
+-- Returns the valid credentials of active agents that have not been used since "before". One row per credential, those that have
+-- been unused for longest first: agent_id, agent_name, credential_id, label (or null), created_at; last_used_at (null: never).
+-- Parameters: organization_id; at (timestamptz): the current time; before (timestamptz); max_credentials.
 --
--- pages: 110000, two credentials of each of ten thousand agents, and the agent of each
+-- pages: 110000, for two credentials of each of ten thousand agents, and the agent of each credential
 -- fleet-pages: 1000
 -- example: before=2026-04-15T11:59:00Z
 with unused as materialized (
@@ -22,7 +22,7 @@ select
     unused.created_at,
     unused.last_used_at
 from unused
--- "offset 0" and the conditions on the agent make the planner look up each agent by its key.
+-- "offset 0" and coalesce() make the planner look up each agent by its key. Otherwise it would read all agents.
 cross join lateral (
     select name
     from agents

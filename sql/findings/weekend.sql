@@ -1,12 +1,15 @@
--- Returns the tokens per hour of agents that worked on a day of rest of the organization, unless they had more than half as many
--- tokens on that weekday in both of the two previous weeks. One row per agent: agent_id, agent_name, and history: json, an array
--- of [days since first_day, the tokens of its 24 hours], one item per day and counter row (slot). One row without agent_id, whose
--- history is the days of rest, such as [0, 6] for Sunday and Saturday: first the weekdays with less than half of the average,
--- then the weekend.
--- Parameters: organization_id; first_day, since, until (date): the first day of the histories, the first evaluated day, and the
--- day after the last; weeks: of history for the days of rest; max_rest_days; min_tokens: per day; max_agents.
+-- Returns the hourly tokens of the agents that worked on one of the organization's days of rest, unless they usually work on this
+-- weekday. One row per agent: agent_id, agent_name; history (json): an array with one item per counter row, [days since
+-- first_day, the tokens of 24 hours]. One more row has null as agent_id, and the days of rest as its history: [0, 6] are Sunday
+-- and Saturday.
+-- The days of rest are max_rest_days weekdays: those on which the organization has less than half of its average tokens, and then
+-- Saturday and Sunday. An agent usually works on a weekday if it had more than half as many tokens on this weekday in both
+-- previous weeks.
+-- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
+-- and the day after the last; weeks: the number of weeks that decide the days of rest; max_rest_days; min_tokens: the minimum
+-- number of tokens of an agent on a day of rest; max_agents.
 --
--- pages: 4000000, the days of each of ten thousand agents
+-- pages: 4000000, for the days of ten thousand agents
 -- fleet-pages: 25000
 with weekdays as (
     select
@@ -32,7 +35,7 @@ rest_days as materialized (
 at_work as materialized (
     select calendar.day, counted.agent_id, counted.tokens
     from generate_series(0, %(until)s::date - %(since)s::date - 1) as later (days)
-    -- "offset 0" makes the planner read only these few days. It expects many days and would read all history.
+    -- Without "offset 0", the planner would expect many days, and read all history.
     cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
     join rest_days on rest_days.dow = extract(dow from calendar.day)
     cross join lateral (
@@ -42,7 +45,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- Leaves out most agents, because they usually work on that weekday: they had over half as many tokens in both previous weeks.
+-- Leaves out agents that usually work on this weekday, because they had over half as many tokens in both previous weeks.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work

@@ -1,9 +1,10 @@
 -- Counts a failed authentication by the client's network and by the reason, and deletes the organization's rows that are older
--- than the retention period. Returns one row: the reason.
--- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz); secret_hash: the hash of the secret that
--- the client sent, or null; reason: the logged reason, unless the agent's or the credential's state gives a more precise reason;
--- network: text; most_rows: the maximum number of rows per organization and day, beyond which failures are counted in one row;
--- keep_days: the number of days to keep, today included; nobody: the agent_id of that one row.
+-- than the retention period. Returns one row: the reason. If the organization is suspended, the agent is suspended or deleted, or
+-- the credential is revoked or expired, this is the reason instead of the logged one.
+-- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz): of the failure; secret_hash: the hash of
+-- the secret that the client sent, or null; reason: the logged reason; network: text; most_rows: the maximum number of rows per
+-- organization and day, beyond which one row counts all failures; nobody: the agent_id of that row; keep_days: the number of days
+-- to keep, today included.
 --
 -- citus: in steps
 -- example: network=198.51.100.0/24; reason=wrong secret; most_rows=200; keep_days=30

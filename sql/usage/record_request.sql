@@ -4,7 +4,7 @@
 -- durable: false lets the commit be acknowledged before it is on disk.
 select agent_id
 from admit_request(
-    -- On Citus, the function may read only rows with this organization_id. The argument needs the collation "C" of that column.
+    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_jti => %(jti)s::text,
