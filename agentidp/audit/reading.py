@@ -32,7 +32,7 @@ def read_chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[
 
 
 def head_of(database: OrganizationDatabase) -> Head | None:
-    """Return the last event's sequence and hash in an organization's chain, or None if nothing was recorded yet."""
+    """Return the sequence and hash of the last event in an organization's chain, or None if the chain has no event."""
     rows = database.fetch("audit/get_head")
     return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
 
@@ -51,7 +51,7 @@ def list_call(
 
     :param below: list only events with a smaller sequence; None for the first page.
     """
-    # PostgreSQL would not use the index if the statement had a coalesce() instead of this default.
+    # With a coalesce() in the statement instead of this default, PostgreSQL would not use the index.
     below = MAX_SEQUENCE if below is None else below
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})

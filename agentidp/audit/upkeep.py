@@ -35,7 +35,7 @@ def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def list_organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
-    """Return the organizations without audit events. Somebody removed these, because each creation is recorded."""
+    """Return the organizations without audit events. Their events were removed, because each creation is recorded."""
     rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
     return [row.organization_id for row in rows]
 

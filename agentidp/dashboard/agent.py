@@ -55,7 +55,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
         rejections_call(agent_id, period),
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
-    # Reads the credentials before used_resources(), which removes the rows of the attribution.
+    # The credentials are listed first, because list_used_resources() removes the rows of the attribution.
     tokens_of = {used.credential_id: used.by_day for used in list_used_credentials(attribution)}
     resources = [used for used in resource_usage.list_used_resources(attribution, servers) if used.tokens]
     agent_delegations = delegations.represent(delegation_rows, period)
@@ -105,7 +105,7 @@ def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str
 def _findings_and_charts(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any], rejections: list[Any]
 ) -> dict[str, Any]:
-    """Return the context of the slow part of the page."""
+    """Return the template's variables for the slow part."""
     findings = page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.findings_by_day(findings.listed)
     created = activity[0].created_at.astimezone(UTC).date()

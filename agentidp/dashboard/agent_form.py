@@ -54,7 +54,7 @@ def edit_agent(caller: Caller, agent_id: UUID) -> Response:
     if request.method != "POST":
         return _page(caller, None, agent_id)
     try:
-        # The form sends all members, even if they are unchanged.
+        # The schema of a new agent applies, because the form sends all members, even unchanged ones.
         change = forms.load(NewAgentSchema(), _read_body())
         with session.begin_change(caller, SCOPE) as transaction:
             update_agent(transaction, agent_id, change)

@@ -36,7 +36,7 @@ SORTS = {
     "rejected": "by rejected requests",
     "last_request": "by last request",
 }
-"""The words in the table's caption for the order, by column."""
+"""The words for the order in the table's caption, by the column that sorts the table."""
 
 FILTERS = ("search", "owner", "status", "unusual")
 """Parameters of the request that select agents."""
@@ -98,7 +98,7 @@ def agents(caller: Caller) -> Response:
 
 
 def _list(caller: Caller, period: Period, number: int) -> dict[str, Any]:
-    """Return the variables for the slow part of the page. A page number that is too high means the first page."""
+    """Return the template's variables for the slow part. A page number that is too high means the first page."""
     call, _, unusual = requested_agents(caller, period, PAGE_SIZE * (number - 1))
     [rows] = caller.read_together(call)
     if not rows and number != 1:

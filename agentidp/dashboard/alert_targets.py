@@ -44,7 +44,7 @@ def alert_targets(caller: Caller) -> Response:
     return pages.page(
         "alert_targets.html",
         here="alerts",
-        # The sort is stable, so the oldest target stays first within each group.
+        # Failing targets come first. The sort is stable, so within both groups the oldest target stays first.
         targets=sorted(targets, key=lambda target: target.failing_since is None),
         members=FILTERS,
         deliveries=[(row, _is_not_sent(row, targets, caller.at)) for row in delivery_rows],

@@ -69,8 +69,8 @@ def audit(caller: Caller) -> Response:
 
 
 def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str], dict[str, list[tuple[str, str]]]]:
-    """Return the ids for filters that are unique names, by filter; and (id, name) pairs for names of several objects.
-    Any other filter may be a user of the operating system."""
+    """Return the ids of the subject and actor that the filters name, by filter, and (id, name) pairs for a name of
+    several objects. A name without an object may be a user of the operating system."""
     names = {name: selection[name] for name in ("subject", "actor") if selection[name] and "\0" not in selection[name]}
     names = {filter_: name for filter_, name in names.items() if not words.IS_ID.fullmatch(name)}
     if not names:
@@ -119,7 +119,7 @@ def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]
     """Return the actors, subjects and mentioned objects of audit events that have a name, by id."""
     agents, servers, targets = caller.read_together(*words.build_name_calls(events))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
-    # Only the events have the names of deleted targets and resource servers.
+    # The names of deleted targets and resource servers exist only in the events.
     names = {
         event["subject"]: Reference(event["subjectType"].replace("_", " "), members["name"])
         for event in events

@@ -25,13 +25,13 @@ MAX_FLAGGED = timedelta(days=3)
 """Maximum length of a finding that is flagged on each of its days. A longer finding is about a period, not a day."""
 
 MAX_HEIGHT = 108
-"""Maximum height of a bar or point that is cut off: above the axis, but still inside the drawing."""
+"""Maximum height of a bar or point, in units of the drawing. A bar that is cut off ends above the axis."""
 
 OUTLIER_TIMES = 4
 """Minimum ratio of a count that is cut off to the highest count that is not cut off."""
 
 MIN_OTHERS = 5
-"""Minimum number of counts above zero that are not cut off. Otherwise the axis reaches the highest count."""
+"""Minimum number of counts above zero that are not cut off. With fewer counts, the axis reaches the highest one."""
 
 MAX_TICKS = 5
 """Maximum number of dates that a chart shows below its bars."""
@@ -149,7 +149,7 @@ class Chart:
 def stack(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
     """Return the chart with its bars divided into layers: one per element of *parts*, and one for the remaining count.
 
-    :param parts: (label, count per bar). The counts were read after those of the bars, so they can be greater.
+    :param parts: (label, count per bar). These counts were read after the bars' counts, so they can be greater.
     """
     if not parts:
         return chart
@@ -200,7 +200,7 @@ def draw_chart(
         zero, the chart has no comparison line.
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
-    # An agent can have imported usage from a time before it was created.
+    # Imported usage can be older than the agent.
     first_used = next((when for when, count in counts if count), running)
     existed_from = counts[0][0] if created is None else min(created, first_used)
     has_line = any(earlier_counts)
@@ -286,8 +286,8 @@ class Heatmap:
 def heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) -> Heatmap:
     """Compute the average requests per hour of the week.
 
-    A weekday can be in the period more often than another, so sums of its days cannot be compared. Hours that are not
-    over, and days before the first usage, do not count.
+    Averages are comparable, unlike sums, because the period can have one weekday more often than another. Hours that
+    are not over, and days before the first usage, do not count.
     """
     counts: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
     for day in days:
@@ -318,7 +318,7 @@ def chart_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     markers = []
     for row in rows:
         begins = row.starts_at.astimezone(UTC).date()
-        # max() is for a marker of one instant at midnight, such as a deployment. It would end before it begins.
+        # Without max(), a marker of a single instant at midnight, such as a deployment, would end before it begins.
         ends = max(begins, last_day(row.ends_at.astimezone(UTC)))
         is_of_agents = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
         if begins <= last and ends >= first and is_of_agents:

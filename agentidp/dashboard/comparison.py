@@ -11,7 +11,7 @@ from agentidp.dashboard.period import DAY, WEEK, Period
 from agentidp.http.errors import ValidationError
 
 YEAR = 52 * WEEK
-"""52 weeks, because a year earlier the weekdays would differ."""
+"""Length of a year in comparisons: 52 weeks, because 365 days earlier the weekdays would differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class Comparison:
 
     @property
     def days(self) -> list[date | None]:
-        """The earlier day for each day of the period. ``None`` for 31 March, because February has no such day."""
+        """The earlier day for each day of the period; ``None`` if the earlier month is too short, as for 31 March."""
         return [self._earlier(self.period.first + number * DAY) for number in range(self.period.days)]
 
     @property
     def bounds(self) -> dict[str, date]:
         """The first and last earlier day, as parameters of a statement."""
         days = [day for day in self.days if day is not None]
-        # A period of only the 31st has no earlier day if the earlier month is shorter.
+        # No day is left if the period is only the 31st and the earlier month has no such day.
         return {"first": min(days, default=self.period.first), "last": max(days, default=self.period.first)}
 
     @property

@@ -46,7 +46,7 @@ def days_of(rows: Rows) -> list[DayUsage]:
 def earlier_days(days: list[DayUsage], comparison: Comparison, first_used: date | None) -> list[DayUsage | None]:
     """Return, for each day of a period, the earlier day with which it is compared.
 
-    :param days: the days of ``comparison.bounds``.
+    :param days: the usage on the days of ``comparison.bounds``.
     :param first_used: the first day with any usage, or ``None``. Days before it are ``None`` in the result, because
         their usage is unknown, not zero.
     """

@@ -24,7 +24,7 @@ from agentidp.http.errors import ValidationError, require_row
 READERS = AGENTS
 
 SOON = timedelta(days=30)
-"""Maximum time until a credential's expiry at which the page lists it as expiring."""
+"""Maximum remaining lifetime of a credential that the page lists as expiring."""
 
 FILTERS = {
     "": "all",
@@ -61,7 +61,7 @@ def credentials(caller: Caller) -> Response:
 
 
 def _list(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, number: int) -> dict[str, Any]:
-    """Return the context of the slow part. A page number after the last page means the last page."""
+    """Return the template's variables for the slow part. A page number that is too high means the last page."""
     attribution, _ = usage_filter.attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
     in_force = [used for used in list_used_credentials(attribution) if used.created_at and not used.revoked_at]

@@ -70,7 +70,7 @@ def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
         first + timedelta(days=row.days[-1])
         for row in rows
         if row.issuer == rule.trust["issuer"] and row.resource in resources
-        # Agents of apps are admitted by their host, and are not among the agents that the rule lists.
+        # A rule for apps admits agents by client_hosts, and does not list them in agent_ids.
         if row.agent_id in rule.agent_ids or rule.client_hosts
     ]
     return max(days, default=None)
@@ -120,7 +120,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
 
 
 def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the request body of the API, without the rule of trust. Each checked box is a line of ``resources``."""
+    """Return the request body of the API without the rule of trust. Each checked box is a line of ``resources``."""
     body = forms.build_body([*MEMBERS, *RESOURCES], values | {"resources": "\n".join(values["resources"])})
     # Looks up only a valid number of agents, because the schema later refuses any other number.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:

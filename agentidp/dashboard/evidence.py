@@ -34,7 +34,7 @@ LIMITS = {
     **dict.fromkeys(("budget", "quota", "dominance"), "limit"),
     **dict.fromkeys(("dormant_agent", "expiring_credential", "unused_credential"), "reported from"),
 }
-"""The words for the amount with which the observed amount is compared, by kind. For other kinds: ``expected``."""
+"""The words for the amount with which the observed amount is compared, by kind. Other kinds have ``expected``."""
 
 CHANGES = CHANGE_SENTENCES | {
     "agent.changed": "The scopes of an agent were changed",
@@ -164,7 +164,7 @@ def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
 
 
 def _counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:
-    """Return the counts of rows by pairs of day and hour, or of day and ``None`` if the rows are days."""
+    """Return the sums of the rows' attribute *unit*, by pairs of a day and an hour (``None`` for rows per day)."""
     counts: Counter[tuple[date, int | None]] = Counter()
     for row in rows:
         if hasattr(row, "credential_id"):
@@ -183,8 +183,8 @@ def _counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date
 
 
 def _expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
-    """Return the expected tokens of a day or hour, spread evenly over the finding, or the expected rejected requests of
-    a day. Return ``None`` outside the finding, and if the finding expects neither."""
+    """Return the finding's expected tokens, spread evenly, for one day or hour; or its expected rejected requests for a
+    day. Return ``None`` outside the finding, and for other units."""
     if begins >= finding.ends or begins + step <= finding.begins:
         return None
     if finding.unit == "rejected requests":

@@ -60,8 +60,8 @@ FILES = (
     ("Tokens by resource", "resources", "/resources", credentials.READERS),
     ("Tokens by delegation: who acted for whom", "delegations", "/delegations", ()),
 )
-"""For each file: its content, its name, the path of the same content below ``/api/v1/analytics``, and scopes of which a
-session needs at least one."""
+"""The files, each with its content, its name, the path of the same content below ``/api/v1/analytics``, and the scopes
+of which a session needs at least one."""
 
 blueprint = pages.new_blueprint("dashboard-export", __name__)
 
@@ -191,7 +191,7 @@ def _api_csv(caller: Caller, name: str, view: Callable[..., Response], period: P
     :param ids: the ids in the path of the view.
     """
     request.environ["HTTP_ACCEPT"] = "text/csv"
-    # unwrap() removes the view's decorators, which would demand a token and parse the query.
+    # unwrap() returns the view without its decorators, which would demand a token and parse the query.
     response = inspect.unwrap(view)(caller, {"from_": period.first, "to": period.last, "agent": None}, *ids)
     return _download(f"{name}-{period.first}-{period.last}", response)
 
@@ -207,7 +207,7 @@ def agents(caller: Caller) -> Response:
     period = requested_period(caller.at)
     call, selection, unusual = requested_agents(caller, period, limit=MAX_AT_ONCE)
     if selection.unusual and unusual is None:
-        # If the findings are missing, a file of agents with findings would be empty, as if no agent had any.
+        # Without findings, the file of agents with findings would be empty, as if no agent had any.
         raise ServiceUnavailable
     [rows] = caller.read_together(call)
     name = f"agents-{period.first}-{period.last}"
@@ -217,8 +217,8 @@ def agents(caller: Caller) -> Response:
     response = _csv(name, AGENT, [])
     header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
-    # The first rows were read before the status is sent, so an error until here has its own status. A later error ends
-    # the connection before the response is complete.
+    # The first rows are read before the status is sent, so that an error until here has its own status. A later error
+    # ends the connection before the response is complete.
     response.response = itertools.chain([header], _agents_by_id(caller, call, first_rows))
     return response
 

@@ -32,7 +32,7 @@ KIND_LABELS = {
 """Labels for kinds of findings whose name is not clear to readers, by kind."""
 
 LOOKS = str.maketrans("i1|0", "lllo")
-"""Translation of characters that look alike in many fonts, after case folding, to one of them."""
+"""Table for ``str.translate``: replaces case-folded characters that look alike in many fonts by one of them."""
 
 _DATE = re.compile(
     r"(?<![\w-])(?:(?:Sun|Mon|Tues|Wednes|Thurs|Fri|Satur)day,? )?"
@@ -96,7 +96,7 @@ def share(count: int, total: int) -> str:
 
 
 def look_alikes(agents: Iterable[Any]) -> set[UUID]:
-    """Return the ids of those agents whose names look like the name of another of the agents."""
+    """Return the ids of the agents whose name looks like the name of another agent in *agents*."""
     ids_by_look: defaultdict[str, list[UUID]] = defaultdict(list)
     for agent in agents:
         visible = (sign for sign in unicodedata.normalize("NFKC", agent.name) if unicodedata.category(sign) != "Cf")
@@ -159,8 +159,7 @@ def begin_or_end(finding: StoredFinding, at: datetime) -> str:
         return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"
     begins = (finding.since or finding.begins).astimezone(UTC)
     if finding.kind == "budget" and begins == finding.begins:
-        # A budget's finding begins with the month. Readers need the time of the forecast that the budget will be
-        # exceeded.
+        # A budget's finding begins with the month. Readers need the time at which the forecast exceeded the budget.
         begins = finding.first_seen_at.astimezone(UTC)
     is_day = begins.time() == time() or at - begins > timedelta(days=2)
     return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
@@ -189,7 +188,7 @@ def time_range(finding: StoredFinding, at: datetime) -> Markup:
     """Return the time that a finding is about as HTML, without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     begin = _time(begins, f"{time_label(begins, at)} UTC")
-    # The stored report has only milliseconds, so equal times may differ slightly.
+    # The stored end has only milliseconds, so it may differ slightly from the equal instant last_seen_at.
     if finding.is_ongoing and finding.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
         return Markup("since ") + begin
     last = charts.last_day(ends)
@@ -234,7 +233,7 @@ def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None
         return escape(format_dates(sentence, at))
     longest_first = "|".join(re.escape(name) for name in sorted(ids, key=len, reverse=True))
     html = Markup()
-    # The group in the pattern makes split() return the names too, as every second piece.
+    # A pattern with a group makes split() return the names too, as every second piece.
     for place, piece in enumerate(re.split(rf"(?<!\w)({longest_first})(?!\w)", sentence)):
         agent_id = ids.pop(piece, None) if place % 2 else None
         if agent_id is None:

@@ -57,7 +57,7 @@ def findings(caller: Caller) -> Response:
 
 
 def _list(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
-    """Return the variables for the slow part of the page. A page number that is too high means the last page."""
+    """Return the template's variables for the slow part. A page number that is too high means the last page."""
     stored = listing(caller, MAX_DAYS)
     findings = stored.findings if stored else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}

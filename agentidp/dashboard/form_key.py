@@ -77,7 +77,7 @@ def new_form_key(at: datetime) -> str:
 
 
 def read_form_key() -> FormKey:
-    """Return the key of the form in the current request. Keys at different paths differ even if their texts are equal.
+    """Return the key of the form in the request. The digest includes the path, so equal texts at two paths differ.
 
     :raises ValidationError: the key is missing, malformed or expired.
     """
@@ -86,7 +86,7 @@ def read_form_key() -> FormKey:
     if match is None:
         raise ValidationError("This form is not valid. Open its page again.")
     opened_at = datetime.fromtimestamp(int(match[1]), UTC)
-    # The server that opened the form may have a clock that is ahead.
+    # The key may be from the future: the clock of the server that opened the form may be ahead.
     if not -LIFETIME < g.at - opened_at < LIFETIME:
         hours = LIFETIME // timedelta(hours=1)
         raise ValidationError(f"This form was opened more than {hours} hours ago. Open its page again.")

@@ -52,7 +52,7 @@ def headline(
     :param pairs: the days to compare (:func:`compared_pairs`).
     :param hours: the hours of ``today``, and of the day ``week_ago`` if there was any usage by then. ``None`` if the
         hours are not known, so that today's tokens are not compared.
-    :param names: the attributes of a day that are known.
+    :param names: the attributes of :class:`DayUsage` to show, without those that are unknown.
     """
     figures = []
     if period.is_running:

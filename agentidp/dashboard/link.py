@@ -28,7 +28,7 @@ LIFETIME = 5 * 60
 
 
 class UntypedLink(ApiError):
-    """403: another page has led to the sign-in link. Its author could choose the agent that is signed in."""
+    """403: another page, whose author could choose the agent, has led to the sign-in link."""
 
     status, code = 403, "FORBIDDEN"
     message = "A sign-in link works only from the address bar: copy it, paste it there and press Enter."
@@ -48,7 +48,7 @@ def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) ->
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`.
     """
-    # Gets the signing key before the link is recorded, so that a link is recorded only if it can be signed.
+    # The key comes before the record of the link, so that a link that cannot be signed is not recorded.
     signing_key = s.keys.current().signing
     client, granted = operator_token.count_token(
         s,
@@ -85,12 +85,12 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
-    # Gets the signing key before the link is used up, so that the link stays valid if no key can sign the session.
+    # The key comes before the link is used up, so that the link stays valid if its session cannot be signed.
     signing_key = s.keys.current().signing
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     try:
         with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
-            # Waits for a transaction that ends the agent's tokens, because an ended link must not open a session.
+            # The lock waits for a transaction that is ending the agent's tokens, because the link ends with the tokens.
             transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
             if not transaction.run(session.viewer_query(link)):
                 raise LinkRefused

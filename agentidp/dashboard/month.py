@@ -34,10 +34,10 @@ MAX_EVENTS = 1000
 """Maximum number of audit events that the page reads."""
 
 LEFT_OUT = ("finding", "marker", "person", "grant")
-"""Subjects of audit events that are no changes of the fleet, or that the page shows in another place."""
+"""Types of subjects whose audit events are left out: they do not change the fleet, or the page shows them elsewhere."""
 
 LEFT_OUT_ACTIONS = ("signed", "sign_in", "link", "token_issued", "token_revoked")
-"""Parts of the names of actions about agents that are no changes of the fleet."""
+"""Parts of the names of actions that are left out, because they do not change an agent."""
 
 MEMBER = "monthlyTokenBudget"
 
@@ -49,7 +49,7 @@ class Share:
     """The tokens of an owner or of an agent.
 
     :param label: the name of the owner or agent; empty for agents without an owner, ``None`` for all others together.
-    :param tokens: on all days of the month.
+    :param tokens: the tokens on all days of the month.
     :param compared: on the days that are compared.
     :param earlier: on the days a month earlier.
     """
@@ -128,7 +128,7 @@ def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
     sums = list(accumulate(day.tokens for day in days))
     findings = page_findings(caller, period)
     if not is_known:
-        # If the audit events do not show the budget of the month, a finding about the budget may show it.
+        # A finding about the month's budget may show the budget if the audit events do not.
         budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
         is_known, past = bool(budgets), int(budgets[0]) if budgets else None
     exceeded = next((day.day for day, total in zip(days, sums, strict=True) if past and total > past), None)

@@ -76,7 +76,7 @@ def _store(caller: Caller, provider: Any, body: dict[str, Any]) -> None:
     if request.form.get("provider", str(provider_id)) != str(provider_id):
         raise Conflict("The organization has another OpenID provider now. Open this page again.")
     if not body["clientSecret"]:
-        # The form does not show the secret, so an empty field keeps it.
+        # The form does not show the stored secret, so an empty field means that the secret does not change.
         del body["clientSecret"]
     change = forms.load(OpenidProviderChangeSchema(), body)
     with session.begin_change(caller, SCOPE) as transaction:

@@ -25,7 +25,7 @@ from agentidp.registry.markers import MAX_LISTED
 from agentidp.registry.quotas import usage_of
 
 FEW_TOKENS = 10
-"""Maximum number of tokens of an organization with a single agent that still sees the first steps."""
+"""Maximum number of tokens with which an organization that has a single agent still sees the first steps."""
 
 BUSIEST = 10
 """Maximum number of busy agents that the overview lists."""
@@ -175,7 +175,7 @@ def _days_call(period: Period, agents: list[Any]) -> Call:
 
 
 def _tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[str, list[int]]]:
-    """Return (name, tokens per day) per agent; empty for fewer than two agents.
+    """Return pairs of an agent's name and its tokens per day. Return no pairs for fewer than two agents.
 
     :param rows: rows of :func:`_days_call`. Agents with ``by_day`` have only the tokens that pass the filters.
     """
@@ -190,7 +190,7 @@ def _tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[
 
 
 def refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:
-    """Return the organization's own quotas that refuse tokens now (:func:`used_quotas`).
+    """Return the organization's own quotas that refuse tokens now, in the form of :func:`used_quotas`.
 
     Each has a further member ``since``: the hour of the first refused token, or ``None`` if no agent was refused yet.
 

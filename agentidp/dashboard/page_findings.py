@@ -25,7 +25,7 @@ RECENT = timedelta(days=7)
 """Maximum time since a finding's end for which it counts as recent."""
 
 MIN_EQUAL = 3
-"""Minimum number of equal findings that a list shows as a single row."""
+"""Minimum number of similar findings, which differ in their agent, that a list shows as a single row."""
 
 EQUAL = {
     "dormant_agent": f"agents have not asked for a token for {thresholds.DORMANT_DAYS} days or more",
@@ -35,13 +35,13 @@ EQUAL = {
     "silence": "agents have stopped making requests",
     "unused_credential": f"credentials have not been used for {thresholds.UNUSED_DAYS} days or more",
 }
-"""The sentence about several findings that differ only in their agent, without their number, by kind."""
+"""The words after the number of similar findings in the sentence about them, by kind."""
 
 USED_QUOTAS = {
     Severity.warning: "agents have used up a quota, which refuses no token",
     Severity.critical: "agents have used up a quota, which refuses their tokens",
 }
-"""The sentence about several findings about used quotas, without their number, by severity."""
+"""The words after the number of findings about used quotas in the sentence about them, by severity."""
 
 BadgesByAgent = dict[UUID, list[StoredFinding]]
 """The findings that are badges next to an agent's name, by agent, the most severe first."""
@@ -74,7 +74,7 @@ class PageFindings:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a list of findings: an incident, or several equal findings.
+    """A row of a list of findings: an incident, or several similar findings, which differ in their agent.
 
     :param incident: the incident, or the incident of the first of the equal findings.
     :param equal: all equal findings; empty if the row is an incident.
@@ -105,7 +105,7 @@ class Row:
 
 
 def finding_rows(incidents: list[Incident]) -> list[Row]:
-    """Return the rows of a list of incidents. Equal findings are one row, at the place of the first of them."""
+    """Return the rows of a list of incidents. Similar findings are one row, at the place of the first of them."""
     groups: dict[tuple[object, ...], list[Incident]] = {}
     for incident in incidents:
         finding = incident.head

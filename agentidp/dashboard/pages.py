@@ -109,7 +109,7 @@ def page(
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args or "code" in request.args:
-        # The URL contains a secret that may still be valid. With no-referrer, a form would send "Origin: null".
+        # The Referer must not contain the URL and its secret. With no-referrer, forms would send "Origin: null".
         response.headers["Referrer-Policy"] = "strict-origin"
     return response
 
@@ -125,11 +125,11 @@ def error_page(error: ApiError) -> Response:
     context["is_error"] = type(error) is not session.NotSignedIn
     is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
     if type(error) is session.NotSignedIn and _is_from_other_site():
-        # A browser that comes from another site withholds the cookie (SameSite). The page's reload sends the cookie.
+        # Browsers withhold the cookie on the way from another site (SameSite). The page's reload sends it.
         context["again"] = return_page.find_page(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
-    # Deletes only a cookie that was sent: the browser may have withheld a valid session's cookie (SameSite).
+    # Only a cookie that was sent is deleted: the browser may have withheld a valid session's cookie (SameSite).
     if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response

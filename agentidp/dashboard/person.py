@@ -85,7 +85,7 @@ class Person:
 
     def build_revocation(self) -> Call:
         """Return the statement that ends this session on all devices."""
-        # Adds the leeway twice, as AccessToken.refused_from does, because another server's clock may be behind.
+        # The leeway is added twice, as in AccessToken.refused_from, because another server's clock may be behind.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 
@@ -93,7 +93,7 @@ class Person:
         """Return the content of the cookie."""
         members = dataclasses.asdict(self)
         if not self.provider_version:
-            # The release before does not know the member.
+            # Servers of an older release can read only cookies without this member.
             del members["provider_version"]
         plain = json.dumps(members, separators=(",", ":")).encode()
         prefix = OWN_PREFIX if self.provider_version else PREFIX
@@ -113,7 +113,7 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     try:
         sealed = base64.urlsafe_b64decode(cookie.removeprefix(prefix).encode("ascii"))
         person = Person(**json.loads(_sealer(settings, prefix).open(_ROW, sealed)))
-    # A session that another release has written raises TypeError.
+    # The session of another release can have other members than Person, which raises TypeError.
     except (ValueError, TypeError, Unreadable):
         return None
     if oidc and oidc.organizations and person.organization_id not in oidc.organizations.values():

@@ -130,7 +130,7 @@ def _build_body(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
-    """Return the details of an error by field of the form. The form's fields are not nested, unlike the body's."""
+    """Return the details of an error by field of the form, whose fields are not nested as in the request body."""
     template = details.get("agentTemplate")
     if not isinstance(template, dict):
         return details

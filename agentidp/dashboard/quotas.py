@@ -64,7 +64,7 @@ def _add_use(row: Any, at: datetime) -> dict[str, Any]:
 
 
 def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
-    """Return the windows in which an agent has no quota, or for ``None`` the organization itself."""
+    """Return the windows in which the agent has no quota. *agent_id*: ``None`` for the organization's own quotas."""
     windows_with_quota = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
     return [window for window in WINDOWS if window not in windows_with_quota]
 
@@ -137,7 +137,7 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 
 
 def _path(agent_id: UUID | None) -> str:
-    """Return the path of the page with the quotas of an agent, or of the organization for ``None``."""
+    """Return the path of the page with an agent's quotas. *agent_id*: ``None`` for the organization's quotas."""
     return f"/agents/{agent_id}" if agent_id else "/quotas"
 
 

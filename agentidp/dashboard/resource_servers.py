@@ -139,7 +139,7 @@ def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -
 
 
 def _form(form: Form, server: Any = None, status: int = 200) -> Response:
-    """Return the page with the form for a resource server; ``None`` is a new resource server."""
+    """Return the page with the form for a resource server. *server*: the present row; ``None`` for a new server."""
     members = CHANGEABLE if server else MEMBERS
     return _page("resource_server_form.html", status, form=form, server=server, members=members)
 

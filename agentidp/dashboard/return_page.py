@@ -41,5 +41,5 @@ def find_page(request: Request) -> str:
 
 
 def query(page: str) -> str:
-    """Return the query by which URLs of the sign-in page contain *page*."""
+    """Return the query that adds *page* to the address of the sign-in page."""
     return f"?{urlencode({NAME: page})}" if page else ""

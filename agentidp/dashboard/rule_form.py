@@ -100,7 +100,7 @@ def page(
 
     :param form: the content of the form; ``None`` before it is sent.
     :param status: the status of a page without errors in the answers.
-    :param values: the content of the new form's fields that differs from the rule of the draft.
+    :param values: the content of further fields of a new form, and of the fields that differ from the draft's rule.
     """
     if form is None:
         rule = draft.rule or {"audience": own_audience(caller)}

@@ -38,7 +38,7 @@ LIFETIME = 12 * 60 * 60
 token expires with the token."""
 
 CHALLENGE = 'Cookie realm="agentidp"'
-"""The challenge of a 401 (RFC 9110 section 15.5.2). With a scheme that browsers know, they would ask for a password."""
+"""The challenge of a 401 (RFC 9110 section 15.5.2). Browsers would ask for a password if they knew the scheme."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -224,7 +224,7 @@ def enter(session: Session) -> bool:
         return False
     agent_id = None if isinstance(session, Person) else session.agent_id
     actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
-    # token=None, so that pages are not counted: a page that refreshes itself must not appear in the heatmap.
+    # Without a token, Caller does not count the request. A page that refreshes itself must not be in the heatmap.
     g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
     g.session, g.viewer = session, _viewer(session, rows[0])
     return True

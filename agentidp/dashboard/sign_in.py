@@ -56,10 +56,10 @@ def sign_out(caller: Caller) -> Response:
     session.end(caller)
     is_person = isinstance(g.session, Person)
     address = oidc_sign_in.end_session_url(services().settings, g.session) if is_person else None
-    # Not a redirect to the provider: form-action in our Content-Security-Policy forbids it after a form is sent.
+    # A redirect to the provider would fail, because our Content-Security-Policy (form-action) forbids it after a form.
     response = pages.page("signed_out.html", address=address) if address else pages.see_other("/sign-in?signed-out")
     session.delete_cookie(response)
-    # The browser's back button must not show the pages again.
+    # The browser's cache is cleared, because its back button must not show the pages of the ended session.
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
 
@@ -138,7 +138,7 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
 
 
 def _explain(error: OAuthError) -> ApiError:
-    """Return an OAuth error as an error for people."""
+    """Return the error for the sign-in page that explains an OAuth error."""
     if error.error == "invalid_client":
         return NotSignedIn("The client ID or the secret is wrong, or the agent is not active.")
     if error.status == 429:

@@ -23,7 +23,7 @@ from agentidp.dashboard.usage_filter import LABELS, UsageFilter, requested_filte
 from agentidp.db.sql import Call
 
 DELEGATION_FILTERS = ("owner", "agent", "resource")
-"""The filters of tokens by exchange, which are not counted per credential."""
+"""The filters of tokens by exchange. These tokens are not counted per credential, so there is no such filter."""
 
 blueprint = pages.new_blueprint("dashboard-usage", __name__)
 

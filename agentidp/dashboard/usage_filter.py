@@ -36,7 +36,7 @@ class UsageFilter:
     """The filters of usage that a request has chosen.
 
     :param values: parameter of the address -> its value, for the filters that are set.
-    :param names: parameter -> the value in words.
+    :param names: parameter of the address -> the value's name for people.
     :param agent_ids: the only agents to count; ``None`` for all.
     :param resource: the only resource to count; empty for our own API, ``None`` for all.
     """
@@ -92,7 +92,7 @@ class UsageFilter:
         if self.counts_tokens_only and self.agent_id is not None:
             return Call("analytics/agent_use", {**bounds, "agent_id": self.agent_id})
         if self.counts_tokens_only:
-            # A filter by credential has at most one agent, so there is no credential here, or no agent.
+            # The credential is no parameter: its filter allows a single agent, as in the case above, or no agent.
             return Call(
                 "dashboard/tokens_of_resource", {**bounds, "agent_ids": self._agent_ids, "resource": self.resource}
             )
@@ -105,7 +105,7 @@ class UsageFilter:
         if not self.counts_tokens_only and self.agent_ids is None:
             return counts.days_of(rows)
         if not self.counts_tokens_only:
-            # The hours of the requests are not known, so a single element has all requests of the day.
+            # The list of requests by hour has a single element, because only the requests of the whole day are known.
             return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
         tokens = [0] * ((last - first).days + 1)
         for row in rows:
@@ -116,7 +116,7 @@ class UsageFilter:
         return [DayUsage(first + number * DAY, count, 0, []) for number, count in enumerate(tokens)]
 
     def hours_call(self, bounds: dict[str, date]) -> Call:
-        """Return the statement that reads the requests of the filtered agents per day and hour."""
+        """Return the statement that reads the requests of the selected agents per day and hour."""
         return Call("dashboard/hours_of_agents", {**bounds, "agent_ids": self._agent_ids})
 
     def tokens_by_agent(self, caller: Caller, period: Period) -> dict[UUID, list[int]]:

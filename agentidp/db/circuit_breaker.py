@@ -18,7 +18,7 @@ PAUSE = 0.8
 
 
 class CircuitBreaker:
-    """Refuses requests while a database is unreachable. *attempt* raises an error if it is unreachable."""
+    """Refuses requests while a database is unreachable. *attempt* connects to it, or raises an error."""
 
     def __init__(self, name: str, attempt: Callable[[], None]) -> None:
         self._name, self._attempt = name, attempt
@@ -36,7 +36,7 @@ class CircuitBreaker:
             if self._closed_event is not None:
                 return
             closed_event = threading.Event()
-            # Starts the thread late, because a fork would lose it. A daemon does not delay the end of the process.
+            # The thread starts only here, because a fork would lose it. As a daemon, it does not delay the exit.
             threading.Thread(
                 target=self._try_until_closed, args=(closed_event,), name="circuit-breaker", daemon=True
             ).start()
@@ -44,7 +44,7 @@ class CircuitBreaker:
         logger.error("database unreachable", extra={"fields": {"database": self._name, "reason": reason}})
 
     def close(self) -> None:
-        """Let requests use the database again, and end the thread that tries to reach the database."""
+        """Let requests use the database again, and end the thread that tries to reach it."""
         with self._lock:
             if self._closed_event is not None:
                 self._closed_event.set()

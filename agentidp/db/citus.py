@@ -13,13 +13,13 @@ from agentidp.db.pipeline import OutcomeLost, is_lost
 from agentidp.db.sql import Call, Rows, enters_organization, load_sql
 
 _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expired|the database system is")
-"""Messages of errors by which a connection to a worker was not opened, so that the worker received nothing."""
+"""Messages of errors that occur before a connection to a worker is open, so that the worker has received nothing."""
 
 _UNCERTAIN = ("57014", "XX000")
-"""SQLSTATEs of a cancelled statement (for example by its timeout) and of Citus's internal errors."""
+"""SQLSTATEs after which a worker may have committed: a cancelled statement, and an internal error of Citus."""
 
 _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivilege)
-"""Errors that change nothing, after which another attempt may succeed.
+"""Errors after which nothing was changed and another attempt may succeed. Each has a cause on Citus:
 
 - Citus treats all transactions of a server without a distributed transaction as the same transaction
   (citusdata/citus#1803). So a transaction that waits for a lock may seem to wait for itself, for example if tokens are
@@ -109,14 +109,14 @@ def _run_in_transaction(
     cursors = []
     try:
         with connection.pipeline():
-            # connection.transaction() would take four round trips. After an error, the pool rolls back.
+            # connection.transaction() would take four round trips. After an error, the pool rolls the transaction back.
             connection.execute("begin")
             try:
                 enter_organization(connection, organization_id, durable=durable)
                 cursors = [_execute(connection, call) for call in calls]
                 connection.execute("commit")
             except psycopg.Error as error:
-                # If the error were raised inside the pipeline, psycopg would log the other statements as skipped.
+                # The error is raised below, because inside the pipeline psycopg would log all skipped statements.
                 first_error = error
     except psycopg.Error as error:
         raise first_error or error from None

@@ -24,11 +24,11 @@ INTERVAL_WHILE_REFUSING = 1
 """Seconds until the next measurement, if the last one showed a wrong clock or was too slow."""
 
 MAX_ROUND_TRIP = 1
-"""Maximum seconds of a measurement. It is unknown when the database read its clock during the round trip."""
+"""Maximum seconds of a usable measurement. The database may have read its clock at any time during the round trip."""
 
 
 def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
-    """Return the seconds by which this machine's clock is ahead of the database's; ``None`` if that took too long.
+    """Return the seconds by which this machine's clock is ahead of the database's; ``None`` if measuring took too long.
 
     :raises psycopg.Error: the database does not answer.
     """
@@ -39,7 +39,7 @@ def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
 
 
 def describe_difference(ahead: float) -> str:
-    """Describe by how many seconds this clock differs from the database's. Return an empty string within the leeway."""
+    """Return the difference of the two clocks in words. Return an empty string if it is within the leeway."""
     if abs(ahead) <= LEEWAY:
         return ""
     return f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the database's"
@@ -60,7 +60,7 @@ class ClockCheck:
         """The result of the last usable measurement; ``None`` before the first."""
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
-        """Raise an error if this server's clock is wrong. Measure first, if a measurement is due or the clock was set.
+        """Raise an error if this server's clock is wrong. Measure first if a measurement is due or the clock was set.
 
         :raises ClockDiffers: the clock was wrong at the last usable measurement.
         :raises psycopg.Error: the database does not answer.
@@ -75,7 +75,7 @@ class ClockCheck:
         """Measure the difference of the clocks. Log when this server's clock becomes wrong or right."""
         current_time = time.monotonic()
         self._since_boot = time.time() - current_time
-        # The next time is set before the measurement, so that no other thread measures at the same time.
+        # The time of the next measurement is set before measuring, so that no other thread measures at the same time.
         self._due = current_time + INTERVAL
         seconds_ahead = measure_seconds_ahead(connection)
         if seconds_ahead is not None:

@@ -75,7 +75,7 @@ class Database:
             # psycopg's own prepared statements are off: after a rollback, psycopg would deallocate ours as well.
             "prepare_threshold": None,
             "connect_timeout": deadline,
-            # After the same deadline, TCP gives up on a host that has vanished, even if the connection is idle.
+            # TCP also gives up after the deadline on a host that has vanished, even if the connection is idle.
             "tcp_user_timeout": deadline * 1000,
             "keepalives": 1,
             "keepalives_idle": deadline,
@@ -94,7 +94,7 @@ class Database:
         )
 
     def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:
-        """Return the object through which all access to an organization's rows goes, at an instant."""
+        """Return the object by which a request accesses an organization's rows. *at* is the time of the request."""
         return OrganizationDatabase(self, organization_id, at)
 
     def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
@@ -137,12 +137,12 @@ class Database:
             try:
                 [rows] = connection.run_together([(load_sql(statement), parameters)])
             except OutcomeLost as error:
-                # A lost connection is an ordinary error here, because a read commits nothing.
+                # A read commits nothing, so the outcome is known even if the connection is lost.
                 raise psycopg.OperationalError(str(error)) from error
         return rows
 
     def _raise_unavailable(self, error: BaseException | None, organization_id: str | None) -> None:
-        """Translate an error of the database or the pool into an error of this package. Return for other errors."""
+        """Raise an error of this package for an error of the database or the pool. Return for any other *error*."""
         match error:
             case NoConnection():
                 if not error.is_logged:
@@ -162,10 +162,10 @@ class Database:
                 self._count_error("outcome unknown")
                 raise OutcomeUnknown(in_one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
-                # Only the primary message is logged, because the details can contain values of the statement.
+                # The log gets only the primary message: the details of an error can contain values of the statement.
                 reason = error.diag.message_primary or in_one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-                    # Another server has become the primary. New connections may go to it.
+                    # The server has become a standby. The breaker opens new connections, possibly to the new primary.
                     self.pool.breaker.open(READ_ONLY)
                 elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
                     log_fields = {"reason": reason, "sqlstate": error.sqlstate, "organization": organization_id}
@@ -203,7 +203,7 @@ class Database:
 
 
 class _Connection:
-    """Borrows a connection and translates its errors. A generator would take twice as long as this class."""
+    """Borrows a connection in a ``with`` block, and translates its errors. A generator would take twice as long."""
 
     def __init__(self, database: Database, organization_id: str | None) -> None:
         self._database, self._organization_id = database, organization_id

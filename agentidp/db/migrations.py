@@ -95,7 +95,7 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
             connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            # Uses a transaction, so that a refusal leaves the database empty, as a restore requires.
+            # If a check fails, the rollback leaves the database empty, so that a backup can be restored into it.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
                 pending = list_pending_steps(applied_steps(connection), release_steps)
@@ -103,7 +103,7 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending:
                 _apply_step(connection, step)
-            # Runs at every migration and not once as a step, because backups do not contain privileges on the database.
+            # These statements run at each migration, because a restored backup lacks privileges on the database.
             for temporary_table in connection.execute(load_sql("database/temporary_tables")).fetchall():
                 connection.execute(temporary_table.statement)
     except psycopg.Error as error:
@@ -151,12 +151,12 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # Statements that waited behind this migration's lock can run in this pause.
+            # During this pause, statements can run that waited behind this migration's lock.
             time.sleep(1)
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    # Citus warns that a view's table is not distributed, which is no problem: the table is distributed next.
+    # Citus warns about a view whose table is not distributed. The operator distributes the table after the migration.
     is_from_citus = "not in Citus' metadata" in (notice.message_primary or "")
     if notice.severity_nonlocalized == "WARNING" and not is_from_citus:
         logger.warning(notice.message_primary)

@@ -49,7 +49,7 @@ class Transaction:
         return fetch_rows(connection.execute(load_sql(statement), parameters))
 
     def as_of(self, at: datetime, actor: Actor | None = None) -> Transaction:
-        """Return an object for the same open transaction at another instant, by default for the same actor."""
+        """Return an object for the same open transaction at another instant. *actor*: by default the same actor."""
         copy = Transaction(self._connection, self.organization_id, at, actor or self.actor)
         copy._writes_before_commit = self._writes_before_commit
         return copy
@@ -85,7 +85,7 @@ class OrganizationDatabase:
 
     Its methods raise the same errors as :class:`agentidp.db.database.Database`.
 
-    :param at: the time of the statements, aware.
+    :param at: the time of the statements, with a time zone.
     """
 
     def __init__(self, runner: Runner, organization_id: str, at: datetime) -> None:

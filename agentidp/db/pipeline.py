@@ -45,14 +45,14 @@ class OutcomeLost(psycopg.OperationalError):
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether this error ended the connection. If a commit was sent, its outcome is then unknown."""
     if error.sqlstate is None:
-        # Without a SQLSTATE, a lost connection is an OperationalError, and a parameter that cannot be sent is not.
+        # Without a SQLSTATE, psycopg raises OperationalError only for a lost connection.
         return isinstance(error, psycopg.OperationalError)
     # The server ends the connection after errors of these severities.
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")
 
 
 class Statement(NamedTuple):
-    """A query with numbered parameters, and the names of its parameters in the order of their numbers."""
+    """A query whose parameters have numbers, and the names of the parameters in the order of the numbers."""
 
     query: bytes
     parameters: tuple[str, ...]
@@ -150,7 +150,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
             self.close()
             raise
         results = []
-        # The lengths may differ, because a failed preparation adds an answer. The loop ends at the failed answer.
+        # There may be more answers than calls, because a failed preparation adds one. The loop ends at its error.
         for answer, (query, _, types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
@@ -171,7 +171,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         # This function is long because function calls would slow down every exchange.
         pgconn = self.pgconn
         prepared_names = self._statement_names
-        # An entry per expected answer: the statement's key if it is being prepared, _RUN if it is being run.
+        # The list has an entry per expected answer: the statement's key for a preparation, _RUN for an execution.
         expected_answers: list[Any] = []
         pgconn.enter_pipeline_mode()
         for query, encoded_values, types, formats in encoded_calls:
@@ -188,8 +188,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             self.wait(_send_and_fetch(pgconn, len(expected_answers), received_results))
         except psycopg.OperationalError as lost:
-            # If any statement failed, the server has committed nothing. In each list, only the first result is the
-            # answer: the loss of the connection may have added another.
+            # If any statement failed, the server has committed nothing. Only the first result in each list is the
+            # answer, because the loss of the connection may have added a second result.
             failed_answer = next(
                 (
                     answer_with_error
@@ -203,7 +203,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
             raise psycopg.errors.error_from_result(failed_answer, encoding=self.info.encoding) from None
         *received_results, [sync_result] = received_results
         if sync_result.status != ExecStatus.PIPELINE_SYNC:
-            # The commit failed. If its error also ended the connection, the commit may still have happened.
+            # The commit failed. If the error also ended the connection, the server may still have committed.
             error = psycopg.errors.error_from_result(sync_result, encoding=self.info.encoding)
             if is_lost(error):
                 raise OutcomeLost(str(error)) from error
@@ -214,7 +214,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
                 answers.append(answer)
             elif answer.status != ExecStatus.COMMAND_OK:
                 del prepared_names[statement_key]
-                # The error of a failed preparation must be raised. The server skips the statements after it.
+                # The error of a failed preparation must be raised, because the server skips all later statements.
                 if answer.status == ExecStatus.FATAL_ERROR:
                     answers.append(answer)
         pgconn.exit_pipeline_mode()
@@ -222,7 +222,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
 
 def _send_and_fetch(pgconn: PGconn, statements: int, received: list[list[PGresult]]) -> PQGen[None]:
-    """Send all statements, and append the answers to *received*: one per statement and one for the sync."""
+    """Send all statements, and append their results to *received*: one list per statement, and one for the sync."""
     yield from send(pgconn)
     for _ in range(statements + 1):
         received.append((yield from fetch_many(pgconn)))
@@ -231,5 +231,5 @@ def _send_and_fetch(pgconn: PGconn, statements: int, received: list[list[PGresul
 @functools.cache
 def _make_row_type(names: tuple[bytes, ...]) -> Any:
     row_class = namedtuple("Row", [column_name.decode() for column_name in names])  # type: ignore[misc]
-    # The type's own _make does the same, but calls a Python function and checks the length for each row.
+    # The class method _make returns the same row, but calls a Python function and checks the length of each row.
     return functools.partial(tuple.__new__, row_class)

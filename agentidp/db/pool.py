@@ -142,12 +142,12 @@ class Pool:
 
     def _note_failure(self, error: psycopg.Error) -> None:
         self._reason = in_one_line(error)
-        # The connection attempt took so long that requests should not wait for a second attempt.
+        # The attempt took the whole timeout. Requests should not wait for another attempt, so the breaker refuses them.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
     def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
-        # A pool with connections stays usable: a server with too many connections refuses only new ones.
+        # A server with too many connections refuses only new ones, so requests can use those in the pool.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 
@@ -159,7 +159,7 @@ class Pool:
 
 
 class _BorrowedConnection:
-    """Borrows a connection of a pool in a with block. A generator would take twice as long as this class."""
+    """Borrows a connection from a pool in a ``with`` block. A generator would take twice as long as this class."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -183,7 +183,7 @@ class _BorrowedConnection:
 
 
 def _connection_class(on_failure: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
-    """Return a class of connections that report a failure to connect to *on_failure*. psycopg_pool only logs it."""
+    """Return a class of connections that calls *on_failure* with the error if it cannot connect."""
 
     class WatchedConnection(PipelinedConnection):
         @classmethod

@@ -66,13 +66,13 @@ class ReadReplica:
         return False
 
     def staleness(self, primary: Any, replica: Any) -> float | None:
-        """Return by how many seconds the replica may be behind the primary; ``None`` if it is too far behind.
+        """Return by how many seconds the replica is behind at most, or ``None`` if it is too far behind to be used.
 
         :param primary: the row of ``database/primary_position``.
         :param replica: the row of ``database/replica_position``, which was read later.
         """
         if not replica.is_standby:
-            # The standby has become a primary. New connections may go to another server.
+            # The standby has become a primary. The breaker opens new connections, possibly to another standby.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None
@@ -92,7 +92,7 @@ class ReadReplica:
         return seconds
 
     def _log_lag(self, primary: int, replica: int) -> None:
-        """Log once when the replica has been behind for too long, and once when it has caught up.
+        """Log once when the replica is behind for too long, and once when it has caught up. Positions are in bytes.
 
         The time is measured here and not taken from the last replayed transaction. After a pause of the primary, that
         transaction is old, and the replica seems far behind until it has replayed the next one a moment later.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from agentidp.paths import shipped_directory
 
-# Matches "for update" too, because locking rows needs a transaction, as a write does.
+# The pattern also finds "for update", because a lock on rows needs a transaction, as a write does.
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b")
 _CALL = re.compile(r"\b([a-z_]+)\(")
 _COLUMNS = re.compile(r"\{([a-z_]+)\}")
@@ -33,7 +33,7 @@ def sql_directory() -> Path:
 
 @functools.cache
 def load_sql(name: str) -> str:
-    """Return the statement in ``sql/<name>.sql`` without its comment lines, which each call would send.
+    """Return the statement in ``sql/<name>.sql`` without its comment lines, because each call would send them.
 
     :param name: the path without the suffix, for example ``analytics/token_trend``.
     """
@@ -59,5 +59,5 @@ def only_reads(name: str) -> bool:
 
 @functools.cache
 def enters_organization(name: str) -> bool:
-    """Return whether ``sql/<name>.sql`` itself sets the organization. Only such statements use ``durable``."""
+    """Return whether ``sql/<name>.sql`` sets the organization. Only such a statement has the parameter ``durable``."""
     return "%(durable)s" in load_sql(name)

@@ -43,7 +43,8 @@ class Assets:
         return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
 
     def response(self, name: str) -> Response:
-        """Return the response with an entire asset. A 206 or a 304 would save a browser little.
+        """Return the entire asset. Ranges and conditional requests are ignored, because they would save a browser
+        little.
 
         :raises NotFound: the asset does not exist.
         """

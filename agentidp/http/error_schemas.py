@@ -60,7 +60,7 @@ def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     """Return the description of an error response for the OpenAPI document.
 
     :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
-    :param headers: further headers: the header's name -> its name in the document.
+    :param headers: further headers: the header's name -> the name of its description in the document.
     """
     error_code = name.removeprefix("OAUTH_")
     error = ERRORS[error_code]

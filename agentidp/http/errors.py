@@ -48,7 +48,7 @@ class ApiError(Exception):
 
 
 def _build_challenge_header(scheme: str, **parameters: str | None) -> dict[str, str]:
-    # RFC 6750 section 3 allows only the characters outside this class in the parameters of the challenge.
+    # Characters that RFC 6750 section 3 forbids in the challenge's parameters are replaced.
     safe_values = {
         parameter_name: re.sub(r"[^ !#-\[\]-~]", "?", parameter_value)
         for parameter_name, parameter_value in parameters.items()

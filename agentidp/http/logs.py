@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-# Logging is faster without these values (logging HOWTO, "Optimization"). Our lines show none of them.
+# Our log lines show none of these values, and logging is faster without them (logging HOWTO, "Optimization").
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 # This attribute exists from Python 3.12 on.

@@ -40,7 +40,7 @@ def camel_case(name: str) -> str:
 
 @dataclass
 class Declarations:
-    """The facts that decorators have declared about a view, in the form of the OpenAPI document.
+    """The facts that a view's decorators have declared, in the form of the OpenAPI document.
 
     :ivar reads: the parts of the request that the view reads: ``json``, ``query`` or both.
     :ivar errors: status -> the code of the error.
@@ -124,7 +124,7 @@ class Blueprint(FlaskBlueprint):
     ) -> Callable[[Any], Any]:
         """Describe a response of a view. A status can have several responses with different content types.
 
-        :param headers: the header's name -> its name in the document.
+        :param headers: the header's name -> the name of its description in the document.
         """
 
         def declare(declarations: Declarations) -> None:
@@ -179,7 +179,7 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
         spec.components.security_scheme(name, security_scheme)
     for name, header in HEADERS.items():
         spec.components.header(name, {"required": True, **header}, lazy=True)
-    # An error has two descriptions: CODE for the API's error body, and OAUTH_CODE for that of OAuth endpoints.
+    # An error has two descriptions: CODE is for the API, and OAUTH_CODE for OAuth endpoints, whose body differs.
     for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
         spec.components.response(name, error_response(name), lazy=True)
     blueprints = {name: blueprint for name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)}
@@ -222,7 +222,7 @@ def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
 
 def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -> Iterator[type[errors.ApiError]]:
     """Yield the errors that follow from a route's declarations. The view declares all other errors."""
-    # Even a protected view that declares no arguments refuses unknown parameters and a second access token.
+    # A view that needs a token refuses unknown parameters and a second token, even if it declares no arguments.
     if needs_token or declarations.reads:
         yield errors.ValidationError
     if "json" in declarations.reads:

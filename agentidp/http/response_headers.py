@@ -6,7 +6,7 @@ from typing import Any
 
 
 def _quotas(parameters: str) -> str:
-    """Return the regular expression for a list of quotas in a header, with these parameters per quota."""
+    """Return a regular expression for a header with quotas. *parameters*: the expression for a quota's parameters."""
     quota = f'"(agent|organization)-(hour|day|month)";{parameters}'
     return f"{quota}(, {quota})*"
 

@@ -18,7 +18,7 @@ from werkzeug.http import parse_accept_header
 
 from agentidp.http.request_context import current_context, current_request
 
-# A response body never contains itself. Checking this would take a sixth of the encoding time.
+# No response body contains itself. A check for this would take a sixth of the encoding time.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 BLOCK = 250
 """Maximum number of rows that are encoded or freed without letting other threads of the process run."""
@@ -95,7 +95,7 @@ def data_response(
 @functools.lru_cache(maxsize=256)
 def _preferred_type(accept: str) -> str:
     """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1), or JSON if it prefers none."""
-    # This function is cached: clients send few different values, and parsing a browser's value takes 90 µs.
+    # The results are cached, because clients send few different values, and parsing a browser's value takes 90 µs.
     content_type = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
     return _CSV if content_type in _CSV_ACCEPTED else content_type or "application/json"
 

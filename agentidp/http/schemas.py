@@ -143,7 +143,7 @@ def _derive_schema(
 
 
 class WholeNumber(ma.fields.Integer):
-    """A decimal number in ASCII digits. ``int()`` would accept ``1_0``, blanks, signs and digits of other scripts."""
+    """A field for a number in decimal ASCII digits. ``int()`` would accept ``1_0``, blanks, signs and other digits."""
 
     def __init__(self, minimum: int, maximum: int, **kwargs: Any) -> None:
         self._rule = f"must be a whole number from {minimum} to {maximum}"
@@ -161,14 +161,15 @@ class Member(ma.fields.Field[Any]):
 
     The table shows the names of a member, and those of a resource server's ``agentId`` as an example:
 
-    ==============  ================================================================  ============ ``name``        in
-    the API, in files and in audit events                          ``agentId`` ``column``      in the database; default
-    of *attribute*: ``name``                 ``agent_id`` ``words``       for people; default: the words of the column
-    ``agent`` ``word``        for people, for an item of a list: the singular of the words      ``agent`` ``label``
-    for people: the words with a capital letter                       ``Agent`` ``option``      of commands, for one
-    item of a list; default: the word            ``--agent`` ``typed_name``  of the form field and of the command's
-    argument; default: name    ``agentId`` ==============
-    ================================================================  ============
+    ==============  ================================================================  ============
+    ``name``        in the API, in files and in audit events                          ``agentId``
+    ``column``      in the database; default of *attribute*: ``name``                 ``agent_id``
+    ``words``       for people; default: the words of the column                      ``agent``
+    ``word``        for people, for an item of a list: the singular of the words      ``agent``
+    ``label``       for people: the words with a capital letter                       ``Agent``
+    ``option``      of commands, for one item of a list; default: the word            ``--agent``
+    ``typed_name``  of the form field and of the command's argument; default: name    ``agentId``
+    ==============  ================================================================  ============
 
     :param description: what the member means, for people.
     :param nothing: the meaning of ``null`` or of an empty string.
@@ -197,7 +198,7 @@ class Member(ma.fields.Field[Any]):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        # The description has Markdown only in the documentation.
+        # Only the documentation gets the description with Markdown.
         self.markdown, self.description = description, description and description.replace("`", "")
         self.nothing, self.metavar, self.is_listed = nothing, metavar, is_listed
         self._words, self._option, self._typed_name = words, option, typed_name
@@ -310,7 +311,7 @@ class Text(Member, ma.fields.String):
         self.kind = "lines" if multiline else "text"
         forbidden = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
         length = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
-        # This pattern has the rules of _deserialize, except for lone surrogates (see agentidp/http/text.py).
+        # The pattern has the rules of _deserialize, except for the characters in agentidp.http.text._IN_NO_SCHEMA.
         end = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
         pattern = f"{end}(?:[^{forbidden}]*{end})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}

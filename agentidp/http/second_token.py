@@ -12,7 +12,7 @@ def refuse() -> None:
     """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     environ = current_request().environ
     query = environ.get("QUERY_STRING", "")
-    # Most queries need no parsing. A "%" may be part of a percent-encoded name.
+    # Other queries cannot contain the parameter, so they are not parsed. A "%" may encode letters of its name.
     is_in_query = ("access_token" in query or "%" in query) and "access_token" in current_request().args
     if is_in_query or (environ.get("CONTENT_TYPE") and _is_in_form()):
         raise SecondToken

@@ -64,7 +64,7 @@ def init_app(app: Flask) -> None:
     :raises ConfigurationError: OpenTelemetry refuses its settings.
     """
     try:
-        # Wrong settings are reported here. The processor's shutdown ends its thread before gunicorn forks.
+        # The processor is created to report wrong settings. Its thread must end before gunicorn forks.
         _processor().shutdown()  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise ConfigurationError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None

@@ -26,7 +26,7 @@ STATUSES = {
     "ExpectationFailed": "417 Expectation Failed",
     "UnsupportedTransferCoding": "501 Not Implemented",
 }
-"""Status of the response per exception of gunicorn. Other requests that it cannot read get 400."""
+"""HTTP status by the exception that gunicorn raises for an unreadable request. For all other exceptions: 400."""
 
 _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 

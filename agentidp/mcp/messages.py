@@ -65,7 +65,7 @@ def error_response(id_: str | float | None, error: RpcError) -> dict[str, Any]:
 def read_message(body: bytes, headers: Headers) -> Message:
     """Return the JSON-RPC message in an HTTP request's body.
 
-    :raises RpcError: the body is not a message, or its revision is not supported.
+    :raises RpcError: the body is not a JSON-RPC message, or its revision of MCP is not supported.
     """
     try:
         # The body must be UTF-8. Repeated names are refused, because a gateway may use another one of the values.
@@ -92,7 +92,7 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
-    # If only the body names a stateless revision, check_envelope refuses the message, as body and headers differ.
+    # If only the body names a stateless revision, check_envelope refuses the message, because the headers differ.
     return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 

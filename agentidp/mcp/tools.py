@@ -100,7 +100,7 @@ def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
         if "$ref" in value:
             name = value["$ref"].rpartition("/")[2]
             if name not in definitions:
-                # The entry is made first, because a schema may refer to itself.
+                # The empty entry ends the recursion if the schema refers to itself.
                 definitions[name] = {}
                 definitions[name] = refer_to_definitions(schemas[name])
             return {"$ref": f"#/$defs/{name}"}
@@ -125,7 +125,7 @@ def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller)
                 mcp_context.request_id,
             )
             route_context.caller, route_context.max_rows = caller, tool.max_rows
-            # The MCP request was authenticated before, so the view's authentication decorator is skipped.
+            # The MCP request was authenticated already, so the view's decorator for authentication is skipped below.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declarations_of(view).reads:
                 check_parameters(request.args)

@@ -30,7 +30,7 @@ def proxy_of_environment(url: SplitResult) -> str | None:
 
 
 class RequestFailed(Exception):
-    """There was no valid response. The message is for the user who entered the URL, so it repeats no data."""
+    """There was no valid response. The user who entered the URL reads the message, so it quotes no server's data."""
 
 
 class Response(NamedTuple):
@@ -95,12 +95,12 @@ def request(
     except TimeoutError:
         raise RequestFailed(f"no response within {timeout:g} seconds") from None
     except ssl.SSLCertVerificationError as error:
-        # Leaves out the text after the comma, which names the host: the host of an alert target is secret.
+        # The text after the comma names the host. It is left out, because the host of an alert target is secret.
         raise RequestFailed(f"the certificate is refused: {error.verify_message.partition(',')[0]}") from None
     except OSError as error:
         raise RequestFailed(f"no connection: {error.strerror or type(error).__name__}") from None
     except (http.client.HTTPException, ValueError) as error:
-        # Leaves out the message, which could contain data of the request or of an internal server's response.
+        # The message is left out, because it could contain data of the request or of an internal server's response.
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
 
 
@@ -114,7 +114,7 @@ def _open_tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> ht
 
 
 def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    """Connect to the first address that accepts the connection. *timeout*: seconds for all addresses together."""
+    """Connect to the first address that accepts. *timeout* is the maximum seconds for all addresses together."""
     deadline, last_error = time.monotonic() + timeout, OSError()
     for address in addresses:
         remaining_seconds = deadline - time.monotonic()
@@ -154,7 +154,7 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
     must be called whenever the connection gets a new socket.
     """
     is_over = threading.Event()
-    # The sockets are listed here, because the connection forgets its socket if the response will close the connection.
+    # A list keeps the sockets, because the connection forgets its socket if the server will close the connection.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:
@@ -181,5 +181,5 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
             raise
     finally:
         timer.cancel()
-    # After a shutdown by the deadline, an incomplete response can look complete.
+    # If the deadline has shut down the socket, an incomplete response can look complete.
     check()

@@ -40,7 +40,7 @@ REFUSED = (
     *_networks("198.18.0.0/15"),  # Benchmarks.
     *_networks("224.0.0.0/4"),  # Multicast.
     *_networks("240.0.0.0/4"),  # Reserved, and broadcast.
-    # The networks within global unicast that are not public. Outside global unicast, no IPv6 address is public.
+    # Networks of global unicast addresses that are not public. All public IPv6 addresses are global unicast addresses.
     *_networks("2001::/23"),  # IETF protocols, including Teredo, which leads to an IPv4 address.
     *_networks("2001:db8::/32", "3fff::/20"),  # Documentation.
     *_networks("2002::/16"),  # 6to4, which leads to an IPv4 address.

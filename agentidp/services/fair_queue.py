@@ -28,14 +28,14 @@ MAX_RUNNING = 5
 """Maximum number of requests that run at once. Each uses a database connection, and token requests need some too."""
 
 MAX_RUNNING_TOGETHER = 3
-"""Number of running requests from which on an organization with a running request must wait. More requests would only
-compete for the interpreter, and an organization without a running request would wait for two others."""
+"""Maximum number of running requests after an organization's second request has started. More would only compete for
+the interpreter, and take the places of organizations without a running request."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
 """Maximum number of running requests per organization: one can use the interpreter while another uses the database."""
 
 MAX_REQUESTS = 36
-"""Maximum number of requests in the queue. gunicorn has eight threads more (deploy/gunicorn.conf.py), for tokens."""
+"""Maximum number of requests in the queue. gunicorn has eight more threads (deploy/gunicorn.conf.py), for tokens."""
 
 MAX_REQUESTS_PER_ORGANIZATION = 16
 
@@ -43,7 +43,7 @@ MAX_WAIT = 10.0
 """Maximum seconds that a request waits before it is refused."""
 
 SHORT_WAIT = 0.005
-"""Seconds that a request waits before its thread lets another thread serve. Most reads take less than a millisecond."""
+"""Seconds that a waiting thread blocks before it lets another thread serve. Most reads take less than a millisecond."""
 
 SMALL = 65_536
 """Maximum number of bytes of a response whose turn ends before sending, because sending so little rarely blocks."""
@@ -84,7 +84,7 @@ class Turn:
         self._woken.acquire()
 
     def wait(self, max_wait: float) -> bool:
-        """Block until :meth:`wake` is called, or for *max_wait* seconds (-1: no limit). Return whether it was."""
+        """Return whether :meth:`wake` is called within *max_wait* seconds (-1: no limit). Block until then."""
         assert self._woken is not None  # noqa: S101
         return self._woken.acquire(timeout=max_wait)
 

@@ -97,7 +97,7 @@ def find_service_account() -> Account:
 
 
 def find_obstacle(path: Path, account: Account) -> Path | None:
-    """Return the topmost directory of a path that `account` may not enter or execute, or None if there is none."""
+    """Return the topmost directory of a path whose permissions keep `account` out, or None if there is none."""
     for directory in [*reversed(path.parents), path]:
         status = directory.stat()
         is_owner, is_in_group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
@@ -128,7 +128,7 @@ def prepare_home(home: Path) -> Account | None:
     account = find_service_account() if is_root else None
     process_uid = account.pw_uid if account else os.geteuid()
     data_directory = home / "data"
-    # This is checked before any write, so that a start as the wrong user leaves no files that block the right user.
+    # The owner is checked before any write: files that a wrong user has created would block the right user.
     if data_directory.exists() and (owner_id := data_directory.stat().st_uid) != process_uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {process_uid}, and {data_directory} belongs to {owner_id}: "
@@ -170,7 +170,7 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """
     lock_file = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        # A server needs a moment to notice that the process which started it has died.
+        # Waits half a second, because a server needs a moment to notice that the process which started it has died.
         grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
         while not _lock_file(lock_file):
@@ -229,7 +229,7 @@ class SocketDirectory:
             path.unlink()
         elif path.exists():
             shutil.rmtree(path)
-        # libpq reads a comma in a URL as the separator of two hosts.
+        # The path must have no comma, because libpq reads a comma in a URL as the separator of two hosts.
         if len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH and "," not in str(path):
             path.mkdir(0o700)
             directory = str(path)

@@ -79,7 +79,7 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
 
 
 TOOL_TIMEOUT = 120  # Maximum seconds that a program other than the server runs.
-# The environment of PostgreSQL. It inherits no variables of this process, such as PGOPTIONS, LD_PRELOAD and secrets.
+# All environment variables of PostgreSQL. It must not inherit others, such as PGOPTIONS, LD_PRELOAD and secrets.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 

@@ -40,8 +40,8 @@ SETTINGS = {
     "wal_level": "minimal",  # The server has no replicas.
     "max_wal_senders": "0",
     "max_wal_size": "256MB",  # By default pg_wal may grow to 1 GB.
-    # Failed statements are not logged, because `log` ranks above `error`. `terse` omits DETAIL, which quotes rows, and
-    # the query of a crashed backend. So the log has no statements and values, and grows by a few lines per start.
+    # Keeps statements and values out of the log, which so grows by only a few lines per start. `log` ranks above
+    # `error`, so failed statements are not logged. `terse` omits DETAIL, which quotes rows and crashed queries.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -225,7 +225,7 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server, by force if it has not ended after 20 seconds. Do nothing if it does not run."""
-        # A forked child of this process, such as gunicorn's worker, must not stop the server when the child ends.
+        # A forked child of this process, such as gunicorn's worker, must not stop the server when it ends.
         if self._launcher != os.getpid():
             return
         self._stop_process()
@@ -270,7 +270,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _directory_for_tests(durable: bool) -> str:
-    # Creating a test's database takes 8 ms in memory and 200 ms on a virtual disk. A socket's path must be short.
+    # Creating a database takes 8 ms in memory and 200 ms on a virtual disk. The path must be short for the socket.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
