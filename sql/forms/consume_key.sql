@@ -1,6 +1,6 @@
 -- Consumes the key of a form that creates something, and sometimes deletes expired identifiers. Returns one row: created_id: null
 -- or, if the key was consumed before, the id of the object that the form created then; nothing changes in that case.
--- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): the instant from which the key is refused anyway;
+-- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): the instant from which the key is refused as too old;
 -- at (timestamptz).
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key

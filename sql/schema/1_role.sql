@@ -1,5 +1,5 @@
--- The role of the service's connections. The role owns nothing. Each file of this directory grants it rights on the file's
--- tables.
+-- The role of the service's connections. The role owns nothing. Each file of this directory grants the role rights on the tables
+-- in the file.
 --
 -- Every table with data of an organization has the organization in its primary key and forced row-level security: a transaction
 -- sees only the rows of the organization in its setting agentidp.organization_id, and no row without the setting.
@@ -16,7 +16,7 @@ end $$;
 do $$
 begin
     -- A superuser may switch to any role without a grant. Since PostgreSQL 16, the creator of a role may grant the role but not
-    -- switch to it, so the condition depends on the version.
+    -- switch to it, so from then on the condition asks for 'set'.
     if not (select rolsuper from pg_roles where rolname = current_user)
         and not pg_has_role(
             current_user,

@@ -1,4 +1,4 @@
--- Organizations, their agents, the agents' credentials, provisioning rules, delegation rules, and quotas.
+-- Tables of organizations, agents, credentials, provisioning rules, delegation rules and quotas.
 
 create table organizations (
     organization_id text collate "C" primary key check (organization_id ~ '^org-[0-9a-f-]{36}$'),
@@ -8,7 +8,7 @@ create table organizations (
     monthly_token_budget bigint check (monthly_token_budget between 1 and 1000000000000),
     -- The instant of the suspension. No agent of a suspended organization may act. Null: not suspended.
     suspended_at timestamptz,
-    -- A copy of the organization's quotas, in the form of the column quotas of agents.
+    -- A copy of the organization's own quotas, as in the column quotas of the table agents.
     quotas bigint[],
     -- The number of days after which a dormant agent is suspended. Null: never.
     suspend_dormant_after_days integer,
@@ -76,7 +76,7 @@ create policy own_organization on clients using (organization_id = current_setti
 create policy any_client_can_be_looked_up on clients for select using (true);
 grant select, insert on clients to agentidp_service;
 
--- The credentials of agents: a secret, a set of public keys (RFC 7523), or a rule of trust for tokens of another issuer.
+-- The credentials of agents. Each is a secret, a set of public keys (RFC 7523), or a rule of trust for another issuer's tokens.
 create table credentials (
     organization_id text collate "C" not null,
     agent_id uuid not null,
@@ -88,7 +88,7 @@ create table credentials (
     last_used_at timestamptz,
     revoked_at timestamptz,
     jwks jsonb,
-    -- The rule of trust in the API's form. It never changes.
+    -- The rule of trust as JSON of the API. A rule never changes.
     trust jsonb,
     -- The first half of the SHA-256 of the rule's issuer and subject, by which a token without client_id finds the rule. It is a
     -- column, because under row-level security an index scan can compare columns but not results of functions such as ->>.
@@ -104,10 +104,10 @@ create index credentials_organization_id_agent_id_idx on credentials (organizati
     where revoked_at is null;
 create index credentials_organization_id_trust_selector_idx on credentials (organization_id, trust_selector)
     where trust_selector is not null and revoked_at is null;
--- Finds out whether a credential of an agent was revoked after a session began.
+-- This index answers whether a credential of an agent was revoked after a session began.
 create index credentials_organization_id_agent_id_revoked_at_idx on credentials (organization_id, agent_id, revoked_at)
     where revoked_at is not null;
--- Finds the revoked credential behind a failed authentication.
+-- This index has the revoked credentials, one of which a failed authentication may have used.
 create index credentials_organization_id_agent_id_revoked_idx on credentials (organization_id, agent_id, secret_hash)
     where revoked_at is not null;
 alter table credentials enable row level security, force row level security;
@@ -119,7 +119,7 @@ create table provisioning_rules (
     organization_id text collate "C" not null references organizations,
     provisioning_rule_id uuid not null,
     name text not null,
-    -- The accepted tokens, in the form of the column trust of credentials.
+    -- The tokens that the rule accepts, in the form of the column trust of credentials.
     trust jsonb not null,
     -- The members of an agent that the rule creates, in the API's form.
     agent_template jsonb not null,
@@ -137,7 +137,7 @@ create table delegation_rules (
     organization_id text collate "C" not null references organizations,
     delegation_rule_id uuid not null,
     name text not null,
-    -- The accepted tokens, as in credentials. If the rule has no audience, the token's audience must be the acting agent's client_id.
+    -- The tokens that the rule accepts. If the rule has no audience, a token's audience must be the acting agent's client_id.
     trust jsonb not null,
     -- The agents that may act by the rule.
     agent_ids uuid[] not null check (cardinality(agent_ids) between 1 and 100),
@@ -158,7 +158,7 @@ create table quotas (
     agent_id uuid not null,
     quota_window text collate "C" not null check (quota_window in ('hour', 'day', 'month')),
     tokens bigint not null check (tokens > 0),
-    -- False: the quota only counts the tokens that it would have refused.
+    -- Whether the quota refuses tokens. If false, the quota counts the tokens that it would have refused.
     is_enforced boolean not null,
     -- For a quota per month: other_days is the number of tokens on all days of the month except the day other_days_of. Null: not
     -- summed yet.
@@ -172,8 +172,8 @@ alter table quotas enable row level security, force row level security;
 create policy own_organization on quotas using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on quotas to agentidp_service;
 
--- Dormant agents whose suspension was announced, with the instant of the suspension. This is a table of its own, because each
--- token reads the row of its agent and does not need the instant.
+-- Dormant agents whose suspension was announced, with the instant of the suspension. The instant is not in the agent's row,
+-- because issuing a token reads that row and does not need the instant.
 create table announced_suspensions (
     organization_id text collate "C" not null,
     agent_id uuid not null,
@@ -185,7 +185,7 @@ alter table announced_suspensions enable row level security, force row level sec
 create policy own_organization on announced_suspensions using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on announced_suspensions to agentidp_service;
 
--- The conditions of an agent that may act and of a credential that may authenticate. Migration 0004 replaces them by functions.
+-- Views of agents that may act and of credentials that may authenticate. Migration 0004 replaces both views by functions.
 --
 -- With security_invoker, the privileges and the row-level security of the role that runs the statement apply instead of those of
 -- the view's owner.

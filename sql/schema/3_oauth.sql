@@ -3,7 +3,7 @@
 -- The keys belong to the instance and not to an organization, because all organizations' resource servers verify tokens.
 create table signing_keys (
     kid text primary key,
-    -- Lists show the algorithm even of revoked keys. The published key does not need it: it is derived from the private key.
+    -- Lists need the algorithm of a revoked key too, but only the private key, which is erased, would show it.
     alg text not null,
     -- Encrypted by AES-256-GCM with a key derived from the instance secret; the kid is the associated data. Empty after a
     -- revocation.
@@ -45,7 +45,7 @@ create table resource_servers (
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource),
     foreign key (organization_id, agent_id) references agents
 );
--- Without this index, the foreign key would read all resource servers when the row of an agent is deleted.
+-- The foreign key needs this index when the row of an agent is deleted, and would read all resource servers without it.
 create index resource_servers_organization_id_agent_id_idx on resource_servers (organization_id, agent_id)
     where agent_id is not null;
 alter table resource_servers enable row level security, force row level security;
@@ -90,7 +90,7 @@ create policy own_organization on revoked_tokens using (organization_id = curren
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
 -- Digests of identifiers that are accepted only once: the jti of client assertions, DPoP proofs and sign-in links, and the keys
--- of forms that create something. created_id is the id of the object that the form has created.
+-- of forms that create an object. created_id is the id of the object that the form has created.
 create table used_identifiers (
     organization_id text collate "C" not null,
     digest bytea not null,
@@ -105,8 +105,8 @@ grant select, insert, update, delete on used_identifiers to agentidp_service;
 
 -- Throttles of failed authentications by client and by address. admits_at is the instant from which a cell admits another
 -- failure: the theoretical arrival time of the generic cell rate algorithm less its tolerance. The table cannot outgrow the range
--- of cell, which is a number. A cell without a failure for a minute may be deleted. organization_id is always that of unknown
--- clients, because throttles are read before the client is known.
+-- of cell, which is a number. A cell without a failure for a minute may be deleted. organization_id is the same in all rows,
+-- because throttles are read before the client's organization is known.
 --
 -- The table is logged although its rows may get lost in a crash. If a database with an unlogged table is copied (create database
 -- ... template), PostgreSQL 15 to 18 do not recreate the table's index after a crash, and each failed authentication then failed

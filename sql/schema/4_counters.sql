@@ -1,7 +1,7 @@
 -- The exact counters of tokens, requests and rejected requests.
 
--- The counters of an organization. One row per UTC day and slot (take_slot). The 24 hours are an array, because a reader of
--- 90 days then fetches 90 rows instead of 2,160, and counting costs the same.
+-- The counters of an organization. One row per UTC day and slot. Transactions use different slots, so as not to wait for others.
+-- The 24 hours are an array, because a reader of 90 days then fetches 90 rows instead of 2,160, and counting costs the same.
 --
 -- No check constrains the length of the arrays, because PostgreSQL parses the checks of a table again for each update, which took
 -- a fifth of the time of counting a request. Every writer keeps the length.
@@ -38,8 +38,8 @@ create policy own_organization on agent_usage_daily using (organization_id = cur
 grant select, insert, update on agent_usage_daily to agentidp_service;
 
 -- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction
--- that counts a token for the agent counts it here too. If an agent has more tokens than these rows, the rest was imported
--- without credentials.
+-- that counts a token for the agent counts it here too. If agent_usage_daily has more tokens of an agent, the difference was
+-- imported without credentials.
 create table credential_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
@@ -58,14 +58,14 @@ create policy own_organization on credential_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on credential_usage_daily to agentidp_service;
 
--- Tokens by exchange. One row per organization, UTC day, acting agent, subject, issuer, resource and slot. The transaction that
--- counts a token for the agent counts it here too. No row names a person.
+-- Tokens that were issued by token exchange. One row per organization, UTC day, acting agent, subject, issuer, resource and slot.
+-- The transaction that counts a token for the agent counts it here too. No row names a person.
 create table delegation_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
     -- The agent that acts for the subject.
     agent_id uuid not null,
-    -- The agent for which the agent acts, or nil_uuid() for a subject of another issuer.
+    -- The agent for which agent_id acts, or nil_uuid() if agent_id acts for a subject of another issuer.
     subject_agent_id uuid not null,
     -- The other issuer; empty if the subject is an agent.
     issuer text collate "C" not null,
@@ -75,7 +75,7 @@ create table delegation_usage_daily (
     tokens bigint not null,
     primary key (organization_id, day, agent_id, subject_agent_id, issuer, resource, slot)
 ) with (fillfactor = 50);
--- Finds the agents that act for an agent. The index is partial, so that the planner uses it for no other statement.
+-- This index finds the agents that act for an agent. It is partial, so that the planner does not use it for other statements.
 create index delegation_usage_daily_organization_id_subject_agent_id_day_idx
     on delegation_usage_daily (organization_id, subject_agent_id, day) where issuer = '';
 alter table delegation_usage_daily enable row level security, force row level security;
@@ -125,8 +125,8 @@ create table usage_monthly (
     month date not null check (extract(day from month) = 1),
     -- The sums contain the days of the month before this day.
     summed_until date not null,
-    -- The tokens of all agents. While the organization's counters of these days have the same sum, the sum of no agent has
-    -- changed, because counters only grow.
+    -- The tokens of all agents. If the counters of these days in usage_daily still have the same sum, no agent's sum has changed,
+    -- because counters only grow.
     tokens bigint not null,
     -- The agents with tokens, and in the same order the number of tokens of each agent.
     agent_ids uuid[] not null,

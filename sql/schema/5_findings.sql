@@ -18,7 +18,7 @@ create table findings (
     -- Infinity for a finding that has not ended. The column is never null, but has no "not null" constraint, because with it the
     -- planner would use the partial index below for any condition.
     ended_at timestamptz,
-    -- The number of evaluations that have not returned the finding since one last returned it.
+    -- The number of evaluations since the last one that returned the finding.
     misses smallint not null,
     acknowledged_at timestamptz,
     -- The name of the agent that acknowledged the finding, or 'operator' for a command.
@@ -105,7 +105,7 @@ create table markers (
     foreign key (organization_id, agent_id) references agents
 );
 create index markers_organization_id_ends_at_idx on markers (organization_id, ends_at);
--- Without this index, the foreign key would read all markers when the row of an agent is deleted.
+-- The foreign key needs this index when the row of an agent is deleted, and would read all markers without it.
 create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
 alter table markers enable row level security, force row level security;
 create policy own_organization on markers using (organization_id = current_setting('agentidp.organization_id', true));

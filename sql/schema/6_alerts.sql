@@ -60,15 +60,15 @@ create index alert_deliveries_next_attempt_at_idx on alert_deliveries (next_atte
 create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
     on alert_deliveries (organization_id, target_id, next_attempt_at)
     where delivered_at is null and abandoned_at is null;
--- Finds the undelivered earlier changes of a finding, because a later change waits until these are delivered.
+-- This index finds a finding's undelivered changes, because a later change waits until the earlier ones are delivered.
 create index alert_deliveries_organization_id_target_id_finding_id_idx
     on alert_deliveries (organization_id, target_id, finding_id, created_at)
     where delivered_at is null and abandoned_at is null;
--- Finds the newest deliveries of a target, and the foreign key finds all of them when the target is deleted.
+-- This index finds the newest deliveries of a target. The foreign key uses it when a target is deleted.
 create index alert_deliveries_organization_id_target_id_created_at_idx
     on alert_deliveries (organization_id, target_id, created_at);
 create index alert_deliveries_organization_id_created_at_idx on alert_deliveries (organization_id, created_at);
--- Finds the targets that have received a finding's beginning, and so receive its end.
+-- This index finds the targets that were told that a finding began, because they are also told that it ended.
 create index alert_deliveries_organization_id_finding_id_created_at_idx
     on alert_deliveries (organization_id, finding_id, created_at);
 alter table alert_deliveries enable row level security, force row level security;

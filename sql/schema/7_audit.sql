@@ -27,8 +27,8 @@ create table audit_events (
     action text not null,
     subject_type text not null,
     subject text not null,
-    -- The members that the event has changed. The chain contains only content_hash, so it can still be verified after an erasure
-    -- of these three columns. The random salt keeps anybody from finding the erased content by trial.
+    -- The values before and after the change. The chain contains only content_hash, so it can still be verified after before,
+    -- after and salt are erased. The random salt keeps anybody from finding the erased content by trial.
     before jsonb,
     after jsonb,
     salt bytea,
@@ -39,7 +39,7 @@ create table audit_events (
     hash bytea not null check (octet_length(hash) = 32),
     primary key (organization_id, sequence)
 );
--- Finds the few events that may explain a finding. The index is partial, because a client can cause any number of other events.
+-- This index has only events that may explain a finding, because clients can cause any number of other events.
 create index audit_events_organization_id_sequence_idx on audit_events (organization_id, sequence)
 where action in ('agent.changed', 'credential.created', 'credential.revoked');
 alter table audit_events enable row level security, force row level security;
