@@ -39,7 +39,7 @@ from agentidp.services.fair_queue import SMALL
 
 API_PREFIX = "/api/v1/"
 TURN = "agentidp.turn"
-"""Key in the WSGI environment of a request's :class:`agentidp.services.fair_queue.Turn`."""
+"""Key of the request's :class:`~agentidp.services.fair_queue.Turn` in its WSGI environment."""
 
 ADVICE = {
     "suspended organization": "The organization of the access token is suspended. Ask the operator of this server.",
@@ -47,7 +47,7 @@ ADVICE = {
     "deleted agent": "The agent of the access token was deleted. Use another agent.",
     "revoked token": "The access token was revoked. Request a new one.",
 }
-"""Advice for the holder of a valid token that is refused, by logged reason."""
+"""Advice to a client whose authentic access token is refused, by logged reason."""
 
 _BOUND = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
 _NOT_BOUND = "The access token is not bound to a key. Send it with the scheme Bearer."
@@ -91,7 +91,7 @@ class Caller:
         return rows
 
     def read_together(self, *calls: Call) -> list[Rows]:
-        """Run statements that only read. The same round trip admits the caller, unless it was admitted before.
+        """Run statements that only read and, unless it was done before, admit the caller in the same round trip.
 
         The admission counts the request after these statements, so that the counter's row is locked only briefly. If a
         read replica is used, the primary admits the caller first.
@@ -114,7 +114,7 @@ class Caller:
         return self._run_and_admit(token, calls)[: len(calls)]
 
     def leave_replica(self) -> bool:
-        """Use only the primary from now on.
+        """Let this caller read only from the primary database from now on.
 
         :returns: whether the caller has already read from the replica, whose data may be older.
         """
@@ -124,7 +124,7 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Open a transaction whose commit waits for the disk. It admits the caller, unless this was done before."""
+        """Open a durable transaction, in which the caller is admitted (:meth:`admit`) unless this was done before."""
         self._check_no_transaction()
         self._is_in_transaction = True
         try:
@@ -145,14 +145,14 @@ class Caller:
                 *_, admitted_rows = [transaction.run(call) for call in self._admission_calls(token)]
             if admitted_rows:
                 yield transaction
-        # Runs after the transaction, because a rejection is counted in a transaction of its own. If the caller is
-        # rejected, this call raises InvalidToken before the body of the with statement runs.
+        # If the caller is rejected, this call raises InvalidToken and counts the rejection, which needs another
+        # transaction.
         self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
-        """Admit the caller and count its request, unless this was done before.
+        """Check that the caller's agent and token are valid and count the request, unless this was done before.
 
-        :raises InvalidToken: the agent is suspended or deleted, or the token is revoked or ended.
+        :raises InvalidToken: the agent or its organization is not active, or the token was revoked.
         :raises InvalidProof: the DPoP proof was used before.
         """
         self._check_no_transaction()
@@ -167,15 +167,15 @@ class Caller:
             raise RuntimeError("a transaction of the caller is open: use it")
 
     def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
-        """Run statements and then the calls that admit the caller, in one round trip. Return the rows of each."""
+        """Run calls, then those that admit the caller, in one round trip. Return the rows of each call."""
         with self._refuse_used_proof(token):
-            # The commit waits for the disk only for a DPoP proof, which must not be used again after a crash.
+            # Only a commit that records a DPoP proof waits for the disk: the proof must stay used after a crash.
             rows_by_call = self._database.run(*calls, *self._admission_calls(token), durable=self._proof is not None)
         self._finish_admission(token, rows_by_call[-1])
         return rows_by_call
 
     def _admission_calls(self, token: AccessToken) -> list[Call]:
-        """Return the calls that record the use of the proof, if any, admit the agent and count its request."""
+        """Return the calls that record the use of the DPoP proof, if there is one, and that admit the caller."""
         calls = [build_admission_call(token.agent_id, token.jti, token.issue_instant)]
         if self._proof is not None:
             calls.insert(0, self._proof.consumption())
@@ -204,7 +204,8 @@ def wait_for_turn(organization_id: str) -> None:
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # The body is read first, so that waiting for a slow client takes no turn. The view reports an unreadable body.
+        # Reads the body before the turn begins, so that a slow client delays no other request. If the body cannot be
+        # read, the view reports the error.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)
@@ -222,7 +223,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
-        # If a view reads the query, the parser checks its parameters. For other views, this decorator checks them.
+        # A parser checks the query parameters of a view that reads them. For other views, this decorator refuses them.
         has_no_parameters = "query" not in declarations_of(view).reads
 
         @wraps(view)
@@ -240,7 +241,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
-                # A refused token takes precedence over any other error. Requests with errors are counted too.
+                # Counts the failed request too. If the token is refused, admit() raises that error instead.
                 caller.admit()
                 raise
             caller.admit()
@@ -302,12 +303,12 @@ def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.P
 
 
 def init_app(app: Flask) -> None:
-    """Register hooks: count requests without authentication, end turns of the fair queue, complete challenges."""
+    """Register hooks that count requests to public routes, end turns in the fair queue and complete 401 responses."""
 
     @app.before_request
     def count_unguarded_request() -> None:
-        # Requests to unknown addresses and to public routes are counted too if they have a valid token. So are OPTIONS
-        # requests, for which Flask calls no view.
+        # Counts requests to public routes and unknown paths too if they have a valid token, and OPTIONS requests, for
+        # which Flask calls no view.
         request = current_request()
         view = app.view_functions.get(request.endpoint or "")
         is_unguarded = request.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
@@ -320,7 +321,8 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_turn(response: Response) -> Response:
         environ = current_request().environ
-        # Larger and streamed responses keep their turn until they are sent (agentidp/server/sending.py).
+        # A request with a larger or streamed response keeps its turn in the fair queue until the response is sent
+        # (agentidp/server/sending.py).
         if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
             environ.pop(TURN).leave()
         return response
@@ -332,7 +334,7 @@ def init_app(app: Flask) -> None:
         challenge = response.headers.get("WWW-Authenticate", "")
         if challenge.startswith("Bearer"):
             issuer = services().settings.issuer
-            # The challenge links to metadata (RFC 9728 section 5.1, RFC 9449 section 7.1), which differs for MCP.
+            # A challenge links to the metadata of the resource (RFC 9728 section 5.1). MCP has metadata of its own.
             path = current_request().path
             resource_path = path if path == f"{API_PREFIX}mcp" else "/api/v1"
             metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{resource_path}"'
