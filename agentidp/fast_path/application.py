@@ -35,7 +35,7 @@ class FastRequest(BoundedRequest):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body. A body of known length is read by a single call. Werkzeug reads in steps, through three layers.
+        """The request's body. If its length is known, one call reads it. Werkzeug reads in steps, through three layers.
 
         :raises ClientDisconnected: the connection ended before the body was complete.
         """
@@ -54,10 +54,10 @@ class FastRequest(BoundedRequest):
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Start a response and return its body, as WSGI requires.
 
-    The headers of a complete response are passed on unchanged. Werkzeug, which sends all other responses, copies them.
+    A response with status 200 and a known length is sent without Werkzeug, which would copy its headers.
     """
     body = response.response
-    # Other statuses go through Werkzeug, which removes Content-Length or changes Location for some of them.
+    # Werkzeug must send other statuses, because it changes the headers Content-Length and Location of some of them.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)
@@ -66,7 +66,7 @@ def send_response(response: Response, environ: dict[str, Any], start_response: C
 
 
 class NoSessions(SessionInterface):
-    """Flask's sessions, replaced by one empty session for all requests."""
+    """A session interface for Flask that gives all requests the same empty session."""
 
     _session = NullSession()
 
@@ -82,10 +82,10 @@ class FastApplication(Application):
     session_interface = NoSessions()
 
     def full_dispatch_request(self) -> Any:
-        """Call the hooks before the request, the view, and the hooks after the request.
+        """Run the before-request hooks, the view and the after-request hooks.
 
-        Flask's own method is called for OPTIONS, unknown addresses, requests with signals or hooks of the route's
-        blueprint, and the first request, after which Flask allows no more registrations. Functions of
+        Flask's own method handles OPTIONS, unknown paths, routes whose blueprint has hooks, all requests if a signal
+        has a receiver, and the first request, after which Flask allows no more registrations. Functions of
         ``flask.after_this_request`` are not called and sessions are not saved, because none of our views uses them.
 
         :returns: a WSGI application that sends the response.
@@ -118,7 +118,7 @@ class FastApplication(Application):
 
     @functools.cached_property
     def _endpoints_without_hooks(self) -> frozenset[str]:
-        """The endpoints without hooks of their own blueprint. Computed when the first request needs them."""
+        """The endpoints whose blueprint has no hooks. Computed when the first request needs them."""
         hook_owners = {*self.url_value_preprocessors, *self.before_request_funcs, *self.after_request_funcs}
         prefixes = tuple(f"{blueprint}." for blueprint in hook_owners if blueprint is not None)
         endpoints = () if None in self.url_value_preprocessors else self.view_functions
@@ -135,15 +135,15 @@ class FastApplication(Application):
             super().do_teardown_appcontext(*error)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Look up the route of a path without parameters, and return ``None``; return Flask's adapter for other paths.
+        """Set the request's route and return ``None`` for a path without parameters. Otherwise, return an adapter.
 
-        After such a lookup, ``flask.url_for`` raises an error, because there is no adapter that could build URLs.
+        For a path without parameters, ``flask.url_for`` raises an error, because it needs an adapter to build URLs.
         """
         rule = self._routes_without_parameters.get((request.method, request.path)) if request is not None else None
         if request is None or rule is None:
             return super().create_url_adapter(request)
         request.url_rule, request.view_args = rule, {}
-        # If there is no adapter, Flask uses request.url_rule and does not search for a route.
+        # Without an adapter, Flask uses request.url_rule and does not search for a route.
         return None
 
     @functools.cached_property

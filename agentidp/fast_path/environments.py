@@ -26,7 +26,7 @@ def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi
     """Return an empty response to a request, and the request's WSGI environment.
 
     ``connection.shared_environ`` caches the variables that are the same for a connection's requests. gunicorn itself
-    handles the first request, and requests with a repeated header or a header that affects other variables.
+    creates it for the first request, for a repeated header, and for a header that affects other variables.
     """
     shared_variables, headers = connection.shared_environ, request.headers
     header_names = {header_name for header_name, _ in headers}
@@ -59,7 +59,7 @@ def _create_by_gunicorn(
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)
     del environ["wsgi.early_hints"]
     environ["wsgi.multithread"] = True
-    # If the application is mounted below a path, gunicorn must create each environment, because it removes that path.
+    # If SCRIPT_NAME is set, gunicorn must create every environment, because it removes SCRIPT_NAME from each path.
     if can_share and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
         connection.shared_environ = {
             name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _PER_REQUEST

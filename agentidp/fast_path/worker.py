@@ -46,27 +46,27 @@ MAX_SERVING = 8
 """Maximum number of threads that serve requests at the same time, not counting blocked threads."""
 
 SECONDS_UNTIL_BLOCKED = 0.1
-"""Seconds after which a thread that serves the same request counts as blocked."""
+"""Seconds after which a thread that still serves the same request counts as blocked."""
 
 
 class Connection(TConn):
-    """A client's connection."""
+    """A client's connection and its state in a :class:`PollingWorker`."""
 
     is_watched = False
-    """Whether epoll already watches the connection. If so, only the watched events are changed."""
+    """Whether the connection is registered with epoll, so that the next wait only changes the registration."""
 
     is_ended = False
-    """Whether this side has ended the connection, and waits for the client to close it too."""
+    """Whether the worker has sent its last response and waits until the client closes the connection."""
 
     shared_environ: dict[str, Any] | None = None
     """The variables of the WSGI environment that all requests of the connection share."""
 
     def has_read_ahead(self) -> bool:
-        """Return whether the end of the last read already contained a part of the next request."""
+        """Return whether the beginning of the next request was read together with the end of the last request."""
         return bool(self.initialized and self.parser.unreader.buf.getvalue())
 
     def has_request(self) -> bool:
-        """Return whether data has arrived that no thread has read yet, because all threads are busy."""
+        """Return whether the client has sent a request that waits because all threads are busy."""
         if self.is_ended:
             return False
         if self.has_read_ahead():
@@ -77,11 +77,11 @@ class Connection(TConn):
 
 
 class PollingWorker(Worker):
-    """gunicorn's threaded worker, without hand-overs between threads. ``--threads`` includes blocked threads."""
+    """gunicorn's worker, whose threads wait for requests themselves. ``--threads`` counts blocked threads too."""
 
     alive: bool
     keepalived_conns: dict[int, Connection]
-    """The connections that wait for a request, by file descriptor. Above a maximum, further connections are closed."""
+    """The connections that wait for a request, by file descriptor. gunicorn's settings limit their number."""
 
     @classmethod
     def check_config(cls, cfg: Config, log: Any) -> None:
@@ -96,12 +96,12 @@ class PollingWorker(Worker):
         cache_settings(self.cfg)
         self.keepalived_conns = {}
         self._epoll = select.epoll()
-        # This lock protects keepalived_conns and nr_conns, and ensures that a thread gives way once per request only.
+        # Protects keepalived_conns and nr_conns. Also prevents two threads from replacing one blocked thread.
         self._lock = threading.Lock()
         self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
-        # Time at which each thread began its current request; None for a thread without a request.
+        # The monotonic time, by thread id, at which a thread began its request; None while it serves no request.
         self._busy_since: dict[int, float | None] = {}
-        # Blocked threads, each of which another thread replaces.
+        # The ids of blocked threads. Another thread serves in place of each blocked thread.
         self._gave_way: set[int] = set()
         super().init_process()
 
@@ -111,7 +111,7 @@ class PollingWorker(Worker):
             threading.Thread(target=self._serve_connections, name=f"serve-{thread_number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
-            # The lock ensures that a thread which closes a connection knows whether it must wake the main thread.
+            # Without the lock, a connection that closes after the comparison might not wake this thread.
             with self._lock:
                 self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()
@@ -139,7 +139,7 @@ class PollingWorker(Worker):
     def _put_back(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
         """Let a connection wait for events, at most for *seconds*. None means until its previous deadline.
 
-        Under the lock, these steps are a single step for other threads:
+        The lock makes these steps atomic, for three reasons:
 
         - The thread that epoll wakes finds the connection in ``keepalived_conns``.
         - The main thread does not close the connection before epoll watches it.
@@ -156,7 +156,7 @@ class PollingWorker(Worker):
             self.keepalived_conns[descriptor] = connection
 
     def _serve_connections(self) -> None:
-        """Serve the connections that epoll reports, as long as this thread is one of those that may serve."""
+        """Serve the connections that epoll reports, while this thread is one of the ``MAX_SERVING`` that may serve."""
         thread = threading.get_ident()
         while True:
             self._may_serve.acquire()
@@ -180,7 +180,7 @@ class PollingWorker(Worker):
         with self._lock:
             connection = self.keepalived_conns.pop(descriptor, None)
         if connection is None:
-            # The main thread has closed the connection meanwhile.
+            # The main thread has just removed and closed the connection.
             return
         try:
             if connection.is_ended:
@@ -188,14 +188,14 @@ class PollingWorker(Worker):
             else:
                 self._serve_request(connection)
         except OSError:
-            # gunicorn has already closed the connection, for example after an incomplete response.
+            # gunicorn has already closed the socket, for example after an incomplete response.
             self._close(connection)
         except BaseException:
             self.log.exception("Error handling request")
             self._close(connection)
 
     def _continue_ending(self, connection: Connection) -> None:
-        """Discard what a client still sends after its last response, until the client closes the connection."""
+        """Discard data that a client sends after its last response, until the client closes the connection."""
         if connection.sock.recv(65536, socket.MSG_DONTWAIT):
             self._put_back(connection, None)
         else:
@@ -203,13 +203,13 @@ class PollingWorker(Worker):
 
     def _serve_request(self, connection: Connection) -> None:
         if not self.handle(connection):
-            # Closing a connection with unread data could destroy the end of the response (RFC 9112 section 9.6). So the
-            # client closes it first. The wait for the client takes no thread.
+            # Closing a connection with unread data could destroy the end of the response (RFC 9112 section 9.6). So
+            # this waits, without occupying a thread, until the client closes the connection.
             connection.sock.shutdown(socket.SHUT_WR)
             connection.is_ended = True
             self._put_back(connection, STOP_KEEPALIVE_LINGER)
         elif connection.has_read_ahead():
-            # The next request waits until the client can receive data, and until other clients were served.
+            # The next request was already read, so EPOLLIN alone might never report the connection. EPOLLOUT does.
             self._put_back(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
         else:
             self._put_back(connection, self.cfg.keepalive)
@@ -217,8 +217,8 @@ class PollingWorker(Worker):
     def handle_request(self, req: Any, conn: Connection) -> bool:
         """Call the application and send its response. Return whether the connection can have another request.
 
-        gunicorn's ``handle`` calls this method after it has read a request. The method replaces gunicorn's own, which
-        also has hooks, an access log, a clock and ``sendfile``. Here, files are sent in parts.
+        gunicorn's ``handle`` calls this method after it has read a request. gunicorn's own method also calls hooks,
+        writes an access log, measures the time and sends files by ``sendfile``.
         """
         response, environ = create_environment(req, conn, self.cfg)
         self.nr += 1
@@ -238,7 +238,7 @@ class PollingWorker(Worker):
             raise
         except (Exception, SystemExit):
             if not response.headers_sent:
-                # The caller, gunicorn's handle, responds with 500.
+                # gunicorn's handle(), which has called this method, responds with 500.
                 raise
             self.log.exception("Error handling request")
             util.close_graceful(conn.sock)
@@ -246,9 +246,9 @@ class PollingWorker(Worker):
         return not response.should_close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Discard the rest of the request, and return whether another request may follow. gunicorn calls this method.
+        """Discard the unread rest of a request for gunicorn, and return whether another request may follow.
 
-        gunicorn's own method sets the socket's timeout three times to find out whether there is a rest.
+        gunicorn's own method sets the socket's timeout three times, even if there is no unread rest.
         """
         body = conn.parser.mesg.body
         if keepalive and getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes:
@@ -261,7 +261,7 @@ class PollingWorker(Worker):
         with self._lock:
             self.nr_conns -= 1
         if not self._accepting:
-            # Wakes the main thread, which waits until it can accept again, or for the last connection to end.
+            # Wakes the main thread, which waits for a connection to close before it accepts another or stops.
             self.method_queue.defer(lambda: None)
 
     def _wait_in_main_thread(self) -> None:
@@ -285,9 +285,9 @@ class PollingWorker(Worker):
 
 
 def _send(response: Any, body: Iterable[bytes]) -> None:
-    """Send a response, in one call if its body is complete.
+    """Send a response, in one system call if the body is a single string of bytes.
 
-    gunicorn sends the headers first, but each call that sends passes the interpreter to another thread and back.
+    gunicorn sends headers and body separately, and each system call passes the interpreter to another thread and back.
     """
     if type(body) is list and len(body) == 1 and len(body[0]) == response.response_length:
         header_lines = response.default_headers() + [
@@ -306,5 +306,5 @@ def cache_settings(cfg: Config) -> None:
     """Store gunicorn's settings as plain attributes. Otherwise gunicorn calls a function at each use of a setting."""
     for name, setting in cfg.settings.items():
         if not hasattr(Config, name):
-            # Config overrides setattr, which would raise an error, so the attribute is set directly.
+            # Does not use setattr(), because Config raises an error for the name of a setting.
             vars(cfg)[name] = setting.get()
