@@ -51,7 +51,7 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
 
 
 def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") -> None:
-    """Refuse an address that gunicorn cannot use, or that another instance uses and would share (reuse_port).
+    """Refuse an address on which gunicorn cannot listen, or on which another instance listens (reuse_port).
 
     :param bind: ``address:port`` or ``unix:path``.
     :raises ConfigurationError: another process listens on the address, or it is not an address of this machine.

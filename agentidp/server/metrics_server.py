@@ -44,7 +44,7 @@ def remove_leftovers(parent: Path) -> None:
     Directories of other accounts, and directories that a process has locked (``deploy/gunicorn.conf.py``), are kept.
     """
     for directory in parent.glob("agentidp-metrics-locked-*"):
-        # O_NOFOLLOW refuses links: in a directory that everybody may write to, another account could have made a link.
+        # O_NOFOLLOW refuses links, which other accounts can create in a directory that everybody may write to.
         with contextlib.suppress(OSError):
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -56,7 +56,7 @@ def remove_leftovers(parent: Path) -> None:
 
 
 class MetricsServer:
-    """Starts and stops the metrics process from gunicorn's main process. *directory* has the workers' metrics."""
+    """Starts and stops the metrics process from gunicorn's main process. Workers write to *directory*."""
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self._settings, self._directory = settings, directory
@@ -67,7 +67,7 @@ class MetricsServer:
         main_process = os.getpid()
         self._process = os.fork()
         if self._process == 0:
-            # A child that returns would continue as a second main process of gunicorn.
+            # The child must not return, because it would continue as a second main process of gunicorn.
             try:
                 _serve(self._settings, self._directory, main_process)
             except SystemExit:
@@ -110,7 +110,7 @@ class WorkerMetrics:
         yield issued_tokens
 
     def fold_ended_workers(self) -> None:
-        """Add the files of ended workers to the files of process ID 0, which no process has, and delete them."""
+        """Add the metrics of ended workers to the files of process ID 0, which no worker has, and delete theirs."""
         for pid_marker in self._directory.glob(f"*{_ENDED}"):
             worker_pid = pid_marker.name.removesuffix(_ENDED)
             with self._lock:
@@ -132,7 +132,7 @@ def _count_issued(metric: Metric) -> float:
 
 
 def _has_content(file: Path) -> bool:
-    # A worker creates its file empty and then sets the size. If it is killed in between, the file stays empty.
+    # A worker creates its file empty and then sets the size. If the worker is killed in between, the file stays empty.
     with contextlib.suppress(FileNotFoundError):
         return file.stat().st_size > 0
     return False
@@ -167,5 +167,5 @@ def _serve(settings: Settings, directory: Path, main_process: int) -> None:
             workers.fold_ended_workers()
             time.sleep(CHECK_INTERVAL)
     finally:
-        # If gunicorn's main process was killed, it could not remove the directory.
+        # gunicorn's main process removes the directory too, but not if it was killed.
         shutil.rmtree(directory, ignore_errors=True)

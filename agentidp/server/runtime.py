@@ -24,7 +24,7 @@ from agentidp.paths import sync_directory
 
 @dataclass(frozen=True)
 class Runtime:
-    """Settings with a database and an instance secret.
+    """The settings of an instance, including its database and its secret.
 
     :ivar postgres: the embedded PostgreSQL; None if this process does not run one.
     :ivar migrations: the migrations that this process has applied to an existing schema.
@@ -51,7 +51,7 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
     with open_database(settings, serve=serve) as runtime:
         settings = runtime.settings
         applied_steps = tuple(migrate(str(settings.database_url)))
-        # Only migrations of an existing schema are reported, so those that filled an empty database are left out.
+        # Reports only migrations of an existing schema, and not the steps that fill an empty database.
         migrations = () if SCHEMA in applied_steps else applied_steps
         has_keys = has_signing_keys(settings)
         if settings.secret_key is None:
@@ -119,7 +119,7 @@ def refuse_without_data(settings: Settings) -> None:
 
 
 def _running_issuer(settings: Settings, issuer_file: Path) -> str:
-    """Return the issuer of the running instance that uses the data directory. It rejects tokens of other issuers.
+    """Return the issuer of the instance that runs on the data directory, which rejects tokens of any other issuer.
 
     :raises ConfigurationError: the settings name another issuer.
     """
@@ -152,12 +152,12 @@ def add_secret_from_file(settings: Settings) -> Settings:
     secret_path = secret_file(settings)
     try:
         if not secret_path.exists():
-            # The secret is linked to its name when it is complete, so that nobody reads half of it, even after a crash.
+            # The file gets its name when the secret is complete, so that nobody reads half of it, even after a crash.
             with tempfile.NamedTemporaryFile("w", dir=secret_path.parent, prefix=f"{secret_path.name}.") as draft_path:
                 draft_path.write(secrets.token_urlsafe(48))
                 draft_path.flush()
                 os.fsync(draft_path.fileno())
-                # The link fails if another process was faster, whose secret is then used.
+                # The link fails if another process has just created the secret. That secret is then used.
                 with contextlib.suppress(FileExistsError):
                     os.link(draft_path.name, secret_path)
             sync_directory(secret_path.parent)

@@ -15,7 +15,7 @@ from agentidp.caller import TURN
 from agentidp.services.fair_queue import SMALL, Turn
 
 MAX_SECONDS = 300
-"""Maximum seconds in which a client must receive a response, not counting the time to compute the response."""
+"""Maximum seconds that a client may take to receive a response, not counting the time to compute the response."""
 
 
 def init_app(app: Flask) -> None:
@@ -26,8 +26,8 @@ def init_app(app: Flask) -> None:
 def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
     """Wrap a WSGI application, so that sending a large response fails if the client takes too long.
 
-    The timeout of Python's socket applies to an entire ``sendall``; the kernel's applies to each system call. Stock
-    parts and fast path both use ``sendall``, and reset the timeout only before they read a request.
+    Sets the timeout of Python's socket, which limits an entire ``sendall``. The kernel's timeout would limit only each
+    system call. gunicorn and the fast path reset the timeout only before they read a request.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -53,7 +53,7 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         remaining_seconds, turn = self._seconds, self._turn
         for chunk in self._chunks:
-            # Sending a small chunk may also block, if the client has not received earlier chunks yet.
+            # Even a small chunk may block, until the client has received earlier chunks, so the turn is paused.
             if turn is not None:
                 turn.pause()
             began_at = time.monotonic()

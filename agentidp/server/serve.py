@@ -99,15 +99,15 @@ def _gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
-        # With an embedded PostgreSQL, the service has a login of its own, because its login here is the superuser's.
+        # This process logs in to the embedded PostgreSQL as superuser, so gunicorn gets a login with fewer rights.
         "AGENTIDP_DATABASE_URL": create_service_url(url) if runtime.postgres is not None else url,
         "AGENTIDP_SECRET_KEY": settings.instance_secret.decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
     }
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # gunicorn must import this package. The working directory, which gunicorn puts first if PYTHONPATH lacks it, may
-    # contain another copy.
+    # gunicorn puts the working directory, which may contain another copy of this package, first on the path unless
+    # PYTHONPATH contains it. So PYTHONPATH lists this copy first and the working directory last.
     path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     return environment
@@ -118,7 +118,7 @@ def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.P
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
         env=environment,
-        # A session of its own keeps Ctrl-C from the child, because this process stops its children in order.
+        # In a session of its own, the child gets no Ctrl-C. This process stops its children in order instead.
         start_new_session=True,
         preexec_fn=signal_at_parent_death(signal.SIGTERM),
     )
@@ -187,13 +187,13 @@ def _accepts_connections(bind: str) -> bool:
 @contextlib.contextmanager
 def _handle_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
-        # The first signal begins an orderly stop. Further signals must not interrupt it, so they are ignored.
+        # The first signal begins an orderly stop. Further signals are ignored, so that they do not interrupt the stop.
         for signum in signals:
             signal.signal(signum, signal.SIG_IGN)
         raise Stopped
 
     signals = [signal.SIGINT, signal.SIGTERM]
-    # A process that was started by nohup ignores SIGHUP, and must go on ignoring it.
+    # A process that was started by nohup ignores SIGHUP, and must keep ignoring SIGHUP.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     earlier_handlers = {signum: signal.signal(signum, stop) for signum in signals}

@@ -148,7 +148,7 @@ def _change_agents(
 ) -> None:
     """Run *change*, which deletes or suspends agents, and log each of these agents.
 
-    A failure, for example because token requests never paused, is only logged. The next interval tries again.
+    An error, for example a lock that token requests keep busy, is only logged. The next interval tries again.
     """
     log_fields = {"organization": database.organization_id}
     try:

@@ -83,7 +83,7 @@ def format_demo_welcome(settings: Settings, *, link: str | None, program: str, e
 
 
 def format_empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
-    """Return a text that shows how to create the first organization. For the parameters, see :func:`demo_welcome`."""
+    """Return a text that shows how to create the first organization. Parameters: :func:`format_demo_welcome`."""
     return _WITHOUT_DEMO.format(command=_format_command(program, environ), secrets=_describe_secrets(environ))
 
 

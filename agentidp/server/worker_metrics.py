@@ -34,7 +34,7 @@ class WorkerSampler:
             POOL_CONNECTIONS.labels(pool.name, "idle").set(idle_count)
             POOL_CONNECTIONS.labels(pool.name, "in_use").set(statistics["pool_size"] - idle_count)
             POOL_WAITING.labels(pool.name).set(statistics["requests_waiting"])
-            # If the pool was reopened, its counter of waits has restarted at 0.
+            # The difference is negative if the pool was reopened, because its counter then restarts at 0.
             POOL_WAITS.labels(pool.name).inc(max(0, wait_count - self._wait_counts[pool.name]))
             self._wait_counts[pool.name] = wait_count
 
