@@ -10,15 +10,15 @@ from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
 MAX_NAME_TEMPLATE = 200
-"""Maximum number of characters of a name template."""
+"""Maximum number of characters of a template for agents' names."""
 
 _CLAIM = re.compile(r"\{([^{}]+)\}")
 
 
 def build_agent_name(template: str, claims: dict[str, Any]) -> str | None:
-    """Return the agent name that a template gives for a token's claims.
+    """Return the agent's name that a template makes from a token's claims.
 
-    Each ``{claim}`` is replaced; claims are named as in a rule. Characters that a name must not contain
+    Each ``{claim}`` in the template is replaced by the claim's value. Characters that a name must not contain
     (:mod:`agentidp.http.text`) become blanks, and a long name is cut.
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
@@ -31,6 +31,6 @@ def build_agent_name(template: str, claims: dict[str, Any]) -> str | None:
 
 
 def other_name(name: str, issuer: str, subject: str) -> str:
-    """Return *name* with a suffix from the subject's digest, because another agent already has the name."""
+    """Return *name* with a suffix from the subject's digest, for use if another agent already has the name."""
     suffix = f" {subject_selector(issuer, subject).hex()[:8]}"
     return name[: MAX_NAME - len(suffix)].rstrip() + suffix

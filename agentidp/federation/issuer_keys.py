@@ -37,53 +37,53 @@ from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
 MAX_KEYS, MAX_PARSED = 500, 10
-"""Maximum number of cached keys per issuer, more than fit in :data:`MAX_BODY` bytes; and maximum number of pairs of
-``kid`` and ``alg`` for which parsed keys are cached."""
+"""Maximum number of cached keys per issuer, and maximum number of pairs of ``kid`` and ``alg`` per issuer for which the
+parsed keys are cached."""
 
 TIMEOUT = 5.0
 """Maximum seconds to fetch an issuer's metadata and keys, not counting DNS lookups."""
 
 MAX_BODY = 64 * 1024
-"""Maximum bytes of a response. The keys of a large provider take about 10 KB."""
+"""Maximum bytes of an issuer's response. The keys of a large issuer take about 10 KB."""
 
 MIN_AGE, MAX_AGE = 300.0, 86_400.0
-"""Minimum and maximum seconds for which keys are fresh. Within these limits, the response's ``max-age`` decides."""
+"""Minimum and maximum seconds for which fetched keys are fresh. Between them, the response's ``max-age`` decides."""
 
 MAX_STALE = 86_400.0
-"""Maximum seconds for which stale keys may still be used if the issuer cannot be reached."""
+"""Maximum seconds for which keys may be used after they were fresh, if the issuer cannot be reached."""
 
 PAUSE = 60.0
 """Minimum seconds between two fetches of the same keys, even if tokens have a ``kid`` that is not cached."""
 
 PAUSE_WITHOUT_KEYS = 10.0
-"""Seconds until a failed fetch is repeated if no keys of the issuer are cached."""
+"""Minimum seconds between two fetches of an issuer's keys while no keys of the issuer are cached."""
 
 MAX_FETCHES, MAX_FETCHES_PER_ORGANIZATION = 16, 2
 """Maximum concurrent fetches per process, and per organization in a process."""
 
 SLOW = 3.0
-"""Minimum seconds after which a fetch, including DNS lookups, counts as slow."""
+"""Minimum duration in seconds, including DNS lookups, of a fetch that counts as slow."""
 
 SLOW_FOR = 600.0
-"""Seconds after a slow fetch for which its organization counts as slow."""
+"""Seconds for which an organization counts as slow after a slow fetch for it."""
 
 MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
-"""Maximum concurrent fetches for all slow organizations together."""
+"""Maximum concurrent fetches for all organizations together that had a slow fetch recently."""
 
 MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
-"""Maximum concurrent requests that wait for a fetch or exchange a code, in total and per organization. A worker serves
-eight requests at a time, so two are left for other requests."""
+"""Maximum concurrent requests that wait for a fetch or exchange a code, in total and per organization. A worker runs
+eight requests at a time, so at least two of them are other requests."""
 
 MAX_WAITING_OF_SLOW = MAX_WAITING // 2
-"""Maximum concurrent requests that exchange a code, for all slow organizations together."""
+"""Maximum concurrent requests that exchange a code for organizations that had a slow fetch or exchange recently."""
 
 RETRY_AFTER = 1.0
-"""Seconds after which a client should repeat a request that needs keys which are being fetched."""
+"""Seconds after which a client should repeat a request whose keys are still being fetched."""
 
 MAX_PROVEN, MAX_UNPROVEN = 800, 200
 MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MAX_UNPROVEN // 2
-"""Maximum cached key sources of an organization: with keys that have verified a token of the organization, and without.
-A source takes about 10 KB, and at most 0.5 MB if its issuer is hostile. Only a rule of trust adds a source."""
+"""Maximum key sources that are cached for an organization: sources whose keys have verified a token for the
+organization, and other sources. A source takes about 10 KB, or at most 0.5 MB if its issuer is hostile."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
@@ -91,17 +91,17 @@ ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
 logger = logging.getLogger("agentidp")
 
 _SAME_KEY = {"RS384": "RS256", "RS512": "RS256", "PS384": "PS256", "PS512": "PS256"}
-"""The supported algorithm whose keys also verify this algorithm, which only ID tokens use."""
+"""Algorithms of ID tokens, each with the supported algorithm that uses the same keys."""
 
 Cause = Literal["fetching", "crowded", "failed"]
 
 
 class KeysUnavailable(Exception):
-    """The keys that a token may be signed with are not available now. The message is for the operator.
+    """The keys with which a token may be verified are not available now. The message is for the operator.
 
-    :param cause: the keys are being fetched, too many other keys are being fetched, or the fetch failed.
-    :param retry_after: seconds after which the request is worth repeating.
-    :param owner: the owner of the rule that needs the keys, or ``None``.
+    :ivar cause: the keys are being fetched, too many other keys are being fetched, or the fetch failed.
+    :ivar retry_after: seconds after which the client should repeat the request.
+    :ivar owner: the owner of the rule that needs the keys, or ``None``.
     """
 
     issuer = ""
@@ -113,32 +113,33 @@ class KeysUnavailable(Exception):
 
 
 class KeySource(NamedTuple):
-    """The addresses of an issuer's keys. If ``jwks_uri`` is ``None``, the issuer's metadata contains the address."""
+    """An issuer and the address of its keys, or ``None`` if the address must be read from the issuer's metadata."""
 
     issuer: str
     jwks_uri: str | None
 
 
 class Use(NamedTuple):
-    """A key source that an organization uses."""
+    """An organization and a key source that its rules or its provider use."""
 
     organization_id: str
     source: KeySource
 
 
 class KeySet:
-    """The keys of one issuer. A key is parsed when the first token needs it."""
+    """The keys of an issuer. They are stored as JSON and parsed only when a token needs them."""
 
     def __init__(self, jwks: list[Any]) -> None:
         usable_jwks = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
-        # Parsed keys would take 25 times as much memory as their JSON.
+        # Stores the keys as JSON, because parsed keys take 25 times as much memory.
         self._jwks = [(jwk.get("kid"), list_key_algorithms(jwk), json.dumps(jwk)) for jwk in usable_jwks]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
     def find(self, kid: str | None, alg: str) -> list[Any]:
-        """Return the keys that may have made a signature with *alg*, at most :data:`MAX_SIGNATURES`.
+        """Return the parsed keys that may have made a token's signature, at most :data:`MAX_SIGNATURES`.
 
-        :param kid: the key that the token names; ``None`` for any key.
+        :param kid: the ``kid`` in the token's header; ``None`` if the header has none, so that any key may match.
+        :param alg: the signature algorithm of the token.
         """
         keys = self._parsed.get((kid, alg))
         if keys is None:
@@ -148,7 +149,7 @@ class KeySet:
                 for key_id, algorithms, jwk_json in self._jwks
                 if kid in (None, key_id) and key_algorithm_name in algorithms
             ]
-            # Keys that cannot be parsed count towards the maximum, because an issuer could publish hundreds of them.
+            # Limits the keys before they are parsed, because an issuer could publish hundreds of invalid keys.
             parsed_keys = (
                 _parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[key_algorithm_name]]
             )
@@ -171,10 +172,10 @@ def _parse_key(text: str, alg: str) -> Any:
 
 
 def usable_jwk(jwk: Any) -> dict[str, Any] | None:
-    """Return a JWK that may verify tokens, or ``None`` for a key with another purpose.
+    """Return a JWK if it may verify tokens, and ``None`` if it is malformed or has another use.
 
-    Such keys have ``jwt-svid`` as ``use`` in a SPIFFE bundle, which also contains the keys of certificates (SPIFFE
-    Trust Domain and Bundle section 4.2.2).
+    In a SPIFFE bundle, which also contains the keys of certificates, the ``use`` of a key for tokens is ``jwt-svid``
+    (SPIFFE Trust Domain and Bundle section 4.2.2). It is replaced by ``sig``.
     """
     if not isinstance(jwk, dict) or jwk.get("use", "sig") not in ("sig", "jwt-svid"):
         return None
@@ -184,7 +185,7 @@ def usable_jwk(jwk: Any) -> dict[str, Any] | None:
 
 
 class Published(NamedTuple):
-    """An issuer's keys and metadata. The metadata is JSON, and empty if the rule has the address of the keys."""
+    """An issuer's keys, and its metadata as JSON. The metadata is empty if a rule has the address of the keys."""
 
     metadata: str
     keys: KeySet
@@ -197,7 +198,7 @@ class _Fetch(NamedTuple):
 
 
 class SourceState:
-    """The state of a key source in this process. Times are seconds of the monotonic clock."""
+    """The fetched keys of a source, and when to fetch them again. Times are seconds of the monotonic clock."""
 
     def __init__(self, source: KeySource) -> None:
         self.source = source
@@ -207,20 +208,21 @@ class SourceState:
         self.fetch: _Fetch | None = None
 
     def usable(self, now: float) -> Published | None:
-        """Return the keys and metadata that may still be used, fresh or stale, or ``None``."""
+        """Return the fetched keys and metadata if they may still be used, fresh or stale, and otherwise ``None``."""
         return self.published if now < self.fresh_until + MAX_STALE else None
 
     def is_being_fetched(self) -> bool:
-        """Return whether the source is being fetched."""
+        """Return whether a thread is fetching the keys of the source now."""
         return self.fetch is not None and self.fetch.thread.is_alive()
 
 
 class IssuerKeys:
     """A cache, in one process, of the keys that issuers publish.
 
-    :param networks: the networks to which connections are allowed, and whether loopback addresses may use plain HTTP.
-    :param now: returns seconds of a monotonic clock.
-    :param proxy: returns the proxy for an address, or ``None``.
+    :param networks: the networks in which issuers may be, and whether loopback addresses may use plain HTTP.
+    :param now: returns the time of a monotonic clock in seconds.
+    :param proxy: returns the proxy for an issuer's URL, or ``None`` for a direct connection.
+    :param timeout: maximum seconds to fetch an issuer's metadata and keys.
     """
 
     def __init__(
@@ -236,16 +238,16 @@ class IssuerKeys:
         self._lock = threading.Lock()
         self._proven: dict[Use, SourceState] = {}
         self._unproven: dict[Use, SourceState] = {}
-        # A weak mapping, so that the state of a source disappears when no organization uses the source any more.
+        # A weak mapping drops the state of a key source as soon as no organization uses the source any more.
         self._by_source: WeakValueDictionary[KeySource, SourceState] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
         self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
 
     def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
-        """Return the issuer's keys that may have made a signature, as :meth:`KeySet.find` does.
+        """Return an issuer's keys that may have made a token's signature, as :meth:`KeySet.find` does.
 
-        The keys are fetched if no cached key may have made the signature.
+        If no cached key may have made it, the keys are fetched.
 
         :raises KeysUnavailable: the keys are not available now.
         """
@@ -262,7 +264,7 @@ class IssuerKeys:
         return metadata
 
     def mark_proven(self, source: KeySource, *, organization_id: str) -> None:
-        """Cache a key source longer, because its keys have verified a token that a rule of an organization trusts."""
+        """Keep a key source longer in the cache, because its keys have verified a token for the organization."""
         use = Use(organization_id, source)
         with self._lock:
             if use in self._proven:
@@ -273,9 +275,9 @@ class IssuerKeys:
 
     @contextlib.contextmanager
     def exchange(self, organization_id: str) -> Iterator[None]:
-        """Take one of the places of waiting requests for a block that sends requests to an organization's provider.
+        """Count a block that sends requests to an organization's provider as a waiting request.
 
-        :raises KeysUnavailable: there is no place.
+        :raises KeysUnavailable: the maximum number of requests, in total or for the organization, is waiting already.
         """
         began_at = self._now()
         with self._lock:
@@ -311,7 +313,7 @@ class IssuerKeys:
         return published
 
     def _fetch_and_wait(self, state: SourceState, organization_id: str) -> Published:
-        # If the last fetch was recent, it is not repeated: a key that it did not return is treated as unknown.
+        # A recent fetch is not repeated. Keys that the issuer has published since then count as unknown.
         try:
             if not self._begin_fetch(state, organization_id):
                 raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
@@ -329,9 +331,9 @@ class IssuerKeys:
             raise
 
     def _begin_fetch(self, state: SourceState, organization_id: str) -> bool:
-        """Start a thread that fetches the keys, unless a fetch is running or the last fetch is recent enough.
+        """Start a thread that fetches the keys of a source, unless a thread does so already or did so recently.
 
-        :returns: false if a fetch is needed, but too many fetches are running.
+        :returns: whether no fetch is needed or a thread was started; false if too many fetches are running.
         """
         with self._lock:
             now = self._now()
@@ -373,7 +375,7 @@ class IssuerKeys:
                 waiting_ids.remove(organization_id)
 
     def _list_slow_organizations(self, now: float) -> set[str]:
-        """Return the organizations that have a slow fetch now or had one in the last ten minutes."""
+        """Return the organizations for which a fetch is slow now or was slow in the last :data:`SLOW_FOR` seconds."""
         recently_slow_ids = {
             organization for organization, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR
         }
@@ -411,7 +413,7 @@ class IssuerKeys:
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
-            # OpenID Connect Discovery section 4.1 removes the closing slash from the address, but not from the issuer.
+            # The metadata's address has no slash after the issuer's own (OpenID Connect Discovery section 4.1).
             metadata, _ = self._request(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", deadline)
             if metadata.get("issuer") != source.issuer:
                 raise RequestFailed("the metadata is of another issuer")
@@ -424,7 +426,11 @@ class IssuerKeys:
         return Published(json.dumps(metadata), KeySet(jwks["keys"])), parse_max_age(response_headers)
 
     def _request(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Return the JSON object at an address and the headers of the response."""
+        """Fetch a JSON object from an address. Also return the headers of the response.
+
+        :param deadline: the time of the monotonic clock, in seconds, by which the response must be complete.
+        :raises RequestFailed: the address is forbidden, or the response is late or not a JSON object with status 200.
+        """
         url = check_url(address, self.networks)
         response = request(
             "GET",
@@ -444,9 +450,10 @@ class IssuerKeys:
 
 
 def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:
-    """Forget the oldest uses of the organization with the most uses, until neither maximum is exceeded.
+    """Delete the oldest entries of the organization with the most entries, until no maximum is exceeded.
 
-    :param max_sources: maximum sources of all organizations together.
+    :param max_sources: maximum number of different key sources of all organizations together.
+    :param max_per_organization: maximum number of entries per organization.
     """
     while True:
         [(organization_id, use_count)] = Counter(use.organization_id for use in uses).most_common(1)
@@ -456,7 +463,7 @@ def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organiza
 
 
 def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
-    """Return the parts of an address that an issuer publishes. Raise ``RequestFailed`` for a forbidden address."""
+    """Return an issuer's address, split into its parts. Raise ``RequestFailed`` if requests to it are forbidden."""
     try:
         url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
         is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
@@ -469,7 +476,7 @@ def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
 
 
 def parse_json_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a response's body, or ``None`` if the body is anything else."""
+    """Return the JSON object that a response's body contains, or ``None`` if the body is not a JSON object."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -478,7 +485,7 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def parse_max_age(headers: list[tuple[str, str]]) -> float:
-    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1): ``MIN_AGE`` to ``MAX_AGE``."""
+    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), from ``MIN_AGE`` to ``MAX_AGE``."""
     directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

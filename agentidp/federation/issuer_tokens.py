@@ -24,15 +24,16 @@ from agentidp.jose.jwk import ALGORITHMS, key_algorithm
 from agentidp.jose.jws import UnverifiedJwt, read_unverified
 
 TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentication+jwt")
-"""Accepted values of ``typ``, in lower case. SPIFFE uses ``JOSE``, and RFC 9068 ``at+jwt``."""
+"""Accepted values of a token's header ``typ``, in lower case; ``None`` if the header is missing. SPIFFE uses ``JOSE``,
+and RFC 9068 uses ``at+jwt``."""
 
 MAX_LIFETIME = 86_400
-"""Maximum seconds until ``exp``. Platforms issue tokens for an hour, some for a day. A Kubernetes token that never
-expires, which old clusters stored, is refused because it is a secret."""
+"""Maximum seconds until a token expires. Platforms issue tokens for an hour, some for a day. Tokens of old Kubernetes
+clusters, which never expire, are refused, because whoever copies such a token can use it forever."""
 
 MAX_CHARACTERS = MAX_RULE
-"""Maximum characters of the rules with which a token is compared: about sixty ordinary rules, or one rule of the
-maximum length."""
+"""Maximum characters, added up, of the rules with which a token is compared. Sixty ordinary rules, or one rule of the
+maximum length, have so many."""
 
 NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "no rule of trust",
@@ -41,13 +42,13 @@ NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "unknown key",
     "too many rules for the token",
 )
-"""Logged reasons why no rule accepts a token. A later reason is more specific. A wrong signature and wrong times are
-even more specific."""
+"""Reasons for the log why no rule accepts a token, from the least to the most specific. A wrong signature and wrong
+times, which other modules name, are even more specific."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerToken:
-    """A token whose signature is not verified yet, so that anybody may have written its claims."""
+    """A token of another issuer. Its signature is not verified yet, so anybody may have written its claims."""
 
     jwt: UnverifiedJwt
     prepared_claims: TokenClaims
@@ -55,27 +56,27 @@ class IssuerToken:
 
     @property
     def claims(self) -> dict[str, Any]:
-        """The unverified claims."""
+        """The token's claims, which are not verified."""
         return self.jwt.claims
 
     @property
     def organization_id(self) -> str | None:
-        """The organization's id in the token's audience, or ``None``."""
+        """The organization's id in the token's ``aud``, or ``None`` if there is none."""
         return find_organization_id(self.prepared_claims.audience)
 
     @property
     def selectors(self) -> list[UUID]:
-        """The ids by which the database looks up the rules that may trust this token."""
+        """Digests of issuer and subject by which the database finds the rules that may accept this token."""
         subjects = matching_rule_subjects(self.claims.get("sub"))
         return [rule_selector(issuer, subject) for issuer in self.issuers for subject in subjects]
 
     @property
     def subject_selectors(self) -> list[bytes]:
-        """The ids, one per issuer, by which the database looks up the agent that a provisioning rule has created."""
+        """Digests of issuer and subject by which the database finds the agent that a rule has created for the token."""
         return [subject_selector(issuer, str(self.claims.get("sub"))) for issuer in self.issuers]
 
     def is_signed_by(self, key: Any) -> bool | None:
-        """Return whether a key made the signature, or ``None`` if the maximum number of other keys were tried."""
+        """Return whether a key made the token's signature, or ``None`` if too many other keys were tried before."""
         if len(self.jwt.tried) >= MAX_SIGNATURES[key_algorithm(self.jwt.alg)]:
             return next((is_signature for tried_key, is_signature in self.jwt.tried if tried_key == key), None)
         return self.jwt.is_signed_by(key)
@@ -84,9 +85,11 @@ class IssuerToken:
 class Candidate(NamedTuple):
     """A rule that may accept a token.
 
-    :param rule: ``None`` for a rule that was not read, because the rules have too many characters.
-    :param owner: the agent of the rule, or any other value that all rules with the same effect share.
-    :param is_in_force: false for a rule that accepts nothing, but whose owner a failure may name.
+    :param rule: ``None`` if the rule was not read, because the rules before it have too many characters.
+    :param owner: the agent of the rule, or another value that rules with the same effect share.
+    :param row: the database row of a delegation or provisioning rule.
+    :param is_in_force: false for a rule that has expired or whose agent is not active. Such a rule accepts no token,
+        but a failure names its owner.
     """
 
     rule: Rule | None
@@ -96,23 +99,23 @@ class Candidate(NamedTuple):
 
     @property
     def rule_json(self) -> str:
-        """The rule as JSON."""
+        """The rule as it is stored, in JSON, or an empty string if the rule was not read."""
         return self.rule.rule_json if self.rule is not None else ""
 
     @property
     def characters(self) -> int:
-        """The memory that the rule takes, in characters: its JSON, and the resources of a delegation rule."""
+        """The size of the rule in the cache, in characters: its JSON, and the resources of a delegation rule."""
         resources = [] if self.row is None else self.row.resources
-        # Each resource takes memory for about 100 characters in addition to its identifier.
+        # The object for a resource takes as much memory as 100 characters, in addition to the resource's identifier.
         return len(self.rule_json) + sum(100 + len(resource) for resource in resources)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of trying rules for a token.
+    """The result of comparing a token with candidate rules.
 
     :param accepting: the candidates that accept the token, at most one per owner.
-    :param refusals: the owners of the other candidates, with the logged reasons why they do not accept the token.
+    :param refusals: the owners of the candidates that refuse the token, each with the reason for the log.
     """
 
     accepting: list[Candidate] = field(default_factory=list)
@@ -120,18 +123,21 @@ class Verdict:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether some keys were not tried, because too many rules or keys might accept the token."""
+        """Whether some rules or keys were not tried, because there were too many."""
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
     def refusal(self, owner: Any = None) -> str:
-        """Return the most specific reason why no candidate, or no candidate of one owner, accepts the token."""
+        """Return the most specific reason why no candidate accepts the token.
+
+        :param owner: returns only a reason of this owner's candidates; ``None`` for all candidates.
+        """
         reasons = [reason for candidate_owner, reason in self.refusals if owner in (None, candidate_owner)]
-        # A reason that is not in REASONS is more specific than all reasons in REASONS.
+        # Reasons of other modules, such as a wrong signature, are more specific than all REASONS.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
 
 class IssuerTokens:
-    """Reads and verifies tokens of other issuers. Caches, in one process, their rules and keys.
+    """Reads and verifies tokens of other issuers. Caches rules and keys for this process.
 
     :param own_issuer: the issuer of this server, whose tokens no rule accepts.
     """
@@ -144,13 +150,13 @@ class IssuerTokens:
     def read(
         self, unverified_token: str, *, is_svid: bool = False, types: tuple[str | None, ...] = TYPES
     ) -> IssuerToken | None:
-        """Read a token, or return ``None`` if no rule could accept it.
+        """Read a token without verifying it, or return ``None`` if no rule could accept the token.
 
-        :param is_svid: whether the token was sent as a JWT-SVID. The only issuer of a JWT-SVID is the trust domain.
-        :param types: accepted values of ``typ``, in lower case.
+        :param is_svid: whether the token was sent as a JWT-SVID, for which only the trust domain counts as issuer.
+        :param types: accepted values of the header ``typ``, in lower case; ``None`` accepts a missing header.
         """
         unverified_jwt = read_unverified(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
-        # A security event token (RFC 8417 section 2.2) is no credential, but some issuers do not mark it by its "typ".
+        # Refuses security event tokens (RFC 8417 section 2.2) by the claim, because some issuers omit their "typ".
         if unverified_jwt is None or "events" in unverified_jwt.claims:
             return None
         claims = TokenClaims(unverified_jwt.claims)
@@ -160,7 +166,7 @@ class IssuerTokens:
         return IssuerToken(unverified_jwt, claims, issuers)
 
     def parse_rule(self, organization_id: str, rule_json: str) -> Rule:
-        """Return the rule with this JSON from memory, so that the keys in it are parsed only once."""
+        """Return the rule that a JSON text describes. It is cached, so that the keys in it are parsed only once."""
         rules = self._rules.get(organization_id, rule_json)
         if not rules:
             rules = [Rule.read(rule_json)]
@@ -179,9 +185,9 @@ class IssuerTokens:
     ) -> Verdict:
         """Try candidate rules in their order, until a rule accepts the token.
 
-        :param tries_every_owner: whether to go on until a rule of each owner accepts the token.
-        :param is_last: whether no other rules are tried later. A failure then verifies at least one signature, so that
-            all failures take equally long.
+        :param tries_every_owner: whether to try at least one rule of each owner, even after a rule has accepted.
+        :param is_last: whether the caller will try no further rules. If so, a failure verifies at least one signature,
+            so that all failures take equally long.
         :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might accept it are not
             available.
         """

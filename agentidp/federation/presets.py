@@ -21,11 +21,12 @@ Answers = Mapping[str, str]
 class Question:
     """A question of a preset.
 
-    :param name: the field's name. If it is the name of a member of the rule, the answer becomes this member.
+    :param name: the name of the form's field. If a rule has a member of this name, the answer is its value.
     :param words: the field's name for people.
-    :param pattern: the regular expression that the answer must match; empty if the checks of the rule decide.
-    :param rule: the pattern in words: "must ...".
-    :param makes: members of the rule that the answer makes, whose errors are shown at the question.
+    :param pattern: the regular expression that the answer must match; empty if only the rule's checks decide.
+    :param rule: the pattern in words, beginning with "must".
+    :param proposed: the answer with which the field is filled at first.
+    :param makes: other members of the rule that depend on the answer. Their errors are shown at this question.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Question:
 
     @property
     def label(self) -> str:
-        """The question's words with a capital letter, for the beginning of a line."""
+        """The field's name for people, beginning with a capital letter."""
         return self.words[:1].upper() + self.words[1:]
 
     @property
@@ -48,7 +49,7 @@ class Question:
         return MAX_VALUE if self.pattern else MAX_URL
 
     def is_answered_by(self, answer: str) -> bool:
-        """Return whether an answer has the question's pattern. The rule's checks may still refuse the answer."""
+        """Return whether an answer matches the question's pattern, or is empty and may be empty."""
         if not answer:
             return not self.is_needed
         return not self.pattern or re.fullmatch(self.pattern, answer) is not None
@@ -56,10 +57,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The questions from which a rule for the tokens of one platform is made.
+    """The questions whose answers make a rule of trust for the tokens of a platform.
 
     :param rule: returns the members of the rule for valid answers.
-    :param agent_name: the proposed template for the names of a provisioning rule's agents.
+    :param agent_name: the template that is proposed for the names of a provisioning rule's agents.
     """
 
     name: str
@@ -71,7 +72,10 @@ class Preset:
 
 
 class AnswersRefused(Exception):
-    """The answers make no rule. ``errors`` has a sentence per question's name; the empty name is for the whole form."""
+    """The answers to a preset do not make a valid rule.
+
+    :param errors: a sentence for each wrong answer, by the question's name. The empty name is for the whole form.
+    """
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__(errors)
@@ -99,7 +103,7 @@ def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]
 
 
 def find_preset(presets: tuple[Preset, ...], name: str) -> Preset | None:
-    """Return the preset with a name, or ``None``."""
+    """Return the preset that has a name, or ``None`` if no preset has it."""
     return next((preset for preset in presets if preset.name == name), None)
 
 
@@ -109,7 +113,8 @@ def _kubernetes(answers: Answers) -> dict[str, Any]:
 
 
 def _build_github_rule(answers: Answers) -> dict[str, Any]:
-    # GitHub's subject contains the environment, with "%3A" for ":", or else the branch. Other answers become claims.
+    # GitHub writes the environment (with "%3A" for ":") into the subject or, without an environment, the branch. The
+    # rule compares other answers with claims.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner, _, repository_name = repository.partition("/")
     is_owner_named = repository_name == "*"
@@ -158,7 +163,7 @@ _BRANCH = Question(
 
 def _build_people_rule(answers: Answers) -> dict[str, Any]:
     claim_name, _, claim_value_text = answers["claim"].partition("=")
-    # The audience of a delegation rule is by default the client_id of the agent that acts.
+    # A delegation rule without an audience accepts tokens for the agent that acts.
     return {
         "issuer": answers["issuer"],
         "claims": {claim_name: claim_value_text} if claim_name else {},
@@ -283,7 +288,7 @@ OTHER = Preset(
 )
 
 WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
-"""Presets for rules of trust in workloads, in the order in which they are offered."""
+"""Presets for rules that trust workloads, in the order in which a form offers them."""
 
 OPENID_CONNECT = Preset(
     "people",
@@ -311,4 +316,4 @@ OPENID_CONNECT = Preset(
 )
 
 PEOPLE = (OPENID_CONNECT, OTHER)
-"""Presets for delegation rules, by which agents act for people, in the order in which they are offered."""
+"""Presets for delegation rules, by which agents act for people, in the order in which a form offers them."""

@@ -10,17 +10,17 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 MAX_CHARACTERS = 10_000_000
-"""Maximum characters of all lists together. So many characters of rules take about 30 MB."""
+"""Maximum number of characters of all cached lists together, which take about 30 MB of memory."""
 
 CHARACTERS_PER_RULE = 1_000
-"""Characters that a list counts for its overhead, in addition to the characters of its values."""
+"""Number of characters that are added for each cached value, because a parsed rule takes more memory than its text."""
 
 
 class Remembered(Generic[Key, Value]):
     """A cache of lists per organization and key. Its size is limited in characters, because rules differ in length.
 
-    If the cache is full, the organization with the most characters loses all its lists, so that no organization loses
-    its rules because another organization has many.
+    If the cache is full, the organization with the most characters loses all its lists, so that no organization can
+    displace the lists of others.
     """
 
     def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
@@ -35,7 +35,10 @@ class Remembered(Generic[Key, Value]):
         return values
 
     def put(self, organization_id: str, key: Key, values: list[Value], *, characters: int) -> None:
-        """Cache a list, whose values have *characters* together, under a key."""
+        """Cache a list under a key, unless it alone exceeds the cache's size.
+
+        :param characters: the number of characters of all values in the list together.
+        """
         characters += CHARACTERS_PER_RULE * len(values)
         with self._lock:
             self._forget(organization_id, key)
@@ -48,7 +51,7 @@ class Remembered(Generic[Key, Value]):
             self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
 
     def forget(self, organization_id: str, key: Key) -> bool:
-        """Remove a list from the cache, and return whether there was a list."""
+        """Remove the list under a key from the cache, and return whether it contained values."""
         with self._lock:
             return self._forget(organization_id, key)
 

@@ -20,20 +20,24 @@ from uuid import UUID
 from agentidp.federation.issuer_keys import KeySet, KeySource
 
 SPIFFE = "spiffe://"
-"""The beginning of a SPIFFE trust domain's id. A rule has this id in place of an issuer, because a JWT-SVID need not
-name an issuer (SPIFFE JWT-SVID section 3)."""
+"""Prefix of a SPIFFE trust domain's id. A rule for JWT-SVIDs has the trust domain as its issuer, because ``iss`` is
+optional in a JWT-SVID (SPIFFE JWT-SVID section 3)."""
 
 SEPARATORS = (":", "/")
-"""Characters, one of which must precede the ``*`` at the end of a pattern."""
+"""Separators in subjects. The ``*`` at the end of a pattern must follow a separator."""
 
 MAX_POINTER = 20
-"""Maximum number of parts of a JSON Pointer in a rule."""
+"""Maximum depth of the nested claim to which a JSON Pointer in a rule points."""
 
 _MISSING = object()
 
 
 class Comparison(NamedTuple):
-    """A member of a rule compared with the token. ``actual`` is ``None`` if the token does not have the member."""
+    """The comparison of a rule's member with a token.
+
+    :param actual: the token's value, or ``None`` if the token lacks the member (*is_there* is then false).
+    :param is_met: whether the token's value satisfies the rule.
+    """
 
     name: str
     expected: Any
@@ -43,7 +47,7 @@ class Comparison(NamedTuple):
 
     @property
     def texts(self) -> tuple[str, str]:
-        """The expected and the actual value as text. Strings get quotation marks only if the texts would look equal."""
+        """The expected and the actual value as text, in JSON if different values would look equal, as 7 and "7" do."""
         expected, actual = (
             value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.actual)
         )
@@ -55,8 +59,8 @@ class Comparison(NamedTuple):
 class TokenClaims:
     """The claims of a token, prepared for comparisons with many rules.
 
-    :ivar issuers: the possible issuers.
-    :ivar audience: the only value of ``aud``, or a list of several values.
+    :ivar issuers: the issuers with which a rule's issuer may be equal.
+    :ivar audience: the value of ``aud``, or a list if ``aud`` has several values.
     """
 
     def __init__(self, claims: dict[str, Any]) -> None:
@@ -67,10 +71,10 @@ class TokenClaims:
         self._values: dict[str, tuple[set[tuple[type, Any]], list[str]]] = {}
 
     def has_claim_value(self, name: str, expected: Any) -> bool:
-        """Return whether a claim is, or contains, an expected value or matches an expected pattern.
+        """Return whether a claim equals an expected value, contains it in a list, or matches an expected pattern.
 
-        :param name: the name of a claim, or a JSON Pointer to a member.
-        :param expected: an expected value, or a list of expected values. ``true`` does not equal 1.
+        :param name: the name of a claim, or a JSON Pointer to a nested claim.
+        :param expected: an expected value or pattern, or a list of them. ``true`` does not equal 1.
         """
         if name not in self._values:
             claim_values = [
@@ -84,7 +88,7 @@ class TokenClaims:
                 if (type(value), value) in values_with_types:
                     return True
                 continue
-            # If any longer string begins with the prefix, so does the first string after the prefix in sorted order.
+            # Strings that begin with the prefix directly follow it in sorted order, so checking the next is enough.
             first_longer_index = bisect_right(sorted_strings, value[:-1])
             if first_longer_index < len(sorted_strings) and sorted_strings[first_longer_index].startswith(value[:-1]):
                 return True
@@ -93,13 +97,16 @@ class TokenClaims:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of trust as it is stored, in the terms of the API.
+    """A rule of trust: the tokens that it accepts, and the keys that must have signed them.
 
-    :param claims: an expected value or a list of them, by name of the claim or by JSON Pointer (RFC 6901). A claim that
-        is itself a list, such as groups, must contain an expected value. A rule with the claim ``email`` also expects
-        that ``email_verified`` is true, unless it has this claim too.
+    :param subject: the accepted ``sub`` or pattern; ``None`` for any subject.
+    :param claims: the accepted value, or a list of accepted values, by the name of a claim or by JSON Pointer (RFC
+        6901). A claim that is itself a list, such as groups, must contain an accepted value. A rule for ``email`` also
+        expects that ``email_verified`` is true, unless the rule names this claim too.
     :param audience: the only accepted ``aud``.
-    :param rule_json: the rule as JSON. The statement that issues a token compares it with the stored rule.
+    :param jwks: the issuer's keys as JWKs; ``None`` if they must be fetched.
+    :param jwks_uri: the address of the issuer's keys; ``None`` if the issuer's metadata names it.
+    :param rule_json: the rule as it is stored. The statement that issues a token compares it with the database.
     """
 
     issuer: str
@@ -112,16 +119,16 @@ class Rule:
 
     @classmethod
     def of(cls, trust: dict[str, Any]) -> Rule:
-        """Return the rule that a JSON object from the database describes."""
+        """Return the rule that a JSON object describes."""
         return cls.read(json.dumps(trust))
 
     @classmethod
     def read(cls, rule_json: str) -> Rule:
-        """Return the rule that this JSON describes."""
+        """Return the rule that a JSON text describes."""
         trust = json.loads(rule_json)
         claims = trust.get("claims", {})
         if not claims.keys().isdisjoint(("email", "/email")):
-            # At some providers, anyone can enter another person's email address, so it must be verified.
+            # Requires a verified email address, because at some providers anyone can enter another person's address.
             claims = {"email_verified": True} | claims
         return cls(
             issuer=trust["issuer"],
@@ -135,16 +142,16 @@ class Rule:
 
     @cached_property
     def inline_keys(self) -> KeySet | None:
-        """The keys in the rule itself, or ``None``."""
+        """The issuer's keys that the rule contains, or ``None`` if the keys must be fetched."""
         return None if self.jwks is None else KeySet(self.jwks)
 
     @property
     def key_source(self) -> KeySource:
-        """The addresses of the issuer's keys, for a rule that does not contain the keys."""
+        """The issuer and the address of its keys, from which the keys are fetched if the rule does not contain them."""
         return KeySource(self.issuer, self.jwks_uri)
 
     def is_met_by(self, token: TokenClaims, *, ignores_audience: bool = False) -> bool:
-        """Return whether the rule matches these claims. It does not check the token's signature and times."""
+        """Return whether the rule accepts a token's claims. The token's signature and times are not checked."""
         return (
             self.issuer in token.issuers
             and (ignores_audience or token.audience == self.audience)
@@ -153,7 +160,7 @@ class Rule:
         )
 
     def compare(self, token: TokenClaims) -> list[Comparison]:
-        """Return a comparison per member of the rule, in the order in which people read a rule."""
+        """Compare each member of the rule with the token: issuer, audience, subject and claims, in this order."""
         claims = token.claims
         has_issuer = self.issuer in token.issuers
         compared_members = [
@@ -178,19 +185,22 @@ class Rule:
         ]
 
     def _has_subject(self, token: TokenClaims) -> bool:
-        # A claim may be a list of strings, but a subject must be one string.
+        # Refuses a list as sub, which has_claim_value() would accept.
         return self.subject is None or (
             isinstance(token.claims.get("sub"), str) and token.has_claim_value("sub", self.subject)
         )
 
 
 def subject_selector(issuer: str, subject: str | None) -> bytes:
-    """Return the SHA-256 of an issuer and a subject. Two issuers may use the same subject."""
+    """Return the SHA-256 of an issuer and a subject. Both are hashed, because two issuers may use the same subject."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
 def rule_selector(issuer: str, subject: str | None) -> UUID:
-    """Return the id by which the database looks up rules for an issuer and subject."""
+    """Return the id under which the database stores rules for an issuer and a subject.
+
+    :param subject: a subject or a pattern, as in the rule; ``None`` for rules without a subject.
+    """
     return UUID(bytes=subject_selector(issuer, subject)[:16])
 
 
@@ -200,14 +210,14 @@ def is_pattern(expected: object) -> bool:
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a list as it is, and any other value as the only item of a list."""
+    """Return a list unchanged, and any other value as a list with this single value."""
     return value if isinstance(value, list) else [value]
 
 
 def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
-    """Return the possible issuers of a token: its ``iss``, and the trust domain if its subject is a SPIFFE ID."""
+    """Return the possible issuers of a token: ``iss``, and the trust domain of a SPIFFE ID in ``sub``."""
     issuer, subject = claims.get("iss"), claims.get("sub")
-    # An "iss" must not name a trust domain: only a SPIFFE ID in the subject proves it.
+    # Ignores a trust domain in iss, because only the SPIFFE ID in sub names the trust domain of a JWT-SVID.
     issuers = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
         trust_domain, slash, workload_path = subject.removeprefix(SPIFFE).partition("/")
@@ -217,12 +227,12 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # No rule has an issuer with other characters, some of which PostgreSQL would refuse.
+    # Other characters occur in no rule's issuer, and PostgreSQL refuses some of them.
     return issuer.isascii() and issuer.isprintable()
 
 
 def read_claim(claims: dict[str, Any], name: str) -> Any:
-    """Return a claim, or the member to which a JSON Pointer points. Pointers into lists are not supported."""
+    """Return the value of a claim, or of the nested claim to which a JSON Pointer points, but not inside lists."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
     pointer_members = name[1:].split("/", MAX_POINTER)

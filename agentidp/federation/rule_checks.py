@@ -21,20 +21,23 @@ MAX_VALUE = 500
 """Maximum number of characters of a subject, of an audience, and of a claim's name or value."""
 
 MAX_RULE = 16_000
-"""Maximum number of characters of a rule as JSON. The other maximums together would allow 200,000 characters."""
+"""Maximum number of characters of a rule as JSON. It is needed because the limits of the rule's members, added up,
+would allow 200,000 characters."""
 
 MAX_PATTERN_PARTS = 20
-"""Maximum number of separators in a pattern, because each beginning of a token's subject is looked up."""
+"""Maximum number of separators in a pattern. Rules are looked up by each prefix of a token's subject that ends in a
+separator, so the number limits the lookups per token."""
 
 MAX_CLAIMS = 20
 MAX_VALUES = 20
-"""Maximum number of accepted values per claim."""
+"""Maximum number of accepted values that a rule lists per claim."""
 
 GITHUB = "https://token.actions.githubusercontent.com"
 GITLAB = "https://gitlab.com"
 
 _OWN_MEMBERS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
-"""Claims that a rule must not list, because it has other members for them or because they differ in each token."""
+"""Claims that must not be among a rule's ``claims``, because the rule has other members for them, or because each token
+has a different value."""
 
 _PINS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repository_id", "repository_owner_id", "repository", "repository_owner"),
@@ -47,8 +50,8 @@ _PINS: Mapping[str, tuple[str, ...]] = {
     ),
     "https://accounts.google.com": ("email", "hd"),
 }
-"""Claims that identify the customer of an issuer whose tokens anyone can get. Claims with ids come first, because ids
-are never given to another customer."""
+"""Claims that identify a customer, by issuers from which anyone can get tokens. Claims with ids come first, because an
+id, unlike a name, never passes to another customer."""
 
 _OPEN_ISSUERS = {
     *_PINS,
@@ -77,16 +80,16 @@ _OPEN_ISSUERS = {
     "https://www.facebook.com",
     "https://www.linkedin.com/oauth",
 }
-"""Issuers from which anyone can get tokens, without the final slash that some of them have. On the platforms in this
-list, a customer can also choose the audience."""
+"""Issuers from which anyone can get tokens. A slash at the end of an issuer is removed. A customer of these platforms
+can also choose a token's audience."""
 
 _SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
     GITLAB: ("project_path:", *(f"{name}:" for name in _PINS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""Subject prefixes by issuer, for issuers whose subjects start with the customer. Only GitHub's and GitLab's can
-change."""
+"""Prefixes of subjects that name the customer, by issuer. Customers of GitHub and GitLab can choose other prefixes,
+which are listed too."""
 
 _IMMUTABLE_GITHUB_SUBJECT = re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
@@ -95,7 +98,7 @@ _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class RuleRefused(Exception):
-    """A rule is refused because of one of its members. The message is for the author of the rule."""
+    """A rule of trust is refused because of a wrong member. The message is for the author of the rule."""
 
     def __init__(self, member: str, message: str) -> None:
         super().__init__(message)
@@ -110,12 +113,13 @@ def check_rule(
     allows_loopback: bool = False,
     may_trust_everybody: bool = False,
 ) -> dict[str, Any]:
-    """Check a rule, and return it as it is stored, without absent members.
+    """Check a rule of trust, and return it in the stored form, without absent members.
 
     :param members: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
-    :param own_issuer: this server, which is the default audience.
-    :param allows_loopback: whether an issuer on this machine's loopback may be http.
+    :param own_issuer: the issuer of this server, which is the default audience.
+    :param allows_loopback: whether an issuer at a loopback address may use plain HTTP.
     :param may_trust_everybody: whether the rule may lack subject and claims, and so trust all subjects of the issuer.
+    :raises RuleRefused: the rule is not allowed.
     """
     issuer, subject, claims = members.get("issuer"), members.get("subject"), members.get("claims") or {}
     jwks, jwks_uri = members.get("jwks"), members.get("jwksUri")
@@ -129,7 +133,8 @@ def check_rule(
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
     if any(named_organization_id != organization_id for named_organization_id in _ORGANIZATION_ID.findall(audience)):
-        # An audience that contains an organization's id is for that organization, even if the request has a client_id.
+        # Such an audience would never match, because the id in a token's audience decides which organization's rules
+        # are tried.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or is_open_issuer(issuer):
         _check_who_is_trusted(issuer, subject, claims)
@@ -158,7 +163,7 @@ def check_provisioning_rule(
     The rule's audience must contain the organization's id, so that each token names the organization in which it may
     create an agent.
 
-    :raises RuleRefused: also if the rule does not name the owner of the subjects.
+    :raises RuleRefused: the rule is not allowed, or does not name whose workloads get agents.
     """
     audience = members.get("audience") or f"{own_issuer}/{organization_id}"
     rule = check_rule(
@@ -180,8 +185,8 @@ def check_delegation_rule(
 ) -> dict[str, Any]:
     """Check a delegation rule as :func:`check_rule` does.
 
-    Without an audience in the rule, the token's audience must be the agent that acts, so no agent can use a token for
-    another agent. An audience that several agents share must contain the organization's id.
+    If the rule has no audience, each token must name the agent that acts as its audience, so that no agent can use a
+    token for another agent. An audience that several agents share must contain the organization's id.
     """
     rule = check_rule(
         members,
@@ -204,13 +209,14 @@ def check_delegation_rule(
 def narrow_to_subject(
     trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str
 ) -> dict[str, Any]:
-    """Return a rule of trust for the agent that is created for a subject: *trust*, limited to this subject.
+    """Return a provisioning rule's *trust* limited to a subject, as the rule of trust of the subject's new agent.
 
-    :raises RuleRefused: the subject, which can be any string, is not allowed in a rule.
+    :param subject: the ``sub`` of a verified token, which may be any string.
+    :raises RuleRefused: the subject is not allowed in a rule.
     """
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
-    # Loopback was already checked for the provisioning rule, which has the same issuer.
+    # Allows loopback addresses, because the provisioning rule has the same issuer and was checked.
     return check_rule(
         {**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id, allows_loopback=True
     )
@@ -223,7 +229,10 @@ def find_organization_id(audience: object) -> str | None:
 
 
 def matching_rule_subjects(subject: object) -> list[str | None]:
-    """Return all subjects that a rule for a token's *subject* can have: ``None``, the same, and patterns that match."""
+    """Return all values that the subject of a rule for a token can have: ``None``, the token's subject, and patterns.
+
+    :param subject: the ``sub`` of the token.
+    """
     if not isinstance(subject, str):
         return [None]
     separators = islice(re.finditer("[:/]", subject[: MAX_VALUE - 1]), MAX_PATTERN_PARTS)
@@ -231,7 +240,7 @@ def matching_rule_subjects(subject: object) -> list[str | None]:
 
 
 def list_warnings(rule: Mapping[str, Any]) -> list[str]:
-    """Return warnings about a rule that trusts several workloads, or relies on a name that can change its owner."""
+    """Return warnings about a rule that trusts several workloads, or trusts a name that can pass to somebody else."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
     warning_sentences = [
         f"{member_name} ends in *, so everything below {expected_value[:-1]} is trusted"
@@ -271,7 +280,10 @@ def _list_expected_values(subject: str | None, claims: Mapping[str, Any]) -> Ite
 
 
 def check_provider_issuer(issuer: str, own_issuer: str, *, allows_loopback: bool) -> None:
-    """Check the issuer of an organization's OpenID provider as that of a rule of trust, or raise :exc:`RuleRefused`."""
+    """Refuse an issuer that an organization's OpenID provider must not have, by raising :exc:`RuleRefused`.
+
+    :param allows_loopback: whether an issuer at a loopback address may use plain HTTP.
+    """
     if issuer.startswith(SPIFFE):
         raise RuleRefused("issuer", "must be an https URL")
     _check_issuer(issuer, own_issuer, allows_loopback)
@@ -330,7 +342,7 @@ def _check_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
     for claim_name, expected in claims.items():
         _check_string("claims", claim_name)
-        # A JSON Pointer such as "/iss" points to the same claim as "iss".
+        # Also refuses JSON Pointers to these claims, such as "/iss".
         if claim_name.removeprefix("/") in _OWN_MEMBERS:
             raise RuleRefused(
                 "claims", f"must not have {claim_name}: it has a member of its own, or is of one token only"
@@ -379,9 +391,9 @@ def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str,
 
 
 def _check_pattern(member: str, name: str, value: str) -> None:
-    """Check that a value which may be a pattern is an allowed pattern.
+    """Refuse a value with a ``*`` that is not an allowed pattern.
 
-    :param name: the name of the claim and a blank, at the beginning of the message; empty for the subject.
+    :param name: the beginning of the message: the claim's name and a blank, or empty for the subject.
     """
     if "*" not in value:
         return
@@ -413,7 +425,7 @@ def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str,
         claim_name for claim_name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))
     }
     if issuer in _PINS:
-        # Names are not enough, because another customer could later take the same name and get the agents.
+        # Requires an id, because another customer could later take over a name and get the agents.
         id_claims = [claim_name for claim_name in _PINS[issuer] if claim_name.endswith("_id")] or _PINS[issuer]
         if naming_claims.isdisjoint(id_claims):
             raise RuleRefused(

@@ -18,8 +18,9 @@ JWKS_TYPED_AS = "The issuer's keys, if they cannot be fetched: a JWK Set, or a S
 
 
 def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the claims of a rule from lines ``name=value``, or ``name:=value`` for a boolean or a number.
+    """Parse a rule's claims from lines ``name=value``, or ``name:=value`` for a boolean or a number.
 
+    :returns: the accepted value by the claim's name, or a list of values if several lines have the name.
     :raises RuleRefused: a line has another form.
     """
     values_by_name: dict[str, list[Any]] = {}
@@ -44,7 +45,7 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def format_claims(claims: dict[str, Any]) -> list[str]:
-    """Return lines ``name=value`` or ``name:=value`` that :func:`parse_claims` turns back into these claims."""
+    """Format a rule's claims as lines ``name=value`` or ``name:=value``, which :func:`parse_claims` can parse."""
     return [
         f"{claim_name}={expected_value}"
         if isinstance(expected_value, str)
@@ -55,7 +56,7 @@ def format_claims(claims: dict[str, Any]) -> list[str]:
 
 
 def parse_jwk_set(text: str) -> dict[str, Any]:
-    """Return the JWK Set in a text, without the keys that do not verify tokens, such as a SPIFFE bundle's certificates.
+    """Parse a JWK Set or a SPIFFE bundle. Leave out keys that do not verify tokens, such as those of certificates.
 
     :raises RuleRefused: the text is not a JWK Set.
     """

@@ -52,7 +52,7 @@ class BadResponse(Exception):
 
 
 class Flow(NamedTuple):
-    """An unfinished sign-in at a provider, stored in the browser's cookie. :func:`begin` describes the last two fields."""
+    """An unfinished sign-in, which is stored in the browser's cookie. For the last two fields, see :func:`begin`."""
 
     state: str
     nonce: str
