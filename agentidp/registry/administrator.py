@@ -17,7 +17,7 @@ NAME = "administrator"
 
 
 class Administrator(NamedTuple):
-    """The administrator of a new organization. ``client_secret`` is not stored, so this is the only copy."""
+    """The first agent of a new organization. The database contains only a hash of ``client_secret``."""
 
     organization_id: str
     agent_id: UUID
@@ -25,9 +25,9 @@ class Administrator(NamedTuple):
 
 
 def add_administered_organization(database_url: str, *, name: str, at: datetime) -> Administrator:
-    """Create an organization, an agent with every scope of our own API, and a secret of this agent.
+    """Create an organization, an agent that has every scope of our own API, and a client secret for the agent.
 
-    :param database_url: the URL with the operator's role.
+    :param database_url: the database's URL with the operator's role.
     """
     organization_id = new_organization_id()
     event_description = "Administers the organization."

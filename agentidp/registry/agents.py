@@ -30,18 +30,18 @@ from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 blueprint = Blueprint("agents", __name__, description="Agents of the organization")
 
 STATUSES = ("active", "suspended")
-"""The values to which an agent's status can be set. A deleted agent is not in the registry and has no status."""
+"""Statuses that an agent can have. A deleted agent has no status."""
 
 OWNER = "The person, team or address to ask about the agent"
 MIN_REPLICAS, MAX_REPLICAS = 1, 10_000
-"""Minimum and maximum number of instances that can be declared for an agent."""
+"""Minimum and maximum number of running instances that can be declared for an agent."""
 
 MAX_DESCRIPTION = 1000
 """Maximum number of characters of an agent's description."""
 
 
 def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
-    """Refuse scopes that neither our own API nor a resource server of the organization has, naming ``scopes``."""
+    """Raise an error for the member ``scopes`` if our own API and the organization's resource servers lack a scope."""
     if not SCOPES.keys() >= {*scopes}:
         registered_scopes = [
             *SCOPES,
@@ -55,20 +55,20 @@ def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
 
 
 def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> None:
-    """Raise an error for ``agentId`` unless it is ``None`` or the id of an agent of the organization."""
+    """Raise an error for the member ``agentId`` if the organization has no agent with this id. Accept ``None``."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
 
 def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """Return the ids of agents that people have typed by name or id. Typed ids are not checked.
+    """Replace agents' names that people have typed by ids. Return typed ids unchecked.
 
-    :param member: the member that the error names.
-    :param read_together: runs the organization's statements that only read.
+    :param member: the member of the request that the error names.
+    :param read_together: reads several statements for the organization in one round trip.
     :raises ValidationError: a string is neither an id nor the name of an agent.
     """
     agent_names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
-    # PostgreSQL refuses lone surrogates and NUL, so they are replaced. No agent's name contains them.
+    # Replaces characters that PostgreSQL refuses in a string: lone surrogates and NUL.
     storable_names = [
         agent_name.encode(errors="replace").decode().replace("\0", "\ufffd") for agent_name in agent_names
     ]
@@ -88,7 +88,7 @@ def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Calla
 
 
 class ProvisionedSchema(ma.Schema):
-    """The subject for which a provisioning rule has created an agent."""
+    """The subject of another issuer for which a provisioning rule has created an agent."""
 
     rule = ma.fields.String(required=True, metadata={"description": "The name of the provisioning rule"})
     issuer = ma.fields.String(required=True)
@@ -133,7 +133,7 @@ class AgentFields(ma.Schema):
     suspendsAt = schemas.Instant(
         attribute="suspends_at",
         dump_only=True,
-        # A new or changed agent's row lacks suspends_at, because a change withdraws the announcement.
+        # Rows of statements that create or change an agent lack this column, because they withdraw the announcement.
         dump_default=None,
         allow_none=True,
         metadata={"description": "Time of the announced suspension, if the agent is dormant; null: no suspension"},
@@ -270,7 +270,7 @@ def delete_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
-    # admit() locks counters. end_tokens() must lock the quotas first, so admission has its own transaction.
+    # Admits the request in a transaction of its own, because admit() locks rows and end_tokens() must lock first.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)
@@ -289,16 +289,15 @@ def add_agent(
     client_uri: str | None = None,
     **members: Any,
 ) -> Any:
-    """Register an agent and its client.
+    """Register an agent, which is an OAuth client too, and return its row.
 
     :param max_agents: maximum number of agents of the organization, without deleted agents.
-    :param provisioned: the subject for which a provisioning rule creates the agent, as in the API.
-    :param provisioned_selector: the digest of that subject. No other agent has it, not even a deleted agent.
-    :param agent_id: the id, if a client ID metadata document determines it; ``None`` for a random id.
-    :param client_uri: the URL of the client ID metadata document.
+    :param provisioned: the members of :class:`ProvisionedSchema` if a provisioning rule creates the agent.
+    :param provisioned_selector: the digest of the provisioned subject. No two agents may have the same digest.
+    :param agent_id: the id that the URL of a client ID metadata document determines; ``None`` for a random id.
+    :param client_uri: the URL of the client ID metadata document, if the agent is an app with a document.
     :param members: other members that :class:`NewAgentSchema` loads. Default: the defaults of the schema.
-    :returns: the agent's row.
-    :raises ValidationError: as :func:`refuse_unknown_scopes`.
+    :raises ValidationError: :func:`refuse_unknown_scopes` refuses a scope.
     :raises Conflict: another agent has the name, or the organization has the maximum number of agents.
     """
     transaction.fetch("organizations/lock_organization")
@@ -334,8 +333,8 @@ def update_agent(
 
     :param change: members that :class:`AgentChangeSchema` loads; missing members keep their values.
     :param reason: further members for the audit event.
-    :raises NotFound: no such agent.
-    :raises ValidationError: as :func:`refuse_unknown_scopes`.
+    :raises NotFound: the organization has no such agent.
+    :raises ValidationError: :func:`refuse_unknown_scopes` refuses a scope.
     :raises Conflict: another agent of the organization has the name.
     """
     refuse_unknown_scopes(transaction, change.get("scopes", []))
@@ -345,7 +344,7 @@ def update_agent(
         [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **agent_columns)
     except psycopg.errors.UniqueViolation:
         raise _name_conflict() from None
-    # After a change, the agent is not dormant for a while, so an announced suspension is withdrawn.
+    # Withdraws an announced suspension, because its days are counted again from this change of the agent.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
     changed_settings = _represent_settings(agent_row) | (reason or {})
     audit.record(
@@ -355,16 +354,16 @@ def update_agent(
 
 
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
-    """End all tokens and dashboard sessions that an agent got before now.
+    """End all tokens and dashboard sessions that an agent has got until now.
 
-    Call this before the transaction locks a row: see :func:`agentidp.registry.quotas.lock`.
+    The transaction must not have locked a row before: see :func:`agentidp.registry.quotas.lock`.
 
-    :param clock: returns the current time. It is read when no token of the organization is being issued.
-    :raises NotFound: no such agent.
+    :param clock: returns the current time. It is called while no token of the organization can be issued.
+    :raises NotFound: the organization has no such agent.
     """
     quotas.lock(transaction)
     agent_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    # iat has whole seconds: tokens that are issued later in this second look like earlier ones, so they end too.
+    # Ends tokens until the next full second, because "iat" has no fractions: tokens of this second look alike.
     tokens_not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
     [changed_row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=tokens_not_before)
     earlier_settings = {"tokensNotBefore": schemas.timestamp(agent_row.tokens_not_before)}
@@ -376,7 +375,7 @@ def remove_agent(transaction: Transaction, agent_id: UUID, *, reason: dict[str, 
     """Delete an agent and revoke its credentials.
 
     :param reason: further members for the audit event.
-    :raises NotFound: no such agent.
+    :raises NotFound: the organization has no such agent.
     """
     agent = require_row(transaction.fetch("agents/delete_agent", agent_id=agent_id))
     audit.record(transaction, "agent.deleted", agent_id, before=_represent_settings(agent) | (reason or {}))

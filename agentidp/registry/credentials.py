@@ -37,10 +37,10 @@ from agentidp.registry.agents import end_tokens
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 
 MAX_CREDENTIALS = 20
-"""Maximum number of credentials per agent at the same time."""
+"""Maximum number of credentials per agent, without revoked credentials."""
 
 MAX_LABEL = 100
-"""Maximum number of characters of a label. The database checks this too."""
+"""Maximum number of characters of a credential's label, which the database checks too."""
 
 TYPES = ("secret", "key", "federated", "public")
 PUBLIC_JWKS = json.loads(PUBLIC)
@@ -49,7 +49,7 @@ PUBLIC_JWKS = json.loads(PUBLIC)
 _VALUE = {"type": ["string", "integer", "boolean"]}
 _KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
 _RULE = ("issuer", "subject", "claims", "audience", "jwksUri")
-"""Members that only a rule of trust has. Other types of credentials lack them."""
+"""Members that only a credential of the type ``federated`` has, which is a rule of trust."""
 _NO_RULE = {"not": {"anyOf": [{"required": [name]} for name in _RULE]}}
 
 
@@ -59,7 +59,7 @@ def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dic
 
 
 class RuleText(schemas.Member, ma.fields.String):
-    """A text member of a rule of trust, with at most *maximum* characters."""
+    """A field for a string in a rule of trust. The string has at most *maximum* characters."""
 
     def __init__(self, maximum: int, **kwargs: Any) -> None:
         self.maximum = maximum
@@ -67,10 +67,11 @@ class RuleText(schemas.Member, ma.fields.String):
 
 
 class RuleObject(schemas.Member, ma.fields.Dict):
-    """A JSON object in a rule of trust. People type it in the form of :mod:`agentidp.federation.rule_text`.
+    """A field for a JSON object in a rule of trust. In forms and commands, people type the object as text.
 
-    :param kind: the kind of :class:`~agentidp.http.schemas.Member`; *typed_as* is that class's too.
-    :param parse: returns the object for the typed text or lines.
+    :param kind: how people type the object: see :class:`~agentidp.http.schemas.Member`.
+    :param typed_as: the description of the typed text.
+    :param parse: returns the object for a typed text or typed lines.
     :param format_: returns the text that people would type for an object.
     """
 
@@ -83,19 +84,19 @@ class RuleObject(schemas.Member, ma.fields.Dict):
         super().__init__(**kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return the object that was typed, or an empty object if nothing was typed."""
+        """Return the object for a typed text or typed lines, or an empty object if nothing was typed."""
         try:
             return self._parse(typed) if typed else {}
         except RuleRefused as refused:
             raise ma.ValidationError(str(refused)) from None
 
     def to_typed(self, value: Any) -> str:
-        """Return the text or lines that people would type for an object."""
+        """Return the text that people would type for an object."""
         return self._format(value) if value else ""
 
 
 class RuleSchema(ma.Schema):
-    """The members of a rule of trust. :func:`check_trust` checks their values, which depend on the organization."""
+    """The members of a rule of trust. :func:`check_trust` checks their values, because the organization matters too."""
 
     issuer = RuleText(
         rule_checks.MAX_URL,
@@ -149,7 +150,7 @@ class RuleSchema(ma.Schema):
 
 
 class CredentialFields(RuleSchema):
-    """The members of a credential. Only the type ``federated`` has those of a rule of trust."""
+    """The members of a credential. Only the type ``federated`` has the members of a rule of trust."""
 
     credentialId = ma.fields.UUID(attribute="credential_id", dump_only=True)
     type = schemas.Choice(
@@ -191,7 +192,7 @@ class CredentialFields(RuleSchema):
 
 
 class NewCredentialSchema(CredentialFields):
-    """The optional body of a new credential. For a rule of trust (``federated``), ``jwks`` has the issuer's keys."""
+    """The body of a request that creates a credential. Without a body, a secret is created."""
 
     class Meta:
         exclude = schemas.read_only(CredentialFields)
@@ -207,9 +208,9 @@ class NewCredentialSchema(CredentialFields):
 
     @ma.post_load
     def collect_keys_and_rule(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Replace ``jwk`` and ``jwks`` by a list of checked keys (``None`` for a secret).
+        """Replace the loaded members by ``jwks``, a list of checked public keys, and ``rule``, a rule of trust.
 
-        The members of a rule of trust become ``rule``, or ``None``. :func:`check_trust` must check this rule.
+        Both are ``None`` for a secret. The rule is not checked here: see :func:`check_trust`.
         """
         credential_type = data.pop("type", None)
         trust_rule = {member_name: data.pop(member_name) for member_name in _RULE if member_name in data}
@@ -262,7 +263,7 @@ class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
 
 
 class NewCredentialAnswerSchema(CredentialSchema):
-    """A new credential in the only response that contains the secret."""
+    """A new credential in the response to its creation, the only response that contains the secret."""
 
     optional = (*CredentialSchema.optional, "clientSecret")
 
@@ -274,7 +275,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
 
 _credential_as_json = CredentialSchema().as_json
 _settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
-"""Returns a credential's members for the audit trail: public keys or the rule of trust, nothing of a secret."""
+"""Return a credential's members for the audit trail, including its public keys or rule of trust, but no secret."""
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
@@ -310,7 +311,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. It gets no further tokens. Issued tokens work until they expire, unless they end too."""
     if arguments["endTokens"]:
-        # admit() locks counters. end_tokens() must lock the quotas first, so admission has its own transaction.
+        # Admits the request in a transaction of its own, because admit() locks rows and end_tokens() must lock first.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:
@@ -320,9 +321,9 @@ def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID,
 
 
 def select_unrevoked_credentials(rows: Rows) -> Rows:
-    """Return the credentials in the rows of ``agents/list_credentials``.
+    """Return those rows of ``agents/list_credentials`` that are credentials.
 
-    :raises NotFound: there is no such agent.
+    :raises NotFound: the statement has returned no row, because the agent does not exist.
     """
     if not rows:
         raise NotFound
@@ -330,7 +331,7 @@ def select_unrevoked_credentials(rows: Rows) -> Rows:
 
 
 def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
-    """Raise an error for ``expiresAt`` unless the time is ``None`` or after *at*."""
+    """Raise an error for the member ``expiresAt`` if the time is not after *at*. Accept ``None``."""
     if expires_at is not None and expires_at <= at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
@@ -345,9 +346,9 @@ def check_trust(
 ) -> dict[str, Any]:
     """Check the rule of trust in a request's body, and return it in the stored form.
 
-    :param check: the function of :mod:`agentidp.federation.rule_checks` that checks the rule.
-    :param within: the member of the body that contains the rule. Default: the body itself has the rule's members.
-    :raises ValidationError: names *within*, or else the wrong member of the rule.
+    :param check: the function of :mod:`agentidp.federation.rule_checks` for this kind of rule.
+    :param within: the member of the body that contains the rule; ``None`` if the body itself is the rule.
+    :raises ValidationError: the rule is refused. The error names *within* or, if this is ``None``, the wrong member.
     """
     try:
         return check(
@@ -362,7 +363,10 @@ def check_trust(
 
 
 def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
-    """Replace an agent's rules of trust by checked rules. A rule that the agent already has keeps its credential."""
+    """Replace an agent's rules of trust. The credential of a rule that stays is neither revoked nor created again.
+
+    :param rules: the new rules, which :func:`check_trust` has checked.
+    """
     credential_rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
     for credential_row in credential_rows:
         if credential_row.trust not in rules:
@@ -391,15 +395,16 @@ def add_credential(
     jwks: list[dict[str, Any]] | None = None,
     rule: dict[str, Any] | None = None,
 ) -> tuple[Any, str | None]:
-    """Create a credential.
+    """Create a credential: public keys, a rule of trust or, without both, a secret.
 
     :param jwks: public keys as :class:`NewCredentialSchema` loads them.
-    :param rule: a rule of trust that :func:`check_trust` has checked. Without keys and rule, a secret is created.
-    :returns: the row, and the secret, which is not stored, or ``None`` if the credential has keys or a rule.
-    :raises NotFound: no such agent.
+    :param rule: a rule of trust that :func:`check_trust` has checked.
+    :returns: the credential's row, and the secret (``None`` for keys or a rule), which the row does not contain.
+    :raises NotFound: the organization has no such agent.
     :raises Conflict: the agent has the maximum number of credentials.
     """
-    # The lock is a separate statement, so that the next statement sees credentials that were added during the wait.
+    # Locks the agent in a separate statement, so that the next statement also counts credentials that were added while
+    # this transaction waited for the lock.
     require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None
@@ -431,7 +436,7 @@ def _represent_settings(agent_id: UUID, credential: Any) -> dict[str, Any]:
 
 
 def represent(credential: Any) -> dict[str, Any]:
-    """Return the row of a credential as JSON of the API."""
+    """Return a credential's row in the form of the API."""
     return _credential_as_json(_add_type_and_rule(credential))
 
 

@@ -11,13 +11,16 @@ from agentidp.http.errors import ValidationError
 
 
 def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
-    """Encode the last agent of a page as an opaque string, with which a client requests the next page."""
+    """Return the ``nextCursor`` of a page. It contains the last row's creation time and id, after which to continue."""
     text = f"{created_at.astimezone(UTC).isoformat()} {agent_id}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Return the creation time and agent in a cursor, or ``None`` twice without a cursor. Refuse an invalid cursor."""
+    """Return the creation time and the id in a cursor, or two ``None`` for the first page, which has no cursor.
+
+    :raises ValidationError: the string is not a cursor.
+    """
     if cursor is None:
         return None, None
     try:

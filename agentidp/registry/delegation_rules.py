@@ -33,20 +33,20 @@ MAX_AGENTS = 100
 """Maximum number of agents that a delegation rule names."""
 
 MAX_GRANT_DAYS = 365
-"""Maximum number of days for which a person can let an agent act."""
+"""Maximum number of days for which a person can let an agent act by a delegation rule."""
 
 MAX_HOSTS = 20
-"""Maximum number of apps' hosts that a delegation rule names."""
+"""Maximum number of hosts, of apps with client ID metadata documents, that a delegation rule names."""
 
 MAX_HOST = 255
-"""Maximum number of characters of a host's name."""
+"""Maximum number of characters of a host in a delegation rule."""
 
 MAX_RESOURCES = 100
 """Maximum number of resource servers that a delegation rule names."""
 
 
 class DelegatedResourceSchema(ma.Schema):
-    """A resource server and the maximum scopes there of tokens by the delegation rule."""
+    """A resource server in a delegation rule, and the scopes that tokens by the rule may have at most."""
 
     resource = schemas.Exact(
         MAX_RESOURCE_LENGTH,
@@ -60,13 +60,13 @@ class DelegatedResourceSchema(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_empty_list(self, scopes: list[str], data_key: str) -> None:
-        """Refuse an empty list of scopes, because a token for another subject must have a scope."""
+        """Refuse an empty list of scopes, because a token without a scope would grant nothing."""
         if not scopes:
             raise ma.ValidationError("must name at least one scope")
 
 
 class Resources(schemas.Member, ma.fields.List[Any]):
-    """The resource servers of a delegation rule. People type a line per resource server: its identifier and scopes."""
+    """The resource servers of a delegation rule. People type lines such as ``https://api.example read write``."""
 
     kind = "items"
     typed_as = "A resource server, and its scopes that tokens may have at most"
@@ -80,7 +80,7 @@ class Resources(schemas.Member, ma.fields.List[Any]):
         super().__init__(cls_or_instance=item_field, validate=[length_validator, _refuse_repeated_resources], **kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return an entry per resource server, even if several lines name the same resource server."""
+        """Return one entry per resource server. If several lines name the same server, their scopes are joined."""
         scopes_by_resource: dict[str, list[str]] = {}
         for resource, *scopes in filter(None, map(str.split, typed)):
             scopes_by_resource.setdefault(resource, []).extend(scopes)
@@ -153,8 +153,8 @@ class DelegationRuleFields(ma.Schema):
 
     @ma.validates_schema(skip_on_field_errors=True)
     def refuse_rule_for_nobody(self, members: dict[str, Any], **_: Any) -> None:
-        """Refuse a rule by which neither an agent nor an app may act."""
-        # In the file of agentidp apply, the member "agents" has the agents' names.
+        """Refuse a delegation rule that names neither an agent nor a host of apps."""
+        # In a file for the command agentidp apply, the member is "agents", because it contains names and not ids.
         if not any(members.get(name) for name in ("agent_ids", "agents", "client_hosts")):
             raise ma.ValidationError("must name at least one, unless the rule names hosts of apps", "agentIds")
 

@@ -31,7 +31,7 @@ MAX_PAGE = 100
 
 
 class GrantSchema(schemas.ReturnedSchema):
-    """The access that a person lets an agent have. ``subject`` is the grant's ``sub``; the person is not stored."""
+    """The access that a person lets an agent have. ``subject`` is a digest that identifies the person in tokens."""
 
     grantId = ma.fields.UUID(attribute="grant_id", required=True)
     agentId = ma.fields.UUID(attribute="agent_id", required=True)
@@ -82,7 +82,7 @@ class EndedGrantsSchema(ma.Schema):
 @blueprint.arguments(ListArguments, location="query")
 @blueprint.response(200, GrantListSchema)
 def list_grants(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """List what people let agents do, newest first."""
+    """List the grants by which people let agents act for them, newest first."""
     limit = arguments["limit"]
     list_call_for_page = list_call(
         arguments["agent"], arguments["delegationRule"], before=decode_cursor(arguments["cursor"]), limit=limit + 1
@@ -107,7 +107,7 @@ def delete_grant(caller: Caller, grant_id: UUID) -> Response:
 @bearer("agents:write")
 @blueprint.response(200, EndedGrantsSchema)
 def delete_agent_grants(caller: Caller, agent_id: UUID) -> Response:
-    """End all grants of people to an agent."""
+    """End all grants by which people let an agent act for them."""
     with caller.transaction() as transaction:
         ended_count = end_agent_grants(transaction, agent_id)
     return json_response({"ended": ended_count})
@@ -117,7 +117,7 @@ def delete_agent_grants(caller: Caller, agent_id: UUID) -> Response:
 @bearer("agents:write")
 @blueprint.response(200, EndedGrantsSchema)
 def delete_delegation_rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """End all grants of people by a delegation rule, which stays."""
+    """End all grants that people have made by a delegation rule. The rule stays."""
     with caller.transaction() as transaction:
         ended_count = end_rule_grants(transaction, delegation_rule_id)
     return json_response({"ended": ended_count})
@@ -132,10 +132,10 @@ def list_call(
     before: tuple[datetime | None, UUID | None] = (None, None),
     limit: int = MAX_PAGE,
 ) -> Call:
-    """Return the statement that lists grants, newest first.
+    """Return the call of the statement that lists grants, newest first. A filter that is ``None`` does not apply.
 
-    :param subject: lists only the grants of this person: see :func:`agentidp.oauth.grants.subject_digest`.
-    :param before: time of creation and id of the last grant on the previous page.
+    :param subject: the digest of a person: see :func:`agentidp.oauth.grants.subject_digest`.
+    :param before: the creation time and the id of the previous page's last grant; two ``None`` for the first page.
     """
     before_at, before_id = before
     return Call(
@@ -153,9 +153,9 @@ def list_call(
 
 
 def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
-    """End all grants of people to an agent, and return the number of grants.
+    """End all grants by which people let an agent act for them, and return their number.
 
-    :raises NotFound: there is no such agent.
+    :raises NotFound: the organization has no such agent.
     """
     require_row(transaction.fetch("agents/get_agent", agent_id=agent_id))
     number = _end_grants(transaction, agent_id=agent_id)
@@ -164,9 +164,9 @@ def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
 
 
 def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
-    """End all grants of people by a delegation rule, and return the number of grants.
+    """End all grants that people have made by a delegation rule, and return their number.
 
-    :raises NotFound: there is no such rule.
+    :raises NotFound: the organization has no such rule.
     """
     rule_rows = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
     ended_count = _end_grants(transaction, delegation_rule_id=rule_id)
@@ -177,7 +177,7 @@ def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
 
 
 def end_issuer_grants(transaction: Transaction, issuer: str) -> int:
-    """End all grants of the people of an issuer, and return their number."""
+    """End all grants of people who have signed in at an issuer, and return the number of grants."""
     return _end_grants(transaction, issuer=issuer)
 
 

@@ -27,10 +27,10 @@ MAX_MARKERS = 10_000
 """Maximum number of markers per organization."""
 
 MAX_LENGTH = timedelta(days=366)
-"""Maximum time from the start of a marker to its end."""
+"""Maximum duration of a marker, from its start to its end."""
 
 MAX_AGE = timedelta(days=400)
-"""Age of a marker, since its end, at which the next new marker deletes it. All findings are younger."""
+"""Maximum age of a marker since its end. Findings are younger, so a new marker deletes older markers."""
 
 MAX_DISTANCE = 2 * MAX_AGE
 """Maximum time between now and the start of a new marker."""
@@ -162,6 +162,6 @@ def _check_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime |
 
 
 def remove_marker(transaction: Transaction, marker_id: UUID) -> None:
-    """Delete a marker, or raise ``NotFound``."""
+    """Delete a marker, or raise ``NotFound`` if the organization has no such marker."""
     row = require_row(transaction.fetch("markers/delete_marker", marker_id=marker_id))
     audit.record(transaction, "marker.deleted", marker_id, before=_represent_settings(row))

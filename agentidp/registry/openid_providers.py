@@ -30,17 +30,17 @@ from agentidp.registry.grants import end_issuer_grants
 blueprint = Blueprint("openid-providers", __name__, description="Where the organization's people sign in")
 
 MAX_VALUES = 50
-"""Maximum number of values of the role claim per role."""
+"""Maximum number of values of the role claim that can give a role."""
 
 MAX_VALUE = 200
-"""Maximum number of characters of the role claim and of each of its values."""
+"""Maximum number of characters of the role claim's name, and of each value that can give a role."""
 
 _CLIENT_ID, _SECRET = r"[!-~]{1,500}", r"[!-~]([ -~]{0,998}[!-~])?"
 _ISSUER = r"https?://[!-~]+"
 
 
 class ClientSecret(schemas.Member, ma.fields.String):
-    """A client secret, which no response contains."""
+    """A field for a client secret, which requests contain and responses never contain."""
 
     maximum = 1000
 
@@ -134,7 +134,7 @@ _represent_settings = OpenidProviderSchema(only=["issuer", "hasClientSecret", *_
 @blueprint.response(201, OpenidProviderSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
 def create_openid_provider(caller: Caller, members: dict[str, Any]) -> Response:
-    """Add the organization's own OpenID provider. From then on its people sign in there to let agents act."""
+    """Add the organization's own OpenID provider. From then on, the organization's people sign in there."""
     with caller.transaction() as transaction:
         row = add_provider(transaction, caller.settings, **members)
     return json_response(represent(row), 201, {"Location": f"/api/v1/openid-providers/{row.openid_provider_id}"})
@@ -183,8 +183,8 @@ def add_provider(
     """Add the organization's own provider, and return its row.
 
     :param columns: the other members that :class:`NewOpenidProviderSchema` loads.
-    :raises ValidationError: the issuer is refused, or everybody at a public issuer would get a role.
-    :raises Conflict: the organization has a provider.
+    :raises ValidationError: the issuer is refused, or the role of everybody (``*``) at a public issuer.
+    :raises Conflict: the organization already has a provider.
     """
     try:
         check_provider_issuer(issuer, settings.issuer, allows_loopback=settings.allows_loopback_issuers)
@@ -210,9 +210,9 @@ def add_provider(
 def update_provider(transaction: Transaction, settings: Settings, provider_id: UUID, change: dict[str, Any]) -> Any:
     """Change the organization's own provider, and return its row. All sessions of people who signed in there end.
 
-    :param change: members that :class:`OpenidProviderChangeSchema` loads; missing members stay as they are.
+    :param change: members that :class:`OpenidProviderChangeSchema` loads; missing members keep their values.
     :raises NotFound: the organization has no such provider.
-    :raises ValidationError: everybody at a public issuer would get a role.
+    :raises ValidationError: the role of everybody (``*``) at a public issuer is refused.
     """
     earlier_row = find_provider(transaction.fetch("openid/lock_provider"), provider_id)
     columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
@@ -222,7 +222,7 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     [row] = transaction.fetch(
         "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), sealed=sealed, **columns
     )
-    # Only the time is recorded, because even a digest would help to guess the secret.
+    # Records only the time of a new client secret, because even a digest would help to guess the secret.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
     before, after = _represent_settings(earlier_row), _represent_settings(row) | secret_change
     audit.record(transaction, "openid_provider.changed", provider_id, before=before, after=after)
@@ -230,7 +230,7 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
 
 
 def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
-    """Delete the organization's own provider, and end the grants of its people, who could no longer end them.
+    """Delete the organization's own provider, and end its people's grants, which they could no longer end themselves.
 
     :raises NotFound: the organization has no such provider.
     """
@@ -241,7 +241,7 @@ def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
 
 
 def find_provider(rows: list[Any], provider_id: UUID) -> Any:
-    """Return the row of a provider, or raise ``NotFound``."""
+    """Return the row with the provider's id, or raise ``NotFound`` if no row has it."""
     return require_row([row for row in rows if row.openid_provider_id == provider_id])
 
 
@@ -253,7 +253,9 @@ def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
 
 
 def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
-    """Encrypt the client secrets as :func:`agentidp.jose.resealing.reseal` does."""
+    """Encrypt the client secrets again under the current instance secret. For the result, see
+    :func:`agentidp.jose.resealing.reseal`.
+    """
     sealer = sealer_of_secrets(settings)
     names = ("openid/all_secrets", "openid/reseal_secret", "openid_provider_id", "client secret of the OpenID provider")
     return reseal(settings, sealer, *names)

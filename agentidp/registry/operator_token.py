@@ -25,8 +25,8 @@ def issue_counted_token(
     resource: str | None,
     at: datetime,
 ) -> str:
-    """Return an access token, which is counted like a client's. For parameters and errors, see :func:`count_token`."""
-    # Gets the signing key first, so that a token is counted only if it can be signed.
+    """Issue and count an access token for an agent. For parameters and errors, see :func:`count_token`."""
+    # Gets the signing key before the token is counted, because without a key the token cannot be signed.
     signing_key = services.keys.current().signing
     client, token_grant = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
     response_body = issuance.build_token_response(services, signing_key, client, token_grant, resource=resource, at=at)
@@ -50,18 +50,18 @@ def count_token(
 
     :param scope: the requested scopes; ``None`` for all scopes of the agent.
     :param resource: the identifier of the resource server; ``None`` for our own API.
-    :param action: the action in the audit trail.
-    :param is_counted: false for a link that signs in to the dashboard.
+    :param action: the action of the event in the audit trail.
+    :param is_counted: whether usage includes the token; false for a link that signs in to the dashboard.
     :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # Tokens are counted per credential and day, so a constant id per agent adds only one row per day.
+    # Each agent's temporary credential always has the same id, because usage is counted per credential and day.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.block_changes(transaction)
-        # Only one command at a time may use the agent's credential with this id, so other commands wait here.
+        # Makes other commands wait, because only one command at a time can use the agent's temporary credential.
         require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
         transaction.fetch(
             "agents/add_credential",

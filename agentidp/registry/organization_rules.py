@@ -18,15 +18,17 @@ from agentidp.http import schemas
 from agentidp.http.errors import Conflict, require_row
 
 MAX_RULES = 20
-"""Maximum number of delegation rules, and of provisioning rules, per organization."""
+"""Maximum number of rules of each kind per organization. The kinds are delegation rules and provisioning rules."""
 
 
 class OrganizationRules:
-    """An organization's rules of one kind: delegation rules or provisioning rules. A rule never changes.
+    """The functions for one kind of an organization's rules: delegation rules or provisioning rules.
 
-    :param noun: the kind for people, such as ``delegation rule``.
-    :param fields: the schema that describes a rule.
-    :param add_statement: the statement that adds a rule, and returns no row if there are :data:`MAX_RULES`.
+    A rule can be added and deleted, but never changes.
+
+    :param noun: the kind in words, such as ``delegation rule``.
+    :param fields: the schema of a rule's members.
+    :param add_statement: the statement that adds a rule, and returns no row if there are already :data:`MAX_RULES`.
     :param delete_statement: the statement that deletes a rule.
     :param list_statement: the statement that lists the rules, oldest first.
     """
@@ -37,16 +39,17 @@ class OrganizationRules:
         self.new_schema, self.returned_schema = schemas.new_schema(fields), schemas.returned_schema(fields)
         settings = list(self.new_schema().fields)
         self.represent_settings = self.returned_schema(only=settings).as_json
-        """Returns the members of a rule's row in the audit trail and in a file."""
+        """Return the members of a rule's row for the audit trail and for a file of ``agentidp apply``."""
         self._represent_without_warnings = self.returned_schema(exclude=["warnings"]).as_json
         self._noun, self._type = noun, noun.replace(" ", "_")
         self._id_column = f"{self._type}_id"
         self._add, self._delete, self._list = add_statement, delete_statement, list_statement
 
     def add(self, transaction: Transaction, trust: dict[str, Any], **all_columns: Any) -> Any:
-        """Create a rule, and return the row that the list of rules has for it.
+        """Create a rule, and return its row from *list_statement*.
 
-        :param trust: the checked rule of trust.
+        :param trust: the rule of trust, which was checked.
+        :param all_columns: the other columns of the new row, except its id.
         :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
         """
         transaction.fetch("organizations/lock_organization")
@@ -62,14 +65,14 @@ class OrganizationRules:
         return self.find(transaction.fetch(self._list), rule_id)
 
     def find(self, rows: Rows, rule_id: UUID) -> Any:
-        """Return the row with an id from the list of rules, or raise ``NotFound``."""
+        """Return the row with the rule's id, or raise ``NotFound`` if no row has it."""
         return require_row([row for row in rows if getattr(row, self._id_column) == rule_id])
 
     def remove(self, transaction: Transaction, rule_id: UUID) -> None:
-        """Delete a rule, or raise ``NotFound``."""
+        """Delete a rule, or raise ``NotFound`` if the organization has no such rule."""
         row = require_row(transaction.fetch(self._delete, **{self._id_column: rule_id}))
         audit.record(transaction, f"{self._type}.deleted", rule_id, before=self.represent_settings(row))
 
     def represent(self, row: Any) -> dict[str, Any]:
-        """Return a row of the list of rules as JSON of the API."""
+        """Return a row of *list_statement* in the form of the API."""
         return self._represent_without_warnings(row) | {"warnings": list_warnings(row.trust)}

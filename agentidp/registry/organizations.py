@@ -22,7 +22,7 @@ from agentidp.http.responses import json_response
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
 MIN_BUDGET, MAX_BUDGET = 1, 1_000_000_000_000
-"""Minimum and maximum budget, in tokens per calendar month."""
+"""Minimum and maximum budget of an organization, in tokens per calendar month."""
 
 MIN_DORMANCY, MAX_DORMANCY = 30, 3650
 """Minimum and maximum number of days without a token after which an agent is suspended."""
@@ -31,7 +31,7 @@ _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class _Status(ma.fields.String):
-    """A field that is ``suspended`` if the organization has a time of suspension, and otherwise ``active``."""
+    """A field for the organization's status: ``suspended`` if ``suspended_at`` is a time, ``active`` if it is null."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str:
         return "active" if value is None else "suspended"
@@ -88,7 +88,7 @@ def get_organization(caller: Caller) -> Response:
 @blueprint.response(200, OrganizationSchema)
 def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
     """Rename the organization, set or remove its monthly budget of tokens, let dormant agents be suspended, or let
-    provisioning rules create agents. Nothing is refused beyond a budget.
+    provisioning rules create agents. Tokens beyond a budget are still issued.
     """
     with caller.transaction() as transaction:
         row = update_organization(transaction, change)
@@ -98,7 +98,7 @@ def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
 def add_organization(database_url: str, *, name: str, at: datetime) -> str:
     """Create an organization, and return its id.
 
-    :param database_url: for the operator's role.
+    :param database_url: the database's URL with the operator's role.
     """
     organization_id = new_organization_id()
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
@@ -120,7 +120,7 @@ def insert_organization(transaction: Transaction, *, name: str) -> None:
 def all_organizations(database_url: str) -> list[Any]:
     """Return the rows of all organizations, oldest first.
 
-    :param database_url: for the operator's role.
+    :param database_url: the database's URL with the operator's role.
     """
     with connect(database_url) as connection:
         return connection.execute(load_sql("organizations/all_organizations")).fetchall()
@@ -132,7 +132,10 @@ def is_id(text: str) -> bool:
 
 
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
-    """Return the row of an organization, or ``None`` if there is none. Any string is accepted as the id."""
+    """Return the row of an organization, or ``None`` if no organization has the id.
+
+    :param organization_id: any string, for example from a request.
+    """
     if not is_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
@@ -142,15 +145,15 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any:
     """Change an existing organization, and return its row.
 
-    :param change: members that :class:`OrganizationChangeSchema` loads. An operator may also change ``suspended_at``;
-        ``None`` resumes the organization.
+    :param change: members that :class:`OrganizationChangeSchema` loads. For an operator also ``suspended_at``, a time
+        that suspends the organization, or ``None``, which resumes it.
     """
     [earlier_row] = transaction.fetch("organizations/lock_organization")
     [organization_row] = transaction.fetch(
         "organizations/change_organization", **schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     )
     if organization_row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
-        # Announced suspensions depend on the earlier number of days, so they are withdrawn.
+        # Withdraws announced suspensions, because they were computed from the earlier number of days.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [organization_row] = transaction.fetch(

@@ -39,13 +39,13 @@ from agentidp.scopes import SCOPES
 blueprint = Blueprint("provisioning-rules", __name__, description="Rules that create agents at first sight")
 
 MIN_AGENTS, MAX_AGENTS, DEFAULT_AGENTS = 1, 10_000, 100
-"""Minimum, maximum and default for the number of agents that a rule has created and that are not deleted."""
+"""Minimum, maximum and default for a rule's maximum number of agents, without deleted agents."""
 
 MIN_EXPIRY, MAX_EXPIRY = 1, 3650
-"""Minimum and maximum number of days without a token request after which an agent is deleted."""
+"""Minimum and maximum number of days without a token request after which a rule's agent is deleted."""
 
 MAX_EXPIRED = 100
-"""Maximum number of agents that one transaction deletes. Meanwhile the organization gets no tokens."""
+"""Maximum number of expired agents that a transaction deletes, because the organization gets no tokens meanwhile."""
 
 _SUBJECT = "{sub}"
 FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
@@ -55,7 +55,7 @@ logger = logging.getLogger("agentidp")
 
 
 class Quotas(schemas.Member, ma.fields.Nested):
-    """The quotas of agents that a rule creates. Commands take a line per window; the form has a field per window."""
+    """A field for the quotas of each agent that a provisioning rule creates, one per window."""
 
     kind = "items"
     typed_as = "The quota of each agent in an hour, a day or a month, such as day=1000"
@@ -64,7 +64,7 @@ class Quotas(schemas.Member, ma.fields.Nested):
         super().__init__(nested=quotas.QuotasSchema, **kwargs)
 
     def from_typed(self, typed: Any) -> Any:
-        """Return an enforced quota per window from lines such as ``day=1000``."""
+        """Parse lines such as ``day=1000``. Return an enforced quota per window."""
         quotas_by_window = {}
         for quota_text in typed:
             window, _, tokens = quota_text.partition("=")
@@ -75,7 +75,7 @@ class Quotas(schemas.Member, ma.fields.Nested):
 
 
 class AgentTemplateSchema(ma.Schema):
-    """The settings of the agents that a provisioning rule creates."""
+    """The settings that a provisioning rule gives to each agent that it creates."""
 
     name = schemas.Text(
         1,
@@ -174,7 +174,9 @@ find_rule, remove_rule = RULES.find, RULES.remove
 @blueprint.response(201, ProvisioningRuleSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
 def create_provisioning_rule(caller: Caller, members: dict[str, Any]) -> Response:
-    """Create a rule that creates agents at first sight, while the organization's `agentProvisioning` is on."""
+    """Create a rule that creates an agent when a subject sends its first token. It works only while `agentProvisioning`
+    of the organization is true.
+    """
     with caller.transaction() as transaction:
         rule_row = add_rule(transaction, caller.settings, members)
     response_body = represent(rule_row)
@@ -210,7 +212,7 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
 
 
 def init_app(app: Flask) -> None:
-    """Register the function that creates agents, for the token endpoint."""
+    """Register :func:`create_agent_at_first_sight` for the token endpoint, whose layer cannot import this module."""
     app.extensions[first_sight.PROVISION] = create_agent_at_first_sight
 
 
@@ -238,12 +240,12 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
 def create_agent_at_first_sight(
     database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]
 ) -> UUID:
-    """Create the agent for a token's subject by the provisioning rule that has accepted the token.
+    """Create an agent for a token's subject by the provisioning rule that has accepted the token.
 
-    :param rule: the row of the rule.
-    :param claims: the claims of the token, whose signature and times are verified.
-    :returns: the id of the agent, which another request may have created meanwhile.
-    :raises first_sight.ProvisioningRefused: no agent is created.
+    :param rule: the rule's row.
+    :param claims: the claims of the token, whose signature and times were verified.
+    :returns: the id of the new agent, or of the agent that a concurrent request has created for the subject.
+    :raises first_sight.ProvisioningRefused: the agent cannot be created.
     """
     rule_trust = json.loads(rule.trust)
     issuer, subject = rule_trust["issuer"], claims["sub"]
@@ -256,7 +258,7 @@ def create_agent_at_first_sight(
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
-    # If another agent has the name, a name with a suffix is tried.
+    # Tries a name with a suffix if another agent has the first name.
     for candidate_name in (agent_name, other_name(agent_name, issuer, subject)):
         try:
             return _create_agent_by_rule(
@@ -272,7 +274,7 @@ def _create_agent_by_rule(
 ) -> UUID:
     subject_digest = subject_selector(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as transaction:
-        # Under the lock, no other request adds an agent for the same subject or exceeds a maximum number of agents.
+        # Locks the organization, so that no concurrent request adds an agent for the subject or exceeds a maximum.
         transaction.fetch("organizations/lock_organization")
         rule_rows = transaction.fetch(
             "oauth/provisioning_rules",
@@ -304,7 +306,7 @@ def _create_agent_by_rule(
             provisioned_selector=subject_digest,
         )
         add_credential(transaction, agent_row.agent_id, expires_at=None, label="first sight", rule=trust)
-        # No lock is needed for the quotas, because other transactions cannot see the agent yet.
+        # The quotas are not locked, because other transactions cannot see the new agent yet.
         quotas.replace_quotas(transaction, agent_row.agent_id, agent_template["quotas"])
     AGENTS_PROVISIONED.inc()
     log_fields = {"organization": database.organization_id, "agent": str(agent_row.agent_id), "rule": rule.name}
@@ -316,12 +318,12 @@ def _create_agent_by_rule(
 def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
     """Delete agents that have requested no token for the number of days in their provisioning rule. Return their ids.
 
-    If a subject of a deleted agent sends another token, the rule creates a new agent.
+    If the subject of a deleted agent sends a token later, the rule creates a new agent.
     """
     if not database.fetch("provisioning/expired_agents", most=1):
         return []
     with database.transaction() as transaction:
-        # Under the lock, no token is issued, so no agent is deleted while it gets a token.
+        # Blocks tokens of the organization, so that no agent gets a token while it is deleted.
         quotas.lock(transaction)
         agent_rows = transaction.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
         for agent_row in agent_rows:

@@ -28,13 +28,13 @@ from agentidp.oauth.quota_windows import WINDOWS, bounds
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
 
 ORGANIZATION = UUID(int=0)
-"""The value of ``agent_id`` in the table ``quotas`` for the quotas of the organization itself."""
+"""The value of the column ``agent_id`` for a quota of the organization itself, which belongs to no agent."""
 
 MIN_TOKENS, MAX_TOKENS = 1, 1_000_000_000_000
 """Minimum and maximum number of tokens that a quota allows per window."""
 
 LOCK_TIMEOUT = "2s"
-"""Maximum time that a change of quotas waits for running token requests. New token requests wait for the change."""
+"""Maximum time for which a change of quotas waits for token requests. Later token requests wait meanwhile."""
 
 _WINDOW = {
     "in": "path",
@@ -46,14 +46,14 @@ _WINDOW = {
 
 
 class Count(schemas.Member, ma.fields.Integer):
-    """A number of tokens that responses have and requests must not set."""
+    """A field for a number of tokens. Responses contain the field, and requests must not."""
 
     def __init__(self, description: str, **kwargs: Any) -> None:
         super().__init__(description=description, dump_only=True, validate=ma.validate.Range(0), **kwargs)
 
 
 class QuotaFields(ma.Schema):
-    """The members of a quota, with its use in the current window."""
+    """The members of a quota, and the tokens that were used in its current window."""
 
     window = ma.fields.String(attribute="quota_window", dump_only=True, validate=ma.validate.OneOf(WINDOWS))
     tokens = schemas.Number(
@@ -92,11 +92,11 @@ class QuotasSchema(ma.Schema):
 
 
 class QuotaSchema(schemas.ReturnedSchema, QuotaFields):
-    """A quota in responses, with its use in the current window."""
+    """A quota in a response, including the tokens that were used in its current window."""
 
 
 represent_settings = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
-"""Return the members of a quota's row for the audit trail and for the file of agentidp apply."""
+"""Return the members of a quota's row for the audit trail and for a file of ``agentidp apply``."""
 _returned = QuotaSchema().as_json
 
 
@@ -135,9 +135,7 @@ class QuotaPageArguments(ma.Schema):
 @blueprint.arguments(QuotaPageArguments, location="query")
 @blueprint.response(200, QuotaPageSchema)
 def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """List the quotas of all agents, with the tokens used and left. The order is by agent id, so it does not change
-    while tokens are issued.
-    """
+    """List the quotas of all agents, with the tokens used and left, sorted by the agent's id."""
     limit = arguments["limit"]
     [quota_rows] = caller.read_together(usage_page(_decode_cursor(arguments["cursor"]), limit + 1))
     quota_page = quota_rows[:limit]
@@ -150,7 +148,7 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
 
 
 def _decode_cursor(cursor: str) -> tuple[UUID, int]:
-    """Return the agent in a cursor, and the position of the window in :data:`WINDOWS`, counted from 1."""
+    """Return the agent's id in a cursor, and the position of the quota's window in :data:`WINDOWS`, counted from 1."""
     agent_id, _, window = cursor.partition(".")
     try:
         return UUID(agent_id), WINDOWS.index(window) + 1
@@ -175,7 +173,7 @@ def list_quotas(caller: Caller) -> Response:
 @blueprint.arguments(NewQuotaSchema)
 @blueprint.response(200, QuotaSchema)
 def put_quota(caller: Caller, members: dict[str, Any], window: str, agent_id: UUID | None = None) -> Response:
-    """Set the quota of a window for the organization or an agent. All tokens that are issued later obey it."""
+    """Set the quota of a window for the organization or an agent. It applies to all tokens that are issued later."""
     with _lock_window(caller, window) as transaction:
         set_quota(transaction, agent_id, window, **members)
         quota_rows = transaction.run(usage_of(agent_id))
@@ -211,7 +209,7 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # admit() locks counters. lock() must run before any other lock, so admission has its own transaction.
+    # Admits the request in a transaction of its own, because admit() locks rows and lock() must come first.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)
@@ -219,10 +217,10 @@ def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
 
 
 def lock(transaction: Transaction) -> None:
-    """Lock the organization's quotas for a change. No token is issued until the transaction ends.
+    """Lock the organization's quotas for a change. No token of the organization is issued until the transaction ends.
 
-    Call this before the transaction locks a row. If a row was locked first, a token request that waits for the row
-    could keep this call waiting.
+    The transaction must not have locked a row before: a token request that waits for this row would keep the call
+    waiting.
     """
     transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
@@ -230,7 +228,7 @@ def lock(transaction: Transaction) -> None:
 def block_changes(transaction: Transaction) -> None:
     """Block changes of the organization's quotas until the transaction ends.
 
-    If a transaction locks a row and then issues a token, it must call this before it locks the row: see :func:`lock`.
+    A transaction that issues a token must call this before it locks a row: see :func:`lock`.
     """
     transaction.fetch("quotas/share_quotas")
 
@@ -238,8 +236,8 @@ def block_changes(transaction: Transaction) -> None:
 def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
     """Set a quota. The transaction must have called :func:`lock`.
 
-    :param agent_id: the agent with the quota; ``None`` for the organization's own quota.
-    :raises NotFound: no such agent.
+    :param agent_id: the agent that has the quota; ``None`` for a quota of the organization itself.
+    :raises NotFound: the organization has no such agent.
     """
     holder_id = _check_holder(transaction, agent_id)
     earlier_rows = transaction.fetch("quotas/get_quota", agent_id=holder_id, quota_window=window)
@@ -274,7 +272,8 @@ def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -
 def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
     """Replace all quotas of an agent, or of the organization itself. The transaction must have called :func:`lock`.
 
-    :param quotas: the body of :class:`NewQuotaSchema` per window. Quotas of missing windows are removed.
+    :param agent_id: the agent that has the quotas; ``None`` for the organization itself.
+    :param quotas: an object of :class:`NewQuotaSchema` per window. Quotas of other windows are deleted.
     """
     existing_windows = {quota_row.quota_window for quota_row in transaction.run(usage_of(agent_id))}
     for window in WINDOWS:
@@ -285,24 +284,26 @@ def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict
 
 
 def usage_of(agent_id: UUID | None) -> Call:
-    """Return the call that reads the quotas of an agent, or of the organization for ``None``, with their use."""
+    """Return the call that reads an agent's quotas and the tokens used; ``None`` for the organization's own quotas."""
     return _build_usage_call(agent_id=agent_id or ORGANIZATION)
 
 
 def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
-    """Return the call that reads one page of all quotas of the organization and its agents, by the agent's id.
+    """Return the call that reads a page of all quotas of the organization and its agents, sorted by the agent's id.
 
-    :param after: the agent of the previous page's last quota, and the position of its window, counted from 1.
+    :param after: the agent of the previous page's last quota, and the position (1 to 3) of the quota's window.
+    :param limit: maximum number of quotas; ``None`` for all.
     """
     return _build_usage_call(after_id=after[0], after_place=after[1], limit=limit)
 
 
 def usage_by_share(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
-    """Return the call that reads quotas by their used share, greatest first, with the ``count`` of all these quotas.
+    """Return the call that reads quotas sorted by the share that is used, greatest first.
 
-    :param min_percent: the minimum used share.
-    :param is_enforced: whether only enforced quotas are read. The call is slow, because the use of all quotas is
-        summed.
+    Each row has the ``count`` of all quotas that match. The call is slow, because it sums the usage of all quotas.
+
+    :param min_percent: the minimum used share, in percent.
+    :param is_enforced: whether only enforced quotas are read.
     """
     filters = {"min_percent": min_percent, "only_enforced": is_enforced}
     return _build_usage_call(by_share=True, limit=limit, offset=offset, **filters)
@@ -315,19 +316,19 @@ def _build_usage_call(**parameters: Any) -> Call:
 
 
 def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
-    """Return the value of the column ``agent_id`` for the owner of a quota. Raise ``NotFound`` for an unknown agent."""
+    """Return the value of the column ``agent_id`` for a quota's owner, or raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id or ORGANIZATION
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The window is the key and not a member, because the audit trail omits members that a change leaves equal.
+    # The window is the key, because the audit trail would omit it as a member that the change leaves equal.
     return {row.quota_window: represent_settings(row)}
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:
-    """Return a row of ``sql/quotas/quota_usage.sql`` as JSON of the API."""
+    """Return a row of ``sql/quotas/quota_usage.sql`` in the form of the API."""
     starts_at, ends_at = bounds(row.quota_window, at)
     computed_members = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
     return _returned(row._asdict() | computed_members)

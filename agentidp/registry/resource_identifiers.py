@@ -21,11 +21,14 @@ from agentidp.http.resource_identifier import is_audience, is_resource_identifie
 from agentidp.registry.resource_proof import verify_ownership
 
 MAX_CLAIMS = 1000
-"""Maximum number of identifiers that an organization owns. Deleting a resource server does not free its identifier."""
+"""Maximum number of identifiers that an organization owns, including those of deleted resource servers."""
 
 
 class ResourceTaken(Conflict):
-    """409: another organization owns the identifier, or the caller's has registered it. The response is the same."""
+    """409: another organization owns the identifier, or the caller's organization has already registered it.
+
+    The response is the same in both cases, so that it does not reveal the identifiers of other organizations.
+    """
 
     message = "The resource is registered already."
 
@@ -36,8 +39,8 @@ class ResourceTaken(Conflict):
 class ResourceIdentifier(NamedTuple):
     """A resource identifier in its normalized spelling.
 
-    :param organization_id: the organization that owns the identifier.
-    :param registered_by: the organizations that have a resource server with the identifier, oldest first.
+    :param organization_id: the organization that owns the identifier; ``None`` if no organization owns it.
+    :param registered_by: the organizations that have a resource server with the identifier, earliest first.
     """
 
     resource: str
@@ -46,9 +49,9 @@ class ResourceIdentifier(NamedTuple):
 
 
 def claim(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
-    """Make the transaction's organization the owner of an identifier, unless it is the owner already.
+    """Make the transaction's organization the owner of an identifier, unless it already is the owner.
 
-    :param member: the member of the body that an error names.
+    :param member: the member of the request's body that an error names.
     :raises ResourceTaken: another organization owns the identifier.
     :raises Conflict: the organization owns :data:`MAX_CLAIMS` identifiers.
     """
@@ -68,15 +71,15 @@ def claim(transaction: Transaction, resource: str, *, member: str = "resource") 
 
 
 def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
-    """Return all identifiers of the instance that are owned or registered, in order.
+    """Return all identifiers of the instance that an organization owns or has registered, sorted.
 
-    :param database_url: the URL with the operator's role.
-    :param conflicts: return only registered identifiers that no organization owns, for which no tokens are issued.
+    :param database_url: the database's URL with the operator's role.
+    :param conflicts: whether to return only identifiers that no organization owns. No tokens are issued for them.
     """
     with connect(database_url) as connection:
         holder_ids = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
         registration_rows = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
-    # A dictionary is used as an ordered set, so that organizations stay in the order of their registrations.
+    # Uses a dictionary as an ordered set, so that organizations stay in the order of their registrations.
     registered_ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for registration in registration_rows:
         registered_ids[registration.resource][registration.organization_id] = None
@@ -88,9 +91,10 @@ def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> 
 
 
 def find_holder(database_url: str, resource: str, at: datetime) -> str | None:
-    """Return the id of the organization that owns an identifier, in any spelling, or ``None``.
+    """Return the id of the organization that owns an identifier, or ``None`` if no organization owns it.
 
-    :param database_url: the URL with the operator's role.
+    :param database_url: the database's URL with the operator's role.
+    :param resource: the identifier in any spelling.
     :raises ConfigurationError: the string is not a resource identifier.
     """
     resource = _normalize(resource)
@@ -111,10 +115,10 @@ def assign(
     Resource servers of other organizations with this identifier stay registered, but get no tokens.
 
     :param settings: the settings with the database URL of the operator's role.
-    :param verify: first check that the metadata of the resource server names the organization.
-    :returns: the previous owner, or ``None``.
-    :raises ConfigurationError: the string is not a resource identifier, or is our own API's or dashboard's, or the
-        metadata does not name this issuer and the organization.
+    :param verify: whether to check before that the metadata of the resource server names the organization.
+    :returns: the previous owner, or ``None`` if there was none.
+    :raises ConfigurationError: the string is not a resource identifier, it is the identifier of our own API or
+        dashboard, or the metadata does not name this issuer and the organization.
     """
     resource = _normalize(resource)
     if verify:
@@ -136,11 +140,11 @@ def assign(
 
 
 def release(database_url: str, resource: str, at: datetime) -> str:
-    """Release an identifier from the organization that owns it, and return this organization's id.
+    """End an organization's ownership of an identifier, and return the organization's id.
 
     The next organization that registers the identifier becomes its owner.
 
-    :param database_url: the URL with the operator's role.
+    :param database_url: the database's URL with the operator's role.
     :raises ConfigurationError: the string is not a resource identifier, or no organization owns it.
     """
     resource = _normalize(resource)

@@ -12,21 +12,21 @@ from agentidp.outbound.networks import OPERATOR_NETWORKS
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 ORGANIZATION_MEMBER = "agentidp_organization_id"
-"""A member of the metadata (section 2), not in the RFC, that names the organization of the resource server."""
+"""Name of the metadata's member that names the resource server's organization. RFC 9728 does not define it."""
 
 TIMEOUT = 5.0
-"""Maximum seconds for the request of the metadata and its response."""
+"""Maximum seconds to fetch a resource server's metadata."""
 
 MAX_BYTES = 64 * 1024
-"""Maximum number of bytes of the metadata."""
+"""Maximum number of bytes of a resource server's metadata."""
 
 
 def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
-    """Fetch the metadata of a resource identifier, and check that it names the organization and this issuer.
+    """Fetch the metadata of a resource server, and check that it names the organization and this issuer.
 
-    :param resource: the identifier; https, or http on the loopback.
-    :param issuer: this server, which must be among ``authorization_servers``.
-    :raises ConfigurationError: the metadata cannot be fetched, redirects, or names others.
+    :param resource: the resource server's identifier: an https URL, or an http URL of a loopback address.
+    :param issuer: the issuer of this server, which must be among ``authorization_servers``.
+    :raises ConfigurationError: the metadata cannot be fetched, or does not name both.
     """
     url = urlsplit(resource)
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK_HOSTS):
@@ -64,7 +64,10 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
 
 
 def metadata_path(url: SplitResult) -> str:
-    """Return the path at which a resource server's host publishes the metadata (section 3.1)."""
+    """Return the path, with the query, of the metadata of a resource server (RFC 9728 section 3.1).
+
+    :param url: the resource server's identifier.
+    """
     path = "" if url.path == "/" else url.path
     return f"{WELL_KNOWN}{path}?{url.query}" if url.query else f"{WELL_KNOWN}{path}"
 

@@ -100,7 +100,7 @@ class ResourceServerFields(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_own_scopes(self, scopes: list[str], data_key: str) -> None:
-        """Refuse the names of our own API's scopes, because a token with them would mislead its readers."""
+        """Refuse scopes of our own API, because a token for a resource server would seem to be for our API."""
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
 
@@ -154,8 +154,8 @@ def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 @blueprint.arguments(ResourceServerChangeSchema)
 @blueprint.response(200, ResourceServerSchema)
 def change_resource_server(caller: Caller, change: dict[str, Any], resource_server_id: UUID) -> Response:
-    """Change a resource server, except its identifier. Issued tokens keep a removed scope until they expire.
-    Introspection reports tokens with a replaced audience as inactive.
+    """Change a resource server, except its identifier. Tokens that were already issued keep a removed scope until they
+    expire. Introspection reports tokens with a replaced audience as inactive.
     """
     with caller.transaction() as transaction:
         server_row = update_resource_server(transaction, caller.settings, resource_server_id, change)
@@ -227,7 +227,11 @@ def _claim(transaction: Transaction, settings: Settings, member: str, resource: 
 
 
 def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
-    """Claim the ownership of an audience. Return the owned name, or ``None`` for a shared or absent audience."""
+    """Make the organization the owner of an audience, and return the owned name.
+
+    :param audience: ``None`` if tokens have no audience of their own. Then, and for an audience that all customers of a
+        cloud share, return ``None``.
+    """
     resource = owned_name(audience) if audience else None
     if resource is not None:
         _claim(transaction, settings, "audience", resource)
@@ -262,6 +266,6 @@ def update_resource_server(
 
 
 def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:
-    """Delete a resource server, or raise ``NotFound``. The organization still owns its identifier."""
+    """Delete a resource server, or raise ``NotFound`` if there is none. The organization still owns its identifier."""
     row = require_row(transaction.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
     audit.record(transaction, "resource_server.deleted", resource_server_id, before=_represent_settings(row))
