@@ -39,7 +39,7 @@ from agentidp.cli.version import print_version
 
 class _Cli(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. Print an error that the user can correct as one sentence, and end with exit code 1."""
+        """Run a command. If it raises an error that the user can correct, print a sentence and exit with code 1."""
         with report_errors():
             return super().invoke(ctx)
 

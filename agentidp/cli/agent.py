@@ -94,7 +94,7 @@ def show_(agent: str, as_json: bool) -> None:
 @click.option("--days", type=WholeNumber(1, KEEP_NETWORKS), default=7, show_default=True, help="Days, today included.")
 @as_json_option
 def rejections(agent: str, days: int, as_json: bool) -> None:
-    """Show why and from which networks requests of an agent failed to authenticate, and what to do.
+    """Show why requests of an agent failed to authenticate, from which networks they came, and what to do.
 
     The newest day comes first.
 
@@ -155,8 +155,8 @@ def _apply_change(
 def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_deleted: bool = False) -> str:
     """Return the agent's name and its recent tokens, as part of a sentence.
 
-    :param is_deleted: whether the agent must be deleted or must not be.
-    :raises NotFound: there is no such agent.
+    :param is_deleted: True for a deleted agent, False for an agent that is not deleted.
+    :raises NotFound: there is no agent with this ID, or *is_deleted* is wrong.
     """
     [organization] = database.fetch("organizations/get_organization")
     bounds_of_today = Period.of(1, database.at).bounds
@@ -225,7 +225,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
 @require_confirmation
 @agent_argument
 def erase(agent: str) -> None:
-    """Ask for confirmation, and erase."""
+    """Ask for confirmation, and erase the texts of a deleted agent."""
     with find_and_open_agent(agent, is_deleted=True) as (services, database, agent_id):
         if database.fetch("agents/get_agent", agent_id=agent_id):
             raise click.ClickException("only a deleted agent can be erased, so delete the agent first")

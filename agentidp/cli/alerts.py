@@ -38,7 +38,7 @@ from agentidp.jose.sealing import Unreadable
 from agentidp.services import Services
 
 POLL_SECONDS = 2.0
-"""Seconds between two checks whether alerts are due."""
+"""Seconds between two queries for due alerts."""
 
 target_argument = click.argument("target", metavar="ID|NAME")
 
@@ -76,7 +76,7 @@ def list_(organization: str, as_json: bool) -> None:
 @organization_option
 @as_json_option
 def show_(target: str, organization: str, as_json: bool) -> None:
-    """Print a target."""
+    """Print an alert target."""
     with open_organization(organization) as (_, database):
         target_row = _find_target(database, target)
     show_object(targets.represent(target_row), as_json)
@@ -88,9 +88,9 @@ def show_(target: str, organization: str, as_json: bool) -> None:
 @member_options(NewAlertTargetSchema(exclude=["type"]))
 @as_json_option
 def add(organization: str, as_json: bool, **options: Any) -> None:
-    """Add a target of a type. Its URL is a secret, so it is read from a file.
+    """Add an alert target of the given TYPE. Its URL is a secret, so the command reads the URL from a file.
 
-    Prints the target's id, and the key that signs its messages if it is a webhook.
+    Prints the target's id. For a webhook, also prints the key that signs its messages.
     """
     new_target = NewAlertTargetSchema().load(read_options(NewAlertTargetSchema(), options))
     with open_organization(organization) as (services, database), database.transaction() as transaction:
@@ -106,7 +106,7 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 @member_options(AlertTargetChangeSchema())
 @as_json_option
 def update(target: str, organization: str, as_json: bool, **options: Any) -> None:
-    """Change a target and print it. Omitted options keep their values."""
+    """Change an alert target and print it. Omitted options keep their values."""
     new_values = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
     with open_organization(organization) as (services, database):
         target_id = _find_target(database, target).target_id
@@ -179,8 +179,8 @@ def key(target: str, organization: str) -> None:
 def deliveries(organization: str, limit: int, as_json: bool) -> None:
     """List the alerts that were sent or wait to be sent, newest first.
 
-    Prints: id, target's id and name, finding's id, change, when it happened, attempts, status, time of the delivery or
-    of the next attempt, and the last error.
+    Prints: alert's id, target's id and name, finding's id, the change of the finding, time of the change, number of
+    attempts, status, time of the delivery or of the next attempt, and the last error.
     """
     with open_organization(organization) as (_, database):
         delivery_rows = database.fetch("alerts/list_deliveries", limit=limit)
@@ -225,7 +225,7 @@ def deliver(once: bool) -> None:
 
 
 def _fetch_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
-    """Return the row of an alert target, and its decrypted address."""
+    """Return the row of the alert target with an ID or name, and its decrypted address."""
     target_id = _find_target(database, target).target_id
     row = require_row(database.fetch("alerts/get_target", target_id=target_id))
     try:

@@ -20,10 +20,10 @@ from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, to_json
 
 DIFFERENT = 2
-"""Exit code of ``--plan`` if the file and the database differ, as of ``terraform plan -detailed-exitcode``."""
+"""Exit code of ``--plan`` if the file and the database differ, as in ``terraform plan -detailed-exitcode``."""
 
 MAX_OMITTED = 20
-"""Maximum number of objects missing from the file that the command prints. Further objects are only counted."""
+"""Maximum number of printed lines about objects that the file omits. Further objects are only counted."""
 
 SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
@@ -72,10 +72,13 @@ class _Command(click.Command):
 def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
     """Change organizations, agents, resource servers, rules and alert targets to match FILE.
 
-    They are changed in one transaction. Everything that FILE omits stays unchanged. FILE contains no secrets: addresses
-    of alert targets are read from the variables that it names, and new agents are listed with the command that creates
-    their credential. Prints the differences: + for objects that are created, ~ for changes, - for objects that are
-    deleted, with what their deletion ends. Objects and members that FILE omits are listed at the end.
+    All changes are made in one transaction. Everything that FILE omits stays unchanged.
+
+    FILE contains no secrets. Instead of the addresses of alert targets, FILE names environment variables. For each new
+    agent, the command prints another command that creates its credential.
+
+    Prints the differences: + before a new object, ~ before a changed object, - before a deleted object. Each deletion
+    is followed by its consequences. Objects and members that FILE omits are listed at the end.
     """
     source_name = "standard input" if path == Path("-") else str(path)
     declared_organizations = read_document(
@@ -96,7 +99,7 @@ def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_jso
         if is_plan or not planned_file.changes:
             click.get_current_context().exit(DIFFERENT if planned_file.changes else 0)
         confirm(lambda: "", question=_build_question(planned_file.changes))
-        # Reads the clock again, because the confirmation may have taken an hour.
+        # The clock is read again, because the user may have waited an hour before confirming the plan.
         with show_activity("Applying the file"):
             applied_file = apply_declared(
                 services.settings, declared_organizations, utc_now(), agreed_plans=planned_file.plans
@@ -112,7 +115,7 @@ def _build_question(changes: list[Change]) -> str:
 def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:
     """Print the changes that a file makes.
 
-    :param consequences: sentences per change.
+    :param consequences: for each change, sentences about what it ends.
     """
     changes = planned.changes
     if as_json:
@@ -148,7 +151,10 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
 
 
 def _print_next_commands(applied: Applied) -> None:
-    """Print commands for new objects to standard error, so that standard output stays valid JSON with ``--json``."""
+    """Print commands that the user needs for new agents and webhooks.
+
+    Standard error gets them, so that standard output stays valid JSON with ``--json``.
+    """
     agents, webhooks = applied.new_agents, applied.new_webhooks
     for heading, command_line, objects in (
         (

@@ -85,7 +85,7 @@ def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
 
 
 def _find_trail_id(services: Services, organization: str) -> str:
-    """Return the ID of an organization that exists or was deleted. Deleted organizations keep their audit trail."""
+    """Return the ID of an organization, given its ID or name. A deleted organization has an ID but no name."""
     if organizations.is_id(organization):
         return organization
     return str(find_organization(services, organization).organization_id)
@@ -115,8 +115,8 @@ def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organ
 def export(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
     """Print events as lines of JSON, oldest first in each trail.
 
-    The output is meant for a SIEM, which then also stores the hash of each event. After a crash, events since the last
-    saved state are printed again, so the receiver should ignore an eventId that it already has.
+    The output is meant for a SIEM, which then also stores the hash of each event. After a crash, the next export prints
+    the events since the last saved state again, so the receiver should ignore events whose eventId it already has.
     """
     if after is not None and (organization is None or state is not None):
         raise click.UsageError("--after requires --organization, and cannot be combined with --state")
@@ -126,7 +126,7 @@ def export(organization: str | None, since: Any, after: int | None, state: Path 
         if after is not None:
             positions[str(organization_id)] = after
         if state is not None:
-            # This first write fails before any event is printed if the state file cannot be written.
+            # The state is written before the first event, so that an unwritable file ends the export at once.
             _write_state(state, positions)
         while True:
             for event in upkeep.read_events_since(
@@ -152,7 +152,7 @@ def _read_state(state: Path | None) -> dict[str, int]:
 
 
 def _write_state(state: Path, positions: dict[str, int]) -> None:
-    # Renaming replaces the file in one step, so that after a crash it has the old or the new state.
+    # Renaming replaces the file in one step, so that after a crash the file contains the old or the new state.
     draft = state.with_name(f"{state.name}.new")
     try:
         draft.write_text(json.dumps(positions, sort_keys=True) + "\n", encoding="utf-8")
@@ -171,7 +171,7 @@ def _write_state(state: Path, positions: dict[str, int]) -> None:
 )
 @as_json_option
 def verify(organization: str | None, known_head: str | None, as_json: bool) -> None:
-    """Verify that no event was changed or removed. Exit code 1 if one was.
+    """Verify that no event was changed or removed. Otherwise the exit code is 1.
 
     Prints for each trail: organization, number of events, number of events with erased content, sequence and hash of
     the last event, and either ok or the sequence of the first wrong event and the reason.

@@ -43,9 +43,9 @@ def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: b
     """Check an instance's settings, database, keys, clock, backups and more, and print advice.
 
     The command changes nothing. Prints per check: ok, warning or failed; the name of the check; the result. The exit
-    code is 1 if a check failed. Otherwise it is 0, even if there are warnings, unless --strict is given.
+    code is 1 if a check failed. If checks only warned, the exit code is 0, or 3 with --strict.
     """
-    # Problems are printed as results of checks, so they are not logged.
+    # The command prints each problem as the result of a check, so problems are not logged as well.
     logging.disable(logging.CRITICAL)
     try:
         maximum_age = timedelta(hours=backup_hours)

@@ -23,7 +23,7 @@ from agentidp.cli.output import print_text
 from agentidp.db.organization import OrganizationDatabase
 
 YES = "agentidp.cli.confirmation.yes"
-"""Key in the ``meta`` of click's context under which :func:`require_confirmation` stores the option ``--yes``."""
+"""Key of the option ``--yes`` in the ``meta`` of click's context, where :func:`confirm` reads the option."""
 
 COUNTED_DAYS = 30
 """Number of days, including today, whose tokens :func:`describe_recent_tokens` counts."""
@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def require_confirmation(command: F) -> F:
-    """Declare that a command asks for confirmation before it changes anything, and add the option ``--yes``."""
+    """Add the option ``--yes`` to a command that calls :func:`confirm` before it changes anything."""
 
     def remember(context: click.Context, _option: click.Parameter, is_confirmed: bool) -> None:
         context.meta[YES] = is_confirmed
@@ -80,7 +80,7 @@ def confirm(
 
 
 def dry_run_option(command: F) -> F:
-    """Add the option ``--dry-run``. The command gets it as ``is_dry_run`` and passes it to :func:`confirm`."""
+    """Add the option ``--dry-run`` to a command, which passes its value to :func:`confirm` as ``is_dry_run``."""
     return click.option(
         "--dry-run",
         "is_dry_run",

@@ -25,7 +25,7 @@ from agentidp.services import Services
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """Turn each error that the user can correct into one sentence, with exit code 1."""
+    """Turn an error that the user can correct into one printed sentence and exit code 1."""
     try:
         yield
     except ConfigurationError as error:
@@ -49,7 +49,7 @@ def _click_exception(message: str) -> click.ClickException:
 def _describe_error(error: ApiError | OAuthError) -> str:
     if isinstance(error, OAuthError):
         return error.description
-    # A NotFound that reaches this function is about an agent. All commands catch any other NotFound themselves.
+    # The missing object is an agent, because commands catch NotFound themselves if they look for other objects.
     if isinstance(error, NotFound):
         return "there is no such agent"
     if isinstance(error, ValidationError):
@@ -76,7 +76,7 @@ def _join_broken_rules(details: dict[str, Any]) -> str:
 
 
 def read_settings() -> Settings:
-    """Return the settings from the environment, and let only warnings and errors be logged.
+    """Return the settings from the environment, and configure the log to contain only warnings and errors.
 
     :raises ConfigurationError: a setting is invalid.
     """
@@ -89,7 +89,7 @@ def read_settings() -> Settings:
 def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> Iterator[Services]:
     """Prepare the database and the signing keys, and yield the services that a command uses.
 
-    :param may_be_first: whether to create a missing embedded database, for commands that are useful without data.
+    :param may_be_first: whether to create the embedded database if it is missing, instead of raising an error.
     :param checks_keys: see :func:`agentidp.server.runtime.open_instance`.
     """
     settings = read_settings()

@@ -22,7 +22,7 @@ from agentidp.oauth import rule_results
 from agentidp.registry import agents, credentials
 
 MAX_LIFETIME_DAYS = 36_500
-"""Maximum lifetime of a credential in days: about 100 years. Python's dates could not represent every later expiry."""
+"""Maximum lifetime of a credential in days, about 100 years. A longer lifetime could exceed Python's range of dates."""
 
 LISTED = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
 """Fields of a credential that ``agentidp credential list`` prints, except with ``--json``."""
@@ -129,13 +129,15 @@ def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -
 def test_token(token: TextIO, agent: str | None, organization: str | None, at: datetime | None, as_json: bool) -> None:
     """Show which rule accepts a platform's token.
 
-    For each other rule, the command shows why it does not accept the token, claim by claim. Nothing is issued or
-    counted. The exit code is 1 if no rule accepts the token. A terminal gets the verdict first. Notes are printed to
+    For each rule that does not accept the token, the command shows which claims differ. No token is issued or counted.
+    The exit code is 1 if no rule accepts the token. On a terminal, the verdict comes first. Notes are printed to
     standard error.
 
     Prints: credential id, agent id, compared claim, result, expected value, actual value. For a provisioning or
-    delegation rule, its name is printed instead of the ids. A token of this server is compared with what --agent needs
-    to exchange it: for each resource that the agent has a scope for, the resource is printed instead of a rule.
+    delegation rule, the rule's name is printed instead of the two ids.
+
+    No rule is compared with a token of this server. Instead, the command shows whether --agent can exchange the token
+    for a token for each resource for which the agent has a scope, and prints the resource in place of the rule.
     """
     if agent is not None and organization is not None:
         raise click.UsageError("give --agent or --organization, not both")
@@ -164,7 +166,7 @@ def test_token(token: TextIO, agent: str | None, organization: str | None, at: d
 
 
 def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
-    """Return a sentence that names the rule that accepts the token, or else the rule with the most matching values."""
+    """Return a sentence that names the accepting rule or, if there is none, the rule that most claims match."""
     if not results:
         return "No rule accepts the token, because there is no rule to compare with it."
     best = results[0]
@@ -198,8 +200,8 @@ def _describe_comparisons(result: rule_results.RuleResult) -> list[dict[str, Any
 def list_(agent: str, organization: str | None, as_json: bool) -> None:
     """List an agent's credentials that are not revoked, oldest first.
 
-    Prints: id, label, type, time of creation, time of expiry, time of the last use (truncated to the minute), and for a
-    trust rule, the issuer and the subject.
+    Prints: id, label, type, time of creation, time of expiry, time of the last use (truncated to the minute), issuer,
+    subject. Only credentials that trust another issuer have an issuer and a subject.
     """
     with find_and_open_agent(agent, organization) as (_, database, agent_id):
         credential_rows = credentials.select_unrevoked_credentials(

@@ -27,10 +27,10 @@ from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
 MEMBERS = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
-"""Members of a finding that ``agentidp findings compute`` prints, except with --json; the first five on a terminal."""
+"""Members of a finding that ``agentidp findings compute`` prints without ``--json``. A terminal gets the first five."""
 
 STATE_MEMBERS = ("findingId", "state", *MEMBERS[:5], "acknowledgedAt", "mutedUntil")
-"""Members of a finding that ``agentidp findings list`` prints, except with --json; the first seven on a terminal."""
+"""Members of a finding that ``agentidp findings list`` prints without ``--json``. A terminal gets the first seven."""
 
 id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
 note_option = click.option("--note", help="A note that is stored with the change.")
@@ -139,9 +139,9 @@ def mute_(
     note: str | None,
     as_json: bool,
 ) -> None:
-    """Mute a finding and others like it, and print the finding.
+    """Mute all findings of the same kind about the same agent, and print the finding.
 
-    This mutes findings of the same kind about the same agent. Muted findings are still listed.
+    Muted findings are still listed. With --whole-organization, findings about all agents are muted.
     """
     if (until is None) == (days is None):
         raise click.UsageError("give --until or --days")
@@ -156,9 +156,9 @@ def mute_(
 @note_option
 @as_json_option
 def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
-    """End the mutes that apply to a finding, and print the finding.
+    """End the mutes of a finding, and print the finding.
 
-    This ends the mute of the finding's kind for its agent, and the mute of the finding's kind for all agents.
+    The command ends the mute of the finding's kind for its agent, and the mute of the kind for all agents.
     """
     _apply_action_and_print(finding_id, organization, as_json, FindingChange.unmuted, NoteSchema(), {"note": note})
 
@@ -190,6 +190,6 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
 
 
 def _select_members(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the named members of a finding, with the window as ``from/to`` (UTC)."""
+    """Return some members of a finding. The window becomes one string, ``from/to`` in UTC to the minute."""
     window_text = f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
     return {member_name: window_text if member_name == "window" else row[member_name] for member_name in names}

@@ -81,7 +81,7 @@ def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str |
 def _find_agent_and_rule(
     services: Services, database: OrganizationDatabase, agent: str | None, rule: str | None
 ) -> tuple[UUID | None, UUID | None]:
-    """Return the IDs of the agent and of the delegation rule that options name; ``None`` for an omitted option."""
+    """Return the ID of the agent and the ID of the delegation rule in the options; None for an omitted option."""
     agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id if agent else None
     if rule is None:
         return agent_id, None

@@ -25,7 +25,7 @@ commands = click.Group("keys", help="The keys that sign tokens.")
 @commands.command("rotate")
 @as_json_option
 def rotate(as_json: bool) -> None:
-    """Publish a new signing key and print it. The key signs tokens as soon as no cached JWKS can lack the key."""
+    """Publish a new signing key and print it. The key signs tokens once clients no longer cache an older JWKS."""
     with open_services() as services:
         kid = key_rotation.rotate(services.settings, at=utc_now())
         [key] = [key_row for key_row in _list_keys(services) if key_row["kid"] == kid]
@@ -33,10 +33,10 @@ def rotate(as_json: bool) -> None:
 
 
 class _KidCommand(click.Command):
-    """A command whose argument is a ``kid``. One ``kid`` in 64 begins with "-", but is not an option."""
+    """A command that has a ``kid`` as an argument. One ``kid`` in 64 begins with "-" like an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Treat an argument as an option only if it is exactly an option's name."""
+        """Parse an argument as an option only if the argument equals the name of an option."""
         option_names = {option_name for parameter in self.get_params(ctx) for option_name in parameter.opts}
         named_options = [argument for argument in args if argument in option_names]
         other_arguments = [argument for argument in args if argument not in {*option_names, "--"}]
@@ -48,10 +48,10 @@ class _KidCommand(click.Command):
 @click.argument("kid")
 @as_json_option
 def revoke(kid: str, as_json: bool) -> None:
-    """Revoke the key KID: no token that it signed is accepted.
+    """Revoke the key KID. All tokens that the key signed stop working.
 
-    This is permanent. The key disappears from the JWKS within seconds. To replace a key without ending its tokens, use
-    agentidp keys rotate. Prints the key. If it was the signing key, prints the new signing key first.
+    A revocation cannot be undone. The key disappears from the JWKS within seconds. To replace a key without ending its
+    tokens, use agentidp keys rotate. Prints the key. If KID was the signing key, prints the new signing key first.
     """
     with open_services(checks_keys=False) as services:
         confirm(lambda: _describe_consequences(services, kid))

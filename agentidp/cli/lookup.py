@@ -24,11 +24,11 @@ MAX_CANDIDATES = 10
 """Maximum number of candidates that an error message lists."""
 
 MAX_SEARCHED = 100
-"""Maximum number of organizations in which an error about a wrong agent name suggests similar names."""
+"""Maximum number of organizations whose agents' names are compared with a misspelled name to suggest similar names."""
 
 
 class AgentReference(NamedTuple):
-    """The ID of an agent, and the database as its organization sees it."""
+    """The ID of an agent, and the database limited to the rows of the agent's organization."""
 
     database: OrganizationDatabase
     agent_id: UUID
@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
 
 @contextlib.contextmanager
 def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationDatabase]]:
-    """Yield the services, and the database of the organization with an ID or a name.
+    """Yield the services, and the database limited to the organization with this ID or name.
 
     :raises ConfigurationError: there is no such organization, or several have the name.
     """
@@ -60,9 +60,10 @@ def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationD
 def find_and_open_agent(
     id_or_name: str, organization: str | None = None, *, is_deleted: bool = False
 ) -> Iterator[tuple[Services, OrganizationDatabase, UUID]]:
-    """Yield the services, the database of the agent's organization and the agent's ID. See :func:`find_agent`.
+    """Find an agent, and yield the services, the database limited to its organization, and its ID.
 
     :param organization: the ID or the name of the only organization to search. None means all organizations.
+    :param is_deleted: as for :func:`find_agent`.
     """
     with open_services() as services:
         organization_id = organization_database(services, organization).organization_id if organization else None
@@ -73,9 +74,9 @@ def find_and_open_agent(
 def open_agent_or_organization(
     agent: str | None, organization: str | None
 ) -> Iterator[tuple[Services, OrganizationDatabase, UUID | None]]:
-    """Yield the services, the organization's database and the agent's ID, or None without an agent.
+    """Yield the services, the database limited to the organization, and the agent's ID; None if *agent* is None.
 
-    :raises click.UsageError: neither an agent nor an organization is named.
+    :raises click.UsageError: *agent* and *organization* are None.
     """
     if agent is None and organization is None:
         raise click.UsageError("give --agent or --organization")
@@ -90,7 +91,7 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time, because the user may have confirmed the command after an hour."""
+    """Begin a transaction at the current time. *database* has an earlier time, from before the confirmation."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 
@@ -99,9 +100,9 @@ def find_candidate(
 ) -> Any:
     """Return the row of the only candidate whose ID or name is *id_or_name*.
 
-    :param kind: the type of the candidates, as a singular noun.
+    :param kind: a singular noun for the candidates, for error messages.
     :param owner: the owner of the candidates, for error messages. Empty if they belong to the instance.
-    :raises ConfigurationError: no candidate matches, or several do. The message lists them.
+    :raises ConfigurationError: no candidate or several candidates match. The message lists names to choose from.
     """
     matches = [candidate for candidate in candidates if candidate.id == id_or_name]
     matches = matches or [candidate for candidate in candidates if id_or_name in candidate.names]
@@ -119,7 +120,7 @@ def find_candidate(
 
 
 def find_organization(services: Services, id_or_name: str) -> Any:
-    """Return the row of the organization with an ID or a name.
+    """Return the row of the organization with this ID or name.
 
     :raises ConfigurationError: there is no such organization, or several have the name.
     """
@@ -135,7 +136,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
 
 def organization_database(services: Services, id_or_name: str) -> OrganizationDatabase:
-    """Find an organization by its ID or name, and return its database as of the current time.
+    """Return the database limited to the organization with this ID or name, at the current time.
 
     :raises ConfigurationError: there is no such organization, or several have the name.
     """
@@ -145,11 +146,11 @@ def organization_database(services: Services, id_or_name: str) -> OrganizationDa
 def find_agent(
     services: Services, id_or_name: str, *, organization_id: str | None = None, is_deleted: bool = False
 ) -> AgentReference:
-    """Return the agent with an ID or a name. With *organization_id*, an ID is not checked.
+    """Return a reference to the agent with this ID or name. An ID is not looked up if *organization_id* is given.
 
     :param organization_id: the ID of the only organization to search. None means all organizations.
-    :param is_deleted: whether a name means deleted agents, instead of agents that are not deleted.
-    :raises ConfigurationError: there is no such agent, or several have the name.
+    :param is_deleted: True to search names of deleted agents, False to search names of agents that are not deleted.
+    :raises ConfigurationError: no agent, or several agents, have the name.
     """
     now = utc_now()
     if agent_id := _parse_uuid(id_or_name):
@@ -176,7 +177,7 @@ def find_agent(
             for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted)
         ]
 
-    # Surrogates and null characters, which PostgreSQL refuses, are replaced. No name contains them.
+    # Surrogates and null characters are replaced, because PostgreSQL refuses them. No agent's name contains any.
     candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
     if not candidates and len(organization_rows) <= MAX_SEARCHED:
         candidates = list_candidates(None)
@@ -190,7 +191,7 @@ def find_agent(
 def replace_agent_names(
     services: Services, database: OrganizationDatabase, schema: ma.Schema, body: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a body of :func:`agentidp.cli.options.read_options` in which IDs replace the names of agents.
+    """Return a request body in which the names of agents are replaced by their IDs.
 
     :raises ConfigurationError: the organization has no such agent.
     """
@@ -208,7 +209,7 @@ def replace_agent_names(
 
 
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
-    """Return the IDs of an organization and of its agent with an ID or a name. None means the demo's operator.
+    """Return the IDs of the organization and of the agent with this ID or name. None means the demo's operator.
 
     :raises ConfigurationError: there is no such agent, or several have the name.
     """

@@ -70,7 +70,7 @@ def update(organization: str, as_json: bool, **options: Any) -> None:
 @require_confirmation
 @organization_option
 def delete(organization: str) -> None:
-    """Delete the organization's own OpenID provider. What its people have allowed ends."""
+    """Delete the organization's own OpenID provider. All grants by people of this provider end."""
     with open_organization(organization) as (services, database):
         provider = _find_provider(database)
         [[counted]] = database.run(count_grants_call(issuer=provider.issuer))

@@ -28,7 +28,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def parse_time(text: str) -> datetime:
-    """Parse an option that is a day, which means 00:00 UTC, or a date and time with a time zone."""
+    """Parse a day (00:00 UTC), or a date and time with a time zone, from an option."""
     try:
         return parse_instant(text)
     except ma.ValidationError as error:
@@ -36,7 +36,7 @@ def parse_time(text: str) -> datetime:
 
 
 class WholeNumber(click.IntRange):
-    """An option or argument that is a whole number within limits. Its error message is clearer than click's."""
+    """The type of options that are whole numbers within limits. Its error messages name both limits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value as a number.
@@ -51,17 +51,17 @@ class WholeNumber(click.IntRange):
 
 
 NONE = "none"
-"""Value of a numeric option that sets the field to ``null``."""
+"""The value of a numeric option that sets the field to ``null``."""
 
 LISTS = ("items", "choices")
-"""Kinds of fields whose option may be given several times."""
+"""The kinds of fields whose options may be repeated."""
 
 
 def member_options(body: ma.Schema) -> Decorator:
-    """Return options for the members of a request body. The command passes their values to :func:`read_options`.
+    """Return a decorator that gives a command an option per member of a request body. See :func:`read_options`.
 
-    :param body: the body's schema, without members that have no option. The option of a ``partial`` member may be
-        omitted even if the body requires the member.
+    :param body: the body's schema, which excludes members without an option. The options of members in the schema's
+        ``partial`` may be omitted, even if the API requires these members.
     """
     options = _make_options(body)
 
@@ -87,7 +87,7 @@ def _make_options(body: ma.Schema) -> list[Decorator]:
 
 
 def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of :func:`member_options` as JSON of the API, without omitted members.
+    """Return the request body, as JSON of the API, from the options that :func:`member_options` added.
 
     :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
@@ -120,7 +120,7 @@ def _parse_value(field: Member, typed: Any) -> Any:
 
 
 def describe_fields(returned: type[ma.Schema]) -> str:
-    """Return the names of an object's fields, separated by commas, for the help of a command that prints the object."""
+    """Return the names of a schema's fields as words, separated by commas, for the help of a command."""
     field_names = [
         field.words if isinstance(field, Member) else words_of(field_name)
         for field_name, field in returned().fields.items()
@@ -129,7 +129,7 @@ def describe_fields(returned: type[ma.Schema]) -> str:
 
 
 def list_columns(returned: type[ma.Schema]) -> list[str]:
-    """Return the names of an object's fields that are shown in lists of such objects."""
+    """Return the names of those fields of a schema that lists show."""
     return [member for member, field in _list_members(returned()) if field.is_listed]
 
 
@@ -179,7 +179,7 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
 
 
 def _name_emptying_option(field: Member) -> str:
-    """Return the name of the option that empties a list field, or that sets a nullable list field to ``null``."""
+    """Return the name of the option that sets a list field to an empty list, or to ``null`` if it is nullable."""
     return f"--{'every' if field.allow_none else 'no'}-{field.option.removeprefix('--')}"
 
 
@@ -204,7 +204,7 @@ def _join_sentences(*texts: str) -> str:
 
 
 def _read_first_line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
-    """Return the first line of a file, which is a secret. Other processes could see a secret in an argument."""
+    """Return the first line of a file. It is a secret, which other processes could read if it were an argument."""
     return None if file is None else file.readline().strip()
 
 
@@ -213,7 +213,7 @@ def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO |
 
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback that checks that an option is a number, or :data:`NONE` if the field may be ``null``."""
+    """Return a callback of click that refuses a value that is neither a number nor, if nullable, :data:`NONE`."""
     error_message = f"must be a whole number from {field.minimum} to {field.maximum}" + (
         f", or {NONE}" if field.allow_none else ""
     )

@@ -45,7 +45,7 @@ commands = click.Group("organization", help="Organizations: they own agents.")
 def create(name: str, with_administrator: bool, as_json: bool) -> None:
     """Create the organization NAME and print its id.
 
-    With --with-administrator, prints organization id, client_id and client_secret. With these the administrator gets a
+    With --with-administrator, prints organization id, client_id and client_secret. The administrator uses them to get a
     token that can create agents, credentials and resource servers over HTTP.
     """
     with open_services(may_be_first=True) as services:
@@ -176,10 +176,10 @@ def rename(organization: str, name: str) -> None:
 @organization_argument
 @dry_run_option
 def suspend(organization: str, is_dry_run: bool) -> None:
-    """Suspend an organization: its agents get no tokens.
+    """Suspend an organization. Its agents get no tokens.
 
-    Their existing tokens are refused. Nothing is deleted. During the suspension, neither the agents nor the dashboard
-    can change anything.
+    Existing tokens of the agents are refused. Nothing is deleted. During the suspension, nobody can change anything by
+    the API or the dashboard.
     """
     with open_services() as services:
         organization_row = find_organization(services, organization)
@@ -206,10 +206,10 @@ def resume(organization: str) -> None:
 @commands.command("export")
 @click.argument("names", metavar="[ID|NAME]...", nargs=-1)
 def export(names: tuple[str, ...]) -> None:
-    """Print the file with which agentidp apply changes nothing.
+    """Print a file for agentidp apply that describes organizations as they are now.
 
-    The file describes the named organizations, or all organizations. It contains no credentials. It names variables for
-    the addresses of alert targets.
+    Without arguments, the file describes all organizations. It contains no credentials. It names environment variables
+    instead of the addresses of alert targets.
     """
     with open_services() as services:
         database_url = str(services.settings.database_url)
@@ -229,9 +229,9 @@ def export(names: tuple[str, ...]) -> None:
 def delete(organization: str) -> None:
     """Delete an organization with its agents, credentials, resource servers, usage and findings.
 
-    This cannot be undone, so export the usage and the audit trail first. The trail is kept without the values that were
-    changed. The resource identifiers stay assigned, so that no other organization gets tokens for them. The command
-    asks for the organization's name.
+    A deletion cannot be undone, so export the usage and the audit trail first. The audit trail is kept, without the
+    values before and after each change. The organization keeps its resource identifiers, so that no other organization
+    gets tokens for them. The command asks for the organization's name.
     """
     with open_services() as services:
         organization_row = find_organization(services, organization)
@@ -254,14 +254,14 @@ def delete(organization: str) -> None:
 
 
 def _describe_organization(services: Services, row: Any) -> str:
-    """Describe an organization, such as ``Acme with 3 agents and 12 tokens in the last 30 days``."""
+    """Return a phrase such as ``Acme with 3 agents and 12 tokens in the last 30 days``."""
     database = services.database.of(row.organization_id, utc_now())
     agent_rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
     return f"{row.name} with {format_count(len(agent_rows), 'agent')} and {describe_recent_tokens(database)}"
 
 
 def _update_organization(services: Services, row: Any, change: dict[str, Any]) -> Any:
-    """Change an organization as the operator, even if the organization is suspended. Return its changed row."""
+    """Change an organization as the operator, even if the organization is suspended, and return its new row."""
     url = str(services.settings.database_url)
     with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:
         return organizations.update_organization(transaction, change)

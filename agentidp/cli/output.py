@@ -26,7 +26,7 @@ from agentidp.http.schemas import words_of
 from agentidp.http.text import printable
 
 MAX_WORDS = 40
-"""Maximum characters of a table cell that contains spaces. IDs and the last column are never cut."""
+"""Maximum characters of a table cell. Cells without spaces, such as IDs, and the last column are never cut."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
@@ -34,7 +34,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 def show(rows: list[dict[str, Any]], as_json: bool, *, columns: Sequence[str] = ()) -> None:
     """Print a list: a table on a terminal, bare rows in a pipe, or JSON.
 
-    :param columns: the members in a table on a terminal; None for all members.
+    :param columns: the members that a terminal shows. Empty means all members.
     """
     if as_json:
         click.echo(printable(json.dumps(rows, ensure_ascii=False)))
@@ -50,7 +50,7 @@ def show(rows: list[dict[str, Any]], as_json: bool, *, columns: Sequence[str] = 
 def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | None = None) -> None:
     """Print a single object: words on a terminal, bare values in a pipe, or JSON.
 
-    :param shown_once: a member that no command can show again. On a terminal, the user is warned.
+    :param shown_once: the name of a member that no command can show again. A terminal gets a warning about it.
     """
     if as_json:
         click.echo(printable(json.dumps(members, ensure_ascii=False)))
@@ -71,10 +71,7 @@ def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | Non
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Print lines of text, and escape characters in names and claims that could manipulate a terminal.
-
-    :param err: print to standard error.
-    """
+    """Print text to standard output, or to standard error if *err*. Escape characters that manipulate terminals."""
     click.echo(printable(text, is_multiline=True), err=err)
 
 
@@ -85,7 +82,7 @@ def warn(warnings: Sequence[str]) -> None:
 
 
 def format_cell(value: object) -> str:
-    """Format a value for programs, on a single line; None becomes ``-``."""
+    """Return a value as one line for programs. None becomes ``-``."""
     if isinstance(value, list):
         text = " ".join(value)
     elif isinstance(value, dict | bool):
@@ -122,7 +119,7 @@ def _to_words(name: str) -> str:
 
 
 def _shorten(value: object) -> str:
-    """Format a value for people, on a single line. Times are truncated to the minute."""
+    """Return a value as one line for people. Times are truncated to the minute."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     full_text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)

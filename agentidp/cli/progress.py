@@ -11,10 +11,10 @@ from typing import TypeVar
 import click
 
 STEPS = 200
-"""Number of steps of a progress bar."""
+"""Number of steps from the begin to the end of a progress bar."""
 
 QUIET_SECONDS = 2.0
-"""Seconds after which :func:`show_activity` prints the activity of a command."""
+"""Seconds that an activity must take before :func:`show_activity` prints it."""
 
 T = TypeVar("T")
 

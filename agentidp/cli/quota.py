@@ -22,10 +22,10 @@ from agentidp.registry import quotas
 from agentidp.services import Services
 
 PAGE_SIZE = 500
-"""Number of quotas that the command reads in one database statement."""
+"""Maximum number of quotas that ``agentidp quota list`` reads per statement."""
 
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
-"""The fields of a quota that options set. The option for ``enforce`` may be omitted, and is then false."""
+"""The schema of the quota's fields that have options. If the option for ``enforce`` is omitted, it is false."""
 
 
 def _holder_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -119,7 +119,7 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
 
 
 def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
-    """Yield the quotas of an organization and its agents, and read :data:`PAGE_SIZE` quotas per statement."""
+    """Yield the quotas of an organization and its agents. Each statement reads :data:`PAGE_SIZE` quotas."""
     last_position: tuple[UUID | None, int | None] = (None, None)
     while True:
         [quota_rows] = database.run(quotas.usage_page(last_position, PAGE_SIZE))

@@ -90,7 +90,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
 @organization_option
 @dry_run_option
 def delete(server: str, organization: str, is_dry_run: bool) -> None:
-    """Delete a resource server. No further token is issued for it. Its identifier stays the organization's."""
+    """Delete a resource server. No further token is issued for it. The organization keeps the identifier."""
     with open_organization(organization) as (services, database):
         server_row = _find_server(database, server)
 
@@ -136,9 +136,9 @@ def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str])
 )
 @as_json_option
 def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
-    """List the identifiers of all organizations.
+    """List the identifiers of all resource servers.
 
-    Prints: identifier, organization that owns it, organizations that registered it.
+    Prints: identifier, id of the organization that owns it, ids of the organizations that registered it.
     """
     if organization is not None and conflicts:
         raise click.UsageError("--organization and --conflicts cannot be combined")

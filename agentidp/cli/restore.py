@@ -58,7 +58,7 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
         "restored database does not contain them. Alerts that were waiting at the time of the backup are sent again."
     )
     if restored.left_out:
-        # The names are escaped, because the author of the backup file may have chosen them.
+        # The names are escaped, because whoever wrote the backup file could choose any characters.
         table_names = ", ".join(ascii(table_name)[1:-1] for table_name in restored.left_out)
         click.echo(f"Tables that do not belong to AgentIdP were not restored: {table_names}.")
     if restored.migrations:
@@ -66,7 +66,12 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
 
 
 def _add_secret(settings: Settings) -> Settings:
-    """Return the settings including an existing instance secret. A new secret could not decrypt the restored keys."""
+    """Return the settings with the instance secret of their file, which must exist.
+
+    A newly created secret could not decrypt the restored keys.
+
+    :raises ConfigurationError: there is no secret.
+    """
     if settings.secret_key is not None:
         return settings
     places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"

@@ -18,12 +18,13 @@ from agentidp.registry import delegation_rules, provisioning
 
 
 class RuleKind(NamedTuple):
-    """A kind of rule (provisioning or delegation) and its commands.
+    """What the commands for provisioning rules and for delegation rules have in common.
 
     :param registry: the module that creates and deletes the rules.
-    :param statement: lists the rules of an organization.
-    :param columns: the printed members of a rule and of its rule of trust, except with ``--json``.
-    :param consequences: returns what deleting a rule does, from the rule's row and the database of its organization.
+    :param statement: the SQL statement that lists the rules of an organization.
+    :param columns: the members of a rule and of its ``trust`` that are printed without ``--json``.
+    :param consequences: a function of the rule's row and the organization's database. It returns a text that says what
+        deleting the rule does.
     """
 
     name: str

@@ -45,7 +45,7 @@ def command(bind: str | None, has_demo: bool) -> None:
     def welcome(runtime: Runtime) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         if has_demo:
-            # The link is a secret. Only a terminal shows it, because other standard output may be a log.
+            # The link is a secret, so it is not printed if standard output is not a terminal but perhaps a log.
             sign_in_link = _demo_link(runtime) if sys.stdout.isatty() else None
             click.echo(format_demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
         elif not organizations.all_organizations(str(runtime.settings.database_url)):
@@ -59,12 +59,12 @@ def command(bind: str | None, has_demo: bool) -> None:
 
 
 def _program() -> str:
-    """Return ``agentidp`` as the user called it, including a path, for printed examples of commands."""
+    """Return the path or name by which the user called ``agentidp``, for printed examples of commands."""
     return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
 
 
 def _demo_link(runtime: Runtime) -> str | None:
-    """Return a link that signs in to the dashboard as the demo's operator, or None if the operator is suspended."""
+    """Return a link that signs in to the dashboard as the demo's operator; None if the operator is suspended."""
     with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
         try:
             return link.new_link(services, *find_agent_or_operator(services, None), utc_now())

@@ -37,7 +37,7 @@ format_option = click.option(
 
 
 class Months(click.ParamType[int]):
-    """An option whose value is a number of calendar months, such as ``25months``."""
+    """The type of an option whose value is a number of calendar months, such as ``25months``."""
 
     name = "months"
 
@@ -63,9 +63,9 @@ commands = click.Group("usage", help="Past usage: import, export, delete.")
 def import_(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
     """Add the usage in FILE to an organization's counters.
 
-    FILE is a path, or - for standard input. A record has time (RFC 3339), agent (id or name) and tokens, and may have
-    requests (default: the value of tokens) and rejected (default: 0). Either all records are added or none. A file that
-    was imported before adds nothing.
+    FILE is a path, or - for standard input. A record has the fields time (RFC 3339), agent (id or name) and tokens. It
+    may have requests (default: the value of tokens) and rejected (default: 0). If one record is wrong, no record is
+    added. A file that was imported before adds nothing.
     """
     default_format = "ndjson" if path.suffix in (".ndjson", ".jsonl") else "csv"
     with open_organization(organization) as (services, database), _open_source(path) as source:
@@ -86,7 +86,7 @@ def import_(path: Path, organization: str, file_format: str | None, is_dry_run: 
 
 @contextlib.contextmanager
 def _open_source(path: Path) -> Iterator[Source]:
-    """Yield the file to import. A terminal shows a progress bar, unless the file is standard input or empty."""
+    """Yield the file to import, and show a progress bar unless the file is standard input or empty."""
     if path == Path("-"):
         yield Source(sys.stdin.buffer, None)
         return
@@ -141,9 +141,9 @@ def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
     help="Format of the printed records.",
 )
 def export(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
-    """Print an organization's usage, in the format of agentidp usage import.
+    """Print an organization's usage in a format that agentidp usage import reads.
 
-    The output has one record per agent and UTC hour.
+    The output has one record per agent and UTC hour with usage.
     """
     with open_organization(organization) as (services, database):
         export_usage(

@@ -13,7 +13,7 @@ from agentidp.paths import PACKAGE
 
 
 def print_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:
-    """Print the version and end the program, if the option ``--version`` is given."""
+    """Print the version and exit, if the option ``--version`` is given."""
     if is_asked:
         commit = read_commit(PACKAGE.parent)
         click.echo(f"agentidp {version('agentidp')}{f' (commit {commit})' if commit else ''}")
@@ -21,13 +21,13 @@ def print_version(context: click.Context, _: click.Parameter, is_asked: bool) ->
 
 
 def read_commit(directory: Path) -> str | None:
-    """Return the short hash of the checked-out commit, followed by ``+`` if files differ from the commit.
+    """Return the short hash of a checkout's commit, followed by ``+`` if files differ from the commit.
 
-    :returns: None if *directory* is not a checkout, as in an installed package, or git fails.
+    :returns: None if *directory* is not a checkout, or if git fails.
     """
     if not (directory / ".git").exists():
         return None
-    # Removes the variables that git sets in a hook, because they would select another repository.
+    # Inside a git hook, variables such as GIT_DIR would make git describe another repository.
     environment = {
         variable_name: variable_value
         for variable_name, variable_value in os.environ.items()

@@ -20,9 +20,9 @@ from agentidp.server.watch import watch
 def command(once: bool) -> None:
     """Evaluate findings and send alerts, until SIGTERM.
 
-    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. If there are several
-    instances, only one evaluates. If it ends, even by SIGKILL, another instance takes over within seconds.
-    `agentidp serve` starts an instance by itself.
+    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. If this command runs several
+    times, only one process evaluates. If that process ends, even by SIGKILL, another process takes over within seconds.
+    agentidp serve starts this command by itself.
     """
     stop_event = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
