@@ -63,17 +63,17 @@ from agentidp.registry import (
 )
 
 LOCK = 0x_A9E7_DEC1
-"""Key of the advisory lock without which two commands that apply a file could create an organization twice."""
+"""Key of the advisory lock that commands hold while they apply a file, so that none creates an organization twice."""
 
 _ADVICE = "Run the command again: it prints the new plan first."
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The applied plans of a file.
+    """What applying a file has changed.
 
-    :param new_agents: the organization, name and id of each new agent without a credential.
-    :param new_webhooks: the organization, name and arguments for commands of each new webhook.
+    :param new_agents: for each new agent without a credential: its organization, its name and its id.
+    :param new_webhooks: for each new webhook: its organization, its name, and its arguments for commands.
     """
 
     plans: list[Plan] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Applied:
 
     @property
     def changes(self) -> list[Change]:
-        """All changes of the plans, in the order in which they were made."""
+        """Return the changes of all plans, in the order in which they were made."""
         return [change for plan in self.plans for change in plan.changes]
 
 
@@ -96,13 +96,13 @@ def apply_file(
     is_dry_run: bool = False,
     agreed_plans: list[Plan] | None = None,
 ) -> Applied:
-    """Apply a file completely or, if anything in it is refused, not at all.
+    """Apply a whole file, or nothing if a part of the file is refused.
 
-    :param is_pruning: also delete objects that are missing in a list of the file.
-    :param is_strict: treat everything that the file leaves out as empty, and delete as with *is_pruning*.
-    :param is_dry_run: roll back at the end, after every rule of the database has been applied.
-    :param agreed_plans: the plans of the same file that a person has agreed to.
-    :raises ConfigurationError: the file cannot be applied, or others have changed an object of the agreed plans.
+    :param is_pruning: also delete objects that are missing from a list in the file.
+    :param is_strict: set omitted members to their defaults, and delete all objects that the file does not contain.
+    :param is_dry_run: make all changes, so that the database checks them, and roll them back.
+    :param agreed_plans: the plans for the same file that a person has confirmed, or None.
+    :raises ConfigurationError: the file is refused, or the plans are no longer those that the person has confirmed.
         Nothing was changed.
     """
     applied_file, transactions = Applied(), []
@@ -137,17 +137,17 @@ def apply_file(
                 "nothing was applied, because others have changed this since the plan was "
                 f"printed:\n{conflict_lines}{_ADVICE}"
             )
-        # Everything was read before this loop, which blocks the token requests of organizations whose quotas change.
+        # This loop blocks token requests of organizations whose quotas change, so everything was read before.
         for organization, transaction, plan in zip(declared, transactions, applied_file.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
-                # The quotas must be locked before any row is locked (see quotas.lock).
+                # The quotas are locked before any row, because a token request that waits for a row blocks quotas.lock.
                 quotas.lock(transaction)
             for change in plan.changes:
                 with _at_place(organization, change):
                     _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied_file)
-            # Agents need the scopes of resource servers, and resource servers need their agents. The same file may
-            # register both, so resource servers get their agents last.
+            # A file may register a resource server, and an agent that has its scopes and acts for it. The agent needs
+            # the resource server's scopes, so the resource server exists first and gets its agent here.
             for change in plan.changes:
                 has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
                 if change.type == RESOURCE_SERVER.type and has_agent:
@@ -155,7 +155,7 @@ def apply_file(
                         _set_agent_of_server(transaction, settings, change)
         if is_dry_run:
             raise psycopg.Rollback
-        # The audit events come last, because they block the audit events of other changes until the commit.
+        # Audit events are written last, because they block other writers of audit events until the commit.
         for transaction in transactions:
             enter_organization(connection, transaction.organization_id, durable=True)
             transaction.write_before_commit()
@@ -163,10 +163,10 @@ def apply_file(
 
 
 def export_organizations(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
-    """Return the content of a file that describes existing organizations.
+    """Return the content of a file that describes existing organizations, one dictionary per organization.
 
-    The id of an organization is included only if its name is not unique. Everything is sorted by name, so that two
-    exports can be compared.
+    An organization's id is included only if another organization has the same name. Organizations and their objects are
+    sorted by name, so that two exports can be compared.
     """
     contents = []
     with connect(database_url) as connection:
@@ -180,8 +180,8 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
             content |= {member_name: current_content[member_name] for member_name in ORGANIZATION_MEMBERS}
             for kind in KINDS:
                 member_names = (kind.key, *kind.members)
-                # Leaves out agents of provisioning rules, because their next token request creates them again. Also
-                # leaves out delegation rules whose agents are all deleted, because nobody can act by them.
+                # The file omits agents of provisioning rules, because their next token request creates them again. The
+                # file omits delegation rules whose agents are all deleted, because nobody can use these rules.
                 objects = [
                     {member_name: members[member_name] for member_name in member_names}
                     for members in current_content[kind.section]
@@ -193,7 +193,7 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
 
 
 def read_current_content(transaction: Transaction) -> dict[str, Any]:
-    """Return a transaction's organization with its lists of objects, as JSON of the API."""
+    """Return the organization of a transaction, including its agents and other objects, as JSON of the API."""
     [organization_row] = transaction.fetch("organizations/get_organization")
     all_agents = transaction.fetch(
         "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
@@ -218,7 +218,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
         "provisioningRules": [
             provisioning.represent(rule_row) for rule_row in transaction.fetch("provisioning/list_rules")
         ],
-        # rule.agents has the names of the rule's agents, without deleted agents.
+        # rule_row.agents contains the names of the rule's agents that are not deleted.
         "delegationRules": [
             delegation_rules.represent(rule_row) | {"agents": rule_row.agents}
             for rule_row in transaction.fetch("delegation/list_rules")
@@ -227,7 +227,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
             resource_servers.represent(server_row) | {"agent": agent_names.get(server_row.agent_id)}
             for server_row in server_rows
         ],
-        # An address is secret, so an exported file has the name of a variable in its place.
+        # The address of a target is secret, so the file names an environment variable instead.
         "alertTargets": [
             targets.represent(target) | {"url": f"$ALERT_URL_{target.target_id.hex.upper()}"}
             for target in transaction.fetch("alerts/list_targets")
@@ -237,7 +237,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
 
 
 def _check_rules(declared: DeclaredOrganization, settings: Settings, organization_id: str) -> dict[str, Any]:
-    """Return the content of a file with the rules of trust in the stored form, including the default audience.
+    """Check the rules of trust in a file, and return the file's content with the rules in the form that is stored.
 
     :raises ConfigurationError: a rule is refused.
     """
@@ -258,7 +258,7 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
         for index, rule in enumerate(content.get(section, [])):
             rule["trust"] = checked_rule(rule["trust"], check_rule_of_section, section, index, "trust")
             if "agentTemplate" in rule:
-                # Adds the members that the file leaves out, because a stored template has them too.
+                # Members that the file omits get their defaults, because stored templates have all members.
                 schema = provisioning.AgentTemplateSchema()
                 rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
     for index, agent in enumerate(content.get("agents", [])):
@@ -273,9 +273,9 @@ def _check_rules(declared: DeclaredOrganization, settings: Settings, organizatio
 def _compare_addresses(
     declared: DeclaredOrganization, transaction: Transaction, settings: Settings, current: dict[str, Any] | None
 ) -> None:
-    """Set ``url`` of each existing target: as in the file if the target keeps its address, or else its destination.
+    """Set ``url`` of each target in *current*, so that it differs from the file's ``url`` only if the address changes.
 
-    A target keeps its address if the file names no variable, or if the variable is not set or has the same address.
+    The file names a variable that contains the address. If the variable is not set, the address does not change.
 
     :raises ConfigurationError: a new target has no address.
     """
@@ -308,6 +308,7 @@ def _read_address(reference: str) -> str | None:
     """Return the address in an environment variable, or in the file that the variable with the suffix ``_FILE`` names.
 
     :param reference: ``$`` and the name of the variable.
+    :returns: None if neither variable is set.
     """
     variable = reference.removeprefix("$")
     return read_secret(os.environ, variable, f"{variable}_FILE")[1]
@@ -331,7 +332,7 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
 
 
 def _describe_problems(declared: DeclaredOrganization, path: Path, refused: ApiError) -> str:
-    """Return a line for each rule that an object of the file has broken."""
+    """Return a line per member of the file that breaks a rule: its place and the broken rules."""
     problem_lines = [
         f"{declared.describe_place(*path, member_name)}: {', '.join(broken_rules)}"
         for member_name, broken_rules in refused.details.items()
@@ -341,7 +342,7 @@ def _describe_problems(declared: DeclaredOrganization, path: Path, refused: ApiE
 
 @contextlib.contextmanager
 def _at_place(declared: DeclaredOrganization, change: Change) -> Iterator[None]:
-    """Raise an error about a change as an error that also names the place in the file."""
+    """Add the place in the file to the message of an error that a change raises."""
     try:
         yield
     except NotFound:
@@ -385,7 +386,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
         ).agent_id
         if not new_rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
-        # Some members, such as the status, can be set only by a change and not at the creation.
+        # Some members, such as the status, cannot be set when an agent is created, but can be changed afterwards.
         changed_members = {
             member_name: member_value
             for member_name, member_value in changed_members.items()
@@ -400,7 +401,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
 
 
 def _change_rule(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
-    """Replace a rule by a new rule, because a rule never changes. Delete it first if it exists."""
+    """Delete the existing rule, and create the new rule. A change does both, because rules cannot be changed."""
     is_delegation = change.type == DELEGATION_RULE.type
     registry: Any = delegation_rules if is_delegation else provisioning
     new_members = {"name": change.name} | change.after
@@ -494,4 +495,4 @@ _CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, Applied], 
     ALERT_TARGET.type: _change_alert_target,
     OPENID_PROVIDER.type: _change_openid_provider,
 }
-"""The function that makes a change of an object, by the object's type."""
+"""The function that makes the changes of objects of a type, by type."""

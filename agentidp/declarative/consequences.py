@@ -13,9 +13,9 @@ from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, O
 
 
 def list_consequences(database: Database, plan: Plan, at: datetime, ttl: int) -> list[list[str]]:
-    """Return sentences about what each change of a plan ends, as a list per change.
+    """Return a list per change of a plan, with sentences about what the change ends.
 
-    :param ttl: as for :func:`agentidp.analytics.impact.find_lifetimes_by_resource`.
+    :param ttl: the default lifetime of tokens in seconds.
     """
     organization_database = database.of(plan.organization_id, at)
     return [_describe(organization_database, plan, change, ttl) for change in plan.changes]

@@ -15,16 +15,16 @@ from agentidp.declarative.schemas import KINDS, DocumentSchema, normalize_instan
 from agentidp.http.text import text_refusal
 
 MAX_PROBLEMS = 20
-"""Maximum number of mistakes in a file that are printed. Further mistakes are only counted."""
+"""Maximum number of mistakes in a file that the error message lists. Further mistakes are only counted."""
 
 MAX_REPEATED = 50_000
-"""Maximum number of values that aliases repeat in a document. A few bytes of nested aliases can exceed memory."""
+"""Maximum number of values that aliases repeat in a document. Otherwise, a small file could fill the memory."""
 
 _YAML_TAG = "tag:yaml.org,2002:"
 _NOT_IN_JSON = {f"{_YAML_TAG}{name}" for name in ("binary", "omap", "pairs", "set")}
 
 Path = tuple[str | int, ...]
-"""The path to a value in a document: names of members, and indexes in lists."""
+"""The path to a value in a document: the names of members and the indexes in lists that lead to the value."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -41,7 +41,7 @@ class DeclaredOrganization:
     """An organization that a file describes.
 
     :param content: the organization, as JSON of the API.
-    :param describe_place: returns the place in the file of the value at a path below the organization, for errors.
+    :param describe_place: a function of a path below the organization. It returns the place in the file, for errors.
     """
 
     content: dict[str, Any]
@@ -49,7 +49,7 @@ class DeclaredOrganization:
 
 
 def read_document(text: bytes, source: str) -> list[DeclaredOrganization]:
-    """Return the organizations of a file that has one or several YAML documents.
+    """Return the organizations that a file describes in one or several YAML documents.
 
     :param source: the file's name, for errors.
     :raises ConfigurationError: the message has a line per mistake: file, line, path and rule.
@@ -96,9 +96,9 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
 def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
     """Return the number of values in a node, including values that aliases repeat.
 
-    :param sizes: gets the number of each node, by the node's identity. Zero means that the node is not complete yet.
-    :raises yaml.MarkedYAMLError: JSON has no such node, a node contains itself, or a mapping has a key twice, of which
-        YAML's readers would silently take the last.
+    :param sizes: gets the number of values in each node, by ``id(node)``. Zero means that the node is being counted.
+    :raises yaml.MarkedYAMLError: a node has a type that JSON lacks, a node contains itself, or a mapping has a key
+        twice, of which PyYAML would silently use the last value.
     """
     if id(node) in sizes:
         if not sizes[id(node)]:
@@ -125,7 +125,7 @@ def _mistake(node: yaml.Node, rule: str) -> yaml.MarkedYAMLError:
 
 
 def _flatten_messages(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the messages in marshmallow's errors, each with its path."""
+    """Yield each message in the nested errors of marshmallow, together with the path to the wrong value."""
     if isinstance(messages, dict):
         for member_name, inner_messages in messages.items():
             yield from _flatten_messages(inner_messages, path if member_name == "_schema" else (*path, member_name))
@@ -139,7 +139,7 @@ _PLAIN = {
     "Missing data for required field.": "is missing",
     "Invalid input type.": "must be a mapping",
 }
-"""Rules in words for people, by marshmallow's message for programmers."""
+"""Our message for a broken rule, by the message of marshmallow."""
 
 
 def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
@@ -168,7 +168,7 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
 
 
 def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
-    """Return the place of a value in words: the file, the line and the path."""
+    """Return the place of the value at a path as text: the file, the line and the path."""
     current_node, line_number = root, root.start_mark.line
     for path_step in path:
         if (
@@ -179,7 +179,7 @@ def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
             current_node = current_node.value[path_step]
             line_number = current_node.start_mark.line
         elif isinstance(current_node, yaml.MappingNode):
-            # Merged pairs stand before the pairs that override them, so the last pair applies.
+            # PyYAML puts the pairs of a merged mapping (<<) before the mapping's own pairs, so the last pair applies.
             matching_pairs = [
                 (key_node, value) for key_node, value in current_node.value if key_node.value == str(path_step)
             ]
@@ -200,5 +200,5 @@ def write_document(organizations: list[dict[str, Any]]) -> str:
 
     dump_yaml = partial(yaml.safe_dump, {"organizations": organizations}, sort_keys=False, width=120)
     yaml_text = str(dump_yaml(allow_unicode=True))
-    # A stored name may have characters, now forbidden, that could manipulate a terminal. YAML escapes them.
+    # Names that earlier releases stored may contain characters that manipulate a terminal. YAML can escape them.
     return yaml_text if text_refusal(yaml_text, is_multiline=True) is None else str(dump_yaml())

@@ -22,11 +22,11 @@ class Change:
     :param action: ``create``, ``change`` or ``delete``.
     :param type: ``organization``, or the type of a :class:`Kind`.
     :param organization: the name of the organization.
-    :param name: the name of the object; the identifier of a resource server.
-    :param before: the present values of the members that differ.
-    :param after: the file's values of these members; all members of a new object.
-    :param id: the id of an existing object.
-    :param path: the place of the object in the file, below its organization.
+    :param name: the name of the object, the identifier of a resource server, or the issuer of an OpenID provider.
+    :param before: the values in the database of the members that differ, or of all members of a deleted object.
+    :param after: the values in the file of the members that differ, or of all members of a new object.
+    :param id: the id of an existing object, or None.
+    :param path: the path to the object in the file, below its organization.
     """
 
     action: str
@@ -47,9 +47,9 @@ class Change:
 class Plan:
     """The differences between a file and an organization.
 
-    :param organization_id: the id of the organization, even if it is new.
-    :param changes: the differences, in an order in which they can be made.
-    :param omitted: further differences that a strict comparison would have, for information only.
+    :param organization_id: the id of the organization, even if the organization is still to be created.
+    :param changes: the changes, in the order in which they must be made.
+    :param omitted: changes of a strict comparison that are not made. They are only printed.
     """
 
     name: str
@@ -60,12 +60,12 @@ class Plan:
 
 
 def to_json(value: Any) -> str:
-    """Return a value as JSON on a single line, even if it is a text with line breaks."""
+    """Return a value as JSON on a single line. Line breaks in strings are escaped."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, Any]]) -> list[str | None]:
-    """Return the id of each organization of a file, or ``None`` for an organization that must be created.
+    """Return the id of each organization in a file, or None for an organization that must be created.
 
     :param existing: ``organizationId`` and ``name`` of all organizations.
     :raises ConfigurationError: an id does not exist, several organizations have the name, or the file describes an
@@ -96,13 +96,13 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
 
 
 def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
-    """Return the changes that make an organization match a file, in an order in which they can be made.
+    """Return the changes that make an organization match a file, in the order in which they must be made.
 
-    Members and lists that the file leaves out are not changed.
+    Members and lists that the file omits are not changed.
 
     :param content: the organization in the file, as JSON of the API.
-    :param current: the existing organization with its lists, or ``None`` if it must be created.
-    :param is_pruning: also delete objects that are missing in a list of the file.
+    :param current: the organization in the database including its objects, or None if it must be created.
+    :param is_pruning: also delete objects that are missing from a list in the file.
     """
     organization_name = content["name"]
     declared_members = {member: content[member] for member in ORGANIZATION_MEMBERS if member in content}
@@ -117,13 +117,13 @@ def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_
     for kind in KINDS:
         if kind.section in content:
             creations_and_changes += _compare_objects(kind, organization_name, content[kind.section], current)
-            # Deletions come first, so that a new object may get the name of a deleted object.
+            # Deletions precede all creations, so that a new object can have the name of a deleted object.
             changes += _list_deletions(kind, organization_name, content[kind.section], current) if is_pruning else []
     return [*changes, *creations_and_changes]
 
 
 def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
-    """Return an organization's content with defaults and empty lists for everything that the file leaves out."""
+    """Return a file's content for an organization, with defaults and empty lists for everything that it omits."""
     filled_content: dict[str, Any] = (
         dict.fromkeys(ORGANIZATION_MEMBERS) | UNSET | {kind.section: [] for kind in KINDS} | content
     )
@@ -136,7 +136,7 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[Change]:
-    """Return those changes and changed members of a strict comparison that are not in *changes*."""
+    """Return the parts of *strict_changes* that are not in *changes*: deletions, and changes of single members."""
     planned_changes = {(change.type, change.name): change for change in changes}
     omitted_changes = []
     for change in strict_changes:
@@ -206,7 +206,7 @@ def _compare_members(
 
 
 def _is_same(value: Any, other_value: Any) -> bool:
-    """Return whether two values are equal. The order in a list does not matter for scopes and rules of trust."""
+    """Return whether two values are equal. Lists such as scopes are equal in any order."""
     if isinstance(value, list) and isinstance(other_value, list):
         as_json = partial(json.dumps, sort_keys=True)
         return sorted(value, key=as_json) == sorted(other_value, key=as_json)
@@ -218,7 +218,7 @@ def _list_deletions(
 ) -> Iterator[Change]:
     declared_keys = {members[kind.key] for members in declared}
     for members in current.get(kind.section, []):
-        # Agents of provisioning rules are kept, because files do not list them.
+        # Agents that provisioning rules created are not deleted, because no file lists them.
         if members[kind.key] not in declared_keys and not members.get("provisioned"):
             earlier_members = {member_name: members[member_name] for member_name in kind.members}
             yield Change(
@@ -227,7 +227,7 @@ def _list_deletions(
 
 
 def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
-    """Return a line per object or member that was changed between two plans of the same file."""
+    """Return a line per object or member that somebody changed between the making of two plans for the same file."""
     plan_pairs = zip(agreed_plans, new_plans, strict=True)
     return [
         conflict_line for agreed_plan, new_plan in plan_pairs for conflict_line in _compare_plans(agreed_plan, new_plan)
@@ -260,9 +260,13 @@ def _compare_plans(agreed: Plan, new: Plan) -> Iterator[str]:
 
 
 def _has_existed(change: Change | None, other_change: Change | None) -> bool:
-    """Return whether an object existed when the plan with *change* was made.
+    """Return whether an object existed when a plan was made.
 
-    If this plan does not change it, it was as in the file, so it existed unless the other plan deletes it.
+    A plan without a change of an object means that the object was as in the file. A file contains an object unless a
+    plan for the file deletes the object.
+
+    :param change: the change of the object in this plan, or None.
+    :param other_change: the change of the object in another plan of the same file, or None.
     """
     return change.action != "create" if change else other_change is not None and other_change.action != "delete"
 

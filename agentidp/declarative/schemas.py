@@ -27,7 +27,7 @@ def _list_field(schema: type[ma.Schema]) -> ma.fields.List[Any]:
 
 
 class _NamedSchema(ma.Schema):
-    """An object in a file. Only its name is required."""
+    """The schema of an object in a file. Only the member ``name`` is required."""
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         super().on_bind_field(field_name, field_obj)
@@ -35,7 +35,7 @@ class _NamedSchema(ma.Schema):
 
 
 class _AgentSchema(_NamedSchema, ChangeSchema, AgentFields):
-    """An agent in a file, with the members of the API's PATCH, because a file can also set the status."""
+    """The schema of an agent in a file. It has the members of the API's PATCH, so that a file can set the status."""
 
     class Meta(ChangeSchema.Meta):
         exclude = read_only(AgentFields)
@@ -45,7 +45,7 @@ class _AgentSchema(_NamedSchema, ChangeSchema, AgentFields):
 
 
 class _ResourceServerSchema(ResourceServerFields):
-    """A resource server in a file, with the name of its agent in place of the id."""
+    """The schema of a resource server in a file. Its agent is identified by name instead of by id."""
 
     class Meta:
         exclude = ("agentId", *read_only(ResourceServerFields))
@@ -54,7 +54,7 @@ class _ResourceServerSchema(ResourceServerFields):
 
 
 class _DelegationRuleSchema(DelegationRuleFields):
-    """A delegation rule in a file, with the names of its agents in place of their ids."""
+    """The schema of a delegation rule in a file. Its agents are identified by name instead of by id."""
 
     class Meta:
         exclude = ("agentIds", *read_only(DelegationRuleFields))
@@ -63,7 +63,7 @@ class _DelegationRuleSchema(DelegationRuleFields):
 
 
 class _AlertTargetSchema(AlertTargetFields):
-    """An alert target in a file. Its ``url`` names an environment variable, because a file contains no secrets."""
+    """The schema of an alert target in a file. Its ``url``, a secret, is only the name of an environment variable."""
 
     class Meta:
         exclude = read_only(AlertTargetFields)
@@ -78,14 +78,14 @@ class _AlertTargetSchema(AlertTargetFields):
 
 
 class _OpenidProviderSchema(OpenidProviderFields):
-    """An OpenID provider without its client secret, because files contain no secrets."""
+    """The schema of an OpenID provider in a file. It has no client secret, because files contain no secrets."""
 
     class Meta:
         exclude = ("clientSecret", *read_only(OpenidProviderFields))
 
 
 class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
-    """An organization in a file, with its objects. A list that the file leaves out is neither compared nor changed."""
+    """The schema of an organization in a file, including its agents and other objects."""
 
     class Meta(ChangeSchema.Meta):
         exclude = ("createdAt",)
@@ -104,14 +104,14 @@ class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
 
 
 class DocumentSchema(ma.Schema):
-    """One YAML document of a file."""
+    """The schema of a YAML document. A file may contain several documents."""
 
     organizations = _list_field(_OrganizationSchema)
     organizations.required = True
 
 
 def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of a checked file with each instant in the API's format, so that instants can be compared."""
+    """Return a file's content with all instants in the format of the API, so that equal instants are equal strings."""
     normalized_content = dict(content)
     for field_name, field_value in content.items():
         match fields[field_name]:
@@ -125,14 +125,14 @@ def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict
 
 
 class Kind(NamedTuple):
-    """A kind of object of which an organization has several, such as agents.
+    """A kind of object that organizations have in lists, such as agents.
 
-    :param type: the words for such an object.
-    :param section: the name of the list in a file.
-    :param key: the member that identifies an object within its organization.
-    :param id_name: the member with the id, which files do not have.
-    :param defaults: the values for members of a new object that the file leaves out.
-    :param members: the members in a file, except the key.
+    :param type: the noun for an object of this kind, such as ``resource server``.
+    :param section: the name of the list in a file, such as ``resourceServers``.
+    :param key: the name of the member that identifies an object within its organization, such as ``resource``.
+    :param id_name: the name of the member that contains the id. Files do not contain it.
+    :param defaults: the values of members that the file omits, for new objects.
+    :param members: the names of all other members in a file.
     """
 
     type: str
@@ -161,15 +161,15 @@ DELEGATION_RULE = _make_kind("delegationRules", "name", _DelegationRuleSchema)
 ALERT_TARGET = _make_kind("alertTargets", "name", _AlertTargetSchema)._replace(id_name="targetId")
 OPENID_PROVIDER = _make_kind("openidProviders", "issuer", _OpenidProviderSchema)
 KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE, ALERT_TARGET, OPENID_PROVIDER)
-"""All kinds, in the order of creation: agents and rules may need a scope of a resource server that the same file
-registers, and delegation rules name agents."""
+"""All kinds of objects, in the order in which new objects are created. Agents and rules need the scopes of resource
+servers in the same file, and delegation rules need agents."""
 
 ORGANIZATION_MEMBERS = tuple(
     name
     for name, field in _OrganizationSchema().fields.items()
     if name != "organizationId" and not isinstance(field, ma.fields.List)
 )
-"""The members of an organization itself, without its lists of objects."""
+"""The members of an organization, except its id and its lists of objects."""
 
 UNSET: dict[str, Any] = {"agentProvisioning": False, "status": "active", "quotas": {}, "trust": []}
-"""Values of members that a creation cannot set, as long as nobody has changed them. The default is ``None``."""
+"""Initial values of members that cannot be set at the creation. The initial value of all other members is None."""
