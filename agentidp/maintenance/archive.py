@@ -24,7 +24,7 @@ _PREAMBLE = re.compile(
     """,
     re.VERBOSE,
 )
-"""Regular expression for the lines that pg_restore prints between the rows of two tables. They are never executed."""
+"""Regular expression for the lines that pg_restore prints between two tables. These lines are never executed."""
 
 _COPY = re.compile(rb"COPY public[.](?P<table>[a-z0-9_]+) (?P<columns>[(][a-z0-9_, ]+[)]) FROM stdin;\s*")
 _END_OF_ROWS = b"\\.\n"
@@ -33,7 +33,7 @@ MIN_PIECE_SIZE = 1 << 16
 """Minimum number of bytes per piece of a table's rows, except for the last piece."""
 
 _NULL = r"\N"
-"""The notation of null in COPY's text format."""
+"""How the text format of COPY represents null."""
 
 
 class TableRows(NamedTuple):
@@ -46,7 +46,7 @@ class TableRows(NamedTuple):
     """The names of the columns in parentheses, separated by commas."""
 
     encoding: str
-    """PostgreSQL's name of the encoding of the rows."""
+    """PostgreSQL's name for the encoding of the rows."""
 
     pieces: Iterator[bytes]
 
@@ -77,7 +77,7 @@ class Archive(NamedTuple):
         return migration_names
 
     def _read_table(self, table: str) -> list[dict[str, str]]:
-        """Return a table's rows as dictionaries with values in COPY's text format; empty if there is no table."""
+        """Return the rows of a table, by column, with values in COPY's text format. A missing table has no rows."""
         output = _run_pg_restore(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
         copy_match = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", output, re.MULTILINE)
         if copy_match is None:
@@ -86,18 +86,18 @@ class Archive(NamedTuple):
         return [dict(zip(columns, row_line.split("\t"), strict=True)) for row_line in copy_match[2].splitlines()]
 
     def list_tables(self) -> set[str]:
-        """Return the tables whose rows are in the backup. A schema other than public precedes the name."""
+        """Return the names of the tables in the backup. Names outside the schema public begin with their schema."""
         entries = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
         return {name if schema == "public" else f"{schema}.{name}" for schema, name in entries}
 
     def read_rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
     ) -> Generator[TableRows, None, None]:
-        """Yield the rows of each table in the schema public. Close the iterator if you do not read it to its end.
+        """Yield the rows of *tables* in the schema public. Close the iterator if you do not read it to its end.
 
         pg_restore prints SQL that the author of the file may have manipulated, so only rows are taken from its output.
 
-        :param report: called with the share of the file that was read.
+        :param report: called with the share of the file that was read, from 0 to 1.
         :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
         """
         command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
@@ -107,7 +107,7 @@ class Archive(NamedTuple):
                 if table_entry and table_entry[1] == "public" and table_entry[2] in tables:
                     use_list.write(list_line)
             use_list.flush()
-            # pg_restore reads the file by standard input, so this process can report the position in the file.
+            # pg_restore reads the file from standard input, so that this process knows the position in the file.
             with self.file.open("rb") as file:
                 for table_rows in self._parse_output([*command, f"--use-list={use_list.name}"], file):
                     yield table_rows
@@ -145,7 +145,7 @@ class Archive(NamedTuple):
 
 
 def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
-    """Yield the rows of one table in pieces. Without the end mark, the file is truncated, and pg_restore fails."""
+    """Yield the rows of one table in pieces, up to the end mark. If the mark is missing, pg_restore fails."""
     lines: list[bytes] = []
     size = 0
     for line in output:
@@ -160,7 +160,7 @@ def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
 
 
 def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:
-    """Open a backup file, which the newest installed PostgreSQL programs will read.
+    """Return a backup file, to be read by the newest installed pg_restore.
 
     :raises ConfigurationError: *file* is not a backup, or the programs are too old for it.
     """

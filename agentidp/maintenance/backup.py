@@ -34,7 +34,7 @@ class Contents(NamedTuple):
     tokens: int
 
     def __str__(self) -> str:
-        """Return the numbers as a phrase such as ``1 organization, 2 agents and 3 tokens``."""
+        """Return a phrase such as ``1 organization, 2 agents and 3 tokens``."""
         count_words = zip(self, ("organization", "agent", "token"), strict=True)
         first_words, *further_words = (
             f"{object_count:,} {noun}{'' if object_count == 1 else 's'}" for object_count, noun in count_words
@@ -56,7 +56,7 @@ def back_up(
 
     :param url: the database's URL, with a role that bypasses row-level security.
     :param bindir: the directory of pg_dump. None means to search for a suitable version.
-    :param report: called with the completed share, which is based on PostgreSQL's estimated numbers of rows.
+    :param report: called with the completed share, from 0 to 1, estimated from PostgreSQL's statistics.
     :returns: the contents of the backup.
     :raises ConfigurationError: the backup failed, and *file* is unchanged. The message is for the operator.
     """
@@ -86,7 +86,7 @@ def refuse_citus(connection: psycopg.Connection[Any]) -> None:
 
 
 def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
-    """Raise ConfigurationError if a backup by this role would lack rows."""
+    """Raise ConfigurationError if this role does not see all rows, or the database is not AgentIdP's."""
     refuse_citus(connection)
     [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
     if not row.sees_all:
@@ -103,7 +103,7 @@ def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
 
 def _run_pg_dump(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
     target, environment = connection_arguments(url)
-    # The draft (mode 0600) is in the final file's directory, so that it can be renamed.
+    # The draft is in the directory of the final file, because files can only be renamed within a file system.
     with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
         try:
             options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
@@ -131,7 +131,7 @@ def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable
     if report is None:
         return process.communicate()[1]
     copied_by_table: dict[int, int] = {}
-    # A second connection is needed, because the snapshot's connection would not see pg_dump's current progress.
+    # The transaction with the snapshot would not see the current progress, so this is a second connection.
     with connect(url) as connection:
         [estimate] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
         while True:

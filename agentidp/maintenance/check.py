@@ -18,7 +18,7 @@ from agentidp.server.runtime import add_secret_from_file, has_embedded_data, ope
 _NAME = re.compile(r"\b(?:AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)\b")
 
 READ_ELSEWHERE = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
-"""Variables that gunicorn's configuration or compose.yaml reads, and not ``agentidp.config``."""
+"""Settings that ``agentidp.config`` does not read, but gunicorn's configuration or compose.yaml."""
 
 _DATABASE_SETTINGS = {"AGENTIDP_DATABASE_URL", "AGENTIDP_DATA_DIR", "AGENTIDP_PG_BINDIR"}
 
@@ -26,11 +26,11 @@ _DATABASE_SETTINGS = {"AGENTIDP_DATABASE_URL", "AGENTIDP_DATA_DIR", "AGENTIDP_PG
 def check_instance(
     environ: Mapping[str, str], at: datetime, *, backups: Path | None, maximum_age: timedelta
 ) -> Iterator[Result]:
-    """Check an instance without changing it. No result contains a secret.
+    """Check an instance without changing it, and yield results that contain no secrets.
 
-    :param environ: the environment variables with the settings.
+    :param environ: the environment variables.
     :param at: the current time.
-    :param backups: a directory that must contain a backup not older than *maximum_age*; None for no such check.
+    :param backups: the directory that must contain a backup no older than *maximum_age*. None skips this check.
     """
     settings, invalid_names, results = _check_settings(environ)
     yield from results
@@ -50,15 +50,15 @@ def check_instance(
 
 
 def list_setting_names() -> set[str]:
-    """Return all variables that the source code of ``agentidp.config`` reads. A separate list would become wrong."""
+    """Return the names of all settings, which are taken from the source of ``agentidp.config``."""
     sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
     return set(_NAME.findall("\n".join(sources))) | READ_ELSEWHERE
 
 
 def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
-    """Check every setting on its own.
+    """Check the settings, and report each invalid variable instead of only the first.
 
-    :returns: the settings without the invalid variables, or None if that is impossible; the names of the invalid
+    :returns: the settings without the invalid variables, or None if they are still invalid; the names of the invalid
         variables; the results.
     """
     environ = {
@@ -81,7 +81,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
             named_settings = set(_NAME.findall(str(error)))
             if not named_settings & invalid_names:
                 results.append(Result("settings", FAILED, str(error)))
-            # A name with an underscore at its end stands for all variables that begin with it.
+            # If the error names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
             prefixes = tuple(variable_name for variable_name in named_settings if variable_name.endswith("_"))
             culprit_names = {
                 variable_name
@@ -105,7 +105,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
 
 def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Result]:
     if settings.database_url is None and not has_embedded_data(settings):
-        # No secret is needed before the database exists, because both are created together.
+        # The database does not exist yet, and the secret will be created together with the database.
         return
     if file := environ.get("AGENTIDP_SECRET_KEY_FILE"):
         yield check_secret_file(Path(file))

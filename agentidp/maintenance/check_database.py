@@ -26,13 +26,13 @@ from agentidp.server.watch import WATCH_LOCK
 Connection = psycopg.Connection[Any]
 
 MAX_KEY_AGE = timedelta(days=400)
-"""Age after which a signing key should be rotated."""
+"""Maximum age of a signing key before the check recommends a rotation."""
 
 
 def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
-    """Check the database that the settings name.
+    """Check the database, its clock, its schema and its keys.
 
-    :param settings: settings with the database's URL.
+    :param settings: the settings including the database's URL.
     :param at: the current time.
     """
     try:
@@ -61,12 +61,12 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
                 results = [(FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
             yield from (Result(name, status, message) for status, message in results)
             if name == "schema" and results[0][0] != OK:
-                # All further checks need an up-to-date schema.
+                # The checks after this check need an up-to-date schema.
                 return
 
 
 def check_replica(url: str) -> Result:
-    """Check that the read replica responds, and that it is a replica."""
+    """Check that the server at *url* responds, and that it is a read replica."""
     try:
         with connect_unchecked(url, "AGENTIDP_READ_DATABASE_URL") as connection:
             configure_operator(connection)
@@ -80,12 +80,12 @@ def check_replica(url: str) -> Result:
 
 
 Outcomes = Iterator[tuple[str, str]]
-"""Results as pairs of status and message."""
+"""The results of a check: pairs of a status and a message."""
 
 
 def _checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
     if not role.is_owner and role.may_serve:
-        # A login that does not own the schema reads the schema and keys with the service's role.
+        # This login does not own the tables, so the following checks read them as the service's role.
         yield "role", _become_service
     yield "schema", _check_schema
     yield "privileges", check_privileges
@@ -167,7 +167,7 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    # If the findings are older than this, the API computes them again before a response.
+    # The API computes findings again if they were evaluated before this time.
     oldest_accepted = at - timedelta(seconds=2 * settings.watch_interval)
     [watch_row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
     late_ids = []

@@ -11,14 +11,14 @@ from agentidp.maintenance.backup import FIRST_BYTES
 from agentidp.maintenance.result import FAILED, OK, WARNING, Result
 
 MIN_SPACE_WITHOUT_WARNING = 1 << 30
-"""Free bytes on the disk below which the check warns."""
+"""Minimum free bytes on the disk. With less space, the check warns."""
 
 MIN_SPACE = 200 << 20
-"""Free bytes on the disk below which the check fails. PostgreSQL needs this much for its write-ahead log alone."""
+"""Minimum free bytes on the disk. With less space, the check fails. PostgreSQL's write-ahead log needs as much."""
 
 
 def check_secret_file(path: Path) -> Result:
-    """Check that the file with the instance secret exists, and that not every user can read it."""
+    """Check that the file of the instance secret exists, and that other users of this machine cannot read it."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -40,7 +40,7 @@ def check_disk(data_dir: Path) -> Result:
 
 
 def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Result:
-    """Check that a directory contains a backup that is not older than *maximum_age*."""
+    """Check that the newest backup in a directory is not older than *maximum_age*."""
     try:
         backups = [
             (backup_file.stat().st_mtime, backup_file) for backup_file in directory.iterdir() if _is_backup(backup_file)

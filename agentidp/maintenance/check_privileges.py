@@ -18,7 +18,7 @@ _PRIVILEGE = re.compile(r"(\w+)(?: \(([^)]*)\))?(?:, |$)")
 
 
 def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    """Check an up-to-date schema, and yield pairs of status and message. Only the system catalog is read."""
+    """Check row-level security and the service's privileges, and yield pairs of a status and a message."""
     problems = list(_find_problems(connection))
     actual_grants = {
         (grant_row.name, grant_row.privilege) for grant_row in _rows(connection, "maintenance/service_privileges")
@@ -44,7 +44,7 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str,
 
 
 def list_expected_privileges() -> set[tuple[str, str]]:
-    """Return the pairs of table and privilege that the migrations grant to the service's role and do not revoke."""
+    """Return pairs of a table and a privilege: those that the migrations grant to the service and do not revoke."""
     privileges: set[tuple[str, str]] = set()
     for statement in (statement for step in steps() for statement in step.statements()):
         if grant_match := _GRANT.fullmatch(" ".join(re.sub(r"--[^\n]*", "", statement).split())):

@@ -17,13 +17,13 @@ from agentidp.usage_history.pruning import count_tokens_by_day, delete_days
 def delete_organization(database_url: str, organization_id: str, *, at: datetime) -> None:
     """Delete an existing organization.
 
-    The organization is first suspended, so that its tokens stop working. Then its usage is deleted day by day, and then
-    all other data in one transaction. After an interruption the organization is still suspended, and a second call
-    continues.
+    First, the organization is suspended, so that its tokens stop working. Then its usage is deleted day by day. Last,
+    all other data is deleted in one transaction. After an interruption, the organization is still suspended, and a
+    second call continues.
 
-    The audit trail stays, without the contents of the changes: it shows who deleted the organization and when, and its
-    hash chain can still be verified. The resource identifiers are also kept, so that no other organization gets tokens
-    for these resource servers, until ``agentidp resource-server release`` releases them.
+    The audit trail stays, without the contents of the changes. It shows who deleted the organization and when, and its
+    hash chain can still be verified. The resource identifiers also stay until ``agentidp resource-server release``, so
+    that no other organization gets tokens for these resource servers.
 
     :param database_url: the database's URL, with the operator's role.
     :param at: the current time, with time zone.
@@ -41,15 +41,15 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
     """Erase the name and other texts of a deleted agent. Its ID and its usage stay.
 
-    Also erased are the labels of its credentials, the notes of its deployment markers, the findings that name it, and
-    the contents of the audit events about all of these.
+    The labels of its credentials, the notes of its deployment markers, the findings about it, and the contents of the
+    audit events about all these objects are erased as well.
 
     :param database_url: the database's URL, with the operator's role.
     :param at: the current time, with time zone.
     :raises NotFound: there is no deleted agent with this ID.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
-        # The findings are erased before the agent's name, by which the statement recognizes them.
+        # The findings are erased first, because the statement finds them by the agent's name.
         findings = transaction.fetch("agents/erase_findings", agent_id=agent_id)
         if not transaction.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound

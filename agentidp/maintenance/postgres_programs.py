@@ -18,11 +18,11 @@ DEBIAN = Path("/usr/lib/postgresql")
 """The directory in which Debian installs PostgreSQL, with a subdirectory per major version."""
 
 PROGRAMS = ("pg_dump", "pg_restore")
-"""The programs of PostgreSQL that a directory must contain."""
+"""The programs that a directory must contain to be an :class:`Installation`."""
 
 
 class Installation(NamedTuple):
-    """A directory with PostgreSQL's programs, and their major version."""
+    """A directory that contains PostgreSQL's programs, and their major version."""
 
     directory: Path
     major: int
@@ -47,7 +47,7 @@ def find_backup_programs(server: int, bindir: Path | None, settings: Settings) -
 
 
 def for_restore(bindir: Path | None, settings: Settings) -> Installation:
-    """Return the newest installation, because pg_restore reads files of its own version and of older versions.
+    """Return the newest installation, because pg_restore reads backups of its own and of older versions.
 
     :raises ConfigurationError: there is no installation.
     """
@@ -65,7 +65,7 @@ def _find_installations(bindir: Path | None, settings: Settings) -> list[Install
         directories = [bindir]
     else:
         directories = [settings.pg_bindir] if settings.pg_bindir is not None else []
-        # Debian's /usr/bin/pg_dump only runs a version below DEBIAN, so its directory is not a separate installation.
+        # Debian's /usr/bin/pg_dump is a wrapper that runs a pg_dump below DEBIAN, so it is not another installation.
         if (program_on_path := shutil.which("pg_dump")) and Path(program_on_path).resolve().name != "pg_wrapper":
             directories.append(Path(program_on_path).parent)
         directories += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]
@@ -97,9 +97,9 @@ def _describe_installations(installations: list[Installation]) -> str:
 def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
     """Return the arguments and the environment with which a PostgreSQL program connects.
 
-    The password is in the environment, because everybody on the machine can read the arguments.
+    The password is in the environment, because all users of the machine can read a process's arguments.
 
-    :raises ConfigurationError: the URL contains an sslpassword, which cannot be in the environment.
+    :raises ConfigurationError: the URL contains an sslpassword, for which PostgreSQL has no environment variable.
     """
     parameters = conninfo_to_dict(url)
     if "sslpassword" in parameters:
@@ -108,7 +108,7 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
             "a key without a password for this command"
         )
     password = parameters.pop("password", None)
-    # The programs do not need the instance secret.
+    # PostgreSQL's programs need no settings of AgentIdP, one of which is the instance secret.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
@@ -117,6 +117,6 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
 
 
 def first_error(output: str, status: int) -> str:
-    """Return the first error in the output of a program, or its exit status if there is none."""
+    """Return the first error in a PostgreSQL program's output. If there is none, return the first line or *status*."""
     errors = re.findall(r"(?:ERROR|FATAL|error): +(.+)", output) or output.strip().splitlines()
     return errors[0] if errors else f"exit status {status}"

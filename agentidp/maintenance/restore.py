@@ -28,7 +28,7 @@ from agentidp.maintenance.archive import Archive
 from agentidp.maintenance.backup import Contents, refuse_citus
 
 SESSION_END_TIMEOUT = 2.0
-"""Maximum seconds to wait for the end of other sessions."""
+"""Maximum seconds to wait until other sessions in the database have ended."""
 
 
 class Restored(NamedTuple):
@@ -54,7 +54,7 @@ class Target(NamedTuple):
     """The statements that drop everything in the database. Empty if the database is empty."""
 
     contents: Contents | None
-    """The contents of the database. None if row-level security hides them, or without a complete schema."""
+    """The contents of the database. None if row-level security hides rows, or if a table is missing."""
 
     @property
     def is_empty(self) -> bool:
@@ -76,7 +76,7 @@ def inspect_target(url: str) -> Target:
         drop_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         contents = None
         if role_row.has_schema and role_row.sees_all:
-            # A database with an incomplete schema is a valid target, although its contents cannot be counted.
+            # If a table is missing, the contents cannot be counted, but a backup can still be restored.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
                 [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
                 contents = Contents(*content_counts)
@@ -94,7 +94,7 @@ def inspect_target(url: str) -> Target:
 
 
 def _wait_for_other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
-    """Return the other sessions in the database. Wait first for sessions that are ending."""
+    """Wait for the end of other sessions in the database, and return those that do not end in time."""
     deadline = time.monotonic() + SESSION_END_TIMEOUT
     while sessions := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
         if time.monotonic() >= deadline:
@@ -113,11 +113,11 @@ def restore_archive(
 ) -> Restored:
     """Replace the contents of the database by a backup, and bring the schema up to date.
 
-    The restore is recorded as an audit event after the events of the backup.
+    An audit event records the restore.
 
-    :param settings: settings with the database's URL, as its owner, and the instance secret.
+    :param settings: the settings including the database's URL, with its owner's role, and the instance secret.
     :param at: the current time.
-    :param report: called with the share of the file that was restored, without the indexes that are built afterwards.
+    :param report: called with the share of the file whose rows were copied, from 0 to 1.
     :raises ConfigurationError: the restore failed. Unless the message says that the backup was restored, nothing was
         changed.
     """
@@ -136,7 +136,7 @@ def restore_archive(
 
 
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
-    """Refuse a backup whose keys the instance secret does not decrypt, before existing data is deleted."""
+    """Raise ConfigurationError if the instance secret does not decrypt the signing keys in the backup."""
     sealer = KeySealer(settings)
     for kid, sealed_key in archive.keys().items():
         try:
@@ -151,12 +151,12 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
 def _replace_contents(
     url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
 ) -> tuple[Contents, list[str]]:
-    """Create the schema by the migrations that the backup had, and copy its rows into it, in one transaction.
+    """Delete everything, create the schema by the backup's migrations, and copy the backup's rows, in one transaction.
 
-    :returns: what was restored, and the tables whose rows were not restored.
+    :returns: the contents that were restored, and the names of the tables that were not.
     """
     pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
-    # The role belongs to the whole server: it may exist already, and this login may not be allowed to create it.
+    # This statement is skipped if the role exists: roles belong to the whole server, not to a database.
     create_role = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():

@@ -13,11 +13,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AN_HOUR = timedelta(hours=1)
 
 Hours = dict[int, list[int]]
-"""The counts of an agent (:data:`COUNTS`), by the number of hours since :data:`EPOCH`."""
+"""The :data:`COUNTS` of an agent per hour, by the number of hours since :data:`EPOCH`."""
 
 
 def hour_number(day: date, hour: int) -> int:
-    """Return the number of hours from :data:`EPOCH` to an hour of a UTC day."""
+    """Return the number of hours from :data:`EPOCH` until *hour* (0 to 23) of a UTC day."""
     return (day - EPOCH.date()).days * 24 + hour
 
 
@@ -25,7 +25,7 @@ def add_usage(transaction: Transaction, sums: dict[UUID, Hours]) -> None:
     """Add usage to the counters of an organization and its agents.
 
     :param sums: the usage to add, by agent ID.
-    :raises psycopg.errors.NumericValueOutOfRange: a counter of one hour would exceed PostgreSQL's integer.
+    :raises psycopg.errors.NumericValueOutOfRange: the counter of an hour would exceed PostgreSQL's integer.
     """
     counter_cells = [hour_counts for hours in sums.values() for hour_counts in hours.values()]
     transaction.fetch(

@@ -17,10 +17,10 @@ _STATEMENTS = {"csv": "usage_history/export_csv", "ndjson": "usage_history/expor
 def export_usage(
     database_url: str, organization_id: str, out: BinaryIO, *, file_format: str, first: date, last: date, at: datetime
 ) -> None:
-    """Write an organization's usage, one record per agent and UTC hour with usage, oldest first.
+    """Write an organization's usage to a file, one record per agent and UTC hour with usage, oldest first.
 
     :param database_url: the database's URL, with the operator's role.
-    :param out: the file to which the records are written while the database sends them.
+    :param out: the file. The records are not collected in memory.
     :param file_format: ``csv`` or ``ndjson``.
     :param first: the first UTC day.
     :param last: the last UTC day.
@@ -31,7 +31,7 @@ def export_usage(
     with (
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at),
-        # COPY accepts no bound parameters, so ClientCursor inserts them as literals.
+        # COPY accepts no bound parameters, so ClientCursor writes them into the statement.
         psycopg.ClientCursor(connection) as cursor,
         cursor.copy(statement, days) as copy,
     ):

@@ -16,25 +16,25 @@ from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usa
 from agentidp.usage_history.records import BadRecord, Reader, Source, json_values, read_csv_values
 
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
-"""Statements that mark the stored sums of monthly quotas as stale.
+"""The statements that mark the stored sums of monthly quotas as stale, because an import changes these sums.
 
-They run last, because token requests that need a sum must then wait. They block changes of quotas, because a change of
-several quotas may lock the rows in another order, which could cause a deadlock.
+The import runs them last, because token requests wait from then on until the commit. The first statement blocks changes
+of quotas, which could lock the rows in another order and cause a deadlock.
 """
 
 FORMATS = {"csv": read_csv_values, "ndjson": json_values}
 
 MAX_CELLS = 50_000
-"""Maximum number of pairs of agent and hour that are summed in memory, before the sums are written to the database."""
+"""Maximum number of sums in memory, one per agent and hour, before the import writes the sums to the database."""
 
 MAX_PROBLEMS = 20
-"""Maximum number of bad records that are reported. Reading stops there."""
+"""Maximum number of bad records that are reported. The import then stops reading the file."""
 
 
 class ImportRefused(Exception):
     """The file has bad records, so nothing was imported.
 
-    :param problems: the line number and the broken rule of each of the first bad records.
+    :param problems: a line number and a broken rule per bad record, for the first :data:`MAX_PROBLEMS` records.
     """
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
@@ -56,7 +56,7 @@ class Imported:
 
 
 class _RollBack(Exception):
-    """Rolls back the transaction of an import."""
+    """Raised to roll back the transaction of an import, and caught where the transaction began."""
 
 
 def import_usage(
@@ -64,7 +64,7 @@ def import_usage(
 ) -> Imported:
     """Add records to the counters of an existing organization, in one transaction.
 
-    The import does not block token requests while it adds records, because it has counter rows of its own.
+    The import has its own counter rows, so it does not block token requests while it adds records.
 
     :param database_url: the database's URL, with the operator's role.
     :param file_format: one of :data:`FORMATS`.
@@ -91,7 +91,7 @@ def import_usage(
 
 
 def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
-    """Return the IDs of an organization's agents, by ID as text, and by name for agents that are not deleted."""
+    """Return the IDs of an organization's agents by their IDs as strings and, except for deleted agents, by name."""
     rows = transaction.fetch("usage_history/agents")
     by_name = {row.name: row.agent_id for row in rows if not row.is_deleted}
     return by_name | {str(row.agent_id): row.agent_id for row in rows}
@@ -100,17 +100,18 @@ def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
 def _sum_records(
     source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
 ) -> Iterator[dict[UUID, Hours]]:
-    """Yield the sums per agent and hour in batches of at most ``MAX_CELLS``, and count the records in *total*.
+    """Yield the sums per agent and hour in batches of at most :data:`MAX_CELLS`, and count the records in *total*.
 
-    The yielded dictionary is reused for the next batch.
+    The same dictionary is yielded each time, with other sums.
 
+    :param agents: the IDs of agents, by the ID or name in the file.
     :raises ImportRefused: a record is bad.
     """
     problems: list[tuple[int, str]] = []
     sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     hours_by_agent = {agent: sums[agent_id] for agent, agent_id in agents.items()}
     read_record, cell_count = Reader(at).read, 0
-    # This loop is one long function, because a call per record would be slow for millions of records.
+    # The loop calls no other function of this module, because a call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):
             try:

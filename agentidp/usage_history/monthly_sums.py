@@ -22,7 +22,7 @@ from agentidp.db.organization import Transaction, operator_transaction
 
 
 def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: datetime) -> int:
-    """Store an organization's monthly sums until yesterday if they are missing or stale, with a transaction per month.
+    """Store the missing and stale monthly sums of an organization, including this month until yesterday.
 
     :param connection: a connection with the operator's role.
     :param at: the current time, with time zone.
@@ -38,11 +38,11 @@ def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: da
 
 
 def delete_sums(transaction: Transaction, day: date) -> None:
-    """Delete the stored sums of the month of *day*, in the transaction that deletes the day's usage."""
+    """Delete the stored sums of the month that contains *day*. Call this in the transaction that deletes its usage."""
     _block_other_changes(transaction)
     transaction.fetch("usage_history/delete_sums", on_day=day)
 
 
 def _block_other_changes(transaction: Transaction) -> None:
-    """Block other changes of sums until the transaction ends, because others may have computed sums before it."""
+    """Block other changes of the organization's sums until the transaction ends, so that none stores older counts."""
     transaction.fetch("organizations/lock_organization")

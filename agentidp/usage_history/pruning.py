@@ -11,18 +11,18 @@ from agentidp.db.organization import operator_transaction
 from agentidp.usage_history.monthly_sums import delete_sums
 
 MIN_MONTHS = 4
-"""Minimum number of months to keep: the trend and the heatmap need 90 days, and most findings up to 12 weeks."""
+"""Minimum number of months to keep, because the trend and the heatmap need 90 days, and findings up to 12 weeks."""
 
 
 def first_kept_day(months: int, at: datetime) -> date:
-    """Return the first day to keep, if *months* calendar months are kept, including this month."""
+    """Return the first day of the oldest of *months* calendar months, the last of which is the current month."""
     today = at.astimezone(UTC).date()
     month = today.year * 12 + today.month - months
     return date(month // 12, month % 12 + 1, 1)
 
 
 def count_tokens_by_day(database_url: str, organization_id: str, *, first_kept: date, at: datetime) -> dict[date, int]:
-    """Return the number of tokens on each UTC day with usage before *first_kept*, oldest day first.
+    """Return the number of tokens by UTC day, for days with usage before *first_kept*, oldest day first.
 
     :param database_url: the database's URL, with the operator's role.
     :param at: the current time, with time zone.
@@ -34,13 +34,13 @@ def count_tokens_by_day(database_url: str, organization_id: str, *, first_kept: 
 def delete_days(
     database_url: str, organization_id: str, days: Iterable[date], *, first_kept: date, at: datetime
 ) -> None:
-    """Delete an organization's usage on *days*, with one transaction per day, so that an interruption keeps whole days.
+    """Delete an organization's usage on *days*, one transaction per day, so that no day is deleted in part.
 
-    The first transaction also records the entire deletion in the audit trail.
+    The first transaction also writes the audit event of the entire deletion.
 
     :param database_url: the database's URL, with the operator's role.
-    :param days: the result of :func:`count_tokens_by_day`.
-    :param first_kept: the first UTC day to keep, which is recorded.
+    :param days: the UTC days, oldest first.
+    :param first_kept: the first UTC day that is kept, for the audit event.
     :param at: the current time, with time zone.
     """
     with connect(database_url) as connection:

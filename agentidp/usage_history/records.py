@@ -19,7 +19,7 @@ REQUIRED = ("time", "agent", "tokens")
 OPTIONAL = ("requests", "rejected")
 
 MAX_COUNT = 1_000_000_000
-"""Maximum count in a record. The counter of an hour can store about twice as much."""
+"""Maximum number of tokens, requests or rejections in a record. A counter can store about twice as much."""
 
 BUFFER_SIZE = 1 << 20
 """Size of the read buffer in bytes."""
@@ -27,7 +27,7 @@ BUFFER_SIZE = 1 << 20
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 HOUR_LENGTH = len("2026-04-01T09")
-"""Number of characters that the date and hour have at the beginning of a time."""
+"""Number of characters of the date and the hour at the beginning of a time."""
 
 _WITHIN_HOUR = r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
 _REST_IN_UTC = re.compile(rf"{_WITHIN_HOUR}(?:Z|\+00:00)")
@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 class BadRecord(Exception):
-    """A record breaks a rule. The message contains the field and the rule."""
+    """A record breaks a rule. The message contains the rule and, if only one field breaks it, the field."""
 
 
 Counts = tuple[int, int, int]
@@ -46,7 +46,7 @@ Counts = tuple[int, int, int]
 class Record(NamedTuple):
     """The usage of an agent in a UTC hour.
 
-    ``hour`` is the number of hours since :data:`EPOCH`. ``agent`` is the ID or the name in the file.
+    ``hour`` is the number of hours since :data:`EPOCH`. ``agent`` is the agent's ID or name.
     """
 
     hour: int
@@ -55,10 +55,10 @@ class Record(NamedTuple):
 
 
 class Source(io.RawIOBase):
-    """A file of usage, whose SHA-256 is computed while its lines are read.
+    """A file of usage that computes its SHA-256 while its lines are read.
 
     :param file: a file that is open for reading bytes.
-    :param on_read: called with the number of bytes of each read. None means no calls.
+    :param on_read: called after each read with the number of bytes, or None.
     """
 
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None = None) -> None:
@@ -84,11 +84,11 @@ class Source(io.RawIOBase):
         yield from map(bytes.decode, lines)
 
     def readable(self) -> bool:
-        """Return true, because the buffered reader requires a readable file."""
+        """Return True, because :class:`io.BufferedReader` requires a readable file."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read bytes of the file into *buffer*, and return their number."""
+        """Read up to ``len(buffer)`` bytes of the file into *buffer*, and return their number."""
         block = self._file.read(len(buffer))
         buffer[: len(block)] = block
         self._hash.update(block)
@@ -98,13 +98,13 @@ class Source(io.RawIOBase):
 
 
 Values = Sequence[Any]
-"""The values of a record, in the order of :data:`REQUIRED` and :data:`OPTIONAL`. Missing values are None."""
+"""The values of a record's fields, first :data:`REQUIRED` and then :data:`OPTIONAL`. Missing values are None."""
 
 
 def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
     """Yield the values of each record in a CSV file with a header.
 
-    A bad record is yielded as an exception and not raised, so that the next record can be read.
+    For a bad record, an exception is yielded instead of raised, so that the next record can be read.
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
@@ -115,7 +115,7 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
         if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
             fields = f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
             raise BadRecord(f"the first line must name {fields}, each once")
-        # Optional fields missing from the header get index -1, which is the None that is appended to each row.
+        # An optional field that the header lacks gets the index -1, where each row has an appended None.
         values_of = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for row in rows:
             source.line = rows.line_num
@@ -133,7 +133,7 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
 
 
 def json_values(source: Source) -> Iterator[Values | BadRecord]:
-    """Yield the values of each record in an NDJSON file, like :func:`read_csv_values`. Blank lines are skipped."""
+    """Yield the values of each record in an NDJSON file, or a :class:`BadRecord`. Blank lines are skipped."""
     try:
         for line in source.decoded_lines():
             source.line += 1
@@ -157,7 +157,7 @@ def _parse_json(line: str) -> Values | BadRecord:
 
 
 class Reader:
-    """Converts a record's values to a :class:`Record`, and caches parsed hours.
+    """Checks and converts the values of records, and caches the hours that it has parsed.
 
     :param at: the current time. Records of later hours are refused.
     """
@@ -177,7 +177,7 @@ class Reader:
         try:
             counts = _parse_counts(tokens, requests, rejected)
         except TypeError:
-            # JSON arrays and objects are not hashable, so the function is called without its cache.
+            # JSON arrays and objects cannot be keys of the cache, so the function is called without its cache.
             counts = _parse_counts.__wrapped__(tokens, requests, rejected)
         return Record(self._parse_hour(time), agent, counts)
 
@@ -212,7 +212,7 @@ def _parse_counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
 
 
 def _count(name: str, value: Any) -> int:
-    """Return a count from a JSON number, or from digits as in CSV."""
+    """Return a count from a JSON number or from the digits in a CSV field."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)
     if type(value) is not int or not 0 <= value <= MAX_COUNT:
