@@ -63,7 +63,7 @@ ROUTES = (
     *(finding_listing, finding_actions, markers, quotas, alert_targets),
     *(health, audit_trail, index, mcp, api_docs),
 )
-"""The modules with a blueprint of the API. The dashboard registers its blueprints itself."""
+"""The modules that define the blueprints of the API. The dashboard registers its own blueprints."""
 
 logger = logging.getLogger("agentidp")
 
@@ -71,7 +71,7 @@ logger = logging.getLogger("agentidp")
 def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] = utc_now) -> Flask:
     """Return the application. It connects to the database at its first request, so that it connects after a fork.
 
-    :param config: the settings. Default: read from the environment.
+    :param config: the settings; None to read them from the environment.
     :param clock: returns the time of each request, with a time zone.
     :raises ConfigurationError: a setting is missing or wrong.
     """
@@ -81,7 +81,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     app = wiring.choose_classes(settings).application("agentidp", static_folder=None)
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
-        # Only the client's address is taken from the proxy's headers, as no response depends on the host or scheme.
+        # Only the client's address is taken from the proxy's headers, because no response depends on host and scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     if settings.metrics_address:
         request_metrics.init_app(app)
@@ -91,7 +91,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     if settings.read_database_url:
         staleness.init_app(app)
     error_rendering.init_app(app)
-    # gunicorn raises this if a view reads a body with invalid chunks. WSGI defines no exception for such a body.
+    # gunicorn raises ParseException if a view reads a body that has invalid chunks. WSGI defines no exception for it.
     app.register_error_handler(ParseException, error_rendering.render_bad_request)
     sending.init_app(app)
     caller.init_app(app)

@@ -18,7 +18,7 @@ class Actor:
     :param type: one of :data:`TYPES`.
     :param name: the agent's id, the person's identity at the OpenID Connect provider, or on the command line the name
         of the operating system's user.
-    :param display_name: the person's name for people.
+    :param display_name: the person's name at the OpenID Connect provider; None for other actors.
     """
 
     type: str
@@ -32,9 +32,9 @@ SYSTEM = Actor("system", "agentidp")
 
 
 def operator() -> Actor:
-    """Return the operating system's user of this process as an actor, followed by the user who called sudo, if any.
+    """Return the actor for a command: the operating system's user, and in parentheses the user who called sudo.
 
-    ``SUDO_USER`` is only an addition to the name, because other programs can set it too.
+    ``SUDO_USER`` is never the whole name, because any program can set it.
     """
     user_id = os.geteuid()
     try:

@@ -22,36 +22,36 @@ from agentidp.metrics import REJECTIONS
 logger = logging.getLogger("agentidp")
 
 UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
-"""The organization under which failed authentications of unknown clients are counted, in one row per day."""
+"""The organization ID of the counters for failed authentications of unknown clients."""
 
 UNKNOWN_AGENT = UUID(int=0)
 
 MAX_NETWORKS = 200
-"""Maximum number of networks per organization and day with rows of rejections. Further networks share one row."""
+"""Maximum number of networks whose rejections get their own rows, per organization and day. Others share one row."""
 
 KEEP_NETWORKS = 30
-"""Days for which the rows of networks with rejections are kept, including the current day."""
+"""Number of days, including today, for which the rows of rejections per network are kept."""
 
 KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
-"""Number of bits of a client's address that are stored: the network of a site or provider, but not of a person."""
+"""Number of leading bits of a client's address that are stored. They identify a site or provider, but not a person."""
 
 
 def build_admission_call(agent_id: UUID, jti: str, issued_at: datetime) -> Call:
-    """Return the call that admits an agent's token and counts the request.
+    """Return the database call that counts a request with an agent's token.
 
-    It returns no row if the agent is not active, or if the token with this *jti* is revoked or ended.
+    The call returns no row, and counts nothing, if the agent is not active or the token with this *jti* was ended.
     """
     return Call("usage/record_request", {"agent_id": agent_id, "jti": jti, "issued_at": issued_at})
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A failed authentication, in the current request if there is one.
+    """A failed authentication of an agent or of an unknown client.
 
     :param organization_id: the agent's organization; ``UNKNOWN_ORGANIZATION`` for an unknown client.
     :param credential: the type of the credential: ``secret``, ``assertion`` or ``token``.
-    :param reason: the logged reason, unless the database returns a more precise reason. The number of reasons must be
-        small, because they are labels of a metric.
+    :param reason: the reason, unless the database finds a more precise one. There must be few different reasons,
+        because each is a label of a metric.
     """
 
     organization_id: str
@@ -61,9 +61,10 @@ class Rejection:
     secret_hash: bytes | None = None
 
     def calls(self) -> tuple[Call, Call]:
-        """Return the calls that count a rejection. The first call returns the reason.
+        """Return the two database calls that count this rejection. The first call returns the reason.
 
-        It comes first, because it may wait for its row. Then no counter that token requests need is locked meanwhile.
+        The first call may wait for another transaction. The second call locks a counter that token requests need, so it
+        comes last.
         """
         agent = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         network = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network_of(remote_address())}
@@ -71,25 +72,25 @@ class Rejection:
         return Call("usage/record_rejected_network", agent | network | limits), Call("usage/record_rejection", agent)
 
     def report(self, reason: str) -> None:
-        """Log the rejection with the client's address, and count it in the metrics.
+        """Log this rejection with the client's address, and count it in the metrics.
 
-        :param reason: the reason that the first of :meth:`calls` returned.
+        :param reason: the reason in the row that the first call of :meth:`calls` returned.
         """
         REJECTIONS.labels(reason).inc()
         organization_id = self.organization_id if self.organization_id != UNKNOWN_ORGANIZATION else None
         agent_id = str(self.agent_id) if self.agent_id != UNKNOWN_AGENT else None
         fields = {"organization": organization_id, "agent": agent_id, "credential": self.credential, "reason": reason}
         if has_request_context():
-            # The log line of the whole request gets these ids.
+            # These ids also appear in the log line that the server writes at the end of the request.
             g.organization_id, g.agent_id = organization_id, agent_id
             fields["address"] = request.remote_addr or None
         logger.warning("authentication rejected", extra={"fields": fields})
 
 
 def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str) -> str:
-    """Count and report that an agent's token was refused.
+    """Count and log that an agent's token was refused.
 
-    :returns: the reason, or a more precise reason from the database if the agent or organization is not active.
+    :returns: *reason*, or a more precise reason if the agent or organization is not active.
     """
     rejection = Rejection(database.organization_id, agent_id, "token", reason)
     [[row], _] = database.run(*rejection.calls())
@@ -98,19 +99,19 @@ def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str
 
 
 def remote_address() -> str:
-    """Return the client's address, as a trusted proxy may report it; empty for a client without one (UNIX socket)."""
+    """Return the client's IP address; an empty string for a UNIX socket or outside a request."""
     return (request.remote_addr or "") if has_request_context() else ""
 
 
 @lru_cache(maxsize=4096)
 def network_of(address: str) -> str:
-    """Return the /24 network of an IPv4 address or the /48 network of an IPv6 address; ``unknown`` for other text."""
+    """Return the /24 network of an IPv4 address, the /48 network of an IPv6 address, or ``unknown`` for other text."""
     try:
         ip = ip_address(address)
     except ValueError:
         return "unknown"
     if isinstance(ip, IPv6Address):
-        # Removes the zone by copying the packed address, because a network cannot have a zone.
+        # An IPv6 address may have a zone, which a network must not have. The packed address has no zone.
         ip = ip.ipv4_mapped or IPv6Address(ip.packed)
     bits = KEPT_IPV6_BITS if isinstance(ip, IPv6Address) else KEPT_IPV4_BITS
     return str(ip_network((ip, bits), strict=False))

@@ -39,10 +39,10 @@ DAYS = 90
 """Number of days of demo traffic, including today."""
 
 GROWTH = 0.45
-"""Fraction by which the first day's traffic is lower than today's."""
+"""Fraction of today's traffic by which the traffic of the first day is lower."""
 
 MONTHLY_TOKEN_BUDGET = 120_000
-"""The demo organization's monthly budget in tokens, which a month exceeds in its last days."""
+"""The demo organization's budget in tokens per month. Its traffic exceeds the budget in the last days of a month."""
 
 
 class Rhythm(NamedTuple):
@@ -69,7 +69,7 @@ SERVERS = {
     "https://payments.demo.example": ("Payments", ["payments:hold"]),
     "https://order-tracker.demo.example": ("Order tracker", ["orders:read"]),
 }
-"""Identifier of a resource server -> its name and scopes."""
+"""The name and the scopes of each resource server, by its identifier."""
 
 ORDERS, TICKETS, PAYMENTS, TRACKER = SERVERS
 
@@ -80,18 +80,18 @@ PROVIDER, CLIENT_URI, REDIRECT_URI = (
     "http://127.0.0.1/callback",
 )
 """The OpenID Connect provider of the demo's people, the client ID metadata document of the desktop client, and the
-address at which both clients of people get codes. Nothing requests these addresses."""
+redirect URI of both clients that people use. Nothing requests these URLs."""
 
 
 @dataclass(frozen=True)
 class DemoAgent:
     """An agent of the demo organization and its traffic.
 
-    :param tokens: tokens per hour at the agent's peak.
-    :param calls: further requests per token.
-    :param resources: the resource servers of the agent's tokens, in equal parts. Default: our own API.
-    :param joined: days since the agent was registered, if that is within the days of traffic.
-    :param last: days since the agent's last activity.
+    :param tokens: number of tokens per hour at the agent's peak.
+    :param calls: number of requests per token, in addition to the token request.
+    :param resources: the resource servers that share the agent's tokens equally. An empty string means our own API.
+    :param joined: number of days, including today, since the agent's first activity.
+    :param last: number of days since the agent's last activity.
     """
 
     name: str
@@ -136,39 +136,39 @@ AGENTS = (
     ),
 )
 
-# UNCACHED has the most tokens of the month, because it requests a token before every call.
+# UNCACHED gets the most tokens of all agents in a month, because it requests a token before every call.
 OPERATOR, UNCACHED, RETRYING, TRIAGE, TWO_RESOURCES, PER_CALL = AGENTS[:6]
 UNUSED, ROTATED, RESEARCHER = AGENTS[8:11]
 EDITOR, EXPIRING, SILENT, SUSPENDED = AGENTS[11], AGENTS[12], AGENTS[13], AGENTS[16]
 ASSISTANT = AGENTS[-1]
 
 OUTAGE_AGO, RETRIES_AGO = 19, 38
-"""Days since the outage and since the retry loop, for :func:`working_day`. The retry loop is before the current month,
-so that another agent has the most tokens of that month."""
+"""Minimum days since the outage and since the retry loop, which were on working days. The retry loop was before the
+current month, so that its agent is not the one with the most tokens of the month."""
 
 RETRY_HOURS, RETRY_TOKENS = range(9, 14), 1800
-"""The UTC hours of the retry loop, and its tokens per hour (one per two seconds)."""
+"""The UTC hours of the retry loop, and its tokens per hour (one token every two seconds)."""
 
 ROTATED_AGO, ROTATED_HOURS, ROTATED_REJECTED = 3, range(8, 12), 75
-"""Days since the first credential of :data:`ROTATED` was revoked; hours, and rejections per hour, of its later use."""
+"""The use of a revoked credential by the agent :data:`ROTATED`: days since then, UTC hours, and rejections per hour."""
 
 REJECTED_BY_CHANCE = 1 / 150
 
 DELEGATED = {TRIAGE: 2, RESEARCHER: 4}
-"""Subject -> divisor. The order tracker acted for the subject with one in so many of its tokens for orders."""
+"""The agents for whom the order tracker acts, each with a divisor: 2 means half of the tracker's tokens for orders."""
 
 GRANTS = {
     EDITOR: (("Anna Berg", 22), ("Ben Falk", 17)),
     ASSISTANT: (("Carla Ruiz", 9), ("Anna Berg", 6), ("Dan Levy", 4)),
 }
-"""The people who let a public client act, each with the days since then. All tokens of the client are for people."""
+"""The people who let an agent act for them, by agent. Each person has the number of days since the consent."""
 
 QUOTAS = ((None, "month", 150_000, False), (UNCACHED, "day", 12_000, True), (RETRYING, "hour", 120, True))
-"""The demo's quotas: agent (``None``: the organization), window, tokens, and whether the quota is enforced."""
+"""The quotas of the demo: agent (None for the organization), window, tokens, whether the quota is enforced."""
 
 
 class AgentHour(NamedTuple):
-    """The counts of a demo agent in an hour. A token also counts as a request, but a rejected request does not."""
+    """The counts of a demo agent in an hour. *requests* include the token requests, but not the rejected requests."""
 
     agent: DemoAgent
     starts_at: datetime
@@ -183,7 +183,7 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
     :param url: the database's URL with the operator's role, which alone can create organizations.
     :param database: the service's database.
     :param at: the current time; nothing is counted after it.
-    :returns: whether this call has created the organization.
+    :returns: whether the organization is new.
     """
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
@@ -192,13 +192,13 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
 
 
 def operator_id(database: Database, at: datetime) -> UUID | None:
-    """Return the id of the agent that is the demo's operator, by its name; ``None`` if there is no such agent."""
+    """Return the id of the demo's operator, which is an agent; None if no agent has its name."""
     rows = database.of(ORGANIZATION_ID, at).fetch("agents/agents_named", name=OPERATOR.name, is_deleted=False)
     return rows[0].agent_id if rows else None
 
 
 class _Demo:
-    """The agents of the demo and their current credentials, while the demo is being created."""
+    """Creates the demo organization in one transaction, and stores the IDs of its agents and credentials meanwhile."""
 
     def __init__(self, transaction: Transaction, at: datetime) -> None:
         self._transaction, self._at = transaction, at
@@ -207,9 +207,9 @@ class _Demo:
         self._credential_ids: dict[DemoAgent, UUID] = {}
 
     def create(self) -> bool:
-        """Create agents and settings in the order of time, which is the order of the audit trail, and then the usage.
+        """Create the agents and settings in the order of their times, as in the audit trail, and then the usage.
 
-        :returns: False if another process has created the demo.
+        :returns: False if another process has created the demo meanwhile.
         """
         founding = self._on(220, 8)
         if not founding.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
@@ -233,7 +233,7 @@ class _Demo:
         update_agent(self._on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
         self._add_grants(EDITOR)
-        # The quotas come after the retry loop, because a quota per hour would have ended the loop.
+        # The quotas are newer than the retry loop, because the quota per hour would have refused the loop's tokens.
         for holder, window, tokens, is_enforced in QUOTAS:
             holder_id = self._agent_ids[holder] if holder else None
             set_quota(self._on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
@@ -284,7 +284,7 @@ class _Demo:
             transaction.fetch("demo/use_grants", expires_at=transaction.at + timedelta(days=30))
 
     def _add_credential(self, agent: DemoAgent, transaction: Transaction, label: str = "production") -> Any:
-        # Nobody can use the credential, because its secret is random and not returned.
+        # The random secret is discarded, so nobody can authenticate with the credential.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else transaction.at + timedelta(days=365)
         jwks = PUBLIC_JWKS if agent in GRANTS else None
         row, _ = add_credential(transaction, self._agent_ids[agent], expires_at=expires_at, label=label, jwks=jwks)
@@ -325,7 +325,7 @@ class _Demo:
             | {"resource": resource, "tokens": sum(tokens) // divisor}
             for (day, agent, _, resource), tokens in attributed.items()
             for subject, divisor in DELEGATED.items()
-            # The subject must have a token for the tracker on that day, which the tracker could exchange.
+            # The tracker can only act for a subject that got a token for the tracker on the same day.
             if (day, subject, self._credential_ids[subject], TRACKER) in attributed
             and (resource == ORDERS and sum(tokens) >= divisor)
         ]
@@ -342,15 +342,15 @@ def working_day(today: date, days_ago: int) -> date:
 
 
 def traffic(at: datetime) -> Iterator[AgentHour]:
-    """Yield the hours of the last 90 days until *at* in which an agent has counts, by agent, day and hour.
+    """Yield the counts per agent and hour of the last 90 days until *at*. Hours without counts are omitted.
 
-    :param at: the current time in UTC. Its hour is counted in part, up to this minute.
+    :param at: the current time in UTC. The counts of its hour are reduced to the part of the hour before *at*.
     """
     today = at.date()
     outage, retries = working_day(today, OUTAGE_AGO), working_day(today, RETRIES_AGO)
     share_of_hour = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
     for agent in AGENTS:
-        # One random generator per agent, used in order of time, makes a later call on the same day only add counts.
+        # Each agent has its own random numbers in the order of time, so a later call yields the same past counts.
         random = Random(f"agentidp demo {agent.name}")  # noqa: S311 - not a secret
         for ago in reversed(range(agent.last, agent.joined)):
             day = today - timedelta(days=ago)
@@ -374,11 +374,11 @@ def _count_hour(agent: DemoAgent, day: date, ago: int, hour: int, random: Random
     if agent.rhythm.grows:
         level *= 1 - GROWTH * ago / (DAYS - 1)
     tokens = _random_count(agent.tokens * level, random)
-    # The calls do not depend on this hour's tokens, because a cached token is also used in the next hour.
+    # The number of calls is independent of this hour's tokens, because calls also use cached tokens of earlier hours.
     calls = _random_count(agent.tokens * agent.calls * level, random)
     return [tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE)]
 
 
 def _random_count(mean: float, random: Random) -> int:
-    """Return a random count with this *mean*: at most a third more or less, then rounded up or down by chance."""
+    """Return a random whole number that is *mean* on average, and differs by a third of *mean* at most."""
     return int(mean * random.uniform(2 / 3, 4 / 3) + random.random())

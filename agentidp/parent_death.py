@@ -12,17 +12,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def signal_at_parent_death(number: signal.Signals) -> Callable[[], None]:
-    """Return a ``preexec_fn`` that makes a child process get a signal when this process dies.
+    """Return a ``preexec_fn`` for a child process, so that the child gets a signal when this process dies.
 
-    The signal is already sent when the thread ends that has started the child. On systems other than Linux, the
-    function does nothing.
+    Linux also sends the signal when the thread that started the child ends. Other systems never send the signal.
     """
     parent, libc = os.getpid(), ctypes.CDLL(None)
 
     def arrange() -> None:
         if sys.platform == "linux":
             libc.prctl(_PR_SET_PDEATHSIG, number)
-            # If the parent died before prctl was called, the signal will never come, so the child ends here.
+            # If the parent died before prctl was called, no signal is sent, so the child ends itself.
             if os.getppid() != parent:
                 os._exit(1)
 

@@ -11,13 +11,13 @@ TOKEN_ENDPOINT = "/api/v1/token"  # noqa: S105 - an address
 
 
 def shipped_directory(name: str) -> Path:
-    """Return the directory *name*, in the installed package or at the top level of a checkout."""
+    """Return the path of sql/ or deploy/, which is in the installed package or at the top of a checkout."""
     installed = PACKAGE / name
     return installed if installed.is_dir() else PACKAGE.parent / name
 
 
 def sync_directory(directory: Path) -> None:
-    """Wait until the names of a directory's files are on disk, so that they survive a crash of the machine."""
+    """Write a directory's list of files to disk, so that a renamed file keeps its new name after a crash."""
     descriptor = os.open(directory, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

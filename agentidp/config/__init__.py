@@ -24,7 +24,7 @@ MIN_TOKEN_TTL = 60
 """Minimum lifetime of a token in seconds."""
 
 MAX_TOKEN_TTL = 86_400
-"""Maximum lifetime of a token in seconds. The public key of a retired signing key is published for this time."""
+"""Maximum lifetime of a token in seconds. A replaced signing key stays in the JWKS for at least as long."""
 
 LEEWAY = 10
 """Maximum seconds by which a server's clock may differ from the database's clock before the server refuses requests."""
@@ -33,7 +33,7 @@ MAX_AUDIT_DAYS = 36_500
 """Maximum days for which audit events are kept: about 100 years. Longer times could exceed Python's range of dates."""
 
 EXCHANGE_MARGIN = 1.0
-"""Seconds that an exchange with the database may take beyond the statement timeout."""
+"""Maximum seconds beyond the statement timeout that the service waits for the database's response."""
 
 OLDEST_POSTGRESQL = 15
 """Minimum major version of PostgreSQL."""
@@ -44,9 +44,9 @@ DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 
 
 def default_data_dir() -> Path:
-    """Return the directory of the embedded database for an environment without ``AGENTIDP_DATA_DIR``.
+    """Return the directory of the embedded database if ``AGENTIDP_DATA_DIR`` is not set.
 
-    For root, the directory is in /var/lib: PostgreSQL then runs as another account, which cannot read root's home.
+    For root, the directory is in /var/lib, because PostgreSQL then runs as an account that cannot read root's home.
     """
     if os.geteuid() == 0:
         return Path("/var/lib/agentidp")
@@ -54,7 +54,7 @@ def default_data_dir() -> Path:
     try:
         return Path(base).expanduser() / "agentidp"
     except RuntimeError:
-        # A user without a home directory can still run everything except the embedded database.
+        # The user has no home directory. Everything except the embedded database works without one.
         return Path("/nonexistent/agentidp")
 
 
@@ -62,9 +62,9 @@ def default_data_dir() -> Path:
 class Settings:
     """The settings of a process, created by :meth:`from_environment`.
 
-    Times are in seconds. ``database_url`` and ``secret_key`` are None if their variables are not set.
-    :func:`agentidp.server.runtime.open_instance` then returns settings with those of the embedded PostgreSQL and of the
-    secret's file in ``data_dir``. ``secret_key_previous`` is only used for decryption.
+    Times are in seconds. ``database_url`` and ``secret_key`` are None if their variables are not set. In their place,
+    :func:`agentidp.server.runtime.open_instance` sets the URL of the embedded PostgreSQL, and the secret from its file
+    in ``data_dir``. ``secret_key_previous`` is only used for decryption.
     """
 
     database_url: str | None = None
@@ -107,8 +107,8 @@ class Settings:
     def resource(self) -> str:
         """Return the resource identifier of AgentIdP's own API.
 
-        Tokens for the API have it as ``aud`` (RFC 9068 section 2.2, RFC 8707), and the API's metadata as ``resource``
-        (RFC 9728). The URLs of endpoints begin with ``issuer`` instead.
+        The identifier is the ``aud`` of tokens for the API (RFC 9068 section 2.2, RFC 8707), and the ``resource`` in
+        the API's metadata (RFC 9728). It is not the beginning of every endpoint's URL: that is ``issuer``.
         """
         return f"{self.issuer}/api/v1"
 
@@ -124,12 +124,12 @@ class Settings:
 
     @property
     def own_audiences(self) -> tuple[str, ...]:
-        """Return each ``aud`` that this server accepts. No organization can register any of them, in any spelling."""
+        """Return all values of ``aud`` that this server accepts. No organization can register them as resources."""
         return self.resource, self.dashboard, self.dashboard_sign_in
 
     @property
     def allows_loopback_issuers(self) -> bool:
-        """Return whether loopback issuers are trusted without TLS: if the settings allow the loopback network."""
+        """Return whether the issuer networks include a loopback address, so that loopback issuers need no TLS."""
         loopback = ip_address("127.0.0.1"), ip_address("::1")
         return any(address in network for network in self.issuer_networks or () for address in loopback)
 
@@ -220,7 +220,7 @@ def _number(env: Mapping[str, str], name: str, default: int, minimum: int, maxim
     value = env.get(name)
     if value is None:
         return default
-    # \d would accept digits of other scripts, and int() would accept underscores and blanks.
+    # The expression excludes what \d or int() would accept: digits of other scripts, underscores and blanks.
     if not re.fullmatch(r"[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
         raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
     return int(value)
@@ -275,7 +275,7 @@ def _read_postgres_url(env: Mapping[str, str], name: str) -> str | None:
         scheme = urlsplit(value).scheme
     except ValueError:
         scheme = ""
-    # The value is not shown, because a URL may contain a password.
+    # The error message does not contain the value, because a URL may contain a password.
     if scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
     return value

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from agentidp.config.values import ConfigurationError, is_issuer, read_secret
 
 ANYONE = "*"
-"""A setting with this value matches every value of a claim, and also a missing claim."""
+"""The value of a setting that matches every value of a claim, and also a missing claim."""
 
 PREFIX = "AGENTIDP_OIDC_"
 MAX_ISSUER = 200
-"""Maximum number of characters of the issuer, which each audit event of a person repeats."""
+"""Maximum characters of an issuer. The limit exists because each audit event of a person contains the issuer."""
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Regular expression for the ID of an organization."""
@@ -27,7 +27,7 @@ class OidcSettings:
     :param label: the text of the button after "Sign in with".
     :param organization_claim: the claim that names the organization, or None if everyone belongs to the same
         organization.
-    :param organizations: organization IDs by value of that claim. Empty if the claim contains an organization ID.
+    :param organizations: organization IDs by value of *organization_claim*. Empty if the claim contains the ID itself.
     :param role_claim: the claim that determines the role, or None if everyone has the same role.
     :param administrators: values of the role claim, or :data:`ANYONE`.
     :param viewers: values of the role claim, or :data:`ANYONE`.
@@ -48,7 +48,7 @@ class OidcSettings:
     def from_environment(cls, env: Mapping[str, str]) -> OidcSettings | None:
         """Read the settings.
 
-        :param env: the environment variables without empty ones.
+        :param env: the environment variables that are not empty.
         :returns: None if no variable with :data:`PREFIX` is set.
         :raises ConfigurationError: a variable is invalid or missing. The message contains its name.
         """
@@ -70,7 +70,7 @@ class OidcSettings:
         return settings
 
     def _check_completeness(self) -> None:
-        """Refuse settings with which nobody could sign in, or with which the organization or the role is undefined."""
+        """Refuse settings by which nobody could sign in, or that leave a person's organization or role undefined."""
         if not self.issuer:
             raise ConfigurationError("AGENTIDP_OIDC_ISSUER must be set if another AGENTIDP_OIDC_ setting is")
         if not self.client_id:
@@ -123,7 +123,7 @@ def _read_client_secret(env: Mapping[str, str]) -> str:
 
 def _scopes(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, OidcSettings.scopes)
-    # The syntax of scopes is in RFC 6749 appendix A.4.
+    # RFC 6749 appendix A.4 defines the characters of a scope.
     if not re.fullmatch(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*", value) or "openid" not in value.split():
         raise ConfigurationError(f"{name} must be scopes with single blanks between, and openid among them")
     return value

@@ -19,9 +19,9 @@ class ConfigurationError(Exception):
 def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
     """Return whether *value* is a valid issuer (RFC 8414 section 2, OpenID Connect Discovery).
 
-    It must be an https URL without credentials, query and fragment.
+    An issuer must be an https URL without credentials, query and fragment.
 
-    :param may_be_http: whether http is allowed for all addresses. For loopback addresses it is always allowed.
+    :param may_be_http: whether http is allowed for all hosts. For loopback hosts http is always allowed.
     """
     try:
         url = urlsplit(value)
@@ -53,7 +53,10 @@ def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> t
 
 
 def split_address(address: str) -> tuple[str, int] | None:
-    """Split ``host:port``, or return None for another form. The host is without brackets and may be empty."""
+    """Return the host and the port of ``host:port``, or None for another form.
+
+    The host may be empty. An IPv6 address is returned without its brackets.
+    """
     match = _ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match["port"]) <= 65_535:
         return None

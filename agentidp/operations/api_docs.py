@@ -41,7 +41,7 @@ SECURITY = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""Headers that forbid the page to load from, or send to, another origin."""
+"""The response headers by which a browser lets the page communicate only with this server."""
 
 DESCRIPTION = """\
 An identity provider for AI agents that counts exactly every token that it issues.
@@ -66,14 +66,14 @@ AUTHENTICATION: dict[str, dict[str, Any]] = {
         "description": "The agent's UUID and its secret (RFC 6749 section 2.3.1)",
     },
 }
-"""The security schemes of the OpenAPI document, except ``oauth2``."""
+"""The security schemes of the OpenAPI document that do not depend on the settings."""
 
 
 @blueprint.route("/api/v1/openapi.json")
 @public
 @blueprint.response(200, {"type": "object", "required": ["openapi", "info", "paths"]})
 def openapi() -> Response:
-    """This document (OpenAPI 3.1)."""
+    """Return this OpenAPI 3.1 document of the API."""
     extensions = current_app.extensions
     if "agentidp-openapi" not in extensions:
         extensions["agentidp-openapi"] = json.dumps(openapi_document(), separators=(",", ":"), ensure_ascii=False)
@@ -84,7 +84,7 @@ def openapi() -> Response:
 @public
 @blueprint.response(200, {"type": "string"}, content_type="text/html")
 def page() -> Response:
-    """A page to browse this document and try it out."""
+    """Return a page on which people can read the OpenAPI document and try out the API."""
     return Response((PAGE_DIRECTORY / "index.html").read_bytes(), mimetype="text/html", headers=SECURITY)
 
 
@@ -95,12 +95,12 @@ def page() -> Response:
 @blueprint.response(200, {"type": "string"}, content_type="text/css")
 @blueprint.response(200, content_type="image/png")
 def asset(asset: str) -> Response:
-    """An asset of the page."""
+    """Return a script, style sheet or icon of the page ``/docs``."""
     return ASSETS.response(asset)
 
 
 def openapi_document() -> dict[str, Any]:
-    """Return the OpenAPI document of the current application. Generating it takes a moment."""
+    """Generate the OpenAPI document of the current application from its routes."""
     issuer = services().settings.issuer
     return build_document(
         current_app,

@@ -22,7 +22,7 @@ blueprint = Blueprint("audit", __name__, description="The audit trail")
 
 
 class AuditArguments(ma.Schema):
-    """The filters and the page position of ``GET /api/v1/audit``."""
+    """The query parameters of ``GET /api/v1/audit``."""
 
     limit = WholeNumber(1, 1000, load_default=100)
     cursor = WholeNumber(
@@ -50,7 +50,7 @@ class AuditArguments(ma.Schema):
 
 
 class AuditEventSchema(ma.Schema):
-    """An audit event. For the computation of its hashes, see `docs/audit.md`."""
+    """An audit event. `docs/audit.md` describes how its hashes are computed."""
 
     organizationId = ma.fields.String(required=True)
     sequence = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
@@ -72,7 +72,7 @@ class AuditEventSchema(ma.Schema):
 
 
 class AuditSchema(ma.Schema):
-    """One page of audit events, newest first, or oldest first with ``after``. The last ``nextCursor`` is null."""
+    """A page of audit events, newest first, or oldest first with ``after``. The last page has no ``nextCursor``."""
 
     data = ma.fields.List(ma.fields.Nested(AuditEventSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)

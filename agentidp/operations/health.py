@@ -24,7 +24,7 @@ class SchemaMissing(ServiceUnavailable):
 
 
 class NoSigningKey(ServiceUnavailable):
-    """503: this process has no signing key that it could decrypt."""
+    """503: this process has no signing key that it can decrypt."""
 
     message = (
         "No token can be issued, because no signing key is usable. Run agentidp check with this server's settings."
@@ -54,17 +54,17 @@ def readyz() -> Response:
     try:
         rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        # If the schema is missing, the service's role may not even read the table of migrations.
+        # Without a schema, the table of migrations does not exist, or the service's role has no right to read it.
         raise SchemaMissing from None
     try:
         pending = list_pending_steps([row.name for row in rows])
     except NewerSchema:
-        # A newer release has migrated the database. This release also supports that schema.
+        # A newer release has migrated the database. Its schema also works with this release.
         pending = []
     if pending:
         raise SchemaMissing
     try:
-        # The keys come from memory. Only a process without keys reads them again, at most every two seconds.
+        # The keys are cached. Only a process without a key reads the database, at most once in two seconds.
         services().keys.current()
     except DatabaseUnavailable:
         raise NoSigningKey from None

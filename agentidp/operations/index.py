@@ -16,7 +16,7 @@ blueprint = Blueprint("index", __name__, description="Index")
 
 
 class IndexSchema(ma.Schema):
-    """The addresses from which a client finds everything else."""
+    """The URLs of the dashboard, the documentation and the main endpoints."""
 
     name = ma.fields.String(required=True, validate=ma.validate.Equal("AgentIdP"))
     version = ma.fields.String(required=True)
@@ -32,7 +32,7 @@ class IndexSchema(ma.Schema):
 @blueprint.response(200, IndexSchema)
 @blueprint.response(303, description="A browser is sent to the dashboard", headers={"Location": "Location"})
 def index() -> Response:
-    """List the addresses to start with. A browser is sent to the dashboard."""
+    """Return the URLs of the dashboard, the documentation and the main endpoints. Browsers go to the dashboard."""
     settings = services().settings
     if request.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html":
         return Response(status=303, headers={"Location": settings.dashboard, "Vary": "Accept"})

@@ -28,19 +28,19 @@ from agentidp.operations.watch_metrics import CALLS, WatchFigures, labelled_gaug
 logger = logging.getLogger("agentidp")
 
 INTERVAL = 15
-"""Minimum seconds between two readings of the database."""
+"""Minimum seconds to wait after the metrics were read from the database."""
 
 MAX_SHARE = 0.05
-"""Maximum share of time for reading the database. A slow reading delays the next one."""
+"""Maximum share of the time that is spent on reading the metrics. After a slow reading, the wait is longer."""
 
 UNKNOWN = "unknown"
-"""The label ``organization`` for the usage of unknown clients."""
+"""The value of the label ``organization`` for failed authentications of unknown clients."""
 
 MAX_ORGANIZATIONS = 20
-"""Maximum number of organizations with a label of their own, because each label adds time series."""
+"""Maximum number of organizations with metrics of their own, so that the number of time series is limited."""
 
 OTHER = "other"
-"""The label ``organization`` for the sum of all other organizations."""
+"""The value of the label ``organization`` for the sum of the organizations beyond :data:`MAX_ORGANIZATIONS`."""
 
 _USAGE_CALL = Call("metrics/usage", {})
 
@@ -50,7 +50,7 @@ _USAGE = {
     "requests_today": "Requests with a token today",
     "rejections_today": "Failed authentications today",
 }
-"""The counters in :class:`Usage`, each with the help text of its metric."""
+"""The names of the counters in :class:`Usage`, each with the help text of its metric."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Usage:
 class Reading:
     """The values that were last read from the database.
 
-    :param is_database_up: whether the last attempt succeeded. If not, the other values are from an earlier reading.
+    :param is_database_up: whether the last reading succeeded. If not, the other values are from an earlier reading.
     :param has_signing_key: whether this server's instance secret decrypts a signing key.
-    :param read_at: seconds since 1970, or NaN before the first reading.
-    :param watch: the figures of findings and alerts.
+    :param read_at: the time of the reading in seconds since 1970, or NaN before the first reading.
+    :param watch: the metrics of findings and alerts.
     """
 
     is_database_up: bool = False
@@ -95,7 +95,7 @@ class InstanceMetrics:
         self._reading = Reading()
 
     def read(self) -> None:
-        """Read the metrics from the database. If it is unreachable, the values of the last reading stay."""
+        """Read the metrics from the database. If the database does not respond, keep the earlier values."""
         at, usage, watch = self._clock(), [], WatchFigures()
         try:
             for row in self._database.fetch_unscoped("metrics/organizations"):
@@ -110,7 +110,7 @@ class InstanceMetrics:
             self._reading = Reading(True, self._has_signing_key(), at.timestamp(), tuple(usage), watch)
 
     def keep_reading(self) -> None:
-        """Read the metrics periodically, for ever."""
+        """Read the metrics again and again, without returning."""
         while True:
             began_at = time.monotonic()
             try:
@@ -128,7 +128,7 @@ class InstanceMetrics:
         """Yield the metrics of the last reading."""
         reading = self._reading
         release: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
-        # In the older text format, an InfoMetricFamily would lose its help text.
+        # This is no InfoMetricFamily, because Prometheus's older text format would lose its help text.
         yield labelled_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release)
         workers = self._settings.web_concurrency
         yield GaugeMetricFamily("agentidp_workers_configured", "Workers that should run", workers)
@@ -176,7 +176,7 @@ def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
 
 
 def select_largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
-    """Return the usage of the organizations with most tokens this month, of all others, and of unknown clients."""
+    """Return the usage of the organizations with most tokens this month, the sum of all others, and unknown clients."""
     registered_rows = sorted(
         (row for row in usage if row.organization != UNKNOWN),
         key=lambda row: (-row.tokens_this_month, row.organization),

@@ -15,18 +15,18 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from agentidp.db.sql import Call, Rows
 
 CALLS = (Call("metrics/findings", {}), Call("metrics/evaluation", {}), Call("metrics/alerts", {}))
-"""The statements per organization whose rows :meth:`WatchFigures.add` adds up."""
+"""The statements that are run for each organization. :meth:`WatchFigures.add` adds their rows."""
 
 _ALERTS = {
     "waiting": "Alerts that wait to be sent",
     "delivered": "Alerts that were delivered in the last 24 hours",
     "abandoned": "Alerts that were given up in the last 24 hours",
 }
-"""The columns of ``metrics/alerts``, each with the help text of its metric."""
+"""The counts that the statement ``metrics/alerts`` returns, each with the help text of its metric."""
 
 
 def labelled_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """Return a metric with a value per combination of labels. *values*: by the labels' values."""
+    """Return a metric from its values, by the values of the labels."""
     family = GaugeMetricFamily(name, help_text, labels=labels)
     for label_values, value in sorted(values.items()):
         family.add_metric(label_values, value)
@@ -34,7 +34,7 @@ def labelled_gauge(name: str, help_text: str, labels: list[str], values: Mapping
 
 
 class WatchFigures:
-    """The figures of findings and alerts, summed over all organizations."""
+    """The numbers of findings and alerts, summed over all organizations."""
 
     def __init__(self) -> None:
         self._findings: Counter[tuple[str, ...]] = Counter()
@@ -44,7 +44,7 @@ class WatchFigures:
         self._seconds, self._not_computed = 0.0, 0
 
     def add(self, findings: Rows, evaluation: Rows, alerts: Rows) -> None:
-        """Add the rows that :data:`CALLS` return for one organization."""
+        """Add one organization's rows, which the three :data:`CALLS` return."""
         for row in findings:
             self._findings[row.kind, row.severity] += row.findings
         for row in evaluation:
