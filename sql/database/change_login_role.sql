@@ -1,5 +1,5 @@
--- Sets the password of the service's login role in the embedded PostgreSQL until its next start, and limits the role's rights.
--- The client must write the parameter into the statement. Returns no row. Parameters: password.
+-- Sets a new password for the role as which the service logs in to the embedded PostgreSQL, and limits the role's rights. The
+-- service runs this at each start. The client must write the parameter into the statement. Returns no row. Parameters: password.
 --
 -- for: operator
 alter role agentidp_login

@@ -1,6 +1,7 @@
--- Configures a new connection of the service: the service's role, which owns nothing; a time limit; plans that are made once; the
--- date format that psycopg reads; the isolation level that quotas need; and commits that wait for the disk. Defaults of the
--- server, the database or the role do not apply. Returns one row: is_standby and is_read_only are properties of the server.
+-- Configures a new connection of the service, so that the defaults of the server, database and role do not matter. Sets the
+-- role, a time limit, plans that are made once, the date format that psycopg reads, the isolation level that quotas need, and
+-- commits that wait for the disk. Returns one row: is_standby: whether the server is a standby; is_read_only: whether it refuses
+-- writes.
 -- Parameters: role; statement_timeout: with its unit.
 --
 -- for: connection
@@ -9,7 +10,7 @@ select
     set_config('statement_timeout', %(statement_timeout)s, false),
     set_config('jit', 'off', false),
     set_config('plan_cache_mode', 'force_generic_plan', false),
-    -- Without sequential scans, a plan that was made while the table was empty still suits a full table.
+    -- PostgreSQL plans a sequential scan while a table is empty, and would still use this plan when the table is full.
     set_config('enable_seqscan', 'off', false),
     set_config('datestyle', 'ISO', false),
     set_config('default_transaction_isolation', 'read committed', false),

@@ -1,6 +1,6 @@
--- Configures a connection of the operator: sets the date format that psycopg reads, which overrides all defaults. On Citus, a
--- change of a table uses one connection per worker, so that a migration can change a table and then create a function. Without
--- Citus this setting has no effect. Returns one row.
+-- Configures a connection of the operator. Sets the date format that psycopg reads. Makes Citus change tables by one connection
+-- per worker, so that a migration can change a table and then create a function. Without Citus, the second setting has no
+-- effect. Returns one row.
 --
 -- for: operator
 select

@@ -1,4 +1,4 @@
--- Creates the role with which the service logs in to the embedded PostgreSQL. The role has no rights except to become
+-- Creates the role as which the service logs in to the embedded PostgreSQL. The only right of the role is to switch to the role
 -- agentidp_service. Returns no row.
 --
 -- for: operator

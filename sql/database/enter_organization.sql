@@ -1,5 +1,5 @@
--- Restricts the transaction to the rows of one organization, and sets whether its commit waits for the disk. Returns one row.
--- Parameters: organization_id; durable: false lets the commit be acknowledged before it is on disk.
+-- Restricts this transaction to the rows of one organization, and sets whether its commit waits for the disk. Returns one row.
+-- Parameters: organization_id; durable: whether the commit waits. If it does not, a crash can lose the transaction.
 --
 -- citus: no shard, because it reads no table
 select

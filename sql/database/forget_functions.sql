@@ -1,4 +1,4 @@
--- Deletes the record of the applied functions, because other functions replace them. Returns no row.
+-- Deletes the name of the applied set of functions before another set is applied. Returns no row.
 --
 -- for: operator
 delete from schema_migrations where starts_with(name, 'functions_')

@@ -1,4 +1,5 @@
--- Waits until no other process migrates this database, and holds the lock until the connection ends. Returns one row.
+-- Waits until no other process migrates this database, and then keeps others from migrating it until the connection ends.
+-- Returns one row.
 -- Parameters: key: the lock's number.
 --
 -- for: operator

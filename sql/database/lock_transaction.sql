@@ -1,5 +1,5 @@
--- Waits for an advisory lock and holds it until the transaction ends, so that an operator's change is the only one of its kind.
--- Returns one row. Parameters: key: the lock's number.
+-- Waits for an advisory lock and holds it until the transaction ends, so that only one change of a kind runs at a time. Returns
+-- one row. Parameters: key: the lock's number, one per kind of change.
 --
 -- for: operator
 select pg_advisory_xact_lock(%(key)s::bigint)

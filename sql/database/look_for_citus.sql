@@ -1,5 +1,5 @@
--- Returns one row: has_citus: whether the database has Citus, detected by one of its functions. Also makes Citus forward each
--- "set local" to its workers. Without Citus this setting has no effect.
+-- Returns one row: has_citus: whether the database has a function that only Citus creates. Also makes Citus forward each "set
+-- local" to its workers. Without Citus, this setting has no effect.
 --
 -- for: connection
 select

@@ -1,10 +1,10 @@
--- Returns the statements that a superuser must run so that the role that has logged in may create the role agentidp_service or,
--- if another installation on the same server has created that role, may use it. One row per statement. Parameters: creates_role:
--- whether the role is to be created even if it exists.
+-- Returns the statements that a superuser must run before the current role can set up the database, one row per statement. The
+-- current role needs the right to create the role agentidp_service or, if another installation on the same server has created
+-- it, to use it. Parameters: creates_role: whether agentidp_service will be created even if it exists.
 --
 -- for: operator
 with server as (
-    -- Since PostgreSQL 16, a role that may create roles can grant only the roles for which it has the admin option.
+    -- Since PostgreSQL 16, a role can only grant another role if it has the admin option for the other role.
     select
         current_setting('server_version_num')::integer >= 160000 as has_administrators,
         %(creates_role)s::boolean or to_regrole('agentidp_service') is null as must_create

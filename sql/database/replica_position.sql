@@ -1,6 +1,6 @@
--- Returns the position of a read replica. Returns one row: is_standby: whether it follows a primary; position: the end of the
--- replayed log in bytes; at: the instant of the last replayed commit by the primary's clock. position and at are null before
--- anything is replayed.
+-- Returns how far a read replica has replayed the primary's log. Returns one row: is_standby: whether the server follows a
+-- primary; position: the end of the replayed log in bytes; at: the time of the last replayed commit, by the primary's clock.
+-- position and at are null until the replica has replayed a commit.
 --
 -- citus: no shard, because it reads no table
 select

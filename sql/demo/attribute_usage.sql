@@ -12,7 +12,7 @@ select
     given.agent_id,
     given.credential_id,
     given.resource,
-    -- Slot 16 has imported usage. Issuing a token never writes to it.
+    -- Counter rows with slot 16 contain only imported usage. Issued tokens are counted in the slots from 0 to 15.
     16,
     (select sum(hours.tokens) from unnest(given.tokens_by_hour) as hours (tokens)),
     given.tokens_by_hour
@@ -23,5 +23,5 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     resource text,
     tokens_by_hour integer[]
 )
--- No row conflicts, but without this clause Citus would run COPY, which row-level security refuses.
+-- This clause makes Citus run INSERT instead of COPY, which row-level security refuses. No row is in conflict.
 on conflict do nothing

@@ -1,6 +1,7 @@
--- Counts the demo's tokens by exchange per subject, in addition to the counters per agent. Returns no row.
+-- Counts, per agent and subject, the demo's tokens by which an agent acts for a subject. The counters per agent already include
+-- these tokens. Returns no row.
 -- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, resource, tokens, and either
--- subject_agent_id or the issuer of people.
+-- subject_agent_id if the subject is an agent, or issuer if the subjects are people.
 --
 -- citus: in steps
 insert into delegation_usage_daily (
@@ -13,7 +14,7 @@ select
     coalesce(given.subject_agent_id, nil_uuid()),
     coalesce(given.issuer, ''),
     given.resource,
-    -- Slot 16 has imported usage. Issuing a token never writes to it.
+    -- Counter rows with slot 16 contain only imported usage. Issued tokens are counted in the slots from 0 to 15.
     16,
     given.tokens
 from jsonb_to_recordset(%(counts)s::jsonb) as given (
@@ -24,5 +25,5 @@ from jsonb_to_recordset(%(counts)s::jsonb) as given (
     resource text,
     tokens bigint
 )
--- No row conflicts, but without this clause Citus would run COPY, which row-level security refuses.
+-- This clause makes Citus run INSERT instead of COPY, which row-level security refuses. No row is in conflict.
 on conflict do nothing

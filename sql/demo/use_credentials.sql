@@ -1,4 +1,4 @@
--- Stores when credentials were last used. Returns no row.
+-- Sets the times at which credentials were last used. Returns no row.
 -- Parameters: organization_id; credential_ids (uuid[]); used_at (timestamptz[]): one instant per credential.
 update credentials
 set last_used_at = used.used_at

@@ -1,5 +1,6 @@
--- Stores that the demo's agents have redeemed their codes and used their grants when they got their last tokens. Returns no row.
--- Parameters: organization_id; expires_at (timestamptz): of the grants whose codes are redeemed now.
+-- Marks the codes of the demo's grants as redeemed, and sets the last use of each grant to the last use of its agent's
+-- credentials. Returns no row.
+-- Parameters: organization_id; expires_at (timestamptz): the expiry of the grants whose codes were not redeemed before.
 update grants
 set
     expires_at = case when redirect_uri is null then expires_at else %(expires_at)s::timestamptz end,

@@ -1,11 +1,10 @@
--- Returns our functions that are not yet distributed to the workers, sorted so that a function follows those that it calls, one
--- row per function: signature; argument: the name of the argument that selects the worker, or null if the function runs where
--- it is called.
+-- Returns the functions of AgentIdP that are not yet on the workers, one row per function: signature; argument: the name of the
+-- argument that selects the worker, or null if a call runs where it is made. The called functions come before their callers.
 with ours as (
     select
         functions.oid,
         functions.oid::regprocedure::text as signature,
-        -- A function with statements about an organization runs on the worker with the organization's rows.
+        -- A function that reads or writes an organization's rows runs on the worker that has these rows.
         case when language.lanname = 'plpgsql' and proargnames[1] = 'p_organization_id' then proargnames[1] end as argument
     from pg_proc as functions
     join pg_language as language on language.oid = functions.prolang

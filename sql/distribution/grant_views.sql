@@ -1,2 +1,2 @@
--- Lets the service read the views on the workers, because Citus creates a view there without its grants. Returns no row.
+-- Lets the service read the views on the workers, because Citus copies the views to them without the grants. Returns no row.
 grant select on active_agents, client_credentials to agentidp_service

@@ -1,8 +1,8 @@
 -- Tests whether each server with shards reuses the plans that it has stored for the statements of a function. Citus 14.0.0 and
--- 14.0.1 plan each statement again for each call and store that plan too, which takes 300 kB per token (corrected by Citus's
--- change 8824). The test runs a statement 60 times and compares the memory of the session's plans. Returns one row per server:
--- node: its address; success: whether it reuses plans; result: if success is false, the error, which ends in "plans are not kept"
--- if the server does not reuse plans.
+-- 14.0.1 do not: at each call, they plan each statement again and also store the new plan, which takes 300 kB per token
+-- (corrected by Citus's change 8824). The test runs a statement 60 times and measures the memory of the stored plans. Returns
+-- one row per server: node: the server's address; success: whether the server reuses plans; result: the error if success is
+-- false. The error ends in "plans are not kept", unless the test itself failed.
 select nodename || ':' || nodeport as node, success, result
 from run_command_on_all_nodes($command$
 do $block$
@@ -21,12 +21,12 @@ declare
 begin
     for number in 1 .. 60 loop
         perform from organizations where organization_id = v_organization_id;
-        -- By the tenth call, PostgreSQL has stored the plan that the later calls should reuse.
+        -- PostgreSQL has stored a plan after the tenth call at the latest. All later calls should reuse this plan.
         if number = 10 then
             v_bytes := (select sum(total_bytes) from pg_backend_memory_contexts where name = 'CachedPlan');
         end if;
     end loop;
-    -- If each of the last 50 calls stored a plan, these plans would take about 2 MB.
+    -- Fifty stored plans would take about 2 MB, so a growth of at most 200 kB shows that the calls reused the first plan.
     if (select sum(total_bytes) from pg_backend_memory_contexts where name = 'CachedPlan') > v_bytes + 200000 then
         raise exception 'plans are not kept';
     end if;

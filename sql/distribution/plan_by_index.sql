@@ -1,3 +1,3 @@
--- Turns sequential scans off on the workers, because the settings of the service's own sessions do not reach them. A plan that
--- was made on an empty table then also suits a full table. Returns no row.
+-- Makes plans on the workers use indexes instead of sequential scans, so that a plan for an empty table also suits a full table.
+-- The service's own sessions set the same, but Citus does not forward their setting. Returns no row.
 alter role agentidp_service set enable_seqscan to off

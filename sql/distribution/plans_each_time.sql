@@ -1,4 +1,4 @@
--- Returns one row: is_so: whether the servers plan each statement of a function at each call of the service (plan_each_time).
+-- Returns one row: is_so: whether the setting of distribution/plan_each_time is active in this database.
 select exists (
     select 1
     from pg_db_role_setting

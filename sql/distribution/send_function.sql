@@ -1,2 +1,2 @@
--- Creates a function on every node. Its calls run where they are made. Returns one row. Parameters: signature.
+-- Creates a function on every node. Each call runs on the node on which it is made. Returns one row. Parameters: signature.
 select create_distributed_function(%(signature)s::regprocedure)

@@ -1,6 +1,6 @@
--- Returns our tables that belong on the workers, sorted so that a table follows those that its foreign keys reference, one row
--- per table: name; is_distributed: whether the table is distributed by organization instead of complete on every node; is_done:
--- whether Citus has distributed or copied the table already.
+-- Returns the tables of AgentIdP that must be on the workers, one row per table: name; is_distributed: whether the table must be
+-- distributed by organization, because otherwise every node gets all rows; is_done: whether Citus has distributed or copied the
+-- table already. A table comes after the tables that its foreign keys reference.
 with recursive ours as (
     select
         tables.oid,
@@ -15,8 +15,8 @@ with recursive ours as (
     where
         tables.relnamespace = 'public'::regnamespace
         and tables.relkind in ('r', 'p')
-        -- The coordinator keeps the tables without organizations, so that they can be written while a worker is down. It also
-        -- keeps throttles: all rows have the same organization, so one worker would get the writes of all failed authentications.
+        -- Tables without organizations stay on the coordinator, so that they can be written while a worker is down. Throttles
+        -- also stays: all its rows have the same organization, so one worker would get the writes of all failed authentications.
         and tables.relname <> 'throttles'
         and exists (
             select 1

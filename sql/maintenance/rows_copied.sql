@@ -1,5 +1,5 @@
--- Returns the table that pg_dump is copying from this database, and the number of rows copied so far, one row per running
--- pg_dump whose tables this role may see.
+-- Returns the progress of pg_dump in this database, one row per running pg_dump that the current role may see: table_id: the
+-- table that is copied now; tuples_processed: the number of its rows that are copied already.
 select progress.relid::bigint as table_id, progress.tuples_processed
 from pg_stat_progress_copy as progress
 join pg_stat_activity as session on session.pid = progress.pid

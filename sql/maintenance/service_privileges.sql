@@ -1,5 +1,4 @@
--- Returns the privileges of the service's role on tables and views, including privileges on single columns, one row per
--- privilege.
+-- Returns the privileges of the service's role on tables, views and single columns, one row per privilege.
 select relname::text as name, lower(privilege_type) as privilege
 from pg_class
 cross join lateral aclexplode(relacl) as granted

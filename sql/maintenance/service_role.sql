@@ -1,5 +1,5 @@
--- Returns the attributes, own tables and memberships that give the service's role more rights than its grants. Returns one row,
--- or no row if there is no such role.
+-- Returns whatever gives the service's role more rights than were granted to it: its attributes, the tables that it owns, and
+-- the roles of which it is a member. Returns one row, or no row if the role does not exist.
 select
     rolsuper as is_superuser,
     rolbypassrls as bypasses_row_security,

@@ -1,6 +1,6 @@
--- Returns the statements that restore the foreign keys and the row-level security that maintenance/statements_before_rows
--- removes, one row per statement, in the order in which to run them: foreign keys first, because PostgreSQL checks a key
--- against all rows only while row-level security hides none.
+-- Returns the statements that restore the foreign keys and the row-level security, which maintenance/statements_before_rows
+-- removes. One row per statement, in the order in which they must be run. Foreign keys come first, because PostgreSQL can check
+-- them only while row-level security hides no rows.
 select statement
 from (
     select

@@ -1,5 +1,5 @@
--- Returns the statements that drop all tables, views and functions in the schema public, except those of extensions, one row
--- per statement, in the order in which to run them.
+-- Returns the statements that drop all tables, views and functions in the schema public, except objects of extensions. One row
+-- per statement, in the order in which they must be run.
 select statement
 from (
     select

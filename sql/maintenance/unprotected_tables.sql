@@ -1,4 +1,5 @@
--- Returns the tables with an organization_id that lack forced row-level security or our policy for it, one row per table.
+-- Returns the tables that have a column organization_id, but not both forced row-level security and the policy own_organization.
+-- One row per table.
 select relname::text as name
 from pg_class as found
 where

@@ -1,4 +1,4 @@
--- Returns the rights of the role that has logged in, and its database. Returns one row.
+-- Returns the current role, its rights, and the current database with its time zone. Returns one row.
 select
     current_user::text as role_name,
     current_database()::text as database_name,

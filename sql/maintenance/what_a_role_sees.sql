@@ -1,5 +1,5 @@
--- Returns whether a backup by the role that has logged in would be complete: sees_all is false if row-level security applies to
--- the role, because it is no superuser and may not bypass it. Returns one row.
+-- Returns whether the current role can make a complete backup. Returns one row: sees_all: whether row-level security does not
+-- apply to the role; has_schema: whether the database has a schema of AgentIdP; has_tables: whether it has any tables.
 select
     current_user::text as role_name,
     current_database()::text as database_name,

@@ -1,7 +1,7 @@
--- Adds usage of the past to the counters of an organization and of its agents. Returns no row.
--- Parameters: organization_id; agent_ids (uuid[]); and arrays of equal length with one element per agent and UTC hour with usage:
--- agents (integer[]): the agent's position in agent_ids, from 1; hours (integer[]): hours since 1970-01-01 00:00 UTC; tokens,
--- requests, rejected (bigint[]).
+-- Adds past usage to the counters of an organization and of its agents. Returns no row.
+-- Parameters: organization_id; agent_ids (uuid[]); and arrays of equal length with one element per agent and UTC hour with
+-- usage: agents (integer[]): the agent's position in agent_ids, from 1; hours (integer[]): hours since 1970-01-01 00:00 UTC;
+-- tokens, requests, rejected (bigint[]).
 --
 -- for: operator
 with counted as materialized (
@@ -30,8 +30,8 @@ agent_hours as materialized (
     left join counted using (agent_id, day, hour)
 ),
 counting as materialized (
-    -- Issuing a token never writes to slot 16, so tokens and imports do not wait for each other. The lock makes a second import
-    -- wait for the first. Otherwise, each could lock rows for which the other waits.
+    -- Issued tokens are counted in the slots from 0 to 15, so they do not wait for an import. The lock makes a second import into
+    -- the same organization wait, because otherwise each import could lock rows for which the other import waits.
     select 16 as slot
     from pg_advisory_xact_lock(hashtext(%(organization_id)s::text), 19)
 ),

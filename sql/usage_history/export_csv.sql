@@ -1,5 +1,5 @@
--- Sends the usage of an organization's agents as CSV, with a header and one line per agent and UTC hour with usage, sorted by
--- hour and agent. Returns no row.
+-- Sends the usage of an organization's agents to the client as CSV: a header, and one line per agent and UTC hour with usage,
+-- sorted by hour and agent. Returns no row.
 -- Parameters: organization_id; first and last: UTC days.
 --
 -- for: operator

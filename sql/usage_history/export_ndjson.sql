@@ -1,5 +1,5 @@
--- Sends the usage of an organization's agents as NDJSON, with one line per agent and UTC hour with usage, sorted by hour and
--- agent. The lines contain no character that COPY would escape. Returns no row.
+-- Sends the usage of an organization's agents to the client as NDJSON: one line per agent and UTC hour with usage, sorted by
+-- hour and agent. The lines contain no characters that COPY escapes. Returns no row.
 -- Parameters: organization_id; first and last: UTC days.
 --
 -- for: operator

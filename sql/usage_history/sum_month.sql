@@ -1,4 +1,4 @@
--- Stores the sums of the days of a UTC calendar month before "until". Returns no row.
+-- Stores the sums of tokens per agent in a UTC calendar month, for the days before "until". Returns no row.
 -- Parameters: organization_id; month (date): its first day; until (date): the day after the last summed day.
 --
 -- for: operator
