@@ -25,7 +25,7 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAX_LENGTH = 16_384
-"""Maximum number of characters of a token to parse. Ours have about 600, and at most 9,000 without delegation."""
+"""Maximum number of characters of a token that is parsed. Ours have about 600, or 9,000 without delegation at most."""
 
 MAX_ACTORS = 4
 """Maximum number of actors in a token, including the client."""
@@ -53,7 +53,7 @@ class TokenRefused(Exception):
     The exception's text is the logged reason.
 
     :param claims: the claims of a token that we issued, but that was used too early, too late or in the wrong way.
-    :param advice: for such a token, why it is refused and what to do. Whoever sent the token may read this.
+    :param advice: why such a token is refused and what to do, for the client that sent the token.
     """
 
     def __init__(self, reason: str, claims: AccessToken | None = None, advice: str | None = None) -> None:
@@ -138,7 +138,7 @@ class Delegation:
         claims["exchanged_from"] = [
             {"jti": ancestor.jti, "aud": ancestor.audience, "scope": ancestor.scope} for ancestor in self.ancestors
         ]
-        # A claim of its own, because release 1.0.0 ignores unknown claims, but not unknown members of exchanged_from.
+        # The resources are a separate claim, because release 1.0.0 refuses unknown members of exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
             claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
         return claims
@@ -223,7 +223,7 @@ def issue_access_token(
     :param at: becomes ``iat``, in whole seconds.
     :param ttl: seconds until ``exp``.
     :param scope: space-separated. An empty scope is omitted from the token (RFC 6749 appendix A.4).
-    :param subject: one of ``SUBJECTS``; ignored with a delegation.
+    :param subject: one of ``SUBJECTS``; ignored if there is a *delegation*.
     :param resource: the identifier of the resource server, if *audience* is a different name for it.
     """
     issued_at, client_id = int(at.timestamp()), str(agent_id)
@@ -255,7 +255,7 @@ def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
 
 
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
-    """Sign, in the format of RFC 7518. For ES256, this takes a third of the calls that PyJWT needs."""
+    """Return a token's signature (RFC 7518 section 3). ES256 takes a third of the calls that PyJWT would need."""
     if key.alg == "ES256":
         signature_numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
         return b"".join([signature_number.to_bytes(32) for signature_number in signature_numbers])
@@ -284,7 +284,7 @@ def verify_access_token(
     """
     if len(unverified_token) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
         raise TokenRefused("not a compact JWS")
-    # This long flat list of checks can be compared with the RFC.
+    # The checks are one flat list, so that a reader can compare them with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_token)
         key_id, token_type = header.get("kid"), header.get("typ")
@@ -295,7 +295,7 @@ def verify_access_token(
         if not isinstance(key_id, str) or not _KID.fullmatch(key_id):
             raise TokenRefused("kid is not one of ours")
         key = find_key(key_id)
-        # The key decides which algorithm is allowed. The alg in the header must be the same.
+        # Each key is used with one algorithm, which the alg of the header must name.
         if key is None or header.get("alg") != key.alg:
             raise TokenRefused("no such key")
         claims = jwt.decode(
@@ -307,9 +307,9 @@ def verify_access_token(
                 "require": _REQUIRED,
                 "verify_signature": True,
                 "verify_iss": True,
-                # The audience is checked below, because the holder of a token with a wrong audience learns that reason.
+                # The audience is checked below, so that the error can name the audience that the token has.
                 "verify_aud": False,
-                # Times are checked below against *at*. PyJWT would use the current time and accept strings of digits.
+                # The times are checked below against *at*. PyJWT would use its own clock and accept strings of digits.
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,
@@ -369,7 +369,7 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
 
 
 def _parse_delegation(claims: dict[str, Any]) -> Delegation:
-    """Parse the claims that :meth:`Delegation.claims` writes. Refuse any other form of them."""
+    """Return the delegation in a token's claims. Refuse claims that :meth:`Delegation.claims` would not write."""
     delegated = {name: claims[name] for name in _DELEGATED if name in claims}
     actors: list[UUID] = []
     act = delegated.get("act")
@@ -393,7 +393,7 @@ def _parse_delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(tuple(actors), ancestors, None, subject_id, rule_id, grant_id)
         else:
             delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
-        # Every actor exchanged one of our tokens. Only the first actor may have exchanged another issuer's token.
+        # Each actor exchanged one ancestor. Only the earliest may have exchanged another issuer's token instead.
         is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
@@ -408,7 +408,7 @@ def _thumbprint(claims: dict[str, Any]) -> str | None:
     match claims["cnf"]:
         case {"jkt": str(jkt), **other_members} if not other_members:
             return jkt
-    # A token that is bound in a way that we do not check must not be accepted like a bearer token.
+    # A token with any other cnf is bound in a way that is not checked here, so it must not pass as a bearer token.
     raise TokenRefused("cnf is not a key's thumbprint")
 
 
@@ -417,7 +417,7 @@ def _describe_instant(seconds: int) -> str:
 
 
 def _instant(value: object) -> int:
-    """Return a NumericDate claim as whole seconds, in the range of :class:`datetime`. Refuse other values."""
+    """Return the value of a claim if it is an integer that :class:`datetime` can represent. Refuse other values."""
     if type(value) is not int or not 0 <= value <= int(datetime.max.replace(tzinfo=UTC).timestamp()):
         raise TokenRefused("a time is not a number of seconds")
     return value

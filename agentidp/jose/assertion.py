@@ -11,7 +11,7 @@ from agentidp.jose.jwk import MIN_RSA_BITS
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT
 
 MAX_LENGTH = 8192
-"""Maximum number of characters of an assertion."""
+"""Maximum number of characters of an assertion, which is a JWT that authenticates a client."""
 
 CLIENT_LEEWAY = 30
 """Maximum seconds by which a client's clock may differ from ours. For servers, see ``agentidp.config.LEEWAY``."""
@@ -37,11 +37,11 @@ NOBODYS_KEYS = {
     "PS256": _NOBODYS_RSA_KEY,
     "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
 }
-"""An unused key per algorithm. It is tried for clients without a key, so that all failures take equally long."""
+"""One key of nobody per algorithm. It is tried if a client has no key, so that failures take equal time."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
-"""Maximum number of keys with which an assertion is verified, by algorithm. So many verifications take less than 0.5 ms
-of processor time, or 1 ms with ES384. A failure must not cost more than twice as much as a wrong secret."""
+"""Maximum number of a client's keys that are tried for an assertion, by algorithm. They take at most 0.5 ms of
+processor time, or 1 ms with ES384, so that a failure costs at most twice as much as a wrong secret."""
 
 
 def find_wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:

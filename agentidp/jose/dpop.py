@@ -18,12 +18,12 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, base64url
 
 TYPE = "dpop+jwt"
 MAX_AGE = 60
-"""Maximum difference in seconds between ``iat`` of a proof and the current time. Clocks differ in either direction."""
+"""Maximum seconds by which the ``iat`` of a proof may be before or after the current time."""
 
 MAX_LENGTH = 4096
 """Maximum number of characters of a proof."""
 
-# The members of a JWK that its thumbprint contains, in this order (RFC 7638 section 3.2, RFC 8037 appendix A.3).
+# The thumbprint of a JWK is computed from these members in this order (RFC 7638 section 3.2, RFC 8037 appendix A.3).
 _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -41,9 +41,9 @@ class Proof:
     issued_at: float
 
     def consumption(self) -> Call:
-        """Return the call that records the use of the proof, and fails with a unique violation for a second use."""
+        """Return the call that records the use of the proof. A second use of the proof is a unique violation."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
-        # Adds the leeway twice, as AccessToken.refused_from does, because another server's clock may be behind.
+        # The clocks of two servers may differ by twice the leeway, so another server may accept the proof until then.
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 
@@ -62,7 +62,7 @@ def verify_proof(
         raise ProofRefused("the header DPoP with a proof is missing")
     if len(unverified_proof) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
         raise ProofRefused("the DPoP proof is not one JWT")
-    # This long flat list of checks can be compared with the RFC.
+    # The checks are one flat list, so that a reader can compare them with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_proof)
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:

@@ -24,8 +24,8 @@ class KeyType(NamedTuple):
     algorithms: tuple[str, ...]
 
 
-# RFC 7518 sections 3.1 and 6, RFC 8037 section 2. EdDSA and Ed25519 are the same algorithm: RFC 9864 deprecates the
-# name EdDSA, but libraries send both names.
+# The values are from RFC 7518 sections 3.1 and 6, and RFC 8037 section 2. EdDSA and Ed25519 name the same algorithm.
+# RFC 9864 deprecates the name EdDSA, but libraries send either name.
 KEY_TYPES = (
     KeyType("EC", "P-256", ("crv", "x", "y"), ("ES256",)),
     KeyType("EC", "P-384", ("crv", "x", "y"), ("ES384",)),
@@ -39,7 +39,7 @@ MAX_KEYS = 10
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 4096
 MAX_MEMBER_LENGTH = 1024
-"""Maximum number of characters of a member of a key."""
+"""Maximum number of characters of one member of a JWK, for example ``n``."""
 
 with contextlib.suppress(ValueError):  # Newer versions of PyJWT have registered it.
     jwt.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
@@ -49,12 +49,12 @@ _KEY_OPS = ("verify", "sign")
 
 
 def key_algorithm(alg: str) -> str:
-    """Return the ``alg`` of the key that verifies signatures with *alg*, as :func:`check_public_jwk` stores it."""
+    """Return the name that stored keys have for an algorithm: ``EdDSA`` for ``Ed25519``, and *alg* for any other."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
 def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
-    """Return the :func:`key_algorithm` of each algorithm that keys of this type support, whatever their ``alg``."""
+    """Return the algorithms of a key's type, not only its ``alg``, by their stored names (:func:`key_algorithm`)."""
     return {
         key_algorithm(algorithm)
         for key_type in KEY_TYPES
@@ -64,7 +64,7 @@ def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
 
 
 def jwk_json_schema() -> dict[str, Any]:
-    """Return a JSON Schema for accepted keys. It lacks some checks, which only :func:`check_public_jwk` does."""
+    """Return a JSON Schema for the accepted keys. :func:`check_public_jwk` makes further checks."""
 
     def key_schema(key_type: KeyType) -> dict[str, Any]:
         value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}

@@ -28,7 +28,7 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 def base64url(octets: bytes) -> bytes:
-    """Return base64url without padding (RFC 7515 section 2)."""
+    """Encode bytes as base64url without padding (RFC 7515 section 2)."""
     return binascii.b2a_base64(octets, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
@@ -37,7 +37,7 @@ class UnverifiedJwt:
     """A parsed JWT whose signature is not verified.
 
     :param signed: the signed bytes: the encoded header and claims.
-    :param tried: the keys with which the signature was verified, each with the result.
+    :param tried: the keys that were tried, each with whether it made the signature.
     """
 
     header: dict[str, Any]
@@ -53,17 +53,17 @@ class UnverifiedJwt:
 
     @property
     def kid(self) -> str | None:
-        """The ``kid`` in the header. Empty if it has characters that PostgreSQL may refuse, so no stored key has it."""
+        """The ``kid`` in the header. If it cannot be stored, this is an empty string, which no stored key has."""
         key_id: str | None = self.header.get("kid")
         is_valid_id = key_id is None or (len(key_id) <= MAX_KID_LENGTH and key_id.isascii() and key_id.isprintable())
         return key_id if is_valid_id else ""
 
     def is_signed_by(self, key: Any) -> bool:
-        """Return whether *key* made the signature, from a cache, because rules of trust often share keys."""
+        """Return whether *key* made the signature. Caches each result, because rules of trust often share keys."""
         for tried_key, is_signature in self.tried:
             if tried_key == key:
                 return is_signature
-        # jwt.decode is not used, because it would parse the token again.
+        # Does not use jwt.decode(), which would parse the token again for each key.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:
             is_signature = bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
@@ -76,7 +76,7 @@ class UnverifiedJwt:
 def read_unverified(
     text: str, *, max_length: int, types: tuple[str | None, ...], algorithms: tuple[str, ...]
 ) -> UnverifiedJwt | None:
-    """Parse a token without verifying it. Return ``None`` if it is not in compact form or differs from the parameters.
+    """Parse a JWT without verifying it. Return ``None`` if it is malformed or the parameters do not allow it.
 
     :param types: accepted values of ``typ``, in lower case. ``None`` accepts a token without ``typ``.
     """
@@ -93,7 +93,7 @@ def read_unverified(
     token_type = header.get("typ")
     if (token_type.lower() if isinstance(token_type, str) else token_type) not in types or "crit" in header:
         return None
-    # RFC 7797 section 6 requires "crit" in a header with "b64": false, and "crit" is refused above.
+    # A header with "b64": false is invalid without "crit" (RFC 7797 section 6), and "crit" is refused above.
     if header.get("b64", True) is False:
         return None
     if header.get("alg") not in algorithms:
@@ -102,9 +102,9 @@ def read_unverified(
 
 
 def _decode(encoded: str) -> bytes:
-    """Decode a part of a token in compact serialization, which has only characters of base64url.
+    """Decode one part of a JWT. The part has only characters of base64url.
 
-    :raises ValueError: an encoder would have written the part differently (RFC 7515 section 2).
+    :raises ValueError: the part is not the only correct encoding of its bytes (RFC 7515 section 2).
     """
     decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     if base64url(decoded) != encoded.encode():

@@ -22,7 +22,7 @@ from agentidp.jose.sealing import Unreadable
 from agentidp.jose.signing_keys import PUBLISH_AHEAD, find_signing_row, select_published, select_unrevoked
 
 KEYS_LOCK = 0x6B6579
-"""Key of the advisory lock under which signing keys are changed."""
+"""Key of the advisory lock that every change of the signing keys takes."""
 
 
 def has_signing_keys(settings: Settings) -> bool:
@@ -54,7 +54,7 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 
 
 def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
-    """Publish a new signing key, which signs later.
+    """Create and publish a key that signs later, and return its kid.
 
     :param signs_from: the time from which the key signs. Default: ``PUBLISH_AHEAD`` after *at*.
     """
@@ -74,7 +74,7 @@ def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
             raise no_such_key(kid)
         if key_row.revoked_at is not None:
             return None
-        # Servers ignore keys that they cannot decrypt, so these keys are not counted among the keys that could sign.
+        # Leaves out keys that no server can decrypt, because servers ignore them when they choose the key that signs.
         usable_rows = select_unrevoked(_select_usable(KeySealer(settings), rows))
         transaction.fetch("signing_keys/revoke_key", kid=kid)
         audit.record(transaction, "signing_key.revoked", kid)
@@ -91,8 +91,7 @@ def no_such_key(kid: str) -> ConfigurationError:
 def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
     """Encrypt the private keys again: under ``settings.secret_key`` instead of ``settings.secret_key_previous``.
 
-    :returns: the number of keys that were encrypted again, and of all keys except revoked keys, whose private half is
-        deleted.
+    :returns: the number of keys that were encrypted again, and the number of all keys that are not revoked.
     :raises ConfigurationError: neither secret decrypts one of the keys. Nothing was changed.
     """
     sealer = KeySealer(settings)
@@ -155,7 +154,7 @@ def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[d
 @contextlib.contextmanager
 def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
     """Open a transaction that locks the signing keys, and whose audit events belong to the whole instance."""
-    # The lock is a separate statement, so that the next statement sees what others committed during the wait.
+    # Takes the lock in a separate statement, so that the next one sees keys that were committed during the wait.
     with operator_transaction(connection, audit.INSTANCE, at) as transaction:
         transaction.fetch("database/lock_transaction", key=KEYS_LOCK)
         yield transaction

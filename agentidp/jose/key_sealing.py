@@ -20,7 +20,7 @@ from agentidp.jose.sealing import Sealer
 class OpenedKey:
     """A decrypted private key. The algorithm and the public key are derived from the private key.
 
-    The database's other columns are not authenticated, so anyone with write access could have changed them.
+    The row's other columns are not used, because anyone who can write to the database could change them unnoticed.
     """
 
     signing: SigningKey
@@ -29,7 +29,7 @@ class OpenedKey:
 
 
 class KeySealer(Sealer):
-    """A :class:`Sealer` for private keys, with the key's kid as the row's id."""
+    """Encrypts private keys for the database. The id of a key's row is its kid."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, b"agentidp signing keys")

@@ -11,11 +11,11 @@ from agentidp.jose.sealing import Sealer, Unreadable
 def reseal(
     settings: Settings, sealer: Sealer, list_statement: str, store_statement: str, id_name: str, noun: str
 ) -> tuple[int, int]:
-    """Encrypt the secrets of all organizations with the current instance secret instead of the previous one.
+    """Encrypt stored secrets of all organizations again, under the current instance secret instead of the previous one.
 
-    :param list_statement: returns the secrets; *store_statement* stores one.
-    :param id_name: the column with the ID for which a secret is encrypted.
-    :param noun: the words for an object with a secret.
+    :param list_statement: the statement that returns the secrets. *store_statement* replaces one secret.
+    :param id_name: the column with the ID of the object that has the secret.
+    :param noun: the name of the object in an error, for example ``alert target``.
     :returns: the number of secrets that were encrypted again, and the number of all secrets.
     :raises ConfigurationError: neither instance secret decrypts a secret. Nothing is changed.
     """
@@ -34,6 +34,6 @@ def reseal(
             if not sealer.is_current(str(row_id), sealed):
                 parameters = {"organization_id": row.organization_id, id_name: row_id, "previous": sealed}
                 parameters |= {"sealed": sealer.seal(str(row_id), plaintext)}
-                # A secret that was changed meanwhile is skipped: the server has used the current instance secret.
+                # Skips a secret that was just replaced, because the server has encrypted it under the current secret.
                 count += len(connection.execute(load_sql(store_statement), parameters).fetchall())
     return count, len(rows)

@@ -19,7 +19,7 @@ class Unreadable(Exception):
 
 
 class Sealer:
-    """Encrypts values for the database under the instance secret. The previous secret can still decrypt.
+    """Encrypts values for the database under the instance secret, and decrypts them under this or the previous one.
 
     Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the row's id as associated data.
 

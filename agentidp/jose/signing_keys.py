@@ -37,14 +37,14 @@ MIN_REREAD_SECONDS = 1
 """Minimum seconds between two reads of the keys for an unknown ``kid``, so that invented values cause little load."""
 
 PATIENCE_SECONDS = 0.1
-"""Maximum seconds, from the start of a read, that a request waits for its result if the process has older keys."""
+"""Maximum seconds, from the start of a read of the keys, that a request waits for it if the process has older keys."""
 
 FIRST_PATIENCE_SECONDS = 10
-"""Maximum seconds that a request waits for the first keys of its process: longer than a database error takes."""
+"""Maximum seconds that a request waits for the first keys of its process. An unreachable database fails sooner."""
 
 PUBLISH_AHEAD = timedelta(seconds=900)
-"""Time between a key's publication and its first signature. Clients cache an older JWKS for up to ten minutes,
-processes for ten seconds. The rest is for clocks that differ and for failed reads."""
+"""Time between a key's publication and its first signature. Clients cache the JWKS for up to ten minutes, and processes
+for ten seconds. The remaining time allows for clocks that differ and for failed reads."""
 
 RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
 """Time from the first signature by a key's successor until the key is retired: longer than any token is valid."""
@@ -54,7 +54,7 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Keys:
-    """The signing keys that are valid until an instant. ``generation`` changes with the set of published keys."""
+    """The keys that sign and verify until the time ``until``. ``generation`` grows when the published keys change."""
 
     signing: SigningKey
     published: dict[str, VerificationKey]
@@ -64,7 +64,7 @@ class Keys:
 
 
 class _Reading(NamedTuple):
-    """A read of the signing keys, which runs in a thread of its own."""
+    """A read of the signing keys from the database, in a thread of its own."""
 
     began_at: float
     ended: threading.Event
@@ -78,8 +78,8 @@ class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
     A thread reads the keys, and requests use the cached keys, even if the database is unreachable. A request waits for
-    the thread if the process has no keys yet, and briefly for an unknown ``kid`` or an old cache. Not the constructor
-    but a request starts the thread, because gunicorn forks in between.
+    the thread if the process has no keys yet, and briefly for an unknown ``kid`` or an old cache. The first request
+    starts the thread, because gunicorn forks after the constructor, and a fork ends threads.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -107,7 +107,7 @@ class SigningKeys:
         return keys
 
     def find(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid*, even if another process has just created it. ``None`` if there is none.
+        """Return the published key *kid* or ``None``. If it is unknown, read the keys again, because it may be new.
 
         :raises DatabaseUnavailable: this process has not read a usable key yet.
         """
@@ -125,7 +125,7 @@ class SigningKeys:
         now = time.monotonic()
         if now >= self._retry_at:
             reading = self._begin_reading()
-            # After a time without requests, old keys may hide a revocation, so the request waits for new keys.
+            # The cached keys may be so old that one of them was revoked, so the request waits briefly for new keys.
             if keys is None:
                 reading.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
@@ -184,7 +184,7 @@ class SigningKeys:
             )
         self._ignored = ignored
         if not opened_keys:
-            # The cached keys stay in use. Revoking the last key creates a new one, so having no usable key is an error.
+            # The cached keys stay in use. Usually there is a usable key, because revoking the last creates another.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)
@@ -221,13 +221,13 @@ def select_unrevoked(rows: Rows) -> Rows:
 
 
 def find_signing_row(rows: Rows, at: datetime) -> Any:
-    """Return the key that signs at *at*, or else the oldest. *rows* begin with the newest ``signs_from``."""
+    """Return the row of the key that signs at *at*, or else of the oldest key. *rows* are sorted, newest first."""
     candidates = select_unrevoked(rows)
     return next((row for row in candidates if row.signs_from <= at), candidates[-1])
 
 
 def select_published(rows: Rows, at: datetime) -> Rows:
-    """Return the keys that verify at *at*, neither revoked nor retired. *rows* begin with the newest ``signs_from``."""
+    """Return the rows of keys that are neither revoked nor retired at *at*. *rows* are sorted, newest first."""
     signing = find_signing_row(rows, at)
     retires_at = NEVER
     published = []
