@@ -29,7 +29,7 @@ from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, G
 from agentidp.oauth.token_exchange import Subject
 
 OFFLINE_ACCESS = "offline_access"
-"""The OpenID Connect scope that asks for a refresh token. It has no effect: every client gets a refresh token."""
+"""The OpenID Connect scope that asks for a refresh token. It is ignored, because every client gets a refresh token."""
 
 UNKNOWN, USED, WRONG_GRANT_TYPE, WRONG_VERIFIER, WRONG_REDIRECT_URI, OTHER_KEY, WRONG_RESOURCE = REASONS = (
     "unknown code or refresh token",
@@ -56,7 +56,7 @@ class Redemption(NamedTuple):
 
 
 def check_form(form: dict[str, str]) -> grants.GrantToken:
-    """Check the parameters that do not depend on the grant, and return the code or refresh token.
+    """Check the form without reading the grant, and return the code or refresh token in the form.
 
     :raises OAuthError: ``invalid_request`` for a missing or wrong parameter.
     """
@@ -69,9 +69,9 @@ def check_form(form: dict[str, str]) -> grants.GrantToken:
 
 
 def read_client(request: Request, form: dict[str, str], token: grants.GrantToken, at: datetime) -> Client:
-    """Return the client that a request authenticates, or the public client that it names if it has no credential.
+    """Return the client whose credential a request has or, without a credential, the public client that it names.
 
-    :param token: the code or refresh token, which names the agent of an app with a client ID metadata document.
+    :param token: the code or refresh token, which contains the id of the agent of an app.
     :raises OAuthError: as :func:`client_authentication.read_client`.
     """
     if client_authentication.has_credential(request, form) or "client_id" not in form:
@@ -85,7 +85,7 @@ def read_client(request: Request, form: dict[str, str], token: grants.GrantToken
 
 
 def without_offline_access(scope: list[str] | None) -> list[str] | None:
-    """Return the requested scopes without ``offline_access``, or ``None`` for all scopes of the grant."""
+    """Return the requested scopes except ``offline_access``, or ``None`` if no other scope is requested."""
     return [name for name in scope or [] if name != OFFLINE_ACCESS] or None
 
 
@@ -108,7 +108,7 @@ def record_redemption(
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     parameters: dict[str, Any] = {
         "scope": without_offline_access(issuance_call.parameters["scope"]),
-        # Uses the request's own value, because the issuance call has null if the request names our own API.
+        # Takes the resource from the form, because null in the issuance call can also mean our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,
@@ -141,13 +141,13 @@ def record_redemption(
 
 
 def _build_refusal(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
-    """Return the error for a code or refresh token that is refused. If it was used before, also end its grant.
+    """Return the error for a refused code or refresh token. End its grant if the reason is :data:`USED`.
 
     A reason other than :data:`UNKNOWN` proves that the client has a token of the grant, so only such a client can make
     the server store or count something.
     """
     if reason == USED:
-        # A token that is used twice may be stolen, so the grant ends for everybody (RFC 9700 section 4.14.2).
+        # A code or refresh token that is used twice may be stolen, so the whole grant ends (RFC 9700 section 4.14.2).
         actor = request_actor("agent", str(client.agent_id))
         with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
             grants.end_grant(transaction, token.grant_id, "grant.reused")

@@ -36,10 +36,10 @@ MAX_LIFETIME = 3600
 """Maximum seconds until ``exp``, because each used ``jti`` is stored until its assertion has expired."""
 
 MAX_REMEMBERED = 10_000
-"""Maximum client keys that a process remembers, about 20 MB. Only an authentic assertion adds a key."""
+"""Maximum number of client keys that a process caches (20 MB). A key is cached when it verifies an assertion."""
 
 WRONG_AUDIENCE, WRONG_JTI, USED_BEFORE = "wrong audience", "wrong jti", "assertion used before"
-"""Logged reasons for an assertion that the client's key has signed."""
+"""Logged reasons why an assertion is refused although a key of the client has signed it."""
 
 
 def read(assertion: str) -> UnverifiedJwt | None:
@@ -87,7 +87,7 @@ def verify(services: Services, unverified: UnverifiedJwt, client: Client, at: da
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, key_id] = jwk, key
             return _add_verified_key(client, jwk, unverified.claims)
-        # Only the key of the signer gives a reason other than a wrong signature, so such a reason is kept.
+        # The key that made the signature gives the most precise reason, so a wrong signature does not replace it.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if not tried_keys:
@@ -100,7 +100,7 @@ def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Clien
         client,
         key_or_rule=jwk,
         digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
-        # Servers' clocks may differ by the leeway, so another server may accept the assertion until this time.
+        # The clocks of two servers may differ by twice the leeway, so another may accept the assertion until then.
         expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),
     )
 

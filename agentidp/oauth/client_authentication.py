@@ -27,7 +27,7 @@ from agentidp.services import services
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 PUBLIC = '["none"]'
-"""The stored keys of a public client (method ``none``), which can only redeem codes and refresh tokens."""
+"""The stored keys of a public client (method ``none``). It has no key, and can only redeem codes and refresh tokens."""
 
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
 """Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
@@ -37,7 +37,7 @@ UNREADABLE = "unreadable assertion"
 
 OWNER_SEES = "the owner of the agent sees why on the page of the agent"
 FAILED = f"client authentication failed; {OWNER_SEES}"
-"""The description in the response if neither a secret nor a signature was verified."""
+"""The description in the error response if neither a secret nor a signature was verified."""
 
 _NO_CREDENTIAL = "the request has no credential: send client_id and client_secret, or a client_assertion"
 
@@ -49,14 +49,14 @@ ADVICE = {
     TOO_LONG: "the assertion is valid for too long: at most an hour, or a day if another issuer has signed it",
     WRONG_TIMES: "the assertion must have exp, and exp, iat and nbf must be seconds since 1970",
 }
-"""Descriptions in the response by logged reason. Only the holder of a secret or assertion can cause these reasons."""
+"""Descriptions in error responses, by logged reason. Only the holder of a secret or of a signed assertion gets them."""
 
 ADVICE_FOR_KEYS = {
     client_assertion.WRONG_AUDIENCE: "the audience of the assertion must be {issuer}",
     client_assertion.WRONG_JTI: f"the assertion must have a jti of 1 to {MAX_JTI_LENGTH} characters",
     client_assertion.USED_BEFORE: "the assertion was used before: sign a new one with a new jti for each request",
 }
-"""Further descriptions by logged reason, for an assertion that the client's own key has signed."""
+"""Descriptions in error responses, by logged reason, for an assertion that the client's own key has signed."""
 
 _AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -72,7 +72,7 @@ def authenticates_client(view: View) -> View:
 
 
 def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """Return the client that a request names, with a verified assertion or with a secret that is compared later.
+    """Return the client that a request names. Its assertion is verified now, but its secret later, by the database.
 
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
         for no mechanism or one that is not supported.
@@ -102,15 +102,15 @@ def has_credential(request: Request, form: dict[str, str]) -> bool:
 
 
 def public_client(client_id: str) -> Client:
-    """Return the client with an id, for a request without a credential."""
+    """Return the public client with a ``client_id``, for a request without a credential."""
     return replace(_look_up_client(client_id), key_or_rule=PUBLIC)
 
 
 def read_client_from_grant(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """Return the client whose rule trusts the token that is its grant (RFC 7523 section 2.1).
+    """Return the client whose rule trusts the token in the form's ``assertion`` (RFC 7523 section 2.1).
 
-    :raises OAuthError: ``invalid_request`` without the token, with further authentication, or if ``client_id`` is
-        needed to choose the agent; ``invalid_grant`` for a string that is not a token.
+    :raises OAuthError: ``invalid_request`` without ``assertion``, with a client credential, or if ``client_id`` is
+        needed to choose the agent; ``invalid_grant`` if ``assertion`` is not a token.
     """
     if "assertion" not in form:
         raise OAuthError("invalid_request", "assertion is missing")
@@ -128,14 +128,14 @@ def _parse_basic(header: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         raise invalid_client("the scheme of the Authorization header must be Basic")
     if "," in encoded:
-        # A comma joins repeated headers (RFC 9110 section 5.2), and base64 has no comma.
+        # A comma shows that the header is repeated (RFC 9110 section 5.2), because base64 contains no comma.
         raise OAuthError("invalid_request", "there is more than one Authorization header")
     try:
         decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
         client_id, colon, client_secret = decoded.partition(b":")
         if not colon:
             raise ValueError
-        # Clients form-encode the client_id and the secret before they join them (RFC 6749 section 2.3.1).
+        # Clients form-encode both values (RFC 6749 section 2.3.1). Without % and +, there is nothing to decode.
         if b"%" not in decoded and b"+" not in decoded:
             return client_id.decode(), client_secret.decode()
         return _decode_form_value(client_id), _decode_form_value(client_secret)
@@ -148,7 +148,7 @@ def _decode_form_value(value: bytes) -> str:
 
 
 def _look_up_client(client_id: str) -> Client:
-    """Return the client with an id, still without a credential. The ids of an unknown client match no row."""
+    """Return the client with a ``client_id``, without its credential. An unknown client gets ids that match no row."""
     app_services = services()
     agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
     organization_id = app_services.directory.remembered(agent_id)
@@ -180,7 +180,7 @@ def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
 
 
 def _verify_federated_token(assertion: str, client_id: str | None, at: datetime, *, is_svid: bool = False) -> Client:
-    """Return the client with *client_id*, or the only one of the token's organization, whose rule trusts the token."""
+    """Return the client whose rule trusts a token. If *client_id* is ``None``, the token must name its organization."""
     app_services = services()
     token = app_services.issuer_tokens.read(assertion, is_svid=is_svid)
     if token is None:
@@ -206,9 +206,9 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 def verify_again_or_refuse(
     request: Request, client: Client, at: datetime, error: Callable[..., OAuthError] | None = None
 ) -> Client:
-    """Verify a client's assertion by the stored rules of trust, because the rule in memory was deleted or replaced.
+    """Verify a refused assertion again, by the stored rules of trust, if the rule that accepted it was in memory.
 
-    :raises OAuthError: as :func:`refuse`, if no other rule accepts the assertion.
+    :raises OAuthError: as :func:`refuse`, unless another rule accepts the assertion.
     """
     other = None if client.verify_again is None else client.verify_again()
     if other is None or other.key_or_rule in (None, client.key_or_rule):
@@ -226,8 +226,8 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
     :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
     app_services = services()
-    # The lookup of an unknown client costs a query, so a wrong secret must cost a query too. The query also finds out
-    # whether the organization was deleted, for which no failure is counted.
+    # The lookup of an unknown client costs a query. A remembered client must cost a query too, so that the time does
+    # not reveal which clients exist. If its organization was deleted, the failure is counted for no organization.
     if client.is_remembered and app_services.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     throttle_cell = throttle.cell_of(app_services.settings.instance_secret, client.client_id, request.remote_addr)
@@ -249,7 +249,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
 
 
 def _build_rejection(client: Client) -> Rejection:
-    # If there is no refusal, the assertion itself is valid, but its key was revoked or has expired.
+    # The database has refused an assertion without a refusal, because the key was revoked or has expired.
     credential_kind, logged_reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential_kind, logged_reason = "secret", "wrong secret"

@@ -37,7 +37,7 @@ ERRORS = (ValidationError, Unauthorized, PayloadTooLarge, RateLimited, ServiceUn
 
 
 class ClientFormSchema(ma.Schema):
-    """Parameters by which a client authenticates without HTTP Basic. The schemas of forms are documentation only."""
+    """Parameters by which a client authenticates without HTTP Basic. This schema only documents the form."""
 
     class Meta:
         unknown = ma.INCLUDE
@@ -59,7 +59,7 @@ def describe_client_endpoint(
 ) -> Callable[[Any], Any]:
     """Describe an endpoint at which a client authenticates in the OpenAPI document.
 
-    :param responses: responses that differ from those of :data:`ERRORS`, by status.
+    :param responses: responses by status, in addition to or instead of those of :data:`ERRORS`.
     """
 
     def decorate(view: Any) -> Any:
@@ -80,7 +80,7 @@ def read_form(request: Request) -> dict[str, str]:
     :raises OAuthError: ``invalid_request`` for another content type, a repeated parameter, text that is not UTF-8, or
         a credential in the URL; ``invalid_target`` for two resources.
     """
-    # Nearly every request has this content type and no query, so the comparison avoids parsing.
+    # Compares the unparsed values first, because for nearly every request this is enough.
     if request.environ.get("CONTENT_TYPE") != FORM and request.mimetype != FORM:
         raise OAuthError("invalid_request", f"the body must be {FORM}")
     if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):
@@ -101,7 +101,7 @@ def read_form(request: Request) -> dict[str, str]:
 
 
 def parse_pairs(form: str) -> list[tuple[str, str]]:
-    """Return the names and values of a form. A plain form takes a tenth of the calls of ``parse_qsl``.
+    """Return the names and values of a form. A form without percent-encoding needs no ``parse_qsl``, which is slow.
 
     :raises ValueError: the form has more than ``MAX_PARAMETERS``, or text that is not UTF-8.
     """

@@ -80,8 +80,8 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
 
     :param organization_id: the organization in the token's audience. No other organization's rules are read.
     :param rows: the result of :func:`trusting_rules_call`.
-    :returns: the client with the rule that accepts the token; or the only agent that can be meant, with the reason why
-        no rule accepts the token; or an unknown client.
+    :returns: the client with the rule that accepts the token; or the only agent with a rule for such a token, with the
+        reason why no rule accepts the token; or an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     list_candidates = read_candidates(services, organization_id, rows)
@@ -134,7 +134,7 @@ def try_remembered_rules(
     :param key: the key of the rules in memory, in the client's organization.
     :param read_rules: returns the stored rules, the oldest first.
     :param is_preferred: whether a rule is tried before the others. Only preferred rules are tried from memory.
-    :returns: the verdict, and whether it needed no stored rule.
+    :returns: the verdict, and whether only rules in memory were tried.
     """
     memory, organization_id = services.issuer_tokens.remembered, client.organization_id
     stored_rules: list[Candidate] = []
@@ -164,7 +164,7 @@ def try_rules(
     at: datetime,
     **options: bool,
 ) -> Verdict:
-    """Verify a token by rules that might accept it for a client, as :meth:`IssuerTokens.verify` does."""
+    """Return the result of :meth:`IssuerTokens.verify` for a client. Raise an error if an issuer's keys are missing."""
     try:
         return services.issuer_tokens.verify(token, candidates, at, organization_id=client.organization_id, **options)
     except KeysUnavailable as unavailable:
@@ -174,10 +174,10 @@ def try_rules(
 def report_missing_keys(organization_id: str, agent_id: UUID, keys_error: KeysUnavailable) -> OAuthError:
     """Log a token that cannot be verified without its issuer's keys, and return an error with status 503.
 
-    This is not a failed authentication, so nothing is counted or throttled.
+    The authentication has not failed, so nothing is counted or throttled.
     """
     context, agent_label = current_context(), str(agent_id) if agent_id != UNKNOWN_AGENT else None
-    # The log line of the whole request also gets these two ids.
+    # The request's log line also gets these two ids.
     context.organization_id, context.agent_id = organization_id, agent_label
     log_fields = {"organization": organization_id, "agent": agent_label, "issuer": keys_error.issuer}
     logger.warning("token not judged", extra={"fields": log_fields | {"reason": str(keys_error)}})

@@ -22,7 +22,7 @@ from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
 PROVISION = "agentidp_provision_agent"
-"""The name of the application's extension that creates an agent. Its function is in a layer above this module."""
+"""Key in ``app.extensions`` of the function that creates an agent, which this lower layer must not import."""
 
 NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "no agent yet",
@@ -36,7 +36,7 @@ reason."""
 
 
 class ProvisioningRefused(Exception):
-    """A provisioning rule creates no agent. The message is one of :data:`REASONS`."""
+    """The agent for a token cannot be created. The message is one of :data:`REASONS`."""
 
 
 def provisioning_rules_call(token: IssuerToken) -> Call:
@@ -69,7 +69,7 @@ def match_provisioning_rule(
     rule_row = verdict.accepting[0].row
     agent_id = rule_row.agent_id or find_ended_agent(services.database.of(organization_id, at), token)
     if agent_id is not None:
-        # The agent's own rules may refuse the token, or another request created the agent after the rules were read.
+        # The subject already has an agent, perhaps from a request at the same time. Only that agent's own rules decide.
         return federated_token.verify(services, token, replace(client, agent_id=agent_id), at)
     if not rule_row.is_on:
         return replace(client, refusal=SWITCHED_OFF)
@@ -77,8 +77,8 @@ def match_provisioning_rule(
 
 
 def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
-    """Return the agent by which a subject had access until an administrator ended it, or ``None``."""
-    # No rule has a subject with null characters or surrogates, because PostgreSQL cannot store them.
+    """Return the agent of a token's subject if an administrator has ended the agent's access, otherwise ``None``."""
+    # Replaces characters that PostgreSQL refuses. This is safe, because is_met_by() compares the real subject.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
     rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
     return next((row.agent_id for row in rows if Rule.of(row.trust).is_met_by(token.prepared_claims)), None)

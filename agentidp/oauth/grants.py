@@ -29,13 +29,13 @@ from agentidp.jose.access_token import Delegation
 from agentidp.jose.jws import base64url
 
 CODE_LIFETIME = timedelta(seconds=60)
-"""Time in which a client must redeem an authorization code."""
+"""Time until an authorization code expires."""
 
 MAX_GRANTS = 100_000
 """Maximum number of grants per organization."""
 
 MAX_GRANTS_PER_PERSON = 20
-"""Maximum number of grants of a person to the same agent, for several devices. A further grant ends the oldest."""
+"""Maximum number of grants per person and agent, one for each of the person's devices. Another ends the oldest."""
 
 _ID_BYTES, _HANDLE_BYTES, _SECRET_BYTES = 16, 32, 32
 _TEXT_LENGTH = 107
@@ -56,12 +56,12 @@ class GrantToken:
 
     @property
     def grant_id(self) -> UUID:
-        """The id of the grant. The handle cannot be computed from the id."""
+        """The id of the grant, a digest from which the handle cannot be computed."""
         return UUID(bytes=hashlib.sha256(self.handle).digest()[:_ID_BYTES])
 
     @property
     def digest(self) -> bytes:
-        """The stored digest of the token."""
+        """The SHA-256 of the token, which is stored instead of the token."""
         return hashlib.sha256(self.text.encode()).digest()
 
     def encrypt(self, person: str) -> bytes:
@@ -75,7 +75,7 @@ class GrantToken:
 
     @property
     def _cipher(self) -> AESGCM:
-        # The key is derived only from the handle, with 256 random bits, because the instance secret can be replaced.
+        # Derives the key from the handle, which has 256 random bits, because the instance secret can be replaced.
         return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
 
 
@@ -87,7 +87,7 @@ def create_token(agent_id: UUID, grant_handle: bytes | None = None) -> GrantToke
 
 
 def read_token(token_text: str) -> GrantToken:
-    """Return the grant token for a string. A malformed string gives a token that belongs to no grant."""
+    """Parse a code or refresh token. A malformed string gives a token that belongs to no grant."""
     try:
         if len(token_text) != _TEXT_LENGTH:
             raise ValueError
@@ -121,7 +121,7 @@ class Permission(NamedTuple):
 
 
 def subject_digest(organization_id: str, issuer: str, person: str) -> str:
-    """Return the ``sub`` that tokens for a person have. Grants are stored under this ``sub``."""
+    """Return the ``sub`` of access tokens that act for a person. The person's grants are stored under this ``sub``."""
     return Delegation((), (), None, (issuer, person)).subject(organization_id)
 
 
@@ -165,7 +165,7 @@ def end_grant(
     """End a grant and all its tokens.
 
     :param action: the action that the audit trail records.
-    :param token_digest: the digest that the present token of the grant must have; ``None`` is any.
+    :param token_digest: ends the grant only if its current token has this digest; ``None`` ends it in any case.
     :raises NotFound: there is no such grant.
     """
     grant_row = require_row(transaction.fetch("grants/end_grant", grant_id=grant_id, token_digest=token_digest))
@@ -180,7 +180,7 @@ def revocation(transaction: Transaction, grant_id: UUID) -> Call:
 
 def revocation_expiry(at: datetime) -> datetime:
     """Return the instant at which all access tokens of a grant that ends at *at* have expired."""
-    # Adds the leeway twice, as AccessToken.refused_from does, because another server's clock may be behind.
+    # The clocks of two servers may differ by twice the leeway, so another server may accept the tokens until then.
     return at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
 
 

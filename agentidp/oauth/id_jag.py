@@ -46,9 +46,9 @@ def read(services: Services, form: dict[str, str]) -> IssuerToken | None:
 
 
 def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) -> str:
-    """Return the resource that the form names, or else the only resource of the ID-JAG.
+    """Return the resource in the form or, if the form has none, the only resource in the ID-JAG.
 
-    :param own_resource: our own API, at which nobody acts for another.
+    :param own_resource: the identifier of our own API, which accepts no token from an ID-JAG.
     :raises OAuthError: ``invalid_target`` for no resource, or one that the ID-JAG does not name.
     """
     requested_resource = form.get("resource")
@@ -77,16 +77,16 @@ def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) ->
     if "cnf" in claims and claims["cnf"] != {"jkt": proof and proof.jkt}:
         return OTHER_KEY
     has_jti = isinstance(jti, str) and 1 <= len(jti) <= MAX_JTI_LENGTH
-    # authorization_details (RFC 9396) restrict the access. This server does not apply them, so such an ID-JAG is
-    # refused. iss is required even if the subject, a SPIFFE ID, also names an issuer.
+    # Refuses an ID-JAG whose access authorization_details (RFC 9396) restrict, because this server does not apply them.
+    # Requires iss even if the sub is a SPIFFE ID, which names an issuer too.
     if not has_jti or not {"iss", "iat"} <= claims.keys() or "authorization_details" in claims:
         return WRONG_MEMBERS
     return None if isinstance(claims.get("scope", ""), str) else WRONG_MEMBERS
 
 
 def consumption(claims: dict[str, Any]) -> Call:
-    """Return the call that records the use of an ID-JAG, and fails with a unique violation for a second use."""
+    """Return the call that records the use of an ID-JAG. A second use is a unique violation."""
     jti_digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
-    # Servers' clocks may differ by the leeway, so another server may accept the ID-JAG until this time.
+    # The clocks of two servers may differ by twice the leeway, so another server may accept the ID-JAG until then.
     expires_at = datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
     return Call("oauth/use_identifier", {"digest": jti_digest, "expires_at": expires_at})

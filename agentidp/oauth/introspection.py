@@ -16,7 +16,7 @@ from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
 from agentidp.services import services
 
 INACTIVE = {"active": False}
-"""The response for any token that is not active, whatever the reason (section 2.2)."""
+"""The response for every token that is not active, whatever the reason (RFC 7662 section 2.2)."""
 
 blueprint = Blueprint("oauth-introspection", __name__, description="OAuth 2.0 token introspection")
 
@@ -93,14 +93,14 @@ class IntrospectionSchema(ma.Schema):
 def introspect() -> Response:
     """Return whether a token of the client's organization is active, and its claims."""
     inspected = inspect_token(g.at)
-    # The leeway does not apply, because the client compares the exp in the response with its own clock.
+    # Allows no leeway for clocks, so that no response calls a token active whose exp has passed.
     if inspected.token is None or not inspected.is_active or inspected.token.expires_at <= g.at.timestamp():
         return json_response(INACTIVE, headers=NO_STORE)
     return json_response(describe(inspected.token), headers=NO_STORE)
 
 
 def describe(token: AccessToken) -> dict[str, Any]:
-    """Return the response for an active token (section 2.2, RFC 9449 section 6.2)."""
+    """Return the response for an active token (RFC 7662 section 2.2, RFC 9449 section 6.2)."""
     body: dict[str, Any] = {
         "active": True,
         "scope": " ".join(sorted(token.scope)),

@@ -29,7 +29,7 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The grant type for a token of another issuer (RFC 7523 section 2.1): a workload's token, or an ID-JAG."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
-"""The grant type for a token of the subject for whom the client acts."""
+"""The grant type by which a client exchanges a subject's token for a token with which it acts for the subject."""
 
 ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - RFC 8693 section 3
 """The type of the token that an exchange issues."""
@@ -40,7 +40,7 @@ AUTHORIZATION_CODE, REFRESH_TOKEN = REDEEMING = ("authorization_code", "refresh_
 GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE, *REDEEMING)
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
-"""The scopes as PostgreSQL's text of an array. psycopg takes 15 µs to convert a list."""
+"""The scopes of our API as a PostgreSQL array in text form, because psycopg would take 15 µs to convert a list."""
 
 _NO_TARGET = "resource is not a resource server whose identifier the organization holds"
 _NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody there"
@@ -86,7 +86,7 @@ class Client:
 
     @property
     def credential(self) -> tuple[UUID, bytes | str | None]:
-        """The key under which a process caches what it has read about the client with this credential."""
+        """The key under which a process caches data about this client with this credential."""
         return self.agent_id, self.secret_hash or self.key_or_rule
 
 
@@ -104,10 +104,10 @@ class Grant:
 
     :param scope: space-separated.
     :param quotas: the quotas of the agent and of its organization, before this token.
-    :param audience: the resource server's ``aud``; ``None`` for its identifier.
-    :param token_ttl: the resource server's lifetime of tokens, in seconds; ``None`` for the setting's.
+    :param audience: the ``aud`` of the resource server; ``None`` if its identifier is the ``aud``.
+    :param token_ttl: seconds until tokens for the resource server expire; ``None`` for the time in the settings.
     :param subject: one of ``SUBJECTS``.
-    :param row: the row of the statement.
+    :param row: the row that the statement has returned.
     """
 
     scope: str
@@ -159,7 +159,7 @@ def record_issuance(
     :param id_jag_use: the call that consumes the ID-JAG that is the grant, and the error if the ID-JAG was used before.
     :returns: ``None`` if authentication failed.
     :raises AssertionUsed: authentication failed, because the assertion was used before.
-    :raises OAuthError: as :func:`read_grant`, or the proof was used before. ``invalid_scope`` names the scopes.
+    :raises OAuthError: as :func:`read_grant`, or the proof was used before. ``invalid_scope`` names missing scopes.
     """
     uses_with_errors = [] if id_jag_use is None else [id_jag_use]
     if proof is not None:
@@ -172,7 +172,7 @@ def record_issuance(
         else:
             with database.transaction() as transaction:
                 grant_rows = transaction.run(call)
-                # A proof or ID-JAG does not identify the client, so its use is stored only if the client gets a token.
+                # The use of a proof or ID-JAG is stored only for an issued token, as neither authenticates the client.
                 if grant_rows and grant_rows[0].scope is not None:
                     for use_call, reuse_error in uses_with_errors:
                         _consume(transaction, use_call, reuse_error)
@@ -184,7 +184,7 @@ def record_issuance(
         if error.error == "invalid_scope":
             parameters = call.parameters
             if call.name == "grants/redeem_grant":
-                # A request that redeems a grant may omit the resource, and cannot name the delegation rule.
+                # Takes the resource and the delegation rule from the grant, because the request need not name them.
                 parameters = parameters | {
                     "resource": grant_rows[0].resource,
                     "rule_id": grant_rows[0].delegation_rule_id,
@@ -207,7 +207,7 @@ def record_issuance(
 def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the requested scopes that a token cannot have, by the party that lacks them.
 
-    :param parameters: of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
+    :param parameters: the parameters of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     """
     resource = parameters["resource"]
     parameter_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
@@ -218,7 +218,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
     if resource is None:
         scopes_by_holder[_OWN_API] = SCOPES
     missing_scopes: dict[str, list[str]] = {}
-    # Without a requested scope, a grant requests all of its scopes, and an exchange all scopes of the resource server.
+    # A request without scopes asks for all scopes of its grant or, in an exchange, of the resource server.
     requested_scopes = (
         parameters["scope"] or scopes_by_holder.get("the grant") or scopes_by_holder.get("the resource server", ())
     )
@@ -241,7 +241,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 
 
 def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
-    """Return the scopes that :func:`find_missing_scopes` returns as a sentence for an error."""
+    """Describe the result of :func:`find_missing_scopes` in a sentence for an error."""
     sentences = [
         f"{holder} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
         + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
@@ -279,7 +279,7 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         quota_result = "observed" if grant_row.scope is not None else "refused"
         QUOTAS_EXHAUSTED.labels(quota_holder, quota_window, quota_result).inc()
         if has_request_context():
-            # The log line of the whole request gets these ids and the quota.
+            # The request's log line gets these ids and the quota.
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
             g.quota = f"{grant_row.exhausted} {quota_result}"
         if grant_row.scope is None:
@@ -316,7 +316,7 @@ def build_token_response(
     :param resource: the identifier of the resource server; ``None`` for our own API.
     :param at: the time at which the token was counted.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
-    :param ends_at: latest expiry in seconds since the epoch, later than *at*.
+    :param ends_at: latest expiry in seconds since the epoch, later than *at*; ``None`` for no limit.
     """
     lifetime_seconds = grant.token_ttl or services.settings.token_ttl
     if ends_at is not None:

@@ -24,8 +24,7 @@ from agentidp.services import services
 blueprint = Blueprint("oauth-metadata", __name__, description="Discovery and keys")
 
 RESPONSE_TYPES = ("code", "id_token")
-"""Supported response types. This server issues no ID tokens, but clouds look for ``id_token``, which other issuers for
-workloads, such as Kubernetes, list too."""
+"""Supported response types. This server issues no ID tokens, but clouds expect issuers to list ``id_token``."""
 
 CLAIMS = ("iss", "sub", "aud", "exp", "iat", "jti", "client_id", "organization_id", "scope", "resource", "cnf")
 """Claims of our tokens. OpenID Connect Discovery recommends to list the claims."""
@@ -139,7 +138,7 @@ def openid_configuration() -> Response:
 
 
 def authorization_server_metadata() -> dict[str, Any]:
-    """Return the members of RFC 8414 section 2, RFC 9207 section 3, RFC 9449 section 5.1 and RFC 9728 section 4."""
+    """Return the server's metadata (RFC 8414 section 2, 9207 section 3, 9449 section 5.1, 9728 section 4)."""
     issuer = services().settings.issuer
     authentication_members = {
         f"{endpoint_path}_endpoint_auth_{endpoint_name}_supported": list(authentication_values)
@@ -183,7 +182,8 @@ def protected_resource() -> Response:
 @oauth_errors
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_mcp() -> Response:
-    """The metadata of our own API for MCP clients: only the default scopes, because they request all listed scopes."""
+    """The metadata of our own API for MCP clients, with the default scopes only, because clients request all listed
+    scopes."""
     return _metadata_of_our_api(DEFAULT_SCOPES)
 
 

@@ -47,7 +47,7 @@ def bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
 
 
 def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: datetime) -> datetime | None:
-    """Return when a quota will have no token left at the window's average rate so far.
+    """Return when a quota will have no token left if tokens are issued at the window's average rate so far.
 
     :param used: tokens issued in the window so far.
     :param tokens: maximum tokens in the window.
@@ -55,7 +55,7 @@ def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: d
     """
     if used >= tokens:
         return at
-    # The share is compared first, because few used tokens could give an instant after the latest datetime.
+    # Compares shares of the window, because adding a long time to *begins* could exceed the latest datetime.
     if used == 0 or (at - begins) / (ends - begins) * (tokens / used) >= 1:
         return None
     return begins + (at - begins) * (tokens / used)
@@ -78,7 +78,7 @@ def read_quotas(quotas_column: str | None) -> list[Quota]:
 
 
 def build_quota_headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -> dict[str, str]:
-    """Return the headers for the enforced quotas (draft-ietf-httpapi-ratelimit-headers-11)."""
+    """Return the response headers that report enforced quotas (draft-ietf-httpapi-ratelimit-headers-11)."""
     enforced_quotas = [quota for quota in quotas if quota.is_enforced]
     if not enforced_quotas:
         return {}

@@ -28,13 +28,13 @@ blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token
 @blueprint.response(200)
 @describe_client_endpoint(TokenFormSchema)
 def revoke() -> Response:
-    """Revoke a token of the client, or of another agent if the client has `agents:write`.
+    """Revoke a token of the client or, if the client has the scope `agents:write`, a token of another agent.
 
     A refresh token ends with its access tokens. A client with a public credential sends its `client_id` alone, and can
     revoke only its own tokens.
 
-    The response is also 200 for a malformed token or one of another organization (section 2.2). It is 400
-    `unauthorized_client` for another agent's token without that scope (section 2.1).
+    The response is also 200 for a malformed token or one of another organization (RFC 7009 section 2.2). It is 400
+    `unauthorized_client` for another agent's token if the client does not have that scope (RFC 7009 section 2.1).
     """
     token_inspection = inspect_token(g.at, accepts_public_clients=True)
     token, agent_id = token_inspection.token, token_inspection.client.agent_id

@@ -31,7 +31,7 @@ MAX_RULES = 1_000
 """Maximum number of rules of trust that are compared with a token."""
 
 MAX_KEYS = 200
-"""Maximum number of keys that verify a token. A thousand rules with ten keys each would take ten seconds."""
+"""Maximum number of keys that are tried for a token. A thousand rules with ten keys each would take ten seconds."""
 
 MAX_DEPTH = 100
 """Maximum depth of objects and lists in a token, because deeper JSON can be read but not always shown."""
@@ -52,9 +52,9 @@ class RuleResult:
     """The comparison of a token with a rule.
 
     :param rule: the rule in words.
-    :param agent_id: the agent of a rule of trust, likewise ``credential_id``; ``None`` for other rules.
-    :param provisioning_rule: the name of a provisioning rule, likewise ``delegation_rule``.
-    :param needs_client_id: whether the token alone does not choose an agent.
+    :param agent_id: the agent of a rule of trust, with the rule's ``credential_id``; ``None`` for another kind of rule.
+    :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
+    :param needs_client_id: whether the client must send ``client_id`` with the token.
     :param resource: the resource for which the agent might exchange a token that this server has issued.
     """
 
@@ -94,10 +94,10 @@ class RuleResult:
 def compare_token(
     services: Services, database: OrganizationDatabase, unverified_token: str, *, agent_id: UUID | None, at: datetime
 ) -> list[RuleResult]:
-    """Compare a token with an organization's valid rules, and return the results, the best first.
+    """Compare a token with an organization's valid rules. Return the results, the best match first.
 
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
-    :raises ConfigurationError: no rule could accept the token, or it cannot be shown.
+    :raises ConfigurationError: no rule could accept the token, or its claims cannot be shown.
     """
     assertion = services.issuer_tokens.read(unverified_token.strip(), types=(id_jag.TYPE,))
     token = assertion or services.issuer_tokens.read(unverified_token.strip())
@@ -141,7 +141,7 @@ def _compare_own_token(
         "agent_ids": delegation.agent_ids,
         "issued_at": subject.issue_instants(),
         "jtis": delegation.jtis,
-        # Leaves out the audience of the exchanged token itself, which is compared below.
+        # Leaves out the audience of the exchanged token, which is compared below.
         "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
         "rule_id": delegation.rule_id,
     }
@@ -150,7 +150,7 @@ def _compare_own_token(
         Call("oauth/chain_refusal", chain_parameters),
         Call("agents/get_agent", {"agent_id": actor_id}),
     )
-    # All customers of a cloud use the same audiences, so a resource server with such an audience is left out.
+    # Leaves out the resource servers of clouds, because all customers of a cloud use the same audience.
     servers = [server for server in servers if server.audience is None or owned_name(server.audience) is not None]
     own_audiences = [server.audience or server.resource for server in servers if server.agent_id == actor_id]
     comparisons = [
@@ -261,7 +261,7 @@ class _Comparer:
         return rule_results
 
     def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
-        """Return why the agent of the token's subject cannot have a rule of its own, or ``None``."""
+        """Return why no rule of trust can be made for the token's subject alone, or ``None`` if one can."""
         issuer, organization_id = self.s.settings.issuer, self.database.organization_id
         try:
             narrow_to_subject(trust, self.token.claims.get("sub"), own_issuer=issuer, organization_id=organization_id)
@@ -298,7 +298,7 @@ class _Comparer:
         return results
 
     def _compare_rule(self, trust: dict[str, Any]) -> list[Comparison]:
-        """Compare the token's claims, times and, if the claims are right, signature with a rule."""
+        """Compare the token's claims and times with a rule, and also the signature if the claims match."""
         rule, claims = Rule.of(trust), self.token.claims
         comparisons = rule.compare(self.token.prepared_claims)
         are_claims_met = all(comparison.is_met for comparison in comparisons)

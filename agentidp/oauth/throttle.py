@@ -21,15 +21,15 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
 MAX_FAILURES_PER_MINUTE = 10
-"""Failures per minute that a throttle admits. After a minute without failures, it admits as many at once. The same rate
-limits the refused sign-ins of an agent or person that the audit trail records (:func:`admits`)."""
+"""Maximum failures per minute that a throttle admits, at once if there was none for a minute. Also the maximum refused
+sign-ins of an agent or person per minute that the audit trail records."""
 
 INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is also the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time by which a throttle may be ahead of our clock: the leeway of our clock and of the clock of the server
-that wrote the throttle. A later time is ignored, because a wrong clock wrote it."""
+"""Maximum time by which a stored throttle may be later than now. The clocks of two servers may differ by twice the
+leeway. A still later time comes from a wrong clock and is ignored."""
 
 CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
@@ -63,7 +63,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     """
     admitted_rows, _, [failure_row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _build_failure_call(cell, at),
-        # A transaction that waits for a throttle must not hold locks on counters, which the organization's tokens need.
+        # The counters come after the throttle, because a transaction that waits for a throttle must not lock them.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
         *rejection.calls(),
     )
@@ -72,7 +72,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 
 
 def admits(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
-    """Return whether a throttle for other events than failed authentications admits an event now, and update it.
+    """Count an event other than a failed authentication in its throttle, and return whether the throttle admits it.
 
     :param every: time after which the throttle forgets an event.
     """
@@ -81,7 +81,7 @@ def admits(database: Database, cell: int, at: datetime, *, every: timedelta = IN
 
 
 def is_throttled(database: Database, cells: list[int], at: datetime) -> bool:
-    """Return whether :func:`admits` would now refuse an event for one of several cells. Update nothing."""
+    """Return whether the throttle in one of several cells would refuse an event now. Count nothing."""
     return bool(database.of(UNKNOWN_ORGANIZATION, at).fetch("oauth/throttled", cells=cells, latest=at + LATEST))
 
 
@@ -107,7 +107,7 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _network(remote_address: str, prefix: Prefix) -> bytes:
-    # The network has exactly sixteen bytes, so an address and client_id never give the same digest as another pair.
+    # Every network has sixteen bytes, so that network and client_id, joined, are never equal for two different pairs.
     try:
         ip_address_of_client = ip_address(remote_address)
     except ValueError:

@@ -107,7 +107,7 @@ PROOF = {
 }
 
 QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
-"""Response headers with the tokens that enforced quotas have left."""
+"""Response headers that report the enforced quotas and the tokens left in them."""
 
 
 @blueprint.route(TOKEN_ENDPOINT, methods=["POST"])
@@ -216,7 +216,7 @@ def check_grant_type(form: dict[str, str]) -> None:
 
 
 def requested_scope(form: dict[str, str]) -> list[str] | None:
-    """Return the requested scopes in their order, or ``None`` for all scopes of the agent (section 3.3).
+    """Return the requested scopes in their order, or ``None`` for all scopes of the agent (RFC 6749 section 3.3).
 
     :raises OAuthError: ``invalid_scope`` for characters that a scope cannot have.
     """

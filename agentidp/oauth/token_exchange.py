@@ -32,7 +32,7 @@ TYPES = (
     "urn:ietf:params:oauth:token-type:id_token",
     "urn:ietf:params:oauth:token-type:jwt",
 )
-"""Values of ``subject_token_type`` (RFC 8693 section 3): first for our tokens, then for those of other issuers."""
+"""Values of ``subject_token_type`` (RFC 8693 section 3). Only the first is for our tokens."""
 
 MAX_SUBJECT = 255
 """Maximum number of characters of another issuer's ``sub`` (OpenID Connect Core section 2)."""
@@ -79,7 +79,7 @@ class Subject:
 
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
-    :param max_scope: the maximum scopes of the new token, which an ID-JAG has, space-separated; ``None``: no limit.
+    :param max_scope: the scopes to which an ID-JAG limits the new token, space-separated; ``None`` for no limit.
     :param token: the subject's token, if this server has issued it.
     :param actor_token: the actor's token, if the request has one.
     """
@@ -92,7 +92,7 @@ class Subject:
     actor_token: AccessToken | None = None
 
     def issue_instants(self) -> list[datetime | None]:
-        """Return the parameter ``issued_at``, in the order of the actors, of ``sql/oauth/exchange_token.sql``."""
+        """Return per agent of the delegation the earliest ``iat`` of its tokens in the request, or ``None``."""
         instants: dict[UUID, datetime] = {}
         if self.token is not None:
             earlier_delegation = self.token.delegation
@@ -109,11 +109,10 @@ class UnacceptableToken(Exception):
 
 
 def check_form(form: dict[str, str], resource: str | None) -> str:
-    """Check the parameters that do not depend on a token (RFC 8693 section 2.1), and return the resource.
+    """Check the form of a token exchange except its tokens (RFC 8693 section 2.1), and return the resource.
 
     :param resource: the form's resource; ``None`` for our own API.
-    :raises OAuthError: ``invalid_request`` for a missing or wrong parameter, ``invalid_target`` for our own API, at
-        which nobody acts for another.
+    :raises OAuthError: ``invalid_request`` for a missing or wrong parameter, ``invalid_target`` for our own API.
     """
     if resource is None:
         raise OAuthError(
@@ -147,7 +146,7 @@ def record_exchange(
     :param call: the statement that issues a token without a subject.
     :param assertion: the ID-JAG that is the grant; ``None`` for a token exchange.
     :raises OAuthError: also ``invalid_request`` for a token that is not acceptable, or ``invalid_grant`` for an ID-JAG,
-        and ``temporarily_unavailable`` with 503 if another issuer's keys are not there now.
+        and ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
     """
     subject, id_jag_use, token_refusal = None, None, None
     try:
@@ -164,7 +163,7 @@ def record_exchange(
         reason = token_refusal or str(error)
     memory_key = _memory_key(client, assertion is not None)
     if reason == DELETED_RULE and services.issuer_tokens.remembered.forget(client.organization_id, memory_key):
-        # A stored rule may accept the token if the rule in memory was deleted. The assertion was already consumed.
+        # The deleted rule was in memory, so a stored rule may accept the token. The assertion is already consumed.
         exchange_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record_exchange(services, database, form, client, exchange_call, proof, assertion)
     refusal_error = _record_unacceptable_token(database, client, reason)
@@ -172,7 +171,7 @@ def record_exchange(
 
 
 def _memory_key(client: Client, is_id_jag: bool) -> tuple[Any, ...]:
-    """Return the key of a client's rules in memory. An ID-JAG has its own, because its rules need another audience."""
+    """Return the cache key for a client's delegation rules, whose audience is different for an ID-JAG."""
     return (*client.credential, is_id_jag)
 
 
@@ -197,7 +196,7 @@ def _read_subject(
         subject = _read_issuer_token(services, services.issuer_tokens.read(form["subject_token"]), client, resource, at)
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
-    # Ignores the leeway for clocks, because the new token would expire at once.
+    # Allows no leeway for clocks, because a token for an expired subject token would expire at once.
     if subject.ends_at <= int(at.timestamp()):
         raise UnacceptableToken(ENDED)
     if subject.delegation.is_too_long:
@@ -206,7 +205,7 @@ def _read_subject(
 
 
 def _read_our_token(subject_token: str, client: Client) -> Subject:
-    # No audience is expected here, because the database decides whether the token was issued for the client.
+    # Accepts any audience, because the database decides whether the token was issued for the client.
     try:
         token = verify_token(subject_token, audience=None)
     except TokenRefused:
@@ -255,12 +254,12 @@ def _find_accepting_rule(
     """
 
     def read_rules() -> list[Candidate]:
-        # Only an authentic client gets rules: otherwise effects, such as a request for keys, would reveal the rules.
+        # Returns rules only to an authentic client, because effects such as requests for keys would reveal the rules.
         rule_rows = services.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )
-        # Without an audience in the rule, the token's aud must be the id of the acting agent. The aud of an ID-JAG must
-        # be this server's issuer, and its client_id names the agent.
+        # If a rule has no audience, the token's aud must be the id of the acting agent. An ID-JAG names the agent in
+        # client_id instead, and its aud must be our issuer.
         audience_member = {"audience": services.settings.issuer} if is_id_jag else {}
         trust_jsons = [
             json.dumps({"audience": str(client.agent_id)} | rule_row.trust | audience_member) for rule_row in rule_rows
@@ -298,7 +297,7 @@ def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) 
 
 
 def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
-    """Return whether the claim ``may_act`` names an agent (RFC 8693 section 4.4); its other members are ignored."""
+    """Return whether the claim ``may_act`` names an agent (RFC 8693 section 4.4). Other members are ignored."""
     if not isinstance(may_act, dict) or may_act.get("iss", own_issuer) != own_issuer:
         return False
     actor_ids = [may_act[member_name] for member_name in ("sub", "client_id") if member_name in may_act]
@@ -352,10 +351,9 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
 
 
 def _record_unacceptable_token(database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
-    """Count and report a token that is not acceptable, and return the error, which hides the reason (section 2.2.2).
+    """Count and log a token that is not acceptable. Return an error that hides the reason (RFC 8693 section 2.2.2).
 
-    The client is authentic, so nothing is throttled. An agent exchanges tokens that it receives from others, and these
-    others must not be able to lock the agent out.
+    Nothing is throttled, because the tokens come from other parties, who must not be able to lock the agent out.
     """
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
     [[reason_row], _] = database.run(*rejection.calls())
