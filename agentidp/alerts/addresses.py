@@ -25,10 +25,10 @@ APPRISE_SCHEMES = frozenset(
         *("mailtos", "mailto", "sendgrid", "mailgun", "ses", "twilio"),
     )
 )
-"""Schemes of apprise that send one message by HTTP or SMTP. All others are refused: some start programs."""
+"""URL schemes that apprise addresses may have. Others are refused, because some schemes of apprise start programs."""
 
 PLAIN_APPRISE_SCHEMES = frozenset(("mmost", "rocket", "matrix", "ntfy", "gotify", "mailto"))
-"""Schemes of apprise that may send a message without TLS."""
+"""URL schemes of apprise that may send a message without TLS."""
 
 APPRISE_PARAMETERS = frozenset(
     (
@@ -36,7 +36,7 @@ APPRISE_PARAMETERS = frozenset(
         *("channel", "topic", "stream", "thread", "token", "region", "priority", "tags", "source", "component"),
     )
 )
-"""Parameters that URLs of apprise may have. Others name files (template, pgpkey) or disable checks (verify)."""
+"""Parameters that apprise addresses may have. Others are refused, because some read files or disable checks of TLS."""
 
 
 _NO_NETWORK = (
@@ -46,7 +46,7 @@ _NO_NETWORK = (
 
 
 class BadAddress(ValueError):
-    """An address breaks a rule. The message has the rule, but not the address."""
+    """The address of an alert target breaks a rule. The message says which, without the address, which is a secret."""
 
 
 def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:

@@ -24,7 +24,7 @@ MAX_MEMORY = 512 * 1024 * 1024  # maximum bytes of address space, which also lim
 
 
 class _ConnectionGuard:
-    """Checks each connection that this process opens, and remembers the reason of the last refusal."""
+    """Refuses connections of this process to forbidden addresses, and keeps the reason of the last refusal."""
 
     def __init__(self, networks: AllowedNetworks, *, is_plain: bool) -> None:
         self.refusal: str | None = None
@@ -45,23 +45,23 @@ class _ConnectionGuard:
 
 
 class _StatusHandler(logging.Handler):
-    """Remembers the HTTP status in the last error message of apprise."""
+    """Keeps the HTTP status that apprise logged with its last error."""
 
     status: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Remember the status in a log record, and drop the record."""
+        """Keep the HTTP status in a log record of apprise, and drop the record, because it can contain secrets."""
         match = re.search(r"error=(\d{3})\b", record.getMessage())
         self.status = match[1] if match else self.status
 
 
 def main() -> None:
-    """Send the message that this process gets by standard input."""
+    """Read a message from standard input, send it, and print the error, if any, as JSON."""
     json.dump({"error": _send(json.load(sys.stdin))}, sys.stdout)
 
 
 def _send(message: dict[str, Any]) -> str | None:
-    """Send a message. Return the reason why it was not accepted, or None if it was accepted."""
+    """Send a message with apprise. Return why it was not accepted, or ``None`` if it was."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     try:
         import apprise
@@ -76,8 +76,8 @@ def _send(message: dict[str, Any]) -> str | None:
     if apprise_sender is None:
         return "apprise does not accept the address"
     sys.addaudithook(address_guard.audit)
-    # The text for a service that expects Markdown is declared as Markdown, because apprise's escaping would break the
-    # link. The rest of the text has no markup (agentidp.alerts.messages.disarmed).
+    # The text is declared as Markdown if the service expects Markdown. Otherwise apprise would escape the link in the
+    # text, and break it.
     markdown_text, message_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown_text if apprise_sender.resolve_format(message_text) == markdown_text else message_text
     services = apprise.Apprise([apprise_sender])

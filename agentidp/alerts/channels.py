@@ -45,7 +45,7 @@ class Address:
 class Channels:
     """Sends messages to alert targets of all types.
 
-    :param settings: settings with the allowed networks, and the address of the dashboard for links in messages.
+    :param settings: have the networks that may be reached, and the URL of the dashboard for links in messages.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,7 +71,7 @@ class Channels:
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
         body = messages.build_webhook_body(message, self._dashboard)
         at = at.astimezone(UTC)
-        # Signs the encoded body, because the signature must match exactly the characters that are sent.
+        # The signature is that of the encoded body, because the receiver verifies exactly the bytes that it gets.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
         headers = {
             "webhook-id": str(message.message_id),
@@ -123,7 +123,7 @@ class Channels:
                 input=json.dumps(child_request).encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # The child inherits no secrets, and no proxy, because a proxy could connect to forbidden addresses.
+                # The process gets no secrets. It gets no proxy, because a proxy could connect to forbidden addresses.
                 env={"PYTHONPATH": ":".join(child_path for child_path in sys.path if child_path)},
                 timeout=APPRISE_TIMEOUT,
                 check=False,

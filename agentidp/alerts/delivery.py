@@ -50,18 +50,18 @@ FORGET_INTERVAL = timedelta(hours=1)  # minimum time between two deletions of ol
 
 
 def delay_after(failures: int, jitter: float) -> timedelta:
-    """Return the delay until the next attempt after a failure.
+    """Return the delay between a failed attempt and the next one.
 
     :param failures: the number of consecutive failures, at least 1.
     :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """
-    # A larger exponent would make timedelta overflow. 2**20 times five seconds exceeds LONGEST_DELAY anyway.
+    # With the exponent 20, the delay exceeds LONGEST_DELAY already. A larger exponent could make timedelta overflow.
     delay = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
     return delay * (1 - jitter / 2)
 
 
 def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> dict[str, Any]:
-    """Return when to try a failed delivery, and its target, again.
+    """Return the next attempt of a failed delivery, the end of its target's pause, and whether to give up.
 
     :param failures: the number of the target's consecutive failures before this failure.
     """
@@ -75,9 +75,9 @@ def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> 
 
 
 class Dispatcher:
-    """Sends the due messages of all organizations.
+    """Sends the due messages of all organizations to their alert targets.
 
-    :param settings: the operator's settings, whose ``database_url`` has the role that owns the tables.
+    :param settings: the operator's settings. Their ``database_url`` names the database role that owns the tables.
     :param database: the database for the statements of single organizations.
     :param clock: returns the current time, with time zone.
     """
@@ -95,9 +95,9 @@ class Dispatcher:
         self._cleaned_at: datetime | None = None
 
     def begin_due(self) -> int:
-        """Start sending to targets that have due messages, in the free threads, and do not wait for the threads.
+        """Start to send due messages in the free threads, and return without waiting for the threads.
 
-        :returns: the number of targets for which a turn was started.
+        :returns: the number of targets to which a thread sends.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
@@ -129,9 +129,9 @@ class Dispatcher:
         return started_count
 
     def deliver_due(self) -> int:
-        """Send messages until no message is due.
+        """Send messages, and return when no message is due any more.
 
-        :returns: the number of turns of targets.
+        :returns: how many times a thread sent to a target.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
@@ -163,7 +163,7 @@ class Dispatcher:
         return [row.organization_id for row in rows]
 
     def _send_turn(self, organization_id: str, target: Any) -> None:
-        """Send a target's messages until none is due, one fails or is slow, or the target's time is over."""
+        """Send a target's due messages until none is left, a message fails or is slow, or the time ``TURN`` is over."""
         try:
             ends_at, failures = self._clock() + TURN, target.failures
             while (at := self._clock()) < ends_at:
@@ -181,7 +181,7 @@ class Dispatcher:
                 failures = 0
             self._release(organization_id, target)
         except DatabaseUnavailable:
-            # The target's lease expires later by itself. A message that was sent but not recorded is sent again.
+            # The lease of the target expires by itself. Then a message that was sent but not recorded is sent again.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)

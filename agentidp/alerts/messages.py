@@ -13,15 +13,15 @@ from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
-# Time until Alertmanager resolves an alert. For an alert without an end time, Alertmanager uses five minutes.
+# Time until the end time of an ongoing alert. Alertmanager resolves an alert without an end time after five minutes.
 ONGOING = timedelta(days=30)
 RESOLVED_TEST = timedelta(minutes=1)  # the same for the alert of a test
 
 _INTERPRETED = re.compile(
     r"[@#<>\[\]*~`|\\]"
-    # The colon after the scheme of a URL, and the dot before a top-level domain.
+    # Matches the colon after a URL's scheme, and the dot before a top-level domain.
     r"|:(?=[^\s\d])|\.(?=[^\W\d_])"
-    # The beginning of an HTML entity, and underscores for emphasis.
+    # Matches the beginning of an HTML entity, and underscores that mark emphasis.
     r"|&(?=#?\w+;)|_(?![^\W_])|(?<![^\W_])_"
 )
 """Regular expression for the characters by which chats recognize mentions, links and markup."""
@@ -31,7 +31,7 @@ _FULL_WIDTH = 0xFEE0  # difference between the code point of a printable ASCII c
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A change of a finding to send to a target, with the current names of the organization and of the owner."""
+    """A message to an alert target: a change of a finding, and the current names of the organization and the owner."""
 
     message_id: UUID  # the idempotency key, which is the same for each attempt
     organization_id: str
@@ -87,14 +87,14 @@ def _build_alert(message: Message, severity: str, dashboard: str) -> dict[str, A
     }
     return {
         "labels": labels,
-        # These values can change during a finding. As a label, each changed value would begin a new alert.
+        # These values can change while a finding is ongoing. If they were labels, a change would begin a new alert.
         "annotations": {
             "summary": disarmed(change.title),
             "description": disarmed(change.description),
             "kind": change.kind,
             "subject": disarmed(change.subject),
             "organization": disarmed(message.organization_name),
-            # A missing owner stays empty, because Alertmanager drops empty annotations.
+            # Alertmanager drops empty annotations, so an agent without an owner has no such annotation.
             "owner": disarmed(message.owner or ""),
             # Few notifications show the generatorURL, so an annotation has the link too.
             "url": page_of(change, dashboard),
@@ -115,7 +115,7 @@ def disarmed(text: str) -> str:
 
 
 def build_title(message: Message) -> str:
-    """Return the title of a message. It names the organization, because people may get alerts from several."""
+    """Return the title of a message, including the organization, because people may get alerts of several organizations."""
     change = message.change
     state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
     return f"[{state}] {disarmed(message.organization_name)}: {disarmed(change.title)}"
@@ -129,8 +129,5 @@ def build_text(message: Message, dashboard: str) -> str:
 
 
 def page_of(change: StateChange, dashboard: str) -> str:
-    """Return the URL of the finding's page, or the dashboard's URL for a test.
-
-    :param dashboard: the dashboard's URL.
-    """
+    """Return the URL of the finding's page, or *dashboard*, the URL of the dashboard, for a test message."""
     return dashboard if change.change == TEST else f"{dashboard}/findings/{change.finding_id}"

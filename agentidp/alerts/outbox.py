@@ -56,7 +56,7 @@ def enqueue_alert(
 
 
 def enqueue_test(transaction: Transaction, target_id: UUID, target_name: str) -> UUID:
-    """Put a test message for a target into the outbox, and return the ID of the delivery."""
+    """Put a test message for an alert target into the outbox, and return the ID of its delivery."""
     change = change_for_test(target_name, transaction.at)
     [row] = transaction.fetch(
         "alerts/add_test",

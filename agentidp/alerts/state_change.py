@@ -31,7 +31,7 @@ FORMER_KINDS = ("peak", "zero_day")
 """Kinds of findings in earlier releases. No such finding is opened any more, but stored findings can still end."""
 
 WORDS = {"dominance": "most tokens of the month", "uncached_tokens": "tokens not kept"}
-"""Words for people about a kind of finding, unless they are the words in the kind's name."""
+"""Names of kinds of findings for people, who would not understand the identifiers of these kinds."""
 
 TEST = "test"  # the value of ``change`` in a message that only tests a target
 
@@ -53,7 +53,7 @@ class StateChange:
 
     @property
     def change_id(self) -> UUID:
-        """Return an ID that is always the same for the same change, even if it is enqueued twice."""
+        """The ID of the change. A change that is enqueued twice has the same ID, and is sent once."""
         return uuid.uuid5(self.finding_id, f"{self.change} {timestamp(self.at)}")
 
     def to_json(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class StateChange:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> StateChange:
-        """Return the state change from JSON that :meth:`to_json` has made."""
+        """Return the state change whose JSON from :meth:`to_json` is *stored*."""
         ids_by_name = {
             member_name: UUID(stored[member_name]) if stored[member_name] else None
             for member_name in ("finding_id", "agent_id")
@@ -75,12 +75,12 @@ class StateChange:
 
 
 def kind_in_words(kind: str) -> str:
-    """Return the words for people about a kind of finding."""
+    """Return the name for people of a kind of finding, such as ``tokens not kept`` for ``uncached_tokens``."""
     return WORDS.get(kind, kind.replace("_", " "))
 
 
 def change_for_test(target_name: str, at: datetime) -> StateChange:
-    """Return a state change that tests an alert target."""
+    """Return the content of a test message for an alert target, as a state change."""
     return StateChange(
         finding_id=uuid.uuid4(),
         change=TEST,

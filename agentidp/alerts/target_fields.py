@@ -30,7 +30,7 @@ _ADDRESSES = "; ".join(f"{type_}: {address}" for type_, address in TYPES.items()
 
 
 class Url(Member, ma.fields.String):
-    """An address of an alert target, which is a secret. The rules for the target's type are checked later."""
+    """A field for the secret address of an alert target. ``check_address`` checks the rules of the target's type."""
 
     maximum = MAX_URL_LENGTH
 
@@ -50,7 +50,7 @@ class Url(Member, ma.fields.String):
 
 
 class AlertTargetFields(ma.Schema):
-    """An alert target. The address and the key of webhooks are secrets; ``destination`` is what may be shown."""
+    """The fields of an alert target. ``url`` is a secret, and ``destination`` is the part of it that may be shown."""
 
     targetId = ma.fields.UUID(attribute="target_id", dump_only=True)
     name = Text(1, MAX_NAME, required=True)
@@ -94,21 +94,21 @@ class AlertTargetFields(ma.Schema):
 
 
 class NewAlertTargetSchema(AlertTargetFields):
-    """The body that creates an alert target."""
+    """The request body that creates an alert target."""
 
     class Meta:
         exclude = read_only(AlertTargetFields)
 
 
 class AlertTargetChangeSchema(ChangeSchema, AlertTargetFields):
-    """The body that changes an alert target. Omitted members keep their values. The type cannot be changed."""
+    """The request body that changes an alert target. Omitted members keep their values. The type cannot be changed."""
 
     class Meta(ChangeSchema.Meta):
         exclude = ("type", *read_only(AlertTargetFields))
 
 
 class AlertTargetSchema(ReturnedSchema, AlertTargetFields):
-    """An alert target. The address and the key of webhooks are secrets; ``destination`` is what may be shown."""
+    """An alert target in a response, without its secret address and without the key that signs its webhooks."""
 
     class Meta:
         exclude = write_only(AlertTargetFields)

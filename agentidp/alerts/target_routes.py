@@ -25,7 +25,7 @@ blueprint = Blueprint("alert-targets", __name__, description="Where the organiza
 
 
 class AlertTestSchema(ma.Schema):
-    """The test message that will be sent within seconds."""
+    """The ID of a test message, which will be sent within seconds."""
 
     deliveryId = ma.fields.UUID(required=True)
 

@@ -23,7 +23,7 @@ def new_secret() -> str:
 class TargetSealer:
     """Encrypts and decrypts the addresses of alert targets with the instance secret.
 
-    :raises ConfigurationError: *settings* contain no secret.
+    :raises ConfigurationError: *settings* contain no instance secret.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,7 +46,7 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
     """Encrypt the addresses of alert targets with the current instance secret instead of the previous one.
 
     :returns: the number of addresses that were encrypted again, and the number of all addresses.
-    :raises ConfigurationError: neither secret decrypts an address. Nothing is changed.
+    :raises ConfigurationError: neither of the two secrets decrypts an address. No address is changed.
     """
     sealer = Sealer(settings, b"agentidp alert targets")
     return reseal(settings, sealer, "alerts/all_targets", "alerts/reseal_target", "target_id", "alert target")

@@ -101,7 +101,7 @@ def remove_target(transaction: Transaction, target_id: UUID) -> None:
 
 
 def request_test(transaction: Transaction, target_id: UUID) -> UUID:
-    """Put a test of an alert target into the outbox.
+    """Put a test message for an alert target into the outbox.
 
     :returns: the ID of the delivery.
     :raises NotFound: the organization has no such target.
@@ -121,7 +121,7 @@ def request_test(transaction: Transaction, target_id: UUID) -> UUID:
 
 
 def lock_target(transaction: Transaction, target_id: UUID) -> Any:
-    """Lock an alert target in the open transaction, and return its row with its encrypted address.
+    """Lock an alert target until the transaction ends, and return its row, including its encrypted address.
 
     :raises NotFound: the organization has no such target.
     """
@@ -129,7 +129,7 @@ def lock_target(transaction: Transaction, target_id: UUID) -> Any:
 
 
 def _refuse_taken_name(transaction: Transaction, name: str, target_id: UUID | None = None) -> None:
-    """Refuse a name that another target than *target_id* has. Lock the organization, so that the name stays free."""
+    """Raise ``Conflict`` if another target has the name. Lock the organization, so that the name stays free."""
     transaction.fetch("organizations/lock_organization")
     if any(row.name == name and row.target_id != target_id for row in transaction.fetch("alerts/list_targets")):
         raise Conflict("Another alert target has this name.", details={"name": ["is taken"]})

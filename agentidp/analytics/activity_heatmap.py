@@ -29,7 +29,7 @@ class CellSchema(ma.Schema):
 
 
 class ActivityHeatmapSchema(ma.Schema):
-    """The cells that are not zero, by day of week, then hour."""
+    """The hours of the week that had requests, sorted by day of the week and hour."""
 
     tenantId = ma.fields.String(required=True)
     data = ma.fields.List(ma.fields.Nested(CellSchema), required=True)
@@ -41,7 +41,7 @@ class ActivityHeatmapSchema(ma.Schema):
 @blueprint.arguments(ActivityHeatmapArguments(), location="query")
 @blueprint.data_response(ActivityHeatmapSchema)
 def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """Requests by day of week (0 = Sunday) and hour in UTC. Only cells that are not zero are listed."""
+    """Requests by day of week (0 = Sunday) and hour in UTC. Only hours with requests are listed."""
     period = read_period(arguments, caller.at)
     response_rows = [
         (weekday, hour, request_count)

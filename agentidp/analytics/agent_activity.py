@@ -18,7 +18,7 @@ from agentidp.http.schemas import MAX_DAYS, required, timestamp
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
 STATUSES_OF_USAGE = ("active", "suspended", "deleted")
-"""The statuses of an agent with usage. In ``agentidp.registry.agents.STATUSES``, ``deleted`` is missing."""
+"""The statuses of an agent in analytics, which also has the usage of deleted agents."""
 
 
 class AgentActivitySchema(PeriodSchema):

@@ -84,7 +84,7 @@ _STEPS = {
     ),
 }
 NEXT_STEPS = {reason: step for reasons, step in _STEPS.items() for reason in reasons.split(", ")}
-"""What an agent's owner can do, by the logged reason why a request of the agent fails to authenticate."""
+"""Advice for the owner of an agent, by the logged reason why a request of the agent failed to authenticate."""
 
 
 class RejectionSchema(ma.Schema):
@@ -129,7 +129,7 @@ def rejections_call(agent_id: UUID, period: Period) -> Call:
 def represent_rejections(rows: Rows) -> list[dict[str, Any]]:
     """Return the rows of :func:`rejections_call` as JSON of the API.
 
-    :raises NotFound: there is no such agent.
+    :raises NotFound: the organization has no such agent.
     """
     if not rows:
         raise NotFound

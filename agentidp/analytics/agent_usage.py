@@ -38,7 +38,7 @@ class NamedAgentTokensSchema(AgentTokensSchema):
 
 
 class AgentUsageSchema(ma.Schema):
-    """The agents with tokens, most tokens first: in the month ``month`` so far, or from ``from`` to ``to``."""
+    """The agents with tokens in a period, most tokens first. The period is ``month``, or ``from`` to ``to``."""
 
     tenantId = ma.fields.String(required=True)
     month = ma.fields.String(validate=ma.validate.Regexp(r"[0-9]{4}-[0-9]{2}\Z"))

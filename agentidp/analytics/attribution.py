@@ -40,7 +40,7 @@ TOKENS_BY_DAY = ma.fields.List(
 
 
 MAX_ROWS = 100_000
-"""Maximum number of rows in a response, which have about 20 MB."""
+"""Maximum number of rows in a response. So many rows have about 20 MB."""
 
 
 class TokensOfDaySchema(ma.Schema):
@@ -51,7 +51,7 @@ class TokensOfDaySchema(ma.Schema):
 
 
 class TokensOfCredential(NamedTuple):
-    """A row of ``sql/analytics/tokens_by_credential.sql``."""
+    """The tokens of an agent per day, for one credential and resource: a row of ``analytics/tokens_by_credential``."""
 
     agent_id: UUID
     credential_id: UUID | None
@@ -80,8 +80,8 @@ def read_attribution(
 ) -> tuple[Attribution, list[Rows]]:
     """Return the tokens of a period by credential and resource, and the rows of *more_calls*.
 
-    :param agent_id: the agent's ID, or None for the organization.
-    :raises NotFound: the agent does not exist and is not a deleted agent.
+    :param agent_id: the agent's ID, or ``None`` for the organization.
+    :raises NotFound: the organization has no such agent, not even a deleted one.
     """
     if agent_id is not None:
         # The credentials are read after the tokens, so that they include credentials that were created in between.
@@ -108,7 +108,7 @@ def read_attribution(
     names_by_id = {row.agent_id: row.name for row in agent_rows}
     not_attributed = [0] * period.days
     for row in token_rows:
-        # A row without a credential contains all tokens of a day. Subtracting the attributed tokens leaves the rest.
+        # The row without a credential has all tokens. Those of credentials are subtracted, and the rest is not attributed.
         add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
     attributed_rows = [row for row in token_rows if row.credential_id is not None]
     return Attribution(period, attributed_rows, not_attributed, credential_rows, names_by_id, agent_id), more_rows
@@ -135,11 +135,11 @@ def respond_by_day(
     item_schema: type[ma.Schema],
     represent: Callable[[Any, str], dict[str, Any]],
 ) -> Response:
-    """Return a response with one row per element of *usages* and day with tokens.
+    """Return a response with one row per day with tokens, for each of *usages*.
 
+    :param usages: credentials or resources, each with its tokens.
     :param item_schema: the schema of a row.
-    :param represent: returns an element as JSON, given the identifier of our own API. Each row has those of its members
-        that *item_schema* has.
+    :param represent: returns a usage as JSON. Its second argument is the identifier of our own API.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
     """
     dates = [(period.first + timedelta(day_offset)).isoformat() for day_offset in range(period.days)]
@@ -160,10 +160,7 @@ def respond_by_day(
 
 
 def check_rows(rows: list[Any]) -> list[Any]:
-    """Return the rows, unless there are too many.
-
-    :raises ValidationError: there are more than :data:`MAX_ROWS`.
-    """
+    """Return *rows*, or raise ``ValidationError`` if there are more than :data:`MAX_ROWS`."""
     if len(rows) > MAX_ROWS:
         rule = f"must be fewer, because the response would have more than {MAX_ROWS} rows"
         raise ValidationError(details={"days": [rule]})

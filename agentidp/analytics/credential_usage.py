@@ -60,7 +60,7 @@ class CredentialUsageItemSchema(ma.Schema):
 
 
 class CredentialUsageSchema(PeriodSchema):
-    """All credentials that are valid or were valid in the period. The sum of all items is the number of all tokens."""
+    """All credentials that were valid in the period. The sum of their tokens is the number of all tokens."""
 
     data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
 
@@ -150,7 +150,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     for row in attribution.rows:
         credential = usage_by_id.get(row.credential_id)
         if credential is None:
-            # Only credentials of operator tokens have no row, because rows of other credentials are never deleted.
+            # Rows are never deleted, so a credential without a row is that of a token of ``agentidp token``.
             credential = usage_by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
@@ -159,11 +159,11 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.tokens += token_count
         credential.by_resource[row.resource] += token_count
     credentials = [usage for usage in usage_by_id.values() if usage.tokens or not _is_newer(usage, period)]
-    # Sorting twice by integers blocks other threads for a third of the time that sorting once by tuples takes.
+    # Sorts twice by integers, because sorting once by tuples would block other threads for three times as long.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if token_count := sum(attribution.not_attributed):
         agent_name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
-        # Tokens without attribution come last among items with the same number of tokens.
+        # The last sort keeps these tokens behind credentials with the same number of tokens.
         credentials.append(
             CredentialUsage(
                 None,

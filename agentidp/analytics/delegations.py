@@ -26,7 +26,7 @@ blueprint = Blueprint("delegations", __name__, description="Tokens by exchange")
 
 
 class DelegationSchema(ma.Schema):
-    """An agent that acted, its subject, and the resource. For a person, the subject is only the person's issuer."""
+    """Tokens with which an agent acted for a subject. If the subject is a person, only the person's issuer is named."""
 
     agentId = ma.fields.UUID(**required("The agent that acted"))
     agentName = ma.fields.String(required=True)

@@ -47,7 +47,7 @@ _RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
 
 
 class AgentTokens(NamedTuple):
-    """An agent, its number of tokens, and the last day on which it got such a token."""
+    """An agent, the number of tokens that it got, and the last day on which it got one."""
 
     agent_id: UUID
     name: str
@@ -74,7 +74,7 @@ class Impact:
 
     @property
     def last_hour(self) -> datetime | None:
-        """The beginning of the last hour with tokens, or ``None`` without tokens."""
+        """The beginning of the last hour with tokens, or ``None`` if there are no tokens."""
         return max((hour for (hour, _), tokens in self.issued.items() if tokens), default=None)
 
     @property
@@ -96,7 +96,7 @@ class Impact:
 
     @property
     def quietest(self) -> dict[str, int] | None:
-        """The quietest hours of the week as JSON of the API, or ``None`` without tokens."""
+        """The quietest hours of the week as JSON of the API, or ``None`` if there are no tokens."""
         if not self.tokens:
             return None
         tokens_by_hour_of_week = [0] * HOURS
@@ -108,9 +108,9 @@ class Impact:
 
 
 def quietest_hours(week: Sequence[int]) -> int:
-    """Return the first of the :data:`QUIET_HOURS` consecutive hours with the fewest tokens.
+    """Return the hour of the week with which the quietest :data:`QUIET_HOURS` consecutive hours begin.
 
-    If several hours qualify, the hours in the middle of the quietest 13 hours are returned.
+    If several periods have equally few tokens, the period in the middle of the quietest 13 hours is chosen.
 
     :param week: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
@@ -128,7 +128,7 @@ def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> default
     deleted resource servers, the lifetime is the longest possible one.
 
     :param servers: the organization's resource servers.
-    :param ttl: the lifetime of tokens for our own API and for resource servers without a lifetime.
+    :param ttl: the lifetime in seconds of tokens for our own API and for resource servers without their own lifetime.
     """
     changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
     lifetimes = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
@@ -148,7 +148,7 @@ def _list_hours_with_tokens(row: Any) -> Iterator[tuple[datetime, int]]:
 def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a credential is revoked.
 
-    :param ttl: as for :func:`find_lifetimes_by_resource`.
+    :param ttl: the default lifetime of a token in seconds.
     :raises NotFound: the agent has no such credential, or it is revoked.
     """
     credential_rows, token_rows, server_rows = run(
@@ -171,7 +171,7 @@ def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: da
 def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
     """Return what breaks if an agent is suspended or deleted.
 
-    :param ttl: as for :func:`find_lifetimes_by_resource`.
+    :param ttl: the default lifetime of a token in seconds.
     :raises NotFound: there is no such agent.
     """
     period = Period.of(DAYS, at)
@@ -187,7 +187,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     for row in token_rows:
         for hour, token_count in _list_hours_with_tokens(row):
             if row.credential_id is None:
-                # Rows without a credential have all tokens of the agent. The tokens of other rows are subtracted below.
+                # A row without a credential has all tokens of the agent. The other rows subtract theirs below.
                 tokens_by_hour[hour, ttl] += token_count
             else:
                 tokens_by_hour[hour, lifetimes[row.resource]] += token_count
@@ -204,7 +204,7 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
     """Return what breaks if a resource server is deleted.
 
     :param server: the resource server's row.
-    :param ttl: as for :func:`find_lifetimes_by_resource`.
+    :param ttl: the default lifetime of a token in seconds.
     """
     lifetime, tokens_by_hour = find_lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
     token_rows, [grant_count] = run(
@@ -229,18 +229,18 @@ def count_grants_call(
     resource: str | None = None,
     issuer: str | None = None,
 ) -> Call:
-    """Return the statement that counts the grants of people to an agent, by a rule, for a resource or of an issuer."""
+    """Return the statement that counts the grants of people. ``None`` as a parameter matches all grants."""
     parameters = {"agent_id": agent_id, "delegation_rule_id": rule_id, "resource": resource, "issuer": issuer}
     return Call("grants/count_grants", parameters)
 
 
 def grants_sentence(number: int) -> str:
-    """Return a sentence for people about what happens to a number of grants."""
+    """Return the sentence that so many grants of people give no more tokens."""
     return f"{number:,} {'grant of people gives' if number == 1 else 'grants of people give'} no more tokens."
 
 
 def provider_sentence(issuer: str, grants: int) -> str:
-    """Return what a change or the deletion of an organization's OpenID provider ends, for people.
+    """Return sentences about what ends if an organization's OpenID provider is changed or deleted.
 
     :param grants: the number of grants that end.
     """
@@ -253,9 +253,9 @@ def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
 
 
 def _sum_tokens_of_acting_agents(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
-    """Return the other agents that act for an agent, with their tokens.
+    """Return the other agents that acted for an agent, with the tokens that they got for it.
 
-    :param delegations: rows of ``analytics/delegations``, from *first_day* on.
+    :param delegations: rows of ``analytics/delegations`` for a period that begins on *first_day*.
     """
     tokens_by_agent: dict[UUID, AgentTokens] = {}
     for row in delegations:
@@ -335,14 +335,14 @@ def _instant(at: datetime) -> str:
 
 
 class ValidTokensSchema(ma.Schema):
-    """The maximum number of tokens that have not expired. There may be fewer, because only hours are counted."""
+    """The maximum number of tokens that have not expired. It is a maximum, because only the hour of issue is known."""
 
     atMost = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
     until = ma.fields.AwareDateTime(**required("The latest instant at which the last one expires", nullable=True))
 
 
 class QuietestHoursSchema(ma.Schema):
-    """The consecutive hours of the week (UTC) with the fewest tokens: the first hour, and their tokens in all weeks."""
+    """The consecutive hours of the week (UTC) with the fewest tokens. ``tokens`` is the sum over all weeks."""
 
     dow = ma.fields.Integer(**required("0 is Sunday"), validate=ma.validate.Range(0, 6))
     hour = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 23))
@@ -351,7 +351,7 @@ class QuietestHoursSchema(ma.Schema):
 
 
 class _ImpactSchema(ma.Schema):
-    """The members of all responses about what stops working."""
+    """The members that the responses of all ``…/impact`` endpoints have."""
 
     days = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
@@ -364,7 +364,7 @@ class _ImpactSchema(ma.Schema):
 
 
 class AgentOfImpactSchema(ma.Schema):
-    """An agent that got tokens for a resource server, or that acts for an agent."""
+    """An affected agent, which got tokens for the resource server or acts for the agent."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)

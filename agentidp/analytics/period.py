@@ -25,7 +25,7 @@ KINDS = (("days",), ("month",), ("from_", "to"))  # the alternative sets of argu
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The UTC days from ``first`` to ``last``."""
+    """A period of UTC days from ``first`` to ``last``, both included."""
 
     first: date
     last: date
@@ -53,7 +53,7 @@ class Period:
 
 
 def parsed_date(text: str) -> date | None:
-    """Return the day in an ISO 8601 date, or None if the text is not a date or is before 2000."""
+    """Return the day of an ISO 8601 date, or ``None`` if *text* is no date or a date before 2000."""
     try:
         return date.fromisoformat(text) if re.fullmatch(DAY_PATTERN, text) else None
     except ValueError:
@@ -61,7 +61,7 @@ def parsed_date(text: str) -> date | None:
 
 
 class _Day(ma.fields.Field[date]):
-    """A day in ISO 8601, or a month, which means its first day. :func:`read_period` refuses future values."""
+    """A field for a day, or for a month, which is loaded as its first day. :func:`read_period` refuses future days."""
 
     def __init__(self, description: str, *, is_month: bool = False, **kwargs: Any) -> None:
         self._is_month = is_month
@@ -89,7 +89,7 @@ class PeriodArguments(ma.Schema):
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         """Add the default period to a field's description. :class:`ma.Schema` calls this method for each field."""
         if field_name == "days":
-            # The default is only described, because generated clients would send a default even with another period.
+            # The schema has no default, because generated clients would send it in addition to another period.
             default = "the current month" if self.default_days is None else f"`days={self.default_days}`"
             description = f"{field_obj.metadata['description']}. A request without a period means {default}"
             field_obj.metadata = {**field_obj.metadata, "description": description}
@@ -103,7 +103,7 @@ class PeriodArguments(ma.Schema):
 
 
 class PeriodSchema(ma.Schema):
-    """The usage in a period. The other schemas of usage extend this schema."""
+    """The organization and the period of a response. The schemas of usage extend this schema."""
 
     tenantId = ma.fields.String(required=True)
     from_ = ma.fields.Date(required=True, data_key="from", metadata={"description": "The first UTC day"})

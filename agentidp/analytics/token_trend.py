@@ -49,5 +49,5 @@ def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
 
 @lru_cache(maxsize=256)
 def _dates(period: Period) -> tuple[str, ...]:
-    """Return the period's days as text, oldest first. Cached, because most requests of a day have the same periods."""
+    """Return the days of a period in ISO 8601, oldest first. Cached, because requests repeat few periods."""
     return tuple((period.first + timedelta(since)).isoformat() for since in range(period.days))

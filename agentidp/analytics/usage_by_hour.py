@@ -25,7 +25,7 @@ class UsageByHourArguments(PeriodArguments):
 
 
 class HourSchema(ma.Schema):
-    """The usage in a UTC hour, which is named by its first instant."""
+    """The usage in a UTC hour. ``hour`` is the instant at which it begins."""
 
     hour = ma.fields.AwareDateTime(required=True)
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
@@ -88,7 +88,7 @@ def agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows
 
     Each row contains the agent's name.
 
-    :raises NotFound: there is no such agent.
+    :raises NotFound: the organization has no such agent.
     """
     rows = caller.read("analytics/agent_usage_by_hour", agent_id=agent_id, first=first, last=last)
     if not rows:

@@ -36,14 +36,14 @@ MAX_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ComputedFindings:
-    """The computed findings, the most urgent first, and the kinds whose statement failed or exceeded its time."""
+    """The computed findings, most urgent first, and the kinds that were not computed because their statement failed."""
 
     findings: list[Finding]
     not_computed: tuple[str, ...] = ()
 
 
 def findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS) -> FindingsQuery:
-    """Return the instant, days and settings for which findings are computed, as a query."""
+    """Return a query for the findings of the last *days* UTC days, today included."""
     return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, includes_registry=True)
 
 
@@ -75,7 +75,7 @@ def compute_findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Co
 
 
 def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
-    """Return the rows of each call, by its name. If all together fail, run each separately, and leave out failures."""
+    """Run all calls together, and return their rows by name. If that fails, run each alone, and leave out failures."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:

@@ -28,7 +28,7 @@ def decide_alerts(
     changed_kind_ids: Collection[UUID] = (),
     escalated_ids: Collection[UUID] = (),
 ) -> tuple[list[StoredFinding], list[Alert]]:
-    """Return the findings to store after an evaluation, with the announced severity, and the alerts to send.
+    """Return the findings to store after an evaluation, with their announced severities, and the alerts to send.
 
     - A finding sends one alert when it opens, one per severity to which it escalates, and one when it is resolved.
     - A muted finding sends no alert. If it is ongoing when the mute ends, the alert is sent then. The end of a finding

@@ -16,7 +16,7 @@ def build_call(query: FindingsQuery | None = None) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding about the organization's budget, or none, as a list."""
+    """Return a list with the finding about the organization's budget, or an empty list."""
     return [_make_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
 
 
@@ -28,7 +28,7 @@ def used_percent(row: Any) -> str:
 
 
 def _is_reported(row: Any) -> bool:
-    """Return whether most of the budget is used, or a forecast from at least a week of usage exceeds the budget."""
+    """Return whether the budget is nearly used up, or a forecast from at least a week of usage exceeds it."""
     return _is_near(row) or (row.crosses_on is not None and row.days_of_history >= thresholds.MIN_BUDGET_DAYS)
 
 

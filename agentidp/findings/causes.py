@@ -48,10 +48,10 @@ def _explains(finding: Finding, other: Finding) -> bool:
     if other.agent_id != finding.agent_id or not overlaps:
         return False
     if other.kind == "dominance":
-        # Only an ongoing spike of at least the same severity explains a warning about the month so far.
+        # ``dominance`` is about the month so far, so only an ongoing spike that is at least as severe explains it.
         is_ongoing = finding.ends > other.ends - DAY
         return finding.excess >= other.excess and is_ongoing and finding.severity >= other.severity
-    # A weekend run is not merged with a critical finding, because a retry loop is more than work on a weekend.
+    # ``weekend`` does not explain a critical spike, because a retry loop is more than work on a weekend.
     return not (finding.kind == "weekend" and other.severity is Severity.critical)
 
 
@@ -66,7 +66,7 @@ def _absorb(finding: Finding, absorbed: Iterable[Finding]) -> Finding:
 
 
 def _explain_by_habit(finding: Finding, habit: Finding | None) -> Finding:
-    """Return a spike with the causes of the agent's uncached tokens, if both findings begin within a day.
+    """Return a spike with the causes of *habit*, a finding about uncached tokens, if both begin within a day.
 
     A retry loop has another cause, and so has a spike that begins long after the agent has stopped caching its tokens.
     """

@@ -31,7 +31,7 @@ def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], q
 
     :param run: as in :func:`agentidp.findings.compute_findings`. If it fails, budgets and quotas name no agent.
     """
-    # A spike of several agents already names its agents.
+    # Leaves out spikes, because a spike of several agents already names its agents.
     calls = {
         finding_index: _build_contributors_call(finding, query)
         for finding_index, finding in enumerate(findings)
@@ -61,7 +61,7 @@ def is_of_organization(finding: Finding) -> bool:
 
 
 def _build_contributors_call(finding: Finding, query: FindingsQuery) -> Call:
-    """Return the statement that reads the agents with the most tokens in a window of a month, a day or an hour."""
+    """Return the statement that reads the agents with the most tokens in the finding's month, day or hour."""
     first_day, limit_parameters = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
     duration = finding.ends - finding.begins
     if duration > timedelta(days=1):

@@ -33,7 +33,7 @@ def first_day(today: date) -> date:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding about the agent with most of the organization's tokens, or none, as a list."""
+    """Return a list with the finding about the agent that has most of the organization's tokens, or an empty list."""
     first_requested_day, percent_of_tokens = first_day(query.today), thresholds.MAX_DOMINANCE_PERCENT
     return [
         Finding(

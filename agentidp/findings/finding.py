@@ -48,12 +48,12 @@ class FindingsQuery:
 
     @property
     def since(self) -> date:
-        """The first UTC day of the findings."""
+        """The first of the UTC days that a finding must overlap."""
         return self.today - timedelta(days=self.days - 1)
 
     @property
     def until(self) -> date:
-        """The day after the last UTC day of the findings."""
+        """The UTC day after today."""
         return self.today + timedelta(days=1)
 
 
@@ -87,7 +87,7 @@ class Contributor:
 class Finding:
     """A fact about an organization's usage that an operator should know.
 
-    ``agent_id`` is set for a finding about one agent. Otherwise ``agents`` are a few of its agents, or of those that
+    ``agent_id`` is set for a finding about one agent. Otherwise ``agents`` names a few agents that it is about or that
     caused it. ``summary``, ``causes`` and ``next_step`` are for people: the event, its likely causes, and the advice.
     """
 
@@ -147,9 +147,9 @@ class Finding:
 
 
 def sum_findings(findings: Iterable[Finding], max_named: int) -> Finding:
-    """Return one finding about several agents, with the sums of *findings* and the texts of the largest of them.
+    """Return one finding about several agents. Its amounts are sums, and its texts are those of the largest finding.
 
-    :param max_named: the maximum number of agents that it names: those with the largest amounts.
+    :param max_named: the maximum number of agents that the finding names, those with the largest amounts.
     """
     findings = sorted(findings, key=lambda finding: (-finding.observed, str(finding.agent_id)))
     return replace(
@@ -205,7 +205,7 @@ class StoredFinding(Finding):
 
     @property
     def report(self) -> dict[str, Any]:
-        """The finding as JSON for the database: the API's JSON and the next step."""
+        """The finding as JSON for the database: the API's JSON, and the number of its reminders so far."""
         return super().represent() | ({"step": self.step} if self.step else {})
 
     def represent(self) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def finding_from_row(row: Any) -> StoredFinding:
 
 
 def finding_to_row(finding: StoredFinding) -> dict[str, Any]:
-    """Return the columns of a finding as an item for the parameter of ``finding_state/store_findings``."""
+    """Return a finding as an object for the statement ``finding_state/store_findings``, with one member per column."""
     return {
         "finding_id": str(finding.finding_id),
         "kind": finding.kind,

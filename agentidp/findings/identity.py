@@ -18,7 +18,7 @@ from agentidp.findings.finding import Finding, StoredFinding, finding_to_row
 from agentidp.findings.kinds import kind_of
 
 MAX_MISSES = 3
-"""Number of consecutive evaluations that must not return an ongoing finding before it counts as ended."""
+"""Maximum number of evaluations in a row that may not compute an ongoing finding, before the finding ends."""
 
 
 class FindingChange(StrEnum):
@@ -75,7 +75,7 @@ def reconcile(
             and previous_finding.kind not in not_computed
         ):
             finding_pairs.append((previous_finding, _mark_missed(previous_finding)))
-    # A finding whose row is unchanged, such as an ended finding, is not written again.
+    # Leaves out findings whose row has not changed, such as ended findings.
     finding_pairs = [
         finding_pair
         for finding_pair in finding_pairs
@@ -133,7 +133,7 @@ def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, 
 
 def _windows_touch(previous: Finding, finding: Finding) -> bool:
     if previous.kind == finding.kind == "budget":
-        # Periods of consecutive budgets always touch, so only findings of the same month belong together.
+        # The periods of two budget findings are months, which always touch, so they must be the same month.
         return previous.begins == finding.begins
     max_gap = max(kind_of(previous).max_gap, kind_of(finding).max_gap)
     return previous.begins <= finding.ends + max_gap and finding.begins <= previous.ends + max_gap

@@ -29,7 +29,7 @@ CHANGE_SENTENCES = {
     "agent.changed": "Its scopes were changed",
     "agent.tokens_ended": "Its tokens were ended",
 }
-"""Sentences about a change that may be the cause of a finding, by kind of marker."""
+"""Sentences about changes that may cause a finding, by kind of marker or action of an audit event."""
 
 
 def call(query: FindingsQuery) -> Call:

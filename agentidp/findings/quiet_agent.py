@@ -42,8 +42,8 @@ def find_silence(
     """Return the current silence of an agent, or ``None`` if the agent is not silent.
 
     :param counts: the agent's requests by hour. The last hour is not over.
-    :param unknown_hours: hours that cannot show by themselves that the agent is silent.
-    :param unknown_days: days that cannot show it by themselves.
+    :param unknown_hours: hours that are no evidence, because the organization was quiet or had a holiday.
+    :param unknown_days: days that are no evidence for the same reason.
     """
     current_hour = len(counts) - 1
     last_active_hour = next((hour for hour in range(current_hour, -1, -1) if counts[hour]), None)
@@ -65,7 +65,7 @@ def find_silence_by_hours(
     :param last_active_hour: the last hour with a request of the agent.
     """
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
-    # For each hour of a week from *begins* on, the number of weeks in which the agent was active in this hour.
+    # Item 0 is the number of weeks with activity in the hour of the week of *first_hour*, item 1 in the hour after it.
     active_weeks_by_hour = [
         count_active_weeks(requests_by_hour, first_hour + hour, last_active_hour // DAY, week_count)
         for hour in range(WEEK)
@@ -122,7 +122,7 @@ def find_silence_by_days(
         last_active_hour // DAY,
         (len(requests_by_hour) - 1) // DAY,
     )
-    # Weekdays are counted from the last active day: 0 is its weekday, 1 the next, and so on.
+    # Item 0 has the requests on the weekday of the last active day, one per week, and item 1 those on the next weekday.
     weekdays = [requests_by_day[last_day - 7 * week_count + day_offset : last_day : 7] for day_offset in range(7)]
     missed_weekdays = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days]
     active_weeks_of_missed_days = [
@@ -143,7 +143,7 @@ def evidence(active: float, weeks: int) -> float:
 
 
 def count_weeks_of_history(requests_by_hour: Sequence[int], last_day: int) -> int:
-    """Return the number of complete weeks of history before a day, at most 8."""
+    """Return the number of complete weeks of history before a day, at most ``SILENCE_WEEKS``."""
     first_active_hour = find_first_active_day(requests_by_hour)
     week_count = 0 if first_active_hour is None else (last_day - first_active_hour // DAY) // 7
     return min(week_count, thresholds.SILENCE_WEEKS)

@@ -84,16 +84,15 @@ def find_quiet_times(
     """Return the periods in which most of the organization was quiet.
 
     A quiet time is ongoing if its last hour is the last busy hour and the agents are not back. Hours of a marked
-    holiday are no evidence; hours after it are, also if the agents stopped within the holiday.
+    holiday are no evidence. If the agents stopped within a holiday, the quiet hours after it are evidence.
 
     :param holidays: the hours of marked holidays.
     """
     quiet_periods = []
     for quiet_hours in find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour):
-        # The hours before and after the run show whether the agents stopped, or came back, in the middle of their work.
         evidence_hours = [hour for hour in quiet_hours if hour not in holidays]
         first_hour, last_hour = quiet_hours[0], quiet_hours[-1]
-        # Two hours are checked on each side, because an agent may stop or start an hour late.
+        # Two hours before and after the quiet hours are checked, because agents may stop or start an hour late.
         began_amid_work = is_working(
             active_agents_by_hour[max(first_hour - 2, 0) : first_hour], usual_agents_by_hour[first_hour]
         )
@@ -118,9 +117,9 @@ def find_quiet_times(
 def find_quiet_days(
     requests_by_hour: Sequence[int], busy_hours: Collection[int], first_judged_day: int, holidays: Collection[int]
 ) -> list[QuietTime]:
-    """Return the days without requests that have no busy hours, as quiet periods.
+    """Return the quiet periods of whole days without requests, for an organization without busy hours.
 
-    Such days are one period if no request was made between them. The period is ongoing if no request was made after it.
+    Quiet days are one period if no request was made between them. It is ongoing if no request was made after it.
 
     :param requests_by_hour: the requests of the whole sample by hour. The last hour is not over.
     :param first_judged_day: the first day that is judged.
@@ -129,8 +128,7 @@ def find_quiet_days(
     requests_by_day, first_active_hour = sum_by_day(requests_by_hour), find_first_active_day(requests_by_hour)
     if first_active_hour is None:
         return []
-    # Quiet days form a group if no day between them has requests. The key of a group is the number of days with
-    # requests before it.
+    # The key is the number of earlier days with requests, so quiet days with no request between them have the same key.
     runs_by_key: dict[int, list[int]] = {}
     for day in range(first_judged_day, len(requests_by_day) - 1):
         requests_on_past_weekdays = [

@@ -50,7 +50,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per agent and run of consecutive days."""
+    """Return a finding per agent and run of days with far more rejected requests than usual."""
     hour_count = hours_until(query.at, _first_history_day(query))
     findings: list[Finding] = []
     for row in rows:
@@ -104,7 +104,7 @@ def _make_finding(
     row: Any,
     query: FindingsQuery,
 ) -> Finding:
-    # Compares the rejections that a whole day would have at the rate of the hour.
+    # An hour has many rejections if a day of 24 such hours would exceed the limit of a day.
     hours_with_many = [
         hour
         for hour in range(days[0] * DAY, min((days[-1] + 1) * DAY, len(rejected)))

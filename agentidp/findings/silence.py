@@ -82,7 +82,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         hour for hour in range(hour_count) if query.is_holiday(instants_by_hour[hour], instants_by_hour[hour + 1])
     }
 
-    # A finding must end within the requested days, but the quiet hours of an ongoing silence may begin earlier.
+    # Reported periods must end after this hour, but they may begin before it.
     first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
     whole_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
@@ -106,7 +106,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
         and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in partial_times)
     ]
-    # Leaves out today's quiet day if there is already a finding about a silent agent.
+    # Leaves out an ongoing quiet day if an agent is already reported as silent.
     requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
     days = [
         day
@@ -132,7 +132,7 @@ def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent],
     active_percent = 100 * quiet_time.observed / quiet_time.expected
     if quiet_time.stopped:
         agents = [sampled_agents[agent_index] for agent_index in quiet_time.stopped]
-        # A full sample leaves out other agents, which may also have stopped.
+        # If the sample is full, agents that are not in the sample may also have stopped.
         at_least = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
         baseline = "the agents that were active in the hour before"
         summary = (

@@ -89,7 +89,7 @@ def find_spikes(tokens_by_hour: list[int], since: int, agent_count: int) -> list
     """Return the spikes of an agent, including spikes that ended within a few days before *since*.
 
     :param tokens_by_hour: the agent's tokens by hour.
-    :param since: the midnight of the first requested day.
+    :param since: the index of the first hour of the first requested day.
     :param agent_count: the number of agents that are judged.
     """
     first_active_hour = find_first_active_day(tokens_by_hour)

@@ -31,7 +31,7 @@ Run = Callable[..., list[Rows]]
 """Runs calls for an organization in one round trip, and returns the rows of each call."""
 
 Fetch = Callable[..., Rows]
-"""Runs the statement with a name and parameters, and returns its rows."""
+"""Runs a statement, given its name and its parameters, and returns its rows."""
 
 OpenTransaction = Callable[[], AbstractContextManager[Transaction]]
 
@@ -150,7 +150,7 @@ def read_listing(
 ) -> Listing:
     """Return an organization's stored findings. Compute and store them first if they are missing or too old.
 
-    :param days: the UTC days, today included, within which a finding may have ended.
+    :param days: the number of UTC days, today included, in which a finding must have been ongoing.
     :raises DatabaseUnavailable: there are no stored findings, and no kind could be computed.
     """
     query = findings_query(at, settings, days=days)
@@ -165,7 +165,7 @@ def read_listing(
     except DatabaseUnavailable:
         if listing is None:
             raise
-        # Returns the old findings, because the database is unavailable. The listing has the time of their evaluation.
+        # Returns the older findings, because the database is unavailable. ``evaluated_at`` shows their age.
         return listing
     # A transaction reads from the primary, because a read replica may not have the new evaluation yet.
     with open_transaction() as transaction:

@@ -117,7 +117,7 @@ def find_unusual_hours(
         ]
         for hour in range(first_judged - start_hour, len(judged_tokens)):
             hour_sum = hour_sums[hour]
-            # When daylight saving begins, work moves to an hour earlier, so the hours nearby are expected too.
+            # When daylight saving begins, work moves by an hour, so the neighbouring hours' tokens are expected too.
             expected_nearby = (
                 max(hour_sum.expected, *expected_by_hour[hour - 1 : hour + 2]) if rule.hours == 1 else hour_sum.expected
             )
@@ -144,7 +144,7 @@ def find_unusual_hours(
     return [unusual_by_hour[hour] for hour in sorted(unusual_by_hour)]
 
 
-# Functions for the expected tokens, term 1 in the module's docstring.
+# The next function computes the expected tokens, term 1 in the module's docstring.
 
 
 def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
@@ -166,7 +166,7 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hou
     )
 
 
-# Functions for the surprise, term 2 in the module's docstring.
+# The next functions compute the surprise, term 2 in the module's docstring.
 
 
 class Sum(NamedTuple):
@@ -186,7 +186,7 @@ def surprise(count: float, expected: float) -> float:
 def sum_tokens_by_rule(
     tokens: Sequence[int], expected_tokens: Sequence[float]
 ) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return, per rule of ``SPIKE_RULES``, a list with a sum per hour: of the hours that the rule judges at this hour.
+    """Return, per rule of ``SPIKE_RULES``, a list with one sum per hour, of the hours that the rule judges then.
 
     The rules judge the hour itself, the eight hours that end with it (a night), and three nights. An hour is *raised*
     if its surprise is at least ``RAISED_SURPRISE``; a sum that does not end with a raised hour is not unusual. A night
@@ -218,7 +218,7 @@ def sum_tokens_by_rule(
     for end_hour in range(2 * DAY, len(night_sums)):
         night_end_hours = (end_hour - 2 * DAY, end_hour - DAY, end_hour)
         if all(are_nights_full[hour] for hour in night_end_hours):
-            # Only hours of usually low activity count as a night, because a release makes three busy afternoons.
+            # A night is a time of usually low activity. Otherwise three busy afternoons after a release would count.
             is_time_of_rest = night_sums[end_hour].expected <= thresholds.REST_SHARE * expected_by_day[end_hour]
             three_night_sums[end_hour] = Sum(
                 sum(night_sums[hour].tokens for hour in night_end_hours),
@@ -238,13 +238,14 @@ def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
     ]
 
 
-# Functions for the usual surprises and the limit, terms 3 and 4 in the module's docstring.
+# The next functions apply the usual surprises and the limit, terms 3 and 4 in the module's docstring.
 
 
 def usual_days(day: int, rule: SpikeRule) -> slice:
     """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out.
 
-    The third of three nights is unusual two days after the first, so for this rule two more days are left out.
+    Three nights are unusual only two days after the first night, so their rule leaves out two days fewer. Therefore a
+    change becomes a new level on the same day for all rules.
     """
     end = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
     return slice(max(end - thresholds.USUAL_DAYS, 0), end)
@@ -265,7 +266,7 @@ def decide_severity(
     return None
 
 
-# The limits below do not depend on the usual surprises.
+# The next functions apply limits that do not depend on the usual surprises.
 
 
 def is_large_enough(tokens: float, expected: float, expected_of_day: float) -> bool:

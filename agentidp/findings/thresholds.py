@@ -40,7 +40,7 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
     SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
 )
-# With more agents, more of them exceed a limit by chance, so the factors grow with this power of their number.
+# Each factor is multiplied by this power of the number of agents, because more agents exceed a limit by chance.
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # of the eight hours of a night
 RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised

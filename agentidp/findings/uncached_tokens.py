@@ -66,8 +66,9 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 def find_latest_costly_days(
     tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, replicas: int | None = None
 ) -> list[CostlyDay] | None:
-    """Return the days of the latest period in which an agent did not cache its tokens, if it reaches *since*.
+    """Return the days of the latest period in which an agent did not cache its tokens, or ``None`` if it ended earlier.
 
+    :param since: the first requested day, on or after which the period must end.
     :param token_ttl: the lifetime of a token in seconds.
     :param replicas: the number of declared replicas. ``None`` means that many instances, each of which caches its
         tokens, are recognized and not reported.
@@ -102,7 +103,7 @@ def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
 def describe_costly_day(
     tokens_by_hour: Sequence[int], active_hours: Sequence[int], token_ttl: int, replica_count: int
 ) -> CostlyDay | None:
-    """Return an agent's day if it was issued far more tokens than needed, in at least half of its active hours."""
+    """Return the day, or ``None`` unless the agent was issued far too many tokens in half of its active hours."""
     costly_hours = [
         hour
         for hour in active_hours
@@ -197,7 +198,7 @@ def _candidates_since(query: FindingsQuery) -> date:
 
 
 def _first_history_day(query: FindingsQuery) -> date:
-    """Return the first day of a month, so that the beginning of an older waste stays the same for a month."""
+    """Return the first day of the previous month, so that the beginning of an older finding changes once per month."""
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
