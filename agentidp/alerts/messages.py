@@ -115,7 +115,7 @@ def disarmed(text: str) -> str:
 
 
 def build_title(message: Message) -> str:
-    """Return the title of a message, including the organization, because people may get alerts of several organizations."""
+    """Return the title of a message. It names the organization, because people may look after several organizations."""
     change = message.change
     state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
     return f"[{state}] {disarmed(message.organization_name)}: {disarmed(change.title)}"
