@@ -1,4 +1,4 @@
--- Registers an active agent and its client. Returns the agent's row.
+-- Registers an active agent, which is an OAuth client too. Returns the agent's row.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); dpop_bound_access_tokens; expected_replicas
 -- (or null); redirect_uris (text[]); provisioned (JSON text) and provisioned_selector, or null; client_uri (or null); at
 -- (timestamptz).

@@ -2,7 +2,7 @@
 -- Parameters: organization_id; agent_ids (uuid[]).
 select agents.agent_id
 from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
--- Looks up each agent by the primary key, because a join that was planned on an empty table would read all agents.
+-- Looks up each agent by the primary key, because a join whose plan was made while the table was empty would read all agents.
 cross join lateral (
     select agents.agent_id
     from agents

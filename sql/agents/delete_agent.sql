@@ -1,5 +1,6 @@
--- Deletes an agent, revokes its credentials and ends the grants of people to it. The agent's row stays for its history. Returns
--- the agent's row, or no row if the agent does not exist. Parameters: organization_id; agent_id; at (timestamptz).
+-- Marks an agent as deleted, revokes its credentials and deletes people's grants to it. The agent's row stays, because its usage
+-- stays. Returns the row, or no row if the agent is already deleted or does not exist.
+-- Parameters: organization_id; agent_id; at (timestamptz).
 --
 -- pages: 3000, the grants of the agent
 with revoked as (
@@ -11,7 +12,7 @@ ended as (
     delete from grants
     where
         organization_id = %(organization_id)s and agent_id = %(agent_id)s
-        -- This condition is always true. The planner needs it to use the partial index, which has the same condition.
+        -- This condition is always true. The planner needs it to use the partial index with the same condition.
         and agent_id >= nil_uuid()
 )
 update agents

@@ -1,4 +1,5 @@
--- Ends an agent's tokens that were issued before not_before. Returns not_before, or the instant of an earlier call if it is later.
+-- Ends the tokens that an agent was issued before not_before. Returns one row: tokens_not_before, which is not_before, or the
+-- instant of an earlier call if that instant is later.
 -- Parameters: organization_id; agent_id; not_before (timestamptz).
 update agents
 set tokens_not_before = greatest(tokens_not_before, %(not_before)s)

@@ -1,5 +1,6 @@
--- Deletes the findings that name an agent, with their changes and alerts, and the agent's mutes, and erases its name as author of
--- other acknowledgements, changes and mutes. Returns one row per deleted finding. Parameters: organization_id; agent_id.
+-- Deletes the findings that name an agent, including their changes and alerts, and the mutes for the agent. Replaces the agent's
+-- name by 'erased' where the agent has acknowledged, changed or muted other findings. Returns one row per deleted finding.
+-- Parameters: organization_id; agent_id.
 --
 -- for: operator
 with about as materialized (

@@ -1,5 +1,5 @@
--- Erases the labels and the rules of trust of an agent's credentials, because both may name people. Returns one row per
--- credential.
+-- Erases the labels and the rules of trust of an agent's credentials, because labels and rules may name people. Returns one row
+-- per credential.
 -- Parameters: organization_id; agent_id.
 --
 -- for: operator

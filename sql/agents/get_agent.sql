@@ -1,5 +1,5 @@
--- Returns one agent of an organization, or no row if the agent is deleted or does not exist. suspends_at is the announced instant
--- of its suspension, or null.
+-- Returns one agent of an organization, or no row if the agent is deleted or does not exist. The row includes suspends_at: the
+-- announced instant of the agent's suspension, or null.
 -- Parameters: organization_id; agent_id.
 select
     {agent},

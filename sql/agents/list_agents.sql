@@ -1,7 +1,7 @@
--- Returns a page of an organization's agents, one row per agent that is not deleted, oldest first, with suspends_at: the
--- announced instant of its suspension, or null.
--- Parameters: organization_id; after_at (timestamptz), after_id: of the last row of the previous page, or null; name; owner:
--- null matches every agent; limit.
+-- Returns a page of an organization's agents, one row per agent that is not deleted, oldest first. The row includes suspends_at:
+-- the announced instant of the agent's suspension, or null.
+-- Parameters: organization_id; after_at (timestamptz), after_id: created_at and agent_id in the last row of the previous page, or
+-- null; name, owner: returns only agents with this name or owner, null for all; limit.
 --
 -- example: name=null; owner=null
 select
@@ -17,7 +17,7 @@ where
     and deleted_at is null
     and (%(name)s::text is null or name = %(name)s::text)
     and (%(owner)s::text is null or owner = %(owner)s::text)
-    -- The index scan begins at this lower bound. On the first page, greatest() ignores the nulls. With coalesce() instead, the
+    -- This lower bound, at which the index scan begins, uses greatest(), which ignores null parameters. With coalesce(), the
     -- planner would not use the index under row-level security.
     and (created_at, agent_id) > (
         greatest(%(after_at)s::timestamptz, '-infinity'),

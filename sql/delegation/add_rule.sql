@@ -1,6 +1,6 @@
 -- Creates a delegation rule. Returns the rule's columns, or no row if the organization has the maximum number of rules.
 -- Parameters: organization_id; delegation_rule_id; name; trust and resources (JSON text); agent_ids (uuid[]); client_hosts
--- (text[]); grant_days; at (timestamptz); most: the maximum number.
+-- (text[]); grant_days; at (timestamptz); most: the maximum number of rules.
 --
 -- example: delegation_rule_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; trust={}; resources=[]
 insert into delegation_rules (

@@ -1,10 +1,10 @@
--- Deletes a delegation rule and ends the grants of people by it. Returns the rule's columns, or no row if there is none.
+-- Deletes a delegation rule and people's grants by it. Returns the rule's columns, or no row if there is no such rule.
 -- Parameters: organization_id; delegation_rule_id.
 with ended as (
     delete from grants
     where
         organization_id = %(organization_id)s and delegation_rule_id = %(delegation_rule_id)s::uuid
-        -- This condition is always true. The planner needs it to use the partial index, which has the same condition.
+        -- This condition is always true. The planner needs it to use the partial index with the same condition.
         and delegation_rule_id >= nil_uuid()
 )
 delete from delegation_rules

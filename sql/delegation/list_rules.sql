@@ -1,11 +1,12 @@
 -- Returns the delegation rules of an organization, one row per rule, oldest first: the rule's columns, and agents: the names of
--- the agents that may act by the rule, sorted by id, without deleted agents. Parameters: organization_id.
+-- the agents that may act by the rule, in the order of agent_ids, without deleted agents. Parameters: organization_id.
 select
     {delegation_rule},
     array(
         select named.name
         from unnest(delegation_rules.agent_ids) with ordinality as wanted (agent_id, place)
-        -- Looks up each agent by the primary key, because a join that was planned on an empty table would read all agents.
+        -- Looks up each agent by the primary key, because a join whose plan was made while the table was empty would read all
+        -- agents.
         cross join lateral (
             select agents.name
             from agents

@@ -1,5 +1,5 @@
--- Returns the delegation rules by which the app of a client ID metadata document may act. One row per rule, oldest first: trust,
--- resources. Parameters: organization_id; agent_id; client_host: the host in the document's URL.
+-- Returns the delegation rules by which an app with a client ID metadata document may act. One row per rule, oldest first: trust,
+-- resources. Parameters: organization_id; agent_id: the app's agent; client_host: the host in the document's URL.
 --
 -- example: client_host=app.example
 select trust, resources

@@ -1,5 +1,5 @@
 -- Returns the delegation rules by which an agent may act at a resource, oldest first. One row per rule: delegation_rule_id,
--- trust, grant_days, and scopes: those that the rule has for the resource.
+-- trust, grant_days, and scopes: the rule's scopes for the resource.
 -- Parameters: organization_id; agent_id; client_host: the host of the agent's client ID metadata document, or null; resource.
 --
 -- example: client_host=null; resource=https://api.example

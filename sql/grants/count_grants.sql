@@ -1,11 +1,12 @@
--- Returns the number of valid grants with a refresh token, one row: grants.
--- Parameters: organization_id; at; agent_id, delegation_rule_id, resource and issuer: only grants to this agent, by this rule, for
--- this resource or of the people of this issuer, or null.
+-- Returns the number of valid grants that have a refresh token, one row: grants.
+-- Parameters: organization_id; at; agent_id, delegation_rule_id, resource and issuer: count only grants to this agent, by this
+-- rule, for this resource or of people of this issuer; null for all.
 --
 -- pages: 6000, by resource or issuer it reads the grants of the organization, at most 100,000, and its agents
 -- example: agent_id=null; delegation_rule_id=null; resource=null; issuer=null
 with filtered as (
-    -- Only the select for the first given filter finds rows. The planner needs its always true condition to use a partial index.
+    -- Only the select for the first filter that is not null returns rows. A condition in it that is always true lets the planner
+    -- use the partial index with the same condition.
     select {grant}
     from grants
     where

@@ -5,5 +5,5 @@
 delete from grants
 where
     organization_id = %(organization_id)s and expires_at < %(at)s
-    -- This condition is always true. The planner needs it to use the partial index, which has the same condition.
+    -- This condition is always true. The planner needs it to use the partial index with the same condition.
     and expires_at < 'infinity'

@@ -1,5 +1,7 @@
--- Ends a grant. Returns its columns, or no row. oauth/revoke_token with the grant's id ends the grant's access tokens.
--- Parameters: organization_id; grant_id; token_digest: of the grant's valid code or refresh token, otherwise nothing ends; or null.
+-- Deletes a grant. Returns the grant's columns, or no row if no grant matches. The grant's access tokens must be ended by
+-- oauth/revoke_token.
+-- Parameters: organization_id; grant_id; token_digest: deletes the grant only if this is the digest of its current code or refresh
+-- token, null to delete it in any case.
 --
 -- example: token_digest=null
 delete from grants

@@ -1,8 +1,8 @@
--- Ends the grants to an agent, by a delegation rule, or of the people of an issuer. One row per grant: grant_id. oauth/revoke_tokens
--- ends their access tokens.
--- Parameters: organization_id; agent_id, delegation_rule_id, issuer: one of the three, the others are null.
+-- Deletes the grants to an agent, by a delegation rule, or of people of an issuer. Returns one row per deleted grant: grant_id. The
+-- grants' access tokens must be ended by oauth/revoke_tokens.
+-- Parameters: organization_id; agent_id, delegation_rule_id, issuer: exactly one of the three, the others are null.
 --
--- pages: 5000, of the at most 100,000 grants of an organization it reads each
+-- pages: 5000, all grants of the organization, at most 100,000
 -- example: agent_id=null; issuer=null
 delete from grants
 where

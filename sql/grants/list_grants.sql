@@ -1,12 +1,14 @@
--- Returns the valid grants of people, newest first. One row per grant: its columns, and the names of its agent and rule. Grants
--- whose code no client has redeemed are left out.
--- Parameters: organization_id; at; grant_id, agent_id, delegation_rule_id and subject: only this grant, grants to this agent, by this
--- rule or of this person, or null; before_at (timestamptz), before_id: of the last row of the previous page, or null; limit.
+-- Returns the valid grants of people, newest first. One row per grant: its columns, agent_name and rule_name. Leaves out grants
+-- whose authorization code no client has redeemed.
+-- Parameters: organization_id; at; grant_id, agent_id, delegation_rule_id and subject: returns only this grant, or grants to this
+-- agent, by this rule or of this person; null for all; before_at (timestamptz), before_id: created_at and grant_id in the last row
+-- of the previous page, or null; limit.
 --
 -- pages: 6000, without a filter it reads the grants of the organization, at most 100,000, and its agents
 -- example: grant_id=null; agent_id=null; delegation_rule_id=null; subject=null
 with filtered as (
-    -- Only the select for the first given filter finds rows. The planner needs its always true condition to use a partial index.
+    -- Only the select for the first filter that is not null returns rows. A condition in it that is always true lets the planner
+    -- use the partial index with the same condition.
     select {grant}
     from grants
     where organization_id = %(organization_id)s and grant_id = %(grant_id)s::uuid

@@ -1,25 +1,25 @@
--- Issues a token at "at" for the code or the refresh token of a grant, as oauth/exchange_token does for a subject token, and replaces
--- the code or refresh token by the next refresh token, all or nothing.
+-- Redeems a grant's authorization code or refresh token: issues an access token, as oauth/exchange_token does for a subject token,
+-- and replaces the code or refresh token by a new refresh token. If no access token is issued, nothing is replaced.
 --
--- No row if the authentication fails. Otherwise one row: refusal: the reason why the code or refresh token is not acceptable, in
--- the words of the log, or null; the columns of oauth/exchange_token; and columns of the grant: resource, delegation_rule_id, and,
--- null if no token is issued, issuer, subject_encrypted, and ends_at: the instant at which the grant ends.
+-- Returns no row if the client's authentication fails. Otherwise returns one row: the columns of oauth/exchange_token; refusal: the
+-- reason for the log why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a
+-- token is issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, durable: as in oauth/issue_access_token;
 -- jwk is '["none"]' for a public client;
 -- scope: null for all scopes of the grant that the agent and the resource server still have;
--- resource: null for that of the grant;
+-- resource: null for the grant's resource;
 -- jkt: the thumbprint of the key to which the token will be bound, or null;
--- grant_id; token_digest: of the code or refresh token; next_digest: of the next refresh token;
--- challenge: the PKCE challenge of the verifier that came with a code, or null for a refresh token;
--- redirect_uri: that came with a code, or null, which is not compared.
+-- grant_id; token_digest: the digest of the code or refresh token; next_digest: the digest of the new refresh token;
+-- challenge: the PKCE challenge for the verifier that the client has sent, or null for a refresh token;
+-- redirect_uri: the URI that the client has sent, or null, which is not compared.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select
     is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal,
     resource, issuer, delegation_rule_id, subject_encrypted, ends_at
 from redeem_grant(
-    -- On Citus, the function may read only rows with this organization_id. The argument needs the collation "C" of that column.
+    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,

@@ -1,5 +1,5 @@
--- Adds a marker unless the organization has the maximum number, and deletes markers that ended long ago. Returns the marker's
--- row, or no row.
+-- Deletes markers that ended long ago, and adds a marker. Returns the marker's row, or no row if the organization has the maximum
+-- number of markers.
 -- Parameters: organization_id, marker_id, kind, starts_at, ends_at, agent_id (null: every agent), note, at, most: the maximum
 -- number; ended_before (timestamptz): markers that ended earlier are deleted.
 --

@@ -1,4 +1,4 @@
--- Returns the organization's markers with the latest ends, one row per marker, the latest first.
+-- Returns the organization's markers, one row per marker. The marker with the latest end is first.
 -- Parameters: organization_id; limit.
 select {marker}
 from markers

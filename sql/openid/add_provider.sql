@@ -1,6 +1,6 @@
--- Adds the OpenID provider of an organization. Returns its row, or no row if the organization has one.
--- Parameters: organization_id; openid_provider_id; version; issuer; client_id; sealed; scopes; role_claim; administrators; viewers;
--- at.
+-- Adds the OpenID provider of an organization. Returns the provider's row, or no row if the organization already has a provider.
+-- Parameters: organization_id; openid_provider_id; version; issuer; client_id; sealed: the encrypted client secret, or null;
+-- scopes; role_claim; administrators; viewers; at.
 --
 -- example: sealed=null; role_claim=null; scopes={}; administrators={}; viewers={}
 insert into openid_providers (

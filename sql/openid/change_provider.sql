@@ -1,6 +1,6 @@
--- Changes the OpenID provider of an organization, except its issuer. Returns its row, or no row if it does not exist.
--- Parameters: organization_id; openid_provider_id; version: the new one; client_id; sealed; scopes; role_claim; administrators;
--- viewers; at.
+-- Changes the OpenID provider of an organization, except its issuer. Returns the provider's row, or no row if there is none.
+-- Parameters: organization_id; openid_provider_id; version: the new version; client_id; sealed: the encrypted client secret, or
+-- null; scopes; role_claim; administrators; viewers; at.
 --
 -- example: sealed=null; role_claim=null; scopes={}; administrators={}; viewers={}
 update openid_providers

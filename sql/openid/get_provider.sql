@@ -1,4 +1,4 @@
--- Returns the OpenID provider of an organization. Returns one row, or no row. Parameters: organization_id.
+-- Returns the OpenID provider of an organization, or no row if the organization has none. Parameters: organization_id.
 select {openid_provider}
 from openid_providers
 where organization_id = %(organization_id)s

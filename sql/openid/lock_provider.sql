@@ -1,4 +1,4 @@
--- Locks the OpenID provider of an organization until the transaction ends. Returns its row, or no row.
+-- Locks the OpenID provider of an organization until the transaction ends. Returns the provider's row, or no row if there is none.
 -- Parameters: organization_id.
 select {openid_provider}
 from openid_providers

@@ -1,5 +1,6 @@
--- Stores the re-encrypted client secret of an OpenID provider, unless the secret was changed meanwhile. Returns one row if it was
--- stored. Parameters: organization_id, openid_provider_id, sealed; previous: the secret that was read.
+-- Stores the client secret of an OpenID provider, encrypted under a new instance secret, unless the client secret was changed
+-- meanwhile. Returns one row if it was stored.
+-- Parameters: organization_id; openid_provider_id; sealed: the encrypted secret; previous: its earlier encryption, to compare.
 --
 -- for: operator
 update openid_providers

@@ -1,5 +1,5 @@
--- Returns the organization that holds a resource identifier, in any spelling. Returns one row: organization_id, or null.
--- Parameters: resource.
+-- Returns the organization that owns a resource identifier. One row: organization_id, or null if no organization owns it.
+-- Parameters: resource: the identifier in any spelling.
 --
 -- citus: no shard, because every node has the whole table
 -- example: resource=https://new.example

@@ -1,5 +1,5 @@
--- Returns the OpenID provider at which the people of an organization sign in. Returns one row, or no row if the organization has
--- none or is suspended. Parameters: organization_id.
+-- Returns the OpenID provider at which the people of an organization sign in, or no row if the organization is suspended or has no
+-- provider of its own. Parameters: organization_id.
 select {openid_provider}
 from openid_providers
 where

@@ -1,5 +1,5 @@
--- Deletes all rows of an organization except its audit trail and its resource identifiers. Deletes from a table after the tables
--- that reference it, because Citus deletes from one table at a time. Returns no row. Parameters: organization_id.
+-- Deletes all rows of an organization except its audit trail and its resource identifiers. The order matters, because Citus deletes
+-- from one table at a time: a table comes after the tables that reference it. Returns no row. Parameters: organization_id.
 --
 -- for: operator
 with erased_clients as (delete from clients where organization_id = %(organization_id)s),

@@ -1,6 +1,6 @@
--- Locks an organization until the transaction ends, but other transactions may still reference it. Returns the organization's
--- row, or no row if it does not exist. If an organization may have a maximum number of objects of a kind, a transaction that adds
--- such an object locks the organization first and then counts, so that the count includes objects of other transactions.
+-- Locks an organization until the transaction ends, but lets other transactions insert rows that reference it. Returns the
+-- organization's row, or no row if it does not exist. Run it before objects with a maximum number are counted and added, so that
+-- the count includes objects that other transactions have added.
 -- Parameters: organization_id.
 select {organization}
 from organizations

@@ -1,6 +1,6 @@
 -- Creates a provisioning rule. Returns the rule's columns, or no row if the organization has the maximum number of rules.
 -- Parameters: organization_id; provisioning_rule_id; name; trust and agent_template (JSON text); max_agents; at (timestamptz);
--- most: the maximum number.
+-- most: the maximum number of rules.
 --
 -- example: provisioning_rule_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; trust={}; agent_template={}; max_agents=5
 insert into provisioning_rules (

@@ -1,4 +1,4 @@
--- Returns the number of agents, without deleted agents, that provisioning rules of one name have created. One row: count.
+-- Returns the number of agents, without deleted agents, that provisioning rules with this name have created. One row: count.
 -- Parameters: organization_id; name.
 --
 -- pages: 300, all agents of the rule in an index

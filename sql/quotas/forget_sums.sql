@@ -1,4 +1,4 @@
--- Marks the sums that are stored with an organization's quotas per month as stale, because past usage was added. Run it after the
+-- Deletes the sums of usage that are stored with an organization's quotas per month, because past usage was added. Run it after the
 -- usage was added and after quotas/lock_sums. Returns no row. Parameters: organization_id.
 --
 -- pages: 10000, it writes all of the organization's quotas per month

@@ -1,8 +1,10 @@
--- Copies the quotas of an agent or of the organization into its row, which is read for each token. Returns no row.
+-- Copies the quotas of an agent or of the organization into the row of the agent or organization, which is read for each token.
+-- Returns no row.
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select
-        -- A column for of_organization: if a parameter told Citus that this update changes no row, Citus would run neither update.
+        -- of_organization compares this column and not the parameter, from which Citus would see that of_organization changes no
+        -- row. Citus would then run neither update.
         %(agent_id)s::uuid as agent_id,
         case
             when count(*) > 0 then array[

@@ -1,9 +1,9 @@
--- Returns the quotas of an organization and of its agents, with the usage in the current window of each, one row per quota:
--- agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens; is_enforced; used:
--- the tokens issued in the window; refused: the tokens that the quota has refused in the window; observed: the tokens that the
--- quota would have refused if it had been enforced; count: the number of quotas, if the rows are sorted by share. The rows are
--- sorted by agent_id, the organization first, and then by window (hour, day, month), or by the used share, the greatest first.
--- Quotas of deleted agents are left out.
+-- Returns the quotas of an organization and of its agents, except deleted agents, and the usage in each quota's current window. One
+-- row per quota: agent_id and agent_name, null for a quota of the organization; quota_window: hour, day or month; tokens;
+-- is_enforced; used: the tokens issued in the window; refused: the tokens that the quota has refused in the window; observed: the
+-- tokens that the quota would have refused if it had been enforced; count: the number of quotas, if the rows are sorted by share.
+-- The rows are sorted by agent_id, the organization first, and then by window (hour, day, month), or by the used share, greatest
+-- first.
 -- Parameters: organization_id; day; hour; agent_id: returns only the quotas of this agent, nil for the organization's, null for
 -- all; by_share: whether the rows are sorted by share; limit and offset: of the rows; after_id (uuid) and after_place: the
 -- agent_id (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null;
@@ -15,7 +15,7 @@
 with listed as materialized (
     select
         quotas.agent_id, agents.name as agent_name, quotas.quota_window, quotas.tokens, quotas.is_enforced,
-        -- The sum of the month's other days, which the first token of a day stores. Null if it was not stored today.
+        -- The tokens of the month's other days. The first token of a day stores their sum. Null if no token has stored it today.
         case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
         case
             when quotas.quota_window = 'month' and quotas.other_days_of is distinct from %(day)s::date then array(
