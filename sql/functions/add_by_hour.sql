@@ -1,4 +1,4 @@
--- Returns the sum of two arrays with the counts of 24 hours, hour by hour.
+-- Adds two arrays that have one count for each hour of a day. Returns an array with the sum for each hour.
 create or replace function add_by_hour(counts integer[], added integer[]) returns integer[]
     language sql immutable
     return array(

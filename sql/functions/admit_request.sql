@@ -1,5 +1,5 @@
--- Admits a request of an authenticated agent and counts it. The function itself restricts the transaction to the organization's
--- rows. The statement usage/record_request describes the result and the parameters.
+-- Counts a request with a verified token, if the token's agent is active and the token is not revoked. The function itself
+-- restricts the transaction to the organization's rows. The statement usage/record_request describes the result and the parameters.
 create or replace function admit_request(
     p_organization_id text,
     p_agent_id uuid,
@@ -29,7 +29,7 @@ begin
     end if;
     perform
     from revoked_tokens
-    -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
+    -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
     where organization_id = p_organization_id and jti = p_jti collate "default";
     if not found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 0);

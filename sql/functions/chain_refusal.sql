@@ -1,7 +1,7 @@
 -- Returns the logged reason why a token by exchange must be refused, or null. The transaction is already restricted to the
 -- organization's rows.
 -- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_issued_at: for each of
--- these agents, the iat of the newest token that came from a token of the agent, or null; p_jtis: the jti of the token and of
+-- these agents, the iat of the newest token that was made from a token of the agent, or null; p_jtis: the jti of the token and of
 -- each token that was exchanged for it; p_audiences: each aud of these exchanged tokens; p_rule_id: the delegation rule that
 -- accepted the other issuer's token, or null.
 create or replace function chain_refusal(
@@ -18,9 +18,9 @@ declare
     v_is_in_force boolean;
     v_audience text;
 begin
-    -- Reads one agent at a time, because with "any" PostgreSQL 15 reads all agents unless it has statistics.
+    -- Reads one agent at a time, because PostgreSQL 15 without statistics would read all agents for a condition with "any".
     for v_place in 1 .. cardinality(p_agent_ids) loop
-        -- The agent's own token is not newer than a token that was exchanged for it, so it has ended if that token has.
+        -- If this iat is of a later token, the agent's own token is at least as old. So it has ended too if the later token has.
         select is_token_in_force(tokens_not_before, p_issued_at[v_place])
         into v_is_in_force
         from agents
@@ -35,7 +35,7 @@ begin
     end loop;
     perform
     from revoked_tokens
-    -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
+    -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
     where organization_id = p_organization_id and jti = any (p_jtis collate "default");
     if found then
         return 'subject token revoked';

@@ -1,29 +1,29 @@
 -- Decides whether a token of an agent is within the quotas of the agent and of its organization. The caller counts the token in
 -- the same transaction, and the decision stays true until that transaction ends.
 --
--- The usage counters are the only counters. One advisory lock per holder of quotas (the agent, the organization) orders the
--- decisions. While more tokens are left in each quota than all connections together can take, the lock is shared, because each
--- transaction that shares it has counted at most one token that is not visible yet. Nearer to the limit the lock is exclusive,
--- and the counters are read again: everything that was counted under the lock is visible then, because a transaction becomes
--- visible before its locks are released, and each statement takes a new snapshot (read committed). A transaction gives up the
--- shared lock before it waits for the exclusive one, by the end of a subtransaction, so that two transactions never wait for each
--- other.
+-- The usage counters do not show the tokens of transactions that are still open. So each holder of quotas (the agent, the
+-- organization) has an advisory lock. While each of its quotas has more tokens left than all open transactions can count, one token
+-- each, the transactions share the lock. Near the limit, a transaction takes the lock exclusively and reads the counters again. The
+-- counters then show every token that was counted under the lock, because a transaction becomes visible before it releases its
+-- locks, and each statement takes a new snapshot (read committed). Before a transaction waits for the exclusive lock, it ends a
+-- subtransaction to release the shared lock, so that two transactions never wait for each other.
 --
--- For a quota per month, the tokens on all other days of the month are summed once and stored with the quota. If the stored sum
--- is for another day than the token's, because the day has ended or the clocks of two servers differ, the transaction sums these
--- days again under the exclusive lock. The stored sum and the counters are read under the lock. Otherwise a transaction could
--- read it, wait for the lock, and not know the tokens that were issued on another day meanwhile.
+-- For a quota per month, the first token of a day sums the tokens of all other days of the month, under the exclusive lock, and
+-- stores the sum with the quota. A transaction sums these days again if the stored sum belongs to another day, because a day has
+-- ended or the clocks of two servers differ. The stored sum, like the counters, is read only under the lock. Otherwise, a
+-- transaction that waits for the lock could miss tokens that are issued on another day meanwhile.
 --
 -- The caller holds the organization's quota lock (lock_quotas), so no quota changes meanwhile. database/configure_connection sets the
 -- isolation level read committed.
 --
--- Returns an array of texts. The first text has seven words per holder that has quotas: "agent" or "organization"; the signed
--- quotas per hour, day and month; and how many tokens were left in each before this one. A word is "-" if there is no such quota.
--- If no token was left in a quota, three more texts name the quota: its holder, its window, and "true" if it is enforced and so
--- the token must be refused. Of several such quotas, the array names an enforced one first, then the one whose window ends last,
--- and the agent's before the organization's.
+-- Returns an array of texts. The first text has seven words per holder that has quotas: "agent" or "organization"; the quotas per
+-- hour, day and month, negative if not enforced; and the tokens left in each quota before this token. A word is "-" if the holder
+-- has no such quota. If a quota has no token left, three more texts describe this quota: its holder, its window, and "true" if it
+-- is enforced, so that the token must be refused. If several quotas have no token left, the texts describe one of them: an enforced
+-- quota before others, then the longest window, then the agent's quota before the organization's.
 --
--- PostgreSQL prepares each expression again in each transaction, so the common case, a token far from the limit, has few.
+-- A token far from the limits is the common case. For such a token, few expressions are evaluated, because PostgreSQL prepares each
+-- expression again in each transaction.
 --
 -- Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): the token's day and hour in UTC; p_agent_quotas and
 -- p_organization_quotas: the column quotas of the agent and the organization, null if it has no quota.
@@ -54,7 +54,7 @@ declare
     v_words text;
     v_exhausted text[];
 begin
-    -- Takes the agent's lock first, because more transactions wait for the organization's lock.
+    -- Takes the agent's lock (17) before the organization's lock (18), for which more transactions wait.
     for v_lock in 17..18 loop
         v_quotas := case v_lock when 17 then p_agent_quotas else p_organization_quotas end;
         continue when v_quotas is null;
@@ -71,7 +71,7 @@ begin
         loop
             begin
                 if not v_is_exclusive then
-                    -- The exclusive lock is taken only near the limit. If another transaction has it, this one needs it too.
+                    -- The shared lock fails only if another transaction has the exclusive lock. Then the quota is near its limit.
                     v_is_exclusive := not pg_try_advisory_xact_lock_shared(v_key, v_lock);
                 end if;
                 if v_is_exclusive then
@@ -88,7 +88,7 @@ begin
                             organization_id = p_organization_id and agent_id = v_holder_id
                             and quota_window = 'month' and other_days_of = p_day;
                         if not found then
-                            -- Without the stored sum, the number of tokens left is unknown and may be small.
+                            -- The sum for this day must be computed, which needs the exclusive lock.
                             raise exception 'near the limit' using errcode = 'QUOTA';
                         end if;
                     end if;
@@ -109,9 +109,9 @@ begin
                     abs(v_quotas[2]) - v_on_day,
                     abs(v_quotas[3]) - v_on_day - v_other_days
                 ];
-                -- Done unless a quota is near its limit. A missing quota is null, which does not make the comparison false.
+                -- Ends the check if every quota has more than v_margin tokens left. A missing quota has null and is ignored.
                 exit when (v_margin < all (v_left)) is not false;
-                -- Enforced quotas rank above the others. Within each of the two groups, a longer window ranks higher.
+                -- An enforced quota without tokens left ranks above any other quota. A longer window ranks above a shorter window.
                 v_rank := case
                     when v_quotas[3] > 0 and v_left[3] <= 0 then 6
                     when v_quotas[2] > 0 and v_left[2] <= 0 then 5
@@ -121,7 +121,7 @@ begin
                     when v_left[1] <= 0 then 1
                     else 0
                 end;
-                -- A refusal needs no exclusive lock, because counters never decrease, so the refusal stays right.
+                -- A refusal (rank 4 to 6) needs no exclusive lock. It stays right, because counters never decrease.
                 if not v_is_exclusive and v_rank < 4 and v_max_rank < 4 then
                     raise exception 'near the limit' using errcode = 'QUOTA';
                 end if;
@@ -131,7 +131,7 @@ begin
                 end if;
                 exit;
             exception
-                -- The exception has ended the subtransaction, which has released the shared lock.
+                -- The exception has released the shared lock by ending the subtransaction. The loop now takes the exclusive lock.
                 when sqlstate 'QUOTA' then v_is_exclusive := true;
             end;
         end loop;

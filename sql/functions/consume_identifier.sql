@@ -1,7 +1,7 @@
 -- Records the use of an identifier that is accepted only once. A second use is a unique violation, which rolls back the
 -- transaction. The transaction is already restricted to the organization's rows. Returns true.
 --
--- One use in 16 deletes up to 64 expired identifiers, which is four per use, so most uses only insert.
+-- One use in 16 also deletes up to 64 expired identifiers. The other uses only insert a row.
 --
 -- Parameters: p_organization_id; p_digest: the SHA-256 of the identifier; p_expires_at: the instant from which the identifier
 -- is refused anyway; p_at: now.
@@ -24,16 +24,16 @@ begin
             where
                 organization_id = p_organization_id
                 and expires_at < p_at
-                -- Keeps the identifier that is being used now, so that its second use is a unique violation.
+                -- Keeps the row of this identifier, even if expired, so that its second use is a unique violation.
                 and digest <> p_digest
-            -- Because of the order, PostgreSQL uses the index on the expiry, which shows at once if no identifier has expired.
+            -- The order makes PostgreSQL use the index on expires_at, which ends the search at once if no identifier has expired.
             order by expires_at
             limit 64
             for update skip locked
         loop
             v_expired := v_expired || v_digest;
         end loop;
-        -- Deletes by primary key. With a join or a ctid, a plan that was made on an empty table would read the entire table.
+        -- Deletes by primary key, because a plan for a join that was made on an empty table would read the entire table.
         delete from used_identifiers
         where organization_id = p_organization_id and digest = any (v_expired);
     end if;

@@ -1,8 +1,7 @@
--- Counts a token and its request for the organization and for the agent, and the token by its credential and resource, in a slot
--- (take_slot). The three rows are always locked in this order, so no two transactions wait for each other. Returns true.
+-- Counts a token and its request for the organization and for the agent, and the token for its credential and resource. take_slot
+-- chooses the rows, which are always locked in this order, so that no two transactions wait for each other. Returns true.
 --
--- Unlike count_usage, the statements add 1 to the counters of a token and leave the rejected requests alone, because each
--- addition costs processor time.
+-- The requests are not counted by count_usage, because it adds to more counters, and each addition costs processor time.
 --
 -- Parameters: p_organization_id; p_agent_id; p_credential_id; p_resource: empty for our own API; p_day and p_hour (0 to
 -- 23): in UTC.
@@ -27,7 +26,8 @@ begin
             requests_by_hour[v_hour] = requests_by_hour[v_hour] + 1
         where organization_id = p_organization_id and day = p_day and slot = v_slot;
         exit when found;
-        -- Inserts the row of the day's first token in the slot. Another transaction that shares the slot may insert it first.
+        -- Inserts the row for the day's first token in the slot, unless another transaction that shares the slot has just inserted
+        -- it.
         insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
         values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
         on conflict do nothing;

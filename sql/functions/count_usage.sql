@@ -1,5 +1,5 @@
--- Counts requests and rejected requests of an agent in an hour, in a slot (take_slot). count_token counts tokens. The
--- organization's row is always locked before the agent's, so no two transactions wait for each other.
+-- Adds requests and rejected requests to the counters of an organization and of its agent for an hour. take_slot chooses the rows.
+-- The organization's row is always locked first, so that no two transactions wait for each other. count_token counts tokens.
 --
 -- Returns the slot. Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): in UTC; p_requests and p_rejected:
 -- the numbers to add.
@@ -15,7 +15,7 @@ language plpgsql as $$
 declare
     v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
-    -- A request does not update the rejected requests, because adding zero takes a tenth of the time of an admission.
+    -- If nothing was rejected, other updates are used, because adding zero would take a tenth of the time of an admission.
     v_is_request boolean := p_rejected = 0;
 begin
     loop
@@ -30,7 +30,8 @@ begin
             where organization_id = p_organization_id and day = p_day and slot = v_slot;
         end if;
         exit when found;
-        -- Inserts the row of the day's first request in the slot. Another transaction that shares the slot may insert it first.
+        -- Inserts the row for the day's first request in the slot, unless another transaction that shares the slot has just
+        -- inserted it.
         insert into usage_daily (organization_id, day, slot, tokens, tokens_by_hour, requests_by_hour, rejected_by_hour)
         values (p_organization_id, p_day, v_slot, 0, count_nothing(), count_nothing(), count_nothing())
         on conflict do nothing;

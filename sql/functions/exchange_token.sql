@@ -1,6 +1,6 @@
--- Issues a token by exchange and counts it for the subject. issue_token authenticates the client and issues the token. The
--- subject's token must be acceptable, and the scope is within the subject's scope. The function itself restricts the transaction
--- to the organization. The statement oauth/exchange_token describes the result and the parameters.
+-- Issues a token by exchange if the subject's token is acceptable, with scopes that the subject has too, and counts it for the
+-- subject. Calls issue_token, which authenticates the client and issues the token. The function itself restricts the transaction to
+-- the organization's rows. The statement oauth/exchange_token describes the result and the parameters.
 create or replace function exchange_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -18,7 +18,7 @@ create or replace function exchange_token(
 )
 language plpgsql as $$
 declare
-    -- No agent has this scope. If it is requested, issue_token authenticates the client and then refuses the token.
+    -- No agent has this scope, so issue_token authenticates the client and then refuses a token with this scope.
     v_no_scope constant text[] := '{""}';
     v_scope text[] := v_no_scope;
     v_subject_scopes text[];
@@ -28,22 +28,22 @@ declare
     v_target record;
     v_is_target boolean := false;
     v_keys text[];
-    -- Two results that nothing reads. Assigning them is faster than calling the functions by "perform".
+    -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
     v_entered text;
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Takes the lock of issue_token before the checks, so that no token ends between the checks and the issuance.
+    -- Takes the lock of issue_token before the checks, so that no agent or token ends between the checks and the issuance.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Leaves out the audience of the exchanged token: the check below is stricter, as the agent must run its resource server.
+        -- Leaves out the audience of the exchanged token, because the next check is stricter.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
-    -- The audience of an ID-JAG is this server, so its entry in p_ancestors has no aud, and this check is skipped.
+    -- An entry for an ID-JAG has no aud, because the audience of an ID-JAG is this server. There is nothing to check then.
     if refusal is null and p_ancestors -> 0 ? 'aud' then
         -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
-        -- cloud provider is no such resource server, because all its customers have the same audience.
+        -- cloud's resource server does not count, because all customers of the cloud use the same audience.
         select array_agg(resource_key(coalesce(audience_claim, resource)))
         into v_keys
         from resource_servers
@@ -73,7 +73,7 @@ begin
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id
                 and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
-            -- By this rule another agent may have got the exchanged token, but this agent may not be allowed to act by it.
+            -- The rule let an earlier agent act for the subject, but may not let this agent act.
             if not found then
                 refusal := 'no delegation rule';
             end if;
@@ -88,8 +88,8 @@ begin
         from resource_servers as target
         where
             target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-            -- Leaves out cloud providers, which have an audience and no audience_claim. A cloud provider reads only "sub", so it
-            -- would mistake the agent for the subject.
+            -- Leaves out the resource servers of clouds, which have an audience and no audience_claim. A cloud reads only "sub", so
+            -- it would mistake the agent for the subject.
             and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
         v_is_target := found and v_subject_scopes is not null;
     end if;
@@ -102,8 +102,8 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    -- Compares the resource as well as the audience, because the resource server may have changed its audience.
-                    -- The identifier of the audience //host is https://host.
+                    -- Compares the resource as well as the audience, because the resource server may have changed its audience. The
+                    -- audience //host belongs to the identifier https://host.
                     (
                         resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
                         or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
@@ -112,7 +112,7 @@ begin
             )
         );
         if p_scope is null then
-            -- The scopes that the agent and the subject have in common, in the agent's order.
+            -- If no scope is requested, grants the scopes that agent, subject and resource have in common, in the agent's order.
             v_scope := array(
                 select held.scope
                 from unnest(v_actor_scopes) with ordinality as held (scope, ordinal)

@@ -11,7 +11,7 @@ declare
     v_scopes text[] := (
         select scopes
         from resource_servers
-        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
+        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
         where organization_id = p_organization_id and resource = p_resource collate "default"
     );
     v_keys text[] := array[resource_key(p_resource collate "default")];
@@ -24,8 +24,8 @@ begin
         from resource_servers
         where organization_id = p_organization_id and audience = p_resource collate "default";
     end if;
-    -- Two statements and no join, because on Citus a statement in a function reads either the organization's rows or a table that
-    -- is on every node.
+    -- Uses two statements instead of a join, because on Citus a statement in a function reads either the organization's rows or a
+    -- table that is on every node.
     if v_scopes is not null and exists (
         select 1
         from resource_identifiers

@@ -17,7 +17,7 @@ declare
     v_agent record;
     v_credential record;
     v_is_active boolean;
-    -- Two results that nothing reads. Assigning them is faster than calling the functions by "perform".
+    -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
     v_entered text;
     v_is_consumed boolean;
 begin
@@ -44,7 +44,7 @@ begin
     if p_digest is not null then
         v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
-    -- Introspection updates last_used_at too, because people who replace a secret check there whether it is still used.
+    -- Introspection updates last_used_at too, because people look at last_used_at to see whether an old secret is still used.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at
@@ -68,7 +68,7 @@ begin
     if is_active then
         perform
         from revoked_tokens
-        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
+        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
         where organization_id = p_organization_id and jti = p_jti collate "default";
         is_active := not found;
     end if;

@@ -27,19 +27,19 @@ declare
     v_checked text[];
     v_is_active boolean;
     v_must_prove boolean;
-    -- Three results that nothing reads. Assigning them is faster than calling the functions by "perform".
+    -- Nothing reads these three variables. Assigning the functions' results to them is faster than "perform".
     v_entered text;
     v_is_consumed boolean;
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Blocks changes of the organization's quotas until this transaction ends (lock_quotas). So no token is issued by the old
-    -- quotas after a change was acknowledged.
+    -- Blocks changes of the organization's quotas until this transaction ends (lock_quotas). So no token is issued under the old
+    -- quotas after their change was committed.
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
-    -- One statement per table, because a Citus worker plans a join again for each token. All three rows are read in any case, so
-    -- that the time does not reveal whether a client exists.
+    -- One statement per table, because a Citus worker plans a join again for each token. Reads all three rows in any case, so that
+    -- the time does not reveal whether a client exists.
     select organizations.quotas
     into v_organization_quotas
     from organizations
@@ -66,10 +66,10 @@ begin
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_claim
         from resource_servers as target
-        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
+        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
-        -- Two statements and no join, because on Citus a statement in a function reads either the organization's rows or a table
-        -- that is on every node.
+        -- Uses two statements instead of a join, because on Citus a statement in a function reads either the organization's rows or
+        -- a table that is on every node.
         if v_target_scopes is not null then
             perform
             from resource_identifiers
@@ -89,7 +89,7 @@ begin
         elsif v_agent_scopes <@ v_target_scopes then
             v_granted := v_agent_scopes;
         else
-            -- The agent's scopes at this resource, in the agent's order.
+            -- Grants the scopes that agent and resource have in common, in the agent's order.
             v_granted := array(
                 select held.scope
                 from unnest(v_agent_scopes) with ordinality as held (scope, ordinal)
@@ -113,7 +113,7 @@ begin
             if v_checked[4]::boolean then
                 v_granted := null;
                 if p_digest is null then
-                    -- A crash may lose the count of a refusal, but not the use of an identifier (p_digest).
+                    -- The commit does not wait for the disk, because a crash may lose the count of a refusal.
                     v_entered := set_config('synchronous_commit', 'off', true);
                 end if;
             end if;
@@ -127,8 +127,8 @@ begin
             p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );
     end if;
-    -- A refused token counts as use of the credential too. The update happens at most once per minute, because otherwise all
-    -- tokens of a credential would wait for its row.
+    -- A refused token is a use of the credential too. The row is updated at most once per minute, because all tokens of a
+    -- credential wait for its update.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at

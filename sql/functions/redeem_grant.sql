@@ -25,12 +25,12 @@ declare
     v_target_scopes text[];
     v_scope text[];
     v_refusal text;
-    -- A result that nothing reads. Assigning it is faster than calling the function by "perform".
+    -- Nothing reads this variable. Assigning the function's result to it is faster than "perform".
     v_entered text;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Takes the lock of issue_token before locking the grant's row. Otherwise, this transaction could lock the row and wait for
-    -- another transaction that has that lock and waits for the row to end the grant.
+    -- Takes the lock of issue_token before it locks the grant's row. In the opposite order, this transaction and a transaction that
+    -- ends the grant could wait for each other.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     -- If two requests send the same token, the second waits here for the first, and then fails because the token was used.
     select
@@ -51,7 +51,7 @@ begin
     end;
     -- Anybody can send a public client's id, so a wrong code or refresh token writes nothing, not even the time of last use.
     if v_is_public and v_refusal is not null then
-        -- The request may wrongly claim to be of a public client. Then it gets no reason, and the grant does not end.
+        -- The agent may not be a public client. Then the request gets no precise reason, and the grant does not end.
         perform
         from credentials
         where
@@ -68,7 +68,7 @@ begin
         select scopes
         into v_target_scopes
         from resource_servers as target
-        -- PostgreSQL gives every text parameter the collation "C" of p_organization_id. The index needs the default collation.
+        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
         where target.organization_id = p_organization_id and target.resource = v_grant.resource collate "default";
         -- If no scope is requested, the token has those scopes of the grant that the agent and the resource server still have.
         v_scope := coalesce(p_scope, array(
@@ -97,7 +97,7 @@ begin
     if not found then
         return;
     end if;
-    -- These two columns are returned even without a token, because the error for a refused scope needs them.
+    -- Returns the resource and the rule even without a token, because the error for a refused scope needs both.
     resource := v_grant.resource;
     delegation_rule_id := v_grant.delegation_rule_id;
     if scope is not null then

@@ -1,5 +1,5 @@
 -- Returns the normalized spelling of a resource identifier: in lower case, without the default port and without trailing slashes.
--- A resource server may treat all spellings with the same normalized spelling as equal (RFC 3986 section 6.2).
+-- Spellings with the same normalized spelling may mean the same resource server (RFC 3986 section 6.2).
 create or replace function resource_key(resource text) returns text
     language sql immutable
     return rtrim(

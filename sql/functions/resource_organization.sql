@@ -1,6 +1,5 @@
--- Returns the organization that holds a resource identifier, in any spelling, or null. Row-level security hides the identifiers of
--- other organizations from the service, so the function runs with the rights of the operator, who owns it. It answers for one
--- identifier at a time.
+-- Returns the organization that owns a resource identifier, in any spelling, or null. Row-level security hides the identifiers of
+-- other organizations from the service, so the function runs with the rights of the operator, who owns it.
 create or replace function resource_organization(p_resource text) returns text
 language sql stable security definer
 set search_path = pg_catalog, public, pg_temp

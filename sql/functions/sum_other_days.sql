@@ -1,5 +1,5 @@
 -- Returns the tokens of an agent or an organization on all days of a day's UTC month except that day, and stores the sum with the
--- quota per month. The caller has the exclusive lock of the agent or organization with the quota (check_quotas).
+-- quota per month. The caller has the exclusive lock of the quota's holder (check_quotas).
 --
 -- The quota's row is locked first. An import of past usage takes no quota lock and, as its last step, marks the sum as stale. So
 -- the import either waits for the row and then marks this sum, or its usage is already visible.
@@ -13,7 +13,7 @@ create or replace function sum_other_days(
 language plpgsql as $$
 declare
     v_month constant date := date_trunc('month', p_day::timestamp);
-    -- This is a list of days. The index begins with the day, so a range of days would read all agents.
+    -- A list of days, because the index begins with the day, so that a range of days would read the rows of all agents.
     v_days constant date[] := array(
         select v_month + since.days
         from generate_series(0, 30) as since (days)

@@ -1,4 +1,4 @@
--- Registers a resource server. Returns its row, or no row if the organization has the maximum number of resource servers.
+-- Registers a resource server. Returns its row, or no row if the organization already has the maximum number of resource servers.
 -- Parameters: organization_id; resource_server_id; resource; name; scopes (text[]); token_per_call (boolean); audience (or null);
 -- audience_claim: the identifier that the organization must own to get tokens with this audience (or null); token_ttl and
 -- agent_id (or null); subject; at (timestamptz); most: the maximum number.

@@ -1,8 +1,8 @@
--- Returns the public keys that may verify an assertion of a client, at most a number of them, one row per key. The client's agent
--- is active and the key's credential is valid at "at". The keys that the assertion names come first, then the keys without a
--- name; within each group, the keys of the newest credential.
--- Parameters: organization_id; agent_id; alg: the algorithm of the keys; kid: the key that the assertion names, or null for any
--- key; most: the maximum number of keys; at (timestamptz).
+-- Returns the public keys with which an assertion of an active client may be verified, one row per key, from credentials that are
+-- valid at "at". Keys with the kid in the assertion come first, then keys without a kid. Within each group, keys of newer
+-- credentials come first.
+-- Parameters: organization_id; agent_id; alg: the algorithm of the keys; kid: the kid in the assertion, or null for any key; most:
+-- the maximum number of keys; at (timestamptz).
 --
 -- example: alg=ES256
 select key.jwk

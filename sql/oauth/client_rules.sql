@@ -1,7 +1,7 @@
--- Returns the rules of trust by which a client accepts tokens of an issuer. One row per rule of an active agent whose credential
--- is neither revoked nor expired at "at", until the rules together have max_characters. Rules that the token's subject may match
--- are first, and within each group the oldest are first: agent_id; trust, as text, or null for a matching rule that exceeds
--- max_characters; is_in_force: true.
+-- Returns the rules of trust by which a client may accept a token of another issuer, one row per rule: agent_id; trust, as text;
+-- is_in_force: true. The agent is active, and the rule is neither revoked nor expired at "at". Rules for the token's subject come
+-- before other rules, and older rules before newer rules. Only rules that together have at most max_characters are returned, and
+-- also the first rule for the token's subject that exceeds them, with null as trust.
 -- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): the values of
 -- trust_selector, each a digest of an issuer and a subject, of the rules that the token may match; max_characters; at
 -- (timestamptz).
@@ -29,7 +29,7 @@ from (
 ) as rules
 where
     (
-        -- Reads only the rules within max_characters, because reading a rule decompresses it.
+        -- Reads the issuer only of rules within max_characters, because reading a rule decompresses the rule.
         case when rules.characters <= %(max_characters)s then rules.trust ->> 'issuer' = any (%(issuers)s::text[]) end
         or (rules.is_selected and rules.characters - rules.length <= %(max_characters)s)
     )

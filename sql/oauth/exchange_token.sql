@@ -1,20 +1,21 @@
 -- Issues a token by exchange (RFC 8693) at "at", as oauth/issue_access_token does, and counts it for the client's subject.
 --
--- No row if the authentication fails. Otherwise one row: refusal: the reason why the subject's token is not acceptable, in the words
--- of the log, or null; and the columns of oauth/issue_access_token. is_target_known is also false if the delegation rule does not have
--- the resource, or if the resource server belongs to a cloud, which knows no delegation. is_proof_missing is also true if the subject's
--- token is bound to a key and the new one would not be. scope is within the scopes of the subject (an agent's scopes, or those that
--- the rule has for the resource) and of each exchanged token for the resource.
+-- No row if the authentication fails. Otherwise one row: refusal: the logged reason why the subject's token is not acceptable, or
+-- null; and the columns of oauth/issue_access_token. is_target_known is also false if the delegation rule does not have the
+-- resource, or if the resource server belongs to a cloud, which does not support delegation. is_proof_missing is also true if the
+-- subject's token is bound to a key and the new token would not be. scope contains only scopes that the subject has (an agent's
+-- scopes, or the rule's scopes for the resource), and that each exchanged token for the resource had.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, has_proof, durable: as in
 -- oauth/issue_access_token;
 -- resource: never null;
 -- scope: null for all scopes that agent and subject have in common at the resource;
 -- subject_agent_id: the agent for which the client acts, or null for a subject of another issuer;
--- issuer and rule_id: of that subject: its issuer, and the rule that has accepted its token, otherwise null;
--- agent_ids (uuid[]): the client, the earlier actors and the subject, each once, or null if the subject's token is refused already;
--- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token if the token came from one of the agent, or of
--- the actor's token if it is the agent's, or null;
+-- issuer and rule_id: for a subject of another issuer, the issuer and the rule that has accepted its token, otherwise null;
+-- agent_ids (uuid[]): the client, the earlier actors and a subject that is an agent, each once, or null if the subject's token is
+-- refused already;
+-- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token if it was made from a token of the agent, or
+-- of the agent's actor token, or null;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
 -- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
 -- resource (the identifier if aud is another name, or null); empty for a token of another issuer, except for an ID-JAG with
@@ -24,7 +25,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
 from exchange_token(
-    -- On Citus, the function may read only rows with this organization_id. The argument needs the collation "C" of that column.
+    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,

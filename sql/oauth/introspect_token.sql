@@ -7,15 +7,16 @@
 -- Parameters: organization_id; agent_id; at (timestamptz); secret_hash, jwk, digest and expires_at: as in oauth/issue_access_token;
 -- token_agent_id, jti, issued_at (timestamptz), audience: of the token, all null if there is no token;
 -- own_resource: our own API;
--- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by exchange,
--- or null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token that was
--- exchanged. The token is active while its subject, its actors, the exchanged tokens with their audiences and its rule are;
+-- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by
+-- exchange, or null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token that
+-- was exchanged. Such a token is active only while its subject, its actors, its rule and the exchanged tokens with their audiences
+-- are;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select scopes, is_active
 from inspect_token(
-    -- On Citus, the function may read only rows with this organization_id. The argument needs the collation "C" of that column.
+    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

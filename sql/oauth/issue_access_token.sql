@@ -23,7 +23,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
 from issue_token(
-    -- On Citus, the function may read only rows with this organization_id. The argument needs the collation "C" of that column.
+    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,

@@ -1,5 +1,5 @@
--- Returns the rules of trust that are valid at "at" of an organization's active agents, or of one of them, one row per rule,
--- oldest first: agent_id, agent_name, credential_id, label, trust.
+-- Returns the valid rules of trust of an organization's active agents, or of one active agent, one row per rule, oldest first:
+-- agent_id, agent_name, credential_id, label, trust.
 -- Parameters: organization_id; agent_id (or null for all agents); most: the maximum number; at (timestamptz).
 --
 -- pages: 8000, the agents of a thousand rules
@@ -11,7 +11,7 @@ from (
     where
         organization_id = %(organization_id)s
         and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
-        -- This condition, always true for a rule, makes the planner use the index of rules, as few credentials are rules.
+        -- Every rule meets this condition, which makes the planner use the small index of rules instead of all credentials.
         and trust_selector >= nil_uuid()
         and is_credential_in_force(expires_at, revoked_at, %(at)s)
     offset 0

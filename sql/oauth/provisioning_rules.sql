@@ -1,9 +1,9 @@
--- Returns the provisioning rules by which a token of an issuer may create an agent. One row per rule of an organization that is
--- not suspended, oldest first, until the rules together have max_characters: its columns, where trust is text, or null for a rule
--- that exceeds max_characters; is_on: whether the organization's rules create agents; and agent_id: the agent that the subject has, or
--- had before the agent was deleted, or null.
--- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): of the token's subject
--- at each of these issuers; max_characters.
+-- Returns the provisioning rules by which a token of another issuer may create an agent, one row per rule, oldest first; no row if
+-- the organization is suspended. Only rules that together have at most max_characters are returned, and also the first rule that
+-- exceeds them, with null as trust. Columns: those of the rule, with trust as text; is_on: whether the organization's rules create
+-- agents; agent_id: the subject's agent, even if it was deleted, or null.
+-- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): for each of these issuers,
+-- the digest of the issuer and the token's subject; max_characters.
 --
 -- example: issuers={https://issuer.example}; selectors={\\x00}; max_characters=16000
 select

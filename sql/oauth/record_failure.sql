@@ -1,6 +1,6 @@
--- Counts a failed authentication at "at" in its throttle, unless the throttle admits no further failure. In that case the
--- throttle does not change, so that further attempts do not prolong it. Returns one row if the failure was counted, no row if it
--- is throttled. Also deletes a few throttles with near numbers that were not used for a minute.
+-- Counts a failed authentication at "at" in its throttle, and returns one row. If the throttle admits no further failure, it does
+-- not change, so that further attempts do not prolong the wait, and no row is returned. Also deletes a few throttles with the next
+-- numbers that were not used for a minute.
 -- Parameters: organization_id: of the throttles; cell: the throttle's number; nearby: the number of cells after it to search
 -- for unused throttles; every (interval): the time after which a failure is forgotten; at (timestamptz); latest (timestamptz):
 -- a later admits_at is ignored, because a wrong clock has written it.
@@ -8,7 +8,7 @@
 -- citus: no shard, because throttles are on the coordinator
 with forgotten as (
     delete from throttles
-    -- Deletes by primary key. With a join or a ctid, a plan that was made on an empty table would read the entire table.
+    -- Deletes by primary key, because a plan for a join that was made on an empty table would read the entire table.
     where organization_id = %(organization_id)s and cell = any (array(
         select cell
         from throttles
@@ -19,7 +19,7 @@ with forgotten as (
             and admits_at < %(at)s::timestamptz - interval '1 minute'
         order by cell
         limit 10
-        -- Skips locked rows, because the insert below may have locked a row while the delete runs.
+        -- Skips rows that another transaction has locked, so that two failures never wait for each other.
         for update skip locked
     ))
 )
@@ -27,7 +27,7 @@ insert into throttles as throttle (organization_id, cell, admits_at)
 values (
     %(organization_id)s,
     %(cell)s::integer,
-    -- An unused throttle admits at once as many failures as it forgets in a minute, including this one.
+    -- An unused throttle admits a minute's maximum of failures at once, of which this failure is the first.
     %(at)s::timestamptz - interval '1 minute' + 2 * %(every)s::interval
 )
 on conflict (organization_id, cell) do update

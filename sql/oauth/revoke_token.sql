@@ -3,12 +3,12 @@
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens
-    -- Deletes by primary key. With a join or a ctid, a plan that was made on an empty table would read the entire table.
+    -- Deletes by primary key, because a plan for a join that was made on an empty table would read the entire table.
     where organization_id = %(organization_id)s and jti = any (array(
         select jti
         from revoked_tokens
         where organization_id = %(organization_id)s and expires_at < %(at)s
-        -- Because of the order, PostgreSQL uses the index on the expiry, which shows at once if no token has expired.
+        -- The order makes PostgreSQL use the index on expires_at, which ends the search at once if no token has expired.
         order by expires_at
         limit 10
         for update skip locked

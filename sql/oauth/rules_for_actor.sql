@@ -1,6 +1,6 @@
--- Returns the delegation rules by which an authentic client's agent may act. The client must be authentic, because its rules
--- cause further work, such as requests for an issuer's keys. Returns one row per rule, oldest first: delegation_rule_id, trust,
--- resources: the resources for which the agent may act.
+-- Returns the delegation rules by which a client's agent may act for others. Returns no row if the client's credential is wrong,
+-- because rules cause work such as requests for an issuer's keys. Returns one row per rule, oldest first: delegation_rule_id,
+-- trust, resources: the resources for which the agent may act.
 -- Parameters: organization_id; agent_id; secret_hash, jwk and at: as in oauth/issue_access_token.
 select delegation_rule_id, trust, array(select jsonb_array_elements(resources) ->> 'resource') as resources
 from delegation_rules

@@ -9,7 +9,7 @@ select 'the agent' as holder, scopes
 from agents
 where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
 union all
--- A select of its own: a search for two agent ids that was planned on an empty table would read all agents.
+-- Has a select of its own, because a plan for two agent ids that was made on an empty table would read all agents.
 select 'the subject' as holder, scopes
 from agents
 where

@@ -1,7 +1,7 @@
--- Returns the rules of trust of an organization that a token of another issuer can match by its issuer and its subject alone.
--- One row per rule that is not revoked, oldest first: agent_id; trust, as text; is_in_force: whether the rule has not expired at
--- "at", and its agent is active. If the rules together have more than max_characters, the last row is the rule that exceeds the
--- maximum, with null as trust.
+-- Returns the rules of trust of an organization that a token of another issuer can match by its issuer and its subject alone. One
+-- row per rule that is not revoked, oldest first: agent_id; trust, as text; is_in_force: whether the rule has not expired at "at",
+-- and its agent is active. Only rules that together have at most max_characters are returned, and also the first rule that exceeds
+-- them, with null as trust.
 -- Parameters: organization_id; selectors (uuid[]): the values of trust_selector, each a digest of an issuer and a subject, of the
 -- rules that the token can match; max_characters; at (timestamptz).
 --
@@ -25,7 +25,7 @@ from (
             -- "offset 0" makes the planner look up each selector in the index, even if the plan was made on an empty table.
             offset 0
         ) as matching
-        -- More rules are never needed, because even the 200 shortest have more than max_characters.
+        -- More than 200 rules are never needed, because even the 200 shortest rules together exceed max_characters.
         limit 200
     ) as selected
     offset 0

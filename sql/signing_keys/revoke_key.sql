@@ -1,4 +1,4 @@
--- Revokes a signing key and deletes its private half. Returns no row. Parameters: kid; at: when it is revoked.
+-- Revokes a signing key and deletes its private half. Returns no row. Parameters: kid; at: the time of revocation.
 --
 -- for: operator
 update signing_keys
