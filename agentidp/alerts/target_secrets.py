@@ -9,7 +9,7 @@ from uuid import UUID
 
 from agentidp.alerts.channels import Address
 from agentidp.config import Settings
-from agentidp.jose.resealing import reseal
+from agentidp.jose.resealing import reseal_secrets
 from agentidp.jose.sealing import Sealer
 
 SECRET_BYTES = 32  # of a key that signs webhooks; Standard Webhooks requires 24 to 64
@@ -49,4 +49,4 @@ def reencrypt(settings: Settings) -> tuple[int, int]:
     :raises ConfigurationError: neither of the two secrets decrypts an address. No address is changed.
     """
     sealer = Sealer(settings, b"agentidp alert targets")
-    return reseal(settings, sealer, "alerts/all_targets", "alerts/reseal_target", "target_id", "alert target")
+    return reseal_secrets(settings, sealer, "alerts/all_targets", "alerts/reseal_target", "target_id", "alert target")

@@ -13,8 +13,8 @@ from agentidp.federation.rule import Rule, TokenClaims
 from agentidp.http.errors import OAuthError
 from agentidp.http.resource_identifier import owned_name
 from agentidp.jose.access_token import AGENT
-from agentidp.oauth.grants import subject_digest
-from agentidp.oauth.token_exchange import refusal_of_subject
+from agentidp.oauth.grants import compute_person_subject
+from agentidp.oauth.token_exchange import find_subject_refusal
 from agentidp.scopes import SCOPES
 from agentidp.services import services
 
@@ -57,7 +57,7 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
     """
     s = services()
     agent_id, resource = requested.agent_id, requested.resource
-    subject = subject_digest(requested.organization_id, claims["iss"], claims["sub"])
+    subject = compute_person_subject(requested.organization_id, claims["iss"], claims["sub"])
     [organization], agents, servers, rules, grants = s.database.of(requested.organization_id, at).run(
         Call("organizations/get_organization", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
@@ -75,7 +75,7 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
         raise OAuthError("access_denied", "the agent or its organization is suspended")
     [agent] = agents
     rule = next((rule for rule in rules if accepts(rule.trust, claims)), None)
-    if rule is None or refusal_of_subject(claims, agent_id, s.settings.issuer):
+    if rule is None or find_subject_refusal(claims, agent_id, s.settings.issuer):
         raise NoRule(organization.name, agent.name)
     possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
     # Ignores scopes of our own API that the resource server lacks. MCP clients request such scopes if the metadata of

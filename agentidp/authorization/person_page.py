@@ -12,7 +12,7 @@ from agentidp.authorization.sealed_form import SealedForm
 from agentidp.dashboard import pages
 from agentidp.db.sql import Call
 from agentidp.http.errors import require_row
-from agentidp.oauth.grants import end_grant, subject_digest
+from agentidp.oauth.grants import compute_person_subject, end_grant
 from agentidp.registry.grants import list_call
 from agentidp.services import services
 
@@ -29,7 +29,7 @@ class Visit(SealedForm):
     @property
     def subject(self) -> str:
         """The digest that identifies the person in stored grants."""
-        return subject_digest(self.organization_id, self.issuer, self.person)
+        return compute_person_subject(self.organization_id, self.issuer, self.person)
 
 
 def show(visit: Visit, at: datetime) -> Response:

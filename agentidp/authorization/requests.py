@@ -21,7 +21,7 @@ from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.oauth.authorization_grant import OFFLINE_ACCESS
 from agentidp.oauth.client_authentication import public_client
 from agentidp.oauth.client_document import host_of, is_client_uri
-from agentidp.oauth.token import requested_scope
+from agentidp.oauth.token import read_scopes
 from agentidp.services import services
 
 MAX_QUERY = 2_000
@@ -68,7 +68,7 @@ class AuthorizationRequest:
     @property
     def scopes(self) -> list[str] | None:
         """The requested scopes, or ``None`` for all scopes."""
-        scopes = requested_scope(self.parameters) or []
+        scopes = read_scopes(self.parameters) or []
         return [scope for scope in scopes if scope != OFFLINE_ACCESS] or None
 
     @property
@@ -119,7 +119,7 @@ class AuthorizationRequest:
             raise OAuthError("invalid_request", "dpop_jkt must be a SHA-256 in base64url")
         if not is_resource_identifier(self.resource):
             raise OAuthError("invalid_target", "name a resource server of the organization by resource")
-        requested_scope(parameters)
+        read_scopes(parameters)
 
 
 def read_request(query: str, at: datetime) -> AuthorizationRequest:

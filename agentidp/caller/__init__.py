@@ -178,7 +178,7 @@ class Caller:
         """Return the calls that record the use of the DPoP proof, if there is one, and that admit the caller."""
         calls = [build_admission_call(token.agent_id, token.jti, token.issue_instant)]
         if self._proof is not None:
-            calls.insert(0, self._proof.consumption())
+            calls.insert(0, self._proof.build_use_call())
         return calls
 
     @contextlib.contextmanager

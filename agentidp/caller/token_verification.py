@@ -26,14 +26,14 @@ def verify_token(unverified_token: str, *, audience: str | None) -> AccessToken:
     token_cache = app_services.verified_tokens
     # The cache key contains the generation of the signing keys, so that no result outlives the revocation of its key.
     generation = app_services.keys.current().generation
-    key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
-    token = token_cache.get(key)
+    cache_key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
+    token = token_cache.get(cache_key)
     if token is None or token.expires_at <= at.timestamp() - LEEWAY:
         token = verify_access_token(
-            unverified_token, app_services.keys.find, issuer=app_services.settings.issuer, audience=audience, at=at
+            unverified_token, app_services.keys.find_key, issuer=app_services.settings.issuer, audience=audience, at=at
         )
         if len(unverified_token) <= MAX_LENGTH:
             if len(token_cache) >= MAX_CACHED:
                 token_cache.clear()
-            token_cache[key] = token
+            token_cache[cache_key] = token
     return token

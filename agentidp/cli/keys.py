@@ -27,7 +27,7 @@ commands = click.Group("keys", help="The keys that sign tokens.")
 def rotate(as_json: bool) -> None:
     """Publish a new signing key and print it. The key signs tokens once clients no longer cache an older JWKS."""
     with open_services() as services:
-        kid = key_rotation.rotate(services.settings, at=utc_now())
+        kid = key_rotation.rotate_keys(services.settings, at=utc_now())
         [key] = [key_row for key_row in _list_keys(services) if key_row["kid"] == kid]
     show_object(key, as_json)
 
@@ -55,7 +55,7 @@ def revoke(kid: str, as_json: bool) -> None:
     """
     with open_services(checks_keys=False) as services:
         confirm(lambda: _describe_consequences(services, kid))
-        new_kid = key_rotation.revoke(services.settings, kid, at=utc_now())
+        new_kid = key_rotation.revoke_key(services.settings, kid, at=utc_now())
         keys = [key_row for key_row in _list_keys(services) if key_row["kid"] in (kid, new_kid)]
     show(keys, as_json)
     if new_kid is not None:
@@ -75,7 +75,7 @@ def reencrypt() -> None:
     """
     with open_services() as services:
         with show_activity("Encrypting the keys again"):
-            changed, total = key_rotation.reencrypt(services.settings, at=utc_now())
+            changed, total = key_rotation.reencrypt_keys(services.settings, at=utc_now())
         click.echo(f"Re-encrypted {changed} of {total} signing keys.")
         changed, total = target_secrets.reencrypt(services.settings)
         if total:
@@ -100,7 +100,7 @@ def list_(as_json: bool) -> None:
 
 def _describe_consequences(services: Services, kid: str) -> str:
     now = utc_now()
-    statuses_by_kid = {key["kid"]: key["status"] for key in key_rotation.describe(services.settings, at=now)}
+    statuses_by_kid = {key["kid"]: key["status"] for key in key_rotation.describe_keys(services.settings, at=now)}
     if kid not in statuses_by_kid:
         raise key_rotation.no_such_key(kid)
     effect = {
@@ -129,5 +129,5 @@ def _list_keys(services: Services) -> list[dict[str, Any]]:
             member_name: timestamp(member_value) if isinstance(member_value, datetime) else member_value
             for member_name, member_value in key.items()
         }
-        for key in key_rotation.describe(services.settings, at=utc_now())
+        for key in key_rotation.describe_keys(services.settings, at=utc_now())
     ]

@@ -17,7 +17,7 @@ from agentidp.cli.output import show
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.http.errors import NotFound
-from agentidp.oauth.quota_windows import WINDOWS, bounds
+from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds
 from agentidp.registry import quotas
 from agentidp.services import Services
 
@@ -88,7 +88,7 @@ def set_(agent: str | None, organization: str | None, window: str, **options: An
 
 
 def _describe_refusals(window: str, tokens: int, used: int, at: datetime) -> str:
-    starts_at, ends_at = bounds(window, at)
+    starts_at, ends_at = find_window_bounds(window, at)
     expected_refusals = round(used * ((ends_at - at) / (at - starts_at))) if at > starts_at else used
     return (
         f"This quota refuses every token from now until {ends_at:%Y-%m-%dT%H:%M:%SZ}. "

@@ -9,7 +9,7 @@ from agentidp.cli.lookup import find_agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.resource_identifier import is_resource_identifier
-from agentidp.oauth.token import requested_scope
+from agentidp.oauth.token import read_scopes
 from agentidp.registry import operator_token
 
 
@@ -25,7 +25,7 @@ def command(agent: str | None, scope: str | None, resource: str | None) -> None:
         if resource is not None and not is_resource_identifier(resource):
             raise ConfigurationError("the resource must be an absolute URI without fragment")
         organization_id, agent_id = find_agent_or_operator(services, agent)
-        scopes = requested_scope({"scope": scope} if scope else {})
+        scopes = read_scopes({"scope": scope} if scope else {})
         access_token = operator_token.issue_counted_token(
             services, organization_id, agent_id, scope=scopes, resource=resource, at=utc_now()
         )

@@ -36,7 +36,7 @@ def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: st
     if agent_id == UNKNOWN_AGENT:
         return
     s = services()
-    cell = throttle.cell_of(s.settings.instance_secret, f"record of {agent_id}", None)
-    if throttle.admits(s.database, cell, at):
+    cell = throttle.compute_cell(s.settings.instance_secret, f"record of {agent_id}", None)
+    if throttle.admit_event(s.database, cell, at):
         with s.database.of(organization_id, at).transaction(request_actor("anonymous", "anonymous")) as transaction:
             audit.record(transaction, "agent.sign_in_refused", agent_id, after={"by": by, "reason": reason})

@@ -133,8 +133,8 @@ def record_refusal(
     s, identity = services(), identity_of(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
-    cell = throttle.cell_of(s.settings.instance_secret, f"record of {identity}", None)
-    if throttle.admits(s.database, cell, at):
+    cell = throttle.compute_cell(s.settings.instance_secret, f"record of {identity}", None)
+    if throttle.admit_event(s.database, cell, at):
         actor = request_actor(*actor_of(issuer, subject, name))
         with s.database.of(organization_id, at).transaction(actor) as opened:
             audit.record(opened, "person.sign_in_refused", identity, after={"reason": reason})

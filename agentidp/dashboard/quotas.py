@@ -17,7 +17,7 @@ from agentidp.db.sql import Call
 from agentidp.findings.quota import severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.http.errors import NotFound, ValidationError, require_row
-from agentidp.oauth.quota_windows import WINDOWS, bounds, exhausted_at
+from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds, predict_exhaustion
 from agentidp.registry.quotas import NewQuotaSchema, lock, remove_quota, set_quota, usage_by_share, usage_of
 
 SCOPE = "quotas:write"
@@ -51,14 +51,14 @@ def used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
 
 
 def _add_use(row: Any, at: datetime) -> dict[str, Any]:
-    begins, ends = bounds(row.quota_window, at)
+    begins, ends = find_window_bounds(row.quota_window, at)
     return {
         **row._asdict(),
         "window": row.quota_window,
         "percent": 100 * row.used // row.tokens,
         "left": max(row.tokens - row.used, 0),
         "ends": ends,
-        "exhausted": exhausted_at(row.used, row.tokens, begins, ends, at),
+        "exhausted": predict_exhaustion(row.used, row.tokens, begins, ends, at),
         "severity": severity_of(row.used, row.tokens, is_enforced=row.is_enforced),
     }
 

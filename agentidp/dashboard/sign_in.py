@@ -91,7 +91,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
         except psycopg.errors.UniqueViolation:
             grant, client = None, replace(client, refusal=client_assertion.USED_BEFORE)
         if grant is None:
-            client_authentication.refuse(request, client, at)
+            client_authentication.refuse_client(request, client, at)
     except OAuthError as error:
         attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=error.error)
         raise

@@ -24,5 +24,5 @@ TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
 
 def untested_libraries() -> list[str]:
     """Return the name and the version of each installed library whose version was not tested."""
-    versions = {name: version(name) for name in TESTED}
-    return [f"{name} {number}" for name, number in versions.items() if number not in TESTED[name]]
+    installed_versions = {name: version(name) for name in TESTED}
+    return [f"{name} {number}" for name, number in installed_versions.items() if number not in TESTED[name]]

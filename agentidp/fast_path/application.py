@@ -103,8 +103,8 @@ class FastApplication(Application):
             return super().full_dispatch_request()
         result: Any = None
         try:
-            for run_hook in self.before_request_funcs[None]:
-                result = run_hook()
+            for run_before in self.before_request_funcs[None]:
+                result = run_before()
                 if result is not None:
                     break
             else:
@@ -112,8 +112,8 @@ class FastApplication(Application):
         except Exception as error:
             result = self.handle_user_exception(error)
         response: Response = result if isinstance(result, Response) else self.make_response(result)
-        for complete_response in reversed(self.after_request_funcs[None]):
-            response = complete_response(response)
+        for change_response in reversed(self.after_request_funcs[None]):
+            response = change_response(response)
         return functools.partial(send_response, response)
 
     @functools.cached_property

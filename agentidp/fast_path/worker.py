@@ -123,20 +123,20 @@ class PollingWorker(Worker):
         deadline = time.monotonic() + self.cfg.graceful_timeout
         while self.nr_conns and time.monotonic() < deadline:
             self._wait_in_main_thread()
-        self._close_waiting(lambda _: True)
+        self._close_connections(lambda _: True)
 
     def accept(self, listener: Any) -> None:
         """Accept a new connection, which then waits for its first request."""
         try:
-            client, address = listener.accept()
+            client_socket, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        connection = Connection(self.cfg, client, address, listener.getsockname())
+        connection = Connection(self.cfg, client_socket, address, listener.getsockname())
         with self._lock:
             self.nr_conns += 1
-        self._put_back(connection, self.cfg.keepalive)
+        self._await_events(connection, self.cfg.keepalive)
 
-    def _put_back(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
+    def _await_events(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
         """Let a connection wait for events, at most for *seconds*. None means until its previous deadline.
 
         The lock makes these steps atomic, for three reasons:
@@ -157,23 +157,23 @@ class PollingWorker(Worker):
 
     def _serve_connections(self) -> None:
         """Serve the connections that epoll reports, while this thread is one of the ``MAX_SERVING`` that may serve."""
-        thread = threading.get_ident()
+        thread_id = threading.get_ident()
         while True:
             self._may_serve.acquire()
-            self._gave_way.discard(thread)
-            while thread not in self._gave_way:
+            self._gave_way.discard(thread_id)
+            while thread_id not in self._gave_way:
                 for descriptor, _ in self._epoll.poll(None, 1):
-                    self._busy_since[thread] = time.monotonic()
+                    self._busy_since[thread_id] = time.monotonic()
                     self._take_and_serve(descriptor)
-                    self._busy_since[thread] = None
+                    self._busy_since[thread_id] = None
 
-    def give_way(self, thread: int | None = None) -> None:
-        """Let another thread serve in place of *thread*, which blocks. Default: the calling thread."""
-        thread = thread or threading.get_ident()
+    def give_way(self, thread_id: int | None = None) -> None:
+        """Let another thread serve in place of *thread_id*, which blocks. Default: the calling thread."""
+        thread_id = thread_id or threading.get_ident()
         with self._lock:
-            if thread in self._gave_way or thread not in self._busy_since:
+            if thread_id in self._gave_way or thread_id not in self._busy_since:
                 return
-            self._gave_way.add(thread)
+            self._gave_way.add(thread_id)
         self._may_serve.release()
 
     def _take_and_serve(self, descriptor: int) -> None:
@@ -197,7 +197,7 @@ class PollingWorker(Worker):
     def _continue_ending(self, connection: Connection) -> None:
         """Discard data that a client sends after its last response, until the client closes the connection."""
         if connection.sock.recv(65536, socket.MSG_DONTWAIT):
-            self._put_back(connection, None)
+            self._await_events(connection, None)
         else:
             self._close(connection)
 
@@ -207,12 +207,12 @@ class PollingWorker(Worker):
             # this waits, without occupying a thread, until the client closes the connection.
             connection.sock.shutdown(socket.SHUT_WR)
             connection.is_ended = True
-            self._put_back(connection, STOP_KEEPALIVE_LINGER)
+            self._await_events(connection, STOP_KEEPALIVE_LINGER)
         elif connection.has_read_ahead():
             # The next request was already read, so EPOLLIN alone might never report the connection. EPOLLOUT does.
-            self._put_back(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
+            self._await_events(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
         else:
-            self._put_back(connection, self.cfg.keepalive)
+            self._await_events(connection, self.cfg.keepalive)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         """Call the application and send its response. Return whether the connection can have another request.
@@ -230,7 +230,7 @@ class PollingWorker(Worker):
         try:
             body = self.wsgi(environ, response.start_response)
             try:
-                _send(response, body)
+                _send_response(response, body)
             finally:
                 if hasattr(body, "close"):
                     body.close()
@@ -267,13 +267,13 @@ class PollingWorker(Worker):
     def _wait_in_main_thread(self) -> None:
         self.notify()
         self.wait_for_and_dispatch_events(timeout=SECONDS_UNTIL_BLOCKED)
-        time_now = time.monotonic()
-        for thread, busy_since in list(self._busy_since.items()):
-            if busy_since is not None and busy_since <= time_now - SECONDS_UNTIL_BLOCKED:
-                self.give_way(thread)
-        self._close_waiting(lambda connection: connection.timeout <= time_now and not connection.has_request())
+        now = time.monotonic()
+        for thread_id, busy_since in list(self._busy_since.items()):
+            if busy_since is not None and busy_since <= now - SECONDS_UNTIL_BLOCKED:
+                self.give_way(thread_id)
+        self._close_connections(lambda connection: connection.timeout <= now and not connection.has_request())
 
-    def _close_waiting(self, must_close: Callable[[Connection], bool]) -> None:
+    def _close_connections(self, must_close: Callable[[Connection], bool]) -> None:
         """Close those waiting connections for which *must_close* returns true."""
         with self._lock:
             connections = [connection for connection in self.keepalived_conns.values() if must_close(connection)]
@@ -284,7 +284,7 @@ class PollingWorker(Worker):
             connection.close()
 
 
-def _send(response: Any, body: Iterable[bytes]) -> None:
+def _send_response(response: Any, body: Iterable[bytes]) -> None:
     """Send a response, in one system call if the body is a single string of bytes.
 
     gunicorn sends headers and body separately, and each system call passes the interpreter to another thread and back.

@@ -31,7 +31,7 @@ import jwt
 
 from agentidp.config import LOOPBACK_HOSTS
 from agentidp.jose.assertion import MAX_SIGNATURES
-from agentidp.jose.jwk import check_public_jwk, key_algorithm, list_key_algorithms
+from agentidp.jose.jwk import check_public_jwk, list_key_algorithms, normalize_algorithm
 from agentidp.metrics import ISSUER_KEY_FETCHES, ISSUER_KEYS_MISSING
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
@@ -143,7 +143,7 @@ class KeySet:
         """
         keys = self._parsed.get((kid, alg))
         if keys is None:
-            key_algorithm_name = key_algorithm(_SAME_KEY.get(alg, alg))
+            key_algorithm_name = normalize_algorithm(_SAME_KEY.get(alg, alg))
             matching_jwks = [
                 jwk_json
                 for key_id, algorithms, jwk_json in self._jwks
@@ -163,7 +163,7 @@ class KeySet:
 
 def _parse_key(text: str, alg: str) -> Any:
     jwk = json.loads(text)
-    if key_algorithm(jwk.get("alg", alg)) != key_algorithm(alg):
+    if normalize_algorithm(jwk.get("alg", alg)) != normalize_algorithm(alg):
         return None
     try:
         return jwt.PyJWK.from_dict(check_public_jwk(jwk | {"alg": _SAME_KEY.get(alg, alg)})).key

@@ -20,8 +20,8 @@ from agentidp.federation.remembered import Remembered
 from agentidp.federation.rule import SPIFFE, Rule, TokenClaims, rule_selector, subject_selector
 from agentidp.federation.rule_checks import MAX_RULE, find_organization_id, matching_rule_subjects
 from agentidp.jose.assertion import MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, find_wrong_time
-from agentidp.jose.jwk import ALGORITHMS, key_algorithm
-from agentidp.jose.jws import UnverifiedJwt, read_unverified
+from agentidp.jose.jwk import ALGORITHMS, normalize_algorithm
+from agentidp.jose.jws import UnverifiedJwt, parse_jwt
 
 TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentication+jwt")
 """Accepted values of a token's header ``typ``, in lower case; ``None`` if the header is missing. SPIFFE uses ``JOSE``,
@@ -77,7 +77,7 @@ class IssuerToken:
 
     def is_signed_by(self, key: Any) -> bool | None:
         """Return whether a key made the token's signature, or ``None`` if too many other keys were tried before."""
-        if len(self.jwt.tried) >= MAX_SIGNATURES[key_algorithm(self.jwt.alg)]:
+        if len(self.jwt.tried) >= MAX_SIGNATURES[normalize_algorithm(self.jwt.alg)]:
             return next((is_signature for tried_key, is_signature in self.jwt.tried if tried_key == key), None)
         return self.jwt.is_signed_by(key)
 
@@ -155,7 +155,7 @@ class IssuerTokens:
         :param is_svid: whether the token was sent as a JWT-SVID, for which only the trust domain counts as issuer.
         :param types: accepted values of the header ``typ``, in lower case; ``None`` accepts a missing header.
         """
-        unverified_jwt = read_unverified(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
+        unverified_jwt = parse_jwt(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
         # Refuses security event tokens (RFC 8417 section 2.2) by the claim, because some issuers omit their "typ".
         if unverified_jwt is None or "events" in unverified_jwt.claims:
             return None
@@ -210,7 +210,7 @@ class IssuerTokens:
         if not verdict.accepting and keys_error is not None:
             raise keys_error
         if not verdict.accepting and is_last and not token.jwt.tried:
-            token.jwt.is_signed_by(NOBODYS_KEYS[key_algorithm(token.jwt.alg)])
+            token.jwt.is_signed_by(NOBODYS_KEYS[normalize_algorithm(token.jwt.alg)])
         return verdict
 
     def _find_refusal(self, token: IssuerToken, candidate: Candidate, at: datetime, organization_id: str) -> str | None:

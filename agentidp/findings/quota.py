@@ -17,7 +17,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
-from agentidp.oauth.quota_windows import bounds, exhausted_at
+from agentidp.oauth.quota_windows import find_window_bounds, predict_exhaustion
 
 
 def build_call(query: FindingsQuery) -> Call:
@@ -48,7 +48,7 @@ def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None
 
 
 def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
-    window_start, window_end = bounds(row.quota_window, at)
+    window_start, window_end = find_window_bounds(row.quota_window, at)
     quota_holder = f"{row.agent_name}'s" if row.agent_id else "The organization's"
     percent = f"{int(100 * row.used / row.tokens)} %"
     window_end_words = instant_in_words(window_end)
@@ -56,7 +56,7 @@ def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
         outlook_sentence = f"Tokens are refused until {window_end_words}."
     elif severity is Severity.warning:
         outlook_sentence = f"It is not enforced, so no token is refused. It ends at {window_end_words}."
-    elif runs_out_at := exhausted_at(row.used, row.tokens, window_start, window_end, at):
+    elif runs_out_at := predict_exhaustion(row.used, row.tokens, window_start, window_end, at):
         outlook_sentence = (
             f"At this pace nothing is left at {instant_in_words(runs_out_at)}, before it ends at {window_end_words}."
         )

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from agentidp.config import LEEWAY
-from agentidp.jose.jws import COMPACT_SERIALIZATION, base64url
+from agentidp.jose.jws import COMPACT_SERIALIZATION, NUMERIC_DATE_LIMIT, base64url
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAX_LENGTH = 16_384
@@ -112,7 +112,7 @@ class Delegation:
     rule_id: UUID | None = None
     grant_id: UUID | None = None
 
-    def subject(self, organization_id: str) -> str:
+    def compute_subject(self, organization_id: str) -> str:
         """Return the ``sub`` of the token: the agent's id, or a digest for the subject of another issuer.
 
         The digest includes the organization, because the server does not generate the issuer and the subject: another
@@ -123,7 +123,7 @@ class Delegation:
         text = _encode([organization_id, *self.subject_id])
         return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
-    def claims(self) -> dict[str, Any]:
+    def build_claims(self) -> dict[str, Any]:
         """Return the claims that only a token by exchange has (RFC 8693 section 4.1)."""
         act: dict[str, Any] = {}
         for actor in reversed(self.actors):
@@ -161,7 +161,7 @@ class Delegation:
     @property
     def is_too_long(self) -> bool:
         """Whether a token with this delegation would have too many actors or too long claims."""
-        return len(self.actors) > MAX_ACTORS or len(_encode(self.claims())) > MAX_DELEGATION
+        return len(self.actors) > MAX_ACTORS or len(_encode(self.build_claims())) > MAX_DELEGATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ def issue_access_token(
     if jkt is not None:
         claims["cnf"] = {"jkt": jkt}
     if delegation is not None:
-        claims |= {"sub": delegation.subject(organization_id), **delegation.claims()}
+        claims |= {"sub": delegation.compute_subject(organization_id), **delegation.build_claims()}
     signing_input = b".".join((_encoded_header(key.kid, key.alg), base64url(_encode(claims).encode())))
     return b".".join((signing_input, base64url(_sign(key, signing_input)))).decode()
 
@@ -257,8 +257,8 @@ def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
     """Return a token's signature (RFC 7518 section 3). ES256 takes a third of the calls that PyJWT would need."""
     if key.alg == "ES256":
-        signature_numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
-        return b"".join([signature_number.to_bytes(32) for signature_number in signature_numbers])
+        numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
+        return b"".join([number.to_bytes(32) for number in numbers])
     signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
     return signature
 
@@ -325,7 +325,7 @@ def verify_access_token(
         # Our own API refuses tokens from a token exchange, and tokens whose sub is not the agent's id.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
-    if token.issued_at > now + LEEWAY or _instant(claims.get("nbf", token.issued_at)) > now + LEEWAY:
+    if token.issued_at > now + LEEWAY or _read_time(claims.get("nbf", token.issued_at)) > now + LEEWAY:
         begins_at = _describe_instant(max(token.issued_at, claims.get("nbf", 0)))
         raise TokenRefused("not yet valid", token, f"The access token is not valid before {begins_at}. Send it later.")
     if token.expires_at <= now - LEEWAY:
@@ -337,8 +337,8 @@ def verify_access_token(
 def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
     organization_id, client_id, subject = claims["organization_id"], claims["client_id"], claims["sub"]
     scope = claims.get("scope", "")
-    texts = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"], claims.get("resource", ""))
-    if not all(isinstance(text, str) for text in texts):
+    strings = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"], claims.get("resource", ""))
+    if not all(isinstance(string, str) for string in strings):
         raise TokenRefused("a claim is not a string")
     try:
         agent_id = UUID(client_id)
@@ -346,12 +346,12 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
         raise TokenRefused("client_id is not an agent") from None
     delegation = None if _DELEGATED.isdisjoint(claims) else _parse_delegation(claims)
     if delegation is None:
-        subjects = list(_subjects(organization_id, client_id).values())
+        allowed_subjects = list(_subjects(organization_id, client_id).values())
     else:
-        subjects = [delegation.subject(organization_id)]
+        allowed_subjects = [delegation.compute_subject(organization_id)]
         if delegation.actors[0] != agent_id:
             raise TokenRefused("act is not the client")
-    if subject not in subjects:
+    if subject not in allowed_subjects:
         raise TokenRefused("sub is not the agent's, or not whom it acts for")
     return AccessToken(
         organization_id=organization_id,
@@ -360,49 +360,49 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
         scope=frozenset(scope.split()),
         jti=claims["jti"],
         audience=claims["aud"],
-        issued_at=_instant(claims["iat"]),
-        expires_at=_instant(claims["exp"]),
-        jkt=_thumbprint(claims),
+        issued_at=_read_time(claims["iat"]),
+        expires_at=_read_time(claims["exp"]),
+        jkt=_read_thumbprint(claims),
         delegation=delegation,
         resource=claims.get("resource"),
     )
 
 
 def _parse_delegation(claims: dict[str, Any]) -> Delegation:
-    """Return the delegation in a token's claims. Refuse claims that :meth:`Delegation.claims` would not write."""
-    delegated = {name: claims[name] for name in _DELEGATED if name in claims}
+    """Return the delegation in a token's claims. Refuse claims that :meth:`Delegation.build_claims` would not write."""
+    sent_claims = {name: claims[name] for name in _DELEGATED if name in claims}
     actors: list[UUID] = []
-    act = delegated.get("act")
+    act = sent_claims.get("act")
     try:
         while act is not None and len(actors) <= MAX_ACTORS:
             actors.append(UUID(act["sub"]))
             act = act.get("act")
-        exchanged = delegated["exchanged_from"]
+        exchanged_claims = sent_claims["exchanged_from"]
         # Release 1.0.0 issues tokens without exchanged_resources.
-        resources = delegated.get("exchanged_resources", [None] * len(exchanged))
+        resources = sent_claims.get("exchanged_resources", [None] * len(exchanged_claims))
         ancestors = tuple(
             Ancestor(token["jti"], token["aud"], token["scope"], resource)
-            for token, resource in zip(exchanged, resources, strict=True)
+            for token, resource in zip(exchanged_claims, resources, strict=True)
         )
         texts = [text for token in ancestors for text in (token.jti, token.audience, token.scope, token.resource or "")]
-        if "sub_id" in delegated:
-            subject_id = delegated["sub_id"]["iss"], delegated["sub_id"]["sub"]
+        if "sub_id" in sent_claims:
+            subject_id = sent_claims["sub_id"]["iss"], sent_claims["sub_id"]["sub"]
             texts += subject_id
-            grant_id = UUID(delegated["grant_id"]) if "grant_id" in delegated else None
-            rule_id = UUID(delegated["delegation_rule_id"])
+            grant_id = UUID(sent_claims["grant_id"]) if "grant_id" in sent_claims else None
+            rule_id = UUID(sent_claims["delegation_rule_id"])
             delegation = Delegation(tuple(actors), ancestors, None, subject_id, rule_id, grant_id)
         else:
             delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
         # Each actor exchanged one ancestor. Only the earliest may have exchanged another issuer's token instead.
-        is_whole = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
+        is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
-    if not is_whole or delegation.claims() != delegated or not all(isinstance(text, str) for text in texts):
+    if not is_complete or delegation.build_claims() != sent_claims or not all(isinstance(text, str) for text in texts):
         raise TokenRefused("not a delegation of ours")
     return delegation
 
 
-def _thumbprint(claims: dict[str, Any]) -> str | None:
+def _read_thumbprint(claims: dict[str, Any]) -> str | None:
     if "cnf" not in claims:
         return None
     match claims["cnf"]:
@@ -416,8 +416,8 @@ def _describe_instant(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _instant(value: object) -> int:
+def _read_time(value: object) -> int:
     """Return the value of a claim if it is an integer that :class:`datetime` can represent. Refuse other values."""
-    if type(value) is not int or not 0 <= value <= int(datetime.max.replace(tzinfo=UTC).timestamp()):
+    if type(value) is not int or not 0 <= value <= NUMERIC_DATE_LIMIT:
         raise TokenRefused("a time is not a number of seconds")
     return value

@@ -13,7 +13,7 @@ import jwt
 
 from agentidp.config import LEEWAY
 from agentidp.db.sql import Call
-from agentidp.jose.jwk import ALGORITHMS, check_public_jwk, key_algorithm
+from agentidp.jose.jwk import ALGORITHMS, check_public_jwk, normalize_algorithm
 from agentidp.jose.jws import COMPACT_SERIALIZATION, MAX_JTI_LENGTH, base64url
 
 TYPE = "dpop+jwt"
@@ -40,7 +40,7 @@ class Proof:
     jti: str
     issued_at: float
 
-    def consumption(self) -> Call:
+    def build_use_call(self) -> Call:
         """Return the call that records the use of the proof. A second use of the proof is a unique violation."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
         # The clocks of two servers may differ by twice the leeway, so another server may accept the proof until then.
@@ -51,7 +51,7 @@ class Proof:
 def verify_proof(
     unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
 ) -> Proof:
-    """Verify a DPoP proof (RFC 9449 section 4.3). :meth:`Proof.consumption` checks that it is used only once.
+    """Verify a DPoP proof (RFC 9449 section 4.3). :meth:`Proof.build_use_call` checks that it is used only once.
 
     :param unverified_proof: the ``DPoP`` header. Two headers, joined by a comma, are refused.
     :param url: the URL of the request, without query and fragment.
@@ -103,7 +103,7 @@ def _read_key(header: dict[str, Any]) -> dict[str, Any]:
         key = check_public_jwk(header.get("jwk"), header["alg"])
     except ValueError as error:
         raise ProofRefused(f"the key of the DPoP proof is refused: {error}") from None
-    if key["alg"] != key_algorithm(header["alg"]):
+    if key["alg"] != normalize_algorithm(header["alg"]):
         raise ProofRefused("the key of the DPoP proof does not fit its alg")
     return key
 

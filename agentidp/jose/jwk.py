@@ -9,7 +9,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from agentidp.jose.jws import MAX_KID_LENGTH
-from agentidp.jose.rsa_weakness import weakness
+from agentidp.jose.rsa_weakness import find_weakness
 
 
 class KeyType(NamedTuple):
@@ -48,31 +48,31 @@ _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 _KEY_OPS = ("verify", "sign")
 
 
-def key_algorithm(alg: str) -> str:
+def normalize_algorithm(alg: str) -> str:
     """Return the name that stored keys have for an algorithm: ``EdDSA`` for ``Ed25519``, and *alg* for any other."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
 def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
-    """Return the algorithms of a key's type, not only its ``alg``, by their stored names (:func:`key_algorithm`)."""
+    """Return the algorithms of a key's type, not only its ``alg``, as :func:`normalize_algorithm` names them."""
     return {
-        key_algorithm(algorithm)
+        normalize_algorithm(algorithm)
         for key_type in KEY_TYPES
         if key_type.kty == jwk.get("kty") and key_type.curve in (None, jwk.get("crv"))
         for algorithm in key_type.algorithms
     }
 
 
-def jwk_json_schema() -> dict[str, Any]:
+def build_jwk_schema() -> dict[str, Any]:
     """Return a JSON Schema for the accepted keys. :func:`check_public_jwk` makes further checks."""
 
-    def key_schema(key_type: KeyType) -> dict[str, Any]:
-        value = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
+    def build_key_schema(key_type: KeyType) -> dict[str, Any]:
+        member_schema = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}
         return {
             "type": "object",
             "required": ["kty", *key_type.members],
             "properties": {
-                **dict.fromkeys(key_type.members, value),
+                **dict.fromkeys(key_type.members, member_schema),
                 "kty": {"const": key_type.kty},
                 "alg": {"enum": list(key_type.algorithms)},
                 "use": {"const": "sig"},
@@ -88,7 +88,7 @@ def jwk_json_schema() -> dict[str, Any]:
             "not": {"anyOf": [{"required": [member]} for member in sorted(_PRIVATE)]},
         }
 
-    return {"oneOf": [key_schema(key_type) for key_type in KEY_TYPES]}
+    return {"oneOf": [build_key_schema(key_type) for key_type in KEY_TYPES]}
 
 
 def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     values = [jwk.get(member) for member in key_type.members]
     if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in values):
         raise ValueError("is not a valid key")
-    alg = key_algorithm(alg)
+    alg = normalize_algorithm(alg)
     public_members = {"kty": kty, **dict(zip(key_type.members, values, strict=True))}
     try:
         key = jwt.PyJWK.from_dict(public_members, alg).key
@@ -128,7 +128,7 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
         if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
             raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
         numbers = key.public_numbers()
-        if refusal := weakness(numbers.n, numbers.e):
+        if refusal := find_weakness(numbers.n, numbers.e):
             raise ValueError(refusal)
     return public_members | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
 

@@ -73,7 +73,7 @@ class UnverifiedJwt:
         return is_signature
 
 
-def read_unverified(
+def parse_jwt(
     text: str, *, max_length: int, types: tuple[str | None, ...], algorithms: tuple[str, ...]
 ) -> UnverifiedJwt | None:
     """Parse a JWT without verifying it. Return ``None`` if it is malformed or the parameters do not allow it.

@@ -17,7 +17,7 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import Rows, load_sql
-from agentidp.jose.key_sealing import KeySealer, new_key
+from agentidp.jose.key_sealing import KeySealer, generate_key
 from agentidp.jose.sealing import Unreadable
 from agentidp.jose.signing_keys import PUBLISH_AHEAD, find_signing_row, select_published, select_unrevoked
 
@@ -53,7 +53,7 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
         ) from None
 
 
-def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
+def rotate_keys(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
     """Create and publish a key that signs later, and return its kid.
 
     :param signs_from: the time from which the key signs. Default: ``PUBLISH_AHEAD`` after *at*.
@@ -62,7 +62,7 @@ def rotate(settings: Settings, *, at: datetime, signs_from: datetime | None = No
         return _add_key(transaction, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
 
 
-def revoke(settings: Settings, kid: str, *, at: datetime) -> str | None:
+def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
     """Revoke the key *kid*, so that it no longer signs or verifies. A second revocation changes nothing.
 
     :returns: the kid of a new key that signs from now on, if *kid* was the key that signed; otherwise ``None``.
@@ -88,7 +88,7 @@ def no_such_key(kid: str) -> ConfigurationError:
     return ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
 
 
-def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
+def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
     """Encrypt the private keys again: under ``settings.secret_key`` instead of ``settings.secret_key_previous``.
 
     :returns: the number of keys that were encrypted again, and the number of all keys that are not revoked.
@@ -115,14 +115,14 @@ def reencrypt(settings: Settings, *, at: datetime) -> tuple[int, int]:
     return changed_count, len(rows)
 
 
-def describe(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
+def describe_keys(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
     """Return all signing keys, newest first, each with kid, alg, createdAt, signsFrom and its status at *at*."""
     with connect(str(settings.database_url)) as connection:
         return describe_key_rows(settings, _all_keys(connection), at=at)
 
 
 def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
-    """Return the signing keys in *rows*, in the format of :func:`describe`."""
+    """Return the signing keys in *rows*, in the format of :func:`describe_keys`."""
     usable_rows = _select_usable(KeySealer(settings), rows)
     has_signing_key = bool(select_unrevoked(usable_rows))
     signing_row = find_signing_row(usable_rows, at) if has_signing_key else None
@@ -165,7 +165,7 @@ def _all_keys(connection: psycopg.Connection[Any]) -> Rows:
 
 
 def _add_key(transaction: Transaction, settings: Settings, *, signs_from: datetime) -> str:
-    key = new_key(settings.signing_alg).signing
+    key = generate_key(settings.signing_alg).signing
     sealed_key = KeySealer(settings).seal_key(key)
     transaction.fetch(
         "signing_keys/add_key", kid=key.kid, alg=key.alg, private_key_encrypted=sealed_key, signs_from=signs_from

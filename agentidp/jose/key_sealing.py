@@ -49,7 +49,7 @@ class KeySealer(Sealer):
         return _derive_public_key(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
 
 
-def new_key(alg: str) -> OpenedKey:
+def generate_key(alg: str) -> OpenedKey:
     """Generate a signing key for *alg*, which is ``ES256`` or ``RS256`` (RFC 7518 section 3.1)."""
     private_key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     if alg == "ES256":

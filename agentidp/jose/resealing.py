@@ -8,7 +8,7 @@ from agentidp.db.sql import load_sql
 from agentidp.jose.sealing import Sealer, Unreadable
 
 
-def reseal(
+def reseal_secrets(
     settings: Settings, sealer: Sealer, list_statement: str, store_statement: str, id_name: str, noun: str
 ) -> tuple[int, int]:
     """Encrypt stored secrets of all organizations again, under the current instance secret instead of the previous one.
@@ -19,7 +19,7 @@ def reseal(
     :returns: the number of secrets that were encrypted again, and the number of all secrets.
     :raises ConfigurationError: neither instance secret decrypts a secret. Nothing is changed.
     """
-    count = 0
+    changed_count = 0
     with connect(str(settings.database_url)) as connection, connection.transaction():
         rows = connection.execute(load_sql(list_statement)).fetchall()
         for row in rows:
@@ -35,5 +35,5 @@ def reseal(
                 parameters = {"organization_id": row.organization_id, id_name: row_id, "previous": sealed}
                 parameters |= {"sealed": sealer.seal(str(row_id), plaintext)}
                 # Skips a secret that was just replaced, because the server has encrypted it under the current secret.
-                count += len(connection.execute(load_sql(store_statement), parameters).fetchall())
-    return count, len(rows)
+                changed_count += len(connection.execute(load_sql(store_statement), parameters).fetchall())
+    return changed_count, len(rows)

@@ -31,10 +31,10 @@ def has_roca_fingerprint(modulus: int) -> bool:
     moduli. Source: Nemec, Sys, Svenda, Klinec, Matyas, "The Return of Coppersmith's Attack" (ACM CCS 2017), and its
     detection tool, ``roca-detect``.
     """
-    return all(modulus % prime in powers_of_generator for prime, powers_of_generator in _SUBGROUPS.items())
+    return all(modulus % prime in powers for prime, powers in _SUBGROUPS.items())
 
 
-def weakness(modulus: int, exponent: int) -> str | None:
+def find_weakness(modulus: int, exponent: int) -> str | None:
     """Return which rule an RSA key breaks, in words for the client, or ``None`` for a key without known weakness."""
     if exponent % 2 == 0 or not MIN_EXPONENT <= exponent <= MAX_EXPONENT:
         return f"e must be an odd number from {MIN_EXPONENT} to {MAX_EXPONENT}"

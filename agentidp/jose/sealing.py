@@ -32,35 +32,35 @@ class Sealer:
         if settings.secret_key_previous is not None:
             self._accepted.append(_cipher(settings.secret_key_previous, purpose))
 
-    def seal(self, row: str, plain: bytes) -> bytes:
-        """Encrypt *plain* under the current instance secret, for the database row with the id *row*."""
+    def seal(self, row_id: str, plain: bytes) -> bytes:
+        """Encrypt *plain* under the current instance secret, for the database row with the id *row_id*."""
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._current.encrypt(nonce, plain, row.encode())
+        return nonce + self._current.encrypt(nonce, plain, row_id.encode())
 
-    def open(self, row: str, sealed: bytes) -> bytes:
-        """Decrypt a value that was encrypted for the database row with the id *row*.
+    def open(self, row_id: str, sealed: bytes) -> bytes:
+        """Decrypt a value that was encrypted for the database row with the id *row_id*.
 
         :raises Unreadable: *sealed* was not encrypted for this row under the current or the previous secret.
         """
         for cipher in self._accepted:
-            plaintext = _decrypt(cipher, row, sealed)
+            plaintext = _decrypt(cipher, row_id, sealed)
             if plaintext is not None:
                 return plaintext
-        raise Unreadable(row)
+        raise Unreadable(row_id)
 
-    def is_current(self, row: str, sealed: bytes) -> bool:
+    def is_current(self, row_id: str, sealed: bytes) -> bool:
         """Return whether a value is encrypted under the current instance secret."""
-        return _decrypt(self._current, row, sealed) is not None
+        return _decrypt(self._current, row_id, sealed) is not None
 
 
 def _cipher(secret: bytes, purpose: bytes) -> AESGCM:
     return AESGCM(HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=purpose).derive(secret))
 
 
-def _decrypt(cipher: AESGCM, row: str, sealed: bytes) -> bytes | None:
+def _decrypt(cipher: AESGCM, row_id: str, sealed: bytes) -> bytes | None:
     if len(sealed) <= _NONCE_BYTES:
         return None
     try:
-        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], row.encode())
+        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], row_id.encode())
     except InvalidTag:
         return None

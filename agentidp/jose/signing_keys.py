@@ -88,7 +88,7 @@ class SigningKeys:
         self._keys: Keys | None = None
         self._rows: Rows = []
         self._opened: dict[str, OpenedKey] = {}
-        self._ignored: set[str] = set()
+        self._ignored_kids: set[str] = set()
         self._reading: _Reading | None = None
         self._read_at = self._attempted_at = float("-inf")
         self._retry_at = float("-inf")
@@ -101,12 +101,12 @@ class SigningKeys:
         """
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
-            keys = self._refresh(keys)
+            keys = self._refresh_keys(keys)
         if datetime.now(UTC) >= keys.until:
             keys = self._switch_keys()
         return keys
 
-    def find(self, kid: str) -> VerificationKey | None:
+    def find_key(self, kid: str) -> VerificationKey | None:
         """Return the published key *kid* or ``None``. If it is unknown, read the keys again, because it may be new.
 
         :raises DatabaseUnavailable: this process has not read a usable key yet.
@@ -121,7 +121,7 @@ class SigningKeys:
                 key = self.current().published.get(kid)
         return key
 
-    def _refresh(self, keys: Keys | None) -> Keys:
+    def _refresh_keys(self, keys: Keys | None) -> Keys:
         now = time.monotonic()
         if now >= self._retry_at:
             reading = self._begin_reading()
@@ -170,19 +170,19 @@ class SigningKeys:
 
     def _open_keys(self, rows: Rows, read_at: float) -> None:
         opened_keys: dict[str, OpenedKey] = {}
-        ignored: set[str] = set()
+        ignored_kids: set[str] = set()
         for row in select_unrevoked(rows):
             try:
                 opened_keys[row.kid] = self._opened.get(row.kid) or self._sealer.open_key(
                     row.kid, bytes(row.private_key_encrypted)
                 )
             except Unreadable:
-                ignored.add(row.kid)
-        for kid in sorted(ignored - self._ignored):
+                ignored_kids.add(row.kid)
+        for kid in sorted(ignored_kids - self._ignored_kids):
             logger.error(
                 "a signing key is ignored: the instance secret does not decrypt it", extra={"fields": {"kid": kid}}
             )
-        self._ignored = ignored
+        self._ignored_kids = ignored_kids
         if not opened_keys:
             # The cached keys stay in use. Usually there is a usable key, because revoking the last creates another.
             reason = "no signing key can be used"
@@ -190,8 +190,8 @@ class SigningKeys:
             raise DatabaseUnavailable(reason)
         with self._lock:
             self._opened = opened_keys
-            self._rows = [row for row in rows if row.kid not in ignored]
-            self._keys = self._keys_in_force(datetime.now(UTC))
+            self._rows = [row for row in rows if row.kid not in ignored_kids]
+            self._keys = self._select_keys(datetime.now(UTC))
             self._read_at = read_at
 
     def _switch_keys(self) -> Keys:
@@ -199,10 +199,10 @@ class SigningKeys:
             now = datetime.now(UTC)
             assert self._keys is not None  # noqa: S101 - only what has an end comes here
             if now >= self._keys.until:
-                self._keys = self._keys_in_force(now)
+                self._keys = self._select_keys(now)
             return self._keys
 
-    def _keys_in_force(self, at: datetime) -> Keys:
+    def _select_keys(self, at: datetime) -> Keys:
         previous_keys = self._keys
         published_kids = [row.kid for row in select_published(self._rows, at)]
         has_changed = previous_keys is None or previous_keys.published.keys() != set(published_kids)
@@ -228,16 +228,16 @@ def find_signing_row(rows: Rows, at: datetime) -> Any:
 
 def select_published(rows: Rows, at: datetime) -> Rows:
     """Return the rows of keys that are neither revoked nor retired at *at*. *rows* are sorted, newest first."""
-    signing = find_signing_row(rows, at)
+    signing_row = find_signing_row(rows, at)
     retires_at = NEVER
-    published = []
+    published_rows = []
     for row in rows:
-        if row is signing or (row.revoked_at is None and at < retires_at):
-            published.append(row)
+        if row is signing_row or (row.revoked_at is None and at < retires_at):
+            published_rows.append(row)
         # A key that was revoked before its first signature does not replace its predecessor.
         if row.revoked_at is None or row.signs_from < row.revoked_at:
             retires_at = row.signs_from + RETIRE_AFTER
-    return published
+    return published_rows
 
 
 def find_next_change(rows: Rows, at: datetime) -> datetime:

@@ -84,7 +84,7 @@ def read_client(request: Request, form: dict[str, str], token: grants.GrantToken
     return client
 
 
-def without_offline_access(scope: list[str] | None) -> list[str] | None:
+def remove_offline_access(scope: list[str] | None) -> list[str] | None:
     """Return the requested scopes except ``offline_access``, or ``None`` if no other scope is requested."""
     return [name for name in scope or [] if name != OFFLINE_ACCESS] or None
 
@@ -107,7 +107,7 @@ def record_redemption(
     redirect_uri = form.get("redirect_uri")
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     parameters: dict[str, Any] = {
-        "scope": without_offline_access(issuance_call.parameters["scope"]),
+        "scope": remove_offline_access(issuance_call.parameters["scope"]),
         # Takes the resource from the form, because null in the issuance call can also mean our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
@@ -117,27 +117,24 @@ def record_redemption(
         "challenge": code_verifier and base64url(hashlib.sha256(code_verifier.encode()).digest()).decode(),
         "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
     }
+    call = Call("grants/redeem_grant", issuance_call.parameters | parameters)
     try:
-        grant = issuance.record_issuance(
-            database, client, Call("grants/redeem_grant", issuance_call.parameters | parameters), proof
-        )
+        grant = issuance.record_issuance(database, client, call, proof)
     except issuance.SubjectRefused as refused:
         raise _build_refusal(database, token, client, str(refused)) from None
     if grant is None:
         return None
-    grant_row = grant.row
-    person_id = token.decrypt(bytes(grant_row.subject_encrypted))
+    row = grant.row
+    person_id = token.decrypt(bytes(row.subject_encrypted))
     delegation = Delegation(
         (client.agent_id,),
         (),
         None,
-        (grant_row.issuer, person_id),
-        grant_row.delegation_rule_id,
+        (row.issuer, person_id),
+        row.delegation_rule_id,
         grant_id=token.grant_id,
     )
-    return Redemption(
-        grant, Subject(delegation, int(grant_row.ends_at.timestamp()), False), grant_row.resource, next_token.text
-    )
+    return Redemption(grant, Subject(delegation, int(row.ends_at.timestamp()), False), row.resource, next_token.text)
 
 
 def _build_refusal(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:

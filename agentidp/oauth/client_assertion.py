@@ -23,8 +23,8 @@ from agentidp.jose.assertion import (
     WRONG_SIGNATURE,
     find_wrong_time,
 )
-from agentidp.jose.jwk import ALGORITHMS, key_algorithm
-from agentidp.jose.jws import MAX_JTI_LENGTH, UnverifiedJwt, read_unverified
+from agentidp.jose.jwk import ALGORITHMS, normalize_algorithm
+from agentidp.jose.jws import MAX_JTI_LENGTH, UnverifiedJwt, parse_jwt
 from agentidp.oauth.issuance import Client
 from agentidp.services import Services
 
@@ -42,18 +42,18 @@ WRONG_AUDIENCE, WRONG_JTI, USED_BEFORE = "wrong audience", "wrong jti", "asserti
 """Logged reasons why an assertion is refused although a key of the client has signed it."""
 
 
-def read(assertion: str) -> UnverifiedJwt | None:
+def read_assertion(assertion: str) -> UnverifiedJwt | None:
     """Parse an assertion without verifying its signature, or return ``None`` if it is not an acceptable JWT."""
-    return read_unverified(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+    return parse_jwt(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
 
 
-def read_client_id(unverified: UnverifiedJwt) -> str | None:
+def read_client_id(unverified_jwt: UnverifiedJwt) -> str | None:
     """Return the ``client_id`` if ``iss`` and ``sub`` are equal, or ``None`` for an assertion of another issuer."""
-    subject = unverified.claims.get("sub")
-    return subject if isinstance(subject, str) and unverified.claims.get("iss") == subject else None
+    subject = unverified_jwt.claims.get("sub")
+    return subject if isinstance(subject, str) and unverified_jwt.claims.get("iss") == subject else None
 
 
-def verify(services: Services, unverified: UnverifiedJwt, client: Client, at: datetime) -> Client:
+def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: Client, at: datetime) -> Client:
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
     The process remembers the key that verified the client's last assertion, and tries that key first. The statement
@@ -63,16 +63,16 @@ def verify(services: Services, unverified: UnverifiedJwt, client: Client, at: da
     :returns: the client with the key that verified the assertion. If no key verifies the assertion, the client has the
         reason instead, and the statement that issues the token treats it like a wrong secret.
     """
-    algorithm, key_id = unverified.alg, unverified.kid
+    algorithm, key_id = unverified_jwt.alg, unverified_jwt.kid
     remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
     refusal: str | None = "unknown key"
     if remembered_key is not None:
-        refusal = _find_refusal(services, unverified, remembered_key[1], at)
+        refusal = _find_refusal(services, unverified_jwt, remembered_key[1], at)
         if refusal is None:
-            return _add_verified_key(client, remembered_key[0], unverified.claims)
-    max_keys = MAX_SIGNATURES[key_algorithm(algorithm)]
+            return _add_verified_key(client, remembered_key[0], unverified_jwt.claims)
+    max_keys = MAX_SIGNATURES[normalize_algorithm(algorithm)]
     rows = services.database.of(client.organization_id, at).fetch(
-        "oauth/client_keys", agent_id=client.agent_id, alg=key_algorithm(algorithm), kid=key_id, most=max_keys
+        "oauth/client_keys", agent_id=client.agent_id, alg=normalize_algorithm(algorithm), kid=key_id, most=max_keys
     )
     tried_keys = [] if remembered_key is None else [remembered_key[0]]
     for row in rows:
@@ -81,17 +81,17 @@ def verify(services: Services, unverified: UnverifiedJwt, client: Client, at: da
             continue
         tried_keys.append(jwk)
         key = jwt.PyJWK.from_dict(row.jwk).key
-        key_refusal = _find_refusal(services, unverified, key, at)
+        key_refusal = _find_refusal(services, unverified_jwt, key, at)
         if key_refusal is None:
             if len(services.client_keys) >= MAX_REMEMBERED:
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, key_id] = jwk, key
-            return _add_verified_key(client, jwk, unverified.claims)
+            return _add_verified_key(client, jwk, unverified_jwt.claims)
         # The key that made the signature gives the most precise reason, so a wrong signature does not replace it.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if not tried_keys:
-        _find_refusal(services, unverified, NOBODYS_KEYS[key_algorithm(algorithm)], at)
+        _find_refusal(services, unverified_jwt, NOBODYS_KEYS[normalize_algorithm(algorithm)], at)
     return replace(client, refusal=refusal)
 
 
@@ -105,13 +105,13 @@ def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Clien
     )
 
 
-def _find_refusal(services: Services, unverified: UnverifiedJwt, key: Any, at: datetime) -> str | None:
+def _find_refusal(services: Services, unverified_jwt: UnverifiedJwt, key: Any, at: datetime) -> str | None:
     """Return the logged reason to refuse an assertion, or ``None`` to accept it."""
-    if not unverified.is_signed_by(key):
+    if not unverified_jwt.is_signed_by(key):
         return WRONG_SIGNATURE
-    audience, jti = unverified.claims.get("aud"), unverified.claims.get("jti")
+    audience, jti = unverified_jwt.claims.get("aud"), unverified_jwt.claims.get("jti")
     if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) != services.settings.issuer:
         return WRONG_AUDIENCE
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:
         return WRONG_JTI
-    return find_wrong_time(unverified.claims, at.timestamp(), MAX_LIFETIME)
+    return find_wrong_time(unverified_jwt.claims, at.timestamp(), MAX_LIFETIME)

@@ -33,7 +33,7 @@ METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spif
 """Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
 
 UNREADABLE = "unreadable assertion"
-"""The logged reason for an assertion that is not a JWT that a key or rule could accept."""
+"""The logged reason for an assertion that is not a JWT of a supported form."""
 
 OWNER_SEES = "the owner of the agent sees why on the page of the agent"
 FAILED = f"client authentication failed; {OWNER_SEES}"
@@ -170,13 +170,13 @@ def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
         )
     if assertion_type == federated_token.SPIFFE_TYPE:
         return _verify_federated_token(assertion, form.get("client_id"), at, is_svid=True)
-    unverified = client_assertion.read(assertion)
-    client_id = None if unverified is None else client_assertion.read_client_id(unverified)
-    if unverified is None or client_id is None:
+    unverified_jwt = client_assertion.read_assertion(assertion)
+    client_id = None if unverified_jwt is None else client_assertion.read_client_id(unverified_jwt)
+    if unverified_jwt is None or client_id is None:
         return _verify_federated_token(assertion, form.get("client_id"), at)
     if form.get("client_id", client_id) != client_id:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
-    return client_assertion.verify(services(), unverified, _look_up_client(client_id), at)
+    return client_assertion.verify_assertion(services(), unverified_jwt, _look_up_client(client_id), at)
 
 
 def _verify_federated_token(assertion: str, client_id: str | None, at: datetime, *, is_svid: bool = False) -> Client:
@@ -188,7 +188,8 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
             raise invalid_client()
         return replace(_look_up_client(client_id), refusal=UNREADABLE)
     if client_id is not None:
-        return federated_token.verify(app_services, token, replace(_look_up_client(client_id), is_federated=True), at)
+        client = replace(_look_up_client(client_id), is_federated=True)
+        return federated_token.verify_for_client(app_services, token, client, at)
     organization_id = token.organization_id
     if organization_id is None:
         raise OAuthError(
@@ -204,25 +205,27 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 
 
 def verify_again_or_refuse(
-    request: Request, client: Client, at: datetime, error: Callable[..., OAuthError] | None = None
+    request: Request, client: Client, at: datetime, make_error: Callable[..., OAuthError] | None = None
 ) -> Client:
     """Verify a refused assertion again, by the stored rules of trust, if the rule that accepted it was in memory.
 
-    :raises OAuthError: as :func:`refuse`, unless another rule accepts the assertion.
+    :raises OAuthError: as :func:`refuse_client`, unless another rule accepts the assertion.
     """
-    other = None if client.verify_again is None else client.verify_again()
-    if other is None or other.key_or_rule in (None, client.key_or_rule):
-        refuse(request, client, at, error)
-    return other
+    accepted_client = None if client.verify_again is None else client.verify_again()
+    if accepted_client is None or accepted_client.key_or_rule in (None, client.key_or_rule):
+        refuse_client(request, client, at, make_error)
+    return accepted_client
 
 
-def refuse(request: Request, client: Client, at: datetime, error: Callable[..., OAuthError] | None = None) -> NoReturn:
+def refuse_client(
+    request: Request, client: Client, at: datetime, make_error: Callable[..., OAuthError] | None = None
+) -> NoReturn:
     """Count a failed authentication and raise its error.
 
     All failures take the same time and look the same, with two exceptions. The holder of the secret or of a signed
     assertion learns the reason. If several agents trust the assertion, the response asks for a ``client_id``.
 
-    :param error: makes the error from an optional description. Default: :func:`invalid_client`.
+    :param make_error: makes the error from an optional description. Default: :func:`invalid_client`.
     :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
     app_services = services()
@@ -230,7 +233,7 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
     # not reveal which clients exist. If its organization was deleted, the failure is counted for no organization.
     if client.is_remembered and app_services.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
-    throttle_cell = throttle.cell_of(app_services.settings.instance_secret, client.client_id, request.remote_addr)
+    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, client.client_id, request.remote_addr)
     reason, retry_after = throttle.record_failure(app_services.database, throttle_cell, _build_rejection(client), at)
     if retry_after is not None:
         raise OAuthError(
@@ -241,11 +244,9 @@ def refuse(request: Request, client: Client, at: datetime, error: Callable[..., 
         )
     if client.refusal in federated_token.UNCLEAR and client.agent_id == UNKNOWN_AGENT:
         raise OAuthError("invalid_request", f"{client.refusal}: choose an agent by client_id")
-    advice_by_reason = ADVICE | ({} if client.is_federated else ADVICE_FOR_KEYS)
-    error_arguments = (
-        [advice_by_reason[reason].format(issuer=app_services.settings.issuer)] if reason in advice_by_reason else []
-    )
-    raise (error or invalid_client)(*error_arguments)
+    make_error = make_error or invalid_client
+    advice = (ADVICE | ({} if client.is_federated else ADVICE_FOR_KEYS)).get(reason)
+    raise make_error() if advice is None else make_error(advice.format(issuer=app_services.settings.issuer))
 
 
 def _build_rejection(client: Client) -> Rejection:

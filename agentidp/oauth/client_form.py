@@ -90,12 +90,12 @@ def read_form(request: Request) -> dict[str, str]:
     except (UnicodeError, ValueError):
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
     if len(dict(name_value_pairs)) < len(name_value_pairs):
-        counts = Counter(parameter_name for parameter_name, _ in name_value_pairs)
-        repeated = [parameter_name for parameter_name, value_count in counts.items() if value_count > 1]
-        if repeated == ["resource"]:
+        counts_by_name = Counter(parameter_name for parameter_name, _ in name_value_pairs)
+        repeated_names = [parameter_name for parameter_name, count in counts_by_name.items() if count > 1]
+        if repeated_names == ["resource"]:
             # RFC 8707 section 2 allows several resources, but our tokens have one audience.
             raise OAuthError("invalid_target", "resource must name one resource server only")
-        parameter_name = repeated[0] if re.fullmatch("[a-z_]{1,30}", repeated[0]) else "a parameter"
+        parameter_name = repeated_names[0] if re.fullmatch("[a-z_]{1,30}", repeated_names[0]) else "a parameter"
         raise OAuthError("invalid_request", f"{parameter_name} is repeated")
     return {parameter_name: value for parameter_name, value in name_value_pairs if value}
 

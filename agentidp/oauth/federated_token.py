@@ -33,7 +33,7 @@ UNCLEAR = (SEVERAL_AGENTS, TOO_MANY_RULES)
 logger = logging.getLogger("agentidp")
 
 
-def verify(services: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
+def verify_for_client(services: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
     """Verify a token by the rules of trust of the client that the request names.
 
     The process remembers the rules by which the client's last token was accepted, and tries them first. The statement
@@ -42,7 +42,7 @@ def verify(services: Services, token: IssuerToken, client: Client, at: datetime)
     :returns: the client with the rule that accepts the token. If no rule accepts the token, the client has the reason
         instead, and the statement that issues the token treats it like a wrong secret.
     """
-    organization_id, key = client.organization_id, (client.agent_id, token.issuers)
+    organization_id, memory_key = client.organization_id, (client.agent_id, token.issuers)
 
     def read_rules() -> list[Candidate]:
         rows = services.database.of(organization_id, at).fetch(
@@ -54,13 +54,13 @@ def verify(services: Services, token: IssuerToken, client: Client, at: datetime)
         )
         return read_candidates(services, organization_id, rows)
 
-    verdict, is_from_memory = try_remembered_rules(services, token, client, at, key=key, read_rules=read_rules)
+    verdict, is_from_memory = try_remembered_rules(services, token, client, at, key=memory_key, read_rules=read_rules)
     if not verdict.accepting:
         return replace(client, refusal=verdict.refusal())
 
     def verify_again() -> Client:
-        services.issuer_tokens.remembered.forget(organization_id, key)
-        return verify(services, token, client, at)
+        services.issuer_tokens.remembered.forget(organization_id, memory_key)
+        return verify_for_client(services, token, client, at)
 
     return replace(
         client,
@@ -84,14 +84,14 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
         reason why no rule accepts the token; or an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
-    list_candidates = read_candidates(services, organization_id, rows)
-    if any(candidate.rule is None for candidate in list_candidates):
+    candidates = read_candidates(services, organization_id, rows)
+    if any(candidate.rule is None for candidate in candidates):
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     client = replace(unknown_client, organization_id=organization_id)
-    verdict = try_rules(services, token, list_candidates, client, at, tries_every_owner=True, is_last=False)
+    verdict = try_rules(services, token, candidates, client, at, tries_every_owner=True, is_last=False)
     agent_ids = {
         candidate.owner
-        for candidate in list_candidates
+        for candidate in candidates
         if candidate.rule and candidate.rule.is_met_by(token.prepared_claims)
     }
     if len(verdict.accepting) > 1:
@@ -103,7 +103,7 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
         return replace(client, agent_id=accepting_candidate.owner, key_or_rule=accepting_candidate.rule_json)
     # If no rule matches the claims, the failure is counted for the agent that has a rule for the token's subject.
     agent_ids = agent_ids or {
-        candidate.owner for candidate in list_candidates if candidate.rule and candidate.rule.subject is not None
+        candidate.owner for candidate in candidates if candidate.rule and candidate.rule.subject is not None
     }
     if len(agent_ids) != 1:
         return unknown_client

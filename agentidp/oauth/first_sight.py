@@ -70,7 +70,7 @@ def match_provisioning_rule(
     agent_id = rule_row.agent_id or find_ended_agent(services.database.of(organization_id, at), token)
     if agent_id is not None:
         # The subject already has an agent, perhaps from a request at the same time. Only that agent's own rules decide.
-        return federated_token.verify(services, token, replace(client, agent_id=agent_id), at)
+        return federated_token.verify_for_client(services, token, replace(client, agent_id=agent_id), at)
     if not rule_row.is_on:
         return replace(client, refusal=SWITCHED_OFF)
     return replace(client, new_subject=(rule_row, token))
@@ -95,4 +95,4 @@ def create_agent(services: Services, client: Client, at: datetime) -> Client:
         agent_id = current_app.extensions[PROVISION](database, services.settings, rule_row, token.claims)
     except ProvisioningRefused as error:
         return replace(client, refusal=str(error))
-    return federated_token.verify(services, token, replace(client, agent_id=agent_id), at)
+    return federated_token.verify_for_client(services, token, replace(client, agent_id=agent_id), at)

@@ -120,9 +120,9 @@ class Permission(NamedTuple):
     jkt: str | None
 
 
-def subject_digest(organization_id: str, issuer: str, person: str) -> str:
+def compute_person_subject(organization_id: str, issuer: str, person: str) -> str:
     """Return the ``sub`` of access tokens that act for a person. The person's grants are stored under this ``sub``."""
-    return Delegation((), (), None, (issuer, person)).subject(organization_id)
+    return Delegation((), (), None, (issuer, person)).compute_subject(organization_id)
 
 
 def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
@@ -131,7 +131,7 @@ def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
     :raises RateLimited: the organization has the maximum number of grants.
     """
     authorization_code = create_token(permission.agent_id)
-    person_subject = subject_digest(transaction.organization_id, permission.issuer, permission.person)
+    person_subject = compute_person_subject(transaction.organization_id, permission.issuer, permission.person)
     earlier_grants = transaction.fetch("grants/person_grants", subject=person_subject, agent_id=permission.agent_id)
     for earlier_grant in earlier_grants[: max(0, len(earlier_grants) - MAX_GRANTS_PER_PERSON + 1)]:
         end_grant(transaction, earlier_grant.grant_id)
@@ -155,7 +155,7 @@ def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
     )
     if not grant_rows:
         raise RateLimited(f"People of your organization have {MAX_GRANTS} grants, which is the maximum.")
-    audit.record(transaction, "grant.allowed", authorization_code.grant_id, after=recorded(grant_rows[0]))
+    audit.record(transaction, "grant.allowed", authorization_code.grant_id, after=describe_grant(grant_rows[0]))
     return authorization_code
 
 
@@ -169,22 +169,22 @@ def end_grant(
     :raises NotFound: there is no such grant.
     """
     grant_row = require_row(transaction.fetch("grants/end_grant", grant_id=grant_id, token_digest=token_digest))
-    transaction.run(revocation(transaction, grant_id))
-    audit.record(transaction, action, grant_id, before=recorded(grant_row))
+    transaction.run(build_revocation(transaction, grant_id))
+    audit.record(transaction, action, grant_id, before=describe_grant(grant_row))
 
 
-def revocation(transaction: Transaction, grant_id: UUID) -> Call:
+def build_revocation(transaction: Transaction, grant_id: UUID) -> Call:
     """Return the statement that revokes the access tokens of a grant by the grant's id."""
-    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": revocation_expiry(transaction.at)})
+    return Call("oauth/revoke_token", {"jti": str(grant_id), "expires_at": compute_revocation_expiry(transaction.at)})
 
 
-def revocation_expiry(at: datetime) -> datetime:
+def compute_revocation_expiry(at: datetime) -> datetime:
     """Return the instant at which all access tokens of a grant that ends at *at* have expired."""
     # The clocks of two servers may differ by twice the leeway, so another server may accept the tokens until then.
     return at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
 
 
-def recorded(row: Any) -> dict[str, Any]:
+def describe_grant(row: Any) -> dict[str, Any]:
     """Return the fields of a grant that the audit trail records."""
     return {
         "agentId": str(row.agent_id),

@@ -52,19 +52,13 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     :raises OAuthError: ``invalid_target`` for no resource, or one that the ID-JAG does not name.
     """
     requested_resource = form.get("resource")
-    allowed_resources = as_list(id_jag.claims.get("resource", requested_resource))
-    named_resource = (
-        allowed_resources[0] if requested_resource is None and len(allowed_resources) == 1 else requested_resource
-    )
-    if (
-        not isinstance(named_resource, str)
-        or named_resource not in allowed_resources
-        or not is_resource_identifier(named_resource)
-    ):
+    resources = as_list(id_jag.claims.get("resource", requested_resource))
+    resource = resources[0] if requested_resource is None and len(resources) == 1 else requested_resource
+    if not isinstance(resource, str) or resource not in resources or not is_resource_identifier(resource):
         raise OAuthError("invalid_target", "resource must be the ID-JAG's, or one of several in the ID-JAG")
-    if named_resource == own_resource:
+    if resource == own_resource:
         raise OAuthError("invalid_target", "an ID-JAG must be for a resource server of the organization")
-    return named_resource
+    return resource
 
 
 def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
@@ -84,7 +78,7 @@ def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) ->
     return None if isinstance(claims.get("scope", ""), str) else WRONG_MEMBERS
 
 
-def consumption(claims: dict[str, Any]) -> Call:
+def build_use_call(claims: dict[str, Any]) -> Call:
     """Return the call that records the use of an ID-JAG. A second use is a unique violation."""
     jti_digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
     # The clocks of two servers may differ by twice the leeway, so another server may accept the ID-JAG until then.

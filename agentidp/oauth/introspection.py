@@ -96,10 +96,10 @@ def introspect() -> Response:
     # Allows no leeway for clocks, so that no response calls a token active whose exp has passed.
     if inspected.token is None or not inspected.is_active or inspected.token.expires_at <= g.at.timestamp():
         return json_response(INACTIVE, headers=NO_STORE)
-    return json_response(describe(inspected.token), headers=NO_STORE)
+    return json_response(describe_token(inspected.token), headers=NO_STORE)
 
 
-def describe(token: AccessToken) -> dict[str, Any]:
+def describe_token(token: AccessToken) -> dict[str, Any]:
     """Return the response for an active token (RFC 7662 section 2.2, RFC 9449 section 6.2)."""
     body: dict[str, Any] = {
         "active": True,
@@ -119,7 +119,7 @@ def describe(token: AccessToken) -> dict[str, Any]:
     if token.resource is not None:
         body["resource"] = token.resource
     if token.delegation is not None:
-        body |= token.delegation.claims()
+        body |= token.delegation.build_claims()
     if token.jkt:
         body["cnf"] = {"jkt": token.jkt}
     return body

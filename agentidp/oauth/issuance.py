@@ -47,7 +47,7 @@ _NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody
 _MUST_BIND = "agent must bind its tokens to a key"
 
 _OWN_API = "this API"
-_HOLDERS = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule", "the grant")
+_PARTIES = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule", "the grant")
 """Parties that limit the scope of a token. An error's description names the first party that lacks a scope."""
 
 _MAX_NAMED = 5
@@ -161,46 +161,38 @@ def record_issuance(
     :raises AssertionUsed: authentication failed, because the assertion was used before.
     :raises OAuthError: as :func:`read_grant`, or the proof was used before. ``invalid_scope`` names missing scopes.
     """
-    uses_with_errors = [] if id_jag_use is None else [id_jag_use]
+    use_calls = [] if id_jag_use is None else [id_jag_use]
     if proof is not None:
-        uses_with_errors.append(
-            (proof.consumption(), OAuthError("invalid_dpop_proof", "the DPoP proof was used before"))
-        )
+        use_calls.append((proof.build_use_call(), OAuthError("invalid_dpop_proof", "the DPoP proof was used before")))
     try:
-        if not uses_with_errors:
-            [grant_rows] = database.run(call, durable=True)
+        if not use_calls:
+            [rows] = database.run(call, durable=True)
         else:
             with database.transaction() as transaction:
-                grant_rows = transaction.run(call)
+                rows = transaction.run(call)
                 # The use of a proof or ID-JAG is stored only for an issued token, as neither authenticates the client.
-                if grant_rows and grant_rows[0].scope is not None:
-                    for use_call, reuse_error in uses_with_errors:
+                if rows and rows[0].scope is not None:
+                    for use_call, reuse_error in use_calls:
                         _consume(transaction, use_call, reuse_error)
     except psycopg.errors.UniqueViolation:
         raise AssertionUsed from None
     try:
-        return read_grant(client, call, grant_rows, at=database.at)
+        return read_grant(client, call, rows, at=database.at)
     except OAuthError as error:
         if error.error == "invalid_scope":
             parameters = call.parameters
             if call.name == "grants/redeem_grant":
                 # Takes the resource and the delegation rule from the grant, because the request need not name them.
-                parameters = parameters | {
-                    "resource": grant_rows[0].resource,
-                    "rule_id": grant_rows[0].delegation_rule_id,
-                }
+                parameters = parameters | {"resource": rows[0].resource, "rule_id": rows[0].delegation_rule_id}
             missing_scopes = find_missing_scopes(database, parameters)
-            error_sentences, scopes = (
-                [describe_missing_scopes(missing_scopes)],
-                {*itertools.chain(*missing_scopes.values())},
-            )
+            sentences, scopes = [describe_missing_scopes(missing_scopes)], {*itertools.chain(*missing_scopes.values())}
             if _OWN_API in missing_scopes:
-                error_sentences.append("for a scope of a resource server, send the parameter resource as well")
+                sentences.append("for a scope of a resource server, send the parameter resource as well")
             elif call.name == "oauth/issue_access_token" and parameters["resource"] and not scopes.isdisjoint(SCOPES):
-                error_sentences.append("for a scope of this API, leave out the parameter resource")
+                sentences.append("for a scope of this API, leave out the parameter resource")
             if any("," in scope for scope in scopes):
-                error_sentences.append("scopes are separated by blanks")
-            error.description = "; ".join(error_sentences)
+                sentences.append("scopes are separated by blanks")
+            error.description = "; ".join(sentences)
         raise
 
 
@@ -214,28 +206,22 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
     limit_rows = database.fetch(
         "oauth/scope_limits", **{parameter_name: parameters.get(parameter_name) for parameter_name in parameter_names}
     )
-    scopes_by_holder: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
+    scopes_by_party: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
     if resource is None:
-        scopes_by_holder[_OWN_API] = SCOPES
+        scopes_by_party[_OWN_API] = SCOPES
     missing_scopes: dict[str, list[str]] = {}
     # A request without scopes asks for all scopes of its grant or, in an exchange, of the resource server.
     requested_scopes = (
-        parameters["scope"] or scopes_by_holder.get("the grant") or scopes_by_holder.get("the resource server", ())
+        parameters["scope"] or scopes_by_party.get("the grant") or scopes_by_party.get("the resource server", ())
     )
     for scope in requested_scopes:
-        holder = next(
-            (holder for holder in _HOLDERS if scope not in scopes_by_holder.get(holder, requested_scopes)), None
-        )
-        if holder is not None:
-            missing_scopes.setdefault(holder, []).append(scope)
+        party = next((party for party in _PARTIES if scope not in scopes_by_party.get(party, requested_scopes)), None)
+        if party is not None:
+            missing_scopes.setdefault(party, []).append(scope)
     ancestors = json.loads(parameters.get("ancestors", "[]"))
     if not missing_scopes and ancestors:
-        ancestors_with_resource = [
-            ancestor for ancestor in ancestors if resource in (ancestor.get("aud"), ancestor["resource"])
-        ]
-        common_scopes = set.intersection(
-            *(set(ancestor["scope"].split()) for ancestor in ancestors_with_resource or ancestors)
-        )
+        resource_ancestors = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
+        common_scopes = set.intersection(*(set(token["scope"].split()) for token in resource_ancestors or ancestors))
         missing_scopes["an exchanged token"] = [scope for scope in requested_scopes if scope not in common_scopes]
     return missing_scopes
 
@@ -275,20 +261,18 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         bound_party = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
         raise OAuthError("invalid_dpop_proof", f"the {bound_party}: send a proof in the header DPoP")
     if grant_row.exhausted is not None:
-        quota_holder, quota_window = grant_row.exhausted.split(" ")
-        quota_result = "observed" if grant_row.scope is not None else "refused"
-        QUOTAS_EXHAUSTED.labels(quota_holder, quota_window, quota_result).inc()
+        holder, window = grant_row.exhausted.split(" ")
+        result = "observed" if grant_row.scope is not None else "refused"
+        QUOTAS_EXHAUSTED.labels(holder, window, result).inc()
         if has_request_context():
             # The request's log line gets these ids and the quota.
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
-            g.quota = f"{grant_row.exhausted} {quota_result}"
+            g.quota = f"{grant_row.exhausted} {result}"
         if grant_row.scope is None:
-            raise quota_windows.build_quota_error(
-                quota_windows.read_quotas(grant_row.quotas), quota_holder, quota_window, at
-            )
+            raise quota_windows.build_quota_error(quota_windows.read_quotas(grant_row.quotas), holder, window, at)
     if grant_row.scope is None:
-        quota_holder = "agent or the subject" if is_exchange else "agent"
-        raise OAuthError("invalid_scope", f"the {quota_holder} does not have every scope that was asked for")
+        party = "agent or the subject" if is_exchange else "agent"
+        raise OAuthError("invalid_scope", f"the {party} does not have every scope that was asked for")
     return Grant(
         grant_row.scope,
         quota_windows.read_quotas(grant_row.quotas),

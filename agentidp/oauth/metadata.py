@@ -120,7 +120,7 @@ def jwks() -> Response:
 @blueprint.response(200, AuthorizationServerSchema)
 def authorization_server() -> Response:
     """The endpoints of this authorization server and what they support."""
-    return json_response(authorization_server_metadata(), headers=CACHED)
+    return json_response(build_server_metadata(), headers=CACHED)
 
 
 @blueprint.route("/.well-known/openid-configuration")
@@ -134,10 +134,10 @@ def openid_configuration() -> Response:
         "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
         "claims_supported": list(CLAIMS),
     }
-    return json_response(authorization_server_metadata() | openid_members, headers=CACHED)
+    return json_response(build_server_metadata() | openid_members, headers=CACHED)
 
 
-def authorization_server_metadata() -> dict[str, Any]:
+def build_server_metadata() -> dict[str, Any]:
     """Return the server's metadata (RFC 8414 section 2, 9207 section 3, 9449 section 5.1, 9728 section 4)."""
     issuer = services().settings.issuer
     authentication_members = {
@@ -174,7 +174,7 @@ def authorization_server_metadata() -> dict[str, Any]:
 @blueprint.response(200, ProtectedResourceSchema)
 def protected_resource() -> Response:
     """The metadata of our own API, for clients without a token (RFC 9728)."""
-    return _metadata_of_our_api(SCOPES)
+    return _respond_with_metadata(SCOPES)
 
 
 @blueprint.route("/.well-known/oauth-protected-resource/api/v1/mcp")
@@ -184,10 +184,10 @@ def protected_resource() -> Response:
 def protected_mcp() -> Response:
     """The metadata of our own API for MCP clients, with the default scopes only, because clients request all listed
     scopes."""
-    return _metadata_of_our_api(DEFAULT_SCOPES)
+    return _respond_with_metadata(DEFAULT_SCOPES)
 
 
-def _metadata_of_our_api(scopes: Iterable[str]) -> Response:
+def _respond_with_metadata(scopes: Iterable[str]) -> Response:
     settings = services().settings
     body = {
         "resource": settings.resource,

@@ -34,7 +34,7 @@ class Quota(NamedTuple):
     is_enforced: bool
 
 
-def bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
+def find_window_bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
     """Return the start of the window that contains *at*, and the start of the next window."""
     hour_start = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if window == "hour":
@@ -46,19 +46,19 @@ def bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
     return month_start, (month_start + timedelta(days=31)).replace(day=1)
 
 
-def exhausted_at(used: int, tokens: int, begins: datetime, ends: datetime, at: datetime) -> datetime | None:
+def predict_exhaustion(used: int, limit: int, start: datetime, end: datetime, at: datetime) -> datetime | None:
     """Return when a quota will have no token left if tokens are issued at the window's average rate so far.
 
     :param used: tokens issued in the window so far.
-    :param tokens: maximum tokens in the window.
-    :returns: an instant before *ends*; *at* if nothing is left; ``None`` if the window ends first.
+    :param limit: maximum tokens in the window, which begins at *start* and ends at *end*.
+    :returns: an instant before *end*; *at* if nothing is left; ``None`` if the window ends first.
     """
-    if used >= tokens:
+    if used >= limit:
         return at
-    # Compares shares of the window, because adding a long time to *begins* could exceed the latest datetime.
-    if used == 0 or (at - begins) / (ends - begins) * (tokens / used) >= 1:
+    # Compares shares of the window, because adding a long time to *start* could exceed the latest datetime.
+    if used == 0 or (at - start) / (end - start) * (limit / used) >= 1:
         return None
-    return begins + (at - begins) * (tokens / used)
+    return start + (at - start) * (limit / used)
 
 
 def read_quotas(quotas_column: str | None) -> list[Quota]:
@@ -69,8 +69,8 @@ def read_quotas(quotas_column: str | None) -> list[Quota]:
     """
     fields, fields_per_holder, quotas = (quotas_column or "").split(), 1 + 2 * len(WINDOWS), []
     for first_index in range(0, len(fields), fields_per_holder):
-        holder, *limits_and_rests = fields[first_index : first_index + fields_per_holder]
-        for window, tokens, tokens_left in zip(WINDOWS, limits_and_rests[:3], limits_and_rests[3:], strict=True):
+        holder, *numbers = fields[first_index : first_index + fields_per_holder]
+        for window, tokens, tokens_left in zip(WINDOWS, numbers[:3], numbers[3:], strict=True):
             if tokens != "-":
                 signed_limit = int(tokens)
                 quotas.append(Quota(holder, window, abs(signed_limit), max(int(tokens_left), 0), signed_limit > 0))
@@ -84,7 +84,7 @@ def build_quota_headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -
         return {}
     policy_values, limit_values = [], []
     for quota in enforced_quotas:
-        window_start, window_end = bounds(quota.window, at)
+        window_start, window_end = find_window_bounds(quota.window, at)
         quoted_name = f'"{quota.holder}-{quota.window}"'
         policy_values.append(f"{quoted_name};q={quota.tokens};w={int((window_end - window_start).total_seconds())}")
         limit_values.append(f"{quoted_name};r={quota.tokens_left - is_issued};t={_seconds_until(window_end, at)}")
@@ -94,7 +94,7 @@ def build_quota_headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -
 def build_quota_error(quotas: list[Quota], holder: str, window: str, at: datetime) -> QuotaExhausted:
     """Return the error for a token that a quota refuses at *at*."""
     [quota] = [quota for quota in quotas if (quota.holder, quota.window) == (holder, window)]
-    _, window_end = bounds(window, at)
+    _, window_end = find_window_bounds(window, at)
     return QuotaExhausted(
         "temporarily_unavailable",
         f"the {holder}'s quota of {quota.tokens} tokens per {window} has been used; "
@@ -107,5 +107,5 @@ def build_quota_error(quotas: list[Quota], holder: str, window: str, at: datetim
     )
 
 
-def _seconds_until(ends: datetime, at: datetime) -> int:
-    return math.ceil((ends - at).total_seconds())
+def _seconds_until(end: datetime, at: datetime) -> int:
+    return math.ceil((end - at).total_seconds())

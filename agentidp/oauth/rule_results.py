@@ -5,6 +5,7 @@ People who set up rules see the results; clients never do.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from agentidp.jose.access_token import AGENT, TokenRefused, verify_access_token
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.oauth import first_sight, id_jag, issuance
-from agentidp.oauth.token_exchange import build_exchange_call, build_subject, refusal_of_subject
+from agentidp.oauth.token_exchange import build_exchange_call, build_subject, find_subject_refusal
 from agentidp.services import Services
 
 MAX_RULES = 1_000
@@ -66,7 +67,6 @@ class RuleResult:
     delegation_rule: str | None = None
     needs_client_id: bool = False
     is_id_jag: bool = False
-
     resource: str | None = None
 
     @property
@@ -130,7 +130,7 @@ def _compare_own_token(
     """
     try:
         token = verify_access_token(
-            unverified_token, services.keys.find, issuer=services.settings.issuer, audience=None, at=at
+            unverified_token, services.keys.find_key, issuer=services.settings.issuer, audience=None, at=at
         )
     except TokenRefused as refused:
         advice = refused.advice or refused
@@ -139,7 +139,7 @@ def _compare_own_token(
     delegation = subject.delegation
     chain_parameters = {
         "agent_ids": delegation.agent_ids,
-        "issued_at": subject.issue_instants(),
+        "issued_at": subject.list_issue_instants(),
         "jtis": delegation.jtis,
         # Leaves out the audience of the exchanged token, which is compared below.
         "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
@@ -164,27 +164,22 @@ def _compare_own_token(
             continue
         exchange_call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
         missing_scopes = issuance.find_missing_scopes(database, build_exchange_call(exchange_call, subject).parameters)
-        granted_scopes = [
-            scope
-            for scope in server.scopes
-            if scope not in {services for scope_comparison in missing_scopes.values() for services in scope_comparison}
-        ]
+        refused_scopes = {*itertools.chain(*missing_scopes.values())}
+        granted_scopes = [scope for scope in server.scopes if scope not in refused_scopes]
         scope_sentences = [" ".join(granted_scopes)] if granted_scopes else []
         scope_sentences += [issuance.describe_missing_scopes(missing_scopes)] if missing_scopes else []
-        scope_comparison = Comparison(
-            "scopes", " ".join(server.scopes), "; ".join(scope_sentences), bool(granted_scopes)
-        )
+        comparison = Comparison("scopes", " ".join(server.scopes), "; ".join(scope_sentences), bool(granted_scopes))
         results.append(
             RuleResult(
                 f"the exchange for {server.resource}",
-                [*comparisons, scope_comparison],
+                [*comparisons, comparison],
                 actor_id,
                 resource=server.resource,
             )
         )
     if not results:
-        scope_comparison = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
-        results = [RuleResult("the exchange", [*comparisons, scope_comparison], actor_id)]
+        comparison = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
+        results = [RuleResult("the exchange", [*comparisons, comparison], actor_id)]
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
 
 
@@ -212,34 +207,32 @@ class _Comparer:
     def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
         results = [
             RuleResult(
-                f"the rule {rule_row.label or rule_row.credential_id} of the agent {rule_row.agent_name}",
-                self._compare_rule(rule_row.trust),
-                rule_row.agent_id,
-                rule_row.credential_id,
+                f"the rule {row.label or row.credential_id} of the agent {row.agent_name}",
+                self._compare_rule(row.trust),
+                row.agent_id,
+                row.credential_id,
             )
-            for rule_row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
+            for row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
         ]
-        names_organization = self.token.organization_id == self.database.organization_id
-        if not names_organization or len({result.agent_id for result in results if result.is_accepted}) > 1:
+        is_for_organization = self.token.organization_id == self.database.organization_id
+        if not is_for_organization or len({result.agent_id for result in results if result.is_accepted}) > 1:
             results = [replace(result, needs_client_id=True) for result in results]
         return results
 
     def compare_provisioning_rules(self) -> list[RuleResult]:
         [accepting_rows] = self.database.run(first_sight.provisioning_rules_call(self.token))
-        agent_ids = {rule_row.provisioning_rule_id: rule_row.agent_id for rule_row in accepting_rows}
+        agent_ids = {row.provisioning_rule_id: row.agent_id for row in accepting_rows}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
         [organization] = self.database.fetch("organizations/get_organization")
         is_provisioning_on = organization.provisions_agents
-        rule_results = []
-        for rule_row in self.database.fetch("provisioning/list_rules"):
-            name_template, existing_agent_id = (
-                rule_row.agent_template["name"],
-                agent_ids.get(rule_row.provisioning_rule_id) or ended_agent_id,
-            )
+        results = []
+        for row in self.database.fetch("provisioning/list_rules"):
+            name_template = row.agent_template["name"]
+            existing_agent_id = agent_ids.get(row.provisioning_rule_id) or ended_agent_id
             agent_name = build_agent_name(name_template, self.token.claims)
-            rule_refusal = self._find_own_rule_refusal(rule_row.trust)
+            rule_refusal = self._find_own_rule_refusal(row.trust)
             comparisons = [
-                *self._compare_rule(rule_row.trust),
+                *self._compare_rule(row.trust),
                 Comparison(
                     "name of the agent", name_template, agent_name, agent_name is not None, agent_name is not None
                 ),
@@ -247,18 +240,11 @@ class _Comparer:
                 Comparison(
                     "agent of the subject", "none yet", str(existing_agent_id or "none yet"), existing_agent_id is None
                 ),
-                Comparison(
-                    "agents",
-                    f"fewer than {rule_row.max_agents}",
-                    str(rule_row.agents),
-                    rule_row.agents < rule_row.max_agents,
-                ),
+                Comparison("agents", f"fewer than {row.max_agents}", str(row.agents), row.agents < row.max_agents),
                 Comparison("provisioning", "on", "on" if is_provisioning_on else "off", is_provisioning_on),
             ]
-            rule_results.append(
-                RuleResult(f"the provisioning rule {rule_row.name}", comparisons, provisioning_rule=rule_row.name)
-            )
-        return rule_results
+            results.append(RuleResult(f"the provisioning rule {row.name}", comparisons, provisioning_rule=row.name))
+        return results
 
     def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
         """Return why no rule of trust can be made for the token's subject alone, or ``None`` if one can."""
@@ -271,30 +257,26 @@ class _Comparer:
 
     def compare_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
         results = []
-        for rule_row in self.database.fetch("delegation/list_rules"):
-            actor_ids = [actor_id for actor_id in rule_row.agent_ids if agent_id in (None, actor_id)]
+        for row in self.database.fetch("delegation/list_rules"):
+            actor_ids = [actor_id for actor_id in row.agent_ids if agent_id in (None, actor_id)]
             if not actor_ids:
                 continue
             # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
             issuer, prepared_claims = self.s.settings.issuer, self.token.prepared_claims
-            named_actor_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
-            expected_actor_id = next(
-                (str(actor_id) for actor_id in actor_ids if str(actor_id) == named_actor_id), str(actor_ids[0])
+            named_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
+            expected_id = next(
+                (str(actor_id) for actor_id in actor_ids if str(actor_id) == named_id), str(actor_ids[0])
             )
-            audience_member = {"audience": issuer} if self.is_id_jag else {}
-            comparisons = self._compare_rule({"audience": expected_actor_id} | rule_row.trust | audience_member)
+            id_jag_audience = {"audience": issuer} if self.is_id_jag else {}
+            comparisons = self._compare_rule({"audience": expected_id} | row.trust | id_jag_audience)
             if self.is_id_jag:
-                comparisons.append(
-                    Comparison("client_id", expected_actor_id, named_actor_id, named_actor_id == expected_actor_id)
-                )
-            refusals = {refusal_of_subject(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
+                comparisons.append(Comparison("client_id", expected_id, named_id, named_id == expected_id))
+            refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
             is_acting_allowed = None in refusals
             actor_verdict = "can act" if is_acting_allowed else str(refusals.pop())
             comparisons.append(Comparison("agent for the subject", "can act", actor_verdict, is_acting_allowed))
-            rule_description = f"the delegation rule {rule_row.name}"
-            results.append(
-                RuleResult(rule_description, comparisons, delegation_rule=rule_row.name, is_id_jag=self.is_id_jag)
-            )
+            title = f"the delegation rule {row.name}"
+            results.append(RuleResult(title, comparisons, delegation_rule=row.name, is_id_jag=self.is_id_jag))
         return results
 
     def _compare_rule(self, trust: dict[str, Any]) -> list[Comparison]:
@@ -304,17 +286,15 @@ class _Comparer:
         are_claims_met = all(comparison.is_met for comparison in comparisons)
         time_refusal = find_wrong_time(claims, self.at.timestamp(), MAX_LIFETIME)
         described_times = [
-            f"{claim_name} {_instant(claims[claim_name])}"
+            f"{claim_name} {_format_time(claims[claim_name])}"
             for claim_name in ("nbf", "iat", "exp")
             if claim_name in claims
         ]
         actual_times = ", ".join([time_refusal, *described_times] if time_refusal else described_times)
-        comparisons.append(Comparison("times", _instant(self.at.timestamp()), actual_times, time_refusal is None))
+        comparisons.append(Comparison("times", _format_time(self.at.timestamp()), actual_times, time_refusal is None))
         if are_claims_met:
-            signature_verdict = self._verify_signature(rule)
-            comparisons.append(
-                Comparison("signature", "by a key of the issuer", signature_verdict, signature_verdict == "right")
-            )
+            verdict = self._verify_signature(rule)
+            comparisons.append(Comparison("signature", "by a key of the issuer", verdict, verdict == "right"))
         return comparisons
 
     def _verify_signature(self, rule: Rule) -> str:
@@ -329,7 +309,7 @@ class _Comparer:
         return "right" if any(self.token.jwt.is_signed_by(key) for key in keys) else WRONG_SIGNATURE
 
 
-def _instant(seconds: Any) -> str:
+def _format_time(seconds: Any) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (TypeError, ValueError, OverflowError, OSError):

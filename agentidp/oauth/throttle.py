@@ -71,7 +71,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     return failure_row.reason, None if admitted_rows else INTERVAL
 
 
-def admits(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
+def admit_event(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
     """Count an event other than a failed authentication in its throttle, and return whether the throttle admits it.
 
     :param every: time after which the throttle forgets an event.
@@ -89,13 +89,13 @@ def _build_failure_call(cell: int, at: datetime, every: timedelta = INTERVAL) ->
     return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": every, "latest": at + LATEST})
 
 
-def cell_of(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
-    """Return the cell of a client at an address.
+def compute_cell(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
+    """Return the number of the throttle (the cell) for a client at an address.
 
     :param client_id: the string in the request, valid or not.
     :param remote_address: the peer's IP address. Other strings, as for a UNIX socket, count as one address.
     """
-    throttle_key = _network(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
+    throttle_key = _mask_address(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
     return int.from_bytes(digest) % CELLS
 
@@ -106,15 +106,13 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _network(remote_address: str, prefix: Prefix) -> bytes:
+def _mask_address(remote_address: str, prefix: Prefix) -> bytes:
     # Every network has sixteen bytes, so that network and client_id, joined, are never equal for two different pairs.
     try:
-        ip_address_of_client = ip_address(remote_address)
+        address = ip_address(remote_address)
     except ValueError:
         return bytes(16)
-    if isinstance(ip_address_of_client, IPv6Address):
-        ip_address_of_client = ip_address_of_client.ipv4_mapped or ip_address_of_client
-    ignored_bits = ip_address_of_client.max_prefixlen - (
-        prefix.ipv6 if isinstance(ip_address_of_client, IPv6Address) else prefix.ipv4
-    )
-    return (int(ip_address_of_client) >> ignored_bits << ignored_bits).to_bytes(16)
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    ignored_bits = address.max_prefixlen - (prefix.ipv6 if isinstance(address, IPv6Address) else prefix.ipv4)
+    return (int(address) >> ignored_bits << ignored_bits).to_bytes(16)

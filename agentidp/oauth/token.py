@@ -125,8 +125,8 @@ def issue_token() -> Response:
     is_workloads_token = form["grant_type"] == issuance.JWT_BEARER and assertion is None
     is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
     is_redeeming = form["grant_type"] in issuance.REDEEMING
-    scopes = requested_scope(form)
-    resource = requested_resource(form)
+    scopes = read_scopes(form)
+    resource = read_resource(form)
     proof = read_dpop_proof(request, at)
     if is_exchange:
         resource = token_exchange.check_form(form, resource)
@@ -169,7 +169,7 @@ def issue_token() -> Response:
             make_error = client_authentication.invalid_grant if is_workloads_token else None
             client = client_authentication.verify_again_or_refuse(request, client, at, make_error)
     app_services.token_rate.count(*client.credential)
-    response_body = issuance.build_token_response(
+    body = issuance.build_token_response(
         app_services,
         signing_key,
         client,
@@ -181,13 +181,11 @@ def issue_token() -> Response:
         delegation=subject.delegation if subject else None,
     )
     if is_exchange:
-        response_body["issued_token_type"] = issuance.ISSUED_TOKEN_TYPE
+        body["issued_token_type"] = issuance.ISSUED_TOKEN_TYPE
     if refresh_token is not None:
-        response_body["refresh_token"] = refresh_token
+        body["refresh_token"] = refresh_token
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
-    return json_response(
-        response_body, headers=NO_STORE | quota_windows.build_quota_headers(grant.quotas, at, is_issued=True)
-    )
+    return json_response(body, headers=NO_STORE | quota_windows.build_quota_headers(grant.quotas, at, is_issued=True))
 
 
 def refuse_flood(client: Client, at: datetime) -> None:
@@ -215,7 +213,7 @@ def check_grant_type(form: dict[str, str]) -> None:
         raise OAuthError("unsupported_grant_type", f"grant_type must be one of {', '.join(issuance.GRANT_TYPES)}")
 
 
-def requested_scope(form: dict[str, str]) -> list[str] | None:
+def read_scopes(form: dict[str, str]) -> list[str] | None:
     """Return the requested scopes in their order, or ``None`` for all scopes of the agent (RFC 6749 section 3.3).
 
     :raises OAuthError: ``invalid_scope`` for characters that a scope cannot have.
@@ -228,7 +226,7 @@ def requested_scope(form: dict[str, str]) -> list[str] | None:
     return list(dict.fromkeys(scope.split(" ")))
 
 
-def requested_resource(form: dict[str, str]) -> str | None:
+def read_resource(form: dict[str, str]) -> str | None:
     """Return the identifier of the requested resource server, or ``None`` for our own API (RFC 8707 section 2).
 
     :raises OAuthError: ``invalid_target`` for a wrong identifier, or for the parameter ``audience``, which other

@@ -27,11 +27,7 @@ from agentidp.oauth import client_authentication, federated_token, id_jag, issua
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant
 from agentidp.services import Services
 
-TYPES = (
-    ISSUED_TOKEN_TYPE,
-    "urn:ietf:params:oauth:token-type:id_token",
-    "urn:ietf:params:oauth:token-type:jwt",
-)
+TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt")
 """Values of ``subject_token_type`` (RFC 8693 section 3). Only the first is for our tokens."""
 
 MAX_SUBJECT = 255
@@ -91,7 +87,7 @@ class Subject:
     token: AccessToken | None = None
     actor_token: AccessToken | None = None
 
-    def issue_instants(self) -> list[datetime | None]:
+    def list_issue_instants(self) -> list[datetime | None]:
         """Return per agent of the delegation the earliest ``iat`` of its tokens in the request, or ``None``."""
         instants: dict[UUID, datetime] = {}
         if self.token is not None:
@@ -152,20 +148,19 @@ def record_exchange(
     try:
         subject = _read_subject(services, form, client, call.parameters["resource"], proof, database.at, assertion)
         if assertion is not None:
-            id_jag_use = id_jag.consumption(assertion.claims), issuance.SubjectRefused(id_jag.USED)
+            id_jag_use = id_jag.build_use_call(assertion.claims), issuance.SubjectRefused(id_jag.USED)
     except UnacceptableToken as token_error:
         token_refusal = str(token_error)
+    exchange_call = build_exchange_call(call, subject)
     try:
-        return issuance.record_issuance(
-            database, client, build_exchange_call(call, subject), proof, id_jag_use
-        ), subject
+        return issuance.record_issuance(database, client, exchange_call, proof, id_jag_use), subject
     except issuance.SubjectRefused as error:
         reason = token_refusal or str(error)
     memory_key = _memory_key(client, assertion is not None)
     if reason == DELETED_RULE and services.issuer_tokens.remembered.forget(client.organization_id, memory_key):
         # The deleted rule was in memory, so a stored rule may accept the token. The assertion is already consumed.
-        exchange_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record_exchange(services, database, form, client, exchange_call, proof, assertion)
+        next_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
+        return record_exchange(services, database, form, client, next_call, proof, assertion)
     refusal_error = _record_unacceptable_token(database, client, reason)
     raise refusal_error if assertion is None else client_authentication.invalid_grant()
 
@@ -237,7 +232,7 @@ def _read_issuer_token(
         raise UnacceptableToken(UNREADABLE)
     rule = _find_accepting_rule(services, token, client, resource, at, is_id_jag)
     claims = token.claims
-    if refusal := refusal_of_subject(claims, client.agent_id, services.settings.issuer):
+    if refusal := find_subject_refusal(claims, client.agent_id, services.settings.issuer):
         raise UnacceptableToken(refusal)
     subject_id = (rule.trust["issuer"], claims["sub"])
     delegation = Delegation((client.agent_id,), (), None, subject_id, rule.delegation_rule_id)
@@ -255,17 +250,15 @@ def _find_accepting_rule(
 
     def read_rules() -> list[Candidate]:
         # Returns rules only to an authentic client, because effects such as requests for keys would reveal the rules.
-        rule_rows = services.database.of(client.organization_id, at).fetch(
+        rows = services.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )
         # If a rule has no audience, the token's aud must be the id of the acting agent. An ID-JAG names the agent in
         # client_id instead, and its aud must be our issuer.
-        audience_member = {"audience": services.settings.issuer} if is_id_jag else {}
-        trust_jsons = [
-            json.dumps({"audience": str(client.agent_id)} | rule_row.trust | audience_member) for rule_row in rule_rows
-        ]
-        rules = [services.issuer_tokens.parse_rule(client.organization_id, trust_json) for trust_json in trust_jsons]
-        return [Candidate(rule, row=rule_row) for rule, rule_row in zip(rules, rule_rows, strict=True)]
+        id_jag_audience = {"audience": services.settings.issuer} if is_id_jag else {}
+        trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust | id_jag_audience) for row in rows]
+        rules = [services.issuer_tokens.parse_rule(client.organization_id, trust) for trust in trusts]
+        return [Candidate(rule, row=row) for rule, row in zip(rules, rows, strict=True)]
 
     verdict, _ = federated_token.try_remembered_rules(
         services,
@@ -281,7 +274,7 @@ def _find_accepting_rule(
     return verdict.accepting[0].row
 
 
-def refusal_of_subject(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
+def find_subject_refusal(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:
     """Return why an agent may not act for the subject of a token that a rule accepts, or ``None`` if it may."""
     subject = claims.get("sub")
     if "act" in claims:
@@ -307,20 +300,13 @@ def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
 def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -> AccessToken:
     """Verify the actor's token, which must be the client's own, because other tokens do not prove who the client is."""
     try:
-        actor_access_token = verify_token(actor_token, audience=None)
+        token = verify_token(actor_token, audience=None)
     except TokenRefused:
         raise UnacceptableToken(WRONG_ACTOR_TOKEN) from None
-    is_clients_own = (actor_access_token.organization_id, actor_access_token.agent_id) == (
-        client.organization_id,
-        client.agent_id,
-    )
-    if (
-        not is_clients_own
-        or actor_access_token.delegation is not None
-        or actor_access_token.jkt not in (None, proof and proof.jkt)
-    ):
+    is_clients_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
+    if not is_clients_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
         raise UnacceptableToken(WRONG_ACTOR_TOKEN)
-    return actor_access_token
+    return token
 
 
 def build_exchange_call(call: Call, subject: Subject | None) -> Call:
@@ -342,7 +328,7 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
         "issuer": issuer,
         "rule_id": delegation.rule_id,
         "agent_ids": delegation.agent_ids or None,
-        "issued_at": None if subject is None else subject.issue_instants(),
+        "issued_at": None if subject is None else subject.list_issue_instants(),
         "jtis": delegation.jtis + ([subject.actor_token.jti] if subject and subject.actor_token else []),
         "ancestors": json.dumps(ancestors),
         "is_bound": subject is not None and subject.is_bound,
@@ -358,5 +344,5 @@ def _record_unacceptable_token(database: OrganizationDatabase, client: Client, r
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
     [[reason_row], _] = database.run(*rejection.calls())
     rejection.report(reason_row.reason)
-    logged_reason = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
-    return OAuthError("invalid_request", logged_reason)
+    description = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
+    return OAuthError("invalid_request", description)

@@ -57,7 +57,7 @@ def inspect_token(at: datetime, *, accepts_public_clients: bool = False) -> Toke
         client = authorization_grant.read_client(request, form, refresh_token, at)
     else:
         client = client_authentication.read_client(request, form, at)
-    token = _token_of(client.organization_id, form["token"])
+    token = _verify_own_token(client.organization_id, form["token"])
     delegation = token and token.delegation
     app_services = services()
     client_rows: Rows = []
@@ -92,13 +92,11 @@ def inspect_token(at: datetime, *, accepts_public_clients: bool = False) -> Toke
             client = client_authentication.verify_again_or_refuse(request, client, at)
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     [client_row] = client_rows
-    client_scopes = frozenset(() if client.key_or_rule == client_authentication.PUBLIC else client_row.scopes)
-    return TokenInspection(
-        client, client_scopes, token, client_row.is_active, refresh_token if refresh_token.handle else None
-    )
+    scopes = frozenset(() if client.key_or_rule == client_authentication.PUBLIC else client_row.scopes)
+    return TokenInspection(client, scopes, token, client_row.is_active, refresh_token if refresh_token.handle else None)
 
 
-def _token_of(organization_id: str, unverified_token: str) -> AccessToken | None:
+def _verify_own_token(organization_id: str, unverified_token: str) -> AccessToken | None:
     try:
         token = verify_token(unverified_token, audience=None)
     except TokenRefused:

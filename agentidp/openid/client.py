@@ -19,7 +19,7 @@ import flask
 
 from agentidp.config.oidc import OidcSettings
 from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, IssuerKeys, check_url, parse_json_object
-from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, read_unverified
+from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, parse_jwt
 from agentidp.openid.claims import merged, values_of
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
@@ -197,7 +197,7 @@ def _id_token(
     """
     if not isinstance(text, str):
         raise BadResponse("the response contains no ID token")
-    unverified = read_unverified(text, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
+    unverified = parse_jwt(text, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
     if unverified is None:
         raise BadResponse("ID token: not a JWT with an algorithm that is accepted")
     keys = keys_of(unverified.kid, unverified.alg)

@@ -202,16 +202,16 @@ class Provider:
         """
         s = services()
         key, address, organization_id = s.settings.instance_secret, request.remote_addr, self.organization_id or ""
-        host = throttle.cell_of(key, f"response of a provider{organization_id}", address)
-        site = throttle.cell_of(key, f"response of a provider, by site{organization_id}", address, throttle.SITE)
+        host = throttle.compute_cell(key, f"response of a provider{organization_id}", address)
+        site = throttle.compute_cell(key, f"response of a provider, by site{organization_id}", address, throttle.SITE)
         if throttle.is_throttled(s.database, [host, site], at):
             raise TooManyFailures
         with self._place(site, at):
             try:
                 yield
             except SignInRefused:
-                throttle.admits(s.database, host, at)
-                throttle.admits(s.database, site, at, every=throttle.INTERVAL_OF_SITE)
+                throttle.admit_event(s.database, host, at)
+                throttle.admit_event(s.database, site, at, every=throttle.INTERVAL_OF_SITE)
                 raise
 
     @contextlib.contextmanager

@@ -28,7 +28,7 @@ from agentidp.http import schemas
 from agentidp.http.errors import Conflict, NotFound, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.jose.jwk import MAX_KEYS, check_public_jwk, check_public_jwks, jwk_json_schema
+from agentidp.jose.jwk import MAX_KEYS, build_jwk_schema, check_public_jwk, check_public_jwks
 from agentidp.oauth.client_authentication import PUBLIC
 from agentidp.oauth.client_secret import PATTERN, hash_secret, new_secret
 from agentidp.oauth.metadata import JwksSchema
@@ -144,7 +144,7 @@ class RuleSchema(ma.Schema):
         description="A JWK Set (RFC 7517 section 5): public keys of the client, or of an issuer without reachable keys",
         metadata={
             "required": ["keys"],
-            "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": MAX_KEYS, "items": jwk_json_schema()}},
+            "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": MAX_KEYS, "items": build_jwk_schema()}},
         },
     )
 
@@ -167,7 +167,8 @@ class CredentialFields(RuleSchema):
     )
     jwk = ma.fields.Dict(
         load_only=True,
-        metadata=jwk_json_schema() | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"},
+        metadata=build_jwk_schema()
+        | {"description": "A public key: RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"},
     )
     createdAt = schemas.Instant(attribute="created_at", dump_only=True)
     expiresAt = schemas.Instant(

@@ -20,7 +20,7 @@ from agentidp.http import schemas
 from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.oauth.grants import end_grant, revocation_expiry
+from agentidp.oauth.grants import compute_revocation_expiry, end_grant
 from agentidp.registry.cursor import decode_cursor, encode_cursor
 from agentidp.registry.delegation_rules import find_rule
 
@@ -134,7 +134,7 @@ def list_call(
 ) -> Call:
     """Return the call of the statement that lists grants, newest first. A filter that is ``None`` does not apply.
 
-    :param subject: the digest of a person: see :func:`agentidp.oauth.grants.subject_digest`.
+    :param subject: the digest of a person: see :func:`agentidp.oauth.grants.compute_person_subject`.
     :param before: the creation time and the id of the previous page's last grant; two ``None`` for the first page.
     """
     before_at, before_id = before
@@ -185,5 +185,5 @@ def _end_grants(transaction: Transaction, **columns: UUID | str) -> int:
     every_column: dict[str, Any] = dict.fromkeys(("agent_id", "delegation_rule_id", "issuer"))
     grant_rows = transaction.fetch("grants/end_grants", **every_column | columns)
     token_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
-    transaction.fetch("oauth/revoke_tokens", jtis=token_ids, expires_at=revocation_expiry(transaction.at))
+    transaction.fetch("oauth/revoke_tokens", jtis=token_ids, expires_at=compute_revocation_expiry(transaction.at))
     return len(grant_rows)

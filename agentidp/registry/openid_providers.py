@@ -23,7 +23,7 @@ from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.jose.resealing import reseal
+from agentidp.jose.resealing import reseal_secrets
 from agentidp.openid.organization_provider import seal_secret, sealer_of_secrets
 from agentidp.registry.grants import end_issuer_grants
 
@@ -258,4 +258,4 @@ def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
     """
     sealer = sealer_of_secrets(settings)
     names = ("openid/all_secrets", "openid/reseal_secret", "openid_provider_id", "client secret of the OpenID provider")
-    return reseal(settings, sealer, *names)
+    return reseal_secrets(settings, sealer, *names)

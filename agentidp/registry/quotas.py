@@ -23,7 +23,7 @@ from agentidp.http import schemas
 from agentidp.http.errors import NotFound, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.oauth.quota_windows import WINDOWS, bounds
+from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds
 
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
 
@@ -329,6 +329,6 @@ def _settings_by_window(row: Any) -> dict[str, Any]:
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:
     """Return a row of ``sql/quotas/quota_usage.sql`` in the form of the API."""
-    starts_at, ends_at = bounds(row.quota_window, at)
+    starts_at, ends_at = find_window_bounds(row.quota_window, at)
     computed_members = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
     return _returned(row._asdict() | computed_members)

@@ -41,7 +41,7 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
     """
     if bind.startswith("unix:"):
         return
-    host, _ = host_and_port(bind)
+    host, _ = parse_address(bind)
     if trusted_proxies == 0 and not _is_loopback(host):
         raise ConfigurationError(
             f"cannot listen on {bind} without a proxy: a client that sends half a request holds a thread of the "
@@ -59,7 +59,7 @@ def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") ->
     if bind.startswith("unix:"):
         _refuse_busy_socket(Path(bind.removeprefix("unix:")))
         return
-    host, port = host_and_port(bind)
+    host, port = parse_address(bind)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family) as probe:
@@ -69,7 +69,7 @@ def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") ->
         raise ConfigurationError(f"cannot listen on {bind}: {error.strerror or error}; {hint}") from None
 
 
-def host_and_port(bind: str) -> tuple[str, int]:
+def parse_address(bind: str) -> tuple[str, int]:
     """Split ``address:port``. An IPv6 address must be in brackets. It is returned without the brackets.
 
     :raises ConfigurationError: *bind* has another form.

@@ -28,7 +28,7 @@ from agentidp.config import Settings
 from agentidp.metrics import REQUESTS_NAME
 from agentidp.operations.instance_metrics import InstanceMetrics
 from agentidp.paths import TOKEN_ENDPOINT
-from agentidp.server.listening import host_and_port
+from agentidp.server.listening import parse_address
 
 logger = logging.getLogger("agentidp")
 
@@ -64,12 +64,12 @@ class MetricsServer:
 
     def start(self) -> None:
         """Fork the metrics process. Call this while the caller has only one thread and no listening socket."""
-        main_process = os.getpid()
+        main_pid = os.getpid()
         self._process = os.fork()
         if self._process == 0:
             # The child must not return, because it would continue as a second main process of gunicorn.
             try:
-                _serve(self._settings, self._directory, main_process)
+                _serve_metrics(self._settings, self._directory, main_pid)
             except SystemExit:
                 pass
             except BaseException as error:
@@ -149,22 +149,22 @@ def _add_to_total(worker_file: Path, total_file: Path) -> None:
     worker_file.unlink()
 
 
-def _serve(settings: Settings, directory: Path, main_process: int) -> None:
+def _serve_metrics(settings: Settings, directory: Path, main_pid: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     # Ctrl-C goes to all processes of the terminal, but this process must outlive the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    workers, instance = WorkerMetrics(directory), InstanceMetrics(settings, utc_now)
+    worker_metrics, instance_metrics = WorkerMetrics(directory), InstanceMetrics(settings, utc_now)
     registry = CollectorRegistry()
-    registry.register(workers)
-    registry.register(instance)
-    host, port = host_and_port(settings.metrics_address or "")
+    registry.register(worker_metrics)
+    registry.register(instance_metrics)
+    host, port = parse_address(settings.metrics_address or "")
     try:
         start_http_server(port, host or "0.0.0.0", registry)  # noqa: S104 - if the setting says so
-        threading.Thread(target=instance.keep_reading, name="instance-metrics", daemon=True).start()
-        fields = {"address": settings.metrics_address, "pid": os.getpid()}
-        logger.info("metrics are served", extra={"fields": fields})
-        while os.getppid() == main_process:
-            workers.fold_ended_workers()
+        threading.Thread(target=instance_metrics.keep_reading, name="instance-metrics", daemon=True).start()
+        log_fields = {"address": settings.metrics_address, "pid": os.getpid()}
+        logger.info("metrics are served", extra={"fields": log_fields})
+        while os.getppid() == main_pid:
+            worker_metrics.fold_ended_workers()
             time.sleep(CHECK_INTERVAL)
     finally:
         # gunicorn's main process removes the directory too, but not if it was killed.

@@ -13,7 +13,7 @@ logger = logging.getLogger("agentidp")
 
 MAX_RESTARTS = 5
 WINDOW = 600.0
-"""Length in seconds of the period in which at most ``MAX_RESTARTS`` restarts are allowed."""
+"""Seconds in which at most ``MAX_RESTARTS`` restarts are allowed."""
 
 
 class Supervisor:
@@ -37,21 +37,19 @@ class Supervisor:
         """
         if self._server.is_running():
             return
-        current_time = self._clock()
-        self._restarts = [
-            next_attempt_at for next_attempt_at in self._restarts if current_time - next_attempt_at < WINDOW
-        ]
+        now = self._clock()
+        self._restarts = [restarted_at for restarted_at in self._restarts if now - restarted_at < WINDOW]
         if len(self._restarts) >= MAX_RESTARTS:
             raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
-        if self._restarts and current_time < self._restarts[-1] + 2 ** len(self._restarts):
+        if self._restarts and now < self._restarts[-1] + 2 ** len(self._restarts):
             return
-        self._restarts.append(current_time)
-        attempt = {"restart": len(self._restarts), "of": MAX_RESTARTS}
-        logger.error("the embedded PostgreSQL has ended and is started again", extra={"fields": attempt})
+        self._restarts.append(now)
+        log_fields = {"restart": len(self._restarts), "of": MAX_RESTARTS}
+        logger.error("the embedded PostgreSQL has ended and is started again", extra={"fields": log_fields})
         try:
             self._server.start()
         except EmbeddedPostgresError as error:
             logger.error("the embedded PostgreSQL could not be started", extra={"fields": {"reason": str(error)}})
         else:
-            seconds_until_attempt = round(self._clock() - current_time, 1)
-            logger.warning("the embedded PostgreSQL runs again", extra={"fields": {"seconds": seconds_until_attempt}})
+            elapsed_seconds = round(self._clock() - now, 1)
+            logger.warning("the embedded PostgreSQL runs again", extra={"fields": {"seconds": elapsed_seconds}})

@@ -77,20 +77,20 @@ def open_database(settings: Settings, *, serve: bool = False) -> Iterator[Runtim
     if settings.database_url is not None:
         yield Runtime(settings, None)
         return
-    home, issuer_file = settings.data_dir / "postgres", settings.data_dir / "issuer"
+    postgres_home, issuer_file = settings.data_dir / "postgres", settings.data_dir / "issuer"
     postgres = None
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as exit_stack:
         try:
             _make_data_dir(settings.data_dir)
-            url = None if serve else running_url(home)
+            url = None if serve else running_url(postgres_home)
             if url is None:
-                postgres = stack.enter_context(EmbeddedPostgres(home, bindir=settings.pg_bindir))
+                postgres = exit_stack.enter_context(EmbeddedPostgres(postgres_home, bindir=settings.pg_bindir))
                 url = postgres.url
                 issuer_file.unlink(missing_ok=True)
                 if serve:
                     issuer_file.write_text(settings.issuer, encoding="ascii")
             else:
-                settings = replace(settings, issuer=_running_issuer(settings, issuer_file))
+                settings = replace(settings, issuer=_read_running_issuer(settings, issuer_file))
         except EmbeddedPostgresError as error:
             raise ConfigurationError(str(error)) from None
         yield Runtime(replace(settings, database_url=url), postgres)
@@ -118,7 +118,7 @@ def refuse_without_data(settings: Settings) -> None:
         )
 
 
-def _running_issuer(settings: Settings, issuer_file: Path) -> str:
+def _read_running_issuer(settings: Settings, issuer_file: Path) -> str:
     """Return the issuer of the instance that runs on the data directory, which rejects tokens of any other issuer.
 
     :raises ConfigurationError: the settings name another issuer.
@@ -153,13 +153,13 @@ def add_secret_from_file(settings: Settings) -> Settings:
     try:
         if not secret_path.exists():
             # The file gets its name when the secret is complete, so that nobody reads half of it, even after a crash.
-            with tempfile.NamedTemporaryFile("w", dir=secret_path.parent, prefix=f"{secret_path.name}.") as draft_path:
-                draft_path.write(secrets.token_urlsafe(48))
-                draft_path.flush()
-                os.fsync(draft_path.fileno())
+            with tempfile.NamedTemporaryFile("w", dir=secret_path.parent, prefix=f"{secret_path.name}.") as draft_file:
+                draft_file.write(secrets.token_urlsafe(48))
+                draft_file.flush()
+                os.fsync(draft_file.fileno())
                 # The link fails if another process has just created the secret. That secret is then used.
                 with contextlib.suppress(FileExistsError):
-                    os.link(draft_path.name, secret_path)
+                    os.link(draft_file.name, secret_path)
             sync_directory(secret_path.parent)
         return replace(settings, secret_key=secret_path.read_text(encoding="ascii").strip().encode())
     except (OSError, UnicodeDecodeError) as error:

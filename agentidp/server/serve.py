@@ -17,7 +17,7 @@ from types import FrameType
 from agentidp.config import ConfigurationError, Settings
 from agentidp.parent_death import signal_at_parent_death
 from agentidp.paths import PACKAGE, shipped_directory
-from agentidp.server.listening import host_and_port, refuse_busy_address, refuse_exposed_address
+from agentidp.server.listening import parse_address, refuse_busy_address, refuse_exposed_address
 from agentidp.server.postgres_supervision import Supervisor
 from agentidp.server.runtime import Runtime, open_instance
 from agentidp.server.service_login import create_service_url
@@ -72,7 +72,7 @@ def serve(
 
 
 def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], None]) -> int:
-    environment = _gunicorn_environment(runtime, bind)
+    environment = _build_environment(runtime, bind)
     gunicorn = _start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
     watcher = None
     if runtime.settings.watch == "on":
@@ -95,7 +95,7 @@ def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], Non
         _stop_child(gunicorn, GUNICORN_STOP)
 
 
-def _gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
+def _build_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
@@ -108,8 +108,8 @@ def _gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
     # gunicorn puts the working directory, which may contain another copy of this package, first on the path unless
     # PYTHONPATH contains it. So PYTHONPATH lists this copy first and the working directory last.
-    path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    python_path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, python_path))
     return environment
 
 
@@ -177,7 +177,7 @@ def _accepts_connections(bind: str) -> bool:
             connection.connect(bind.removeprefix("unix:"))
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return b" 200 " in connection.recv(64)
-    host, port = host_and_port(bind)
+    host, port = parse_address(bind)
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     with contextlib.closing(http.client.HTTPConnection(host, port, timeout=1)) as client:
         client.request("GET", "/healthz")

@@ -120,13 +120,13 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
         _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
     except DatabaseUnavailable:
         logger.exception("networks of unknown clients were not forgotten")
-    for organization_row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
+    for row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
         if stop.is_set() or not _try_lock(connection):
             break
         try:
             at = services.clock()
-            store_sums(connection, organization_row.organization_id, at)
-            database = services.database.of(organization_row.organization_id, at)
+            store_sums(connection, row.organization_id, at)
+            database = services.database.of(row.organization_id, at)
             _change_agents(delete_expired_agents, database, "expired agent deleted", "expired agents not deleted")
             _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
             evaluate(database.run, database.transaction, findings_query(at, services.settings))
@@ -135,9 +135,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
             evaluated_count += 1
         except Exception:
             failed_count += 1
-            logger.exception(
-                "findings not evaluated", extra={"fields": {"organization": organization_row.organization_id}}
-            )
+            logger.exception("findings not evaluated", extra={"fields": {"organization": row.organization_id}})
     elapsed_seconds = round(time.monotonic() - began_at, 1)
     log_fields = {"organizations": evaluated_count, "failed": failed_count, "seconds": elapsed_seconds}
     logger.info("findings evaluated", extra={"fields": log_fields})

@@ -26,7 +26,7 @@ class WorkerSampler:
         WORKERS.set(1)
         threading.Thread(target=self._keep_sampling, name="worker-metrics", daemon=True).start()
 
-    def sample(self) -> None:
+    def sample_pools(self) -> None:
         """Sample each connection pool once."""
         for pool in self._pools:
             statistics = pool.statistics()
@@ -40,5 +40,5 @@ class WorkerSampler:
 
     def _keep_sampling(self) -> None:
         while True:
-            self.sample()
+            self.sample_pools()
             time.sleep(INTERVAL)

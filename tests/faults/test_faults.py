@@ -20,7 +20,7 @@ import pytest
 
 from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, running_url
-from agentidp.jose.key_rotation import rotate
+from agentidp.jose.key_rotation import rotate_keys
 from agentidp.jose.signing_keys import CACHE_SECONDS
 from tests.conftest import settings_for, with_database
 from tests.factories import PATIENCE, Server, execute, wait_until
@@ -170,7 +170,7 @@ def test_two_rotations(postgres: EmbeddedPostgres, server: Server) -> None:
         # Servers read the keys every CACHE_SECONDS; a key that signs earlier is not published before it signs.
         for later in (2, 3):
             signs_from = utc_now() + timedelta(seconds=CACHE_SECONDS + later)
-            kids.add(rotate(settings_for(postgres.url), at=utc_now(), signs_from=signs_from))
+            kids.add(rotate_keys(settings_for(postgres.url), at=utc_now(), signs_from=signs_from))
         time.sleep(CACHE_SECONDS + 5)
 
     with Server(environment(postgres.url)) as second:

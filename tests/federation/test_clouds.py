@@ -52,8 +52,10 @@ def provider(request: pytest.FixtureRequest, postgres_url: str, template: str) -
     """Run gunicorn with a key of either algorithm, and the resource servers of the guide."""
     with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
         settings = replace(settings_for(url), signing_alg=request.param)
-        [signing] = [key["kid"] for key in key_rotation.describe(settings, at=utc_now()) if key["status"] == "signing"]
-        key_rotation.revoke(settings, signing, at=utc_now())
+        [signing] = [
+            key["kid"] for key in key_rotation.describe_keys(settings, at=utc_now()) if key["status"] == "signing"
+        ]
+        key_rotation.revoke_key(settings, signing, at=utc_now())
         environment = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
         with (
             Server(environment) as server,

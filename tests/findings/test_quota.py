@@ -12,7 +12,7 @@ import pytest
 from agentidp.findings.finding import Severity
 from agentidp.findings.quota import compute_findings, severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
-from agentidp.oauth.quota_windows import exhausted_at
+from agentidp.oauth.quota_windows import predict_exhaustion
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
 from tests.factories import NOON, Clock
 from tests.findings.conftest import Fleet, amounts, asked, body, window
@@ -80,7 +80,7 @@ def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_l
     ],
 )
 def test_runs_out_at_the_pace_of_its_window(tokens_used: int, tokens: int, runs_out: datetime | None) -> None:
-    assert exhausted_at(tokens_used, tokens, MIDNIGHT, MIDNIGHT + timedelta(days=1), NOON) == runs_out
+    assert predict_exhaustion(tokens_used, tokens, MIDNIGHT, MIDNIGHT + timedelta(days=1), NOON) == runs_out
 
 
 ENDS = "at 00:00 UTC on Thursday, 16 April 2026"

@@ -24,7 +24,7 @@ ANCESTORS = tuple(Ancestor(f"jti {n}", f"{API}/{n}", "a b", API if n else None) 
 
 
 def read(cast: Cast, token: str, audience: str | None = API) -> AccessToken:
-    return verify(token, cast.acme.services.keys.find, issuer=ISSUER, audience=audience, at=NOON)
+    return verify(token, cast.acme.services.keys.find_key, issuer=ISSUER, audience=audience, at=NOON)
 
 
 @pytest.mark.parametrize("depth", range(1, MAX_ACTORS + 1))
@@ -36,7 +36,7 @@ def test_what_is_written_is_read(shared_cast: Cast, depth: int, is_person: bool)
         delegation = Delegation(actors, ANCESTORS[: depth - 1], None, ("https://issuer.example", "Ann"), SECOND)
     found = read(shared_cast, shared_cast.acme.token(audience=API, delegation=delegation), None)
     assert found.delegation == delegation
-    assert found.subject == delegation.subject(shared_cast.acme.organization_id)
+    assert found.subject == delegation.compute_subject(shared_cast.acme.organization_id)
 
 
 def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:

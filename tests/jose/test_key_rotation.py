@@ -21,7 +21,7 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.migrations import migrate
 from agentidp.jose import signing_keys
 from agentidp.jose.access_token import SigningKey
-from agentidp.jose.key_rotation import describe, ensure_signing_key, reencrypt, revoke, rotate
+from agentidp.jose.key_rotation import describe_keys, ensure_signing_key, reencrypt_keys, revoke_key, rotate_keys
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import SECRET_KEY, Clock, execute, wait_until
@@ -34,7 +34,7 @@ NEW_SECRET = SECRET_KEY.swapcase()
 
 def statuses(url: str) -> dict[str, str]:
     """Return each key with its status, the newest first."""
-    return {key["kid"]: key["status"] for key in describe(settings_for(url), at=utc_now())}
+    return {key["kid"]: key["status"] for key in describe_keys(settings_for(url), at=utc_now())}
 
 
 class TestFirstKey:
@@ -138,12 +138,12 @@ class TestDatabaseWriter:
         assert record.fields == {"kid": "attackers"}  # type: ignore[attr-defined]
         assert statuses(database_url) == {"attackers": "unreadable", genuine.signing.kid: "signing"}
         # The key can be revoked like any other, and the key that signs stays the same.
-        assert revoke(services.settings, "attackers", at=utc_now()) is None
+        assert revoke_key(services.settings, "attackers", at=utc_now()) is None
         assert statuses(database_url) == {"attackers": "revoked", genuine.signing.kid: "signing"}
 
     def test_rows_cannot_be_swapped(self, database_url: str) -> None:
         settings = settings_for(database_url)
-        rotate(settings, at=utc_now())
+        rotate_keys(settings, at=utc_now())
         execute(
             database_url,
             "update signing_keys a set private_key_encrypted = b.private_key_encrypted "
@@ -156,7 +156,7 @@ class TestDatabaseWriter:
 
     def test_a_revoked_key_does_not_come_back(self, database_url: str) -> None:
         [first] = statuses(database_url)
-        new = revoke(settings_for(database_url), first, at=utc_now())
+        new = revoke_key(settings_for(database_url), first, at=utc_now())
         execute(database_url, "update signing_keys set revoked_at = null")
         with keys_of(database_url) as keys:
             assert list(keys.current().published) == [new]
@@ -168,26 +168,26 @@ class TestRevoke:
     def test_the_key_that_signs_is_replaced_at_once(self, database_url: str) -> None:
         settings, now = settings_for(database_url), utc_now()
         [first] = statuses(database_url)
-        new = revoke(settings, first, at=now)
+        new = revoke_key(settings, first, at=now)
         with keys_of(database_url) as keys:
             assert keys.current().signing.kid == new
             assert list(keys.current().published) == [new]
-            assert keys.find(first) is None
+            assert keys.find_key(first) is None
         # The private half is deleted. Revoking the key again changes nothing.
         [(sealed,)] = execute(database_url, "select private_key_encrypted from signing_keys where kid = %s", first)
         assert sealed == b""
-        assert revoke(settings, first, at=now) is None
+        assert revoke_key(settings, first, at=now) is None
         assert statuses(database_url) == {new: "signing", first: "revoked"}
 
     def test_a_key_that_does_not_sign_just_goes(self, database_url: str) -> None:
         settings, now = settings_for(database_url), utc_now()
         [first] = statuses(database_url)
-        upcoming = rotate(settings, at=now)
-        assert revoke(settings, upcoming, at=now) is None
+        upcoming = rotate_keys(settings, at=now)
+        assert revoke_key(settings, upcoming, at=now) is None
         assert statuses(database_url) == {upcoming: "revoked", first: "signing"}
-        second = rotate(settings, at=now, signs_from=now)
+        second = rotate_keys(settings, at=now, signs_from=now)
         assert statuses(database_url)[first] == "verifying"
-        assert revoke(settings, first, at=now) is None
+        assert revoke_key(settings, first, at=now) is None
         assert statuses(database_url) == {upcoming: "revoked", second: "signing", first: "revoked"}
 
     def test_a_token_that_a_process_remembers_is_refused(
@@ -197,7 +197,7 @@ class TestRevoke:
         old = cast.acme.bearer()
         assert [client.get("/api/v1/agents", headers=old).status_code for _ in range(2)] == [200, 200]
         first = services.keys.current().signing.kid
-        revoke(services.settings, first, at=utc_now())
+        revoke_key(services.settings, first, at=utc_now())
         wait_until(lambda: services.keys.current().signing.kid != first)
         assert client.get("/api/v1/agents", headers=old).status_code == 401
         assert introspect(client, cast.acme, old["Authorization"].partition(" ")[2]).json == INACTIVE
@@ -226,7 +226,7 @@ class TestReencrypt:
         self, client: FlaskClient, services: Services, cast: Cast, clock: Clock, database_url: str
     ) -> None:
         token = cast.acme.bearer()
-        rotate(services.settings, at=utc_now())
+        rotate_keys(services.settings, at=utc_now())
         old, both, new = (
             self.settings(database_url, SECRET_KEY),
             self.settings(database_url, NEW_SECRET, SECRET_KEY),
@@ -237,14 +237,14 @@ class TestReencrypt:
         ensure_signing_key(both, at=utc_now())
         assert self.jwks(both) == before
         # A key of the new algorithm is added to the keys of the old one.
-        rotate(both, at=utc_now())
+        rotate_keys(both, at=utc_now())
         mixed = self.jwks(both)
         assert len(mixed["keys"]) == 3
         with pytest.raises(ConfigurationError, match=r"^AGENTIDP_SECRET_KEY does not decrypt"):
             ensure_signing_key(new, at=utc_now())
         # 2. All keys are encrypted again. A second run changes nothing.
-        assert reencrypt(both, at=utc_now()) == (2, 3)
-        assert reencrypt(both, at=utc_now()) == (0, 3)
+        assert reencrypt_keys(both, at=utc_now()) == (2, 3)
+        assert reencrypt_keys(both, at=utc_now()) == (0, 3)
         # 3. The previous secret is no longer needed, and decrypts no key.
         ensure_signing_key(new, at=utc_now())
         assert self.jwks(new) == self.jwks(both) == mixed
@@ -259,17 +259,17 @@ class TestReencrypt:
     def test_a_key_that_neither_secret_opens_is_named_and_nothing_is_changed(self, database_url: str) -> None:
         both = self.settings(database_url, NEW_SECRET, SECRET_KEY)
         [first] = statuses(database_url)
-        rotate(settings_for(database_url), at=utc_now())
+        rotate_keys(settings_for(database_url), at=utc_now())
         # The newest key is encrypted again before this key is read.
         execute(database_url, "update signing_keys set private_key_encrypted = %s where kid = %s", b"x" * 99, first)
         before = execute(database_url, "select * from signing_keys order by kid")
         with pytest.raises(ConfigurationError) as refused:
-            reencrypt(both, at=utc_now())
+            reencrypt_keys(both, at=utc_now())
         assert str(refused.value) == (
             "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
             f"{first!r}: nothing was changed"
         )
         assert execute(database_url, "select * from signing_keys order by kid") == before
         # Once this key is revoked, the other keys can be encrypted again.
-        revoke(both, first, at=utc_now())
-        assert reencrypt(both, at=utc_now()) == (1, 1)
+        revoke_key(both, first, at=utc_now())
+        assert reencrypt_keys(both, at=utc_now()) == (1, 1)

@@ -21,7 +21,7 @@ from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.jose import signing_keys
 from agentidp.jose.access_token import LEEWAY
-from agentidp.jose.key_rotation import describe, revoke, rotate
+from agentidp.jose.key_rotation import describe_keys, revoke_key, rotate_keys
 from agentidp.jose.signing_keys import (
     CACHE_SECONDS,
     JWKS_MAX_AGE,
@@ -97,8 +97,8 @@ class TestRotation:
 
     def test_publish_then_sign_then_retire(self, database_url: str) -> None:
         now, settings = utc_now(), settings_for(database_url)
-        [first] = [key["kid"] for key in describe(settings, at=now)]
-        second = rotate(settings, at=now)
+        [first] = [key["kid"] for key in describe_keys(settings, at=now)]
+        second = rotate_keys(settings, at=now)
         with keys_of(database_url) as keys:
             assert keys.current().signing.kid == first
             assert [key["kid"] for key in keys.current().jwks["keys"]] == [second, first]
@@ -109,14 +109,14 @@ class TestRotation:
             (PUBLISH_AHEAD + RETIRE_AFTER - MICROSECOND, "signing", "verifying"),
             (PUBLISH_AHEAD + RETIRE_AFTER, "signing", "retired"),
         ):
-            statuses = {key["kid"]: key["status"] for key in describe(settings, at=now + after)}
+            statuses = {key["kid"]: key["status"] for key in describe_keys(settings, at=now + after)}
             assert statuses == {second: status, first: of_first}
 
     def test_every_process_changes_over_at_the_instant(
         self, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         changes_at = utc_now() + timedelta(hours=1)
-        second = rotate(settings_for(database_url), at=utc_now(), signs_from=changes_at)
+        second = rotate_keys(settings_for(database_url), at=utc_now(), signs_from=changes_at)
 
         class Clock(datetime):
             """A clock that only the test moves."""
@@ -214,7 +214,7 @@ class TestReading:
     ) -> None:
         with keys_of("postgresql://nobody@127.0.0.1:1/none", pool_timeout=0.1) as keys:
             readings = Readings(keys, monkeypatch)
-            for call in (keys.current, keys.current, lambda: keys.find("nobodys")):
+            for call in (keys.current, keys.current, lambda: keys.find_key("nobodys")):
                 with pytest.raises(DatabaseUnavailable):
                     call()
             assert readings.count == 1
@@ -225,7 +225,7 @@ class TestReading:
         monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 0.1)
         monkeypatch.setattr(signing_keys, "PATIENCE_SECONDS", 5)
         first = keys.current().signing.kid
-        new = revoke(settings_for(database_url), first, at=utc_now())
+        new = revoke_key(settings_for(database_url), first, at=utc_now())
         time.sleep(0.2)
         assert keys.current().signing.kid == new
 
@@ -237,7 +237,7 @@ class TestReading:
         keys._attempted_at = float("-inf")
         begin = time.monotonic()
         for number in range(500):
-            assert keys.find(f"invented-{number}") is None
+            assert keys.find_key(f"invented-{number}") is None
         # One read at the start, one for the first unknown kid, and one more for each second of the test.
         took = time.monotonic() - begin
         wait_until(lambda: readings.count >= 2)
@@ -248,9 +248,9 @@ class TestReading:
     ) -> None:
         monkeypatch.setattr(signing_keys, "PATIENCE_SECONDS", PATIENCE)
         keys.current()
-        new = rotate(settings_for(database_url), at=utc_now())
+        new = rotate_keys(settings_for(database_url), at=utc_now())
         time.sleep(signing_keys.MIN_REREAD_SECONDS)
-        assert keys.find(new) is not None
+        assert keys.find_key(new) is not None
 
     def test_a_process_that_can_start_no_thread_keeps_what_it_knows(
         self, keys: SigningKeys, monkeypatch: pytest.MonkeyPatch
@@ -290,7 +290,7 @@ def test_tokens_survive_a_change_of_algorithm(services: Services, cast: Cast) ->
     old = cast.acme.bearer()
     settings: Settings = replace(services.settings, signing_alg="RS256")
     now = utc_now()
-    rs256 = rotate(settings, at=now, signs_from=now)
+    rs256 = rotate_keys(settings, at=now, signs_from=now)
     with application(settings, services.clock) as client:
         cast.acme.services = client.application.extensions["agentidp"]
         new = cast.acme.bearer()

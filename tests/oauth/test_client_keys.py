@@ -15,8 +15,8 @@ from joserfc.jwk import JWKRegistry
 from jsonschema import Draft202012Validator
 
 from agentidp.jose.dpop import compute_thumbprint
-from agentidp.jose.jwk import check_public_jwk, jwk_json_schema
-from agentidp.jose.rsa_weakness import has_roca_fingerprint, weakness
+from agentidp.jose.jwk import build_jwk_schema, check_public_jwk
+from agentidp.jose.rsa_weakness import find_weakness, has_roca_fingerprint
 from tests.conftest import Cast
 from tests.oauth.clients import KEYS, jwk_of
 from tests.oauth.roca import roca_key
@@ -67,7 +67,7 @@ def test_a_key_is_for_its_alg_or_that_of_its_type(kind: str, members: dict[str, 
     jwk = JWKS[kind] | members
     key = check_public_jwk(jwk)
     assert (key["alg"], key["use"], "key_ops" in key) == (kept, "sig", False)
-    assert Draft202012Validator(jwk_json_schema()).is_valid(jwk)
+    assert Draft202012Validator(build_jwk_schema()).is_valid(jwk)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_key_is_for_its_alg_or_that_of_its_type(kind: str, members: dict[str, 
 def test_what_is_for_something_else_is_refused(kind: str, members: dict[str, Any], broken: str) -> None:
     jwk = JWKS[kind] | members
     assert rule(jwk) == broken
-    assert not Draft202012Validator(jwk_json_schema()).is_valid(jwk)
+    assert not Draft202012Validator(build_jwk_schema()).is_valid(jwk)
 
 
 def test_a_point_of_another_curve_is_no_key() -> None:
@@ -134,7 +134,7 @@ class TestRsa:
         for exponent in (3, 17, 257, 65_535, 2**32 + 1, 2**255 + 1):
             assert rule(rsa_jwk(modulus, exponent)) == EXPONENT
         for exponent in (0, 1, 2, 65_538):
-            assert weakness(modulus, exponent) == EXPONENT
+            assert find_weakness(modulus, exponent) == EXPONENT
             assert rule(rsa_jwk(modulus, exponent)) in (EXPONENT, "is not a valid key")
 
 

@@ -166,7 +166,7 @@ class TestTheRightCredential:
     ],
 )
 def test_an_address_is_known_by_its_network(one: str, other: str, is_one: bool) -> None:
-    cells = {throttle.cell_of(SECRET_KEY.encode(), "client", address) for address in (one, other)}
+    cells = {throttle.compute_cell(SECRET_KEY.encode(), "client", address) for address in (one, other)}
     assert (len(cells) == 1) is is_one
 
 
@@ -256,7 +256,7 @@ class TestWorkers:
 @pytest.fixture
 def cell(cast: Cast) -> int:
     """Return the cell of Acme's agent for an address."""
-    return throttle.cell_of(SECRET_KEY.encode(), cast.acme.client_id, HERE)
+    return throttle.compute_cell(SECRET_KEY.encode(), cast.acme.client_id, HERE)
 
 
 def store(url: str, *cells: tuple[int, datetime]) -> None:
@@ -292,10 +292,10 @@ class TestTheTable:
     def test_has_cells_that_only_the_instance_can_name(self) -> None:
         named = [("one", "client", HERE), ("two", "client", HERE), ("one", "another", HERE)]
         named += [("one", "client", THERE), ("one", "client", "")]
-        cells = [throttle.cell_of(key.encode() * 20, client_id, address) for key, client_id, address in named]
+        cells = [throttle.compute_cell(key.encode() * 20, client_id, address) for key, client_id, address in named]
         assert len(set(cells)) == 5
         assert all(0 <= one < throttle.CELLS for one in cells)
-        assert throttle.cell_of(b"one" * 20, "client", HERE) == cells[0]
+        assert throttle.compute_cell(b"one" * 20, "client", HERE) == cells[0]
 
 
 class TestAServerWhoseClockIsWrong:

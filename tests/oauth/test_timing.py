@@ -18,7 +18,7 @@ from agentidp.federation.issuer_tokens import MAX_CHARACTERS, IssuerTokens
 from agentidp.federation.rule import Rule
 from agentidp.federation.rule_checks import MAX_CLAIMS
 from agentidp.jose.assertion import MAX_SIGNATURES
-from agentidp.jose.jwk import MAX_KEYS, key_algorithm
+from agentidp.jose.jwk import MAX_KEYS, normalize_algorithm
 from agentidp.oauth import client_assertion
 from agentidp.oauth.throttle import INTERVAL, MAX_FAILURES_PER_MINUTE
 from agentidp.registry.provisioning import NewProvisioningRuleSchema, add_rule
@@ -195,7 +195,7 @@ class TestConversation:
         thief = KeyHolder(cast.acme, KEYS[alg](), alg)
         verified.clear()
         assert status(client, thief.form(kid=None)) == 401
-        assert verified == [alg] * MAX_SIGNATURES[key_algorithm(alg)]
+        assert verified == [alg] * MAX_SIGNATURES[normalize_algorithm(alg)]
 
     @pytest.mark.parametrize("has_client_id", [False, True])
     def test_reads_few_characters_of_rules_whatever_tenants_have_stored(

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from agentidp import create_app
 from agentidp.clock import utc_now
 from agentidp.db.database import SERVICE_ROLE
-from agentidp.jose.key_rotation import reencrypt
+from agentidp.jose.key_rotation import reencrypt_keys
 from tests.conftest import settings_for
 from tests.factories import SECRET_KEY, Clock, execute, wait_until
 
@@ -69,7 +69,7 @@ def test_is_not_ready_with_a_wrong_instance_secret_until_a_key_appears_that_it_d
     assert ready(client_with_another_secret) == (503, NO_KEY)
     assert ready(client) == (200, None)
     both = settings_for(database_url, secret_key=OTHER_SECRET, secret_key_previous=SECRET_KEY.encode())
-    reencrypt(both, at=utc_now())
+    reencrypt_keys(both, at=utc_now())
     wait_until(lambda: ready(client_with_another_secret) == (200, None))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentidp.config import ConfigurationError
-from agentidp.server.listening import host_and_port, refuse_busy_address, refuse_exposed_address
+from agentidp.server.listening import parse_address, refuse_busy_address, refuse_exposed_address
 from agentidp.server.sending import limit_sending_time
 from agentidp.services.fair_queue import SMALL
 from tests.fast_path.echo import LARGE, Gunicorn, get, responses
@@ -80,8 +80,8 @@ def test_refuses_sockets_that_it_cannot_listen_on(tmp_path: Path) -> None:
 
 
 def test_takes_an_address_apart() -> None:
-    assert host_and_port("[::1]:3000") == ("::1", 3000)
-    assert host_and_port("localhost:65535") == ("localhost", 65535)
+    assert parse_address("[::1]:3000") == ("::1", 3000)
+    assert parse_address("localhost:65535") == ("localhost", 65535)
 
 
 def test_the_limit_is_for_all_parts_of_a_response_together_and_then_gone() -> None:

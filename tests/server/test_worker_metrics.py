@@ -43,7 +43,7 @@ def test_samples_the_connections_and_the_requests_that_wait_for_one(services: Se
     try:
 
         def sampled(name: str, **labels: str) -> float:
-            sampler.sample()
+            sampler.sample_pools()
             return value(name, **labels)
 
         wait_until(lambda: sampled("agentidp_database_pool_connections", state="in_use") == most)
@@ -56,12 +56,12 @@ def test_samples_the_connections_and_the_requests_that_wait_for_one(services: Se
         for thread in threads:
             thread.join()
     wait_until(lambda: pool.statistics()["pool_available"] == pool.statistics()["pool_size"])
-    sampler.sample()
+    sampler.sample_pools()
     counted = value("agentidp_database_pool_waits_total")
-    sampler.sample()
+    sampler.sample_pools()
     assert value("agentidp_database_pool_connections", state="in_use") == 0
     assert value("agentidp_database_pool_waiting") == 0
     assert value("agentidp_database_pool_waits_total") == counted
     services.database.close()
-    sampler.sample()
+    sampler.sample_pools()
     assert value("agentidp_database_pool_connections", state="idle") == 0
