@@ -23,64 +23,68 @@ _STEPS = {
         "Give the instance in this network the right secret or key. If nobody knows the network, somebody is guessing."
     ),
     "wrong audience": (
-        "Let the platform issue its token for the audience that the rule of trust names. An assertion by a key of the "
-        "agent needs the issuer of this server as its aud."
+        "Let the platform issue its token for the audience that the rule of trust names. An assertion that a key of "
+        "the agent has signed needs the issuer of this server as its aud."
     ),
     "unreadable assertion": (
         "Send a signed JWT with an algorithm that is accepted, and without a line break at its end."
     ),
     "wrong jti, wrong times, assertion valid for too long, assertion used before": (
-        "Correct how the instance makes its assertions: a new one with a new jti for each request, for at most an hour."
+        "Let the instance make a new assertion with a new jti for each request, valid for at most an hour."
     ),
     "assertion expired, assertion not yet valid": (
-        "Correct the clock of the instance, and let it send a new assertion or token with each request."
+        "Correct the clock of the instance, and let the instance send a new assertion or token with each request."
     ),
     "revoked or expired key": "Give the instance the new key.",
-    "no rule of trust": "Add a rule of trust for the issuer of the token, or correct the client_id.",
+    "no rule of trust": "Add a rule of trust for the issuer of the token to the agent, or correct the client_id.",
     "token matches no rule, revoked or expired rule": (
-        "Compare the token with the rules of the agent: agentidp credential test shows which claim differs."
+        "Compare the token with the rules of the agent by agentidp credential test, which shows the claim that differs."
     ),
     "too many rules for the token": "Let the token name its key by kid, and send the client_id of the agent.",
     "revoked credential, expired credential": "Give the instance the new secret.",
     "suspended agent, deleted agent, suspended organization": (
-        "Stop the instance. If the agent should work, resume it or its organization."
+        "Stop the instance. If the agent should work, resume the agent or its organization."
     ),
     "token for another audience": (
-        "The instance sends this API a token for a resource server: let it request one without the parameter resource."
+        "The instance has sent a token for a resource server to this API. Let the instance request a token without the "
+        "parameter resource."
     ),
     "token expired, token not yet valid, revoked token": (
-        "Let the instance request a new token. If it does so each time, correct its clock."
+        "Let the instance request a new token. If new tokens fail too, correct the clock of the instance."
     ),
     "token sent by the wrong scheme, token bound to another key, wrong DPoP proof, DPoP proof used before": (
-        "Correct how the instance uses DPoP: the scheme, the key of the token request, a new proof for each request."
+        "Let the instance use DPoP with the scheme DPoP, the key of the token request, and a new proof for each "
+        "request."
     ),
     "unreadable subject token, invalid subject token, subject token expired, subject token without subject": (
-        "A caller of the agent sends a token that cannot be exchanged. For the type access_token it must be from this "
-        "server, for the other types from another issuer."
+        "A caller of the agent sends a token that cannot be exchanged. A token of the type access_token must be from "
+        "this server, and a token of another type from another issuer."
     ),
     "subject token of another organization, subject token for another": (
-        "Let the subject request its token for a resource server that this agent runs. If nobody knows the call, "
-        "somebody tries out stolen tokens."
+        "Let the subject request its token for a resource server that this agent runs. If nobody knows this call, "
+        "somebody may be trying stolen tokens."
     ),
     "subject names another actor, subject token has actors, too many actors, wrong actor token": (
-        "Compare the token with what an exchange accepts: agentidp credential test shows what differs."
+        "Compare the token with what an exchange accepts by agentidp credential test."
     ),
     "subject or actor ended, subject token revoked, audience ended, delegation rule deleted": (
-        "The token has ended, because what it came from has ended. Request a new token of the subject."
+        "An agent, token, audience or rule of the token's chain has ended. Let the subject send a new token."
     ),
     "no delegation rule": "Add the agent to a delegation rule for the issuer of the subject.",
     "ID-JAG of another client, ID-JAG of another organization, ID-JAG of another key, wrong members of the ID-JAG": (
-        "The provider has made the ID-JAG for something else. If the client is another one, tell the provider the "
-        "client_id of the agent."
+        "The provider has made the ID-JAG for another client, organization or key. Register the client_id of the agent "
+        "at the provider."
     ),
     "ID-JAG used before": (
-        "Let the client get a new ID-JAG for each token. If it does so, somebody else has its secret."
+        "Let the client get a new ID-JAG for each token. If the client already does so, somebody else has its secret."
     ),
     "code or refresh token used before": (
-        "The grant has ended, because two programs have its tokens: a client that repeats requests, or a thief."
+        "The grant has ended, because its code or refresh token was sent twice, by a client that repeats requests or "
+        "by a thief."
     ),
     "wrong grant type, wrong code verifier, wrong redirect URI, wrong resource, code or refresh token of another key": (
-        "Correct how the client redeems a grant. If nobody knows the network, somebody tries codes or refresh tokens."
+        "Correct the client's request for the grant's tokens. If nobody knows the network, somebody may be trying "
+        "stolen codes or refresh tokens."
     ),
 }
 NEXT_STEPS = {reason: step for reasons, step in _STEPS.items() for reason in reasons.split(", ")}
