@@ -142,7 +142,7 @@ class AgentFields(ma.Schema):
         ProvisionedSchema,
         dump_only=True,
         allow_none=True,
-        metadata={"description": "The subject for which a provisioning rule created it; null: no rule created it"},
+        metadata={"description": "The subject for which a provisioning rule created the agent, or null"},
     )
     redirectUris = schemas.Items(
         schemas.Exact(
@@ -160,7 +160,7 @@ class AgentFields(ma.Schema):
             schemas.validate_unique("a redirect URI"),
         ],
         metadata={"uniqueItems": True},
-        description="Where people's browsers may take the codes with which it acts for them",
+        description="Addresses to which people's browsers may take authorization codes for the agent",
     )
     tokensNotBefore = schemas.Instant(
         attribute="tokens_not_before",
@@ -172,7 +172,7 @@ class AgentFields(ma.Schema):
         attribute="client_uri",
         dump_only=True,
         allow_none=True,
-        metadata={"description": "The address of the client ID metadata document of an app; null: it was registered"},
+        metadata={"description": "The address of an app's client ID metadata document, or null for a registered agent"},
     )
 
 

@@ -155,8 +155,8 @@ class CredentialFields(RuleSchema):
     credentialId = ma.fields.UUID(attribute="credential_id", dump_only=True)
     type = schemas.Choice(
         TYPES,
-        description="Default: `key` if there is a `jwk` or `jwks`, and otherwise `secret`. `public` is for a client on "
-        "people's computers, which cannot keep a secret: it only gets tokens for grants of people",
+        description="The default is `key` with `jwk` or `jwks`, and `secret` without them. A client on people's "
+        "computers, which cannot keep a secret, has the type `public`, and gets only tokens for people's grants",
     )
     label = schemas.Text(
         1,

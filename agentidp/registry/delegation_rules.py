@@ -101,8 +101,9 @@ class DelegationRuleFields(ma.Schema):
     trust = schemas.Group(
         RuleSchema,
         required=True,
-        description="The tokens that the rule accepts. Their audience contains the organization's id or, if the rule "
-        "has no audience, is the acting agent's `client_id`. Without subject and claims, every subject is accepted",
+        description="The tokens that the rule accepts. The token's audience contains the organization's id or, if the "
+        "rule has no audience, is the acting agent's `client_id`. A rule without subject and claims accepts every "
+        "subject",
     )
     agentIds = schemas.Items(
         schemas.AgentId(),
@@ -134,7 +135,7 @@ class DelegationRuleFields(ma.Schema):
             schemas.validate_unique("a host"),
         ],
         description="Hosts of client ID metadata documents, whose apps may act by the rule. An app gets an agent when "
-        "the first person uses it",
+        "the first person uses the app",
     )
     grantDays = schemas.Number(
         1,

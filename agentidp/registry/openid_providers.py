@@ -96,7 +96,7 @@ class OpenidProviderFields(ma.Schema):
         load_default=None,
         attribute="client_secret",
         words="client secret",
-        description="The client secret of AgentIdP at the provider. It is stored encrypted and never returned",
+        description="The client secret of AgentIdP at the provider, which is stored encrypted and never returned",
         nothing="a public client, which has no secret",
     )
     hasClientSecret = _HasSecret(attribute="sealed", dump_only=True)

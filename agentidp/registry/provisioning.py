@@ -85,7 +85,7 @@ class AgentTemplateSchema(ma.Schema):
         option="--agent-name",
         typed_name="agentName",
         metavar="TEMPLATE",
-        description="The agent's name, in which `{claim}` stands for a claim of the token. Default: the subject",
+        description="The agent's name, in which `{claim}` stands for a claim of the token",
     )
     owner = schemas.Text(0, schemas.MAX_OWNER, load_default="", description=OWNER)
     scopes = schemas.ScopeList(
@@ -121,12 +121,12 @@ class ProvisioningRuleFields(ma.Schema):
         1,
         schemas.MAX_NAME,
         required=True,
-        description="The rule's name, by which its agents are counted",
+        description="The rule's name. Agents of earlier rules with this name count towards `maxAgents`",
     )
     trust = schemas.Group(
         RuleSchema,
         required=True,
-        description="The tokens that the rule accepts. Their audience contains the id of the organization",
+        description="The tokens that the rule accepts. The token's audience contains the organization's id",
     )
     agentTemplate = schemas.Group(
         AgentTemplateSchema,

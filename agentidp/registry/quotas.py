@@ -71,7 +71,7 @@ class QuotaFields(ma.Schema):
         words="enforce the quota: refuse tokens beyond it",
         option="--enforce/--observe",
         is_listed=True,
-        description="Whether tokens beyond the quota are refused. Otherwise they are only counted as `observed`",
+        description="Whether tokens beyond the quota are refused, and not only counted as `observed`",
     )
     used = Count("Tokens issued in the window, including those from before the quota was set", is_listed=True)
     left = Count("Tokens that can still be issued in the window", is_listed=True)

@@ -49,8 +49,8 @@ class ResourceServerFields(ma.Schema):
         RESOURCE_IDENTIFIER,
         required=True,
         words="identifier",
-        description="An absolute URI without fragment, which by default is the `aud` of tokens. It belongs to the "
-        "organization even after the resource server is deleted",
+        description="An absolute URI without fragment, which by default is the `aud` of tokens. The identifier "
+        "belongs to the organization even after the resource server is deleted",
     )
     name = schemas.Text(1, schemas.MAX_NAME, required=True)
     scopes = schemas.ScopeList(load_default=list, description="What tokens for the resource server may do")
@@ -60,8 +60,8 @@ class ResourceServerFields(ma.Schema):
         attribute="token_per_call",
         words="a token for each call",
         option="--per-call",
-        description="Whether agents should request a token for each call. The finding `uncached_tokens` then ignores "
-        "tokens for this resource server",
+        description="Whether agents should request a token for each call. If so, the finding `uncached_tokens` "
+        "ignores tokens for this resource server",
     )
     audience = schemas.Exact(
         MAX_AUDIENCE_LENGTH,
@@ -86,15 +86,16 @@ class ResourceServerFields(ma.Schema):
     subject = schemas.Choice(
         SUBJECTS,
         load_default=AGENT,
-        description="The `sub` of tokens: `agent` is the agent's id, `organization-agent` is "
-        "`org:{organizationId}:agent:{agentId}`",
+        description="The `sub` of tokens, which is the agent's id for `agent`, and "
+        "`org:{organizationId}:agent:{agentId}` for `organization-agent`",
     )
     agentId = schemas.AgentId(
         load_default=None,
         allow_none=True,
         attribute="agent_id",
         words="agent",
-        description="The agent that runs it, and that may exchange tokens to act for the agents that send them",
+        description="The agent that runs the resource server, and may exchange tokens to act for the agents that send "
+        "them",
         nothing="no agent",
     )
 
