@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.oauth.quota_windows import WINDOWS, bounds
+from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds
 from agentidp.usage_history.importing import import_usage
 from agentidp.usage_history.records import Source
 from tests.conftest import ON_CITUS_TOO, Cast
@@ -234,7 +234,7 @@ def test_a_request_that_fails_for_another_reason_is_no_refusal_by_a_quota(client
 )
 def test_the_bounds_of_a_window(window: str, at: str, begins: str, ends: str) -> None:
     expected = tuple(datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (begins, ends))
-    assert bounds(window, datetime.fromisoformat(at).replace(tzinfo=UTC)) == expected
+    assert find_window_bounds(window, datetime.fromisoformat(at).replace(tzinfo=UTC)) == expected
 
 
 def test_a_process_issues_only_so_many_tokens_a_minute_to_an_agent(cast: Cast, database_url: str, clock: Clock) -> None:
