@@ -145,7 +145,8 @@ class Delegation:
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The agents that act and, if it is an agent, the subject, without duplicates. All of them must be active."""
+        """The agents that act and the subject, if the subject is an agent, without duplicates. All of them must be
+        active."""
         return list(dict.fromkeys([*self.actors, *([] if self.agent_id is None else [self.agent_id])]))
 
     @property

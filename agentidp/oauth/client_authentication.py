@@ -27,7 +27,8 @@ from agentidp.services import services
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 PUBLIC = '["none"]'
-"""The stored keys of a public client (method ``none``). It has no key, and can only redeem codes and refresh tokens."""
+"""The value stored instead of keys for a public client (method ``none``). It can only redeem codes and refresh
+tokens."""
 
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
 """Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""

@@ -80,7 +80,7 @@ def read_form(request: Request) -> dict[str, str]:
     :raises OAuthError: ``invalid_request`` for another content type, a repeated parameter, text that is not UTF-8, or
         a credential in the URL; ``invalid_target`` for two resources.
     """
-    # Compares the unparsed values first, because for nearly every request this is enough.
+    # Compares the unparsed header first, which is enough for nearly every request.
     if request.environ.get("CONTENT_TYPE") != FORM and request.mimetype != FORM:
         raise OAuthError("invalid_request", f"the body must be {FORM}")
     if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):

@@ -35,7 +35,7 @@ MAX_GRANTS = 100_000
 """Maximum number of grants per organization."""
 
 MAX_GRANTS_PER_PERSON = 20
-"""Maximum number of grants per person and agent, one for each of the person's devices. Another ends the oldest."""
+"""Maximum number of grants per person and agent, for several devices. A further grant ends the oldest."""
 
 _ID_BYTES, _HANDLE_BYTES, _SECRET_BYTES = 16, 32, 32
 _TEXT_LENGTH = 107
@@ -80,7 +80,7 @@ class GrantToken:
 
 
 def create_token(agent_id: UUID, grant_handle: bytes | None = None) -> GrantToken:
-    """Return a new token of the grant with a handle, or of a new grant if the handle is ``None``."""
+    """Return a new code or refresh token of the grant with a handle; ``None`` begins a new grant."""
     grant_handle = grant_handle or secrets.token_bytes(_HANDLE_BYTES)
     token_text = base64url(agent_id.bytes + grant_handle + secrets.token_bytes(_SECRET_BYTES)).decode()
     return GrantToken(token_text, agent_id, grant_handle)

@@ -255,9 +255,9 @@ def _find_accepting_rule(
         )
         # If a rule has no audience, the token's aud must be the id of the acting agent. An ID-JAG names the agent in
         # client_id instead, and its aud must be our issuer.
-        id_jag_audience = {"audience": services.settings.issuer} if is_id_jag else {}
-        trusts = [json.dumps({"audience": str(client.agent_id)} | row.trust | id_jag_audience) for row in rows]
-        rules = [services.issuer_tokens.parse_rule(client.organization_id, trust) for trust in trusts]
+        audience = {"audience": services.settings.issuer} if is_id_jag else {}
+        rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience) for row in rows]
+        rules = [services.issuer_tokens.parse_rule(client.organization_id, rule_text) for rule_text in rule_texts]
         return [Candidate(rule, row=row) for rule, row in zip(rules, rows, strict=True)]
 
     verdict, _ = federated_token.try_remembered_rules(

@@ -15,7 +15,7 @@ language plpgsql as $$
 declare
     v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
-    -- If nothing was rejected, other updates are used, because adding zero would take a tenth of the time of an admission.
+    -- For requests that are not rejected, the updates omit that counter: adding zero would take a tenth of an admission's time.
     v_is_request boolean := p_rejected = 0;
 begin
     loop
