@@ -76,7 +76,8 @@ _STEPS = {
         "at the provider."
     ),
     "ID-JAG used before": (
-        "Let the client get a new ID-JAG for each token. If the client already does so, somebody else has its secret."
+        "Let the client get a new ID-JAG for each token. If the client already gets a new ID-JAG for each token, "
+        "somebody else has the client's secret."
     ),
     "code or refresh token used before": (
         "The grant has ended, because its code or refresh token was sent twice, by a client that repeats requests or "

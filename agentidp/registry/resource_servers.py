@@ -60,7 +60,7 @@ class ResourceServerFields(ma.Schema):
         attribute="token_per_call",
         words="a token for each call",
         option="--per-call",
-        description="Whether agents should request a token for each call. If so, the finding `uncached_tokens` "
+        description="Whether agents should request a token for each call, so that the finding `uncached_tokens` "
         "ignores tokens for this resource server",
     )
     audience = schemas.Exact(
