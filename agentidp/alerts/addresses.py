@@ -87,7 +87,7 @@ def _check_apprise_url(scheme: str, url: str, networks: AllowedNetworks) -> str:
         raise BadAddress(f"must be {scheme}s, which uses TLS: {_NO_NETWORK}")
     # apprise reads everything after the first "?" as parameters, even text after a "#". Both ";" and "&" separate
     # parameters.
-    pairs = [pair for pair in re.split("[&;]", url.partition("?")[2]) if pair]
-    if {unquote(pair.partition("=")[0]).strip().lower() for pair in pairs} - APPRISE_PARAMETERS:
+    parameters = [parameter for parameter in re.split("[&;]", url.partition("?")[2]) if parameter]
+    if {unquote(parameter.partition("=")[0]).strip().lower() for parameter in parameters} - APPRISE_PARAMETERS:
         raise BadAddress(f"must have no parameters but {', '.join(sorted(APPRISE_PARAMETERS))}")
     return f"{scheme}://"

@@ -57,19 +57,19 @@ class _StatusHandler(logging.Handler):
 
 def main() -> None:
     """Read a message from standard input, send it, and print the error, if any, as JSON."""
-    json.dump({"error": _send(json.load(sys.stdin))}, sys.stdout)
+    json.dump({"error": _send_with_apprise(json.load(sys.stdin))}, sys.stdout)
 
 
-def _send(message: dict[str, Any]) -> str | None:
+def _send_with_apprise(message: dict[str, Any]) -> str | None:
     """Send a message with apprise. Return why it was not accepted, or ``None`` if it was."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     try:
         import apprise
     except ImportError:
         return "this server has no apprise: the operator can install it (docs/alerts.md)"
-    statuses = _StatusHandler()
+    status_handler = _StatusHandler()
     apprise_logger = logging.getLogger("apprise")
-    apprise_logger.handlers, apprise_logger.propagate = [statuses], False
+    apprise_logger.handlers, apprise_logger.propagate = [status_handler], False
     networks = AllowedNetworks(tuple(ip_network(network) for network in message["networks"]))
     address_guard = _ConnectionGuard(networks, is_plain=message["isPlain"])
     apprise_sender = apprise.Apprise.instantiate(message["url"])
@@ -78,15 +78,15 @@ def _send(message: dict[str, Any]) -> str | None:
     sys.addaudithook(address_guard.audit)
     # The text is declared as Markdown if the service expects Markdown. Otherwise apprise would escape the link in the
     # text, and break it.
-    markdown_text, message_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
-    body_format = markdown_text if apprise_sender.resolve_format(message_text) == markdown_text else message_text
+    markdown, plain_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
+    body_format = markdown if apprise_sender.resolve_format(plain_text) == markdown else plain_text
     services = apprise.Apprise([apprise_sender])
     if services.notify(message["body"], message["title"], message["type"], body_format=body_format):
         return None
-    notification_status = f"the status of the response was {statuses.status}" if statuses.status else None
+    status_message = f"the status of the response was {status_handler.status}" if status_handler.status else None
     return (
         address_guard.refusal
-        or notification_status
+        or status_message
         or "apprise could not deliver it: no connection, or the service refused it"
     )
 

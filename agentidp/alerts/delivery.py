@@ -65,11 +65,11 @@ def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> 
 
     :param failures: the number of the target's consecutive failures before this failure.
     """
-    jitter_factor = random.random()  # noqa: S311 - no secret
-    next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter_factor)
+    jitter = random.random()  # noqa: S311 - no secret
+    next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
     return {
         "next_attempt_at": next_attempt_at,
-        "paused_until": ended_at + delay_after(failures + 1, jitter_factor),
+        "paused_until": ended_at + delay_after(failures + 1, jitter),
         "is_last": next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
     }
 
@@ -94,18 +94,14 @@ class Dispatcher:
         self._connection: psycopg.Connection[Any] | None = None
         self._cleaned_at: datetime | None = None
 
-    def begin_due(self) -> int:
+    def start_turns(self) -> int:
         """Start to send due messages in the free threads, and return without waiting for the threads.
 
         :returns: the number of targets to which a thread sends.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
-        self._turns = {
-            sending_turn: organization_id
-            for sending_turn, organization_id in self._turns.items()
-            if not sending_turn.done()
-        }
+        self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
         at, started_count = self._clock(), 0
         # Iterates over a copy, because other threads may add items during the loop.
         slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
@@ -124,11 +120,11 @@ class Dispatcher:
                 "alerts/claim_targets", leased_until=at + LEASE, most=max_new_turns
             )
             for target in targets:
-                self._turns[self._threads.submit(self._send_turn, organization_id, target)] = organization_id
+                self._turns[self._threads.submit(self._send_to_target, organization_id, target)] = organization_id
             started_count += len(targets)
         return started_count
 
-    def deliver_due(self) -> int:
+    def send_due_messages(self) -> int:
         """Send messages, and return when no message is due any more.
 
         :returns: how many times a thread sent to a target.
@@ -136,7 +132,7 @@ class Dispatcher:
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
         total_turns = 0
-        while turn_count := self.begin_due():
+        while turn_count := self.start_turns():
             total_turns += turn_count
             wait(self._turns)
         return total_turns
@@ -162,7 +158,7 @@ class Dispatcher:
             raise DatabaseUnavailable(" ".join(str(error).split())) from error
         return [row.organization_id for row in rows]
 
-    def _send_turn(self, organization_id: str, target: Any) -> None:
+    def _send_to_target(self, organization_id: str, target: Any) -> None:
         """Send a target's due messages until none is left, a message fails or is slow, or the time ``TURN`` is over."""
         try:
             ends_at, failures = self._clock() + TURN, target.failures
@@ -172,7 +168,7 @@ class Dispatcher:
                 if not delivery_rows:
                     break
                 began_at = time.monotonic()
-                is_accepted = self._send(organization_id, target, delivery_rows[0], failures, at)
+                is_accepted = self._send_message(organization_id, target, delivery_rows[0], failures, at)
                 is_slow = time.monotonic() - began_at >= SLOW
                 if is_slow:
                     self._slow_at[organization_id] = at
@@ -186,7 +182,7 @@ class Dispatcher:
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)
 
-    def _send(self, organization_id: str, target: Any, delivery: Any, failures: int, at: datetime) -> bool:
+    def _send_message(self, organization_id: str, target: Any, delivery: Any, failures: int, at: datetime) -> bool:
         """Send one message to a target, and record the result.
 
         :param failures: the number of the target's consecutive failures.

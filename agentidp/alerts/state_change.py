@@ -59,19 +59,18 @@ class StateChange:
     def to_json(self) -> dict[str, Any]:
         """Return the state change as JSON for the outbox."""
         json_values = asdict(self)
-        for member_name in ("finding_id", "agent_id"):
-            json_values[member_name] = None if json_values[member_name] is None else str(json_values[member_name])
+        for name in ("finding_id", "agent_id"):
+            json_values[name] = None if json_values[name] is None else str(json_values[name])
         return json_values | {"opened_at": timestamp(self.opened_at), "at": timestamp(self.at)}
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> StateChange:
-        """Return the state change whose JSON from :meth:`to_json` is *stored*."""
+    def from_json(cls, json_values: dict[str, Any]) -> StateChange:
+        """Return the state change whose JSON from :meth:`to_json` is *json_values*."""
         ids_by_name = {
-            member_name: UUID(stored[member_name]) if stored[member_name] else None
-            for member_name in ("finding_id", "agent_id")
+            name: UUID(json_values[name]) if json_values[name] else None for name in ("finding_id", "agent_id")
         }
-        instants = {member_name: datetime.fromisoformat(stored[member_name]) for member_name in ("opened_at", "at")}
-        return cls(**(stored | ids_by_name | instants))
+        instants_by_name = {name: datetime.fromisoformat(json_values[name]) for name in ("opened_at", "at")}
+        return cls(**(json_values | ids_by_name | instants_by_name))
 
 
 def kind_in_words(kind: str) -> str:

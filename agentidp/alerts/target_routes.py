@@ -35,10 +35,10 @@ class AlertTestSchema(ma.Schema):
 @blueprint.arguments(NewAlertTargetSchema)
 @blueprint.response(201, CreatedAlertTargetSchema, headers={"Location": "Location"})
 @blueprint.alt_response(409, "CONFLICT")
-def create_alert_target(caller: Caller, new: dict[str, Any]) -> Response:
+def create_alert_target(caller: Caller, new_target: dict[str, Any]) -> Response:
     """Create an alert target. The response to this request is the only one that contains the key of its webhooks."""
     with caller.transaction() as transaction:
-        target_row, signing_secret = add_target(transaction, caller.settings, new)
+        target_row, signing_secret = add_target(transaction, caller.settings, new_target)
     response_body = represent(target_row) | {"secret": signing_secret}
     headers = {"Location": f"/api/v1/alert-targets/{response_body['targetId']}", "Cache-Control": "no-store"}
     return json_response(response_body, 201, headers)

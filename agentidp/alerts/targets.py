@@ -32,15 +32,15 @@ _audited = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).
 """Return the fields of an alert target that the audit trail records, without secrets."""
 
 
-def add_target(transaction: Transaction, settings: Settings, new: dict[str, Any]) -> tuple[Any, str | None]:
+def add_target(transaction: Transaction, settings: Settings, new_target: dict[str, Any]) -> tuple[Any, str | None]:
     """Create an alert target.
 
-    :param new: the fields loaded by :class:`NewAlertTargetSchema`.
+    :param new_target: the fields loaded by :class:`NewAlertTargetSchema`.
     :returns: the target's row, and the key that signs its messages, or None if it is not a webhook.
     :raises ValidationError: the address is not allowed for the type.
     :raises Conflict: another target has the name, or the organization has the maximum number of targets.
     """
-    target_columns = dict(new)
+    target_columns = dict(new_target)
     url, type_ = target_columns.pop("url"), target_columns["type"]
     target_id, signing_secret = uuid.uuid4(), new_secret() if type_ == "webhook" else None
     destination = _destination(settings, type_, url)
@@ -86,8 +86,8 @@ def update_target(transaction: Transaction, settings: Settings, target_id: UUID,
     [target_row] = transaction.fetch("alerts/change_target", target_id=target_id, **column_values)
     # The URL is a secret, so only the time of its change is recorded.
     url_change = {"urlChangedAt": transaction.at} if "url" in change else {}
-    changed_values = _audited(target_row) | url_change
-    audit.record(transaction, "alert_target.changed", target_id, before=_audited(earlier_row), after=changed_values)
+    new_values = _audited(target_row) | url_change
+    audit.record(transaction, "alert_target.changed", target_id, before=_audited(earlier_row), after=new_values)
     return target_row
 
 
@@ -112,10 +112,10 @@ def request_test(transaction: Transaction, target_id: UUID) -> UUID:
     if not target_row.enabled:
         raise Conflict("The alert target is disabled; enable it first.")
     if not transaction.fetch("alerts/begin_test", target_id=target_id, tested_before=transaction.at - TEST_INTERVAL):
-        seconds_to_wait = int(TEST_INTERVAL.total_seconds())
+        interval_seconds = int(TEST_INTERVAL.total_seconds())
         raise RateLimited(
-            f"An alert target can be tested once in {seconds_to_wait} seconds.",
-            headers={"Retry-After": str(seconds_to_wait)},
+            f"An alert target can be tested once in {interval_seconds} seconds.",
+            headers={"Retry-After": str(interval_seconds)},
         )
     return enqueue_test(transaction, target_id, target_row.name)
 

@@ -38,11 +38,10 @@ def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens of all agents per UTC day. Days without tokens have no item."""
     period = read_period(arguments, caller.at)
     # The names are read after the tokens, so that they include agents that were created in between.
-    rows, agents = caller.read_together(
-        Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}),
-        Call("analytics/agent_names", {}),
+    rows, agent_rows = caller.read_together(
+        Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}), Call("analytics/agent_names", {})
     )
-    names_by_id = {agent.agent_id: agent.name for agent in agents}
+    names_by_id = {row.agent_id: row.name for row in agent_rows}
 
     def represent(row: Any) -> dict[str, Any]:
         agent_id, agent_name = str(row.agent_id), names_by_id[row.agent_id]

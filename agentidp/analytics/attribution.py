@@ -142,21 +142,19 @@ def respond_by_day(
     :param represent: returns a usage as JSON. Its second argument is the identifier of our own API.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
     """
-    dates = [(period.first + timedelta(day_offset)).isoformat() for day_offset in range(period.days)]
-    member_names = [
-        member_name for member_name in item_schema().fields if member_name not in TokensOfDaySchema().fields
-    ]
+    dates = [(period.first + timedelta(day)).isoformat() for day in range(period.days)]
+    member_names = [name for name in item_schema().fields if name not in TokensOfDaySchema().fields]
 
     def generate_rows() -> Iterator[dict[str, Any]]:
         for usage in usages:
-            represented_usage = represent(usage, caller.settings.resource)
-            shared_members = {member_name: represented_usage[member_name] for member_name in member_names}
-            for date, tokens in zip(dates, represented_usage["tokensByDay"], strict=True):
+            item = represent(usage, caller.settings.resource)
+            members = {name: item[name] for name in member_names}
+            for date, tokens in zip(dates, item["tokensByDay"], strict=True):
                 if tokens:
-                    yield {"date": date, "tokens": tokens, **shared_members}
+                    yield {"date": date, "tokens": tokens, **members}
 
-    response_rows = check_rows(list(islice(generate_rows(), MAX_ROWS + 1)))
-    return data_response({"tenantId": caller.organization_id, **period.described, "data": response_rows}, item_schema)
+    rows = check_rows(list(islice(generate_rows(), MAX_ROWS + 1)))
+    return data_response({"tenantId": caller.organization_id, **period.described, "data": rows}, item_schema)
 
 
 def check_rows(rows: list[Any]) -> list[Any]:

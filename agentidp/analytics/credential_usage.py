@@ -103,9 +103,9 @@ class CredentialUsage:
     def by_day(self) -> list[int]:
         """The number of the credential's tokens on each day of the period."""
         tokens_by_day = [0] * self.days
-        for day_indexes, day_counts in self.usage:
-            for day, day_tokens in zip(day_indexes, day_counts, strict=True):
-                tokens_by_day[day] += day_tokens
+        for days, counts in self.usage:
+            for day, count in zip(days, counts, strict=True):
+                tokens_by_day[day] += count
         return tokens_by_day
 
 
@@ -121,8 +121,8 @@ def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     The numbers are exact, because a token is counted for its credential in the transaction that issues it.
     """
     period = read_period(arguments, caller.at)
-    credential_usages = list_used_credentials(read_attribution(caller, period, arguments["agent"])[0])
-    response_body = {"tenantId": caller.organization_id, **period.described, "data": credential_usages}
+    usages = list_used_credentials(read_attribution(caller, period, arguments["agent"])[0])
+    response_body = {"tenantId": caller.organization_id, **period.described, "data": usages}
     return data_response(
         response_body, CredentialUsageItemSchema, partial(represent, own_resource=caller.settings.resource)
     )

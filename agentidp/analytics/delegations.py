@@ -80,11 +80,11 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
 
     :param rows: the rows of :func:`agentidp.analytics.attribution.build_delegations_call`.
     """
-    represented_rows = []
+    items = []
     for row in rows:
         tokens_by_day = [0] * period.days
         add_tokens(tokens_by_day, row)
-        represented_rows.append(
+        items.append(
             {
                 "agentId": str(row.agent_id),
                 "agentName": row.agent_name,
@@ -96,7 +96,5 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
                 "tokensByDay": tokens_by_day,
             }
         )
-    member_names = ("agentId", "subjectAgentId", "issuer", "resource")
-    return sorted(
-        represented_rows, key=lambda item: (-item["tokens"], *(item[member_name] or "" for member_name in member_names))
-    )
+    names = ("agentId", "subjectAgentId", "issuer", "resource")
+    return sorted(items, key=lambda item: (-item["tokens"], *(item[name] or "" for name in names)))

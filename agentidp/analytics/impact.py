@@ -95,19 +95,19 @@ class Impact:
         return max_valid_tokens, valid_until
 
     @property
-    def quietest(self) -> dict[str, int] | None:
+    def quietest_hours(self) -> dict[str, int] | None:
         """The quietest hours of the week as JSON of the API, or ``None`` if there are no tokens."""
         if not self.tokens:
             return None
         tokens_by_hour_of_week = [0] * HOURS
         for (hour, _), tokens in self.issued.items():
             tokens_by_hour_of_week[hour.isoweekday() % 7 * 24 + hour.hour] += tokens
-        first_hour = quietest_hours(tokens_by_hour_of_week)
-        tokens = sum(tokens_by_hour_of_week[(first_hour + hour_offset) % HOURS] for hour_offset in range(QUIET_HOURS))
+        first_hour = find_quietest_hours(tokens_by_hour_of_week)
+        tokens = sum(tokens_by_hour_of_week[(first_hour + offset) % HOURS] for offset in range(QUIET_HOURS))
         return {"dow": first_hour // 24, "hour": first_hour % 24, "hours": QUIET_HOURS, "tokens": tokens}
 
 
-def quietest_hours(week: Sequence[int]) -> int:
+def find_quietest_hours(week: Sequence[int]) -> int:
     """Return the hour of the week with which the quietest :data:`QUIET_HOURS` consecutive hours begin.
 
     If several periods have equally few tokens, the period in the middle of the quietest 13 hours is chosen.
@@ -195,7 +195,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     return Impact(
         tokens_by_hour,
         at,
-        acting=_sum_tokens_of_acting_agents(agent_id, delegation_rows, period.first),
+        acting=_sum_tokens_of_actors(agent_id, delegation_rows, period.first),
         grants=grant_count.grants,
     )
 
@@ -217,17 +217,12 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
         if row.agent_id is None:
             tokens_by_hour.update({(hour, lifetime): token_count for hour, token_count in _list_hours_with_tokens(row)})
     names_by_id = {row.agent_id: row.name for row in name_rows}
-    agents_with_tokens = [
-        AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows
-    ]
-    return Impact(tokens_by_hour, at, takers=_most_tokens_first(agents_with_tokens), grants=grant_count.grants)
+    takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
+    return Impact(tokens_by_hour, at, takers=_most_tokens_first(takers), grants=grant_count.grants)
 
 
 def count_grants_call(
-    agent_id: UUID | None = None,
-    rule_id: UUID | None = None,
-    resource: str | None = None,
-    issuer: str | None = None,
+    agent_id: UUID | None = None, rule_id: UUID | None = None, resource: str | None = None, issuer: str | None = None
 ) -> Call:
     """Return the statement that counts the grants of people. ``None`` as a parameter matches all grants."""
     parameters = {"agent_id": agent_id, "delegation_rule_id": rule_id, "resource": resource, "issuer": issuer}
@@ -252,7 +247,7 @@ def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
     return Call("analytics/agent_use", {"agent_id": agent_id, **Period.of(DAYS, at).bounds})
 
 
-def _sum_tokens_of_acting_agents(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
+def _sum_tokens_of_actors(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
     """Return the other agents that acted for an agent, with the tokens that they got for it.
 
     :param delegations: rows of ``analytics/delegations`` for a period that begins on *first_day*.
@@ -260,11 +255,9 @@ def _sum_tokens_of_acting_agents(agent_id: UUID, delegations: Rows, first_day: d
     tokens_by_agent: dict[UUID, AgentTokens] = {}
     for row in delegations:
         if row.subject_agent_id == agent_id != row.agent_id:
-            agent_tokens = tokens_by_agent.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first_day))
-            last_day = max(agent_tokens.last_day, first_day + timedelta(days=row.days[-1]))
-            tokens_by_agent[row.agent_id] = agent_tokens._replace(
-                tokens=agent_tokens.tokens + sum(row.tokens), last_day=last_day
-            )
+            agent = tokens_by_agent.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first_day))
+            last_day = max(agent.last_day, first_day + timedelta(days=row.days[-1]))
+            tokens_by_agent[row.agent_id] = agent._replace(tokens=agent.tokens + sum(row.tokens), last_day=last_day)
     return _most_tokens_first(tokens_by_agent.values())
 
 
@@ -290,7 +283,7 @@ def describe_impact(impact: Impact) -> list[str]:
             sentences.append("Revoking does not end them. All tokens of the agent can be ended with it.")
     elif impact.tokens:
         sentences.append("None of them is still valid.")
-    if quietest := impact.quietest:
+    if quietest := impact.quietest_hours:
         sentences.append(
             f"The quietest hours of the week begin on {WEEKDAYS[quietest['dow']]} at {quietest['hour']:02}:00 UTC: "
             f"{_tokens(quietest['tokens'])} in {QUIET_HOURS} hours, on all weeks together."
@@ -299,12 +292,12 @@ def describe_impact(impact: Impact) -> list[str]:
 
 
 def _describe_use(impact: Impact) -> str:
-    last_used_words = _instant(impact.last_used_at) if impact.last_used_at else None
+    instant_words = _instant(impact.last_used_at) if impact.last_used_at else None
     if impact.last_hour is None:
-        last_use_clause = f", and the last use was on {last_used_words}" if last_used_words else ""
+        last_use_clause = f", and the last use was on {instant_words}" if instant_words else ""
         return f"No token was counted in the last {DAYS} days{last_use_clause}."
-    last_use_words = f"at {last_used_words}" if last_used_words else f"in the hour of {_instant(impact.last_hour)}"
-    return f"{_tokens(impact.tokens)} in the last {DAYS} days, the last one {last_use_words}."
+    last_token_words = f"at {instant_words}" if instant_words else f"in the hour of {_instant(impact.last_hour)}"
+    return f"{_tokens(impact.tokens)} in the last {DAYS} days, the last one {last_token_words}."
 
 
 def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
@@ -321,9 +314,9 @@ def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
 
 
 def _list_agents(agents: Sequence[AgentTokens]) -> str:
-    agent_phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
-    omission_phrase = f" and {len(agent_phrases) - MAX_LISTED:,} more agents" if len(agent_phrases) > MAX_LISTED else ""
-    return ", ".join(agent_phrases[:MAX_LISTED]) + omission_phrase
+    phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
+    omission = f" and {len(phrases) - MAX_LISTED:,} more agents" if len(phrases) > MAX_LISTED else ""
+    return ", ".join(phrases[:MAX_LISTED]) + omission
 
 
 def _tokens(number: int) -> str:
@@ -460,14 +453,12 @@ def _represent_impact(impact: Impact) -> dict[str, Any]:
         "tokens": impact.tokens,
         "lastTokenHour": timestamp(impact.last_hour),
         "validTokens": {"atMost": max_valid_tokens, "until": timestamp(valid_until)},
-        "quietestHours": impact.quietest,
+        "quietestHours": impact.quietest_hours,
         "summary": describe_impact(impact),
     }
 
 
 def _represent_agents(agents: Iterable[AgentTokens]) -> list[dict[str, Any]]:
-    member_names = ("agentId", "agentName", "tokens", "lastTokenDay")
-    return [
-        dict(zip(member_names, (str(agent_id), agent_name, token_count, last_day.isoformat()), strict=True))
-        for agent_id, agent_name, token_count, last_day in agents
-    ]
+    names = ("agentId", "agentName", "tokens", "lastTokenDay")
+    rows = [(str(agent.agent_id), agent.name, agent.tokens, agent.last_day.isoformat()) for agent in agents]
+    return [dict(zip(names, row, strict=True)) for row in rows]

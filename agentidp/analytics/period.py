@@ -129,9 +129,7 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     """
     today = at.astimezone(UTC).date()
     kind, *other_kinds = _list_given_kinds(arguments) or [("month",)]
-    superfluous_names = [
-        argument_name for other_kind in other_kinds for argument_name in other_kind if argument_name in arguments
-    ]
+    superfluous_names = [name for other_kind in other_kinds for name in other_kind if name in arguments]
     if superfluous_names:
         raise _error(f"must not be given with {kind[0].rstrip('_')}", *superfluous_names)
     if "days" in arguments:
@@ -145,7 +143,7 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     if "from_" not in arguments:
         raise _error("must not be given without from", "to")
     period = Period(arguments["from_"], arguments.get("to", today))
-    future_names = [argument_name for argument_name in ("from_", "to") if arguments.get(argument_name, today) > today]
+    future_names = [name for name in ("from_", "to") if arguments.get(name, today) > today]
     if future_names:
         raise _error(DAY_RULE, *future_names)
     if period.first > period.last:
@@ -156,7 +154,7 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
 
 
 def _list_given_kinds(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [period_kind for period_kind in KINDS if any(argument_name in arguments for argument_name in period_kind)]
+    return [names for names in KINDS if any(name in arguments for name in names)]
 
 
 def _error(rule: str, *names: str) -> ValidationError:

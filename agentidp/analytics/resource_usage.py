@@ -90,10 +90,8 @@ class ResourceUsage:
     @property
     def agents(self) -> list[tuple[UUID, str, int]]:
         """The ID, name and number of tokens of each agent that got tokens for the resource, most tokens first."""
-        tokens_by_agent = [
-            (agent_id, agent_name, token_count) for (agent_id, agent_name), token_count in self.by_agent.items()
-        ]
-        return sorted(tokens_by_agent, key=lambda pair: (-pair[2], pair[0]))
+        agents = [(agent_id, name, token_count) for (agent_id, name), token_count in self.by_agent.items()]
+        return sorted(agents, key=lambda agent: (-agent[2], agent[0]))
 
 
 @blueprint.route("/api/v1/analytics/resources")
@@ -106,11 +104,8 @@ def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
     period = read_period(arguments, caller.at)
     attribution, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
-    response_body = {
-        "tenantId": caller.organization_id,
-        **period.described,
-        "data": list_used_resources(attribution, servers),
-    }
+    usages = list_used_resources(attribution, servers)
+    response_body = {"tenantId": caller.organization_id, **period.described, "data": usages}
     return data_response(
         response_body, ResourceUsageItemSchema, partial(represent, own_resource=caller.settings.resource)
     )

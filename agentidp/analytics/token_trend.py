@@ -41,8 +41,8 @@ def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the days of a period, zeros included, oldest first."""
     period = read_period(arguments, caller.at)
     tokens_by_day = [0] * period.days
-    for day_offset, tokens in caller.read("analytics/token_trend", **period.bounds):
-        tokens_by_day[day_offset] = tokens
+    for day, tokens in caller.read("analytics/token_trend", **period.bounds):
+        tokens_by_day[day] = tokens
     response_rows = list(zip(_dates(period), tokens_by_day, strict=True))
     return data_response({"tenantId": caller.organization_id, "days": period.days, "data": response_rows}, DaySchema)
 

@@ -98,10 +98,10 @@ def agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows
 
 def _list_hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
     rows_by_hour = {(row.on_day, row.at_hour): row for row in rows}
-    hour_start = datetime.combine(period.first, time(), UTC)
-    response_rows = []
-    for hour in (hour_start + timedelta(hours=hour_number) for hour_number in range(24 * period.days)):
+    midnight = datetime.combine(period.first, time(), UTC)
+    items = []
+    for hour in (midnight + timedelta(hours=hour_number) for hour_number in range(24 * period.days)):
         row = rows_by_hour.get((hour.date(), hour.hour))
-        usage = {member_name: getattr(row, member_name, 0) for member_name in ("tokens", "requests", "rejected")}
-        response_rows.append({"hour": timestamp(hour), **usage})
-    return response_rows
+        usage = {name: getattr(row, name, 0) for name in ("tokens", "requests", "rejected")}
+        items.append({"hour": timestamp(hour), **usage})
+    return items

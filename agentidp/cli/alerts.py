@@ -215,10 +215,10 @@ def deliver(once: bool) -> None:
         dispatcher = Dispatcher(services.settings, services.database, utc_now)
         with contextlib.closing(dispatcher), contextlib.suppress(KeyboardInterrupt):
             if once:
-                dispatcher.deliver_due()
+                dispatcher.send_due_messages()
             while not once:
                 try:
-                    dispatcher.begin_due()
+                    dispatcher.start_turns()
                 except (ConfigurationError, DatabaseUnavailable):
                     click.echo(ServiceUnavailable.message, err=True)
                 time.sleep(POLL_SECONDS)

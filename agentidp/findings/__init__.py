@@ -54,24 +54,16 @@ def compute_findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Co
         is called again if a budget or a quota of the organization is reported.
     :raises DatabaseUnavailable: no kind could be computed.
     """
-    kinds_by_name = {
-        kind_name: kind for kind_name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry
-    }
-    rows = _read_rows(
-        run,
-        {MARKERS: markers.call(query)} | {kind_name: kind.call(query) for kind_name, kind in kinds_by_name.items()},
-    )
-    marker_rows = rows.pop(MARKERS, [])
+    kinds = {name: kind for name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry}
+    calls = {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()}
+    rows_by_name = _read_rows(run, calls)
+    marker_rows = rows_by_name.pop(MARKERS, [])
     query = markers.add_holidays(query, marker_rows)
-    merged_findings = merge_same_causes(
-        [finding for kind_name in rows for finding in kinds_by_name[kind_name].findings(rows[kind_name], query)]
-    )
-    merged_findings = merge_uncached_tokens(name_contributors(run, merged_findings, query))
-    explained_findings = [markers.explain_by_markers(finding, marker_rows) for finding in merged_findings]
-    explained_findings.sort(key=lambda finding: urgency(finding, query.at))
-    return ComputedFindings(
-        explained_findings, tuple(kind_name for kind_name in kinds_by_name if kind_name not in rows)
-    )
+    findings = [finding for name, rows in rows_by_name.items() for finding in kinds[name].findings(rows, query)]
+    findings = merge_uncached_tokens(name_contributors(run, merge_same_causes(findings), query))
+    findings = [markers.explain_by_markers(finding, marker_rows) for finding in findings]
+    findings.sort(key=lambda finding: urgency(finding, query.at))
+    return ComputedFindings(findings, tuple(name for name in kinds if name not in rows_by_name))
 
 
 def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
@@ -80,11 +72,11 @@ def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[s
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:
         # All statements of a round trip fail if one of them exceeds its time, so each call is repeated separately.
-        rows, deadline = {}, time.monotonic() + MAX_SECONDS
-        for kind_name, call in calls.items():
+        rows_by_name, deadline = {}, time.monotonic() + MAX_SECONDS
+        for name, call in calls.items():
             if time.monotonic() < deadline:
                 with contextlib.suppress(DatabaseUnavailable):
-                    [rows[kind_name]] = run(call)
-        if not rows.keys() - {MARKERS}:
+                    [rows_by_name[name]] = run(call)
+        if not rows_by_name.keys() - {MARKERS}:
             raise unavailable
-        return rows
+        return rows_by_name

@@ -43,10 +43,10 @@ def decide_alerts(
     :param changed_kind_ids: the ids of ongoing findings that are of another kind than before.
     :param escalated_ids: the ids of findings that have escalated now, also by a reminder with the same severity.
     """
-    to_store: list[StoredFinding] = []
+    findings_to_store: list[StoredFinding] = []
     alerts: list[Alert] = []
     for finding in findings:
-        is_muted = any((finding.kind, finding_subject) in mutes for finding_subject in (finding.subject, ORGANIZATION))
+        is_muted = any((finding.kind, subject) in mutes for subject in (finding.subject, ORGANIZATION))
         if not finding.is_ongoing:
             if finding.announced is not None:
                 alerts.append(Alert(finding, "resolved", min(finding.announced, finding.highest)))
@@ -62,8 +62,8 @@ def decide_alerts(
                 alerts.append(Alert(finding, "opened", severity, is_for_new_receivers=True))
             if finding.finding_id in escalated_ids and finding.severity == finding.announced:
                 alerts.append(Alert(finding, "escalated", finding.severity))
-        to_store.append(finding)
-    return to_store, alerts
+        findings_to_store.append(finding)
+    return findings_to_store, alerts
 
 
 def enqueue_alerts(transaction: Transaction, alerts: Iterable[Alert]) -> None:

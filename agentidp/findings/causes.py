@@ -23,29 +23,21 @@ DAY = timedelta(days=1)
 
 def merge_same_causes(findings: list[Finding]) -> list[Finding]:
     """Merge findings that have the same cause, and return one finding per cause."""
-    merged_findings = _merge_common_spikes(findings)
-    for finding_kind, kind in KINDS.items():
-        for finding in [finding for finding in merged_findings if finding.kind == finding_kind and finding.agent_id]:
-            absorbed_findings = [
-                other_finding
-                for other_finding in merged_findings
-                if other_finding.kind in kind.absorbs and _explains(finding, other_finding)
-            ]
-            if absorbed_findings:
-                merged_findings = [
-                    other_finding
-                    for other_finding in merged_findings
-                    if other_finding is not finding and other_finding not in absorbed_findings
-                ]
-                merged_findings.append(_absorb(finding, absorbed_findings))
-    habit_findings = {finding.agent_id: finding for finding in merged_findings if finding.kind == "uncached_tokens"}
-    return [_explain_by_habit(finding, habit_findings.get(finding.agent_id)) for finding in merged_findings]
+    findings = _merge_common_spikes(findings)
+    for kind_name, kind in KINDS.items():
+        for finding in [finding for finding in findings if finding.kind == kind_name and finding.agent_id]:
+            effects = [other for other in findings if other.kind in kind.absorbs and _explains(finding, other)]
+            if effects:
+                findings = [other for other in findings if other is not finding and other not in effects]
+                findings.append(_absorb(finding, effects))
+    uncached_by_agent = {finding.agent_id: finding for finding in findings if finding.kind == "uncached_tokens"}
+    return [_copy_causes(uncached_by_agent.get(finding.agent_id), finding) for finding in findings]
 
 
 def _explains(finding: Finding, other: Finding) -> bool:
     """Return whether *finding* explains *other*, whose kind can be merged into it."""
-    overlaps = finding.begins <= other.ends and other.begins <= finding.ends
-    if other.agent_id != finding.agent_id or not overlaps:
+    is_same_time = finding.begins <= other.ends and other.begins <= finding.ends
+    if other.agent_id != finding.agent_id or not is_same_time:
         return False
     if other.kind == "dominance":
         # ``dominance`` is about the month so far, so only an ongoing spike that is at least as severe explains it.
@@ -55,28 +47,29 @@ def _explains(finding: Finding, other: Finding) -> bool:
     return not (finding.kind == "weekend" and other.severity is Severity.critical)
 
 
-def _absorb(finding: Finding, absorbed: Iterable[Finding]) -> Finding:
-    kinds = {*finding.also_seen_as}.union(*({other.kind, *other.also_seen_as} for other in absorbed))
+def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
+    kinds = {*finding.also_seen_as}.union(*({other.kind, *other.also_seen_as} for other in effects))
     return replace(
         finding,
-        severity=max((finding.severity, *(other.severity for other in absorbed))),
-        excess=max(finding.excess, *(other.excess for other in absorbed if other.kind != "dominance"), 0.0),
+        severity=max((finding.severity, *(other.severity for other in effects))),
+        excess=max(finding.excess, *(other.excess for other in effects if other.kind != "dominance"), 0.0),
         also_seen_as=tuple(sorted(kinds - {finding.kind})),
     )
 
 
-def _explain_by_habit(finding: Finding, habit: Finding | None) -> Finding:
-    """Return a spike with the causes of *habit*, a finding about uncached tokens, if both begin within a day.
+def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
+    """Return a spike with the causes of the agent's *uncached_finding*, if both begin within a day.
 
     A retry loop has another cause, and so has a spike that begins long after the agent has stopped caching its tokens.
     """
-    is_new_habit = (
-        habit is not None
-        and finding.kind == "spike"
-        and finding.severity is not Severity.critical
-        and abs(finding.begins - habit.begins) <= DAY
-    )
-    return replace(finding, causes=habit.causes, next_step=habit.next_step) if habit and is_new_habit else finding
+    if (
+        uncached_finding is None
+        or finding.kind != "spike"
+        or finding.severity is Severity.critical
+        or abs(finding.begins - uncached_finding.begins) > DAY
+    ):
+        return finding
+    return replace(finding, causes=uncached_finding.causes, next_step=uncached_finding.next_step)
 
 
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:

@@ -32,26 +32,22 @@ def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], q
     :param run: as in :func:`agentidp.findings.compute_findings`. If it fails, budgets and quotas name no agent.
     """
     # Leaves out spikes, because a spike of several agents already names its agents.
-    calls = {
-        finding_index: _build_contributors_call(finding, query)
-        for finding_index, finding in enumerate(findings)
+    calls_by_index = {
+        index: _build_contributors_call(finding, query)
+        for index, finding in enumerate(findings)
         if is_of_organization(finding) and finding.kind != "spike"
     }
     findings, peaks_by_index = [*findings], dict[int, Peak]()
-    if calls:
+    if calls_by_index:
         with contextlib.suppress(DatabaseUnavailable):
-            for finding_index, contributor_rows in zip(calls, run(*calls.values()), strict=True):
-                findings[finding_index] = _add_names(
-                    replace(findings[finding_index], agents=tuple(map(_contributor, contributor_rows)))
-                )
+            for index, rows in zip(calls_by_index, run(*calls_by_index.values()), strict=True):
+                findings[index] = _add_names(replace(findings[index], agents=tuple(map(_build_contributor, rows))))
             peaks_by_index = _read_highest_peaks(run, findings, query)
     return [
-        _add_cause(
-            _add_names(finding) if finding.kind == "spike" else finding, findings, peaks_by_index.get(finding_index)
-        )
+        _add_cause(_add_names(finding) if finding.kind == "spike" else finding, findings, peaks_by_index.get(index))
         if is_of_organization(finding)
         else finding
-        for finding_index, finding in enumerate(findings)
+        for index, finding in enumerate(findings)
     ]
 
 
@@ -62,20 +58,17 @@ def is_of_organization(finding: Finding) -> bool:
 
 def _build_contributors_call(finding: Finding, query: FindingsQuery) -> Call:
     """Return the statement that reads the agents with the most tokens in the finding's month, day or hour."""
-    first_day, limit_parameters = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
+    first_day, limit = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
     duration = finding.ends - finding.begins
     if duration > timedelta(days=1):
-        return Call(
-            "analytics/agent_usage", {"first": first_day, "last": query.today, "with_names": True} | limit_parameters
-        )
+        period = {"first": first_day, "last": query.today}
+        return Call("analytics/agent_usage", period | limit | {"with_names": True})
     first_hour = finding.begins.hour if duration < timedelta(days=1) else None
-    return Call(
-        "dashboard/agents_of_the_day",
-        {"on_day": first_day, "at_hour": first_hour, "by_rejected": False} | limit_parameters,
-    )
+    day_or_hour = {"on_day": first_day, "at_hour": first_hour}
+    return Call("dashboard/agents_of_the_day", day_or_hour | limit | {"by_rejected": False})
 
 
-def _contributor(row: Any) -> Contributor:
+def _build_contributor(row: Any) -> Contributor:
     if hasattr(row, "token_count"):
         return Contributor(agent_id=UUID(row.agent_id), agent_name=row.agent_name, count=row.token_count)
     return Contributor(agent_id=row.agent_id, agent_name=row.name, count=row.tokens)
@@ -100,24 +93,21 @@ def _read_highest_peaks(
     run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery
 ) -> dict[int, Peak]:
     """Return, by the index of each finding about a month, the highest peak of the agents that the finding names."""
-    history_calls = {
-        finding_index: Call(
+    calls_by_index = {
+        index: Call(
             "findings/contributor_days",
             {"agent_ids": finding.agent_ids, "first": finding.begins.date(), "last": query.today},
         )
-        for finding_index, finding in enumerate(findings)
+        for index, finding in enumerate(findings)
         if is_of_organization(finding) and finding.agents and finding.ends - finding.begins > timedelta(days=1)
         if finding.kind != "spike"
     }
+    rows_by_call = run(*calls_by_index.values()) if calls_by_index else []
     peaks_by_index = {}
-    for (finding_index, history_call), history_rows in zip(
-        history_calls.items(), run(*history_calls.values()) if history_calls else [], strict=True
-    ):
-        day_count = (history_call.parameters["last"] - history_call.parameters["first"]).days + 1
-        peaks_by_index[finding_index] = max(
-            (find_highest_peak(contributor, history_rows, day_count) for contributor in findings[finding_index].agents),
-            key=lambda peak: peak.excess,
-        )
+    for (index, call), rows in zip(calls_by_index.items(), rows_by_call, strict=True):
+        day_count = (call.parameters["last"] - call.parameters["first"]).days + 1
+        peaks = [find_highest_peak(contributor, rows, day_count) for contributor in findings[index].agents]
+        peaks_by_index[index] = max(peaks, key=lambda peak: peak.excess)
     return peaks_by_index
 
 
@@ -127,18 +117,10 @@ def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: i
     :param history_rows: rows of ``findings/contributor_days``, also of other agents.
     :param day_count: the number of days of the period.
     """
-    tokens_by_day = {
-        history_row.on_day: history_row.tokens
-        for history_row in history_rows
-        if history_row.agent_id == contributor.agent_id
-    }
+    tokens_by_day = {row.on_day: row.tokens for row in history_rows if row.agent_id == contributor.agent_id}
     day, day_tokens = max(tokens_by_day.items(), key=lambda item: item[1], default=(date.min, 0))
-    return Peak(
-        contributor.agent_name,
-        day,
-        day_tokens,
-        median([*tokens_by_day.values(), *[0] * (day_count - len(tokens_by_day))]),
-    )
+    usual_tokens = median([*tokens_by_day.values(), *[0] * (day_count - len(tokens_by_day))])
+    return Peak(contributor.agent_name, day, day_tokens, usual_tokens)
 
 
 def _add_names(finding: Finding) -> Finding:
@@ -150,47 +132,32 @@ def _add_names(finding: Finding) -> Finding:
         return replace(finding, agents=contributors)
     # The agents' counts were read after the finding and may have grown since, so they are capped.
     count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
-    percent_of_tokens = (
-        f"{count:,.0f} of the {number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
-    )
-    names, verb = (
-        join_names([contributor.agent_name for contributor in main_contributors]),
-        "was" if len(main_contributors) == 1 else "were",
-    )
-    return replace(
-        finding, agents=contributors, summary=f"{finding.summary} {names} {verb} issued {percent_of_tokens}."
-    )
+    tokens_in_words = f"{number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
+    names = join_names([contributor.agent_name for contributor in main_contributors])
+    verb = "was" if len(main_contributors) == 1 else "were"
+    summary = f"{finding.summary} {names} {verb} issued {count:,.0f} of the {tokens_in_words}."
+    return replace(finding, agents=contributors, summary=summary)
 
 
 def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> Finding:
     """Return a finding with the causes of most of its tokens: another finding's causes, or a single day of an agent."""
     min_excess = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     possible_causes = [
-        other_finding
-        for other_finding in findings
-        if kind_of(other_finding).cause_rank
-        and other_finding.agent_id in finding.agent_ids
-        and other_finding.excess >= min_excess
-        and other_finding.begins < finding.ends
-        and finding.begins < other_finding.ends
+        other
+        for other in findings
+        if kind_of(other).cause_rank
+        and other.agent_id in finding.agent_ids
+        and other.excess >= min_excess
+        and other.begins < finding.ends
+        and finding.begins < other.ends
     ]
-    most_likely_cause = min(
-        possible_causes,
-        key=lambda other_finding: (-other_finding.excess, kind_of(other_finding).cause_rank),
-        default=None,
-    )
-    if peak and peak.excess >= min_excess and (most_likely_cause is None or peak.excess > 2 * most_likely_cause.excess):
+    cause = min(possible_causes, key=lambda other: (-other.excess, kind_of(other).cause_rank), default=None)
+    if peak and peak.excess >= min_excess and (cause is None or peak.excess > 2 * cause.excess):
         causes = (
             f"{peak.agent_name} was issued {number_of(peak.tokens, 'token')} on {day_in_words(peak.day)}; on its "
             f"median day of the month it was issued {peak.usual:,.0f}."
         )
         return replace(finding, causes=causes, next_step="See the hours of that day, and what changed then.")
-    return (
-        replace(
-            finding,
-            causes=f"{most_likely_cause.summary} {most_likely_cause.causes}",
-            next_step=most_likely_cause.next_step,
-        )
-        if most_likely_cause
-        else finding
-    )
+    if cause is None:
+        return finding
+    return replace(finding, causes=f"{cause.summary} {cause.causes}", next_step=cause.next_step)

@@ -34,30 +34,30 @@ def first_day(today: date) -> date:
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a list with the finding about the agent that has most of the organization's tokens, or an empty list."""
-    first_requested_day, percent_of_tokens = first_day(query.today), thresholds.MAX_DOMINANCE_PERCENT
+    begins_on, max_percent = first_day(query.today), thresholds.MAX_DOMINANCE_PERCENT
     return [
         Finding(
             kind="dominance",
             severity=Severity.warning,
             agent_id=UUID(row.agent_id),
             agent_name=row.agent_name,
-            begins=instant(first_requested_day, 0),
+            begins=instant(begins_on, 0),
             ends=query.at,
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
-            expected=percent_of_tokens,
+            expected=max_percent,
             # The finding would end if the agent had this many fewer tokens.
-            excess=(100 * row.token_count - percent_of_tokens * row.all_tokens) / (100 - percent_of_tokens),
+            excess=(100 * row.token_count - max_percent * row.all_tokens) / (100 - max_percent),
             baseline="the maximum share of one agent",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
-            + ("of this month" if first_requested_day.day == 1 else f"since {day_in_words(first_requested_day)}")
+            + ("of this month" if begins_on.day == 1 else f"since {day_in_words(begins_on)}")
             + f" ({100 * row.token_count / row.all_tokens:.0f} %).",
             causes="It probably asks for a new token before each call instead of keeping the one it has.",
             next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
         )
         for row in rows
         if thresholds.MIN_DOMINANCE_TOKENS <= row.all_tokens != row.token_count
-        and row.token_count * 100 > percent_of_tokens * row.all_tokens
+        and row.token_count * 100 > max_percent * row.all_tokens
     ]
 
 

@@ -42,8 +42,8 @@ def _make_finding(row: Any, at: datetime) -> Finding:
     announcement = ""
     next_step = "Ask its owner. If nobody needs it, delete it, or suspend it first: then it can be resumed at once."
     if row.suspends_at is not None:
-        suspended_at = instant_in_words(row.suspends_at)
-        announcement = f" It will be suspended at {suspended_at}, unless it requests a token before then."
+        suspension_time = instant_in_words(row.suspends_at)
+        announcement = f" It will be suspended at {suspension_time}, unless it requests a token before then."
         next_step = "If it is needed, let it ask for a token, or change it. If nobody needs it, delete it."
     return Finding(
         kind="dormant_agent",

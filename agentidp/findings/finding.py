@@ -39,7 +39,7 @@ class FindingsQuery:
 
     def is_holiday(self, begins: datetime, ends: datetime) -> bool:
         """Return whether a period lies within a holiday that somebody has marked."""
-        return any(first_hour <= begins and ends <= last_hour for first_hour, last_hour in self.holidays)
+        return any(first <= begins and ends <= last for first, last in self.holidays)
 
     @property
     def today(self) -> date:

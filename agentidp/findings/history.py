@@ -20,8 +20,8 @@ def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, u
     """
     counts_by_hour = [0] * (-(-hour_count // DAY) * DAY)
     filled_days = set()
-    for array_item in day_rows or ():
-        day_number, day_counts = array_item[0], array_item[unit_index]
+    for item in day_rows or ():
+        day_number, day_counts = item[0], item[unit_index]
         begin_hour, end_hour = day_number * DAY, (day_number + 1) * DAY
         # Most days have only one row. It is assigned, because adding it to zeros would take three times as long.
         counts_by_hour[begin_hour:end_hour] = (
@@ -41,9 +41,9 @@ def instant(first_day: date, hour: int) -> datetime:
     return datetime.combine(first_day, time(), UTC) + timedelta(hours=hour)
 
 
-def find_first_active_day(counts_by_hour: Sequence[int]) -> int | None:
+def find_first_midnight(counts_by_hour: Sequence[int]) -> int | None:
     """Return the index of the first hour of the first day with a count, or ``None`` if there is no count."""
-    first_active_hour = next((hour for hour, hour_count in enumerate(counts_by_hour) if hour_count), None)
+    first_active_hour = next((hour for hour, count in enumerate(counts_by_hour) if count), None)
     return None if first_active_hour is None else first_active_hour // DAY * DAY
 
 
@@ -52,15 +52,15 @@ def sum_by_day(counts: Sequence[int]) -> list[int]:
     return [sum(counts[hour : hour + DAY]) for hour in range(0, len(counts), DAY)]
 
 
-def group_adjacent_hours(hours: Sequence[int], max_gap_hours: int) -> list[list[int]]:
-    """Group sorted hours into runs. Within a run, two consecutive hours differ by at most *max_gap_hours*."""
-    hour_groups: list[list[int]] = []
-    for hour in hours:
-        if hour_groups and hour - hour_groups[-1][-1] <= max_gap_hours:
-            hour_groups[-1].append(hour)
+def group_adjacent(numbers: Sequence[int], max_gap: int) -> list[list[int]]:
+    """Group sorted numbers, such as hours, into runs. Neighbours in a run differ by at most *max_gap*."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number - runs[-1][-1] <= max_gap:
+            runs[-1].append(number)
         else:
-            hour_groups.append([hour])
-    return hour_groups
+            runs.append([number])
+    return runs
 
 
 def median(values: list[float]) -> float:

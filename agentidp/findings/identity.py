@@ -58,40 +58,28 @@ def reconcile(
     :param not_computed: the kinds that could not be computed. Their findings do not end.
     """
     matches = _match_findings(stored, computed)
-    finding_pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
-    for finding_index, finding in enumerate(computed):
-        previous_finding = matches.get(finding_index)
-        current_finding = (
-            _new_finding(finding, at, new_id())
-            if previous_finding is None
-            else _update_finding(previous_finding, finding, at)
-        )
-        finding_pairs.append((previous_finding, current_finding))
-    computed_ids = {current_finding.finding_id for _, current_finding in finding_pairs}
-    for previous_finding in stored:
-        if (
-            previous_finding.is_ongoing
-            and previous_finding.finding_id not in computed_ids
-            and previous_finding.kind not in not_computed
-        ):
-            finding_pairs.append((previous_finding, _mark_missed(previous_finding)))
+    pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
+    for index, finding in enumerate(computed):
+        previous = matches.get(index)
+        current = _new_finding(finding, at, new_id()) if previous is None else _update_finding(previous, finding, at)
+        pairs.append((previous, current))
+    computed_ids = {current.finding_id for _, current in pairs}
+    for previous in stored:
+        if previous.is_ongoing and previous.finding_id not in computed_ids and previous.kind not in not_computed:
+            pairs.append((previous, _mark_missed(previous)))
     # Leaves out findings whose row has not changed, such as ended findings.
-    finding_pairs = [
-        finding_pair
-        for finding_pair in finding_pairs
-        if finding_pair[0] is None or finding_to_row(finding_pair[0]) != finding_to_row(finding_pair[1])
+    pairs = [
+        (previous, current)
+        for previous, current in pairs
+        if previous is None or finding_to_row(previous) != finding_to_row(current)
     ]
     return Reconciliation(
-        findings=[current_finding for _, current_finding in finding_pairs],
-        changes=[
-            (current_finding, finding_change)
-            for previous_finding, current_finding in finding_pairs
-            for finding_change in _list_changes(previous_finding, current_finding)
-        ],
+        findings=[current for _, current in pairs],
+        changes=[(current, change) for previous, current in pairs for change in _list_changes(previous, current)],
         changed_kind_ids={
-            current_finding.finding_id
-            for previous_finding, current_finding in finding_pairs
-            if previous_finding and previous_finding.is_ongoing and current_finding.kind != previous_finding.kind
+            current.finding_id
+            for previous, current in pairs
+            if previous and previous.is_ongoing and current.kind != previous.kind
         },
     )
 
@@ -102,17 +90,17 @@ def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]
     The most similar pairs are matched first, and each finding is matched at most once.
     """
     candidate_pairs = sorted(
-        (match_difference, computed_index, stored_index)
+        (difference, computed_index, stored_index)
         for computed_index, finding in enumerate(computed)
         for stored_index, stored_finding in enumerate(stored)
-        if (match_difference := _difference(stored_finding, finding)) is not None
+        if (difference := _difference(stored_finding, finding)) is not None
     )
     matches: dict[int, StoredFinding] = {}
-    matched_stored_indexes: set[int] = set()
+    used_indexes: set[int] = set()
     for _, computed_index, stored_index in candidate_pairs:
-        if computed_index not in matches and stored_index not in matched_stored_indexes:
+        if computed_index not in matches and stored_index not in used_indexes:
             matches[computed_index] = stored[stored_index]
-            matched_stored_indexes.add(stored_index)
+            used_indexes.add(stored_index)
     return matches
 
 
@@ -146,11 +134,8 @@ def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
     """
     if bool(previous.agent_id) == bool(finding.agent_id):
         return previous.agent_id == finding.agent_id
-    has_few_agents = any(
-        (compared_finding.agent_count or 0) > len(compared_finding.agents) > 0
-        for compared_finding in (previous, finding)
-    )
-    return has_few_agents or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
+    has_unnamed_agents = any((item.agent_count or 0) > len(item.agents) > 0 for item in (previous, finding))
+    return has_unnamed_agents or not {*previous.agent_ids}.isdisjoint(finding.agent_ids)
 
 
 def _is_ongoing(finding: Finding, at: datetime) -> bool:
@@ -170,12 +155,12 @@ def _new_finding(finding: Finding, at: datetime, finding_id: UUID) -> StoredFind
 
 def _update_finding(previous: StoredFinding, finding: Finding, at: datetime) -> StoredFinding:
     is_ongoing = _is_ongoing(finding, at)
-    begins_again = is_ongoing and not previous.is_ongoing
+    has_begun_again = is_ongoing and not previous.is_ongoing
     return replace(
         previous,
         **vars(finding),
         # A finding that ended and begins again gets a new highest severity, so that an escalation is announced again.
-        highest=finding.severity if begins_again else max(previous.highest, finding.severity),
+        highest=finding.severity if has_begun_again else max(previous.highest, finding.severity),
         last_seen_at=at if is_ongoing or previous.is_ongoing else previous.last_seen_at,
         ended_at=None if is_ongoing else finding.ends,
         misses=0,

@@ -143,13 +143,13 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Return the findings that an operator should know, the ongoing and most urgent ones first."""
     days = arguments.pop("days")
     listing = read_callers_listing(caller, days=days)
-    head_ids = {
-        part_of_incident.finding_id: str(incident.head.finding_id)
+    head_ids_by_part = {
+        part.finding_id: str(incident.head.finding_id)
         for incident in group_into_incidents(listing.findings)
-        for part_of_incident in incident.parts
+        for part in incident.parts
     }
     response_rows = [
-        finding.represent() | {"partOf": head_ids.get(finding.finding_id)}
+        finding.represent() | {"partOf": head_ids_by_part.get(finding.finding_id)}
         for finding in filter_findings(listing.findings, **arguments)
     ]
     return data_response(

@@ -40,9 +40,7 @@ def call(query: FindingsQuery) -> Call:
 
 def add_holidays(query: FindingsQuery, marker_rows: Rows) -> FindingsQuery:
     """Return the query with the holidays that are among the markers."""
-    holidays = tuple(
-        (marker_row.starts_at, marker_row.ends_at) for marker_row in marker_rows if marker_row.kind == "holiday"
-    )
+    holidays = tuple((marker.starts_at, marker.ends_at) for marker in marker_rows if marker.kind == "holiday")
     return replace(query, holidays=holidays)
 
 
@@ -51,7 +49,7 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
 
     A deployment is preferred to other markers, because deployments often also rotate a credential or change scopes.
     """
-    candidate_markers = [
+    candidates = [
         marker
         for marker in marker_rows
         if kind_of(finding).has_marked_cause
@@ -61,9 +59,9 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
         and marker.starts_at < finding.begins + HOUR
         and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
-    if not candidate_markers:
+    if not candidates:
         return finding
-    marker = max(candidate_markers, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
+    marker = max(candidates, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
     note = f": {marker.note}" if marker.note else ""
     # This sentence calls the agent "it", like the sentences before and after it.
     causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."

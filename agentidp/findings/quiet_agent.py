@@ -25,7 +25,7 @@ from statistics import median_low
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
-from agentidp.findings.history import DAY, WEEK, find_first_active_day, sum_by_day
+from agentidp.findings.history import DAY, WEEK, find_first_midnight, sum_by_day
 
 
 class Silence(NamedTuple):
@@ -37,23 +37,23 @@ class Silence(NamedTuple):
 
 
 def find_silence(
-    counts: Sequence[int], unknown_hours: Collection[int], unknown_days: Collection[int]
+    requests_by_hour: Sequence[int], unknown_hours: Collection[int], unknown_days: Collection[int]
 ) -> Silence | None:
     """Return the current silence of an agent, or ``None`` if the agent is not silent.
 
-    :param counts: the agent's requests by hour. The last hour is not over.
+    :param requests_by_hour: the agent's requests by hour. The last hour is not over.
     :param unknown_hours: hours that are no evidence, because the organization was quiet or had a holiday.
     :param unknown_days: days that are no evidence for the same reason.
     """
-    current_hour = len(counts) - 1
-    last_active_hour = next((hour for hour in range(current_hour, -1, -1) if counts[hour]), None)
+    current_hour = len(requests_by_hour) - 1
+    last_active_hour = next((hour for hour in range(current_hour, -1, -1) if requests_by_hour[hour]), None)
     if last_active_hour is None or current_hour // DAY - last_active_hour // DAY > 7 * thresholds.MAX_SILENCE_WEEKS:
         return None
-    week_count = count_weeks_of_history(counts, last_active_hour // DAY)
+    week_count = count_weeks_of_history(requests_by_hour, last_active_hour // DAY)
     if week_count < thresholds.MIN_SILENCE_WEEKS:
         return None
-    return find_silence_by_hours(counts, last_active_hour, week_count, unknown_hours) or find_silence_by_days(
-        counts, last_active_hour, week_count, unknown_days
+    return find_silence_by_hours(requests_by_hour, last_active_hour, week_count, unknown_hours) or find_silence_by_days(
+        requests_by_hour, last_active_hour, week_count, unknown_days
     )
 
 
@@ -71,43 +71,31 @@ def find_silence_by_hours(
         for hour in range(WEEK)
     ]
 
-    def steady_hours(hours: Iterable[int]) -> list[int]:
+    def list_steady_hours(hours: Iterable[int]) -> list[int]:
         """Return the hours in which the agent usually works, up to its next usual rest."""
-        usual_hours, idle_hour_count = [], 0
+        steady_hours, idle_hour_count = [], 0
         for hour in hours:
-            idle_hour_count = (
-                0
-                if active_weeks_by_hour[(hour - first_hour) % WEEK] >= thresholds.STEADY_SHARE * week_count
-                else idle_hour_count + 1
-            )
+            is_steady = active_weeks_by_hour[(hour - first_hour) % WEEK] >= thresholds.STEADY_SHARE * week_count
+            idle_hour_count = 0 if is_steady else idle_hour_count + 1
             if idle_hour_count >= thresholds.REST_HOURS:
                 break
-            if not idle_hour_count and hour not in unknown_hours:
-                usual_hours.append(hour)
-        return usual_hours
+            if is_steady and hour not in unknown_hours:
+                steady_hours.append(hour)
+        return steady_hours
 
-    missed_hours = steady_hours(range(last_active_hour + 1, len(requests_by_hour) - 1))
-    active_weeks_of_missed_hours = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
-    if (
-        sum(evidence(active_week_count, week_count) for active_week_count in active_weeks_of_missed_hours)
-        < thresholds.MIN_EVIDENCE_HOURS
-    ):
+    missed_hours = list_steady_hours(range(last_active_hour + 1, len(requests_by_hour) - 1))
+    active_weeks = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
+    if sum(evidence(count, week_count) for count in active_weeks) < thresholds.MIN_EVIDENCE_HOURS:
         return None
-    if not was_working(
-        requests_by_hour,
-        steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1)),
-        first_hour,
-        week_count,
-    ):
+    last_hours = list_steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1))
+    if not was_working(requests_by_hour, last_hours, first_hour, week_count):
         return None
     active_hours = (hour for hour in range(first_hour, last_active_hour + 1) if requests_by_hour[hour])
-    pause_lengths = [
-        len(steady_hours(range(earlier_hour + 1, later_hour))) for earlier_hour, later_hour in pairwise(active_hours)
-    ]
+    pause_lengths = [len(list_steady_hours(range(begin + 1, end))) for begin, end in pairwise(active_hours)]
     # The second-longest pause is compared, because the longest pause may have been an incident.
     if len(missed_hours) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pause_lengths])[-2]:
         return None
-    return Silence(last_active_hour + 1, sum(active_weeks_of_missed_hours) / week_count, "hours")
+    return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "hours")
 
 
 def find_silence_by_days(
@@ -117,24 +105,19 @@ def find_silence_by_days(
 
     :param last_active_hour: the last hour with a request of the agent.
     """
-    requests_by_day, last_day, today = (
-        sum_by_day(requests_by_hour),
-        last_active_hour // DAY,
-        (len(requests_by_hour) - 1) // DAY,
-    )
+    requests_by_day, last_day = sum_by_day(requests_by_hour), last_active_hour // DAY
+    today = (len(requests_by_hour) - 1) // DAY
     # Item 0 has the requests on the weekday of the last active day, one per week, and item 1 those on the next weekday.
-    weekdays = [requests_by_day[last_day - 7 * week_count + day_offset : last_day : 7] for day_offset in range(7)]
+    weekdays = [requests_by_day[last_day - 7 * week_count + offset : last_day : 7] for offset in range(7)]
     missed_weekdays = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days]
-    active_weeks_of_missed_days = [
-        sum(map(bool, weekday)) for weekday in missed_weekdays if is_workday(weekday, weekdays)
-    ]
+    active_weeks = [sum(map(bool, weekday)) for weekday in missed_weekdays if is_workday(weekday, weekdays)]
     # An agent that usually has days of rest may be on holiday in the first week of its silence.
-    has_rest_days = sum(1 for day_requests in requests_by_day[last_day - 13 : last_day + 1] if not day_requests) > 1
+    has_rest_days = requests_by_day[last_day - 13 : last_day + 1].count(0) > 1
     may_be_holiday = has_rest_days and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    if sum(evidence(active_week_count, week_count) for active_week_count in active_weeks_of_missed_days) < min_evidence:
+    if sum(evidence(count, week_count) for count in active_weeks) < min_evidence:
         return None
-    return Silence(last_active_hour + 1, sum(active_weeks_of_missed_days) / week_count, "days")
+    return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "days")
 
 
 def evidence(active: float, weeks: int) -> float:
@@ -144,8 +127,8 @@ def evidence(active: float, weeks: int) -> float:
 
 def count_weeks_of_history(requests_by_hour: Sequence[int], last_day: int) -> int:
     """Return the number of complete weeks of history before a day, at most ``SILENCE_WEEKS``."""
-    first_active_hour = find_first_active_day(requests_by_hour)
-    week_count = 0 if first_active_hour is None else (last_day - first_active_hour // DAY) // 7
+    first_midnight = find_first_midnight(requests_by_hour)
+    week_count = 0 if first_midnight is None else (last_day - first_midnight // DAY) // 7
     return min(week_count, thresholds.SILENCE_WEEKS)
 
 

@@ -25,7 +25,7 @@ from statistics import median_low
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
-from agentidp.findings.history import DAY, WEEK, find_first_active_day, group_adjacent_hours, sum_by_day
+from agentidp.findings.history import DAY, WEEK, find_first_midnight, group_adjacent, sum_by_day
 from agentidp.findings.quiet_agent import count_active_weeks, count_weeks_of_history
 
 
@@ -45,21 +45,14 @@ def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[in
 
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """
-    first_active_hour = next(
-        (hour for hour, active_agent_count in enumerate(active_agents_by_hour) if active_agent_count),
-        len(active_agents_by_hour),
-    )
+    hour_count = len(active_agents_by_hour)
+    first_active_hour = next((hour for hour, agents in enumerate(active_agents_by_hour) if agents), hour_count)
     usual_agents_by_hour = {}
-    for hour in range(since, len(active_agents_by_hour) - 1):
-        active_agents_in_past_weeks = [
-            active_agents_by_hour[earlier_hour]
-            for earlier_hour in range(hour - WEEK, first_active_hour - 1, -WEEK)[: thresholds.SILENCE_WEEKS]
-        ]
-        if (
-            len(active_agents_in_past_weeks) >= thresholds.MIN_SILENCE_WEEKS
-            and median_low(active_agents_in_past_weeks) >= thresholds.MIN_USUAL_AGENTS
-        ):
-            usual_agents_by_hour[hour] = median_low(active_agents_in_past_weeks)
+    for hour in range(since, hour_count - 1):
+        past_hours = range(hour - WEEK, first_active_hour - 1, -WEEK)[: thresholds.SILENCE_WEEKS]
+        past_agents = [active_agents_by_hour[past_hour] for past_hour in past_hours]
+        if len(past_agents) >= thresholds.MIN_SILENCE_WEEKS and median_low(past_agents) >= thresholds.MIN_USUAL_AGENTS:
+            usual_agents_by_hour[hour] = median_low(past_agents)
     return usual_agents_by_hour
 
 
@@ -69,13 +62,9 @@ def find_runs_of_quiet_hours(
     """Return runs of quiet hours. Two hours are in the same run if all busy hours between them were quiet."""
     busy_hours = list(usual_agents_by_hour)
     quiet_indexes = [
-        hour_index
-        for hour_index, hour in enumerate(busy_hours)
-        if 2 * active_agents_by_hour[hour] < usual_agents_by_hour[hour]
+        index for index, hour in enumerate(busy_hours) if 2 * active_agents_by_hour[hour] < usual_agents_by_hour[hour]
     ]
-    return [
-        [busy_hours[hour_index] for hour_index in index_run] for index_run in group_adjacent_hours(quiet_indexes, 1)
-    ]
+    return [[busy_hours[index] for index in index_run] for index_run in group_adjacent(quiet_indexes, 1)]
 
 
 def find_quiet_times(
@@ -88,17 +77,15 @@ def find_quiet_times(
 
     :param holidays: the hours of marked holidays.
     """
-    quiet_periods = []
+    quiet_times = []
     for quiet_hours in find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour):
         evidence_hours = [hour for hour in quiet_hours if hour not in holidays]
         first_hour, last_hour = quiet_hours[0], quiet_hours[-1]
         # Two hours before and after the quiet hours are checked, because agents may stop or start an hour late.
-        began_amid_work = is_working(
-            active_agents_by_hour[max(first_hour - 2, 0) : first_hour], usual_agents_by_hour[first_hour]
-        )
-        ended_amid_work = is_working(
-            active_agents_by_hour[last_hour + 1 : last_hour + 3], usual_agents_by_hour[last_hour]
-        )
+        agents_before = active_agents_by_hour[max(first_hour - 2, 0) : first_hour]
+        agents_after = active_agents_by_hour[last_hour + 1 : last_hour + 3]
+        began_amid_work = is_working(agents_before, usual_agents_by_hour[first_hour])
+        ended_amid_work = is_working(agents_after, usual_agents_by_hour[last_hour])
         if (
             evidence_hours
             and is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
@@ -106,12 +93,10 @@ def find_quiet_times(
         ):
             is_ongoing = last_hour == max(usual_agents_by_hour) and not ended_amid_work
             end_hour = len(active_agents_by_hour) if is_ongoing else evidence_hours[-1] + 1
-            expected_agents, observed_agents = (
-                sum(agents_by_hour[hour] for hour in evidence_hours)
-                for agents_by_hour in (usual_agents_by_hour, active_agents_by_hour)
-            )
-            quiet_periods.append(QuietTime(evidence_hours[0], end_hour, expected_agents, observed_agents))
-    return quiet_periods
+            expected_agents = sum(usual_agents_by_hour[hour] for hour in evidence_hours)
+            observed_agents = sum(active_agents_by_hour[hour] for hour in evidence_hours)
+            quiet_times.append(QuietTime(evidence_hours[0], end_hour, expected_agents, observed_agents))
+    return quiet_times
 
 
 def find_quiet_days(
@@ -125,33 +110,31 @@ def find_quiet_days(
     :param first_judged_day: the first day that is judged.
     :param holidays: the hours of marked holidays.
     """
-    requests_by_day, first_active_hour = sum_by_day(requests_by_hour), find_first_active_day(requests_by_hour)
-    if first_active_hour is None:
+    requests_by_day, first_midnight = sum_by_day(requests_by_hour), find_first_midnight(requests_by_hour)
+    if first_midnight is None:
         return []
     # The key is the number of earlier days with requests, so quiet days with no request between them have the same key.
     runs_by_key: dict[int, list[int]] = {}
     for day in range(first_judged_day, len(requests_by_day) - 1):
-        requests_on_past_weekdays = [
-            requests_by_day[earlier_day]
-            for earlier_day in range(day - 7, first_active_hour // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]
-        ]
+        past_days = range(day - 7, first_midnight // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]
+        past_requests = [requests_by_day[past_day] for past_day in past_days]
         if (
             not requests_by_day[day]
-            and len(requests_on_past_weekdays) >= thresholds.MIN_SILENCE_WEEKS
-            and median_low(requests_on_past_weekdays) >= thresholds.MIN_QUIET_DAY_REQUESTS
+            and len(past_requests) >= thresholds.MIN_SILENCE_WEEKS
+            and median_low(past_requests) >= thresholds.MIN_QUIET_DAY_REQUESTS
             and not any(hour in busy_hours or hour in holidays for hour in range(day * DAY, (day + 1) * DAY))
         ):
             runs_by_key.setdefault(sum(map(bool, requests_by_day[:day])), []).append(day)
-    last_request = max(hour for hour, hour_requests in enumerate(requests_by_hour) if hour_requests)
+    last_active_hour = max(hour for hour, requests in enumerate(requests_by_hour) if requests)
     return [
         QuietTime(
-            day_run[0] * DAY,
-            len(requests_by_hour) if last_request < day_run[0] * DAY else (day_run[-1] + 1) * DAY,
-            expected=len(day_run),
+            quiet_days[0] * DAY,
+            len(requests_by_hour) if last_active_hour < quiet_days[0] * DAY else (quiet_days[-1] + 1) * DAY,
+            expected=len(quiet_days),
             observed=0,
             may_be_holiday=True,
         )
-        for day_run in runs_by_key.values()
+        for quiet_days in runs_by_key.values()
     ]
 
 
@@ -167,9 +150,9 @@ def is_unlikely(
     """
     evidence = 0.0
     for hour in hours:
-        active_agents, usual_agents = active_agents_by_hour[hour], usual_agents_by_hour[hour]
+        active_count, usual_count = active_agents_by_hour[hour], usual_agents_by_hour[hour]
         evidence += (
-            usual_agents - active_agents + (active_agents * log(active_agents / usual_agents) if active_agents else 0.0)
+            usual_count - active_count + (active_count * log(active_count / usual_count) if active_count else 0.0)
         )
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
@@ -187,42 +170,28 @@ def find_partial_silences(
     :param sampled_requests: the requests by the hour of each agent. The last hour is not over.
     :param holidays: the hours of marked holidays. Agents that stop within a holiday must stay quiet after it.
     """
-    silent_periods: list[QuietTime] = []
+    quiet_times: list[QuietTime] = []
     current_hour = min(map(len, sampled_requests), default=0) - 1
     for begin_hour in range(since, current_hour):
-        if silent_periods and begin_hour < silent_periods[-1].ends:
+        if quiet_times and begin_hour < quiet_times[-1].ends:
             continue
-        working_hours = (hour for hour in range(begin_hour, current_hour) if hour not in holidays)
-        working_hours_after_stop = list(islice(working_hours, thresholds.MIN_STOPPED_HOURS))
+        work_hours = (hour for hour in range(begin_hour, current_hour) if hour not in holidays)
+        first_hours = list(islice(work_hours, thresholds.MIN_STOPPED_HOURS))
         stopped_indexes = tuple(
-            agent_index
-            for agent_index, agent_requests in enumerate(sampled_requests)
-            if has_stopped(agent_requests, begin_hour, working_hours_after_stop)
+            index for index, requests in enumerate(sampled_requests) if has_stopped(requests, begin_hour, first_hours)
         )
-        active_before = sum(1 for agent_requests in sampled_requests if agent_requests[begin_hour - 1])
+        active_before = sum(1 for requests in sampled_requests if requests[begin_hour - 1])
         if len(stopped_indexes) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_before):
             end_hour = begin_hour
             while end_hour < current_hour and 2 * sum(
-                1 for agent_index in stopped_indexes if sampled_requests[agent_index][end_hour]
+                1 for index in stopped_indexes if sampled_requests[index][end_hour]
             ) < len(stopped_indexes):
                 end_hour += 1
             expected_hours = (end_hour - begin_hour) * active_before
-            observed_hours = sum(
-                1
-                for agent_requests in sampled_requests
-                for hour_requests in agent_requests[begin_hour:end_hour]
-                if hour_requests
-            )
-            silent_periods.append(
-                QuietTime(
-                    begin_hour,
-                    current_hour + 1 if end_hour == current_hour else end_hour,
-                    expected_hours,
-                    observed_hours,
-                    stopped_indexes,
-                )
-            )
-    return silent_periods
+            observed_hours = sum(sum(map(bool, requests[begin_hour:end_hour])) for requests in sampled_requests)
+            ends = current_hour + 1 if end_hour == current_hour else end_hour
+            quiet_times.append(QuietTime(begin_hour, ends, expected_hours, observed_hours, stopped_indexes))
+    return quiet_times
 
 
 def has_stopped(requests_by_hour: Sequence[int], stop_hour: int, hours: Sequence[int]) -> bool:

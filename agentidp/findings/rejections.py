@@ -24,7 +24,7 @@ from agentidp.findings.history import (
     DAY,
     WEEK,
     expand_to_hours,
-    group_adjacent_hours,
+    group_adjacent,
     hours_until,
     instant,
     median,
@@ -54,18 +54,17 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     hour_count = hours_until(query.at, _first_history_day(query))
     findings: list[Finding] = []
     for row in rows:
-        rejections_by_hour, tokens_by_hour = (
-            expand_to_hours(row.history, hour_count, unit_index) for unit_index in (1, 2)
-        )
+        rejections_by_hour = expand_to_hours(row.history, hour_count, 1)
+        tokens_by_hour = expand_to_hours(row.history, hour_count, 2)
         rejections_by_day, active_days = sum_by_day(rejections_by_hour), [day for day, *_ in row.history]
         baselines_by_day = {
-            day: exceeded_baseline
+            day: baseline
             for day in range(thresholds.REJECTION_DAYS, len(rejections_by_day))
-            if (exceeded_baseline := find_exceeded_baseline(rejections_by_day, day, active_days)) is not None
+            if (baseline := find_exceeded_baseline(rejections_by_day, day, active_days)) is not None
         }
         findings += [
             _make_finding(days, baselines_by_day, rejections_by_hour, tokens_by_hour, row, query)
-            for days in group_adjacent_hours(list(baselines_by_day), 1)
+            for days in group_adjacent(list(baselines_by_day), 1)
         ]
     return findings
 
@@ -76,14 +75,9 @@ def find_exceeded_baseline(rejections_by_day: Sequence[int], day: int, active_da
     :param active_days: the days with any count. The days before the first of them are not part of the baseline.
     """
     first_compared_day = day - thresholds.REJECTION_DAYS
-    first_active_day = min(
-        (active_day for active_day in active_days if first_compared_day <= active_day < day), default=day
-    )
-    baseline = percentile_75(rejections_by_day[first_active_day:day])
-    is_far_more = (
-        rejections_by_day[day] >= thresholds.MIN_REJECTED
-        and rejections_by_day[day] > thresholds.REJECTED_TIMES * baseline
-    )
+    first_day = min((active_day for active_day in active_days if first_compared_day <= active_day < day), default=day)
+    rejections, baseline = rejections_by_day[day], percentile_75(rejections_by_day[first_day:day])
+    is_far_more = rejections >= thresholds.MIN_REJECTED and rejections > thresholds.REJECTED_TIMES * baseline
     return baseline if is_far_more else None
 
 
@@ -105,12 +99,12 @@ def _make_finding(
     query: FindingsQuery,
 ) -> Finding:
     # An hour has many rejections if a day of 24 such hours would exceed the limit of a day.
-    hours_with_many = [
+    hours_above_limit = [
         hour
         for hour in range(days[0] * DAY, min((days[-1] + 1) * DAY, len(rejected)))
         if rejected[hour] * DAY > thresholds.REJECTED_TIMES * baselines[hour // DAY]
     ]
-    first_hour, last_hour = hours_with_many[0], hours_with_many[-1]
+    first_hour, last_hour = hours_above_limit[0], hours_above_limit[-1]
     rejected_requests = sum(rejected[first_hour : last_hour + 1])
     # Leaves out the first and the last hour, in which the tokens may have been issued before or after the rejections.
     issued_tokens = sum(
@@ -122,7 +116,7 @@ def _make_finding(
     )
     severity, summary, causes, next_step = _explain_rejections(row, rejected_requests, issued_tokens, expected_tokens)
     first_day = _first_history_day(query)
-    sources_of_period = [source for source in row.sources or () if first_hour // DAY <= source[0] <= last_hour // DAY]
+    sources = [source for source in row.sources or () if first_hour // DAY <= source[0] <= last_hour // DAY]
     return Finding(
         kind="rejections",
         severity=severity,
@@ -134,7 +128,7 @@ def _make_finding(
         observed=rejected_requests,
         expected=max(baselines[day] for day in days),
         baseline=BASELINE,
-        summary=summary + _describe_sources(sources_of_period),
+        summary=summary + _describe_sources(sources),
         causes=causes,
         next_step=next_step,
     )
@@ -183,9 +177,9 @@ def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -
 def _describe_sources(sources: list[tuple[int, str, str, int]]) -> str:
     """Return sentences about the reasons and networks of the rejections, or an empty string if they are unknown."""
     counts_by_reason, counts_by_network = Counter[str](), Counter[str]()
-    for _, network, reason, rejected_count in sources:
-        counts_by_reason[reason] += rejected_count
-        counts_by_network[network] += rejected_count
+    for _, network, reason, count in sources:
+        counts_by_reason[reason] += count
+        counts_by_network[network] += count
     return (
         f" Reasons: {_list_most_frequent(counts_by_reason)}. Networks: {_list_most_frequent(counts_by_network)}."
         if counts_by_network

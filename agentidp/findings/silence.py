@@ -86,7 +86,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
     whole_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
-    partial_times = [
+    partial_silences = [
         quiet_time
         for quiet_time in find_partial_silences([agent.counts for agent in sampled_agents], HISTORY, holidays)
         if quiet_time.ends > first_reported_hour
@@ -104,7 +104,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         _make_agent_finding(agent, silence, agents, query)
         for agent in agents
         if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
-        and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in partial_times)
+        and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in partial_silences)
     ]
     # Leaves out an ongoing quiet day if an agent is already reported as silent.
     requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
@@ -117,7 +117,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     return [
         *(
             _make_quiet_time_finding(quiet_time, sampled_agents, query)
-            for quiet_time in (*reported_times, *partial_times, *days)
+            for quiet_time in (*reported_times, *partial_silences, *days)
         ),
         *agent_findings,
     ]
@@ -189,10 +189,8 @@ def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent],
 
 def _find_absent_agents(quiet_time: QuietTime, sampled_agents: list[Agent]) -> list[Agent]:
     """Return the agents that were active in these hours a week before but not in the period, the busiest first."""
-    quiet_hours, week_before = (
-        slice(quiet_time.begins, quiet_time.ends),
-        slice(quiet_time.begins - WEEK, quiet_time.ends - WEEK),
-    )
+    quiet_hours = slice(quiet_time.begins, quiet_time.ends)
+    week_before = slice(quiet_time.begins - WEEK, quiet_time.ends - WEEK)
     absent_agents = [
         agent for agent in sampled_agents if any(agent.counts[week_before]) and not any(agent.counts[quiet_hours])
     ]
@@ -231,7 +229,7 @@ def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], que
 def find_successor(stop_hour: int, agents: list[Agent]) -> str | None:
     """Return the name of an agent whose first activity was at about the hour in which another agent stopped."""
     for agent in agents:
-        first_active_hour = next((hour for hour, hour_requests in enumerate(agent.counts) if hour_requests), 0)
+        first_active_hour = next((hour for hour, requests in enumerate(agent.counts) if requests), 0)
         if stop_hour - 2 <= first_active_hour <= stop_hour + thresholds.SUCCESSOR_HOURS:
             return agent.name
     return None

@@ -17,8 +17,8 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import (
     DAY,
     expand_to_hours,
-    find_first_active_day,
-    group_adjacent_hours,
+    find_first_midnight,
+    group_adjacent,
     hours_until,
     instant,
 )
@@ -60,9 +60,9 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     first_day = _first_history_day(query)
     hour_count, first_requested_hour = hours_until(query.at, first_day), (query.since - first_day).days * DAY
     return [
-        _make_finding(spike, history_row, first_day, query)
-        for history_row in rows
-        for spike in find_spikes(expand_to_hours(history_row.history, hour_count), first_requested_hour, len(rows))
+        _make_finding(spike, row, first_day, query)
+        for row in rows
+        for spike in find_spikes(expand_to_hours(row.history, hour_count), first_requested_hour, len(rows))
         if spike.hours[-1].hour >= first_requested_hour
     ]
 
@@ -81,28 +81,25 @@ class Spike:
     @property
     def deciding_hour(self) -> UnusualHour:
         """The first hour with the severity of the spike, preferably an hour that is unusual by its own tokens."""
-        highest_severity = [hour for hour in self.hours if hour.severity is self.severity]
-        return min(highest_severity, key=lambda hour: hour.reason.hours)
+        severest_hours = [hour for hour in self.hours if hour.severity is self.severity]
+        return min(severest_hours, key=lambda hour: hour.reason.hours)
 
 
-def find_spikes(tokens_by_hour: list[int], since: int, agent_count: int) -> list[Spike]:
-    """Return the spikes of an agent, including spikes that ended within a few days before *since*.
+def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_count: int) -> list[Spike]:
+    """Return the spikes of an agent, including spikes that ended within a few days before *first_requested_hour*.
 
     :param tokens_by_hour: the agent's tokens by hour.
-    :param since: the index of the first hour of the first requested day.
+    :param first_requested_hour: the index of the first hour of the first requested day.
     :param agent_count: the number of agents that are judged.
     """
-    first_active_hour = find_first_active_day(tokens_by_hour)
-    if first_active_hour is None:
+    first_midnight = find_first_midnight(tokens_by_hour)
+    if first_midnight is None:
         return []
-    unusual_hours_of_agent = find_unusual_hours_of_new_agent(tokens_by_hour, first_active_hour) + find_unusual_hours(
-        tokens_by_hour, first_active_hour, since, agent_count
-    )
-    unusual_by_hour = {hour.hour: hour for hour in unusual_hours_of_agent}
-    return [
-        Spike([unusual_by_hour[hour] for hour in hour_run])
-        for hour_run in group_adjacent_hours(list(unusual_by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
-    ]
+    unusual_hours = find_unusual_hours_of_new_agent(tokens_by_hour, first_midnight)
+    unusual_hours += find_unusual_hours(tokens_by_hour, first_midnight, first_requested_hour, agent_count)
+    unusual_by_hour = {hour.hour: hour for hour in unusual_hours}
+    hour_runs = group_adjacent(list(unusual_by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
+    return [Spike([unusual_by_hour[hour] for hour in hour_run]) for hour_run in hour_runs]
 
 
 def _first_history_day(query: FindingsQuery) -> date:
@@ -144,11 +141,7 @@ def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
             period_words += f" and the same hours of the {day_count - 1} days before"
         return spike_tokens, expected_tokens, period_words
     period_words = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
-    return (
-        sum(hour.tokens for hour in spike.hours),
-        sum(hour.expected for hour in spike.hours),
-        period_words,
-    )
+    return sum(hour.tokens for hour in spike.hours), sum(hour.expected for hour in spike.hours), period_words
 
 
 def _describe_further_facts(spike: Spike, first_day: date) -> str:

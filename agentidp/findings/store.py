@@ -61,40 +61,31 @@ def store_evaluation(
     :returns: the findings that are new or have changed.
     """
     [last_evaluation] = transaction.fetch("finding_state/lock_evaluation", since=query.since)
-    is_covered = last_evaluation.evaluated_at is not None and last_evaluation.first_day <= query.since
-    if is_covered and last_evaluation.evaluated_at >= query.at:
+    evaluated_at = last_evaluation.evaluated_at
+    if evaluated_at is not None and last_evaluation.first_day <= query.since and evaluated_at >= query.at:
         return []
     stored_rows = transaction.fetch("finding_state/stored_findings", ended_after=_midnight(query) - timedelta(days=1))
-    reconciliation = reconcile(
-        [finding_from_row(stored_row) for stored_row in stored_rows],
-        computed.findings,
-        query.at,
-        not_computed=computed.not_computed,
-    )
-    if reconciliation.findings:
-        _store_reconciliation(transaction, reconciliation)
+    stored_findings = [finding_from_row(row) for row in stored_rows]
+    result = reconcile(stored_findings, computed.findings, query.at, not_computed=computed.not_computed)
+    if result.findings:
+        _store_reconciliation(transaction, result)
     # If the last evaluation was before the first day of this one, findings that ended in between are unknown.
-    has_gap = (
-        last_evaluation.evaluated_at is not None and last_evaluation.evaluated_at.astimezone(UTC).date() < query.since
-    )
+    has_gap = evaluated_at is not None and evaluated_at.astimezone(UTC).date() < query.since
     transaction.fetch(
         "finding_state/finish_evaluation",
         first_day=query.since if has_gap else min(last_evaluation.first_day, query.since),
         not_computed=list(computed.not_computed),
         took=seconds,
     )
-    return reconciliation.findings
+    return result.findings
 
 
 def _store_reconciliation(transaction: Transaction, result: Reconciliation) -> None:
-    escalated_ids = {
-        finding.finding_id for finding, finding_change in result.changes if finding_change is FindingChange.escalated
-    }
-    muted_subjects = {(mute_row.kind, mute_row.subject) for mute_row in transaction.fetch("finding_state/mutes")}
-    findings_to_store, alerts = decide_alerts(result.findings, muted_subjects, result.changed_kind_ids, escalated_ids)
-    transaction.fetch(
-        "finding_state/store_findings", findings=Jsonb([finding_to_row(finding) for finding in findings_to_store])
-    )
+    escalated_ids = {finding.finding_id for finding, change in result.changes if change is FindingChange.escalated}
+    muted_subjects = {(mute.kind, mute.subject) for mute in transaction.fetch("finding_state/mutes")}
+    findings, alerts = decide_alerts(result.findings, muted_subjects, result.changed_kind_ids, escalated_ids)
+    finding_rows = [finding_to_row(finding) for finding in findings]
+    transaction.fetch("finding_state/store_findings", findings=Jsonb(finding_rows))
     for finding_id in escalated_ids:
         transaction.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)
     record_changes(transaction, result.changes)
@@ -116,12 +107,12 @@ def record_changes(
         {
             "change_id": str(uuid.uuid4()),
             "finding_id": str(finding.finding_id),
-            "change": finding_change.value,
+            "change": change.value,
             "severity": finding.severity.name,
             "changed_by": changed_by,
             "note": note,
         }
-        for finding, finding_change in changes
+        for finding, change in changes
     ]
     if change_rows:
         transaction.fetch("finding_state/add_changes", changes=Jsonb(change_rows))
@@ -141,12 +132,7 @@ class Listing:
 
 
 def read_listing(
-    run: Run,
-    open_transaction: OpenTransaction,
-    at: datetime,
-    settings: Settings,
-    *,
-    days: int = DEFAULT_DAYS,
+    run: Run, open_transaction: OpenTransaction, at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS
 ) -> Listing:
     """Return an organization's stored findings. Compute and store them first if they are missing or too old.
 

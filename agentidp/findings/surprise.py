@@ -99,23 +99,22 @@ def find_unusual_hours(
         estimate_expected_tokens(tokens_by_hour, hour, first_hour)
         for hour in range(start_hour, len(tokens_by_hour) + 1)
     ]
-    expected_of_day = rolling_sums(expected_by_hour, DAY)
-    first_judged = max(
+    expected_of_day = compute_rolling_sums(expected_by_hour, DAY)
+    first_judged_hour = max(
         first_hour + thresholds.SETTLED_DAYS * DAY,
         first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY,
         start_hour,
     )
 
     unusual_by_hour: dict[int, UnusualHour] = {}
-    for rule, hour_sums in zip(
-        thresholds.SPIKE_RULES, sum_tokens_by_rule(judged_tokens, expected_by_hour), strict=True
-    ):
+    sums_by_rule = sum_tokens_by_rule(judged_tokens, expected_by_hour)
+    for rule, hour_sums in zip(thresholds.SPIKE_RULES, sums_by_rule, strict=True):
         limit_factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
         daily_maxima = [
             max(hour_sum.surprise for hour_sum in hour_sums[day_start : day_start + DAY])
             for day_start in range(0, len(hour_sums), DAY)
         ]
-        for hour in range(first_judged - start_hour, len(judged_tokens)):
+        for hour in range(first_judged_hour - start_hour, len(judged_tokens)):
             hour_sum = hour_sums[hour]
             # When daylight saving begins, work moves by an hour, so the neighbouring hours' tokens are expected too.
             expected_nearby = (
@@ -125,7 +124,7 @@ def find_unusual_hours(
                 hour_sum.tokens, expected_nearby, expected_of_day[hour]
             ):
                 continue
-            usual_day_slice = usual_days(hour // DAY, rule)
+            usual_day_slice = select_usual_days(hour // DAY, rule)
             usual_surprises = daily_maxima[usual_day_slice]
             severity = decide_severity(hour_sum.surprise, usual_surprises, limit_factor, rule.min_surprise)
             if severity is Severity.warning and rule.hours == 1:
@@ -154,8 +153,8 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hou
 
     :param first_hour: the first hour of the history.
     """
-    has_weeks = hour - first_hour >= thresholds.MIN_SEASON_WEEKS * WEEK
-    step_hours, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weeks else (DAY, thresholds.SEASON_DAYS)
+    has_weekly_history = hour - first_hour >= thresholds.MIN_SEASON_WEEKS * WEEK
+    step_hours, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weekly_history else (DAY, thresholds.SEASON_DAYS)
     oldest_hour = hour - step_hours * min(max_steps, (hour - first_hour - 1) // step_hours)
     return median(
         [
@@ -192,19 +191,16 @@ def sum_tokens_by_rule(
     if its surprise is at least ``RAISED_SURPRISE``; a sum that does not end with a raised hour is not unusual. A night
     also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
-    surprises = [
-        surprise(token_count, expected_count)
-        for token_count, expected_count in zip(tokens, expected_tokens, strict=False)
-    ]
+    surprises = [surprise(count, expected) for count, expected in zip(tokens, expected_tokens, strict=False)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
     hour_sums = [
         Sum(*hour_values) for hour_values in zip(tokens, expected_tokens, surprises, are_hours_raised, strict=False)
     ]
 
-    raised_hours = rolling_sums(are_hours_raised, thresholds.NIGHT_HOURS)
-    are_nights_full = [token_count >= thresholds.MIN_RAISED_HOURS for token_count in raised_hours]
+    raised_hour_counts = compute_rolling_sums(are_hours_raised, thresholds.NIGHT_HOURS)
+    are_nights_full = [count >= thresholds.MIN_RAISED_HOURS for count in raised_hour_counts]
     night_tokens, night_expected = (
-        rolling_sums(hour_values, thresholds.NIGHT_HOURS) for hour_values in (tokens, expected_tokens)
+        compute_rolling_sums(hour_values, thresholds.NIGHT_HOURS) for hour_values in (tokens, expected_tokens)
     )
     night_sums = [
         Sum(token_count, expected_count, surprise(token_count, expected_count), is_full_night and is_raised_hour)
@@ -213,7 +209,7 @@ def sum_tokens_by_rule(
         )
     ]
 
-    expected_by_day = rolling_sums(expected_tokens, DAY)
+    expected_by_day = compute_rolling_sums(expected_tokens, DAY)
     three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(night_sums)
     for end_hour in range(2 * DAY, len(night_sums)):
         night_end_hours = (end_hour - 2 * DAY, end_hour - DAY, end_hour)
@@ -229,7 +225,7 @@ def sum_tokens_by_rule(
     return hour_sums, night_sums, three_night_sums
 
 
-def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
+def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
     """Return, for each value, the sum of the *hours* values that end with it."""
     running_totals = [0.0, *accumulate(values)]
     return [
@@ -241,7 +237,7 @@ def rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 # The next functions apply the usual surprises and the limit, terms 3 and 4 in the module's docstring.
 
 
-def usual_days(day: int, rule: SpikeRule) -> slice:
+def select_usual_days(day: int, rule: SpikeRule) -> slice:
     """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out.
 
     Three nights are unusual only two days after the first night, so their rule leaves out two days fewer. Therefore a
@@ -298,17 +294,8 @@ def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_hour: i
     for hour in range(first_hour, min(len(tokens_by_hour), first_hour + thresholds.SETTLED_DAYS * DAY)):
         if hour - DAY >= first_hour:
             busiest_hour_tokens = max(busiest_hour_tokens, tokens_by_hour[hour - DAY])
-        if (
-            tokens_by_hour[hour] >= thresholds.NEW_TOKENS
-            and tokens_by_hour[hour] > thresholds.NEW_TIMES * busiest_hour_tokens
-        ):
-            unusual_hours.append(
-                UnusualHour(
-                    hour,
-                    tokens_by_hour[hour],
-                    busiest_hour_tokens,
-                    Severity.warning,
-                    Reason(1, tokens_by_hour[hour], busiest_hour_tokens),
-                )
-            )
+        tokens = tokens_by_hour[hour]
+        if tokens >= thresholds.NEW_TOKENS and tokens > thresholds.NEW_TIMES * busiest_hour_tokens:
+            reason = Reason(1, tokens, busiest_hour_tokens)
+            unusual_hours.append(UnusualHour(hour, tokens, busiest_hour_tokens, Severity.warning, reason))
     return unusual_hours

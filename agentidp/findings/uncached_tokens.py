@@ -22,7 +22,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity, sum_findings
-from agentidp.findings.history import DAY, expand_to_hours, group_adjacent_hours, hours_until, instant, median
+from agentidp.findings.history import DAY, expand_to_hours, group_adjacent, hours_until, instant, median
 
 
 class CostlyDay(NamedTuple):
@@ -53,12 +53,11 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     hour_count, first_requested_day = hours_until(query.at, first_day), (query.since - first_day).days
     findings = []
     for row in rows:
-        tokens_by_hour, requests_by_hour = (
-            expand_to_hours(row.history, hour_count, unit_index) for unit_index in (1, 2)
-        )
-        if costly_days := find_latest_costly_days(
-            tokens_by_hour, requests_by_hour, query.token_ttl, first_requested_day, row.expected_replicas
-        ):
+        tokens = expand_to_hours(row.history, hour_count, 1)
+        requests = expand_to_hours(row.history, hour_count, 2)
+        replicas = row.expected_replicas
+        costly_days = find_latest_costly_days(tokens, requests, query.token_ttl, first_requested_day, replicas)
+        if costly_days:
             findings.append(_make_finding(costly_days, row, query))
     return findings
 
@@ -82,7 +81,7 @@ def find_latest_costly_days(
             runs_of_costly_days.append([])
     for costly_days in map(select_newest_costly_days, reversed(runs_of_costly_days)):
         is_long_enough = len(costly_days) >= thresholds.MIN_UNCACHED_DAYS and costly_days[-1].day >= since
-        if is_long_enough and (replicas or not are_replicas(tokens, costly_days, token_ttl)):
+        if is_long_enough and (replicas or not is_explained_by_replicas(tokens, costly_days, token_ttl)):
             return costly_days
     return None
 
@@ -109,10 +108,8 @@ def describe_costly_day(
         for hour in active_hours
         if tokens_by_hour[hour] * token_ttl > thresholds.UNCACHED_FACTOR * 3600 * replica_count
     ]
-    issued_tokens, needed_tokens = (
-        sum(tokens_by_hour[hour] for hour in active_hours),
-        count_needed_tokens(active_hours, token_ttl) * replica_count,
-    )
+    issued_tokens = sum(tokens_by_hour[hour] for hour in active_hours)
+    needed_tokens = count_needed_tokens(active_hours, token_ttl) * replica_count
     is_costly = (
         issued_tokens >= thresholds.MIN_UNCACHED_TOKENS and issued_tokens > thresholds.UNCACHED_FACTOR * needed_tokens
     )
@@ -126,11 +123,11 @@ def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
     max_gap_hours = max(token_ttl // 3600, 1)
     return sum(
         ceil((hour_run[-1] - hour_run[0] + 1) * 3600 / token_ttl)
-        for hour_run in group_adjacent_hours(active_hours, max_gap_hours)
+        for hour_run in group_adjacent(active_hours, max_gap_hours)
     )
 
 
-def are_replicas(tokens_by_hour: Sequence[int], costly_days: Sequence[CostlyDay], token_ttl: int) -> bool:
+def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequence[CostlyDay], token_ttl: int) -> bool:
     """Return whether instances that cache their tokens explain the days, whose hourly counts then hardly differ.
 
     If the lifetime of a token exceeds an hour, the counts do not show when tokens are renewed, and the answer is no.
@@ -203,10 +200,8 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _make_finding(costly_days: list[CostlyDay], row: Any, query: FindingsQuery) -> Finding:
-    issued, needed = (
-        sum(costly_day.tokens for costly_day in costly_days),
-        sum(costly_day.needed for costly_day in costly_days),
-    )
+    issued = sum(costly_day.tokens for costly_day in costly_days)
+    needed = sum(costly_day.needed for costly_day in costly_days)
     begins_at, ends_at = (
         instant(_first_history_day(query), day * DAY) for day in (costly_days[0].day, costly_days[-1].day + 1)
     )

@@ -26,7 +26,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import days_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.history import DAY, expand_to_hours, group_adjacent_hours, hours_until, instant, sum_by_day
+from agentidp.findings.history import DAY, expand_to_hours, group_adjacent, hours_until, instant, sum_by_day
 
 HISTORY = 7 * thresholds.WEEKEND_WEEKS  # days of history before the days that are judged
 
@@ -35,9 +35,9 @@ def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the tokens by hour of agents that worked on days of rest."""
     first_day = _first_history_day(query)
     days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
-    rest = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
+    rest_parameters = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
     limits = {"min_tokens": thresholds.MIN_WEEKEND_TOKENS, "max_agents": thresholds.MAX_WEEKEND_AGENTS}
-    return Call("findings/weekend", days | rest | limits)
+    return Call("findings/weekend", days | rest_parameters | limits)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -48,8 +48,10 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     history_by_agent = [(row, expand_to_hours(row.history, hour_count)) for row in rows if row.agent_id is not None]
     works_by_day = {}
     for day in range(HISTORY, -(-hour_count // DAY)):
-        begins = instant(_first_history_day(query), day * DAY)
-        if begins.isoweekday() % 7 in rest_weekdays and not query.is_holiday(begins, begins + timedelta(days=1)):
+        begins_at = instant(_first_history_day(query), day * DAY)
+        if begins_at.isoweekday() % 7 in rest_weekdays and not query.is_holiday(
+            begins_at, begins_at + timedelta(days=1)
+        ):
             agent_works = [
                 (row, *agent_work)
                 for row, tokens_by_hour in history_by_agent
@@ -59,7 +61,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
                 works_by_day[day] = agent_works
     return [
         _make_finding(days, [agent_work for day in days for agent_work in works_by_day[day]], query)
-        for days in group_adjacent_hours(list(works_by_day), 1)
+        for days in group_adjacent(list(works_by_day), 1)
     ]
 
 
@@ -70,14 +72,14 @@ def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int
     """
     tokens_by_day = sum_by_day(tokens_by_hour)
     first_active_day = next(
-        (active_day for active_day in range(max(day - HISTORY, 0), day) if tokens_by_day[active_day]), day
+        (past_day for past_day in range(max(day - HISTORY, 0), day) if tokens_by_day[past_day]), day
     )
     week_count = (day - first_active_day) // 7
     if week_count < thresholds.MIN_WEEKEND_WEEKS:
         return None
     past_days = range(day - 7 * week_count, day)
-    usual_tokens = max(tokens_by_day[earlier_day] for earlier_day in past_days if (day - earlier_day) % 7 == 0)
-    other_weekdays = [tokens_by_day[earlier_day] for earlier_day in past_days if (day - earlier_day) % 7]
+    usual_tokens = max(tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7 == 0)
+    other_weekdays = [tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7]
     average_tokens = sum(other_weekdays) / len(other_weekdays)
     works_on_most_days = 3 * sum(1 for day_tokens in other_weekdays if day_tokens) >= 2 * len(other_weekdays)
     if not works_on_most_days or not _is_work(tokens_by_day[day] - usual_tokens, average_tokens):
@@ -85,11 +87,8 @@ def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int
     if 100 * usual_tokens <= thresholds.QUIET_PERCENT * average_tokens:
         return tokens_by_day[day], usual_tokens
     if 100 * usual_tokens <= thresholds.PART_PERCENT * average_tokens:
-        tokens_in_rest = sum(
-            tokens_by_hour[hour]
-            for hour in find_resting_hours(tokens_by_hour, day, week_count)
-            if hour < len(tokens_by_hour)
-        )
+        resting_hours = find_resting_hours(tokens_by_hour, day, week_count)
+        tokens_in_rest = sum(tokens_by_hour[hour] for hour in resting_hours if hour < len(tokens_by_hour))
         if _is_work(tokens_in_rest, average_tokens):
             return tokens_in_rest, 0
     return None

@@ -52,7 +52,7 @@ def watch(services: Services, stop: threading.Event, *, once: bool = False) -> N
     with contextlib.closing(Dispatcher(services.settings, services.database, services.clock)) as dispatcher:
         if once:
             _keep_evaluating(services, stop, once=True)
-            dispatcher.deliver_due()
+            dispatcher.send_due_messages()
             return
         sender = threading.Thread(target=_send_alerts, args=(dispatcher, stop), name="sender")
         sender.start()
@@ -66,7 +66,7 @@ def watch(services: Services, stop: threading.Event, *, once: bool = False) -> N
 def _send_alerts(dispatcher: Dispatcher, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
-            dispatcher.begin_due()
+            dispatcher.start_turns()
         except (ConfigurationError, DatabaseUnavailable) as error:
             logger.warning("no alerts were sent", extra={"fields": {"reason": in_one_line(error)}})
         except Exception:

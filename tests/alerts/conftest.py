@@ -115,7 +115,7 @@ class Acme(Outbox):
     def deliver(self, **later: float) -> int:
         """Send what is due now, or so much later."""
         self.clock.advance(**later)
-        return self.sender.deliver_due()
+        return self.sender.send_due_messages()
 
 
 @pytest.fixture

@@ -182,6 +182,6 @@ def test_apprise_connects_to_no_address_that_is_not_allowed(acme: Acme) -> None:
     target_id, _ = acme.add_target(f"ntfy://localhost:{acme.receiver.port}/on-call", "apprise")
     acme.put(change())
     with acme.dispatcher(alert_networks=None) as dispatcher:
-        dispatcher.deliver_due()
+        dispatcher.send_due_messages()
     assert "the address is not public" in acme.target(target_id).last_error
     assert acme.receiver.received == []

@@ -275,15 +275,15 @@ def test_slow_targets_of_one_organization_leave_threads_for_the_others(acme: Acm
     other.add_target(acme.receiver.url)
     acme.put(change(), change())
     other.put(change())
-    assert acme.sender.begin_due() == delivery.MAX_TURNS_PER_ORGANIZATION + 1 == 3
+    assert acme.sender.start_turns() == delivery.MAX_TURNS_PER_ORGANIZATION + 1 == 3
     wait_until(lambda: len(acme.receiver.received) == 1 and len(slow.received) == 2)
     # Another look neither sends to the slow ones again nor waits for them.
-    wait_until(lambda: acme.sender.begin_due() == 0)
+    wait_until(lambda: acme.sender.start_turns() == 0)
     other.put(change())
-    wait_until(lambda: acme.sender.begin_due() or len(acme.receiver.received) == 2)
+    wait_until(lambda: acme.sender.start_turns() or len(acme.receiver.received) == 2)
     assert len(slow.received) == 2
     slow.go_on.set()
-    wait_until(lambda: acme.sender.begin_due() == 0 and all(row.delivered_at for row in acme.deliveries()))
+    wait_until(lambda: acme.sender.start_turns() == 0 and all(row.delivered_at for row in acme.deliveries()))
 
 
 def test_slow_organizations_leave_half_of_the_threads_for_the_others(
@@ -299,25 +299,25 @@ def test_slow_organizations_leave_half_of_the_threads_for_the_others(
     # That they are slow is known when each has sent something.
     slow.go_on.set()
     monkeypatch.setattr(delivery, "SLOW", 0.0)
-    acme.sender.deliver_due()
+    acme.sender.send_due_messages()
     monkeypatch.setattr(delivery, "SLOW", PATIENCE)
     slow.received.clear()
     slow.go_on.clear()
     for outbox in slow_ones:
         outbox.put(change())
-    assert acme.sender.begin_due() == delivery.MAX_SLOW_TURNS == delivery.CONCURRENCY // 2
-    assert acme.sender.begin_due() == 0
+    assert acme.sender.start_turns() == delivery.MAX_SLOW_TURNS == delivery.CONCURRENCY // 2
+    assert acme.sender.start_turns() == 0
     other.put(change())
-    assert acme.sender.begin_due() == 1
+    assert acme.sender.start_turns() == 1
     wait_until(lambda: len(acme.receiver.received) == 1)
     slow.go_on.set()
-    wait_until(lambda: acme.sender.begin_due() == 0 and len(slow.received) == 8)
+    wait_until(lambda: acme.sender.start_turns() == 0 and len(slow.received) == 8)
     # After a while without a slow message they have all threads again.
     acme.clock.now += delivery.SLOW_FOR
     for outbox in slow_ones:
         outbox.put(change(acme.clock.now))
     wait_until(lambda: all(row.delivered_at for outbox in slow_ones for row in outbox.deliveries()[:-2]))
-    wait_until(lambda: acme.sender.begin_due() == delivery.CONCURRENCY)
+    wait_until(lambda: acme.sender.start_turns() == delivery.CONCURRENCY)
 
 
 def test_whose_last_turn_is_longest_ago_comes_first(acme: Acme) -> None:
@@ -333,7 +333,7 @@ def test_whose_last_turn_is_longest_ago_comes_first(acme: Acme) -> None:
     arguments = (acme.services.settings, acme.services.database, acme.clock)
     with contextlib.closing(Dispatcher(*arguments, concurrency=1)) as dispatcher, pytest.MonkeyPatch.context() as patch:
         patch.setattr(delivery, "SLOW", 0.0)
-        dispatcher.deliver_due()
+        dispatcher.send_due_messages()
     paths = acme.receiver.paths
     # One message a turn, because each is slow.
     assert [path.split("/")[1] for path in paths] == ["acme", "other", "acme", "other", "acme", "acme"]
@@ -366,7 +366,7 @@ def test_two_dispatchers_do_not_send_the_same(acme: Acme) -> None:
         acme.add_target(f"{acme.receiver.url}/{number}")
     acme.put(*(change() for _ in range(5)))
     with acme.dispatcher() as first, acme.dispatcher() as second:
-        threads = [threading.Thread(target=dispatcher.deliver_due) for dispatcher in (first, second)]
+        threads = [threading.Thread(target=dispatcher.send_due_messages) for dispatcher in (first, second)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -397,7 +397,7 @@ from tests.conftest import settings_for
 settings = settings_for(sys.argv[1], alert_networks=(ip_network("127.0.0.0/8"),))
 dispatcher = Dispatcher(settings, Database(sys.argv[1], settings), utc_now)
 while True:
-    dispatcher.begin_due()
+    dispatcher.start_turns()
     time.sleep(0.01)
 """
 
@@ -424,7 +424,7 @@ def test_each_change_is_delivered_although_senders_are_killed(acme: Acme, databa
         execute(database_url, "update alert_targets set leased_until = '-infinity'")
     acme.receiver.before_response = lambda: None
     with acme.dispatcher() as dispatcher:
-        dispatcher.deliver_due()
+        dispatcher.send_due_messages()
     of_change: dict[tuple[str, str], set[str]] = {}
     for path, body, message_id in zip(acme.receiver.paths, acme.receiver.bodies, acme.receiver.ids, strict=True):
         of_change.setdefault((path, body["data"]["findingId"]), set()).add(message_id)
@@ -441,7 +441,7 @@ def test_another_instance_secret_is_a_failure_that_says_so(acme: Acme) -> None:
     target_id, _ = acme.add_target(acme.receiver.url)
     acme.put(change())
     with acme.dispatcher(secret_key=SECRET_KEY[::-1].encode()) as dispatcher:
-        dispatcher.deliver_due()
+        dispatcher.send_due_messages()
     assert "instance secret" in acme.target(target_id).last_error
     assert acme.receiver.received == []
 

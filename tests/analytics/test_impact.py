@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.analytics.impact import HOURS, Impact, Issued, quietest_hours
+from agentidp.analytics.impact import HOURS, Impact, Issued, find_quietest_hours
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import remove_resource_server, update_resource_server
 from agentidp.services import Services
@@ -33,7 +33,7 @@ OTHER = "https://other.example"
     ],
 )
 def test_the_quietest_hours_have_the_fewest_tokens(tokens: dict[int, int], first: int) -> None:
-    assert quietest_hours([tokens.get(hour, 5) for hour in range(HOURS)]) == first
+    assert find_quietest_hours([tokens.get(hour, 5) for hour in range(HOURS)]) == first
 
 
 AT = datetime(2026, 4, 15, 12, 30, tzinfo=UTC)
@@ -65,7 +65,7 @@ def test_the_first_hour_of_a_week_is_that_of_sunday() -> None:
     sunday, saturday = datetime(2026, 4, 12, tzinfo=UTC), datetime(2026, 4, 18, 23, tzinfo=UTC)
     busy = {(sunday + timedelta(hours=hour), 60): 1 for hour in range(HOURS)}
     impact = Impact(Issued(busy | {(sunday, 60): 0, (saturday, 60): 0}), AT)
-    assert impact.quietest == {"dow": 6, "hour": 22, "hours": 3, "tokens": 1}
+    assert impact.quietest_hours == {"dow": 6, "hour": 22, "hours": 3, "tokens": 1}
     assert (impact.tokens, impact.last_hour) == (HOURS - 2, saturday - timedelta(hours=1))
 
 
@@ -91,7 +91,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
     agent.get_tokens(client, 3)
     agent.get_tokens(client, 5, client_secret=new_secret)
     clock.now = NOON
-    quietest = {"dow": 0, "hour": 0, "hours": 3, "tokens": 0}
+    quietest_hours = {"dow": 0, "hour": 0, "hours": 3, "tokens": 0}
     assert read_impact(client, cast, f"agents/{agent.agent_id}/credentials/{old}") == {
         "credentialId": str(old),
         "agentId": agent.client_id,
@@ -99,7 +99,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         "tokens": 5,
         "lastTokenHour": "2026-04-15T11:00:00.000000Z",
         "validTokens": {"atMost": 3, "until": "2026-04-15T12:41:00.000000Z"},
-        "quietestHours": quietest,
+        "quietestHours": quietest_hours,
         "summary": [
             "5 tokens in the last 90 days, the last one at 2026-04-15 11:40 UTC.",
             "The agent has another credential in use: deploy, last used at 2026-04-15 11:40 UTC.",
@@ -151,7 +151,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         "tokens": 17,
         "lastTokenHour": "2026-04-15T11:00:00.000000Z",
         "validTokens": {"atMost": 8, "until": "2026-04-15T13:00:00.000000Z"},
-        "quietestHours": quietest,
+        "quietestHours": quietest_hours,
         "actingAgents": [
             {"agentId": planner.client_id, "agentName": "planner", "tokens": 7, "lastTokenDay": "2026-04-15"},
             {"agentId": desk.client_id, "agentName": "desk", "tokens": 6, "lastTokenDay": "2026-04-14"},
@@ -173,7 +173,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         "tokens": 2,
         "lastTokenHour": "2026-01-16T00:00:00.000000Z",
         "validTokens": {"atMost": 0, "until": None},
-        "quietestHours": quietest,
+        "quietestHours": quietest_hours,
         "agents": [{"agentId": agent.client_id, "agentName": "worker", "tokens": 2, "lastTokenDay": "2026-01-16"}],
         "grants": 1,
     }

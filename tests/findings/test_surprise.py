@@ -11,7 +11,7 @@ import pytest
 from agentidp.findings import surprise as rules
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.history import DAY, WEEK, expand_to_hours, find_first_active_day, group_adjacent_hours, median
+from agentidp.findings.history import DAY, WEEK, expand_to_hours, find_first_midnight, group_adjacent, median
 from agentidp.findings.surprise import (
     estimate_expected_tokens,
     find_unusual_hours,
@@ -214,8 +214,8 @@ def test_is_judged_by_its_own_from_two_weeks_on(days: int, hours: list[int]) -> 
         (lambda: [median([]), median([3]), median([9, 1, 5]), median([1, 2, 3, 10])], [0, 3, 5, 2.5]),
         (lambda: expand_to_hours([(1, [1] * 24), (1, [2] * 24)], 30), [0] * 24 + [3] * 6),
         (lambda: expand_to_hours([(1, [1] * 24, [5] * 24)], 30, 2), [0] * 24 + [5] * 6),
-        (lambda: [find_first_active_day([0] * 30 + [1]), find_first_active_day([0] * 30)], [24, None]),
-        (lambda: group_adjacent_hours([1, 2, 27, 51], 24), [[1, 2], [27, 51]]),
+        (lambda: [find_first_midnight([0] * 30 + [1]), find_first_midnight([0] * 30)], [24, None]),
+        (lambda: group_adjacent([1, 2, 27, 51], 24), [[1, 2], [27, 51]]),
     ],
 )
 def test_what_the_rules_are_made_of(is_so: Callable[[], object], expected: object) -> None:
