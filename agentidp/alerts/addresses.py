@@ -40,8 +40,8 @@ APPRISE_PARAMETERS = frozenset(
 
 
 _NO_NETWORK = (
-    "AGENTIDP_ALERT_NETWORKS allows no network, and nothing is sent to others without encryption. A command reads the "
-    "setting in its own environment: set it there as for the service"
+    "AGENTIDP_ALERT_NETWORKS allows no network, and messages to all other networks are encrypted. A command reads the "
+    "setting from its own environment, so set it there too"
 )
 
 

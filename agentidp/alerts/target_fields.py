@@ -76,7 +76,7 @@ class AlertTargetFields(ma.Schema):
         load_default="warning",
         description="Findings that are less urgent are not sent",
     )
-    enabled = Flag(load_default=True, option="--enable/--disable", description="Whether anything is sent")
+    enabled = Flag(load_default=True, option="--enable/--disable", description="Whether alerts are sent")
     createdAt = Instant(attribute="created_at", dump_only=True)
     updatedAt = Instant(attribute="updated_at", dump_only=True)
     lastSuccessAt = Instant(attribute="last_success_at", dump_only=True, allow_none=True)

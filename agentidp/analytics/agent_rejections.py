@@ -100,7 +100,7 @@ class RejectionSchema(ma.Schema):
     network = ma.fields.String(**required("The /24 of an IPv4 address, the /48 of an IPv6 address, or `unknown`"))
     count = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
     lastAt = ma.fields.AwareDateTime(**required("The instant of the last failure; null if unknown", nullable=True))
-    nextStep = ma.fields.String(**required("What to do"))
+    nextStep = ma.fields.String(**required("Advice for the agent's owner"))
 
 
 class AgentRejectionsSchema(PeriodSchema):

@@ -31,11 +31,11 @@ class DelegationSchema(ma.Schema):
     agentId = ma.fields.UUID(**required("The agent that acted"))
     agentName = ma.fields.String(required=True)
     subjectAgentId = ma.fields.UUID(
-        **required("The agent that it acted for; null if it acted for a subject of another issuer", nullable=True)
+        **required("The agent for which the agent acted; null for a subject of another issuer", nullable=True)
     )
     subjectAgentName = ma.fields.String(**required(nullable=True))
     issuer = ma.fields.String(
-        **required("The issuer of the subjects that it acted for; null if it acted for an agent", nullable=True)
+        **required("The issuer of the subjects for which the agent acted; null for an agent", nullable=True)
     )
     resource = ma.fields.String(required=True)
     tokens = TOKENS

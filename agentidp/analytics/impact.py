@@ -271,7 +271,7 @@ def describe_impact(impact: Impact) -> list[str]:
     if impact.takers:
         sentences.append(f"They were issued to {_list_agents(impact.takers)}.")
     if impact.acting:
-        sentences.append(f"What other agents do for it ends too: {_list_agents(impact.acting)}.")
+        sentences.append(f"Other agents can no longer act for it: {_list_agents(impact.acting)}.")
     if impact.grants:
         sentences.append(grants_sentence(impact.grants))
     if impact.other_credentials is not None:
@@ -280,13 +280,13 @@ def describe_impact(impact: Impact) -> list[str]:
     if valid_until is not None:
         sentences.append(f"At most {_tokens(max_valid_tokens)} may still be valid, until {_instant(valid_until)}.")
         if impact.other_credentials is not None:
-            sentences.append("Revoking does not end them. All tokens of the agent can be ended with it.")
+            sentences.append("Revoking the credential does not end them. You can also end all tokens of the agent.")
     elif impact.tokens:
         sentences.append("None of them is still valid.")
     if quietest := impact.quietest_hours:
         sentences.append(
             f"The quietest hours of the week begin on {WEEKDAYS[quietest['dow']]} at {quietest['hour']:02}:00 UTC: "
-            f"{_tokens(quietest['tokens'])} in {QUIET_HOURS} hours, on all weeks together."
+            f"{_tokens(quietest['tokens'])} in {QUIET_HOURS} hours, in all weeks together."
         )
     return sentences
 
@@ -310,7 +310,7 @@ def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
         return f"The agent has another credential in use: {'; '.join(use_phrases)}."
     if other_credentials:
         return f"The agent has another credential, but none that was used in the last {IN_USE.days} days."
-    return "The agent has no other credential: it will get no further token."
+    return "The agent has no other credential, so it will get no further token."
 
 
 def _list_agents(agents: Sequence[AgentTokens]) -> str:
@@ -331,7 +331,7 @@ class ValidTokensSchema(ma.Schema):
     """The maximum number of tokens that have not expired. It is a maximum, because only the hour of issue is known."""
 
     atMost = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
-    until = ma.fields.AwareDateTime(**required("The latest instant at which the last one expires", nullable=True))
+    until = ma.fields.AwareDateTime(**required("The latest instant at which the last token expires", nullable=True))
 
 
 class QuietestHoursSchema(ma.Schema):
@@ -353,7 +353,7 @@ class _ImpactSchema(ma.Schema):
     )
     validTokens = ma.fields.Nested(ValidTokensSchema, required=True)
     quietestHours = ma.fields.Nested(QuietestHoursSchema, **required("Null if there are no tokens", nullable=True))
-    summary = ma.fields.List(ma.fields.String(), **required("The same in sentences, for people"))
+    summary = ma.fields.List(ma.fields.String(), **required("The impact in sentences, for people"))
 
 
 class AgentOfImpactSchema(ma.Schema):
@@ -365,7 +365,7 @@ class AgentOfImpactSchema(ma.Schema):
     lastTokenDay = ma.fields.Date(required=True)
 
 
-GRANTS = ma.fields.Integer(**required("What people have allowed that ends too"), validate=ma.validate.Range(0))
+GRANTS = ma.fields.Integer(**required("The number of grants of people that end too"), validate=ma.validate.Range(0))
 
 
 class AgentImpactSchema(_ImpactSchema):
@@ -374,7 +374,7 @@ class AgentImpactSchema(_ImpactSchema):
     agentId = ma.fields.UUID(required=True)
     actingAgents = ma.fields.List(
         ma.fields.Nested(AgentOfImpactSchema),
-        **required("Other agents that act for it, most tokens first. They can no longer do so"),
+        **required("Other agents that can no longer act for the agent, most tokens first"),
     )
     grants = GRANTS
 

@@ -24,8 +24,10 @@ class OwnerUsageArguments(PeriodArguments):
 class OwnerTokensSchema(ma.Schema):
     """An owner whose agents got at least one token, and the number of their tokens."""
 
-    owner = ma.fields.String(**required("Null for the agents without an owner, which are last", nullable=True))
-    agents = ma.fields.Integer(**required("Its agents that got a token"), validate=ma.validate.Range(1))
+    owner = ma.fields.String(**required("Null for all agents without an owner. This item is the last", nullable=True))
+    agents = ma.fields.Integer(
+        **required("The number of the owner's agents with tokens"), validate=ma.validate.Range(1)
+    )
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 

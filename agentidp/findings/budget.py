@@ -52,7 +52,7 @@ def _make_finding(row: Any) -> Finding:
         unit="tokens in the month",
         observed=row.tokens,
         expected=row.budget,
-        baseline="the organization's budget of a month",
+        baseline="the organization's monthly budget",
         summary=f"The month's budget of {number_of(row.budget, 'token')} {verdict}: {row.tokens:,} "
         f"({used_percent(row)}) so far; the forecast is {row.forecast:,}.",
         causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",

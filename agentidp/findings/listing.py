@@ -95,7 +95,7 @@ class FindingSchema(ma.Schema):
     causes = ma.fields.String(required=True)
     next = ma.fields.String(required=True)
     credentialId = ma.fields.UUID(**required("The only credential of the finding, if there is one", nullable=True))
-    findingId = ma.fields.UUID(**required("Stays the same while the finding is ongoing", nullable=True))
+    findingId = ma.fields.UUID(**required("The ID, which stays the same while the finding is ongoing", nullable=True))
     state = ma.fields.String(**required(nullable=True), validate=ma.validate.OneOf(["ongoing", "ended"]))
     firstSeenAt = ma.fields.AwareDateTime(**required(nullable=True))
     lastSeenAt = ma.fields.AwareDateTime(**required(nullable=True))
@@ -124,7 +124,7 @@ class ChangeSchema(ma.Schema):
     at = ma.fields.AwareDateTime(required=True)
     change = ma.fields.String(required=True, validate=ma.validate.OneOf([*FindingChange]))
     severity = ma.fields.String(required=True, validate=ma.validate.OneOf(SEVERITIES))
-    by = ma.fields.String(**required(f"Who did it: {_ACTOR}. Null if an evaluation did", nullable=True))
+    by = ma.fields.String(**required(f"Who made the change: {_ACTOR}. Null for an evaluation", nullable=True))
     note = ma.fields.String(**required(nullable=True))
 
 

@@ -35,7 +35,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             unit="days without use",
             observed=(query.at - (row.last_used_at or row.created_at)).days,
             expected=thresholds.UNUSED_DAYS,
-            baseline="days without use after which a credential in force is reported",
+            baseline="days without use after which a valid credential is reported",
             summary=f"{credential_in_words(row)} {last_use_in_words(row)}.",
             causes="Its user now has another credential, or no longer runs."
             if row.last_used_at

@@ -104,8 +104,8 @@ def test_of_a_credential_an_agent_and_a_resource_server(
             "5 tokens in the last 90 days, the last one at 2026-04-15 11:40 UTC.",
             "The agent has another credential in use: deploy, last used at 2026-04-15 11:40 UTC.",
             "At most 3 tokens may still be valid, until 2026-04-15 12:41 UTC.",
-            "Revoking does not end them. All tokens of the agent can be ended with it.",
-            "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, on all weeks together.",
+            "Revoking the credential does not end them. You can also end all tokens of the agent.",
+            "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, in all weeks together.",
         ],
         "lastUsedAt": "2026-04-15T11:40:00.000000Z",
         "otherCredentials": [
@@ -141,8 +141,8 @@ def test_of_a_credential_an_agent_and_a_resource_server(
     body = read_impact(client, cast, f"agents/{agent.agent_id}")
     assert body.pop("summary")[:3] == [
         "17 tokens in the last 90 days, the last one in the hour of 2026-04-15 11:00 UTC.",
-        "What other agents do for it ends too: planner (7 tokens, the last on 2026-04-15), desk (6 tokens, the last on "
-        "2026-04-14).",
+        "Other agents can no longer act for it: planner (7 tokens, the last on 2026-04-15), desk (6 tokens, the last "
+        "on 2026-04-14).",
         "2 grants of people give no more tokens.",
     ]
     assert body == {
@@ -164,7 +164,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
         "They were issued to worker (2 tokens, the last on 2026-01-16).",
         "1 grant of people gives no more tokens.",
         "None of them is still valid.",
-        "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, on all weeks together.",
+        "The quietest hours of the week begin on Sunday at 00:00 UTC: 0 tokens in 3 hours, in all weeks together.",
     ]
     assert body == {
         "resourceServerId": str(api),
@@ -189,7 +189,7 @@ def test_other_credentials_are_in_force_and_in_use_only_if_they_are(
     assert body["otherCredentials"] == []
     assert body["summary"] == [
         "No token was counted in the last 90 days.",
-        "The agent has no other credential: it will get no further token.",
+        "The agent has no other credential, so it will get no further token.",
     ]
     assert body["quietestHours"] is None
     with database.transaction() as opened:

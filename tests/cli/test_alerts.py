@@ -40,9 +40,7 @@ def test_a_refused_address_names_the_environment_of_the_command(run: Command, ac
     result = run.invoke(*command, input="http://127.0.0.1:9/hook\n")
     assert result.exit_code == 1
     assert "AGENTIDP_ALERT_NETWORKS allows no network" in result.stderr
-    assert result.stderr.endswith(
-        "A command reads the setting in its own environment: set it there as for the service\n"
-    )
+    assert result.stderr.endswith("A command reads the setting from its own environment, so set it there too\n")
 
 
 def test_adds_lists_shows_changes_and_deletes_a_target(run: Command, acme: str, receiver: Receiver) -> None:

@@ -52,7 +52,7 @@ def test_asks_what_would_break_before_it_revokes(run: Command, agent: str, servi
     asked = run.asked("credential", "revoke", "old", *of)
     assert asked == (
         f"This revokes the credential {old} (old). This cannot be undone.\nNo token was counted in the last 90 days.\n"
-        "The agent has no other credential: it will get no further token.\n"
+        "The agent has no other credential, so it will get no further token.\n"
     )
     new = run("credential", "create", *of).split("\t")[0]
     assert run("credential", "revoke", new, *of, "--dry-run").startswith(f"This revokes the credential {new}. ")

@@ -171,7 +171,7 @@ def test_the_page_of_an_agent_says_for_whom_it_acts_and_who_acts_for_it(
     assert page.table("Agents and issuers") == [["desk", API, "2"], by_issuer]
     assert page.table("Agents that got tokens to act") == [["desk", API, "4"]]
     confirmation = Page(signed_in.get(f"{address}/suspend")).text
-    assert "What other agents do for it ends too: desk (4 tokens, the last on 2026-04-15)." in confirmation
+    assert "Other agents can no longer act for it: desk (4 tokens, the last on 2026-04-15)." in confirmation
     monkeypatch.setattr("agentidp.dashboard.agent.MAX_DELEGATIONS", 1)
     page = Page(signed_in.get(address))
     assert page.table("Agents and issuers") == [["desk", API, "2"]]

@@ -49,7 +49,7 @@ def test_says_what_is_used_and_when_the_forecast_crosses(working: Fleet) -> None
             "budget",
             "warning",
             window=window("2026-04-01T00:00", "2026-05-01T00:00"),
-            **amounts(1080, 2000, "tokens in the month", "the organization's budget of a month"),
+            **amounts(1080, 2000, "tokens in the month", "the organization's monthly budget"),
             summary="The month's budget of 2,000 tokens will be exceeded on Tuesday, 28 April 2026: 1,080 (54 %) "
             "so far; the forecast is 2,280. "
             "worker was issued 1,080 of the 1,080 tokens (100 %).",

@@ -121,7 +121,7 @@ def test_a_credential_that_was_never_used_and_one_that_is_no_longer_used(fleet: 
         "about": (agent_id, "reader"),
         "next": "If nobody needs it, revoke it: a secret that nobody uses can still leak.",
     }
-    baseline = "days without use after which a credential in force is reported"
+    baseline = "days without use after which a valid credential is reported"
     assert sorted(fleet.findings("unused_credential"), key=lambda finding: finding["observed"]["value"]) == [
         body(
             "unused_credential",
