@@ -31,7 +31,7 @@ class _ConnectionGuard:
         self._networks, self._is_plain = networks, is_plain
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Refuse connections to forbidden addresses, and new programs. Python calls this hook for each event."""
+        """Refuse forbidden addresses and new programs. Python calls this hook before each event."""
         if event in ("socket.connect", "socket.sendto"):
             try:
                 self._networks.check(ip_address(arguments[1][0]), is_plain=self._is_plain)

@@ -45,7 +45,7 @@ class Address:
 class Channels:
     """Sends messages to alert targets of all types.
 
-    :param settings: have the networks that may be reached, and the URL of the dashboard for links in messages.
+    :param settings: define the networks that may be reached, and the dashboard's URL for links in messages.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -35,7 +35,7 @@ def merge_same_causes(findings: list[Finding]) -> list[Finding]:
 
 
 def _explains(finding: Finding, other: Finding) -> bool:
-    """Return whether *finding* explains *other*, whose kind can be merged into it."""
+    """Return whether *finding* is the cause of *other*, so that a single finding can stand for both."""
     is_same_time = finding.begins <= other.ends and other.begins <= finding.ends
     if other.agent_id != finding.agent_id or not is_same_time:
         return False
@@ -58,7 +58,7 @@ def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
 
 
 def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
-    """Return a spike with the causes of the agent's *uncached_finding*, if both begin within a day.
+    """Return a spike with the causes of *uncached_finding*, about the same agent, if both begin within a day.
 
     A retry loop has another cause, and so has a spike that begins long after the agent has stopped caching its tokens.
     """
@@ -75,7 +75,7 @@ def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
     """Return the findings, with a single finding for the spikes of many agents that begin at about the same hour.
 
-    The single finding also replaces weekend runs of these agents that begin within a day of the spikes.
+    The single finding also replaces findings about work of these agents on a weekend, within a day of the spikes.
     """
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     spike_groups: list[list[Finding]] = []

@@ -27,9 +27,9 @@ from agentidp.findings.kinds import kind_of
 
 
 def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> list[Finding]:
-    """Return the findings, with the names of the agents that caused a finding about the whole organization.
+    """Return the findings. Those about the whole organization name the agents that caused them.
 
-    :param run: as in :func:`agentidp.findings.compute_findings`. If it fails, budgets and quotas name no agent.
+    :param run: runs calls in one round trip, and returns their rows. If it fails, budgets and quotas name no agent.
     """
     # Leaves out spikes, because a spike of several agents already names its agents.
     calls_by_index = {

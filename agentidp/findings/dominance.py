@@ -24,7 +24,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def first_day(today: date) -> date:
-    """Return the first of the month or, in the month's first week, the day one week before it.
+    """Return the first of the month or, in the month's first week, the day one week earlier.
 
     Without that earlier week, the only job of the month's first night would have nearly all tokens.
     """

@@ -18,7 +18,7 @@ from agentidp.findings.finding import Finding, StoredFinding, finding_to_row
 from agentidp.findings.kinds import kind_of
 
 MAX_MISSES = 3
-"""Maximum number of evaluations in a row that may not compute an ongoing finding, before the finding ends."""
+"""Maximum number of consecutive evaluations that miss an ongoing finding. The last of them ends the finding."""
 
 
 class FindingChange(StrEnum):
@@ -85,7 +85,7 @@ def reconcile(
 
 
 def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict[int, StoredFinding]:
-    """Return, by the index of each computed finding, the stored finding that is the same.
+    """Return the stored finding that is the same as a computed finding, by the index of the computed finding.
 
     The most similar pairs are matched first, and each finding is matched at most once.
     """

@@ -41,7 +41,7 @@ class QuietTime(NamedTuple):
 
 
 def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
-    """Return the busy hours from *since* on, and for each the number of agents that are usually active.
+    """Return the usual number of active agents for each busy hour from *since* on. Busy hours have two or more.
 
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """
@@ -59,7 +59,7 @@ def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[in
 def find_runs_of_quiet_hours(
     active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int]
 ) -> list[list[int]]:
-    """Return runs of quiet hours. Two hours are in the same run if all busy hours between them were quiet."""
+    """Return runs of hours with fewer than half of the usual agents. Hours that are usually idle do not end a run."""
     busy_hours = list(usual_agents_by_hour)
     quiet_indexes = [
         index for index, hour in enumerate(busy_hours) if 2 * active_agents_by_hour[hour] < usual_agents_by_hour[hour]

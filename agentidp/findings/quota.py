@@ -25,7 +25,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per agent, and for the organization, with a quota that is nearly used up."""
+    """Return a finding per agent with a quota that is nearly used up, and also one for the organization."""
     most_urgent_by_agent: dict[UUID | None, Finding] = {}
     for row in rows:
         severity = severity_of(row.used, row.tokens, is_enforced=row.is_enforced)

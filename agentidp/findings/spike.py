@@ -69,7 +69,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Spike:
-    """A group of an agent's unusual hours, oldest first."""
+    """A spike of an agent: its unusual hours, oldest first."""
 
     hours: list[UnusualHour]
 
@@ -131,7 +131,7 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
 def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
     """Return the tokens for the summary of a spike, the expected tokens, and the period of both in words.
 
-    The tokens are those of the night or the three nights if these decided, and otherwise those of all unusual hours.
+    If a night or three nights decided the severity, the tokens are theirs. Otherwise they are of all unusual hours.
     """
     deciding_hour = spike.deciding_hour
     hour_count, spike_tokens, expected_tokens, day_count, _ = deciding_hour.reason
@@ -145,7 +145,7 @@ def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
 
 
 def _describe_further_facts(spike: Spike, first_day: date) -> str:
-    """Return the rest of the summary: the deciding hour, an earlier day that was as unusual, and a new level."""
+    """Return more sentences of the summary, about the deciding hour, an earlier day like this one, and a new level."""
     deciding_hour, reason = spike.deciding_hour.hour, spike.deciding_hour.reason
     sentences = ""
     if reason.hours == 1 and len(spike.hours) > 1:

@@ -147,7 +147,7 @@ def find_unusual_hours(
 
 
 def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
-    """Return the median of the same hour of the week, and of the hours next to it, in the weeks before *hour*.
+    """Return the median tokens of the same hour of the week, and of the hours next to it, in the weeks before *hour*.
 
     With less than ``MIN_SEASON_WEEKS`` of history, the same hour of the last ``SEASON_DAYS`` days is used instead.
 
@@ -188,7 +188,7 @@ def sum_tokens_by_rule(
     """Return, per rule of ``SPIKE_RULES``, a list with one sum per hour, of the hours that the rule judges then.
 
     The rules judge the hour itself, the eight hours that end with it (a night), and three nights. An hour is *raised*
-    if its surprise is at least ``RAISED_SURPRISE``; a sum that does not end with a raised hour is not unusual. A night
+    if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is not unusual. A night
     also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
     surprises = [surprise(count, expected) for count, expected in zip(tokens, expected_tokens, strict=False)]
@@ -286,8 +286,8 @@ def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
 def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_hour: int) -> list[UnusualHour]:
     """Return the hours in an agent's first two weeks with more tokens than a healthy client needs.
 
-    The limit is also a multiple of the agent's busiest hour so far. The last 24 hours do not raise this limit, so a
-    loop is reported for a day.
+    The hours must also exceed a multiple of the agent's busiest hour until a day before, so that a loop is reported for
+    a day.
     """
     unusual_hours: list[UnusualHour] = []
     busiest_hour_tokens = 0

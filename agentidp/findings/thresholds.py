@@ -25,7 +25,7 @@ class SpikeRule(NamedTuple):
     """A limit for the sum of ``hours`` consecutive hours, on each of ``days`` consecutive days.
 
     ``factor`` is for an organization with one agent. Above ``factor`` times the highest usual surprise, the sum is a
-    warning; above ``factor`` times the second-highest, it is listed.
+    warning. Above ``factor`` times the second-highest, it is only listed.
     """
 
     hours: int

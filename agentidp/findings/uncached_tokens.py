@@ -87,9 +87,9 @@ def find_latest_costly_days(
 
 
 def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
-    """Return the last days if each wastes several times as many tokens as the days before; otherwise all days.
+    """Return the newest days if each wastes several times as many tokens as the days before them. Else return all days.
 
-    Otherwise many instances that stop caching their tokens would for weeks look like instances that cache them.
+    Many instances that stop caching their tokens would otherwise look for weeks like instances that cache them.
     """
     waste_factors = [costly_day.tokens / costly_day.needed for costly_day in costly_days]
     first_possible_start = max(len(costly_days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
@@ -102,7 +102,7 @@ def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
 def describe_costly_day(
     tokens_by_hour: Sequence[int], active_hours: Sequence[int], token_ttl: int, replica_count: int
 ) -> CostlyDay | None:
-    """Return the day, or ``None`` unless the agent was issued far too many tokens in half of its active hours."""
+    """Return the day if the agent was issued far too many tokens in half of its active hours, otherwise ``None``."""
     costly_hours = [
         hour
         for hour in active_hours
@@ -119,7 +119,10 @@ def describe_costly_day(
 
 
 def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
-    """Return one token per lifetime in each run of active hours. Idle hours that a token outlives are part of a run."""
+    """Return the number of tokens that an agent needed: one per lifetime in each run of active hours.
+
+    Idle hours that a token outlives do not end a run.
+    """
     max_gap_hours = max(token_ttl // 3600, 1)
     return sum(
         ceil((hour_run[-1] - hour_run[0] + 1) * 3600 / token_ttl)
@@ -128,9 +131,9 @@ def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
 
 
 def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequence[CostlyDay], token_ttl: int) -> bool:
-    """Return whether instances that cache their tokens explain the days, whose hourly counts then hardly differ.
+    """Return whether instances that cache their tokens explain the costly days. Their hourly counts hardly differ.
 
-    If the lifetime of a token exceeds an hour, the counts do not show when tokens are renewed, and the answer is no.
+    If a token lives for more than an hour, the counts do not show when tokens are renewed, so ``False`` is returned.
     """
     if token_ttl > 3600:
         return False

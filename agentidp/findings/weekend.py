@@ -41,7 +41,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per day of rest with work, or per run of adjacent days."""
+    """Return a finding per run of adjacent days of rest on which agents worked."""
     hour_count = hours_until(query.at, _first_history_day(query))
     # The row without an agent contains the organization's days of rest.
     rest_weekdays = next((row.history for row in rows if row.agent_id is None), ())
@@ -66,10 +66,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int] | None:
-    """Return an agent's tokens in a time of usual rest, a day or some hours of a day, and the usual number.
-
-    :returns: ``None`` if the agent did not work in such a time on this day.
-    """
+    """Return an agent's tokens in the hours of a day in which it usually rests, and the usual number, or ``None``."""
     tokens_by_day = sum_by_day(tokens_by_hour)
     first_active_day = next(
         (past_day for past_day in range(max(day - HISTORY, 0), day) if tokens_by_day[past_day]), day
@@ -100,7 +97,7 @@ def _is_work(excess: float, average: float) -> bool:
 
 
 def find_resting_hours(tokens_by_hour: Sequence[int], day: int, week_count: int) -> list[int]:
-    """Return the hours of a day in which an agent usually rests: it worked in them in at most one of the weeks.
+    """Return the hours of a day in which an agent usually rests, because it worked then in at most one of the weeks.
 
     The same must be true of the hours before and after, because daylight saving moves work by an hour.
     """
