@@ -5,8 +5,8 @@
 2. If a finding about an agent begins within two hours after a deployment of the agent, or of all agents, its causes
    mention the deployment.
 3. Such a ``spike`` of at most three times the expected tokens is only listed: old and new instances run at once.
-4. If there was no deployment, the causes mention a credential that was created or revoked, or a change of scopes. The
-   severity stays the same.
+4. If there was no deployment, the causes mention a credential that was created or revoked, a change of scopes, or the
+   end of the agent's tokens. The severity stays the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 -- Returns what may explain a finding: the markers that overlap a period, and the newest audit events of the period about new
--- credentials, revoked credentials and changed scopes. One row per marker or event, earliest first: kind (of the marker, or the
--- event's action), starts_at, ends_at; agent_id (null: all agents); note.
+-- credentials, revoked credentials, changed scopes and ended tokens. One row per marker or event, earliest first: kind (of the
+-- marker, or the event's action), starts_at, ends_at; agent_id (null: all agents); note.
 -- Parameters: organization_id; since and until (timestamptz): the first and the last instant of the period; max_events: the
 -- maximum number of events to search.
 select kind, starts_at, ends_at, agent_id, note
@@ -16,7 +16,7 @@ from (
     from audit_events
     where
         organization_id = %(organization_id)s
-        and action in ('agent.changed', 'credential.created', 'credential.revoked')
+        and action in ('agent.changed', 'agent.tokens_ended', 'credential.created', 'credential.revoked')
     order by sequence desc
     limit %(max_events)s::integer
 ) as newest

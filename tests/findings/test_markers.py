@@ -13,6 +13,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.markers import call, explain_by_markers
 from agentidp.http.schemas import timestamp
+from agentidp.registry.agents import end_tokens
 from tests.factories import NOON, Clock, a_finding
 from tests.findings.conftest import Fleet, Lists, asked
 
@@ -191,9 +192,13 @@ def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, clock: Cloc
     clock.now = NOON - HOUR / 2
     for change in ({"scopes": ["analytics:read"]}, {"description": "new"}):
         fleet.api.patch(f"agents/{agent}", change)
+    clock.now = NOON - HOUR / 4
+    with fleet.database.transaction() as transaction:
+        end_tokens(transaction, agent, clock)
     assert read()[1:] == [
         ("credential.created", NOON - HOUR, agent),
         ("agent.changed", NOON - HOUR / 2, agent),
+        ("agent.tokens_ended", NOON - HOUR / 4, agent),
         ("deployment", NOON, None),
     ]
 
