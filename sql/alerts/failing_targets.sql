@@ -5,7 +5,7 @@ select
     enabled,
     failing_since,
     last_error,
-    (select count(*) from alert_targets as every where every.organization_id = %(organization_id)s) as targets
+    (select count(*) from alert_targets as all_targets where all_targets.organization_id = %(organization_id)s) as targets
 from alert_targets
 where organization_id = %(organization_id)s and failing_since is not null
 order by failing_since, name

@@ -12,7 +12,7 @@ with counted as materialized (
     group by agent_id
     having sum(tokens) > 0
 )
-select known.owner, count(*)::integer as agents, sum(counted.tokens)::bigint as tokens
+select owners.owner, count(*)::integer as agents, sum(counted.tokens)::bigint as tokens
 from counted
 -- Looks up each agent by its key, because a planner that expects few agents would choose a join that takes quadratic time.
 cross join lateral (
@@ -20,6 +20,6 @@ cross join lateral (
     from agents
     where agents.organization_id = %(organization_id)s and agents.agent_id = counted.agent_id
     offset 0
-) as known
-group by known.owner
-order by known.owner = '', tokens desc, known.owner collate "C"
+) as owners
+group by owners.owner
+order by owners.owner = '', tokens desc, owners.owner collate "C"

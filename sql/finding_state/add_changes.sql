@@ -8,7 +8,7 @@ insert into finding_changes (
 )
 select
     %(organization_id)s, finding_id, change_id, %(at)s::timestamptz, change, severity, changed_by, note
-from jsonb_to_recordset(%(changes)s::jsonb) as given (
+from jsonb_to_recordset(%(changes)s::jsonb) as change_rows (
     finding_id uuid,
     change_id uuid,
     change text,

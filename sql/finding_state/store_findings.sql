@@ -10,7 +10,7 @@ insert into findings (
 select
     %(organization_id)s, finding_id, kind, subject, severity, highest_severity, begins_at, ends_at, first_seen_at,
     last_seen_at, coalesce(ended_at, 'infinity'), misses, announced_severity, report
-from jsonb_to_recordset(%(findings)s::jsonb) as given (
+from jsonb_to_recordset(%(findings)s::jsonb) as finding_rows (
     finding_id uuid,
     kind text,
     subject text,

@@ -3,13 +3,13 @@
 --
 -- pages: 1200, three per agent and day
 select usage.agent_id, usage.day as on_day, sum(usage.tokens)::bigint as tokens
-from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
+from unnest(%(agent_ids)s::uuid[]) as requested (agent_id)
 cross join generate_series(0, %(last)s::date - %(first)s::date) as since (days)
 -- Looks up each agent and day by the primary key, because a join that was planned for an empty table would read all agents.
 cross join lateral (
     select agent_id, day, tokens
     from agent_usage_daily
-    where organization_id = %(organization_id)s and day = %(first)s::date + since.days and agent_id = wanted.agent_id
+    where organization_id = %(organization_id)s and day = %(first)s::date + since.days and agent_id = requested.agent_id
     offset 0
 ) as usage
 group by usage.agent_id, usage.day

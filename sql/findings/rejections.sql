@@ -8,8 +8,8 @@
 --
 -- pages: 60000, for the days of ten thousand agents
 -- fleet-pages: 6000
-with noticed as materialized (
-    select each.agent_id
+with suspects as materialized (
+    select daily.agent_id
     from (
         select usage.agent_id, sum(usage.rejected) as rejected
         from agent_usage_daily as usage
@@ -19,10 +19,10 @@ with noticed as materialized (
             and usage.day < %(until)s::date
             and usage.rejected > 0
         group by usage.day, usage.agent_id
-    ) as each
-    where each.rejected >= %(min_rejected)s::integer
-    group by each.agent_id
-    order by max(each.rejected) desc, each.agent_id
+    ) as daily
+    where daily.rejected >= %(min_rejected)s::integer
+    group by daily.agent_id
+    order by max(daily.rejected) desc, daily.agent_id
     limit %(max_agents)s::integer
 )
 select
@@ -48,19 +48,19 @@ select
             offset 0
         ) as source
     ) as sources
-from noticed
+from suspects
 -- "offset 0" makes the planner look up each agent by its key. Otherwise it would read all agents.
 cross join lateral (
     (
         select agent_id, name, status, deleted_at
         from agents
-        where organization_id = %(organization_id)s and agent_id = noticed.agent_id
+        where organization_id = %(organization_id)s and agent_id = suspects.agent_id
         offset 0
     )
     -- Failed authentications that belong to no agent are counted for the nil UUID.
     union all
-    select noticed.agent_id, null, 'active', null
-    where noticed.agent_id = '00000000-0000-0000-0000-000000000000'
+    select suspects.agent_id, null, 'active', null
+    where suspects.agent_id = '00000000-0000-0000-0000-000000000000'
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 -- Without "offset 0", the planner would expect many agents, and read the days of all agents.
@@ -68,7 +68,7 @@ cross join lateral (select %(first_day)s::date + later.days as day offset 0) as 
 cross join lateral (
     select slot, tokens_by_hour, rejected_by_hour
     from agent_usage_daily
-    where organization_id = %(organization_id)s and day = calendar.day and agent_id = noticed.agent_id
+    where organization_id = %(organization_id)s and day = calendar.day and agent_id = suspects.agent_id
     offset 0
 ) as usage
 group by agents.agent_id, agents.name, agents.status, agents.deleted_at

@@ -10,7 +10,7 @@
 --
 -- pages: 350000, for the days of ten thousand agents
 -- fleet-pages: 28000
-with seen as materialized (
+with recent_agents as materialized (
     select
         usage.agent_id,
         max(usage.day) as last_day,
@@ -28,14 +28,14 @@ with seen as materialized (
     group by usage.agent_id
 ),
 active as materialized (
-    select seen.*
-    from seen
+    select recent_agents.*
+    from recent_agents
     -- "offset 0" makes the planner look up each agent by its key. Otherwise it would read all agents.
     cross join lateral (
         select
         from agents
         where
-            organization_id = %(organization_id)s and agent_id = seen.agent_id
+            organization_id = %(organization_id)s and agent_id = recent_agents.agent_id
             -- coalesce() selects agents that are not deleted. "deleted_at is null" might prevent the use of the primary key.
             and status = 'active' and coalesce(deleted_at, 'infinity') = 'infinity'
         offset 0
@@ -70,13 +70,13 @@ sampled as materialized (
     select agent_id from active order by agent_id limit %(max_sampled)s::integer
 )
 select
-    chosen.agent_id,
+    selected.agent_id,
     agents.name as agent_name,
-    chosen.agent_id in (select agent_id from sampled) as is_sampled,
+    selected.agent_id in (select agent_id from sampled) as is_sampled,
     json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.requests_by_hour) order by calendar.day, usage.slot) as history
-from (select agent_id from stopped union select agent_id from sampled) as chosen
+from (select agent_id from stopped union select agent_id from sampled) as selected
 cross join lateral (
-    select name from agents where organization_id = %(organization_id)s and agent_id = chosen.agent_id offset 0
+    select name from agents where organization_id = %(organization_id)s and agent_id = selected.agent_id offset 0
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
@@ -84,8 +84,8 @@ cross join lateral (
     select counted.slot, counted.requests_by_hour
     from agent_usage_daily as counted
     where counted.organization_id = %(organization_id)s and counted.day = calendar.day
-        and counted.agent_id = chosen.agent_id
+        and counted.agent_id = selected.agent_id
     offset 0
 ) as usage
-group by chosen.agent_id, agents.name
-order by chosen.agent_id
+group by selected.agent_id, agents.name
+order by selected.agent_id

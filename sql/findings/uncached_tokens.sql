@@ -11,7 +11,7 @@
 --
 -- pages: 25000, for the days of ten thousand agents
 -- fleet-pages: 10000
-with left_out as materialized (
+with uncounted as materialized (
     -- The resources whose tokens do not count. "having" returns no row if there are none, so that no counters by resource are read.
     select array_agg(resource) as resources
     from resource_servers
@@ -36,7 +36,7 @@ days as materialized (
     having
         sum(usage.tokens) >= %(min_tokens)s::bigint
         and (
-            exists (select from left_out)
+            exists (select from uncounted)
             or sum(usage.tokens) > %(factor)s::integer
                 * ceil(max(cardinality(array_remove(usage.requests_by_hour, 0))) * 3600.0 / %(token_ttl)s::integer)
         )
@@ -50,13 +50,13 @@ suspect_days as materialized (
     from days
     left join lateral (
         select sum(by_resource.tokens) as tokens
-        from left_out
+        from uncounted
         cross join lateral (
             select tokens
             from credential_usage_daily
             where
                 organization_id = %(organization_id)s and day = days.day and agent_id = days.agent_id
-                and resource = any (left_out.resources)
+                and resource = any (uncounted.resources)
             offset 0
         ) as by_resource
     ) as counted on true
@@ -95,13 +95,13 @@ cross join lateral (
     where organization_id = %(organization_id)s and day = calendar.day and agent_id = suspects.agent_id
     union all
     select by_resource.slot, negative.by_hour, negative.by_hour
-    from left_out
+    from uncounted
     cross join lateral (
         select slot, tokens_by_hour
         from credential_usage_daily
         where
             organization_id = %(organization_id)s and day = calendar.day and agent_id = suspects.agent_id
-            and resource = any (left_out.resources)
+            and resource = any (uncounted.resources)
         offset 0
     ) as by_resource
     cross join lateral (

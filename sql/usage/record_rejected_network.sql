@@ -46,7 +46,7 @@ rejection as materialized (
         %(reason)s::text
     ) as reason
 ),
-placed as materialized (
+placement as materialized (
     select
         reason,
         case
@@ -63,13 +63,13 @@ placed as materialized (
                     select
                     from rejected_networks
                     where organization_id = %(organization_id)s and day = %(day)s::date limit %(most_rows)s::integer
-                ) as known
+                ) as rows_of_day
             )
         end as has_own_row
     from rejection
 ),
 counted as (
-    insert into rejected_networks as known (organization_id, day, agent_id, network, reason, rejections, last_rejected_at)
+    insert into rejected_networks as network_row (organization_id, day, agent_id, network, reason, rejections, last_rejected_at)
     select
         %(organization_id)s, %(day)s::date,
         case when has_own_row then %(agent_id)s::uuid else %(nobody)s::uuid end,
@@ -77,8 +77,8 @@ counted as (
         case when has_own_row then reason else 'other' end,
         1,
         %(at)s
-    from placed
+    from placement
     on conflict (organization_id, day, agent_id, network, reason) do update
-    set rejections = known.rejections + 1, last_rejected_at = greatest(known.last_rejected_at, excluded.last_rejected_at)
+    set rejections = network_row.rejections + 1, last_rejected_at = greatest(network_row.last_rejected_at, excluded.last_rejected_at)
 )
 select reason from rejection
