@@ -121,7 +121,7 @@ class ProvisioningRuleFields(ma.Schema):
         1,
         schemas.MAX_NAME,
         required=True,
-        description="The rule's name. Agents of earlier rules with this name count towards `maxAgents`",
+        description="The rule's name. Agents of earlier rules with the same name count towards `maxAgents`",
     )
     trust = schemas.Group(
         RuleSchema,
