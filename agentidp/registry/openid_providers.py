@@ -109,7 +109,7 @@ class OpenidProviderFields(ma.Schema):
         allow_none=True,
         load_default=None,
         attribute="role_claim",
-        description="The claim that gives the role in the dashboard. Dots name a claim inside another one",
+        description="The claim that gives the role in the dashboard. A dot selects a claim inside another claim",
         nothing="only `*` gives a role",
     )
     administrators = _role_values("an administrator")
