@@ -127,7 +127,7 @@ class AgentFields(ma.Schema):
         allow_none=True,
         load_default=None,
         attribute="expected_replicas",
-        description="Number of instances of the agent that run. Findings take the number into account",
+        description="Number of running instances of the agent, which findings take into account",
         nothing="not declared",
     )
     suspendsAt = schemas.Instant(
