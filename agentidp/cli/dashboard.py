@@ -15,5 +15,5 @@ from agentidp.dashboard import link
 def command(agent: str | None) -> None:
     """Print a link that signs in to the dashboard once. The link expires after a few minutes."""
     with open_services() as services:
-        sign_in_link = link.new_link(services, *find_agent_or_operator(services, agent), utc_now())
+        sign_in_link = link.create_link(services, *find_agent_or_operator(services, agent), utc_now())
     click.echo(sign_in_link)

@@ -67,6 +67,6 @@ def _demo_link(runtime: Runtime) -> str | None:
     """Return a link that signs in to the dashboard as the demo's operator; None if the operator is suspended."""
     with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
         try:
-            return link.new_link(services, *find_agent_or_operator(services, None), utc_now())
+            return link.create_link(services, *find_agent_or_operator(services, None), utc_now())
         except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):
             return None

@@ -14,9 +14,9 @@ from agentidp.analytics.attribution import build_delegations_call, read_attribut
 from agentidp.analytics.credential_usage import list_used_credentials
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
-from agentidp.dashboard.page_findings import page_findings
-from agentidp.dashboard.period import Period, requested_period
-from agentidp.dashboard.quotas import used_quotas, windows_without
+from agentidp.dashboard.page_findings import read_page_findings
+from agentidp.dashboard.period import Period, parse_period
+from agentidp.dashboard.quotas import compute_used_quotas, find_windows_without
 from agentidp.db.sql import Call, Rows
 from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.markers import MAX_LISTED
@@ -37,9 +37,9 @@ blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>")
 @session.required
-def agent(caller: Caller, agent_id: UUID) -> Response:
+def show_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings about the agent."""
-    period = requested_period(caller.at)
+    period = parse_period(caller.at)
     attribution, rows = read_attribution(
         caller,
         period,
@@ -56,22 +56,22 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
     # The credentials are listed first, because list_used_resources() removes the rows of the attribution.
-    tokens_of = {used.credential_id: used.by_day for used in list_used_credentials(attribution)}
-    resources = [used for used in resource_usage.list_used_resources(attribution, servers) if used.tokens]
+    tokens_by_credential = {usage.credential_id: usage.by_day for usage in list_used_credentials(attribution)}
+    resources = [usage for usage in resource_usage.list_used_resources(attribution, servers) if usage.tokens]
     agent_delegations = delegations.represent(delegation_rows, period)
-    quotas = used_quotas([*own_quotas, *shared_quotas], caller.at)
+    quotas = compute_used_quotas([*own_quotas, *shared_quotas], caller.at)
     return pages.page(
         "agent.html",
         here="agents",
-        slow_part=lambda: _findings_and_charts(caller, period, agent_id, activity, markers, rejection_rows),
+        slow_part=lambda: _build_slow_part(caller, period, agent_id, activity, markers, rejection_rows),
         agent_id=agent_id,
         registered=agents[0] if agents else None,
         members=SHOWN,
-        scopes=_scopes_by_api(agents[0].scopes if agents else [], servers),
+        scopes=_group_scopes_by_api(agents[0].scopes if agents else [], servers),
         quotas=quotas,
-        unset=windows_without(quotas, agent_id),
+        unset=find_windows_without(quotas, agent_id),
         credentials=[row for row in credentials if row.credential_id is not None],
-        tokens_of=tokens_of,
+        tokens_of=tokens_by_credential,
         resources=resources,
         acts_for=[row for row in agent_delegations if row["agentId"] == str(agent_id)],
         acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],
@@ -87,7 +87,7 @@ def agent(caller: Caller, agent_id: UUID) -> Response:
     )
 
 
-def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
+def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
     """Group an agent's scopes by API, and return pairs: the row of the resource server, and its scopes.
 
     The row is ``None`` for our own API and ``""`` for scopes that no longer belong to any API. A scope of two resource
@@ -97,22 +97,22 @@ def _scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str
         (server, [scope for scope in scopes if scope in api_scopes])
         for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
     ]
-    grouped = {scope for _, group in groups for scope in group}
-    groups.append(("", [scope for scope in scopes if scope not in grouped]))
+    grouped_scopes = {scope for _, group in groups for scope in group}
+    groups.append(("", [scope for scope in scopes if scope not in grouped_scopes]))
     return [(server, group) for server, group in groups if group]
 
 
-def _findings_and_charts(
+def _build_slow_part(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any], rejections: list[Any]
 ) -> dict[str, Any]:
     """Return the template's variables for the slow part."""
-    findings = page_findings(caller, period, {agent_id})
-    token_findings, rejection_findings = charts.findings_by_day(findings.listed)
+    findings = read_page_findings(caller, period, {agent_id})
+    token_findings, rejection_findings = charts.group_by_day(findings.listed)
     created = activity[0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in activity]
     return {
         "page_findings": findings,
-        "markers": charts.chart_markers(markers, period.first, period.last, {agent_id}),
+        "markers": charts.place_markers(markers, period.first, period.last, {agent_id}),
         "max_findings": len(findings.listed),
         "days_newest_first": [
             (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)

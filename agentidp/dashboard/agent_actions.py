@@ -40,7 +40,7 @@ ACTIONS = "suspend, resume, delete, 'end-tokens'"
 
 @blueprint.route(f"/dashboard/agents/<uuid:agent_id>/<any({ACTIONS}):action>", methods=["GET", "POST"])
 @session.required_to(SCOPE)
-def act(caller: Caller, agent_id: UUID, action: str) -> Response:
+def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Show what an action on an agent would do and ask for confirmation, or do it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
@@ -56,12 +56,12 @@ def act(caller: Caller, agent_id: UUID, action: str) -> Response:
     if action != "resume":
         consequences = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
         sentences = impact.describe_impact(consequences)
-    return _confirmation(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
+    return _confirm_action(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
 
 @blueprint.route("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke", methods=["GET", "POST"])
 @session.required_to(SCOPE)
-def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
+def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show what revoking a credential would do and ask for confirmation, or revoke it."""
     if request.method == "POST":
         with session.begin_change(caller, SCOPE) as transaction:
@@ -76,7 +76,7 @@ def revoke(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     sentences = impact.describe_impact(
         impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, ttl)
     )
-    return _confirmation(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
+    return _confirm_action(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
 
 
 @blueprint.route("/dashboard/agents/<uuid:agent_id>/rotate", methods=["GET", "POST"])
@@ -109,7 +109,7 @@ def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 2
     return pages.page("credential_form.html", status, here="agents", form=form, agent=agent, members=MEMBERS)
 
 
-def _confirmation(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:
+def _confirm_action(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:
     agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
-    is_own = agent_id == caller.agent_id
-    return pages.page("confirm.html", here="agents", action=action, agent=agent, is_own=is_own, **context)
+    is_own_agent = agent_id == caller.agent_id
+    return pages.page("confirm.html", here="agents", action=action, agent=agent, is_own=is_own_agent, **context)

@@ -14,8 +14,8 @@ from flask import Response, request
 from agentidp.analytics.agent_activity import STATUSES_OF_USAGE
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.page_findings import BadgesByAgent, unusual_agents
-from agentidp.dashboard.period import Period, requested_period
+from agentidp.dashboard.page_findings import BadgesByAgent, read_unusual_agents
+from agentidp.dashboard.period import Period, parse_period
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_NAME, MAX_OWNER
@@ -81,12 +81,12 @@ class Selection:
 
 @blueprint.get("/dashboard/agents")
 @session.required
-def agents(caller: Caller) -> Response:
+def list_agents(caller: Caller) -> Response:
     """Show a page of the agents that the request has selected."""
-    period, number, selection = requested_period(caller.at), requested_page(), _requested_selection()
+    period, page_number, selection = parse_period(caller.at), read_page_number(), _read_selection()
     return pages.page(
         "agents.html",
-        slow_part=lambda: _list(caller, period, number),
+        slow_part=lambda: _read_page(caller, period, page_number),
         here="agents",
         period=period,
         selection=selection,
@@ -97,34 +97,34 @@ def agents(caller: Caller) -> Response:
     )
 
 
-def _list(caller: Caller, period: Period, number: int) -> dict[str, Any]:
+def _read_page(caller: Caller, period: Period, page_number: int) -> dict[str, Any]:
     """Return the template's variables for the slow part. A page number that is too high means the first page."""
-    call, _, unusual = requested_agents(caller, period, PAGE_SIZE * (number - 1))
+    call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page_number - 1))
     [rows] = caller.read_together(call)
-    if not rows and number != 1:
-        return _list(caller, period, 1)
+    if not rows and page_number != 1:
+        return _read_page(caller, period, 1)
     return {
         "agents": rows,
         "count": count_matches(rows),
-        "unusual": unusual,
-        "number": number,
+        "unusual": unusual_agents_by_id,
+        "number": page_number,
         "pages": max(1, -(-count_matches(rows) // PAGE_SIZE)),
     }
 
 
-def requested_agents(
+def select_agents(
     caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
 ) -> tuple[Call, Selection, BadgesByAgent | None]:
     """Return the statement that reads the selected agents, the request's selection, and the agents with findings.
 
     The agents with findings are ``None`` if the findings could not be computed.
     """
-    selection, unusual = _requested_selection(), unusual_agents(caller)
-    agent_ids = list(unusual or {}) if selection.unusual else None
-    return agents_call(period, selection, offset, limit=limit, agent_ids=agent_ids), selection, unusual
+    selection, badges = _read_selection(), read_unusual_agents(caller)
+    agent_ids = list(badges or {}) if selection.unusual else None
+    return build_agents_call(period, selection, offset, limit=limit, agent_ids=agent_ids), selection, badges
 
 
-def agents_call(
+def build_agents_call(
     period: Period,
     selection: Selection,
     offset: int = 0,
@@ -153,16 +153,16 @@ def agents_call(
 
 
 def count_matches(rows: Rows) -> int:
-    """Return the number of selected agents on all pages. *rows*: a page of :func:`agents_call`."""
+    """Return the number of selected agents on all pages. *rows*: a page of :func:`build_agents_call`."""
     return rows[0].matches if rows else 0
 
 
-def agents_by_id_call(selected: Call, after: UUID, limit: int) -> Call:
+def build_next_agents_call(selected: Call, after: UUID, limit: int) -> Call:
     """Return the statement that reads the next agents in the order of their ids.
 
     The last row may be an agent for which ``is_listed`` is false, because the next statement begins after the last row.
 
-    :param selected: the statement of :func:`agents_call` whose filters apply.
+    :param selected: the statement of :func:`build_agents_call` whose filters apply.
     :param after: only agents with greater ids are read.
     :param limit: the maximum number of agents that the statement examines, listed or not.
     """
@@ -170,11 +170,11 @@ def agents_by_id_call(selected: Call, after: UUID, limit: int) -> Call:
     return Call("dashboard/agents_by_id", filters | {"after": after, "limit": limit})
 
 
-def _requested_selection() -> Selection:
+def _read_selection() -> Selection:
     arguments = {name: value.strip() for name, value in request.args.items() if name in Selection.__slots__}
     selection = Selection(**arguments)
-    accepted = {"status": ("", *STATUSES_OF_USAGE), "sort": SORTS, "order": ("", "asc", "desc"), "unusual": ("", "1")}
-    if any(getattr(selection, name) not in values for name, values in accepted.items()):
+    choices = {"status": ("", *STATUSES_OF_USAGE), "sort": SORTS, "order": ("", "asc", "desc"), "unusual": ("", "1")}
+    if any(getattr(selection, name) not in values for name, values in choices.items()):
         raise ValidationError("The agents cannot be filtered or sorted by this.")
     if len(selection.search) > MAX_NAME or "\0" in selection.search:
         raise ValidationError(f"Search for at most {MAX_NAME} characters.")
@@ -183,7 +183,7 @@ def _requested_selection() -> Selection:
     return selection
 
 
-def requested_page() -> int:
+def read_page_number() -> int:
     """Return the number of the page that the request has chosen. The first page is 1.
 
     :raises ValidationError: the number is not a whole number from 1 to :data:`MAX_PAGE`.

@@ -36,7 +36,7 @@ blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 
 @blueprint.get("/dashboard/alert-targets")
 @session.required_to(SCOPE)
-def alert_targets(caller: Caller) -> Response:
+def list_alert_targets(caller: Caller) -> Response:
     """Show the alert targets, failing targets first, and the latest alerts."""
     targets, delivery_rows = caller.read_together(
         Call("alerts/list_targets", {}), Call("alerts/list_deliveries", {"limit": MAX_DELIVERIES})

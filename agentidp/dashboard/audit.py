@@ -45,24 +45,24 @@ class Reference:
 
 @blueprint.get("/dashboard/audit")
 @session.required_to("audit:read")
-def audit(caller: Caller) -> Response:
+def list_audit_events(caller: Caller) -> Response:
     """Show the newest audit events that the filters select, or a page of older events."""
     selection = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
-    ids, ambiguous = _find_ids(caller, selection)
-    events = _events(caller, selection | ids)
-    listed = events[:PAGE_SIZE]
+    ids, ambiguous_names = _find_ids(caller, selection)
+    events = _read_events(caller, selection | ids)
+    page_events = events[:PAGE_SIZE]
     query = {name: value for name, value in selection.items() if value}
-    older = urlencode(query | {"below": listed[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
-    names = _names(caller, listed)
+    query_of_older = urlencode(query | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
+    names = _read_references(caller, page_events)
     return pages.page(
         "audit.html",
         here="audit",
-        events=[_describe(event, names, caller.at) for event in listed],
+        events=[_describe(event, names, caller.at) for event in page_events],
         selection=selection,
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
-        ambiguous=ambiguous,
-        older=older,
+        ambiguous=ambiguous_names,
+        older=query_of_older,
         is_first="below" not in request.args,
         newest=urlencode(query),
     )
@@ -92,7 +92,7 @@ def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str]
     return ids, {filter_: pairs for filter_, pairs in matches.items() if len(pairs) > 1}
 
 
-def _events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:
+def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:
     if selection["action"] not in ("", *ACTIONS):
         raise ValidationError("There is no such action.")
     if any(len(value) > MAX_ID or "\0" in value for value in selection.values()):
@@ -115,7 +115,7 @@ def _events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:
     return represent_rows(rows)
 
 
-def _names(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]:
+def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]:
     """Return the actors, subjects and mentioned objects of audit events that have a name, by id."""
     agents, servers, targets = caller.read_together(*words.build_name_calls(events))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
@@ -139,12 +139,12 @@ def _describe(event: dict[str, Any], names: dict[str, Reference], at: datetime) 
         "when": datetime.fromisoformat(event["at"]),
         "by": names.get(event["actor"]) or Reference("", event["actor"]),
         "verb": ACTIONS[event["action"]].verb,
-        "object": _subject(event, names),
-        "changes": _changes(event, names, at),
+        "object": _describe_subject(event, names),
+        "changes": _describe_changes(event, names, at),
     }
 
 
-def _subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
+def _describe_subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
     """Return the subject of an audit event. A subject without a name is shown by its id."""
     subject, kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
     if subject in names:
@@ -159,7 +159,7 @@ def _subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
     return Reference("", subject)
 
 
-def _changes(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> list[str]:
+def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> list[str]:
     """Return the changes of an audit event, one text per member. Left out are null members of a created or deleted
     subject, and the agent of a credential, which the subject names already."""
 

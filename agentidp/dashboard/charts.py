@@ -123,8 +123,8 @@ class Chart:
     @property
     def ticks(self) -> list[tuple[float, Bar]]:
         """The bars with a date below them, each with its position as a percentage of the chart's width."""
-        last, gaps = len(self.bars) - 1, MAX_TICKS - 1
-        indexes = sorted({round(tick * last / gaps) for tick in range(MAX_TICKS)})
+        last_index, gap_count = len(self.bars) - 1, MAX_TICKS - 1
+        indexes = sorted({round(tick * last_index / gap_count) for tick in range(MAX_TICKS)})
         return [(self._percentage(self.bars[index]), self.bars[index]) for index in indexes]
 
     def _percentage(self, bar: Bar) -> float:
@@ -146,7 +146,7 @@ class Chart:
         return next((bar for bar in self.bars if bar.is_running), None)
 
 
-def stack(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
+def stack_bars(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
     """Return the chart with its bars divided into layers: one per element of *parts*, and one for the remaining count.
 
     :param parts: (label, count per bar). These counts were read after the bars' counts, so they can be greater.
@@ -204,7 +204,7 @@ def draw_chart(
     first_used = next((when for when, count in counts if count), running)
     existed_from = counts[0][0] if created is None else min(created, first_used)
     has_line = any(earlier_counts)
-    top = _round_number(_axis_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
+    max_count = _round_up(_find_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
     bars = []
     for index, (when, count) in enumerate(counts):
         earlier = earlier_counts[index] if has_line else None
@@ -215,14 +215,14 @@ def draw_chart(
                 earlier,
                 findings.get(when, []),
                 x=STEP * index,
-                height=min(MAX_HEIGHT, max(MIN_HEIGHT, round(HEIGHT * count / top, 1))) if count else 0,
+                height=min(MAX_HEIGHT, max(MIN_HEIGHT, round(HEIGHT * count / max_count, 1))) if count else 0,
                 is_running=when == running,
                 is_empty=count == 0 and existed_from <= when < running,
-                earlier_height=None if earlier is None else min(MAX_HEIGHT, round(HEIGHT * earlier / top, 1)),
+                earlier_height=None if earlier is None else min(MAX_HEIGHT, round(HEIGHT * earlier / max_count, 1)),
                 earlier_findings=earlier_findings[index] if earlier is not None and earlier_findings else [],
             )
         )
-    return Chart(bars, top)
+    return Chart(bars, max_count)
 
 
 def draw_hours(
@@ -250,24 +250,24 @@ def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
-def findings_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, FindingsByDay]:
+def group_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, FindingsByDay]:
     """Return the findings per day for the chart of tokens, and for the chart of rejected requests.
 
     A finding of at most :data:`MAX_FLAGGED` is on all its days. A longer finding is on the day of its ``since``, such
     as the day on which a budget was exceeded, and on no day if ``since`` is the beginning of the finding.
     """
-    of_tokens: FindingsByDay = {}
-    of_rejections: FindingsByDay = {}
+    token_findings: FindingsByDay = {}
+    rejection_findings: FindingsByDay = {}
     for finding in sorted(findings, key=lambda finding: -finding.severity):
-        by_day = of_rejections if finding.kind == "rejections" else of_tokens
+        by_day = rejection_findings if finding.kind == "rejections" else token_findings
         if finding.ends - finding.begins <= MAX_FLAGGED:
-            day, last = finding.begins.date(), last_day(finding.ends)
-            while day <= last:
+            day, last_finding_day = finding.begins.date(), last_day(finding.ends)
+            while day <= last_finding_day:
                 by_day.setdefault(day, []).append(finding)
                 day += timedelta(days=1)
         elif finding.since and finding.since != finding.begins:
             by_day.setdefault(finding.since.date(), []).append(finding)
-    return of_tokens, of_rejections
+    return token_findings, rejection_findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +283,7 @@ class Heatmap:
     busiest: tuple[int, int] | None
 
 
-def heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) -> Heatmap:
+def build_heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) -> Heatmap:
     """Compute the average requests per hour of the week.
 
     Averages are comparable, unlike sums, because the period can have one weekday more often than another. Hours that
@@ -295,7 +295,7 @@ def heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) 
         if first_used is None or day.day >= first_used:
             for hour, requests in enumerate(day.requests_by_hour[:complete_hours]):
                 counts[day.day.isoweekday() % 7][hour].append(requests)
-    averages = [[_mean(of_hour) if of_hour else None for of_hour in hours] for hours in counts]
+    averages = [[_mean(hour_counts) if hour_counts else None for hour_counts in hours] for hours in counts]
     highest, weekday, hour = max(
         (average or 0, weekday, hour) for weekday, hours in enumerate(averages) for hour, average in enumerate(hours)
     )
@@ -309,7 +309,7 @@ def _mean(counts: list[int]) -> float:
     return int(mean) if mean.is_integer() else mean
 
 
-def chart_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | None = None) -> list[ChartMarker]:
+def place_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | None = None) -> list[ChartMarker]:
     """Return the markers on the days of a chart, the earliest first.
 
     :param rows: rows of ``markers/list_markers``.
@@ -317,14 +317,14 @@ def chart_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     """
     markers = []
     for row in rows:
-        begins = row.starts_at.astimezone(UTC).date()
+        first_marked = row.starts_at.astimezone(UTC).date()
         # Without max(), a marker of a single instant at midnight, such as a deployment, would end before it begins.
-        ends = max(begins, last_day(row.ends_at.astimezone(UTC)))
-        is_of_agents = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
-        if begins <= last and ends >= first and is_of_agents:
-            begins, ends = max(begins, first), min(ends, last)
-            x, width = STEP * (begins - first).days, STEP * ((ends - begins).days + 1)
-            markers.append(ChartMarker(row.kind, begins, ends, row.note, x, width, row.marker_id))
+        last_marked = max(first_marked, last_day(row.ends_at.astimezone(UTC)))
+        is_about_chart = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
+        if first_marked <= last and last_marked >= first and is_about_chart:
+            first_marked, last_marked = max(first_marked, first), min(last_marked, last)
+            x, width = STEP * (first_marked - first).days, STEP * ((last_marked - first_marked).days + 1)
+            markers.append(ChartMarker(row.kind, first_marked, last_marked, row.note, x, width, row.marker_id))
     return sorted(markers, key=lambda marker: (marker.first, marker.last))
 
 
@@ -333,17 +333,17 @@ def last_day(ends: datetime) -> date:
     return (ends - timedelta(microseconds=1)).date()
 
 
-def _axis_maximum(counts: list[int]) -> int:
+def _find_maximum(counts: list[int]) -> int:
     """Return the highest count on the axis: the maximum, or less if up to a tenth of the counts are outliers."""
     highest_first = sorted((count for count in counts if count), reverse=True)
-    for outliers in range(max(1, len(highest_first) // 10), 0, -1):
-        others = highest_first[outliers:]
-        if len(others) >= MIN_OTHERS and highest_first[outliers - 1] >= OUTLIER_TIMES * others[0]:
-            return others[0]
+    for outlier_count in range(max(1, len(highest_first) // 10), 0, -1):
+        kept_counts = highest_first[outlier_count:]
+        if len(kept_counts) >= MIN_OTHERS and highest_first[outlier_count - 1] >= OUTLIER_TIMES * kept_counts[0]:
+            return kept_counts[0]
     return highest_first[0] if highest_first else 0
 
 
-def _round_number(count: int) -> int:
+def _round_up(count: int) -> int:
     """Return the smallest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is at least *count*.
 
     Half of such a number, for the middle of the axis, is a whole number too.

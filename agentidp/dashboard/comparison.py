@@ -41,7 +41,7 @@ class Comparison:
     @property
     def days(self) -> list[date | None]:
         """The earlier day for each day of the period; ``None`` if the earlier month is too short, as for 31 March."""
-        return [self._earlier(self.period.first + number * DAY) for number in range(self.period.days)]
+        return [self._find_earlier_day(self.period.first + number * DAY) for number in range(self.period.days)]
 
     @property
     def bounds(self) -> dict[str, date]:
@@ -55,7 +55,7 @@ class Comparison:
         """The minimum number of weeks between the two periods, so that they do not overlap."""
         return -(-self.period.days // WEEK.days)
 
-    def _earlier(self, day: date) -> date | None:
+    def _find_earlier_day(self, day: date) -> date | None:
         if self.name == "month":
             month = day.replace(day=1) - DAY
             return month.replace(day=day.day) if day.day <= month.day else None
@@ -63,7 +63,7 @@ class Comparison:
         return day - distances[self.name]
 
 
-def requested_comparison(period: Period) -> Comparison:
+def read_comparison(period: Period) -> Comparison:
     """Return the comparison that the request has chosen. By default, it is with the same weekdays.
 
     :raises ValidationError: the comparison is not offered for the period.

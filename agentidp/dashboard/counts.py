@@ -38,12 +38,12 @@ Pair = tuple[DayUsage, DayUsage]
 """A complete day of a period, and the earlier day with which it is compared."""
 
 
-def days_of(rows: Rows) -> list[DayUsage]:
+def build_days(rows: Rows) -> list[DayUsage]:
     """Return the days in rows of ``analytics/usage_by_day``."""
     return [DayUsage(*row) for row in rows]
 
 
-def earlier_days(days: list[DayUsage], comparison: Comparison, first_used: date | None) -> list[DayUsage | None]:
+def match_days(days: list[DayUsage], comparison: Comparison, first_used: date | None) -> list[DayUsage | None]:
     """Return, for each day of a period, the earlier day with which it is compared.
 
     :param days: the usage on the days of ``comparison.bounds``.
@@ -55,11 +55,11 @@ def earlier_days(days: list[DayUsage], comparison: Comparison, first_used: date 
 
 
 def usage_by_hour_call(day: date) -> Call:
-    """Return the statement that reads the hours of a day. :func:`hours_of_day` takes its rows."""
+    """Return the statement that reads the hours of a day. :func:`build_hours` takes its rows."""
     return Call("analytics/usage_by_hour", {"first": day, "last": day})
 
 
-def hours_of_day(rows: Rows, day: date) -> list[HourUsage]:
+def build_hours(rows: Rows, day: date) -> list[HourUsage]:
     """Return the 24 hours of a day."""
     usage_by_hour = {
         row.at_hour: HourUsage(row.at_hour, row.tokens, row.requests, row.rejected) for row in rows if row.on_day == day

@@ -15,10 +15,10 @@ from agentidp.analytics.credential_usage import CredentialUsage, list_used_crede
 from agentidp.analytics.impact import IN_USE
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
-from agentidp.dashboard.agents import PAGE_SIZE, requested_page
+from agentidp.dashboard.agents import PAGE_SIZE, read_page_number
 from agentidp.dashboard.navigation import AGENTS
-from agentidp.dashboard.period import DAY, Period, requested_period
-from agentidp.dashboard.usage_filter import UsageFilter, requested_filter
+from agentidp.dashboard.period import DAY, Period, parse_period
+from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
 from agentidp.http.errors import ValidationError, require_row
 
 READERS = AGENTS
@@ -40,16 +40,16 @@ blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 
 @blueprint.get("/dashboard/credentials")
 @session.required_to(*READERS)
-def credentials(caller: Caller) -> Response:
+def list_credentials(caller: Caller) -> Response:
     """Show a page of the credentials that the filter selects, credentials with most tokens first."""
-    show, number = request.args.get("show", ""), requested_page()
+    show, number = request.args.get("show", ""), read_page_number()
     if show not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
-    period = requested_period(caller.at)
-    usage_filter = requested_filter(caller, period)
+    period = parse_period(caller.at)
+    usage_filter = read_usage_filter(caller, period)
     return pages.page(
         "credentials.html",
-        slow_part=lambda: _list(caller, period, usage_filter, show, number),
+        slow_part=lambda: _read_page(caller, period, usage_filter, show, number),
         here="credentials",
         kind="credentials",
         show=show,
@@ -60,33 +60,33 @@ def credentials(caller: Caller) -> Response:
     )
 
 
-def _list(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, number: int) -> dict[str, Any]:
+def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, number: int) -> dict[str, Any]:
     """Return the template's variables for the slow part. A page number that is too high means the last page."""
-    attribution, _ = usage_filter.attribution(caller, period)
+    attribution, _ = usage_filter.read_attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
-    in_force = [used for used in list_used_credentials(attribution) if used.created_at and not used.revoked_at]
-    selected = {name: list(filter(selects, in_force)) for name, selects in selectors(in_force, caller.at).items()}
-    last = max(1, -(-len(selected[show]) // PAGE_SIZE))
-    number = min(number, last)
+    unrevoked = [used for used in list_used_credentials(attribution) if used.created_at and not used.revoked_at]
+    selected = {name: list(filter(passes, unrevoked)) for name, passes in build_selectors(unrevoked, caller.at).items()}
+    page_count = max(1, -(-len(selected[show]) // PAGE_SIZE))
+    number = min(number, page_count)
     return {
         "credentials": selected[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
         "counts": {name: len(credentials) for name, credentials in selected.items()},
         "number": number,
-        "pages": last,
+        "pages": page_count,
     }
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
 @session.required_to(*READERS)
-def credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
+def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show a credential that was not revoked before the period, its tokens by day, and the resources of the tokens."""
-    period = requested_period(caller.at)
+    period = parse_period(caller.at)
     attribution, _ = read_attribution(caller, period, agent_id)
     row = require_row([row for row in attribution.credentials if row.credential_id == credential_id])
     # A credential that was created after the period has no usage.
-    unused = CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[agent_id], days=period.days)
+    empty_usage = CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[agent_id], days=period.days)
     usages = {used.credential_id: used for used in list_used_credentials(attribution)}
-    usage = usages.get(credential_id, unused)
+    usage = usages.get(credential_id, empty_usage)
     counts = [(period.first + number * DAY, tokens) for number, tokens in enumerate(usage.by_day)]
     created = row.created_at.astimezone(UTC).date()
     return pages.page(
@@ -99,21 +99,21 @@ def credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     )
 
 
-def selectors(in_force: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:
+def build_selectors(unrevoked: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:
     """Return, for each filter of :data:`FILTERS`, a function that decides whether the filter selects a credential.
 
-    :param in_force: all credentials that are not revoked.
+    :param unrevoked: all credentials that are not revoked.
     """
 
     def is_in_use(used: CredentialUsage) -> bool:
         is_expired = used.expires_at is not None and used.expires_at <= at
         return not is_expired and used.last_used_at is not None and used.last_used_at > at - IN_USE
 
-    in_use = Counter(used.agent_id for used in in_force if is_in_use(used))
+    used_count_by_agent = Counter(used.agent_id for used in unrevoked if is_in_use(used))
     return {
         "": lambda used: True,
         "never": lambda used: used.last_used_at is None,
         "idle": lambda used: used.last_used_at is not None and used.last_used_at <= at - IN_USE,
         "ending": lambda used: used.expires_at is not None and at < used.expires_at <= at + SOON,
-        "several": lambda used: in_use[used.agent_id] > 1 and is_in_use(used),
+        "several": lambda used: used_count_by_agent[used.agent_id] > 1 and is_in_use(used),
     }

@@ -23,12 +23,12 @@ blueprint = pages.new_blueprint("dashboard-day", __name__)
 
 @blueprint.get("/dashboard/days/<on_day>")
 @session.required
-def organization_day(caller: Caller, on_day: str) -> Response:
+def show_organization_day(caller: Caller, on_day: str) -> Response:
     """Show the hours of a UTC day, and the agents with usage on this day or in the chosen hour."""
     at = caller.at.astimezone(UTC)
-    day = past_day(on_day, at)
-    call = agents_of_day_call(day, limit=PAGE_SIZE)
-    by_hour, agents = caller.read_together(counts.usage_by_hour_call(day), call)
+    day = parse_past_day(on_day, at)
+    call = build_agents_of_day_call(day, limit=PAGE_SIZE)
+    hour_rows, agents = caller.read_together(counts.usage_by_hour_call(day), call)
     return pages.page(
         "day.html",
         here="overview",
@@ -36,28 +36,28 @@ def organization_day(caller: Caller, on_day: str) -> Response:
         by_rejected=call.parameters["by_rejected"],
         agents=agents,
         count=agents[0].agents if agents else 0,
-        **_context(day, by_hour, at),
+        **_context(day, hour_rows, at),
     )
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>")
 @session.required
-def agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
+def show_agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """Show the hours of a UTC day of an agent."""
     at = caller.at.astimezone(UTC)
-    day = past_day(on_day, at)
-    by_hour = agent_hours(caller, agent_id, day, day)
+    day = parse_past_day(on_day, at)
+    hour_rows = agent_hours(caller, agent_id, day, day)
     return pages.page(
         "day.html",
         here="agents",
         agent_id=agent_id,
-        name=by_hour[0].agent_name,
-        **_context(day, by_hour, at, by_hour[0].created_at),
+        name=hour_rows[0].agent_name,
+        **_context(day, hour_rows, at, hour_rows[0].created_at),
     )
 
 
 def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime | None = None) -> dict[str, Any]:
-    hours = counts.hours_of_day(by_hour, day)
+    hours = counts.build_hours(by_hour, day)
     return {
         "day": day,
         "hours": hours,
@@ -68,7 +68,7 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
     }
 
 
-def agents_of_day_call(day: date, *, limit: int | None) -> Call:
+def build_agents_of_day_call(day: date, *, limit: int | None) -> Call:
     """Return the statement that reads the agents with usage on a day, or in the chosen hour, in the chosen order.
 
     :param limit: the maximum number of agents; ``None`` for all.
@@ -83,7 +83,7 @@ def agents_of_day_call(day: date, *, limit: int | None) -> Call:
     return Call("dashboard/agents_of_the_day", parameters)
 
 
-def past_day(on_day: str, at: datetime) -> date:
+def parse_past_day(on_day: str, at: datetime) -> date:
     """Return the day in a path.
 
     :raises NotFound: *on_day* is not a date, or the day is in the future.

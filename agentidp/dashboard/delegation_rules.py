@@ -42,23 +42,23 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 
 @blueprint.get("/dashboard/delegation-rules")
 @session.required_to(READING, SCOPE)
-def delegation_rules(caller: Caller) -> Response:
+def list_delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
     period = Period.of(MAX_DAYS, caller.at)
-    rules, used = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
+    rules, delegations = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
     agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
     names_by_id = {row.agent_id: row.name for row in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
         "delegation_rules.html",
         here="delegation",
-        rules=[(rule, _last_used(rule, used, period.first)) for rule in rules],
+        rules=[(rule, _find_last_use(rule, delegations, period.first)) for rule in rules],
         names_by_id=names_by_id,
         members=DETAILS,
         max_rules=MAX_RULES,
     )
 
 
-def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
+def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
     """Return the last day on which an agent of a rule got a token that the rule allows, or ``None``.
 
     Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
@@ -81,7 +81,7 @@ def _last_used(rule: Any, rows: Rows, first: date) -> date | None:
 def new_delegation_rule(caller: Caller) -> Response:
     """Show the form for a delegation rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
-        return _page(caller)
+        return _form_page(caller)
     values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
     values["resources"] = request.form.getlist("resources")
     message, path, label = "It created the rule.", "/delegation-rules", "Delegation rules"
@@ -92,7 +92,7 @@ def new_delegation_rule(caller: Caller) -> Response:
             rule = add_rule(transaction, caller.settings, rule_values)
             store_created_id(transaction, key, rule.delegation_rule_id)
     except (ValidationError, Conflict) as error:
-        return _page(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
+        return _form_page(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
     return pages.see_other("/delegation-rules")
 
 
@@ -104,7 +104,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         with session.begin_change(caller, SCOPE) as transaction:
             remove_rule(transaction, delegation_rule_id)
         return pages.see_other("/delegation-rules")
-    rules, [counted] = caller.read_together(
+    rules, [grant_counts] = caller.read_together(
         Call("delegation/list_rules", {}), count_grants_call(rule_id=delegation_rule_id)
     )
     rule = find_rule(rules, delegation_rule_id)
@@ -114,8 +114,8 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         f"{count:,} agent{'s' if count != 1 else ''}{apps} can act by this rule. After you delete it, no token is "
         "issued by it, and introspection reports the tokens that were issued by it as inactive."
     )
-    if counted.grants:
-        message += f" {grants_sentence(counted.grants)}"
+    if grant_counts.grants:
+        message += f" {grants_sentence(grant_counts.grants)}"
     return rule_form.confirm_deletion("delegation", delegation_rule_id, rule.name, message)
 
 
@@ -128,7 +128,7 @@ def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
+def _form_page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
     draft = rule_form.read_draft(PEOPLE, caller, check_delegation_rule, form)
     # An empty audience field means that the audience must be the client_id of the acting agent.
     audience = {} if draft.rule else {"audience": ""}

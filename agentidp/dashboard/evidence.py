@@ -75,10 +75,10 @@ class Evidence:
         return sum(chart.total for _, chart in self.charts)
 
 
-def calls(finding: StoredFinding, at: datetime) -> list[Call]:
-    """Return the statements that read the evidence of a finding. :func:`evidence` takes their rows."""
-    first, last = _drawn_days(finding, at)
-    is_by_hour, agent_ids = _is_by_hour(finding, at), _drawn_agents(finding)
+def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
+    """Return the statements that read the evidence of a finding. :func:`build_evidence` takes their rows."""
+    first, last = _find_drawn_days(finding, at)
+    is_by_hour, agent_ids = _is_by_hour(finding, at), _find_drawn_agents(finding)
     if finding.credential_id is not None:
         name = "analytics/agent_use"
     elif agent_ids:
@@ -86,25 +86,25 @@ def calls(finding: StoredFinding, at: datetime) -> list[Call]:
     else:
         name = "analytics/usage_by_hour" if is_by_hour else "analytics/usage_by_day"
     bounds: dict[str, Any] = {"first": first, "last": last}
-    usage = [Call(name, bounds | {"agent_id": agent_id}) for agent_id in agent_ids] or [Call(name, bounds)]
-    times = {"since": finding.begins - DAY, "until": min(finding.ends, at)}
-    return [*usage, Call("findings/markers", times | {"max_events": thresholds.MAX_AUDIT_EVENTS})]
+    usage_calls = [Call(name, bounds | {"agent_id": agent_id}) for agent_id in agent_ids] or [Call(name, bounds)]
+    event_bounds = {"since": finding.begins - DAY, "until": min(finding.ends, at)}
+    return [*usage_calls, Call("findings/markers", event_bounds | {"max_events": thresholds.MAX_AUDIT_EVENTS})]
 
 
-def evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
-    """Return the evidence of a finding, from the rows of :func:`calls`."""
-    *usage, markers = rows
+def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
+    """Return the evidence of a finding, from the rows of :func:`build_calls`."""
+    *usage_lists, markers = rows
     unit = kind_of(finding).counted
-    drawn_first, last = _drawn_days(finding, at)
-    first, _ = _days(finding, at)
+    drawn_first, last = _find_drawn_days(finding, at)
+    first, _ = _find_days(finding, at)
     period = Period(first=first, last=last, today=at.date(), query=f"from={first}&to={last}")
-    counts = _counts(finding, [row for usage_rows in usage for row in usage_rows], unit)
+    counts = _sum_counts(finding, [row for usage_rows in usage_lists for row in usage_rows], unit)
     days = [drawn_first + number * DAY for number in range((last - drawn_first).days + 1)]
     day_charts: list[tuple[date | None, Chart]] = []
     if _is_by_hour(finding, at):
         for day in days:
             midnight = datetime.combine(day, time(), UTC)
-            expected = [_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
+            expected = [_compute_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
             hours = [HourUsage(hour, **{unit: counts[day, hour]}) for hour in range(24)]
             day_charts.append((day, charts.draw_hours(day, hours, unit, at, expected=expected)))
     else:
@@ -112,7 +112,7 @@ def evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
             flags = {finding.since.date(): [finding]}
         else:
             flags = {day: [finding] for day in days if first <= day and period.days <= DAYS_BEFORE}
-        expected = [_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
+        expected = [_compute_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
         counts_by_day = [(day, counts[day, None]) for day in days]
         day_charts.append((None, charts.draw_chart(counts_by_day, flags, at.date(), earlier_counts=expected)))
     changes = [
@@ -120,50 +120,50 @@ def evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
         for row in markers
         if row.agent_id in (None, *finding.agent_ids) and row.kind in CHANGES
     ]
-    limit = LIMITS.get(finding.kind, "expected")
-    is_share = limit == "limit" and finding.ends - finding.begins > (HOUR if day_charts[0][0] else DAY)
-    line = "even share of the limit" if is_share else limit
+    limit_words = LIMITS.get(finding.kind, "expected")
+    is_share = limit_words == "limit" and finding.ends - finding.begins > (HOUR if day_charts[0][0] else DAY)
+    line_words = "even share of the limit" if is_share else limit_words
     return Evidence(
         unit,
-        _drawn_agents(finding),
+        _find_drawn_agents(finding),
         day_charts,
         (drawn_first, last),
         period,
         changes[-MAX_CHANGES:],
-        limit,
-        line,
+        limit_words,
+        line_words,
     )
 
 
-def _drawn_agents(finding: StoredFinding) -> list[UUID]:
+def _find_drawn_agents(finding: StoredFinding) -> list[UUID]:
     """Return the agents whose usage is drawn. The list is empty if the finding is about the tokens of the whole
     organization, or names only some of its agents."""
     is_of_all = finding.kind in ("budget", "quota") and finding.agent_id is None
     return finding.agent_ids if not is_of_all and finding.agent_count in (None, len(finding.agent_ids)) else []
 
 
-def _days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
+def _find_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
     """Return the first and the last UTC day of a finding: at most :data:`MAX_DAYS_DRAWN` days, and none after today."""
     last = min(charts.last_day(finding.ends.astimezone(UTC)), at.date())
     return max(min(finding.begins.astimezone(UTC).date(), last), last - (MAX_DAYS_DRAWN - 1) * DAY), last
 
 
-def _drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
+def _find_drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
     """Return the first and the last day that a finding's chart draws. A chart by day also has the days before it."""
-    first, last = _days(finding, at)
+    first, last = _find_days(finding, at)
     if not _is_by_hour(finding, at):
         first = max(first - DAYS_BEFORE * DAY, last - (MAX_DAYS_DRAWN - 1) * DAY)
     return first, last
 
 
 def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
-    first, last = _days(finding, at)
+    first, last = _find_days(finding, at)
     # The expected number of rejections is known per day and not per hour.
     is_short = finding.ends - finding.begins < DAY and finding.kind != "rejections"
     return (last - first).days < MAX_DAYS_OF_HOURS and is_short
 
 
-def _counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:
+def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:
     """Return the sums of the rows' attribute *unit*, by pairs of a day and an hour (``None`` for rows per day)."""
     counts: Counter[tuple[date, int | None]] = Counter()
     for row in rows:
@@ -182,7 +182,7 @@ def _counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date
     return counts
 
 
-def _expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
+def _compute_expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
     """Return the finding's expected tokens, spread evenly, for one day or hour; or its expected rejected requests for a
     day. Return ``None`` outside the finding, and for other units."""
     if begins >= finding.ends or begins + step <= finding.begins:

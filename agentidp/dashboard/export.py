@@ -30,10 +30,10 @@ from agentidp.analytics.usage_by_day import usage_by_day
 from agentidp.analytics.usage_by_hour import agent_usage_by_hour, usage_by_hour
 from agentidp.caller import Caller
 from agentidp.dashboard import credentials, pages, session, usage
-from agentidp.dashboard.agents import LISTED_MEMBERS, agents_by_id_call, count_matches, requested_agents
-from agentidp.dashboard.day import agents_of_day_call, past_day
-from agentidp.dashboard.period import requested_period
-from agentidp.dashboard.usage_filter import LABELS, UsageFilter, requested_filter
+from agentidp.dashboard.agents import LISTED_MEMBERS, build_next_agents_call, count_matches, select_agents
+from agentidp.dashboard.day import build_agents_of_day_call, parse_past_day
+from agentidp.dashboard.period import parse_period
+from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filter
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import ServiceUnavailable
 from agentidp.http.responses import data_response, format_csv
@@ -70,79 +70,79 @@ _usage = attrgetter(*USAGE)
 
 @blueprint.get("/dashboard/export")
 @session.required
-def export(caller: Caller) -> Response:
+def list_files(caller: Caller) -> Response:
     """Show the files with the usage of a period, and the API requests that return the same content."""
     files = [file for file in FILES if not file[3] or any(map(g.viewer.may, file[3]))]
-    return pages.page("export.html", here="export", period=requested_period(caller.at), files=files)
+    return pages.page("export.html", here="export", period=parse_period(caller.at), files=files)
 
 
 @blueprint.get("/dashboard/days.csv")
 @session.required
-def days(caller: Caller) -> Response:
+def export_days(caller: Caller) -> Response:
     """Return a file with the organization's usage on each day of the period. With filters, it has no refused tokens."""
-    period = requested_period(caller.at)
-    usage_filter = requested_filter(caller, period)
+    period = parse_period(caller.at)
+    usage_filter = read_usage_filter(caller, period)
     if not usage_filter.values:
-        return _api_csv(caller, "days", usage_by_day, period)
-    [rows] = caller.read_together(usage_filter.days_call(period.bounds))
+        return _export_view(caller, "days", usage_by_day, period)
+    [rows] = caller.read_together(usage_filter.build_days_call(period.bounds))
     columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
     values = attrgetter("day", *columns)
-    by_day = [list(values(day)) for day in usage_filter.days_of(rows, **period.bounds)]
-    return _csv(f"days-{period.first}-{period.last}", ("date", *columns), by_day)
+    by_day = [list(values(day)) for day in usage_filter.build_days(rows, **period.bounds)]
+    return _csv_file(f"days-{period.first}-{period.last}", ("date", *columns), by_day)
 
 
 @blueprint.get("/dashboard/activity.csv")
 @session.required
-def activity(caller: Caller) -> Response:
+def export_activity(caller: Caller) -> Response:
     """Return the non-zero request counts of the period by day of week (Sunday is 0) and hour."""
-    period = requested_period(caller.at)
-    usage_filter = requested_filter(caller, period, ("owner", "agent"))
+    period = parse_period(caller.at)
+    usage_filter = read_usage_filter(caller, period, ("owner", "agent"))
     if not usage_filter.values:
-        return _api_csv(caller, "activity", activity_heatmap, period)
-    [rows] = caller.read_together(usage_filter.hours_call(period.bounds))
+        return _export_view(caller, "activity", activity_heatmap, period)
+    [rows] = caller.read_together(usage_filter.build_hours_call(period.bounds))
     requests: Counter[tuple[int, int]] = Counter()
     for row in rows:
         for hour, count in enumerate(row.requests_by_hour):
             requests[row.on_day.isoweekday() % 7, hour] += count
     cells = [[*cell, count] for cell, count in sorted(requests.items()) if count]
-    return _csv(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), cells)
+    return _csv_file(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), cells)
 
 
 @blueprint.get("/dashboard/owners.csv")
 @session.required
-def owners(caller: Caller) -> Response:
+def export_owners(caller: Caller) -> Response:
     """Return the tokens by owner."""
-    return _items_csv(caller, "owners", usage.tokens_by_owner, OwnerTokensSchema)
+    return _export_items(caller, "owners", usage.list_tokens_by_owner, OwnerTokensSchema)
 
 
 @blueprint.get("/dashboard/credentials.csv")
 @session.required_to(*credentials.READERS)
-def tokens_by_credential(caller: Caller) -> Response:
+def export_credentials(caller: Caller) -> Response:
     """Return the tokens by credential."""
     represent = partial(credential_usage.represent, own_resource=caller.settings.resource)
-    return _items_csv(caller, "credentials", _used_credentials, CredentialUsageItemSchema, represent)
+    return _export_items(caller, "credentials", _used_credentials, CredentialUsageItemSchema, represent)
 
 
 @blueprint.get("/dashboard/resources.csv")
 @session.required_to(*credentials.READERS)
-def tokens_by_resource(caller: Caller) -> Response:
+def export_resources(caller: Caller) -> Response:
     """Return the tokens by resource."""
     represent = partial(resource_usage.represent, own_resource=caller.settings.resource)
-    return _items_csv(caller, "resources", usage.tokens_by_resource, ResourceUsageItemSchema, represent)
+    return _export_items(caller, "resources", usage.list_tokens_by_resource, ResourceUsageItemSchema, represent)
 
 
 @blueprint.get("/dashboard/delegations.csv")
 @session.required
-def tokens_by_delegation(caller: Caller) -> Response:
+def export_delegations(caller: Caller) -> Response:
     """Return the tokens by acting agent, subject and resource."""
-    return _items_csv(caller, "delegations", usage.tokens_by_delegation, DelegationSchema)
+    return _export_items(caller, "delegations", usage.list_tokens_by_delegation, DelegationSchema)
 
 
 def _used_credentials(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[CredentialUsage]:
-    return list_used_credentials(usage_filter.attribution(caller, period)[0])
+    return list_used_credentials(usage_filter.read_attribution(caller, period)[0])
 
 
-def _items_csv(
+def _export_items(
     caller: Caller,
     name: str,
     read_items: Callable[[Caller, Period, UsageFilter], list[Any]],
@@ -154,37 +154,37 @@ def _items_csv(
     :param name: the beginning of the file's name.
     :param represent: returns an item as the API's JSON.
     """
-    period = requested_period(caller.at)
+    period = parse_period(caller.at)
     filters = usage.DELEGATION_FILTERS if name == "delegations" else tuple(LABELS)
-    items = read_items(caller, period, requested_filter(caller, period, filters))
+    items = read_items(caller, period, read_usage_filter(caller, period, filters))
     request.environ["HTTP_ACCEPT"] = "text/csv"
     return _download(f"{name}-{period.first}-{period.last}", data_response({"data": items}, schema, represent))
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
 @session.required
-def agent_days(caller: Caller, agent_id: UUID) -> Response:
+def export_agent_days(caller: Caller, agent_id: UUID) -> Response:
     """Return a file with an agent's usage on each day of the period."""
-    return _api_csv(caller, f"agent-{agent_id}", agent_activity, requested_period(caller.at), agent_id)
+    return _export_view(caller, f"agent-{agent_id}", agent_activity, parse_period(caller.at), agent_id)
 
 
 @blueprint.get("/dashboard/days/<on_day>/hours.csv")
 @session.required
-def hours(caller: Caller, on_day: str) -> Response:
+def export_hours(caller: Caller, on_day: str) -> Response:
     """Return a file with the organization's usage in each hour of a day."""
-    day = past_day(on_day, caller.at.astimezone(UTC))
-    return _api_csv(caller, "hours", usage_by_hour, Period(day, day))
+    day = parse_past_day(on_day, caller.at.astimezone(UTC))
+    return _export_view(caller, "hours", usage_by_hour, Period(day, day))
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")
 @session.required
-def agent_day_hours(caller: Caller, agent_id: UUID, on_day: str) -> Response:
+def export_agent_hours(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """Return a file with an agent's usage in each hour of a day."""
-    day = past_day(on_day, caller.at.astimezone(UTC))
-    return _api_csv(caller, f"agent-{agent_id}-hours", agent_usage_by_hour, Period(day, day), agent_id)
+    day = parse_past_day(on_day, caller.at.astimezone(UTC))
+    return _export_view(caller, f"agent-{agent_id}-hours", agent_usage_by_hour, Period(day, day), agent_id)
 
 
-def _api_csv(caller: Caller, name: str, view: Callable[..., Response], period: Period, *ids: UUID) -> Response:
+def _export_view(caller: Caller, name: str, view: Callable[..., Response], period: Period, *ids: UUID) -> Response:
     """Return the response of a view of the API as a file to download.
 
     :param name: the beginning of the file's name.
@@ -198,41 +198,41 @@ def _api_csv(caller: Caller, name: str, view: Callable[..., Response], period: P
 
 @blueprint.get("/dashboard/agents.csv")
 @session.required
-def agents(caller: Caller) -> Response:
+def export_agents(caller: Caller) -> Response:
     """Return a file with the agents that the table of agents lists on all its pages.
 
     Up to :data:`MAX_AT_ONCE` agents are in the order of the table. More agents are read and sent in several steps,
     ordered by id, so that each agent is included exactly once although its counts change meanwhile.
     """
-    period = requested_period(caller.at)
-    call, selection, unusual = requested_agents(caller, period, limit=MAX_AT_ONCE)
-    if selection.unusual and unusual is None:
+    period = parse_period(caller.at)
+    agents_call, selection, badges = select_agents(caller, period, limit=MAX_AT_ONCE)
+    if selection.unusual and badges is None:
         # Without findings, the file of agents with findings would be empty, as if no agent had any.
         raise ServiceUnavailable
-    [rows] = caller.read_together(call)
+    [rows] = caller.read_together(agents_call)
     name = f"agents-{period.first}-{period.last}"
     if count_matches(rows) <= MAX_AT_ONCE:
-        return _csv(name, AGENT, [_agent(row) for row in rows])
-    [first_rows] = caller.read_together(agents_by_id_call(call, UUID(int=0), MAX_EXAMINED))
-    response = _csv(name, AGENT, [])
+        return _csv_file(name, AGENT, [_list_values(row) for row in rows])
+    [first_rows] = caller.read_together(build_next_agents_call(agents_call, UUID(int=0), MAX_EXAMINED))
+    response = _csv_file(name, AGENT, [])
     header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
     # The first rows are read before the status is sent, so that an error until here has its own status. A later error
     # ends the connection before the response is complete.
-    response.response = itertools.chain([header], _agents_by_id(caller, call, first_rows))
+    response.response = itertools.chain([header], _export_further_agents(caller, agents_call, first_rows))
     return response
 
 
-def _agents_by_id(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
+def _export_further_agents(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
     """Yield the agents that *call* selects as CSV, ordered by id. *rows* are the first rows."""
     while rows:
-        listed = [_agent(row) for row in rows if row.is_listed]
-        if listed:
-            yield format_csv(None, listed)
-        [rows] = caller.read_together(agents_by_id_call(call, rows[-1].agent_id, MAX_EXAMINED))
+        listed_values = [_list_values(row) for row in rows if row.is_listed]
+        if listed_values:
+            yield format_csv(None, listed_values)
+        [rows] = caller.read_together(build_next_agents_call(call, rows[-1].agent_id, MAX_EXAMINED))
 
 
-def _agent(row: Any) -> list[Any]:
+def _list_values(row: Any) -> list[Any]:
     hours = (timestamp(hour) for hour in (row.last_token, row.last_request, row.last_rejection))
     listed_values = (getattr(row, member.column) for member in LISTED_MEMBERS)
     return [row.agent_id, row.name, row.status, *_usage(row), *hours, *listed_values]
@@ -240,14 +240,14 @@ def _agent(row: Any) -> list[Any]:
 
 @blueprint.get("/dashboard/days/<on_day>/agents.csv")
 @session.required
-def agents_of_day(caller: Caller, on_day: str) -> Response:
+def export_agents_of_day(caller: Caller, on_day: str) -> Response:
     """Return a file with all agents with usage on a day, or in the chosen hour, in the order of the page's table."""
-    day = past_day(on_day, caller.at.astimezone(UTC))
-    call = agents_of_day_call(day, limit=None)
+    day = parse_past_day(on_day, caller.at.astimezone(UTC))
+    call = build_agents_of_day_call(day, limit=None)
     [rows] = caller.read_together(call)
     hour = call.parameters["at_hour"]
     name = f"agents-{day}" if hour is None else f"agents-{day}-{hour:02}h"
-    return _csv(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in rows])
+    return _csv_file(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in rows])
 
 
 def _download(name: str, response: Response) -> Response:
@@ -257,5 +257,5 @@ def _download(name: str, response: Response) -> Response:
     return response
 
 
-def _csv(name: str, columns: tuple[str, ...], rows: list[list[Any]]) -> Response:
+def _csv_file(name: str, columns: tuple[str, ...], rows: list[list[Any]]) -> Response:
     return _download(name, Response(format_csv(columns, rows), content_type="text/csv; charset=utf-8; header=present"))

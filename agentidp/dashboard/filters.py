@@ -99,8 +99,8 @@ def look_alikes(agents: Iterable[Any]) -> set[UUID]:
     """Return the ids of the agents whose name looks like the name of another agent in *agents*."""
     ids_by_look: defaultdict[str, list[UUID]] = defaultdict(list)
     for agent in agents:
-        visible = (sign for sign in unicodedata.normalize("NFKC", agent.name) if unicodedata.category(sign) != "Cf")
-        ids_by_look["".join(visible).casefold().translate(LOOKS)].append(agent.agent_id)
+        letters = (char for char in unicodedata.normalize("NFKC", agent.name) if unicodedata.category(char) != "Cf")
+        ids_by_look["".join(letters).casefold().translate(LOOKS)].append(agent.agent_id)
     return {agent_id for ids in ids_by_look.values() if len(ids) > 1 for agent_id in ids}
 
 
@@ -140,16 +140,16 @@ def kind_label(kind: str) -> str:
     return KIND_LABELS.get(kind, kind.replace("_", " "))
 
 
-def count_incidents(shown: list[Incident], at: datetime) -> str:
+def count_incidents(incidents: list[Incident], at: datetime) -> str:
     """Return in words how many incidents are ongoing and ended, and, unless zero, how many ongoing incidents are
     acknowledged and how many incidents began in the last 24 hours."""
-    heads = [incident.head for incident in shown]
-    ongoing = [finding for finding in heads if finding.is_ongoing]
-    acknowledged = sum(finding.acknowledged_at is not None for finding in ongoing)
-    new = sum(finding.begins > at - timedelta(days=1) for finding in heads)
-    counts = [f"{len(ongoing)} ongoing", f"{len(shown) - len(ongoing)} ended"]
-    counts += [f"{acknowledged} acknowledged"] if acknowledged else []
-    counts += [f"{new} new in 24 hours"] if new else []
+    findings = [incident.head for incident in incidents]
+    ongoing = [finding for finding in findings if finding.is_ongoing]
+    acknowledged_count = sum(finding.acknowledged_at is not None for finding in ongoing)
+    new_count = sum(finding.begins > at - timedelta(days=1) for finding in findings)
+    counts = [f"{len(ongoing)} ongoing", f"{len(incidents) - len(ongoing)} ended"]
+    counts += [f"{acknowledged_count} acknowledged"] if acknowledged_count else []
+    counts += [f"{new_count} new in 24 hours"] if new_count else []
     return ", ".join(counts)
 
 
@@ -226,16 +226,16 @@ def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None
 
     :param base: the path below which each name becomes a link to the agent's page; ``None`` for no links.
     """
-    ids = {contributor.agent_name: contributor.agent_id for contributor in finding.agents}
+    ids_by_name = {contributor.agent_name: contributor.agent_id for contributor in finding.agents}
     if finding.agent_id and finding.agent_name:
-        ids[finding.agent_name] = finding.agent_id
-    if not ids:
+        ids_by_name[finding.agent_name] = finding.agent_id
+    if not ids_by_name:
         return escape(format_dates(sentence, at))
-    longest_first = "|".join(re.escape(name) for name in sorted(ids, key=len, reverse=True))
+    names_pattern = "|".join(re.escape(name) for name in sorted(ids_by_name, key=len, reverse=True))
     html = Markup()
     # A pattern with a group makes split() return the names too, as every second piece.
-    for place, piece in enumerate(re.split(rf"(?<!\w)({longest_first})(?!\w)", sentence)):
-        agent_id = ids.pop(piece, None) if place % 2 else None
+    for index, piece in enumerate(re.split(rf"(?<!\w)({names_pattern})(?!\w)", sentence)):
+        agent_id = ids_by_name.pop(piece, None) if index % 2 else None
         if agent_id is None:
             html += format_dates(piece, at)
             continue

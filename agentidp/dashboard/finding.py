@@ -34,14 +34,14 @@ blueprint = pages.new_blueprint("dashboard-finding", __name__)
 
 @blueprint.get("/dashboard/findings/<uuid:finding_id>")
 @session.required
-def finding(caller: Caller, finding_id: UUID) -> Response:
+def show_finding(caller: Caller, finding_id: UUID) -> Response:
     """Show a finding, its evidence and its history."""
-    return _page(caller, finding_id)
+    return _finding_page(caller, finding_id)
 
 
 @blueprint.post("/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>")
 @session.required_to(SCOPE)
-def act(caller: Caller, finding_id: UUID, action: str) -> Response:
+def act_on_finding(caller: Caller, finding_id: UUID, action: str) -> Response:
     """Acknowledge, mute or unmute a finding, and redirect to the page from which the form was sent."""
     schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
     fields = forms.members(schema)
@@ -51,15 +51,15 @@ def act(caller: Caller, finding_id: UUID, action: str) -> Response:
             actions.apply_action(transaction, finding_id, ACTIONS[action], **values)
     except ValidationError as error:
         message = " ".join(forms.errors(error, LABELS).values())
-        return _page(caller, finding_id, error.status, message=message, form=request.form)
-    back = request.form.get("back", "")
-    return pages.see_other(f"{back}#finding-{finding_id}" if _BACK.fullmatch(back) else f"/findings/{finding_id}")
+        return _finding_page(caller, finding_id, error.status, message=message, form=request.form)
+    address = request.form.get("back", "")
+    return pages.see_other(f"{address}#finding-{finding_id}" if _BACK.fullmatch(address) else f"/findings/{finding_id}")
 
 
-def _page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
+def _finding_page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
     finding, at = read_callers_finding(caller, finding_id), caller.at.astimezone(UTC)
     history, *rows = caller.read_together(
-        Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.calls(finding, at)
+        Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.build_calls(finding, at)
     )
-    context |= {"finding": finding, "history": history, "evidence": evidence.evidence(finding, at, *rows)}
+    context |= {"finding": finding, "history": history, "evidence": evidence.build_evidence(finding, at, *rows)}
     return pages.page("finding.html", status, here="findings", **context)

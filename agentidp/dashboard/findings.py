@@ -11,8 +11,8 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
-from agentidp.dashboard.agents import PAGE_SIZE, requested_page
-from agentidp.dashboard.page_findings import finding_rows, listing
+from agentidp.dashboard.agents import PAGE_SIZE, read_page_number
+from agentidp.dashboard.page_findings import finding_rows, read_listing
 from agentidp.db.sql import Call
 from agentidp.findings.finding import STATES, StoredFinding
 from agentidp.findings.incidents import group_into_incidents
@@ -48,40 +48,40 @@ class Selection:
 
 @blueprint.get("/dashboard/findings")
 @session.required
-def findings(caller: Caller) -> Response:
+def list_findings(caller: Caller) -> Response:
     """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent findings first."""
-    selection, number = _requested_selection(), requested_page()
+    selection, number = _read_selection(), read_page_number()
     return pages.page(
-        "findings.html", slow_part=lambda: _list(caller, selection, number), here="findings", selection=selection
+        "findings.html", slow_part=lambda: _read_page(caller, selection, number), here="findings", selection=selection
     )
 
 
-def _list(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
+def _read_page(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
     """Return the template's variables for the slow part. A page number that is too high means the last page."""
-    stored = listing(caller, MAX_DAYS)
-    findings = stored.findings if stored else []
+    listing = read_listing(caller, MAX_DAYS)
+    findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}
     [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(agent_ids)}))
     owners = {row.agent_id: row.owner for row in agents}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
-    selected = group_into_incidents([finding for finding in findings if selection.selects(finding, owners)])
-    rows = finding_rows(selected)
-    last = max(1, -(-len(rows) // PAGE_SIZE))
-    number = min(number, last)
+    incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners)])
+    rows = finding_rows(incidents)
+    page_count = max(1, -(-len(rows) // PAGE_SIZE))
+    number = min(number, page_count)
     return {
-        "listing": stored,
+        "listing": listing,
         "listed": rows[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
-        "selected": selected,
+        "selected": incidents,
         "states": STATES,
         "kinds": KINDS,
         "owners": sorted({owner for owner in owners.values() if owner}, key=str.casefold),
         "number": number,
-        "pages": last,
+        "pages": page_count,
         "page_size": PAGE_SIZE,
     }
 
 
-def _requested_selection() -> Selection:
+def _read_selection() -> Selection:
     selection = Selection(**{name: request.args.get(name, "").strip() for name in Selection.__slots__})
     if selection.state not in ("", *STATES) or selection.kind not in ("", *STORED_KINDS):
         raise ValidationError("The findings cannot be filtered by this.")

@@ -109,9 +109,9 @@ def begin_creation(
     :raises AlreadySent: the key was consumed. Of two concurrent transactions, one waits for the other.
     """
     with session.begin_change(caller, scope) as transaction:
-        [consumed] = transaction.fetch("forms/consume_key", digest=key.digest, expires_at=key.expires_at)
-        if consumed.created_id is not None:
-            created_id = consumed.created_id
+        [consumed_rows] = transaction.fetch("forms/consume_key", digest=key.digest, expires_at=key.expires_at)
+        if consumed_rows.created_id is not None:
+            created_id = consumed_rows.created_id
             raise AlreadySent(message.format(id=created_id), path.format(id=created_id), label)
         yield transaction
 

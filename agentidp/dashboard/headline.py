@@ -33,13 +33,13 @@ class Figure:
     path: str = ""
 
 
-def compared_pairs(period: Period, earlier: list[DayUsage | None], days: list[DayUsage]) -> list[Pair]:
+def pair_days(period: Period, earlier: list[DayUsage | None], days: list[DayUsage]) -> list[Pair]:
     """Return pairs of a complete day of a period and the earlier day with which it is compared, if there is one."""
-    complete = period.days - period.is_running
-    return [(day, past) for day, past in zip(days[:complete], earlier[:complete], strict=True) if past is not None]
+    day_count = period.days - period.is_running
+    return [(day, past) for day, past in zip(days[:day_count], earlier[:day_count], strict=True) if past is not None]
 
 
-def headline(
+def build_headline(
     period: Period,
     pairs: list[Pair],
     days: list[DayUsage],
@@ -49,14 +49,14 @@ def headline(
 ) -> list[Figure]:
     """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
-    :param pairs: the days to compare (:func:`compared_pairs`).
+    :param pairs: the days to compare (:func:`pair_days`).
     :param hours: the hours of ``today``, and of the day ``week_ago`` if there was any usage by then. ``None`` if the
         hours are not known, so that today's tokens are not compared.
     :param names: the attributes of :class:`DayUsage` to show, without those that are unknown.
     """
     figures = []
     if period.is_running:
-        figures.append(_tokens_today(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""))
+        figures.append(_build_today_figure(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""))
     for name in names:
         label = name.capitalize()
         total = sum(getattr(day, name) for day in days)
@@ -68,7 +68,7 @@ def headline(
         if name == "rejected" and any(past.requests for _, past in pairs):
             rejected = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
             severity = rejected_severity(rejected, earlier_count)
-        note = change(count, earlier_count) if is_compared else ""
+        note = compare_counts(count, earlier_count) if is_compared else ""
         figures.append(Figure(f"{label} in {number_of(period.days, 'day')}", f"{total:,}", note, severity))
     return figures
 
@@ -79,7 +79,7 @@ def rejected_severity(count: int, earlier_count: int) -> Severity | None:
     return Severity.warning if is_far_more else None
 
 
-def budget_figure(month: Any, at: datetime) -> Figure:
+def build_budget_figure(month: Any, at: datetime) -> Figure:
     """Return the used share of the month's budget, and the forecast for the entire month.
 
     :param month: the row of ``findings/budget``.
@@ -96,7 +96,7 @@ def budget_figure(month: Any, at: datetime) -> Figure:
     return Figure(label, used_percent(month), forecast, severity, path)
 
 
-def change(count: int, earlier_count: int, when: str = "", earlier: str = "") -> str:
+def compare_counts(count: int, earlier_count: int, when: str = "", earlier: str = "") -> str:
     """Compare a count with an earlier count in words: ``110 after 100: 10 % more``.
 
     A percentage above :data:`MAX_PERCENT` is left out, because the two counts say more.
@@ -115,7 +115,7 @@ def change(count: int, earlier_count: int, when: str = "", earlier: str = "") ->
     return f"{counts}: {percent or 'less than 1'} % {'more' if count > earlier_count else 'fewer'}"
 
 
-def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
+def _build_today_figure(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
     # Usage is counted per hour, so both days are compared up to the last complete hour.
     count, earlier_count = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
     if not at.hour:
@@ -123,5 +123,5 @@ def _tokens_today(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:
     elif "week_ago" not in hours:
         note = ""
     else:
-        note = change(count, earlier_count, f" until {at.hour:02}:00", f" on {day_label(at - WEEK, at)}")
+        note = compare_counts(count, earlier_count, f" until {at.hour:02}:00", f" on {day_label(at - WEEK, at)}")
     return Figure("Tokens today", f"{sum(hour.tokens for hour in hours['today']):,}", note)

@@ -43,7 +43,7 @@ class LinkRefused(session.NotSignedIn):
     )
 
 
-def new_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
+def create_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
     """Return a new link that signs in as an agent. The link is a secret, and is not counted as a token.
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`.
@@ -92,7 +92,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
             # The lock waits for a transaction that is ending the agent's tokens, because the link ends with the tokens.
             transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
-            if not transaction.run(session.viewer_query(link)):
+            if not transaction.run(session.build_viewer_query(link)):
                 raise LinkRefused
             # The second of two concurrent uses waits here for the first, and then violates the unique index.
             transaction.run(Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from}))
@@ -101,7 +101,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         _record_refusal(link, at)
         raise LinkRefused from None
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
-    token = session.session_token(s, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
+    token = session.sign_session_token(s, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
     return token, verify_token(token, audience=s.settings.dashboard)
 
 

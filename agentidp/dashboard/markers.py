@@ -39,7 +39,7 @@ def new_marker(caller: Caller) -> Response:
     values, key = forms.read_fields(MEMBERS) | forms.read_texts("startsAt", "time", "endsAt"), read_form_key()
     path = "/month?month=" + values["startsAt"][:7] if parsed_date(values["startsAt"]) else "/month"
     try:
-        marker = forms.load(NewMarkerSchema(), forms.build_body(MEMBERS, values) | _times(values))
+        marker = forms.load(NewMarkerSchema(), forms.build_body(MEMBERS, values) | _build_times(values))
         message, label = "It marked the day.", "The month of the marker"
         with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
             row = add_marker(transaction, **marker)
@@ -65,7 +65,7 @@ def delete_marker(caller: Caller, marker_id: UUID) -> Response:
     return pages.page("confirm_marker.html", here="overview", marker=row, first=first, last=last)
 
 
-def _times(values: dict[str, Any]) -> dict[str, Any]:
+def _build_times(values: dict[str, Any]) -> dict[str, Any]:
     """Return the start and the end of a marker in the form of the API. The entire last day is included."""
     first, last, time = parsed_date(values["startsAt"]), parsed_date(values["endsAt"]), values["time"] or "00:00"
     details = {} if first else {"startsAt": ["must be a day"]}

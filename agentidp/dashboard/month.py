@@ -17,9 +17,9 @@ from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.comparison import Comparison
 from agentidp.dashboard.counts import DayUsage, Pair
-from agentidp.dashboard.headline import change, compared_pairs, headline
-from agentidp.dashboard.page_findings import page_findings
-from agentidp.dashboard.period import DAY, Period, requested_period
+from agentidp.dashboard.headline import build_headline, compare_counts, pair_days
+from agentidp.dashboard.page_findings import read_page_findings
+from agentidp.dashboard.period import DAY, Period, parse_period
 from agentidp.db.sql import Call
 from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
@@ -79,10 +79,10 @@ class Budget:
 
 @blueprint.get("/dashboard/month")
 @session.required
-def month(caller: Caller) -> Response:
+def show_month(caller: Caller) -> Response:
     """Show the budget and the tokens of a month, their change since the month before, and the events of the month."""
     at = caller.at.astimezone(UTC)
-    period = _requested_month(at)
+    period = _read_month(at)
     comparison = Comparison(period, "month")
     rows, earlier_rows, first_usage = caller.read_together(
         Call("analytics/usage_by_day", period.bounds),
@@ -90,31 +90,31 @@ def month(caller: Caller) -> Response:
         Call("dashboard/first_usage", {}),
     )
     first_used = first_usage[0].on_day if first_usage else None
-    days = counts.days_of(rows)
-    pairs = compared_pairs(period, counts.earlier_days(counts.days_of(earlier_rows), comparison, first_used), days)
+    days = counts.build_days(rows)
+    pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_used), days)
     return pages.page(
         "month.html",
-        slow_part=lambda: _slow_part(caller, period, pairs, days, at),
+        slow_part=lambda: _read_page(caller, period, pairs, days, at),
         here="month",
         period=period,
         pairs=pairs,
-        figures=headline(period, pairs, days, None, at),
+        figures=build_headline(period, pairs, days, None, at),
     )
 
 
-def _requested_month(at: datetime) -> Period:
+def _read_month(at: datetime) -> Period:
     """Return the month that the request has chosen, or in which the chosen days end, until today."""
-    requested = requested_period(at)
+    requested = parse_period(at)
     first = requested.last.replace(day=1)
     last = (first + 31 * DAY).replace(day=1) - DAY
     return Period(first, min(last, requested.today), requested.today, f"month={first:%Y-%m}")
 
 
-def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage], at: datetime) -> dict[str, Any]:
-    owners, agents = _shares(caller, period, pairs)
+def _read_page(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage], at: datetime) -> dict[str, Any]:
+    owners, agents = _read_shares(caller, period, pairs)
     may_see_changes = g.viewer.may("audit:read")
     begins, ends = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
-    [organization], budget_rows, later, before, markers, *changes = caller.read_together(
+    [organization], budget_rows, later_rows, earlier_rows, markers, *changes = caller.read_together(
         Call("organizations/get_organization", {}),
         budget.build_call(),
         _events_call(since=ends, until=None, action="organization.changed"),
@@ -122,20 +122,20 @@ def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         *([_events_call(since=begins, until=ends)] if may_see_changes else []),
     )
-    now = organization.monthly_token_budget
-    is_known = period.is_running or (bool(before) and len(later) <= MAX_EVENTS)
-    past = now if period.is_running else budget_before(represent_rows(later), now)
+    limit_now = organization.monthly_token_budget
+    is_known = period.is_running or (bool(earlier_rows) and len(later_rows) <= MAX_EVENTS)
+    limit = limit_now if period.is_running else find_budget_before(represent_rows(later_rows), limit_now)
     sums = list(accumulate(day.tokens for day in days))
-    findings = page_findings(caller, period)
+    findings = read_page_findings(caller, period)
     if not is_known:
         # A finding about the month's budget may show the budget if the audit events do not.
         budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
-        is_known, past = bool(budgets), int(budgets[0]) if budgets else None
-    exceeded = next((day.day for day, total in zip(days, sums, strict=True) if past and total > past), None)
+        is_known, limit = bool(budgets), int(budgets[0]) if budgets else None
+    exceeded_on = next((day.day for day, total in zip(days, sums, strict=True) if limit and total > limit), None)
     return {
         "owners": owners,
         "agents": agents,
-        "budget": Budget(is_known, past if is_known else None, now, exceeded if is_known else None),
+        "budget": Budget(is_known, limit if is_known else None, limit_now, exceeded_on if is_known else None),
         "running": budget_rows[0] if period.is_running else None,
         "issued": sums[-1],
         "growth": charts.draw_chart(
@@ -143,13 +143,13 @@ def _slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
             {},
             period.today,
             period.today,
-            [past] * len(days),
+            [limit] * len(days),
         ),
         "page_findings": findings,
         "max_findings": MAX_FINDINGS,
-        "markers": charts.chart_markers(markers, period.first, period.last),
+        "markers": charts.place_markers(markers, period.first, period.last),
         "changes": _count_changes(represent_rows(changes[0])) if may_see_changes else None,
-        "change": change,
+        "change": compare_counts,
         "has_all_changes": not may_see_changes or len(changes[0]) <= MAX_EVENTS,
     }
 
@@ -160,13 +160,13 @@ def _events_call(
     return list_call(below=None, actor=None, action=action, subject=None, since=since, until=until, limit=limit)
 
 
-def budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
+def find_budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
     """Return the budget before the first of several events that changed it, or the budget now if no event did.
 
     :param events: the changes of the organization, newest first.
     """
-    former = [event["before"][MEMBER] for event in events if MEMBER in (event["before"] or {})]
-    return former[-1] if former else now
+    former_budgets = [event["before"][MEMBER] for event in events if MEMBER in (event["before"] or {})]
+    return former_budgets[-1] if former_budgets else now
 
 
 def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetime]]:
@@ -184,7 +184,7 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
     ]
 
 
-def _shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
+def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
     # Only days at the end of a month can lack an earlier day, so the days of the pairs are consecutive.
     ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
@@ -192,29 +192,29 @@ def _shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Sha
         Call("analytics/agent_usage", {"first": first, "last": last, "with_names": False, "limit": None})
         for first, last in [(period.first, period.last), *ranges]
     ]
-    counted = [{UUID(row.agent_id): row.token_count for row in rows} for rows in caller.read_together(*calls)]
-    tokens, compared, earlier = [*counted, {}, {}][:3]
+    counts_by_agent = [{UUID(row.agent_id): row.token_count for row in rows} for rows in caller.read_together(*calls)]
+    tokens, compared, earlier = [*counts_by_agent, {}, {}][:3]
     agent_ids = list(tokens | earlier)
     [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
-        Share(row.name, row.agent_id, *(of_agent.get(row.agent_id, 0) for of_agent in (tokens, compared, earlier)))
+        Share(row.name, row.agent_id, *(by_agent.get(row.agent_id, 0) for by_agent in (tokens, compared, earlier)))
         for row in rows
     ]
     owner_by_id = {row.agent_id: row.owner for row in rows}
     by_owner: dict[str, list[Share]] = {}
     for agent in agents:
         by_owner.setdefault(owner_by_id[agent.agent_id], []).append(agent)
-    owners = [_sum(owner, shares) for owner, shares in by_owner.items()]
-    return _largest(owners), _largest(agents)
+    owners = [_sum_shares(owner, shares) for owner, shares in by_owner.items()]
+    return _select_largest(owners), _select_largest(agents)
 
 
-def _largest(shares: list[Share]) -> list[Share]:
+def _select_largest(shares: list[Share]) -> list[Share]:
     """Return the largest shares, and one share with the sum of all others."""
     by_tokens = sorted(shares, key=lambda share: (-share.tokens, -share.earlier, share.label, str(share.agent_id)))
-    others = by_tokens[MAX_ROWS:]
-    return by_tokens[:MAX_ROWS] + ([_sum(None, others)] if others else [])
+    small_shares = by_tokens[MAX_ROWS:]
+    return by_tokens[:MAX_ROWS] + ([_sum_shares(None, small_shares)] if small_shares else [])
 
 
-def _sum(label: str | None, shares: list[Share]) -> Share:
+def _sum_shares(label: str | None, shares: list[Share]) -> Share:
     tokens, compared, earlier = (sum(getattr(share, n) for share in shares) for n in ("tokens", "compared", "earlier"))
     return Share(label, None, tokens, compared, earlier)

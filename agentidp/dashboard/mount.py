@@ -73,4 +73,4 @@ def init_app(app: Flask) -> None:
     form_key.init_app(app)
     # Without these settings, each line of a template that has only a statement would be an empty line of the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    render_pages(app, "/dashboard", pages.error_page)
+    render_pages(app, "/dashboard", pages.render_error)

@@ -70,7 +70,7 @@ SECTIONS = (
 """The navigation's sections: daily work first, and the pages for setting things up last."""
 
 
-def navigation(viewer: Viewer) -> list[Section]:
+def build_navigation(viewer: Viewer) -> list[Section]:
     """Return the navigation's sections with the pages that the session may open."""
     sections = [
         Section(label, tuple(place for place in places if not place.scopes or any(map(viewer.may, place.scopes))))
@@ -79,7 +79,7 @@ def navigation(viewer: Viewer) -> list[Section]:
     return [section for section in sections if section.places]
 
 
-def place_at(path: str) -> str:
+def find_place(path: str) -> str:
     """Return the name of the navigation's page with a path, or an empty string if no page has the path."""
     places = (place for section in SECTIONS for place in section.places)
     return next((place.name for place in places if path == f"/dashboard{place.path}"), "")

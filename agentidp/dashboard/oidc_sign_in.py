@@ -59,7 +59,7 @@ def lead_to(provider: Provider, address: str) -> Response:
 @blueprint.get(f"{PATH}/callback")
 @blueprint.get(f"{PATH}/callback/<organization_id>", endpoint="callback_of_organization")
 @public
-def callback(organization_id: str | None = None) -> Response:
+def receive_code(organization_id: str | None = None) -> Response:
     """Open a session for the person whom the provider has signed in.
 
     :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
@@ -75,10 +75,10 @@ def callback(organization_id: str | None = None) -> Response:
         raise SignInRefused(403, refused.message) from None
     name = person_claims.name_of(claims)
     try:
-        organization_id = _existing(provider.organization_of(claims), g.at)
+        organization_id = _check_organization(provider.organization_of(claims), g.at)
         role = person_claims.role_of(claims, provider.settings)
-        person = _person(organization_id, provider, subject, name, role, g.at)
-        _open(person, g.at)
+        person = _build_person(organization_id, provider, subject, name, role, g.at)
+        _record_sign_in(person, g.at)
     except NoAccess as refused:
         record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
         raise SignInRefused(403, refused.message) from None
@@ -90,14 +90,14 @@ def callback(organization_id: str | None = None) -> Response:
     return response
 
 
-def _existing(organization_id: str, at: datetime) -> str:
+def _check_organization(organization_id: str, at: datetime) -> str:
     """Return the organization's ID, or raise :exc:`NoAccess` if the organization does not exist."""
     if find_organization(services().database, organization_id, at) is None:
         raise NoAccess("unknown organization", "Your account belongs to no organization here.")
     return organization_id
 
 
-def _person(
+def _build_person(
     organization_id: str, provider: Provider, subject: str, name: str | None, role: str, at: datetime
 ) -> Person:
     now = int(at.timestamp())
@@ -114,16 +114,16 @@ def _person(
     )
 
 
-def _open(person: Person, at: datetime) -> None:
+def _record_sign_in(person: Person, at: datetime) -> None:
     """Record the sign-in of a person in the audit trail.
 
     :raises NoAccess: the organization is suspended.
     """
     database = services().database.of(person.organization_id, at)
-    with database.transaction(request_actor(*person.actor)) as opened:
-        if not opened.run(person.build_query()):
+    with database.transaction(request_actor(*person.actor)) as transaction:
+        if not transaction.run(person.build_query()):
             raise NoAccess("suspended organization", "Your organization is suspended.")
-        audit.record(opened, "person.signed_in", person.identity, after={"role": person.role})
+        audit.record(transaction, "person.signed_in", person.identity, after={"role": person.role})
 
 
 def record_refusal(
@@ -136,11 +136,11 @@ def record_refusal(
     cell = throttle.compute_cell(s.settings.instance_secret, f"record of {identity}", None)
     if throttle.admit_event(s.database, cell, at):
         actor = request_actor(*actor_of(issuer, subject, name))
-        with s.database.of(organization_id, at).transaction(actor) as opened:
-            audit.record(opened, "person.sign_in_refused", identity, after={"reason": reason})
+        with s.database.of(organization_id, at).transaction(actor) as transaction:
+            audit.record(transaction, "person.sign_in_refused", identity, after={"reason": reason})
 
 
-def end_session_url(settings: Settings, person: Person) -> str | None:
+def build_sign_out_url(settings: Settings, person: Person) -> str | None:
     """Return the address at which a person who has signed out here can also sign out at the provider, or ``None``."""
     try:
         provider = provider_for(person.organization_id if person.provider_version else None, g.at)
@@ -149,8 +149,8 @@ def end_session_url(settings: Settings, person: Person) -> str | None:
     endpoint = provider.end_session_endpoint()
     if endpoint is None:
         return None
-    back = {
+    parameters = {
         "client_id": provider.settings.client_id,
         "post_logout_redirect_uri": f"{settings.dashboard_sign_in}?signed-out",
     }
-    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(back)}"
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"

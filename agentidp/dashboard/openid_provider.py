@@ -39,7 +39,7 @@ blueprint = pages.new_blueprint("dashboard-openid-provider", __name__)
 def openid_provider(caller: Caller) -> Response:
     """Show the provider, and the addresses that it needs."""
     rows = caller.read("openid/get_provider")
-    return _page(caller, "openid_provider.html", provider=rows[0] if rows else None, members=SHOWN)
+    return _provider_page(caller, "openid_provider.html", provider=rows[0] if rows else None, members=SHOWN)
 
 
 @blueprint.route("/dashboard/openid-provider/edit", methods=["GET", "POST"])
@@ -53,16 +53,16 @@ def edit_openid_provider(caller: Caller) -> Response:
     if request.method == "POST":
         values = forms.read_fields(members)
         try:
-            _store(caller, provider, forms.build_body(members, values))
+            _store_provider(caller, provider, forms.build_body(members, values))
             return pages.see_other("/openid-provider")
         except (ValidationError, Conflict) as error:
             form, status = Form(values, forms.errors(error, forms.labels(members))), error.status
     # A page never shows the secret.
     form = Form({**form.values, "clientSecret": ""}, form.errors)
-    return _page(caller, "openid_provider_form.html", status, form=form, members=members, provider=provider)
+    return _provider_page(caller, "openid_provider_form.html", status, form=form, members=members, provider=provider)
 
 
-def _store(caller: Caller, provider: Any, body: dict[str, Any]) -> None:
+def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None:
     """Add the provider, or change *provider*.
 
     :raises Conflict: the form was opened before somebody else added the provider.
@@ -92,12 +92,12 @@ def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response
             remove_provider(transaction, openid_provider_id)
         return pages.see_other("/openid-provider")
     provider = find_provider(caller.read("openid/get_provider"), openid_provider_id)
-    [[counted]] = caller.read_together(count_grants_call(issuer=provider.issuer))
-    sentence = provider_sentence(provider.issuer, counted.grants)
-    return _page(caller, "confirm_openid_provider.html", provider=provider, sentence=sentence)
+    [[session_counts]] = caller.read_together(count_grants_call(issuer=provider.issuer))
+    sentence = provider_sentence(provider.issuer, session_counts.grants)
+    return _provider_page(caller, "confirm_openid_provider.html", provider=provider, sentence=sentence)
 
 
-def _page(caller: Caller, template: str, status: int = 200, **context: Any) -> Response:
+def _provider_page(caller: Caller, template: str, status: int = 200, **context: Any) -> Response:
     issuer, organization_id = caller.settings.issuer, caller.organization_id
     return pages.page(
         template,

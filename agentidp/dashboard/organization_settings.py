@@ -29,17 +29,17 @@ blueprint = pages.new_blueprint("dashboard-organization-settings", __name__)
 @session.required_to(SCOPE)
 def budget(caller: Caller) -> Response:
     """Show the form for the organization's budget, or set it and redirect to the page of the month, which shows it."""
-    return _respond(caller, "budget_form.html", BUDGET, "/month#budget")
+    return _change_settings(caller, "budget_form.html", BUDGET, "/month#budget")
 
 
 @blueprint.route("/dashboard/agents/dormancy", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def dormancy(caller: Caller) -> Response:
     """Show the form for the days after which dormant agents are suspended, or set them and redirect to the agents."""
-    return _respond(caller, "dormancy_form.html", DORMANCY, "/agents")
+    return _change_settings(caller, "dormancy_form.html", DORMANCY, "/agents")
 
 
-def _respond(caller: Caller, template: str, members: list[Member], path: str) -> Response:
+def _change_settings(caller: Caller, template: str, members: list[Member], path: str) -> Response:
     """Show the form for *members*, or set them and redirect to *path*. A refused form is shown again."""
     form, status = None, 200
     if request.method == "POST":

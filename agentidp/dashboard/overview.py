@@ -11,14 +11,14 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
-from agentidp.dashboard.agents import SHARE_LIMIT, Selection, agents_call, count_matches
-from agentidp.dashboard.comparison import requested_comparison
+from agentidp.dashboard.agents import SHARE_LIMIT, Selection, build_agents_call, count_matches
+from agentidp.dashboard.comparison import read_comparison
 from agentidp.dashboard.counts import DayUsage
-from agentidp.dashboard.headline import budget_figure, compared_pairs, headline
-from agentidp.dashboard.page_findings import MAX_FINDINGS, badges, is_recent, page_findings
-from agentidp.dashboard.period import WEEK, Period, requested_period
-from agentidp.dashboard.quotas import used_quotas
-from agentidp.dashboard.usage_filter import UsageFilter, requested_filter
+from agentidp.dashboard.headline import build_budget_figure, build_headline, pair_days
+from agentidp.dashboard.page_findings import MAX_FINDINGS, group_by_agent, is_recent, read_page_findings
+from agentidp.dashboard.period import WEEK, Period, parse_period
+from agentidp.dashboard.quotas import compute_used_quotas
+from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
@@ -41,53 +41,53 @@ blueprint = pages.new_blueprint("dashboard-overview", __name__)
 
 @blueprint.get("/dashboard", strict_slashes=False)
 @session.required
-def overview(caller: Caller) -> Response:
+def show_overview(caller: Caller) -> Response:
     """Show the findings and the usage of the organization, or the first steps if it has hardly any usage."""
     at = caller.at.astimezone(UTC)
-    period = requested_period(at)
-    comparison = requested_comparison(period)
-    usage_filter = requested_filter(caller, period)
+    period = parse_period(at)
+    comparison = read_comparison(period)
+    usage_filter = read_usage_filter(caller, period)
     today, week_ago = period.today, period.today - WEEK
     # If filters are set, the agents and the hours are read later, for the slow part of the page.
-    rows, earlier_rows, failing, markers, first_usage, *further = caller.read_together(
-        usage_filter.days_call(period.bounds),
-        usage_filter.days_call(comparison.bounds),
+    rows, earlier_rows, failing, markers, first_usage, *unfiltered_rows = caller.read_together(
+        usage_filter.build_days_call(period.bounds),
+        usage_filter.build_days_call(comparison.bounds),
         Call("alerts/failing_targets", {}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         Call("dashboard/first_usage", {}),
         *([] if usage_filter.values else _calls_without_filter(period)),
     )
-    hours_of_today, hours_week_ago, busiest = further or ([], [], [])
+    hours_of_today, hours_week_ago, busiest = unfiltered_rows or ([], [], [])
     first_used = first_usage[0].on_day if first_usage else None
-    days = usage_filter.days_of(rows, **period.bounds)
-    earlier_days = usage_filter.days_of(earlier_rows, **comparison.bounds)
-    earlier = counts.earlier_days(earlier_days, comparison, first_used)
-    pairs = compared_pairs(period, earlier, days)
-    issued = sum(day.tokens for day in days)
+    days = usage_filter.build_days(rows, **period.bounds)
+    earlier_days = usage_filter.build_days(earlier_rows, **comparison.bounds)
+    earlier = counts.match_days(earlier_days, comparison, first_used)
+    pairs = pair_days(period, earlier, days)
+    total = sum(day.tokens for day in days)
     has_usage = (
-        issued > FEW_TOKENS or (issued > 0 and count_matches(busiest) > 1) or any(day and day.tokens for day in earlier)
+        total > FEW_TOKENS or (total > 0 and count_matches(busiest) > 1) or any(day and day.tokens for day in earlier)
     )
     if not has_usage and not usage_filter.values and not request.args.keys() & {"days", "month", "from", "to"}:
-        return pages.page("first_steps.html", here="overview", issued=issued, days=period.days)
+        return pages.page("first_steps.html", here="overview", issued=total, days=period.days)
     if usage_filter.values:
         month, names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
-        figures = headline(period, pairs, days, None, at, names)
+        figures = build_headline(period, pairs, days, None, at, names)
     else:
         [[month]] = caller.read_together(budget.build_call()) if period.is_running else [[None]]
-        hours = {"today": counts.hours_of_day(hours_of_today, today)}
+        hours = {"today": counts.build_hours(hours_of_today, today)}
         if first_used and first_used <= week_ago:
-            hours["week_ago"] = counts.hours_of_day(hours_week_ago, week_ago)
-        figures = headline(period, pairs, days, hours, at)
+            hours["week_ago"] = counts.build_hours(hours_week_ago, week_ago)
+        figures = build_headline(period, pairs, days, hours, at)
     if month is not None:
-        figures.append(budget_figure(month, at))
+        figures.append(build_budget_figure(month, at))
 
     def slow_part() -> dict[str, Any]:
-        findings = page_findings(caller, period, usage_filter.agent_ids, comparison=comparison)
-        recent = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
+        findings = read_page_findings(caller, period, usage_filter.agent_ids, comparison=comparison)
+        recent_findings = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
         # Findings are about agents, and not about single credentials or resources of an agent.
         has_findings = not usage_filter.counts_tokens_only
-        token_findings, rejection_findings = charts.findings_by_day(findings.listed if has_findings else [])
-        earlier_findings, _ = charts.findings_by_day(findings.earlier if has_findings else [])
+        token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
+        earlier_findings, _ = charts.group_by_day(findings.earlier if has_findings else [])
         tokens = charts.draw_chart(
             [(day.day, day.tokens) for day in days],
             token_findings,
@@ -98,29 +98,29 @@ def overview(caller: Caller) -> Response:
         )
         agents, week_days = busiest, days
         if usage_filter.counts_tokens_only:
-            agents, agent_count = _agents_by_tokens(caller, usage_filter.tokens_by_agent(caller, period))
+            agents, agent_count = _read_agents_by_tokens(caller, usage_filter.read_tokens_by_agent(caller, period))
         else:
             if usage_filter.values:
                 agents, by_hour = caller.read_together(
-                    _agents_call(period, usage_filter), usage_filter.hours_call(period.bounds)
+                    _build_agents_call(period, usage_filter), usage_filter.build_hours_call(period.bounds)
                 )
                 week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in by_hour]
             agent_count = count_matches(agents)
-        stacked = [agent for agent in agents[:STACKED] if agent.tokens]
+        stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
         quota_calls = [usage_of(None), Call("dashboard/first_refusals", {})] if period.is_running else []
-        *quota_rows, stack_rows = caller.read_together(*quota_calls, _days_call(period, stacked))
+        *quota_rows, stack_rows = caller.read_together(*quota_calls, _build_days_call(period, stacked_agents))
         quotas, refusals = quota_rows or ([], [])
         return {
             "page_findings": findings,
-            "refusing": refusing_quotas(quotas, refusals, at),
-            "markers": charts.chart_markers(markers, period.first, period.last, usage_filter.agent_ids),
+            "refusing": find_refusing_quotas(quotas, refusals, at),
+            "markers": charts.place_markers(markers, period.first, period.last, usage_filter.agent_ids),
             "max_findings": MAX_FINDINGS,
             "agents": agents,
             "agent_count": agent_count,
-            "badges": badges(recent),
+            "badges": group_by_agent(recent_findings),
             "share_limit": SHARE_LIMIT,
-            "week": charts.heatmap(week_days, at, first_used),
-            "tokens": charts.stack(tokens, _tokens_by_day(stack_rows, period, stacked)),
+            "week": charts.build_heatmap(week_days, at, first_used),
+            "tokens": charts.stack_bars(tokens, _list_tokens_by_day(stack_rows, period, stacked_agents)),
             "rejections": charts.draw_chart([(day.day, day.rejected) for day in days], rejection_findings, today),
             "days_newest_first": [
                 (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
@@ -135,7 +135,7 @@ def overview(caller: Caller) -> Response:
         period=period,
         comparison=comparison,
         usage_filter=usage_filter,
-        issued=issued,
+        issued=total,
         pairs=pairs,
         figures=figures,
         failing_targets=failing,
@@ -146,18 +146,18 @@ def _calls_without_filter(period: Period) -> list[Call]:
     return [
         counts.usage_by_hour_call(period.today),
         counts.usage_by_hour_call(period.today - WEEK),
-        _agents_call(period, UsageFilter()),
+        _build_agents_call(period, UsageFilter()),
     ]
 
 
-def _agents_call(period: Period, usage_filter: UsageFilter) -> Call:
+def _build_agents_call(period: Period, usage_filter: UsageFilter) -> Call:
     """Return the statement that reads the agents with the most tokens among those that pass the filters."""
     selection = Selection(owner=usage_filter.values.get("owner", ""))
     agent_ids = [usage_filter.agent_id] if usage_filter.agent_id else None
-    return agents_call(period, selection, limit=BUSIEST, agent_ids=agent_ids)
+    return build_agents_call(period, selection, limit=BUSIEST, agent_ids=agent_ids)
 
 
-def _agents_by_tokens(caller: Caller, tokens_by_agent: dict[UUID, list[int]]) -> tuple[list[Any], int]:
+def _read_agents_by_tokens(caller: Caller, tokens_by_agent: dict[UUID, list[int]]) -> tuple[list[Any], int]:
     """Return the agents with the most tokens, with their tokens on each day, and the number of all agents."""
     agent_ids = list(tokens_by_agent)[:BUSIEST]
     [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
@@ -169,15 +169,15 @@ def _agents_by_tokens(caller: Caller, tokens_by_agent: dict[UUID, list[int]]) ->
     return sorted(agents, key=lambda agent: agent_ids.index(agent.agent_id)), len(tokens_by_agent)
 
 
-def _days_call(period: Period, agents: list[Any]) -> Call:
+def _build_days_call(period: Period, agents: list[Any]) -> Call:
     agent_ids = [agent.agent_id for agent in agents]
     return Call("findings/contributor_days", period.bounds | {"agent_ids": agent_ids})
 
 
-def _tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[str, list[int]]]:
+def _list_tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[str, list[int]]]:
     """Return pairs of an agent's name and its tokens per day. Return no pairs for fewer than two agents.
 
-    :param rows: rows of :func:`_days_call`. Agents with ``by_day`` have only the tokens that pass the filters.
+    :param rows: rows of :func:`_build_days_call`. Agents with ``by_day`` have only the tokens that pass the filters.
     """
     if len(agents) < 2:
         return []
@@ -189,7 +189,7 @@ def _tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[
     return [(agent.name, by_agent[agent.agent_id]) for agent in agents]
 
 
-def refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:
+def find_refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:
     """Return the organization's own quotas that refuse tokens now, in the form of :func:`used_quotas`.
 
     Each has a further member ``since``: the hour of the first refused token, or ``None`` if no agent was refused yet.
@@ -199,6 +199,6 @@ def refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str
     began_at = {row.quota_window: row.began_at for row in refusals}
     return [
         quota | {"since": began_at.get(quota["window"])}
-        for quota in used_quotas(quotas, at)
+        for quota in compute_used_quotas(quotas, at)
         if quota["is_enforced"] and not quota["left"]
     ]

@@ -121,7 +121,7 @@ def finding_rows(incidents: list[Incident]) -> list[Row]:
     return rows
 
 
-def page_findings(
+def read_page_findings(
     caller: Caller,
     period: Period,
     agent_ids: Set[UUID] | None = None,
@@ -136,26 +136,26 @@ def page_findings(
     """
     first = comparison.bounds["first"] if comparison else period.first
     days = (period.today - first).days + 1 if (period.today - period.last).days < MAX_DAYS else 1
-    stored = listing(caller, min(days, MAX_DAYS))
-    if stored is None:
+    listing = read_listing(caller, min(days, MAX_DAYS))
+    if listing is None:
         return PageFindings(None, [], [], (), period.first)
     findings = sorted(
-        (finding for finding in stored.findings if agent_ids is None or not agent_ids.isdisjoint(finding.agent_ids)),
+        (finding for finding in listing.findings if agent_ids is None or not agent_ids.isdisjoint(finding.agent_ids)),
         key=lambda finding: (not finding.is_ongoing, -finding.severity),
     )
-    inside = _between(findings, period.first, period.last)
+    inside = _select_between(findings, period.first, period.last)
     inside_ids = {finding.finding_id for finding in inside}
     return PageFindings(
         shown=[finding for finding in inside if not _is_folded(finding, period, caller.at)],
         folded=[finding for finding in inside if _is_folded(finding, period, caller.at)],
         outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
-        not_computed=stored.not_computed,
-        known_from=max(stored.first_day, period.today - (MAX_DAYS - 1) * DAY),
-        earlier=_between(findings, **comparison.bounds) if comparison else [],
+        not_computed=listing.not_computed,
+        known_from=max(listing.first_day, period.today - (MAX_DAYS - 1) * DAY),
+        earlier=_select_between(findings, **comparison.bounds) if comparison else [],
     )
 
 
-def _between(findings: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
+def _select_between(findings: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
     """Return the findings that are about at least one of the UTC days from *first* to *last*."""
     begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
     return [finding for finding in findings if finding.begins < ends and finding.ends > begins]
@@ -171,7 +171,7 @@ def is_recent(finding: StoredFinding, at: datetime) -> bool:
     return finding.ended_at is None or finding.ended_at > at - RECENT
 
 
-def badges(findings: list[StoredFinding]) -> BadgesByAgent:
+def group_by_agent(findings: list[StoredFinding]) -> BadgesByAgent:
     """Return the findings by agent. A finding that names several agents is listed for each of them."""
     by_agent: BadgesByAgent = {}
     for finding in sorted(findings, key=lambda finding: -finding.severity):
@@ -180,15 +180,15 @@ def badges(findings: list[StoredFinding]) -> BadgesByAgent:
     return by_agent
 
 
-def unusual_agents(caller: Caller) -> BadgesByAgent | None:
+def read_unusual_agents(caller: Caller) -> BadgesByAgent | None:
     """Return the agents that ongoing or recent findings name, or ``None`` if computing the findings failed."""
-    stored = listing(caller, RECENT.days + 1)
-    if stored is None:
+    listing = read_listing(caller, RECENT.days + 1)
+    if listing is None:
         return None
-    return badges([finding for finding in stored.findings if is_recent(finding, caller.at)])
+    return group_by_agent([finding for finding in listing.findings if is_recent(finding, caller.at)])
 
 
-def listing(caller: Caller, days: int) -> Listing | None:
+def read_listing(caller: Caller, days: int) -> Listing | None:
     """Return findings that are ongoing or ended in the last *days* days, or ``None`` if computing them failed."""
     try:
         return read_callers_listing(caller, days=days)

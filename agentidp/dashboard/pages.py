@@ -14,7 +14,7 @@ from markupsafe import Markup
 from agentidp.caller import public
 from agentidp.dashboard import link, period, return_page, session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
-from agentidp.dashboard.navigation import navigation, place_at
+from agentidp.dashboard.navigation import build_navigation, find_place
 from agentidp.dashboard.period import PERIODS, kept_query, recent_months
 from agentidp.http.assets import Asset, Assets
 from agentidp.http.error_rendering import log_unexpected
@@ -99,13 +99,13 @@ def page(
         first, so that a browser can show it meanwhile. The status is sent then too, so it is too late for an expected
         error such as 404.
     """
-    context |= _common_context()
+    context |= _build_common_context()
     context.setdefault("is_error", status >= 400)
     html = flask.render_template(template, **context)
     response = Response(html, status, SECURITY, mimetype="text/html")
     if slow_part is not None:
         slow_template = template.replace(".html", "_slow_part.html")
-        response.response = _stream(html, flask.stream_with_context(_render(slow_template, context, slow_part)))
+        response.response = _stream_page(html, flask.stream_with_context(_render(slow_template, context, slow_part)))
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args or "code" in request.args:
@@ -114,13 +114,13 @@ def page(
     return response
 
 
-def error_page(error: ApiError) -> Response:
+def render_error(error: ApiError) -> Response:
     """Return the page for an error. The sign-in page shows errors about signing in."""
     if error.status in (404, 405):
         # For an unknown path, no view has read the session, which the page's navigation needs.
-        session.resume_if_valid()
+        session.resume_session_if_valid()
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
-    context |= {"here": place_at(request.path), "has_period": request.args.keys() & set(period.NAMES)}
+    context |= {"here": find_place(request.path), "has_period": request.args.keys() & set(period.NAMES)}
     # NotSignedIn only asks the person to sign in, and is not shown as an error.
     context["is_error"] = type(error) is not session.NotSignedIn
     is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
@@ -153,7 +153,7 @@ def see_other(path: str) -> Response:
     return response
 
 
-def _common_context() -> dict[str, Any]:
+def _build_common_context() -> dict[str, Any]:
     settings, viewer, requested_page = services().settings, g.get("viewer"), return_page.find_page(request)
     return {
         "base": session.base_path(settings),
@@ -162,7 +162,7 @@ def _common_context() -> dict[str, Any]:
         "requested_page": requested_page,
         "return_query": return_page.query(requested_page),
         "viewer": viewer,
-        "sections": navigation(viewer) if viewer else [],
+        "sections": build_navigation(viewer) if viewer else [],
         "period_query": kept_query(g.at),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
@@ -184,7 +184,7 @@ def _render(slow_template: str, context: dict[str, Any], slow_part: Callable[[],
         raise
 
 
-def _stream(html: str, slow_html: Iterator[str]) -> Iterator[str]:
+def _stream_page(html: str, slow_html: Iterator[str]) -> Iterator[str]:
     """Yield a page up to :data:`SLOW_PART`, and then the slow part and the end of the page."""
     beginning, _, end = html.partition(SLOW_PART)
     yield beginning

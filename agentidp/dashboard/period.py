@@ -69,7 +69,7 @@ class Period(period.Period):
         return (self.today - self.first).days + 1
 
 
-def requested_period(at: datetime) -> Period:
+def parse_period(at: datetime) -> Period:
     """Return the period that the request has chosen, as at the API.
 
     :param at: the current time, with time zone.
@@ -89,12 +89,12 @@ def requested_period(at: datetime) -> Period:
 def kept_query(at: datetime) -> str:
     """Return the end of a URL for the period of the request; empty if it has chosen none, or an invalid one.
 
-    :param at: as for :func:`requested_period`.
+    :param at: as for :func:`parse_period`.
     """
     if not any(request.args.get(name) for name in NAMES):
         return ""
     try:
-        return f"?{requested_period(at).query}"
+        return f"?{parse_period(at).query}"
     except ValidationError:
         return ""
 

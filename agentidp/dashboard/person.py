@@ -97,7 +97,7 @@ class Person:
             del members["provider_version"]
         plain = json.dumps(members, separators=(",", ":")).encode()
         prefix = OWN_PREFIX if self.provider_version else PREFIX
-        return prefix + base64.urlsafe_b64encode(_sealer(settings, prefix).seal(_ROW, plain)).decode()
+        return prefix + base64.urlsafe_b64encode(_build_sealer(settings, prefix).seal(_ROW, plain)).decode()
 
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
@@ -105,23 +105,23 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
 
     :returns: ``None`` if the cookie is not ours or has expired, or if the settings have changed since.
     """
-    now = at.timestamp()
+    current_time = at.timestamp()
     prefix = OWN_PREFIX if cookie.startswith(OWN_PREFIX) else PREFIX
     oidc = settings.oidc if prefix == PREFIX else None
     if (oidc is None and prefix == PREFIX) or len(cookie) > MAX_LENGTH:
         return None
     try:
         sealed = base64.urlsafe_b64decode(cookie.removeprefix(prefix).encode("ascii"))
-        person = Person(**json.loads(_sealer(settings, prefix).open(_ROW, sealed)))
+        person = Person(**json.loads(_build_sealer(settings, prefix).open(_ROW, sealed)))
     # The session of another release can have other members than Person, which raises TypeError.
     except (ValueError, TypeError, Unreadable):
         return None
     if oidc and oidc.organizations and person.organization_id not in oidc.organizations.values():
         return None
-    return person if person.issued_at <= now + LEEWAY and now < person.expires_at else None
+    return person if person.issued_at <= current_time + LEEWAY and current_time < person.expires_at else None
 
 
-def _sealer(settings: Settings, prefix: str) -> Sealer:
+def _build_sealer(settings: Settings, prefix: str) -> Sealer:
     """Return the sealer of the cookies with a prefix.
 
     For the provider of the instance, the key depends on the provider and our client secret, so a new secret ends all

@@ -11,7 +11,7 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.agents import requested_page
+from agentidp.dashboard.agents import read_page_number
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.findings.quota import severity_of
@@ -40,17 +40,17 @@ WINDOW = f"<any({', '.join(WINDOWS)}):window>"
 blueprint = pages.new_blueprint("dashboard-quotas", __name__)
 
 
-def used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
+def compute_used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
     """Return the rows of ``sql/quotas/quota_usage.sql`` with further members, by used share, the greatest first.
 
     The members are ``percent``, the used share, rounded down; ``left``, the unused tokens; ``ends``, the first instant
     of the next window; ``exhausted``, when no token will be left at this rate, or ``None`` if the window ends first;
     ``severity``, that of the finding about the quota, or ``None``. The organization's own quotas have no ``agent_id``.
     """
-    return sorted((_add_use(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
+    return sorted((_compute_use(row, at) for row in rows), key=lambda quota: -quota["used"] / quota["tokens"])
 
 
-def _add_use(row: Any, at: datetime) -> dict[str, Any]:
+def _compute_use(row: Any, at: datetime) -> dict[str, Any]:
     begins, ends = find_window_bounds(row.quota_window, at)
     return {
         **row._asdict(),
@@ -63,7 +63,7 @@ def _add_use(row: Any, at: datetime) -> dict[str, Any]:
     }
 
 
-def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
+def find_windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
     """Return the windows in which the agent has no quota. *agent_id*: ``None`` for the organization's own quotas."""
     windows_with_quota = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
     return [window for window in WINDOWS if window not in windows_with_quota]
@@ -71,26 +71,26 @@ def windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> 
 
 @blueprint.get("/dashboard/quotas")
 @session.required
-def quotas(caller: Caller) -> Response:
+def list_quotas(caller: Caller) -> Response:
     """Show a page of the quotas of the organization and of its agents."""
-    number, show = requested_page(), request.args.get("show", "")
+    page_number, show = read_page_number(), request.args.get("show", "")
     if show not in FILTERS:
         raise ValidationError("The quotas cannot be filtered by this.")
     rows, organization_rows = caller.read_together(
-        usage_by_share(PAGE_SIZE, PAGE_SIZE * (number - 1), **FILTERS[show][1]), usage_of(None)
+        usage_by_share(PAGE_SIZE, PAGE_SIZE * (page_number - 1), **FILTERS[show][1]), usage_of(None)
     )
-    if not rows and number != 1:
+    if not rows and page_number != 1:
         raise NotFound
     count = rows[0].count if rows else 0
     return pages.page(
         "quotas.html",
         here="quotas",
-        quotas=used_quotas(rows, caller.at),
+        quotas=compute_used_quotas(rows, caller.at),
         counts={show: count},
         filters={name: label for name, (label, _) in FILTERS.items()},
         show=show,
-        unset=windows_without(used_quotas(organization_rows, caller.at), None),
-        number=number,
+        unset=find_windows_without(compute_used_quotas(organization_rows, caller.at), None),
+        number=page_number,
         pages=max(1, -(-count // PAGE_SIZE)),
     )
 
@@ -106,7 +106,7 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
     :param window: the window of the quota; ``None`` if it is a field of the form.
     """
     if request.method != "POST":
-        return _page(caller, "quota_form.html", window, agent_id)
+        return _quota_page(caller, "quota_form.html", window, agent_id)
     values = forms.read_fields(MEMBERS)
     chosen_window = forms.read_texts("window")["window"] if window is None else window
     try:
@@ -116,7 +116,7 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
     except ValidationError as error:
         labels = forms.labels(MEMBERS) | {"window": "The window"}
         form = Form(values | {"window": chosen_window}, forms.errors(error, labels))
-        return _page(caller, "quota_form.html", window, agent_id, form, error.status)
+        return _quota_page(caller, "quota_form.html", window, agent_id, form, error.status)
     with session.begin_change(caller, SCOPE) as transaction:
         lock(transaction)
         set_quota(transaction, agent_id, chosen_window, **quota)
@@ -129,7 +129,7 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
 def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
     """Show what removing a quota would do and ask for confirmation, or remove it."""
     if request.method != "POST":
-        return _page(caller, "confirm_quota.html", window, agent_id)
+        return _quota_page(caller, "confirm_quota.html", window, agent_id)
     with session.begin_change(caller, SCOPE) as transaction:
         lock(transaction)
         remove_quota(transaction, agent_id, window)
@@ -141,7 +141,7 @@ def _path(agent_id: UUID | None) -> str:
     return f"/agents/{agent_id}" if agent_id else "/quotas"
 
 
-def _page(
+def _quota_page(
     caller: Caller,
     template: str,
     window: str | None,
@@ -159,7 +159,7 @@ def _page(
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     rows, *agents = caller.read_together(usage_of(agent_id), *calls)
     agent = require_row(agents[0]) if agents else None
-    quotas = used_quotas(rows, caller.at)
+    quotas = compute_used_quotas(rows, caller.at)
     quota = next((quota for quota in quotas if quota["window"] == window), None)
     if quota is None and template == "confirm_quota.html":
         raise NotFound
@@ -174,7 +174,7 @@ def _page(
         quota=quota,
         agent=agent,
         window=window,
-        unset=windows_without(quotas, agent_id),
+        unset=find_windows_without(quotas, agent_id),
         path=_path(agent_id),
         members=MEMBERS,
     )

@@ -41,7 +41,7 @@ blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 
 @blueprint.get("/dashboard/resource-servers")
 @session.required_to(READING, SCOPE)
-def resource_servers(caller: Caller) -> Response:
+def list_resource_servers(caller: Caller) -> Response:
     """Show the resource servers, oldest first, with the number of agents that have at least one of their scopes."""
     servers, scope_lists = caller.read_together(
         Call("oauth/list_resource_servers", {}), Call("dashboard/scope_lists", {})
@@ -73,7 +73,7 @@ def new_resource_server(caller: Caller) -> Response:
 
 @blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")
 @session.required_to(READING, SCOPE)
-def resource_server(caller: Caller, resource_server_id: UUID) -> Response:
+def show_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show a resource server, the agents that got tokens for it, and the agents that have its scopes."""
     context = _read_server(caller, resource_server_id)
     consequences = _read_impact(caller, context["server"])

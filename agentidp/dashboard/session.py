@@ -103,7 +103,7 @@ def base_path(settings: Settings) -> str:
     return urlsplit(settings.issuer).path + "/dashboard"
 
 
-def session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
+def sign_session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
     """Return the token of a session that begins at *at*, for a client to whom :data:`SCOPE` was granted."""
     grant = issuance.Grant(SCOPE, token_ttl=LIFETIME)
     body = issuance.build_token_response(s, signing_key, client, grant, resource=s.settings.dashboard, at=at)
@@ -111,11 +111,11 @@ def session_token(s: Services, signing_key: SigningKey, client: issuance.Client,
 
 
 def is_suitable(token: AccessToken) -> bool:
-    """Return whether a verified token is a bearer token with :data:`SCOPE`. :func:`viewer_query` checks the rest."""
+    """Return whether a token is a bearer token with :data:`SCOPE`. :func:`build_viewer_query` checks the rest."""
     return token.jkt is None and SCOPE in token.scope
 
 
-def viewer_query(session: Session) -> Call:
+def build_viewer_query(session: Session) -> Call:
     """Return the statement that reads the :class:`Viewer` of a session. For an invalid session it returns no row.
 
     Revoking a credential ends all earlier sessions and links of its agent, but no session with a pasted token.
@@ -141,7 +141,7 @@ def required(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        return view(resume(request.cookies.get(cookie_name(services().settings))), *args, **kwargs)
+        return view(resume_session(request.cookies.get(cookie_name(services().settings))), *args, **kwargs)
 
     guarded.authentication = "session"  # type: ignore[attr-defined]
     return guarded  # type: ignore[return-value]
@@ -170,14 +170,14 @@ def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
     :raises NotAllowed: the session no longer has the scope.
     """
     with caller.transaction() as transaction:
-        rows = transaction.run(viewer_query(g.session))
+        rows = transaction.run(build_viewer_query(g.session))
         if not rows:
             raise SessionEnded
-        _viewer(g.session, rows[0]).require(scope)
+        _build_viewer(g.session, rows[0]).require(scope)
         yield transaction
 
 
-def resume(cookie: str | None) -> Caller:
+def resume_session(cookie: str | None) -> Caller:
     """Return the caller to whom the session in a cookie belongs.
 
     :raises NotSignedIn: there is no cookie.
@@ -191,18 +191,18 @@ def resume(cookie: str | None) -> Caller:
     if session is None:
         raise SessionEnded
     wait_for_turn(session.organization_id)
-    if not enter(session):
+    if not enter_session(session):
         raise SessionEnded
     caller: Caller = g.caller
     return caller
 
 
-def resume_if_valid() -> None:
+def resume_session_if_valid() -> None:
     """Set ``g.viewer`` if the request has a valid session, unless it is already set."""
     cookie = request.cookies.get(cookie_name(services().settings))
     if cookie is not None and g.get("viewer") is None:
         with contextlib.suppress(ApiError, DatabaseUnavailable):
-            resume(cookie)
+            resume_session(cookie)
 
 
 def _verify_cookie(cookie: str) -> AccessToken | None:
@@ -214,23 +214,23 @@ def _verify_cookie(cookie: str) -> AccessToken | None:
     return token if token.audience in (settings.dashboard, settings.resource) and is_suitable(token) else None
 
 
-def enter(session: Session) -> bool:
+def enter_session(session: Session) -> bool:
     """Return whether a session is valid now. If so, set ``g.session``, ``g.caller`` and ``g.viewer``.
 
     :param session: a verified session; a token must be suitable (:func:`is_suitable`).
     """
-    [rows] = services().database.of(session.organization_id, g.at).run(viewer_query(session))
+    [rows] = services().database.of(session.organization_id, g.at).run(build_viewer_query(session))
     if not rows:
         return False
     agent_id = None if isinstance(session, Person) else session.agent_id
     actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
     # Without a token, Caller does not count the request. A page that refreshes itself must not be in the heatmap.
     g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
-    g.session, g.viewer = session, _viewer(session, rows[0])
+    g.session, g.viewer = session, _build_viewer(session, rows[0])
     return True
 
 
-def end(caller: Caller) -> None:
+def end_dashboard_session(caller: Caller) -> None:
     """End the session on all devices. A token for the API that was pasted stays valid."""
     session: Session = g.session
     with caller.transaction() as transaction:
@@ -262,7 +262,7 @@ def _cookie_attributes() -> dict[str, Any]:
     return {"path": base_path(settings), "secure": _is_secure(settings), "httponly": True, "samesite": "Strict"}
 
 
-def _viewer(session: Session, row: Any) -> Viewer:
+def _build_viewer(session: Session, row: Any) -> Viewer:
     if isinstance(session, Person):
         return Viewer(row.organization_name, session.display_name, session.scopes, session.role)
     # The current scopes of the agent apply. A session with a pasted token is also limited to the token's scopes.

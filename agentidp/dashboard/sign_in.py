@@ -33,7 +33,7 @@ blueprint = pages.new_blueprint("dashboard-sign-in", __name__)
 
 @blueprint.get("/dashboard/sign-in")
 @public
-def sign_in_form() -> Response:
+def show_sign_in_form() -> Response:
     """Show the sign-in form, or sign in if the query contains the token of a link."""
     # A program may send HEAD to find out whether the address exists, and must not use up the link.
     if "token" not in request.args or request.method == "HEAD":
@@ -53,9 +53,9 @@ def sign_in() -> Response:
 @session.required
 def sign_out(caller: Caller) -> Response:
     """End the session on all devices, and offer a person to sign out at the provider too."""
-    session.end(caller)
+    session.end_dashboard_session(caller)
     is_person = isinstance(g.session, Person)
-    address = oidc_sign_in.end_session_url(services().settings, g.session) if is_person else None
+    address = oidc_sign_in.build_sign_out_url(services().settings, g.session) if is_person else None
     # A redirect to the provider would fail, because our Content-Security-Policy (form-action) forbids it after a form.
     response = pages.page("signed_out.html", address=address) if address else pages.see_other("/sign-in?signed-out")
     session.delete_cookie(response)
@@ -96,7 +96,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
         attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=error.error)
         raise
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
-    return session.session_token(s, signing_key, client, at)
+    return session.sign_session_token(s, signing_key, client, at)
 
 
 def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | None:
@@ -126,7 +126,7 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
             raise SignInRefused(403, "This token is bound to a key, and a browser cannot prove that it has the key.")
         if SCOPE not in token.scope:
             raise SignInRefused(403, f"This token lacks the scope {SCOPE}.")
-        is_valid = session.enter(token)
+        is_valid = session.enter_session(token)
     if token is not None and not is_valid:
         reason = record_rejection(s.database.of(token.organization_id, at), token.agent_id, reason)
         attempts.record_refusal(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")

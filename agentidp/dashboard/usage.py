@@ -16,10 +16,10 @@ from agentidp.analytics.period import Period
 from agentidp.analytics.resource_usage import RESOURCE_SERVERS, ResourceUsage, list_used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
-from agentidp.dashboard.agents import PAGE_SIZE, requested_page
+from agentidp.dashboard.agents import PAGE_SIZE, read_page_number
 from agentidp.dashboard.navigation import AGENTS
-from agentidp.dashboard.period import requested_period
-from agentidp.dashboard.usage_filter import LABELS, UsageFilter, requested_filter
+from agentidp.dashboard.period import parse_period
+from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filter
 from agentidp.db.sql import Call
 
 DELEGATION_FILTERS = ("owner", "agent", "resource")
@@ -32,7 +32,7 @@ blueprint = pages.new_blueprint("dashboard-usage", __name__)
 @session.required
 def by_owner(caller: Caller) -> Response:
     """Show the number of tokens by owner of the agents, most tokens first."""
-    return _page("owners", caller, tokens_by_owner)
+    return _usage_page("owners", caller, list_tokens_by_owner)
 
 
 @blueprint.get("/dashboard/usage/resources")
@@ -40,20 +40,20 @@ def by_owner(caller: Caller) -> Response:
 def by_resource(caller: Caller) -> Response:
     """Show the tokens for our own API, for each resource server, for deleted resource servers, and without
     attribution."""
-    return _page("resources", caller, tokens_by_resource)
+    return _usage_page("resources", caller, list_tokens_by_resource)
 
 
 @blueprint.get("/dashboard/usage/delegations")
 @session.required
 def by_delegation(caller: Caller) -> Response:
     """Show the number of tokens per acting agent and per agent or issuer for which it acted."""
-    return _page("delegations", caller, tokens_by_delegation, DELEGATION_FILTERS)
+    return _usage_page("delegations", caller, list_tokens_by_delegation, DELEGATION_FILTERS)
 
 
-def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
+def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
     """Return the tokens that pass the filters, by owner of the agents, in the form of the API."""
     if usage_filter.counts_tokens_only:
-        by_agent = usage_filter.tokens_by_agent(caller, period)
+        by_agent = usage_filter.read_tokens_by_agent(caller, period)
         tokens_by_agent = Counter({agent_id: sum(tokens) for agent_id, tokens in by_agent.items()})
     elif "agent" in usage_filter.values:
         agent_ids = list(usage_filter.agent_ids or ())
@@ -75,14 +75,14 @@ def tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -
     return [{"owner": owner or None, **counter} for owner, counter in owners]
 
 
-def tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[ResourceUsage]:
+def list_tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[ResourceUsage]:
     """Return the tokens that pass the filters, by resource. With filters, only resources with tokens are returned."""
-    attribution, [servers] = usage_filter.attribution(caller, period, RESOURCE_SERVERS)
+    attribution, [servers] = usage_filter.read_attribution(caller, period, RESOURCE_SERVERS)
     items = list_used_resources(attribution, servers)
     return [item for item in items if item.tokens] if usage_filter.values else items
 
 
-def tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
+def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
     """Return the tokens by exchange that pass the filters by their actor or subject, as JSON of the API."""
     [rows] = caller.read_together(build_delegations_call(period, usage_filter.agent_id))
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
@@ -97,7 +97,7 @@ def tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilt
     )
 
 
-def _page(
+def _usage_page(
     kind: str,
     caller: Caller,
     read_items: Callable[[Caller, Period, UsageFilter], list[Any]],
@@ -108,8 +108,8 @@ def _page(
     :param read_items: returns the rows of the table, which have their tokens as ``tokens``.
     :param filters: the filters that the page has.
     """
-    period, requested_number = requested_period(caller.at), requested_page()
-    usage_filter = requested_filter(caller, period, filters)
+    period, requested_number = parse_period(caller.at), read_page_number()
+    usage_filter = read_usage_filter(caller, period, filters)
 
     def slow_part() -> dict[str, Any]:
         items = read_items(caller, period, usage_filter)

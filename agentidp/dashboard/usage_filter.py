@@ -87,8 +87,8 @@ class UsageFilter:
             and self.resource in (None, row.resource)
         )
 
-    def days_call(self, bounds: dict[str, date]) -> Call:
-        """Return the statement that reads the usage per day. :meth:`days_of` takes its rows."""
+    def build_days_call(self, bounds: dict[str, date]) -> Call:
+        """Return the statement that reads the usage per day. :meth:`build_days` takes its rows."""
         if self.counts_tokens_only and self.agent_id is not None:
             return Call("analytics/agent_use", {**bounds, "agent_id": self.agent_id})
         if self.counts_tokens_only:
@@ -100,10 +100,10 @@ class UsageFilter:
             return Call("dashboard/usage_of_agents", {**bounds, "agent_ids": self._agent_ids})
         return Call("analytics/usage_by_day", bounds)
 
-    def days_of(self, rows: Rows, first: date, last: date) -> list[DayUsage]:
-        """Return the days from *first* to *last* from the rows of :meth:`days_call`."""
+    def build_days(self, rows: Rows, first: date, last: date) -> list[DayUsage]:
+        """Return the days from *first* to *last* from the rows of :meth:`build_days_call`."""
         if not self.counts_tokens_only and self.agent_ids is None:
-            return counts.days_of(rows)
+            return counts.build_days(rows)
         if not self.counts_tokens_only:
             # The list of requests by hour has a single element, because only the requests of the whole day are known.
             return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
@@ -115,21 +115,21 @@ class UsageFilter:
                 tokens[(row.on_day - first).days] += sum(row.hours)
         return [DayUsage(first + number * DAY, count, 0, []) for number, count in enumerate(tokens)]
 
-    def hours_call(self, bounds: dict[str, date]) -> Call:
+    def build_hours_call(self, bounds: dict[str, date]) -> Call:
         """Return the statement that reads the requests of the selected agents per day and hour."""
         return Call("dashboard/hours_of_agents", {**bounds, "agent_ids": self._agent_ids})
 
-    def tokens_by_agent(self, caller: Caller, period: Period) -> dict[UUID, list[int]]:
+    def read_tokens_by_agent(self, caller: Caller, period: Period) -> dict[UUID, list[int]]:
         """Return the tokens per day that pass the filters and have a credential, by agent, most tokens first."""
         by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * period.days)
-        for row in self.attribution(caller, period)[0].rows:
+        for row in self.read_attribution(caller, period)[0].rows:
             add_tokens(by_agent[row.agent_id], row)
         return dict(sorted(by_agent.items(), key=lambda item: (-sum(item[1]), item[0])))
 
-    def attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
+    def read_attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
         """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
         has_several_agents = self.agent_ids is not None and self.agent_id is None
-        days = (self.days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
+        days = (self.build_days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
         attribution, rows = read_attribution(caller, period, self.agent_id, *calls, *days)
         if not self.values:
             return attribution, rows
@@ -145,13 +145,13 @@ class UsageFilter:
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
         elif days:
-            attribution.not_attributed = [day.tokens for day in self.days_of(rows.pop(), **period.bounds)]
+            attribution.not_attributed = [day.tokens for day in self.build_days(rows.pop(), **period.bounds)]
             for row in attribution.rows:
                 add_tokens(attribution.not_attributed, row, -1)
         return attribution, rows
 
 
-def requested_filter(caller: Caller, period: Period, names: Iterable[str] = LABELS) -> UsageFilter:
+def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LABELS) -> UsageFilter:
     """Return the filters of usage that the request has chosen.
 
     :param names: the filters that the page has.

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.analytics.credential_usage import CredentialUsage
-from agentidp.dashboard.credentials import FILTERS, selectors
+from agentidp.dashboard.credentials import FILTERS, build_selectors
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.services import Services
@@ -32,11 +32,11 @@ def used(agent: int, last_used: datetime | None = None, expires: datetime | None
 
 class TestChoices:
     def shown(self, name: str, *credentials: CredentialUsage) -> list[bool]:
-        choice = selectors([*credentials], NOON)[name]
+        choice = build_selectors([*credentials], NOON)[name]
         return [choice(credential) for credential in credentials]
 
     def test_each_filter_has_a_name(self) -> None:
-        assert [*selectors([], NOON)] == [*FILTERS]
+        assert [*build_selectors([], NOON)] == [*FILTERS]
 
     def test_never_used_is_told_from_no_longer_used(self) -> None:
         credentials = used(1), used(2, NOON - DAYS + SECOND), used(3, NOON - DAYS)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from agentidp.dashboard.charts import chart_markers
+from agentidp.dashboard.charts import place_markers
 from agentidp.registry.markers import add_marker
 from tests.dashboard.conftest import Page, Read
 from tests.factories import NOON, Agent
@@ -39,14 +39,14 @@ def marker(starts: datetime, hours: float, agent_id: UUID | None = None) -> Any:
     ],
 )
 def test_the_days_of_a_marker(starts: datetime, hours: float, place: tuple[int, int] | None) -> None:
-    markers = chart_markers([marker(starts, hours)], FIRST, LAST)
+    markers = place_markers([marker(starts, hours)], FIRST, LAST)
     assert [(drawn.x, drawn.width) for drawn in markers] == ([] if place is None else [place])
 
 
 def test_an_agents_chart_has_its_own_and_those_of_every_agent() -> None:
     agent_id, other_id = uuid4(), uuid4()
     markers = [marker(NOON, 0, chart_agent) for chart_agent in (agent_id, other_id, None)]
-    assert [len(chart_markers(markers, FIRST, LAST, agents)) for agents in (None, {agent_id})] == [3, 2]
+    assert [len(place_markers(markers, FIRST, LAST, agents)) for agents in (None, {agent_id})] == [3, 2]
 
 
 def test_the_pages_show_the_markers(read: Read, acme: Agent) -> None:

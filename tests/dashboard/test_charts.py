@@ -14,7 +14,7 @@ from agentidp.dashboard.charts import (
     MIN_HEIGHT,
     draw_chart,
     draw_hours,
-    findings_by_day,
+    group_by_day,
 )
 from agentidp.dashboard.counts import HourUsage
 from agentidp.findings.finding import Severity
@@ -147,7 +147,7 @@ def test_a_finding_is_marked_on_the_chart_that_it_is_about() -> None:
     budget = replace(long, kind="budget", since=yesterday)
     # The flag has the colour of the most severe finding, and leads to it.
     of_tokens = {TODAY: [loop, spike], yesterday.date(): [budget]}
-    assert findings_by_day([spike, rejections, loop, long, budget]) == (of_tokens, {TODAY: [rejections]})
+    assert group_by_day([spike, rejections, loop, long, budget]) == (of_tokens, {TODAY: [rejections]})
 
 
 @pytest.mark.parametrize(("day", "running"), [(TODAY, 12), (TODAY - timedelta(days=1), None)])

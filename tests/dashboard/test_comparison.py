@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.comparison import Comparison, requested_comparison
-from agentidp.dashboard.period import requested_period
+from agentidp.dashboard.comparison import Comparison, read_comparison
+from agentidp.dashboard.period import parse_period
 from tests.dashboard.conftest import Page, Read
 from tests.factories import NOON, Agent, Api
 
@@ -19,7 +19,7 @@ TODAY = NOON.date()
 def requested(app: Flask, query: str) -> Comparison:
     """Return the comparison for a request."""
     with app.test_request_context(f"/dashboard?{query}"):
-        return requested_comparison(requested_period(NOON))
+        return read_comparison(parse_period(NOON))
 
 
 @pytest.mark.parametrize(

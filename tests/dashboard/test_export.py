@@ -262,6 +262,6 @@ def test_no_empty_file_says_that_nobody_is_unusual_if_that_is_unknown(
     signed_in: FlaskClient, worker: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert signed_in.get("/dashboard/agents.csv?unusual=1").status_code == 200
-    monkeypatch.setattr("agentidp.dashboard.agents.unusual_agents", lambda caller: None)
+    monkeypatch.setattr("agentidp.dashboard.agents.read_unusual_agents", lambda caller: None)
     assert signed_in.get("/dashboard/agents.csv?unusual=1").status_code == 503
     assert signed_in.get("/dashboard/agents.csv").status_code == 200

@@ -10,8 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp.dashboard.comparison import Comparison
-from agentidp.dashboard.counts import DayUsage, HourUsage, Pair, days_of, earlier_days
-from agentidp.dashboard.headline import budget_figure, change, compared_pairs, headline, rejected_severity
+from agentidp.dashboard.counts import DayUsage, HourUsage, Pair, build_days, match_days
+from agentidp.dashboard.headline import (
+    build_budget_figure,
+    build_headline,
+    compare_counts,
+    pair_days,
+    rejected_severity,
+)
 from agentidp.dashboard.period import Period
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
@@ -28,8 +34,8 @@ EARLIER_FIRST = WEEK.first - timedelta(days=7)
 
 def compared(rows: Any, first_used: date) -> tuple[list[Pair], list[DayUsage]]:
     """Return the compared days and the days of the period, for the rows of the earlier week and of the period."""
-    days = days_of(rows[7:])
-    return compared_pairs(WEEK, earlier_days(days_of(rows[:7]), A_WEEK_EARLIER, first_used), days), days
+    days = build_days(rows[7:])
+    return pair_days(WEEK, match_days(build_days(rows[:7]), A_WEEK_EARLIER, first_used), days), days
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,7 @@ def compared(rows: Any, first_used: date) -> tuple[list[Pair], list[DayUsage]]:
     ],
 )
 def test_a_change_in_words(count: int, earlier_count: int, words: str) -> None:
-    assert change(count, earlier_count) == words
+    assert compare_counts(count, earlier_count) == words
 
 
 def test_complete_days_are_compared_with_the_same_number_of_days_before() -> None:
@@ -58,7 +64,7 @@ def test_complete_days_are_compared_with_the_same_number_of_days_before() -> Non
     assert [(day.tokens, past.tokens) for day, past in pairs] == [(7, 0), (8, 1), (9, 2), (10, 3), (11, 4), (12, 5)]
     assert [day.tokens for day in days] == [7, 8, 9, 10, 11, 12, 13]
     hours = {"today": [HourUsage(h, h) for h in range(24)], "week_ago": [HourUsage(h, 2 * h) for h in range(24)]}
-    figures = headline(WEEK, pairs, days, hours, NOON)
+    figures = build_headline(WEEK, pairs, days, hours, NOON)
     assert [(figure.label, figure.value, figure.note) for figure in figures] == [
         # In hours 0 to 11, 66 tokens were issued today and 132 a week ago.
         ("Tokens today", "276", "66 until 12:00 after 132 on Wed 8 Apr: 50 % fewer"),
@@ -78,7 +84,7 @@ def test_the_page_of_a_past_period_has_no_figures_of_today(read: Read, acme: Age
 def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
     day = DayUsage(TODAY, 7, 0, [0] * 24)
     hours = {"today": [HourUsage(0, 7)], "week_ago": [HourUsage(0, 70)]}
-    figures = headline(Period(TODAY, TODAY, TODAY, ""), [], [day], hours, NOON.replace(hour=0, minute=59))
+    figures = build_headline(Period(TODAY, TODAY, TODAY, ""), [], [day], hours, NOON.replace(hour=0, minute=59))
     assert [figure.note for figure in figures] == ["the first hour is not over", "", "", ""]
     assert figures[1].label == "Tokens in 1 day"
 
@@ -87,7 +93,7 @@ def test_tokens_of_the_current_hour_alone_are_compared_with_nothing() -> None:
     hours = {"today": [HourUsage(h, 5 * (h == 12)) for h in range(24)], "week_ago": [HourUsage(h) for h in range(24)]}
     rows = [(EARLIER_FIRST + timedelta(days=n), 5 * (n == 13), 0, [0] * 24) for n in range(14)]
     pairs, days = compared(rows, EARLIER_FIRST)
-    figures = headline(WEEK, pairs, days, hours, NOON)
+    figures = build_headline(WEEK, pairs, days, hours, NOON)
     assert (figures[0].value, figures[0].note) == ("5", "none until 12:00, and none on Wed 8 Apr")
     # "5, none a week earlier either" would contradict itself.
     assert [(figure.value, figure.note) for figure in figures[1:]] == [
@@ -113,7 +119,7 @@ def test_only_days_are_compared_that_both_periods_have(first_used: int, note: st
     rows = [(EARLIER_FIRST + timedelta(days=n), count, count, [1] * 24) for n, count in enumerate(tokens)]
     hours = {"today": [HourUsage(h, 1) for h in range(24)]}
     pairs, days = compared(rows, EARLIER_FIRST + timedelta(days=first_used))
-    figures = headline(WEEK, pairs, days, hours, NOON)
+    figures = build_headline(WEEK, pairs, days, hours, NOON)
     assert [figures[place].note for place in (0, 1, 3)] == ["", note, note]
 
 
@@ -123,7 +129,7 @@ def test_rejections_are_unusual_by_the_days_that_both_periods_have() -> None:
     rejected = [0, 0, 0, 0, 0, many, 0, 100 * many, 0, 0, 0, 0, many, 0]
     rows = [(EARLIER_FIRST + timedelta(days=n), 0, count, [1] * 24) for n, count in enumerate(rejected)]
     hours = {"today": [HourUsage(0)]}
-    *_, figure = headline(WEEK, *compared(rows, WEEK.first - timedelta(days=2)), hours, NOON)
+    *_, figure = build_headline(WEEK, *compared(rows, WEEK.first - timedelta(days=2)), hours, NOON)
     assert (figure.severity, figure.note) == (None, f"{many}, as many as then")
 
 
@@ -149,7 +155,7 @@ def test_the_budget(
     budget: int | None, tokens: int, crosses_on: date | None, value: str, severity: Severity | None
 ) -> None:
     month = SimpleNamespace(budget=budget, tokens=tokens, forecast=4000, crosses_on=crosses_on)
-    figure = budget_figure(month, NOON)
+    figure = build_budget_figure(month, NOON)
     assert (figure.label, figure.value, figure.note) == ("Budget of April", value, "forecast 4,000 tokens")
     assert figure.severity == severity
 
@@ -174,7 +180,7 @@ def test_many_more_rejected_requests_have_the_severity_of_a_finding(
             (EARLIER_FIRST + timedelta(days=n), 0, {0: earlier_count, 7: count}.get(n, 0), [requests] * 24)
             for n in range(14)
         ]
-        figures = headline(WEEK, *compared(rows, EARLIER_FIRST), hours, NOON)
+        figures = build_headline(WEEK, *compared(rows, EARLIER_FIRST), hours, NOON)
         assert [figure.severity for figure in figures] == [None, None, None, severity if requests else None]
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.month import MAX_ROWS, budget_before
+from agentidp.dashboard.month import MAX_ROWS, find_budget_before
 from agentidp.registry.markers import add_marker
 from agentidp.services import Services
 from tests.dashboard.conftest import Page, Read, number, with_session
@@ -94,11 +94,11 @@ def test_a_finding_knows_the_budget_of_a_month_before_the_trail(read: Read, acme
 
 def test_changes_of_the_organization_say_what_the_budget_was() -> None:
     changes = [{"before": {"monthlyTokenBudget": 5}}, {"before": {"name": "x"}}, {"before": {"monthlyTokenBudget": 7}}]
-    assert budget_before(changes, 9) == 7
-    assert budget_before(changes[1:2], 9) == 9
-    assert budget_before([{"before": {"monthlyTokenBudget": None}}], 9) is None
+    assert find_budget_before(changes, 9) == 7
+    assert find_budget_before(changes[1:2], 9) == 9
+    assert find_budget_before([{"before": {"monthlyTokenBudget": None}}], 9) is None
     # The content of an event was erased.
-    assert budget_before([{"before": None}], 9) == 9
+    assert find_budget_before([{"before": None}], 9) == 9
 
 
 def test_says_what_happened_in_the_month(read: Read, acme: Agent, fleet: Api) -> None:

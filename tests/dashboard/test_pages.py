@@ -132,7 +132,7 @@ def test_an_agents_share_is_flagged_above_80_percent(read: Read, acme: Agent, to
 def test_hours_with_requests_have_a_shade_and_the_busiest_hour_has_the_strongest(count: int, shade: int) -> None:
     sunday = counts.DayUsage(date(2026, 4, 12), 0, 0, [count] + [0] * 23)
     saturday = counts.DayUsage(date(2026, 4, 11), 0, 0, [0] * 23 + [1000])
-    week = charts.heatmap([saturday, sunday], NOON)
+    week = charts.build_heatmap([saturday, sunday], NOON)
     assert (week.cells[0][0], week.cells[6][23], week.cells[3][12]) == ((count, shade), (1000, 5), (None, 0))
     assert [len(hours) for hours in week.cells] == [24] * 7
     assert week.busiest == (6, 23)
@@ -141,13 +141,13 @@ def test_hours_with_requests_have_a_shade_and_the_busiest_hour_has_the_strongest
 def test_the_heatmap_compares_averages_because_a_weekday_can_be_more_frequent() -> None:
     sundays = [counts.DayUsage(date(2026, 3, day), 0, 0, [6] * 24) for day in (1, 8, 15, 22, 29)]
     friday, today = (counts.DayUsage(day, 0, 0, [12] * 24) for day in (date(2026, 4, 10), NOON.date()))
-    week = charts.heatmap([*sundays, friday, today], NOON)
+    week = charts.build_heatmap([*sundays, friday, today], NOON)
     assert (week.cells[0][1], week.cells[5][1], week.busiest) == ((6, 3), (12, 5), (5, 23))
     # The hour from 12:00 on is not over.
     assert [average for average, _ in week.cells[3]] == [12] * 12 + [None] * 12
     # Days before the first usage are unknown.
-    assert charts.heatmap([*sundays, friday], NOON, friday.day).cells[0][1] == (None, 0)
-    assert charts.heatmap([], NOON).busiest is None
+    assert charts.build_heatmap([*sundays, friday], NOON, friday.day).cells[0][1] == (None, 0)
+    assert charts.build_heatmap([], NOON).busiest is None
 
 
 def test_the_averages_of_the_heatmap_are_the_sums_of_the_api_per_day(operator: FlaskClient, demo: Agent) -> None:
@@ -473,7 +473,7 @@ def test_without_a_database_it_says_to_try_again(
 
 
 def test_a_fault_of_ours_tells_nothing(wire: Wire, acme: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "days_of", lambda *_: 1 / 0)
+    monkeypatch.setattr(counts, "build_days", lambda *_: 1 / 0)
     response = with_session(wire(), acme).get("/dashboard?days=30")
     assert response.status_code == 500
     text = Page(response).text

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.period import MONTHS, recent_months, requested_period
+from agentidp.dashboard.period import MONTHS, parse_period, recent_months
 from tests.dashboard.conftest import Page, Read
 from tests.factories import NOON, Agent
 
@@ -28,7 +28,7 @@ TODAY = NOON.date()
 )
 def test_a_request_chooses_the_days(shared_app: Flask, query: str, first: date, last: date) -> None:
     with shared_app.test_request_context(f"/dashboard?{query}"):
-        period = requested_period(NOON)
+        period = parse_period(NOON)
     assert (period.first, period.last, period.is_running) == (first, last, last == TODAY)
 
 
@@ -67,7 +67,7 @@ def test_the_period_before_and_the_next_one_have_the_same_length(
     shared_app: Flask, query: str, previous: str, following: str
 ) -> None:
     with shared_app.test_request_context(f"/dashboard?{query}"):
-        period = requested_period(NOON)
+        period = parse_period(NOON)
     assert (period.previous_query, period.next_query) == (previous, following)
 
 
