@@ -30,7 +30,7 @@ from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.db.embedded_postgres import temporary
 from agentidp.db.migrations import migrate
-from agentidp.http.openapi import camel_case, declarations_of
+from agentidp.http.openapi import declarations_of, to_camel_case
 from agentidp.scopes import SCOPES
 from bench import wrk
 from bench.database import Shape, describe_machine, seed
@@ -65,7 +65,7 @@ def build_reads(settings: Settings, bearer: str, agent_id: str) -> dict[str, byt
             b"\r\n\r\n", f"\r\n{cookie}\r\n".encode()
         )
         if (tool := declarations_of(view).tool) is not None:
-            ids = {camel_case(name): agent_id for name in rule.arguments}
+            ids = {to_camel_case(name): agent_id for name in rule.arguments}
             call = {"name": tool[0], "arguments": ids | query}
             body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
             head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"

@@ -46,7 +46,7 @@ if os.environ.get("AGENTIDP_METRICS_ADDRESS") and "agentidp" not in sys.modules:
     atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
 
 from agentidp.config import ConfigurationError, Settings  # noqa: E402
-from agentidp.http.logs import logging_config  # noqa: E402
+from agentidp.http.logs import build_logging_config  # noqa: E402
 from agentidp.server.listening import AddressFilter, limit_sending, refuse_busy_address, refuse_exposed_address  # noqa: E402
 from agentidp.server.metrics_server import MetricsServer, remove_leftovers  # noqa: E402
 from agentidp.server.wiring import choose_classes  # noqa: E402
@@ -99,7 +99,7 @@ forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
 control_socket_disable = True
 logger_class = Logger
-logconfig_dict = logging_config(settings.log_level, settings.log_format)
+logconfig_dict = build_logging_config(settings.log_level, settings.log_format)
 
 
 def on_starting(server: Any) -> None:

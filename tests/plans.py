@@ -30,7 +30,7 @@ def prepare(connection: psycopg.Connection[Any], name: str, **parameters: Any) -
     ``organization_id`` and ``at`` must be there.
     """
     parameters = common_parameters(parameters["organization_id"], parameters["at"]) | parameters
-    query, names = Statement.of(load_sql(name))
+    query, names = Statement.parse(load_sql(name))
     connection.execute("deallocate all")
     connection.execute(b"prepare planned as " + query)
     placeholders = ", ".join(["%s"] * len(names))

@@ -14,7 +14,7 @@ from flask import Flask
 
 from agentidp import create_app
 from agentidp.config import Settings
-from agentidp.http.openapi import camel_case
+from agentidp.http.openapi import to_camel_case
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 """An id of nothing."""
@@ -119,7 +119,7 @@ class Route:
     @property
     def address(self) -> str:
         """Its address as the OpenAPI document has it."""
-        return re.sub(r"<[^>]*?(\w+)>", lambda name: f"{{{camel_case(name[1])}}}", self.rule)
+        return re.sub(r"<[^>]*?(\w+)>", lambda name: f"{{{to_camel_case(name[1])}}}", self.rule)
 
     def described(self, document: dict[str, Any]) -> dict[str, Any]:
         """The operation of the document that is about it."""

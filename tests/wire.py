@@ -64,6 +64,6 @@ def overheard(database: Database) -> Iterator[Conversation]:
 def _file(statement: str) -> str:
     for path in sql_directory().rglob("*.sql"):
         name = str(path.relative_to(sql_directory()).with_suffix(""))
-        if Statement.of(load_sql(name)).query.decode() == statement:
+        if Statement.parse(load_sql(name)).query.decode() == statement:
             return name
     return statement

@@ -144,8 +144,8 @@ def record(
         "action": action,
         "subject_type": action.partition(".")[0],
         "subject": str(subject),
-        "before": None if before is None else _values_as_json(before),
-        "after": None if after is None else _values_as_json(after),
+        "before": None if before is None else _convert_values(before),
+        "after": None if after is None else _convert_values(after),
         "client_address": transaction.actor.client_address,
         "request_id": transaction.actor.request_id,
         "salt": secrets.token_bytes(16),
@@ -159,8 +159,8 @@ def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> 
     previous_hash = bytes(chain_head.hash)
     for sequence, event in enumerate(events, chain_head.sequence + 1):
         event |= {"sequence": sequence, "previous_hash": previous_hash}
-        event["content_hash"] = bytes.fromhex(content_hash(_event_as_json(event)))
-        event["hash"] = previous_hash = bytes.fromhex(compute_event_hash(_event_as_json(event)))
+        event["content_hash"] = bytes.fromhex(content_hash(_convert_event(event)))
+        event["hash"] = previous_hash = bytes.fromhex(compute_event_hash(_convert_event(event)))
         event_contents = {
             member_name: None if event[member_name] is None else json.dumps(event[member_name])
             for member_name in ("before", "after")
@@ -170,14 +170,14 @@ def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> 
 
 def represent(row: Any) -> dict[str, Any]:
     """Return an event's row as JSON, from which the event's hash is computed."""
-    return _event_as_json(row._asdict())
+    return _convert_event(row._asdict())
 
 
-def _event_as_json(columns: dict[str, Any]) -> dict[str, Any]:
-    return _values_as_json({member: columns[column] for column, member in _MEMBERS.items() if column in columns})
+def _convert_event(columns: dict[str, Any]) -> dict[str, Any]:
+    return _convert_values({member: columns[column] for column, member in _MEMBERS.items() if column in columns})
 
 
-def _values_as_json(members: dict[str, Any]) -> dict[str, Any]:
+def _convert_values(members: dict[str, Any]) -> dict[str, Any]:
     return {name: _as_json(value) for name, value in members.items()}
 
 

@@ -37,7 +37,7 @@ def head_of(database: OrganizationDatabase) -> Head | None:
     return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
 
 
-def list_call(
+def build_list_call(
     *,
     below: int | None,
     actor: str | None,

@@ -232,7 +232,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             caller = context.caller = authenticate(context.at)
             try:
                 wait_for_turn(caller.organization_id)
-                second_token.refuse()
+                second_token.refuse_second_token()
                 if scope not in caller.scopes:
                     raise InsufficientScope(scope)
                 if has_no_parameters and current_request().query_string:

@@ -14,7 +14,7 @@ import psycopg
 
 from agentidp import audit
 from agentidp.audit import upkeep, words
-from agentidp.audit.reading import list_call, represent_rows
+from agentidp.audit.reading import build_list_call, represent_rows
 from agentidp.audit.verification import MISSING, Head, Verification
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
@@ -69,7 +69,7 @@ def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
     with open_services() as services:
         trail_id = audit.INSTANCE if organization is None else _find_trail_id(services, organization)
         database = services.database.of(trail_id, utc_now())
-        [event_rows] = database.run(list_call(below=None, **filters))
+        [event_rows] = database.run(build_list_call(below=None, **filters))
         events = represent_rows(event_rows)
         names_by_id = words.map_names_by_id(*database.run(*words.build_name_calls(events)))
     member_names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")

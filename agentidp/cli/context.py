@@ -17,7 +17,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, NotFound, OAuthError, ServiceUnavailable, ValidationError
-from agentidp.http.logs import logging_config
+from agentidp.http.logs import build_logging_config
 from agentidp.http.text import printable
 from agentidp.server.runtime import open_instance, refuse_without_data
 from agentidp.services import Services
@@ -81,7 +81,7 @@ def read_settings() -> Settings:
     :raises ConfigurationError: a setting is invalid.
     """
     settings = Settings.from_environment()
-    logging.config.dictConfig(logging_config("WARNING", settings.log_format))
+    logging.config.dictConfig(build_logging_config("WARNING", settings.log_format))
     return settings
 
 

@@ -9,7 +9,7 @@ import threading
 import click
 
 from agentidp.cli.context import open_services
-from agentidp.http.logs import logging_config
+from agentidp.http.logs import build_logging_config
 from agentidp.server.watch import watch
 
 
@@ -29,5 +29,5 @@ def command(once: bool) -> None:
         signal.signal(signal_number, lambda *_: stop_event.set())
     with open_services() as services:
         settings = services.settings
-        logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+        logging.config.dictConfig(build_logging_config(settings.log_level, settings.log_format))
         watch(services, stop_event, once=once)

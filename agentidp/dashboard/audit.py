@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Response, g, request
 
 from agentidp.audit import ACTIONS, words
-from agentidp.audit.reading import MAX_ID, list_call, represent_rows
+from agentidp.audit.reading import MAX_ID, build_list_call, represent_rows
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.filters import kind_label, time_label
@@ -110,7 +110,7 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
     filters = {name: selection[name] or None for name in ("actor", "action", "subject")}
     max_sequence = int(below) if below else None
     [rows] = caller.read_together(
-        list_call(below=max_sequence, **filters, since=None, until=until, limit=PAGE_SIZE + 1)
+        build_list_call(below=max_sequence, **filters, since=None, until=until, limit=PAGE_SIZE + 1)
     )
     return represent_rows(rows)
 

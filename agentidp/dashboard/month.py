@@ -12,7 +12,7 @@ from uuid import UUID
 from flask import Response, g
 
 from agentidp.audit import ACTIONS
-from agentidp.audit.reading import list_call, represent_rows
+from agentidp.audit.reading import build_list_call, represent_rows
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.comparison import Comparison
@@ -157,7 +157,7 @@ def _read_page(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
 def _events_call(
     *, since: datetime | None, until: datetime | None, action: str | None = None, limit: int = MAX_EVENTS + 1
 ) -> Call:
-    return list_call(below=None, actor=None, action=action, subject=None, since=since, until=until, limit=limit)
+    return build_list_call(below=None, actor=None, action=action, subject=None, since=since, until=until, limit=limit)
 
 
 def find_budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:

@@ -87,7 +87,7 @@ blueprint = new_blueprint("dashboard-assets", __name__)
 @public
 def asset(asset: str) -> Response:
     """Return a file that the pages need: the style sheet, the script or the icon."""
-    return ASSETS.response(asset)
+    return ASSETS.build_response(asset)
 
 
 def page(

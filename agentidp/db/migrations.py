@@ -98,10 +98,10 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
             # If a check fails, the rollback leaves the database empty, so that a backup can be restored into it.
             with connection.transaction():
                 connection.execute(load_sql("database/create_schema_migrations"))
-                pending = list_pending_steps(applied_steps(connection), release_steps)
-                if release_steps[0] in pending:
+                pending_steps = list_pending_steps(applied_steps(connection), release_steps)
+                if release_steps[0] in pending_steps:
                     refuse_missing_rights(connection, creates_role=True)
-            for step in pending:
+            for step in pending_steps:
                 _apply_step(connection, step)
             # These statements run at each migration, because a restored backup lacks privileges on the database.
             for temporary_table in connection.execute(load_sql("database/temporary_tables")).fetchall():
@@ -111,7 +111,7 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             reason += ". Set AGENTIDP_DATABASE_URL to the URL of the role that owns the database"
         raise ConfigurationError(f"the database's schema cannot be brought up to date: {reason}") from None
-    return [step.name for step in pending]
+    return [step.name for step in pending_steps]
 
 
 def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: bool) -> None:

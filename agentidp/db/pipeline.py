@@ -59,7 +59,7 @@ class Statement(NamedTuple):
 
     @classmethod
     @functools.cache
-    def of(cls, named_query: str) -> Statement:
+    def parse(cls, named_query: str) -> Statement:
         """Return the statement for a query with named parameters (``%(name)s``)."""
         names = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(named_query))))
         query = _PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", named_query)
@@ -137,14 +137,14 @@ class PipelinedConnection(psycopg.Connection[Any]):
         transformer = self._transformer
         encoded_calls = []
         for query_text, parameters in calls:
-            statement = Statement.of(query_text)
+            statement = Statement.parse(query_text)
             encoded_values = transformer.dump_sequence(
                 [parameters[parameter_name] for parameter_name in statement.parameters],
                 [PyFormat.AUTO] * len(statement.parameters),
             )
             encoded_calls.append((statement.query, encoded_values, transformer.types, transformer.formats))
         try:
-            answers = self._exchange(encoded_calls)
+            answers = self._run_calls(encoded_calls)
         except BaseException:
             # Answers may still arrive, and the next user of the connection must not receive them.
             self.close()
@@ -167,7 +167,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         transformer.set_pgresult(None)
         return results
 
-    def _exchange(self, encoded_calls: Sequence[Any]) -> list[Any]:
+    def _run_calls(self, encoded_calls: Sequence[Any]) -> list[Any]:
         # This function is long because function calls would slow down every exchange.
         pgconn = self.pgconn
         prepared_names = self._statement_names

@@ -146,8 +146,8 @@ class ReplicaReads:
             self.store_position(*self._primary.run(*POSITION))
         try:
             # The replica's position is read first, so the rows that follow are at least as new.
-            primary_position = Call("database/replica_position", {})
-            [replica_position], last_change, *rows = self._database.run(primary_position, LAST_CHANGE, *calls)
+            position_call = Call("database/replica_position", {})
+            [replica_position], last_change, *rows = self._database.run(position_call, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:
             failure_cause = error.__cause__
             if isinstance(failure_cause, psycopg.errors.QueryCanceled):

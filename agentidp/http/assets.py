@@ -42,7 +42,7 @@ class Assets:
         """Return the version of an asset: a digest of its content, which URLs have as the parameter ``v``."""
         return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
 
-    def response(self, name: str) -> Response:
+    def build_response(self, name: str) -> Response:
         """Return the entire asset. Ranges and conditional requests are ignored, because they would save a browser
         little.
 

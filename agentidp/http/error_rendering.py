@@ -64,12 +64,12 @@ def _render_for_endpoint(error: ApiError) -> Response:
         if path == path_prefix or path.startswith(f"{path_prefix}/"):
             is_page: Response = render_page(error)
             return is_page
-    endpoint = flask.request.endpoint or _find_endpoint_for_another_method()
+    endpoint = flask.request.endpoint or _find_endpoint_of_path()
     is_oauth = getattr(flask.current_app.view_functions.get(endpoint), "has_oauth_errors", False)
     return _render(_as_oauth_error(error) if is_oauth else error)
 
 
-def _find_endpoint_for_another_method() -> str:
+def _find_endpoint_of_path() -> str:
     """Return the endpoint that serves the request's path with another method, or an empty string."""
     method_error = flask.request.routing_exception
     if not isinstance(method_error, MethodNotAllowed) or not method_error.valid_methods:
@@ -81,8 +81,8 @@ def _find_endpoint_for_another_method() -> str:
 def _render_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        allowed = ", ".join(sorted(error.valid_methods))
-        return _render_for_endpoint(WrongMethod(f"This address takes only {allowed}.", headers={"Allow": allowed}))
+        methods = ", ".join(sorted(error.valid_methods))
+        return _render_for_endpoint(WrongMethod(f"This address takes only {methods}.", headers={"Allow": methods}))
     return _render_for_endpoint(_BY_STATUS.get(status, ApiError if status >= 500 else ValidationError)())
 
 

@@ -56,7 +56,7 @@ class OAuthErrorSchema(ma.Schema):
     error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
 
 
-def error_response(name: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+def describe_error(name: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """Return the description of an error response for the OpenAPI document.
 
     :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.

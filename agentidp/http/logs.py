@@ -60,7 +60,7 @@ class TextFormatter(logging.Formatter):
         return " ".join([at[11:19], f"{level:<7}", message if message.isprintable() else _encode(message), *fields])
 
 
-def logging_config(level: str, log_format: str) -> dict[str, Any]:
+def build_logging_config(level: str, log_format: str) -> dict[str, Any]:
     """Return the configuration for :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     formatter = "agentidp.http.logs.TextFormatter" if is_text else "agentidp.http.logs.JsonFormatter"

@@ -19,7 +19,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from agentidp.http import errors
-from agentidp.http.error_schemas import ERRORS, error_response
+from agentidp.http.error_schemas import ERRORS, describe_error
 from agentidp.http.parser import Parser
 from agentidp.http.response_headers import HEADERS
 
@@ -32,7 +32,7 @@ _UUID = {"in": "path", "required": True, "schema": {"type": "string", "format": 
 """Default description of a path parameter. :meth:`Blueprint.parameter` replaces it."""
 
 
-def camel_case(name: str) -> str:
+def to_camel_case(name: str) -> str:
     """Return a name in the spelling of JSON and paths: ``agentId`` for ``agent_id``."""
     first_word, *further_words = name.split("_")
     return first_word + "".join(word.capitalize() for word in further_words)
@@ -181,7 +181,7 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
         spec.components.header(name, {"required": True, **header}, lazy=True)
     # An error has two descriptions: CODE is for the API, and OAUTH_CODE for OAuth endpoints, whose body differs.
     for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
-        spec.components.response(name, error_response(name), lazy=True)
+        spec.components.response(name, describe_error(name), lazy=True)
     blueprints = {name: blueprint for name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)}
     for name, blueprint in blueprints.items():
         spec.tag({"name": name, "description": blueprint.description})
@@ -191,7 +191,7 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
             operation = _describe_operation(app.view_functions[rule.endpoint], rule)
             methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
             spec.path(
-                _IN_ADDRESS.sub(lambda match: f"{{{camel_case(match[2])}}}", rule.rule),
+                _IN_ADDRESS.sub(lambda match: f"{{{to_camel_case(match[2])}}}", rule.rule),
                 operations={
                     method.lower(): operation | {"tags": [blueprint_name], "operationId": name} for method in methods
                 },
@@ -205,7 +205,7 @@ def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
     declarations, needs_token = declarations_of(view), view.authentication not in ("public", "client")
     summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
     described_names = [parameter.get("name") for parameter in declarations.parameters]
-    parameter_names = [camel_case(parameter_name) for _, parameter_name in _IN_ADDRESS.findall(rule.rule)]
+    parameter_names = [to_camel_case(parameter_name) for _, parameter_name in _IN_ADDRESS.findall(rule.rule)]
     parameters = declarations.parameters + [
         _UUID | {"name": parameter_name} for parameter_name in parameter_names if parameter_name not in described_names
     ]

@@ -312,8 +312,8 @@ class Text(Member, ma.fields.String):
         forbidden = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
         length = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
         # The pattern has the rules of _deserialize, except for the characters in agentidp.http.text._IN_NO_SCHEMA.
-        end = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
-        pattern = f"{end}(?:[^{forbidden}]*{end})?"
+        end_character = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
+        pattern = f"{end_character}(?:[^{forbidden}]*{end_character})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}
         super().__init__(validate=length, metadata=metadata, **kwargs)
 

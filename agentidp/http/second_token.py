@@ -8,7 +8,7 @@ from agentidp.http.errors import SecondToken
 from agentidp.http.request_context import current_request
 
 
-def refuse() -> None:
+def refuse_second_token() -> None:
     """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     environ = current_request().environ
     query = environ.get("QUERY_STRING", "")

@@ -98,20 +98,20 @@ def _discover(message: Message, _: Caller) -> dict[str, Any]:
     return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_server_description(), **_cache_instructions())
 
 
-def _initialize(message: Message, _: Caller) -> dict[str, Any]:
+def _offer_revision(message: Message, _caller: Caller) -> dict[str, Any]:
     requested_revision = message.params.get("protocolVersion")
     revision = requested_revision if requested_revision in HANDSHAKE else HANDSHAKE[0]
     return message.result(protocolVersion=revision, **_server_description(), serverInfo=_server())
 
 
 def _list_tools(message: Message, caller: Caller) -> dict[str, Any]:
-    tools = [tool.definition for tool in _tools().values() if tool.scope in caller.scopes]
+    tools = [tool.definition for tool in _get_tools().values() if tool.scope in caller.scopes]
     return message.result(tools=tools, **_cache_instructions())
 
 
 def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
     name, arguments = message.params.get("name"), message.params.get("arguments")
-    tool = _tools().get(name) if isinstance(name, str) else None
+    tool = _get_tools().get(name) if isinstance(name, str) else None
     if tool is None or tool.scope not in caller.scopes:
         raise RpcError(messages.INVALID_PARAMS, f"there is no tool {name}, or the token lacks its scope")
     if not isinstance(arguments, dict | None):
@@ -121,7 +121,7 @@ def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
 
 _METHODS: dict[str, Callable[[Message, Caller], dict[str, Any]]] = {
     "server/discover": _discover,
-    "initialize": _initialize,
+    "initialize": _offer_revision,
     "ping": lambda message, _: {"jsonrpc": "2.0", "id": message.id, "result": {}},
     "tools/list": _list_tools,
     "tools/call": _call_tool,
@@ -145,7 +145,7 @@ def _cache_instructions() -> dict[str, Any]:
     return {"ttlMs": 3_600_000, "cacheScope": "private"}
 
 
-def _tools() -> dict[str, Tool]:
+def _get_tools() -> dict[str, Tool]:
     app = current_app
     if EXTENSION not in app.extensions:
         app.extensions[EXTENSION] = build_tools(app, openapi_document())

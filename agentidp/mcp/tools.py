@@ -18,7 +18,7 @@ from werkzeug.routing import Rule
 
 from agentidp.caller import Caller
 from agentidp.http.errors import ApiError, Unauthorized, ValidationError
-from agentidp.http.openapi import camel_case, declarations_of
+from agentidp.http.openapi import declarations_of, to_camel_case
 from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
@@ -173,7 +173,7 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     """
     path, query_arguments = tool.rule.rule, dict(arguments)
     for argument_name in tool.rule.arguments:
-        member = camel_case(argument_name)
+        member = to_camel_case(argument_name)
         try:
             path = path.replace(f"<uuid:{argument_name}>", str(UUID(query_arguments.pop(member, None))))
         except (TypeError, ValueError, AttributeError):

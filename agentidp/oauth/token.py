@@ -10,7 +10,7 @@ import marshmallow as ma
 from flask import Request, Response
 
 from agentidp import metrics
-from agentidp.http.error_schemas import error_response
+from agentidp.http.error_schemas import describe_error
 from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import current_context, current_request
@@ -114,7 +114,7 @@ QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
 @authenticates_client
 @blueprint.parameter(PROOF)
 @blueprint.response(200, TokenResponseSchema, headers=QUOTAS)
-@describe_client_endpoint(TokenRequestSchema, {429: error_response("OAUTH_RATE_LIMITED", headers=QUOTAS)})
+@describe_client_endpoint(TokenRequestSchema, {429: describe_error("OAUTH_RATE_LIMITED", headers=QUOTAS)})
 def issue_token() -> Response:
     """Issue an access token to an agent."""
     request, context, app_services = current_request(), current_context(), services()

@@ -96,7 +96,7 @@ def page() -> Response:
 @blueprint.response(200, content_type="image/png")
 def asset(asset: str) -> Response:
     """Return a script, style sheet or icon of the page ``/docs``."""
-    return ASSETS.response(asset)
+    return ASSETS.build_response(asset)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from flask import Response
 
 from agentidp.actor import TYPES
 from agentidp.audit import ACTIONS
-from agentidp.audit.reading import MAX_ID, MAX_SEQUENCE, list_call, represent_rows
+from agentidp.audit.reading import MAX_ID, MAX_SEQUENCE, build_list_call, represent_rows
 from agentidp.caller import Caller, bearer
 from agentidp.db.sql import Call
 from agentidp.http.errors import ValidationError
@@ -94,7 +94,7 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
         argument_name: argument_value for argument_name, argument_value in filters.items() if argument_value is not None
     }
     if after_sequence is None:
-        call = list_call(below=cursor, limit=limit + 1, **arguments)
+        call = build_list_call(below=cursor, limit=limit + 1, **arguments)
     elif superfluous_names := [*cursor_query, *([] if cursor is None else ["cursor"])]:
         raise ValidationError(
             details={argument_name: ["must not be given with after"] for argument_name in superfluous_names}

@@ -85,7 +85,7 @@ def request(
                 connection.connect()
             apply_deadline()
             if not is_plain:
-                _encrypt(connection, host, apply_deadline)
+                _start_tls(connection, host, apply_deadline)
             connection.request(method, target, body, fixed_headers | dict(headers))
             with connection.getresponse() as response:
                 response_body = b"" if max_body is None else _read_body(response, max_body)
@@ -127,14 +127,14 @@ def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
     raise last_error
 
 
-def _encrypt(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
+def _start_tls(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
     """Start TLS. Require a certificate of the host from an authority that the system trusts."""
     context = ssl.create_default_context()
     # The handshake is a step of its own, so that the deadline can interrupt it.
-    encrypted = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
-    connection.sock = encrypted
+    tls_socket = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
+    connection.sock = tls_socket
     apply_deadline()
-    encrypted.do_handshake()
+    tls_socket.do_handshake()
 
 
 def _read_body(response: http.client.HTTPResponse, max_body: int) -> bytes:
@@ -153,18 +153,18 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
     The socket's timeout is not enough: a server that sends one byte per second never exceeds it. Yields a function that
     must be called whenever the connection gets a new socket.
     """
-    is_over = threading.Event()
+    has_ended = threading.Event()
     # A list keeps the sockets, because the connection forgets its socket if the server will close the connection.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:
-        is_over.set()
+        has_ended.set()
         for connected_socket in sockets:
             with contextlib.suppress(OSError):
                 connected_socket.shutdown(socket.SHUT_RDWR)
 
     def check() -> None:
-        if is_over.is_set():
+        if has_ended.is_set():
             raise TimeoutError
 
     def apply() -> None:
@@ -177,7 +177,7 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
     try:
         yield apply
     except (OSError, http.client.HTTPException):
-        if not is_over.is_set():
+        if not has_ended.is_set():
             raise
     finally:
         timer.cancel()

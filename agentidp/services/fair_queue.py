@@ -151,22 +151,22 @@ class FairQueue:
         return not self._inside
 
     def _displace_request(self, organization_id: str) -> None:
-        own_requests = self._inside[organization_id]
-        if own_requests >= MAX_REQUESTS_PER_ORGANIZATION:
+        own_count = self._inside[organization_id]
+        if own_count >= MAX_REQUESTS_PER_ORGANIZATION:
             raise _refusal()
         if sum(self._inside.values()) < MAX_REQUESTS:
             return
-        newest_first = [turn for turn in reversed(self._waiting) if not turn.has_run]
-        displaced = max(newest_first, key=lambda turn: self._inside[turn.organization_id], default=None)
-        if own_requests or displaced is None or self._inside[displaced.organization_id] == 1:
+        turns = [turn for turn in reversed(self._waiting) if not turn.has_run]
+        displaced_turn = max(turns, key=lambda turn: self._inside[turn.organization_id], default=None)
+        if own_count or displaced_turn is None or self._inside[displaced_turn.organization_id] == 1:
             raise _refusal()
-        self._waiting.remove(displaced)
-        displaced.wake()
+        self._waiting.remove(displaced_turn)
+        displaced_turn.wake()
 
     def _may_run(self, turn: Turn) -> bool:
-        own_running = self._running[turn.organization_id]
-        max_running = MAX_RUNNING_TOGETHER if own_running else MAX_RUNNING
-        return sum(self._running.values()) < max_running and own_running < MAX_RUNNING_PER_ORGANIZATION
+        own_count = self._running[turn.organization_id]
+        max_running = MAX_RUNNING_TOGETHER if own_count else MAX_RUNNING
+        return sum(self._running.values()) < max_running and own_count < MAX_RUNNING_PER_ORGANIZATION
 
     def _run(self, turn: Turn) -> None:
         turn.is_running = turn.has_run = True
@@ -176,15 +176,15 @@ class FairQueue:
         if turn.is_running:
             turn.is_running = False
             _decrease(self._running, turn.organization_id)
-            self._start_next()
+            self._start_next_turn()
         elif turn in self._waiting:
             self._waiting.remove(turn)
 
-    def _start_next(self) -> None:
-        candidates = [turn for turn in self._waiting if self._may_run(turn)]
-        if candidates:
+    def _start_next_turn(self) -> None:
+        startable_turns = [turn for turn in self._waiting if self._may_run(turn)]
+        if startable_turns:
             # min() returns the first of several equal turns, which is the turn that has waited longest.
-            turn = min(candidates, key=lambda turn: self._running[turn.organization_id])
+            turn = min(startable_turns, key=lambda turn: self._running[turn.organization_id])
             self._waiting.remove(turn)
             self._run(turn)
             turn.wake()

@@ -406,7 +406,7 @@ def test_each_statement_keeps_to_one_organization_wherever_it_reads(database_url
         connection.execute("set plan_cache_mode to force_generic_plan")
         connection.execute("set enable_seqscan to off")
         for name in run_by("service"):
-            text, parameters = Statement.of(load_sql(name))
+            text, parameters = Statement.parse(load_sql(name))
             connection.execute(b"prepare planned as " + text)
             nothing = f"({', '.join(['null'] * len(parameters))})" if parameters else ""
             [(explained,)] = connection.execute(f"explain (format json, verbose) execute planned {nothing}".encode())

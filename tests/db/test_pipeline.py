@@ -23,7 +23,7 @@ COUNT = "select count(*) as notes from notes"
 
 
 def test_numbers_the_parameters_by_first_appearance_and_keeps_a_percent_sign() -> None:
-    assert Statement.of("select %(b)s, %(a)s, %(b)s, 5 %% 2") == Statement(b"select $1, $2, $1, 5 % 2", ("b", "a"))
+    assert Statement.parse("select %(b)s, %(a)s, %(b)s, 5 %% 2") == Statement(b"select $1, $2, $1, 5 % 2", ("b", "a"))
 
 
 def test_returns_the_rows_of_each_statement(connection: PipelinedConnection) -> None:

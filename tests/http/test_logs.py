@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.http.logs import JsonFormatter, TextFormatter, logging_config
+from agentidp.http.logs import JsonFormatter, TextFormatter, build_logging_config
 from tests.conftest import Cast
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, wait_until
 from tests.routes import ROUTES
@@ -173,7 +173,7 @@ class TestFormatter:
 
     def test_gunicorns_access_log_stays_silent(self) -> None:
         # The access log would have the query, which may contain a secret by mistake.
-        assert logging_config("DEBUG", "json")["loggers"]["gunicorn.access"]["level"] == "WARNING"
+        assert build_logging_config("DEBUG", "json")["loggers"]["gunicorn.access"]["level"] == "WARNING"
 
 
 def test_no_secret_is_in_anything_that_a_real_server_writes(running: tuple[Server, Agent]) -> None:
@@ -265,7 +265,7 @@ class TestFormat:
         self, monkeypatch: pytest.MonkeyPatch, log_format: str, is_terminal: bool, formatter: str
     ) -> None:
         monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
-        assert logging_config("INFO", log_format)["formatters"]["line"]["()"] == f"agentidp.http.logs.{formatter}"
+        assert build_logging_config("INFO", log_format)["formatters"]["line"]["()"] == f"agentidp.http.logs.{formatter}"
 
     def test_text_is_one_line_that_no_client_can_break(self) -> None:
         record = logging.makeLogRecord(

@@ -36,8 +36,8 @@ UNREADABLE = {
 """A request -> the status and the kind of its error."""
 
 CONFIGURATION = """
-from agentidp.http.logs import logging_config
-logconfig_dict = logging_config("DEBUG", "json")
+from agentidp.http.logs import build_logging_config
+logconfig_dict = build_logging_config("DEBUG", "json")
 """
 
 

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.http.openapi import camel_case
+from agentidp.http.openapi import to_camel_case
 from agentidp.mcp.tools import Tool, _build_result
 from agentidp.services import Services
 from tests.factories import Agent, count_usage, make_agent, make_one_of_each, make_organization, usage_sums
@@ -68,7 +68,7 @@ def test_every_tool_is_listed_and_gives_what_its_route_does(
         rule = tools[tool["name"]].rule
         address = {name: ids[name] for name in rule.arguments}
         path = rule.rule.replace("<uuid:", "{").replace(">", "}").format(**address)
-        arguments = {camel_case(name): value for name, value in address.items()}
+        arguments = {to_camel_case(name): value for name, value in address.items()}
         assert jsonschema_rs.is_valid(tool["inputSchema"], arguments)
         call = message("tools/call", revision, name=tool["name"], arguments=arguments)
         forget_today(services)

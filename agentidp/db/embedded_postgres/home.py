@@ -146,9 +146,9 @@ def _give_account_access(account: Account, home: Path) -> None:
             f"AgentIdP runs as root, and {home} is not root's or is writable by others: "
             "choose another AGENTIDP_DATA_DIR"
         )
-    if closed := find_obstacle(home.parent, account):
+    if closed_directory := find_obstacle(home.parent, account):
         raise EmbeddedPostgresError(
-            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed}: "
+            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed_directory}: "
             "choose another AGENTIDP_DATA_DIR"
         )
     if find_obstacle(home, account):
@@ -177,8 +177,8 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
             launcher_pid, postmaster = int(os.pread(lock_file, 20, 0) or 0), read_postmaster(home)
             is_orphaned = not is_alive(launcher_pid)
             # The processes of a killed server hold the lock until they notice that the server was killed.
-            may_have_remains = has_run and launcher_pid == os.getpid()
-            is_stopping = is_orphaned or may_have_remains or postmaster.status == "stopping"
+            has_own_processes = has_run and launcher_pid == os.getpid()
+            is_stopping = is_orphaned or has_own_processes or postmaster.status == "stopping"
             if is_orphaned and postmaster.pid and not was_interrupted and sys.platform != "linux":
                 os.kill(postmaster.pid, signal.SIGINT)  # Linux sends this signal itself.
                 was_interrupted = True
@@ -214,7 +214,7 @@ class SocketDirectory:
         self._path = home / "socket"
         self._temporary: str | None = None
 
-    def make(self, account: Account | None) -> str:
+    def create(self, account: Account | None) -> str:
         """Create an empty private directory for the socket, and return its path. Remove the files of a killed server.
 
         The path does not change until `remove` is called, so that a server that is started again keeps its URL.

@@ -61,10 +61,10 @@ def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -
     unfinished_data.mkdir(0o700)
     change_owner(programs.account, unfinished_data)
     password_file.unlink(missing_ok=True)
-    with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened_file:
-        opened_file.write(secrets.token_urlsafe(24))
-        opened_file.flush()
-        os.fsync(opened_file.fileno())
+    with os.fdopen(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as open_file:
+        open_file.write(secrets.token_urlsafe(24))
+        open_file.flush()
+        os.fsync(open_file.fileno())
     change_owner(programs.account, password_file)
     locale_options = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
     program_options = f"-U {NAME} -A scram-sha-256 -E UTF8 --locale=C --no-instructions".split()
@@ -175,7 +175,7 @@ class EmbeddedPostgres:
         try:
             account = prepare_home(self.home)
             with lock_home(self.home, deadline, has_run=self._has_run) as lock_file:
-                self.url = self._start_locked(account, lock_file, deadline)
+                self.url = self._start_with_lock(account, lock_file, deadline)
         except BaseException as error:
             if self._has_run:
                 self._stop_process()  # Keeps the socket's directory for the next attempt.
@@ -189,14 +189,14 @@ class EmbeddedPostgres:
         self._has_run = True
         return self
 
-    def _start_locked(self, account: Account | None, lock: int, deadline: float) -> str:
+    def _start_with_lock(self, account: Account | None, lock: int, deadline: float) -> str:
         programs = Programs(find_binaries(self.home, self._bindir, account), account, lock)
         major_version = programs.major_version()
         if not (self.home / "data").exists():
             make_cluster(self.home, programs, major_version, durable=self._durable)
         password = read_cluster_password(self.home, major_version)
         forget_reused_pid(self.home)
-        socket_directory = self._socket_directory.make(account)
+        socket_directory = self._socket_directory.create(account)
         self._launch_server(programs, socket_directory, deadline)
         return server_url(password, socket_directory)
 
@@ -234,11 +234,11 @@ class EmbeddedPostgres:
         atexit.unregister(self.stop)
 
     def _stop_process(self) -> None:
-        for stop_signal, patience in ((signal.SIGINT, 20), (signal.SIGQUIT, 10)):
+        for stop_signal, max_seconds in ((signal.SIGINT, 20), (signal.SIGQUIT, 10)):
             if self._process is not None and self.is_running():
                 self._process.send_signal(stop_signal)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(patience)
+                    self._process.wait(max_seconds)
 
     def is_running(self) -> bool:
         """Whether the server that this object has started is still running."""
