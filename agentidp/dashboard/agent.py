@@ -105,7 +105,7 @@ def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, li
 def _build_slow_part(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any], rejections: list[Any]
 ) -> dict[str, Any]:
-    """Return the template's variables for the slow part."""
+    """Return the template's variables for the part of the page that is sent last."""
     findings = read_page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.group_by_day(findings.listed)
     created = activity[0].created_at.astimezone(UTC).date()

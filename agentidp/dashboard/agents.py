@@ -98,7 +98,7 @@ def list_agents(caller: Caller) -> Response:
 
 
 def _read_page(caller: Caller, period: Period, page_number: int) -> dict[str, Any]:
-    """Return the template's variables for the slow part. A page number that is too high means the first page."""
+    """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
     call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page_number - 1))
     [rows] = caller.read_together(call)
     if not rows and page_number != 1:

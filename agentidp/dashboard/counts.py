@@ -55,7 +55,7 @@ def match_days(days: list[DayUsage], comparison: Comparison, first_used: date | 
 
 
 def usage_by_hour_call(day: date) -> Call:
-    """Return the statement that reads the hours of a day. :func:`build_hours` takes its rows."""
+    """Return the statement that reads the hours of a day. Pass its rows to :func:`build_hours`."""
     return Call("analytics/usage_by_hour", {"first": day, "last": day})
 
 

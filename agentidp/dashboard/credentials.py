@@ -61,7 +61,7 @@ def list_credentials(caller: Caller) -> Response:
 
 
 def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, number: int) -> dict[str, Any]:
-    """Return the template's variables for the slow part. A page number that is too high means the last page."""
+    """Return the variables for the part of the page that is sent last. Too high a *number* means the last page."""
     attribution, _ = usage_filter.read_attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
     unrevoked = [used for used in list_used_credentials(attribution) if used.created_at and not used.revoked_at]

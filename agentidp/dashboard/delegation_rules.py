@@ -70,7 +70,7 @@ def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
         first + timedelta(days=row.days[-1])
         for row in rows
         if row.issuer == rule.trust["issuer"] and row.resource in resources
-        # A rule for apps admits agents by client_hosts, and does not list them in agent_ids.
+        # Agents of apps are not in agent_ids, because the rule admits them by the host of their app (client_hosts).
         if row.agent_id in rule.agent_ids or rule.client_hosts
     ]
     return max(days, default=None)

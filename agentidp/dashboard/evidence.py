@@ -76,7 +76,7 @@ class Evidence:
 
 
 def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
-    """Return the statements that read the evidence of a finding. :func:`build_evidence` takes their rows."""
+    """Return the statements that read the evidence of a finding. Pass their rows to :func:`build_evidence`."""
     first, last = _find_drawn_days(finding, at)
     is_by_hour, agent_ids = _is_by_hour(finding, at), _find_drawn_agents(finding)
     if finding.credential_id is not None:

@@ -94,7 +94,7 @@ def export_days(caller: Caller) -> Response:
 @blueprint.get("/dashboard/activity.csv")
 @session.required
 def export_activity(caller: Caller) -> Response:
-    """Return the non-zero request counts of the period by day of week (Sunday is 0) and hour."""
+    """Return a file with the non-zero request counts by day of week (Sunday is 0) and hour."""
     period = parse_period(caller.at)
     usage_filter = read_usage_filter(caller, period, ("owner", "agent"))
     if not usage_filter.values:
@@ -111,14 +111,14 @@ def export_activity(caller: Caller) -> Response:
 @blueprint.get("/dashboard/owners.csv")
 @session.required
 def export_owners(caller: Caller) -> Response:
-    """Return the tokens by owner."""
+    """Return a file with the tokens by owner."""
     return _export_items(caller, "owners", usage.list_tokens_by_owner, OwnerTokensSchema)
 
 
 @blueprint.get("/dashboard/credentials.csv")
 @session.required_to(*credentials.READERS)
 def export_credentials(caller: Caller) -> Response:
-    """Return the tokens by credential."""
+    """Return a file with the tokens by credential."""
     represent = partial(credential_usage.represent, own_resource=caller.settings.resource)
     return _export_items(caller, "credentials", _used_credentials, CredentialUsageItemSchema, represent)
 
@@ -126,7 +126,7 @@ def export_credentials(caller: Caller) -> Response:
 @blueprint.get("/dashboard/resources.csv")
 @session.required_to(*credentials.READERS)
 def export_resources(caller: Caller) -> Response:
-    """Return the tokens by resource."""
+    """Return a file with the tokens by resource."""
     represent = partial(resource_usage.represent, own_resource=caller.settings.resource)
     return _export_items(caller, "resources", usage.list_tokens_by_resource, ResourceUsageItemSchema, represent)
 
@@ -134,7 +134,7 @@ def export_resources(caller: Caller) -> Response:
 @blueprint.get("/dashboard/delegations.csv")
 @session.required
 def export_delegations(caller: Caller) -> Response:
-    """Return the tokens by acting agent, subject and resource."""
+    """Return a file with the tokens by acting agent, subject and resource."""
     return _export_items(caller, "delegations", usage.list_tokens_by_delegation, DelegationSchema)
 
 

@@ -57,7 +57,7 @@ def list_findings(caller: Caller) -> Response:
 
 
 def _read_page(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
-    """Return the template's variables for the slow part. A page number that is too high means the last page."""
+    """Return the variables for the part of the page that is sent last. Too high a *number* means the last page."""
     listing = read_listing(caller, MAX_DAYS)
     findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}

@@ -50,8 +50,8 @@ class Share:
 
     :param label: the name of the owner or agent; empty for agents without an owner, ``None`` for all others together.
     :param tokens: the tokens on all days of the month.
-    :param compared: on the days that are compared.
-    :param earlier: on the days a month earlier.
+    :param compared: the tokens on the compared days of the month.
+    :param earlier: the tokens on the days a month before the compared days.
     """
 
     label: str | None

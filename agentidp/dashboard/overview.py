@@ -48,7 +48,7 @@ def show_overview(caller: Caller) -> Response:
     comparison = read_comparison(period)
     usage_filter = read_usage_filter(caller, period)
     today, week_ago = period.today, period.today - WEEK
-    # If filters are set, the agents and the hours are read later, for the slow part of the page.
+    # If filters are set, the agents and the hours are read later, for the part of the page that is sent last.
     rows, earlier_rows, failing, markers, first_usage, *unfiltered_rows = caller.read_together(
         usage_filter.build_days_call(period.bounds),
         usage_filter.build_days_call(comparison.bounds),

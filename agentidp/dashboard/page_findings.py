@@ -76,8 +76,8 @@ class PageFindings:
 class Row:
     """A row of a list of findings: an incident, or several similar findings, which differ in their agent.
 
-    :param incident: the incident, or the incident of the first of the equal findings.
-    :param equal: all equal findings; empty if the row is an incident.
+    :param incident: the incident, or the incident of the first of the similar findings.
+    :param equal: all similar findings; empty if the row is an incident.
     """
 
     incident: Incident
@@ -85,14 +85,14 @@ class Row:
 
     @property
     def sentence(self) -> str:
-        """The sentence about the row's equal findings."""
+        """The sentence about the row's similar findings, which begins with their number."""
         head = self.incident.head
         words = USED_QUOTAS.get(head.severity) if head.kind == "quota" else None
         return f"{len(self.equal):,} {words or EQUAL[head.kind]}"
 
     @property
     def agent_names(self) -> list[str]:
-        """The names of the agents of the row's equal findings."""
+        """The names of the agents of the row's similar findings."""
         return list(dict.fromkeys(finding.agent_name or "" for finding in self.equal))
 
     @property

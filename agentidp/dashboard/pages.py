@@ -24,7 +24,7 @@ from agentidp.openid.provider import SignInRefused
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"
-"""Marks the place of a page's slow part. No name can contain it, because "<" is escaped."""
+"""Marks the place of the part of a page that is sent last. No name can contain the mark, because "<" is escaped."""
 
 STATIC = Path(__file__).resolve().parent / "static"
 ASSETS = Assets(

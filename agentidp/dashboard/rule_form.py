@@ -30,7 +30,7 @@ from agentidp.registry.credentials import RuleSchema, check_trust
 from agentidp.services import services
 
 MEMBERS = forms.members(RuleSchema())
-"""The fields of a rule of trust."""
+"""The fields of the form for a rule of trust."""
 
 Check = Callable[..., dict[str, Any]]
 """The type of :func:`agentidp.federation.rule_checks.check_rule` and of other checks with the same parameters."""
@@ -64,7 +64,7 @@ def own_audience(caller: Caller) -> str:
 
 
 def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: Form | None) -> Draft:
-    """Return the rule that a request is writing.
+    """Return the unfinished rule of trust in the request.
 
     :param form: the content of the form; ``None`` before it is sent.
     :raises ValidationError: the request names an unknown preset.

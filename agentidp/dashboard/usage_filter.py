@@ -88,7 +88,7 @@ class UsageFilter:
         )
 
     def build_days_call(self, bounds: dict[str, date]) -> Call:
-        """Return the statement that reads the usage per day. :meth:`build_days` takes its rows."""
+        """Return the statement that reads the usage per day. Pass its rows to :meth:`build_days`."""
         if self.counts_tokens_only and self.agent_id is not None:
             return Call("analytics/agent_use", {**bounds, "agent_id": self.agent_id})
         if self.counts_tokens_only:

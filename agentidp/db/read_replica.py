@@ -36,7 +36,7 @@ PAUSE = 1.0
 
 LAST_CHANGE = Call("audit/get_head", {})
 POSITION = [Call("database/primary_position", {}), LAST_CHANGE]
-"""Calls that the primary runs before a read. They return its log position and the organization's last audit event."""
+"""Calls on the primary before a replica is read. They return the primary's log position and the last audit event."""
 
 
 class ReadReplica:

@@ -13,7 +13,7 @@ from typing import Any
 # Our log lines show none of these values, and logging is faster without them (logging HOWTO, "Optimization").
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-# This attribute exists from Python 3.12 on.
+# Python 3.11 lacks this attribute.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 _encode = json.JSONEncoder(default=str).encode

@@ -39,7 +39,7 @@ _Schema = TypeVar("_Schema", bound=ma.Schema)
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """Return an instant as text in UTC (RFC 3339), or ``None``."""
+    """Return an instant as text in UTC (RFC 3339). Return ``None`` for ``None``."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -13,7 +13,7 @@ HEADER = "AgentIdP-Staleness"
 
 
 def init_app(app: Flask) -> None:
-    """Add the header to each response for which the caller has read from the replica."""
+    """Add the header AgentIdP-Staleness to each response for which the caller has read from the replica."""
 
     @app.after_request
     def add_staleness(response: Response) -> Response:
