@@ -61,7 +61,7 @@ def verify_proof(
     if not unverified_proof:
         raise ProofRefused("the header DPoP with a proof is missing")
     if len(unverified_proof) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_proof):
-        raise ProofRefused("the DPoP proof is not one JWT")
+        raise ProofRefused("the DPoP proof must be a single JWT")
     # The checks are one flat list, so that a reader can compare them with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_proof)
@@ -92,9 +92,9 @@ def verify_proof(
     if not isinstance(claims["htu"], str) or _normalize_url(claims["htu"]) != _normalize_url(url):
         raise ProofRefused("htu of the DPoP proof is not the address of the request")
     if type(issued_at) not in (int, float) or not abs(at.timestamp() - issued_at) <= MAX_AGE:
-        raise ProofRefused("iat of the DPoP proof is not now")
+        raise ProofRefused("iat of the DPoP proof is more than a minute before or after now")
     if access_token is not None and claims.get("ath") != _digest(access_token):
-        raise ProofRefused("ath of the DPoP proof is not that of the access token")
+        raise ProofRefused("ath of the DPoP proof is not the hash of the access token")
     return Proof(compute_thumbprint(key), jti, float(issued_at))
 
 

@@ -100,7 +100,7 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     if not isinstance(jwk, dict):
         raise ValueError("must be a JSON Web Key")
     if not _PRIVATE.isdisjoint(jwk):
-        raise ValueError("must be a public key: it holds private members")
+        raise ValueError("must be a public key, without private members")
     kty, curve = jwk.get("kty"), jwk.get("crv")
     key_types = [key_type for key_type in KEY_TYPES if key_type.kty == kty and key_type.curve in (None, curve)]
     if not key_types:
@@ -153,6 +153,6 @@ def _check_usage(jwk: dict[str, Any]) -> None:
     if not isinstance(key_ops, list) or not all(isinstance(operation, str) for operation in key_ops):
         raise ValueError("key_ops must be an array of strings")
     if len(set(key_ops)) != len(key_ops):
-        raise ValueError("key_ops must not hold an operation twice")
+        raise ValueError("key_ops must not contain an operation twice")
     if "verify" not in key_ops or not set(key_ops).issubset(_KEY_OPS):
-        raise ValueError("key_ops must hold verify, and nothing else but sign")
+        raise ValueError("key_ops must contain verify, and may also contain sign")

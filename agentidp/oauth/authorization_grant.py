@@ -154,4 +154,4 @@ def _build_refusal(database: OrganizationDatabase, token: grants.GrantToken, cli
         rejection.report(reason_row.reason)
     if reason == WRONG_RESOURCE:
         return OAuthError("invalid_target", "resource must be the one that the person has allowed")
-    return OAuthError("invalid_grant", "the code or refresh token is not valid here or not any more: authorize again")
+    return OAuthError("invalid_grant", "the code or refresh token is not valid for this client: authorize again")

@@ -183,7 +183,7 @@ def report_missing_keys(organization_id: str, agent_id: UUID, keys_error: KeysUn
     logger.warning("token not judged", extra={"fields": log_fields | {"reason": str(keys_error)}})
     return OAuthError(
         "temporarily_unavailable",
-        "the keys of the issuer of the token are not known now; try again",
+        "the keys of the token's issuer cannot be read now; try again",
         status=503,
         headers={"Retry-After": str(math.ceil(keys_error.retry_after))},
     )

@@ -39,7 +39,7 @@ class ActSchema(ma.Schema):
     """The agent that acts for the subject of a token (RFC 8693 section 4.1)."""
 
     sub = ma.fields.UUID(required=True)
-    act = ma.fields.Nested(lambda: ActSchema, metadata={"description": "Who acted before"})
+    act = ma.fields.Nested(lambda: ActSchema, metadata={"description": "The agent that acted before"})
 
 
 class AncestorSchema(ma.Schema):
@@ -71,18 +71,18 @@ class IntrospectionSchema(ma.Schema):
     iss = ma.fields.String()
     jti = ma.fields.String()
     organization_id = ma.fields.String()
-    resource = ma.fields.String(metadata={"description": "The resource server's identifier, if `aud` is another name"})
+    resource = ma.fields.String(metadata={"description": "The resource server's identifier, if it is not the `aud`"})
     cnf = ma.fields.Nested(ConfirmationSchema)
-    act = ma.fields.Nested(ActSchema, metadata={"description": "Who acts for the subject, of a token by exchange"})
-    sub_id = ma.fields.Nested(SubjectIdSchema, metadata={"description": "The subject, if it is another issuer's"})
-    delegation_rule_id = ma.fields.UUID(metadata={"description": "The rule that has accepted that issuer's token"})
+    act = ma.fields.Nested(ActSchema, metadata={"description": "The agent, if the token was issued by exchange"})
+    sub_id = ma.fields.Nested(SubjectIdSchema, metadata={"description": "The subject, if it comes from another issuer"})
+    delegation_rule_id = ma.fields.UUID(metadata={"description": "The rule that accepted the other issuer's token"})
     grant_id = ma.fields.UUID(metadata={"description": "The grant by which a person has let the agent act"})
     exchanged_from = ma.fields.List(
         ma.fields.Nested(AncestorSchema),
-        metadata={"description": "The tokens of this server that it came from, the newest first"},
+        metadata={"description": "The tokens of this server that were exchanged for the token, newest first"},
     )
     exchanged_resources = ma.fields.List(
-        ma.fields.String(allow_none=True), metadata={"description": "The claim `resource` of each of these tokens"}
+        ma.fields.String(allow_none=True), metadata={"description": "The claim `resource` of each exchanged token"}
     )
 
 

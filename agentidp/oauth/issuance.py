@@ -42,7 +42,7 @@ GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE, *REDEEMING)
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """The scopes of our API as a PostgreSQL array in text form, because psycopg would take 15 µs to convert a list."""
 
-_NO_TARGET = "resource is not a resource server whose identifier the organization holds"
+_NO_TARGET = "the organization has no resource server for resource, or does not own its identifier"
 _NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody there"
 _MUST_BIND = "agent must bind its tokens to a key"
 

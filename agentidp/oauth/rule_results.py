@@ -42,10 +42,10 @@ _CLIENT_ID = (
     "several agents trust it."
 )
 
-_FOR_RESOURCE = "It is no credential: the agent sends it as subject_token of a token exchange for this resource."
+_FOR_RESOURCE = "Not a credential: the agent sends this token as subject_token of a token exchange for this resource."
 
-_EXCHANGE = "It is no credential: an agent that may act by this rule sends it as subject_token of a token exchange."
-_ID_JAG = "It is an ID-JAG: the agent in its client_id sends it as assertion with the grant type jwt-bearer."
+_EXCHANGE = "Not a credential: an agent that may act by this rule sends the token as subject_token of a token exchange."
+_ID_JAG = "This token is an ID-JAG: the agent in its client_id sends it as assertion with the grant type jwt-bearer."
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ class _Comparer:
 
     def _verify_signature(self, rule: Rule) -> str:
         if len(self.token.jwt.tried) >= MAX_KEYS:
-            return f"not verified: other rules have {MAX_KEYS} keys already"
+            return f"not verified: {MAX_KEYS} keys of other rules were tried before"
         try:
             keys = self.s.issuer_tokens.find_keys(rule, self.token, self.database.organization_id)
         except KeysUnavailable as unavailable:

@@ -65,7 +65,7 @@ class TokenRequestSchema(ClientFormSchema):
     )
     subject_token_type = ma.fields.String(
         validate=ma.validate.OneOf([*token_exchange.TYPES, ""]),
-        metadata={"description": "`access_token` is one of this server, the others are of another issuer"},
+        metadata={"description": "`access_token` is for a token of this server, the others for another issuer's"},
     )
     actor_token = ma.fields.String(
         validate=ma.validate.Length(max=MAX_LENGTH),
@@ -103,7 +103,7 @@ PROOF = {
     "in": "header",
     "name": "DPoP",
     "schema": {"type": "string", "maxLength": dpop.MAX_LENGTH},
-    "description": "The proof of a key, to which the token is then bound (RFC 9449 section 5)",
+    "description": "A proof of a key, to which the token will be bound (RFC 9449 section 5)",
 }
 
 QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}

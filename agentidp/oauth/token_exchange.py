@@ -120,7 +120,7 @@ def check_form(form: dict[str, str], resource: str | None) -> str:
     if form["subject_token_type"] not in TYPES:
         raise OAuthError("invalid_request", f"subject_token_type must be one of {', '.join(TYPES)}")
     if ("actor_token" in form) != ("actor_token_type" in form):
-        raise OAuthError("invalid_request", "actor_token and actor_token_type must be there together")
+        raise OAuthError("invalid_request", "actor_token and actor_token_type must be sent together")
     for name in ("actor_token_type", "requested_token_type"):
         if form.get(name, ISSUED_TOKEN_TYPE) != ISSUED_TOKEN_TYPE:
             raise OAuthError("invalid_request", f"{name} must be {ISSUED_TOKEN_TYPE}")

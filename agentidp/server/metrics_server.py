@@ -105,7 +105,7 @@ class WorkerMetrics:
             files = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
             metrics = list(MultiProcessCollector.merge(files))
         yield from metrics
-        issued_tokens = CounterMetricFamily("agentidp_tokens_issued", "Tokens that clients have got")
+        issued_tokens = CounterMetricFamily("agentidp_tokens_issued", "Tokens that were issued to clients")
         issued_tokens.add_metric([], sum(_count_issued(metric) for metric in metrics))
         yield issued_tokens
 

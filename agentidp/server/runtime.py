@@ -58,8 +58,8 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
             path = secret_file(settings)
             if checks_keys and has_keys and not path.exists():
                 raise ConfigurationError(
-                    f"the instance secret {path} is missing, which encrypts the signing keys in the database: put the "
-                    "one that you kept there. If it is lost, agentidp keys list and keys revoke replace the keys"
+                    f"the instance secret {path} is missing, which encrypts the signing keys in the database: put "
+                    "your copy there. If it is lost, agentidp keys list and keys revoke replace the keys"
                 )
             settings = add_secret_from_file(settings)
         if checks_keys or not has_keys:
@@ -139,9 +139,7 @@ def _make_data_dir(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.mkdir(parents=True, exist_ok=True)
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ConfigurationError(
-            f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to one that can"
-        )
+        raise ConfigurationError(f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to another")
 
 
 def add_secret_from_file(settings: Settings) -> Settings:

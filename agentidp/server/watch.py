@@ -119,7 +119,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
     try:
         _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
     except DatabaseUnavailable:
-        logger.exception("networks of unknown clients were not forgotten")
+        logger.exception("networks of unknown clients were not deleted")
     for row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
         if stop.is_set() or not _try_lock(connection):
             break

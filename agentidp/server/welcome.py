@@ -94,4 +94,4 @@ def _format_command(program: str, environ: Mapping[str, str]) -> str:
 
 def _describe_secrets(environ: Mapping[str, str]) -> str:
     names = [name for name in SECRET_VARIABLES if environ.get(name)]
-    return f"(First set {' and '.join(names)} there as here.)\n" if names else ""
+    return f"(First set {' and '.join(names)} there too.)\n" if names else ""

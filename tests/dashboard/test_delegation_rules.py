@@ -102,7 +102,7 @@ def test_says_claim_by_claim_whether_an_agent_can_act_by_a_token(
 
     idle = cast.acme.colleague("idle")
     # The audience is that of the second agent.
-    assert "Accepted by the delegation rule staff It is no credential" in shown(test)
+    assert "Accepted by the delegation rule staff Not a credential" in shown(test)
     of_agent = f"/dashboard/agents/{cast.acme.client_id}/trust/test"
     assert "Accepted by the delegation rule staff" in shown(of_agent)
     assert "The agent has no rule." in shown(f"/dashboard/agents/{idle.agent_id}/trust/test")

@@ -57,7 +57,7 @@ US = ISSUER
 NO_GRANT = refused(
     "invalid_grant", "the assertion is not accepted; the owner of the agent sees why on the page of the agent"
 )
-UNKNOWN_KEYS = "the keys of the issuer of the token are not known now; try again"
+UNKNOWN_KEYS = "the keys of the token's issuer cannot be read now; try again"
 
 
 @pytest.fixture(scope="module")
@@ -650,7 +650,7 @@ class TestWithoutClientId:
             worker.services, database, issuer.token(US), agent_id=worker.agent_id, at=database.at
         )
         said = [one.comparisons[-1].actual for one in found]
-        assert said == ["wrong signature", "wrong signature", "not verified: other rules have 2 keys already"]
+        assert said == ["wrong signature", "wrong signature", "not verified: 2 keys of other rules were tried before"]
 
     def test_who_tests_a_token_learns_that_it_needs_client_id(self, platform: Platform) -> None:
         worker, named = platform.worker, ours(platform.worker)

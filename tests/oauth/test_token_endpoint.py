@@ -329,7 +329,9 @@ class TestResource:
         self, client: FlaskClient, acme: Agent
     ) -> None:
         before = acme.sums()
-        answer = refused("invalid_target", "resource is not a resource server whose identifier the organization holds")
+        answer = refused(
+            "invalid_target", "the organization has no resource server for resource, or does not own its identifier"
+        )
         unknown = ("https://unknown.example", "https://outsiders.example", f"{RESOURCE}/", RESOURCE.upper(), f"{API}/")
         for resource in (*unknown, ISSUER):
             assert whole(ask_as(client, acme, resource=resource)) == answer, resource

@@ -357,8 +357,8 @@ def test_a_client_cannot_say_who_acts_and_for_whom(fleet: Fleet, cast: Cast) -> 
 WRONG_TYPE = f"subject_token_type must be one of {ACCESS_TOKEN}, {ID_TOKEN}, {JWT}"
 NO_TARGET = "a token by exchange is for a resource server of the organization: name it by resource"
 NOT_A_TARGET = (
-    "resource is not a resource server whose identifier the organization holds, or the agent may not act for anybody "
-    "there"
+    "the organization has no resource server for resource, or does not own its identifier, or the agent may not act "
+    "for anybody there"
 )
 
 
@@ -368,8 +368,8 @@ NOT_A_TARGET = (
         ({"subject_token": ""}, "invalid_request", "subject_token is missing"),
         ({"subject_token_type": ""}, "invalid_request", "subject_token_type is missing"),
         ({"subject_token_type": f"{JWT}s"}, "invalid_request", WRONG_TYPE),
-        ({"actor_token": "x"}, "invalid_request", "actor_token and actor_token_type must be there together"),
-        ({"actor_token_type": JWT}, "invalid_request", "actor_token and actor_token_type must be there together"),
+        ({"actor_token": "x"}, "invalid_request", "actor_token and actor_token_type must be sent together"),
+        ({"actor_token_type": JWT}, "invalid_request", "actor_token and actor_token_type must be sent together"),
         ({"actor_token": "x", "actor_token_type": JWT}, "invalid_request", f"actor_token_type must be {ACCESS_TOKEN}"),
         ({"requested_token_type": JWT}, "invalid_request", f"requested_token_type must be {ACCESS_TOKEN}"),
         ({"resource": ""}, "invalid_target", NO_TARGET),

@@ -21,7 +21,7 @@ from tests.helpers.introspection import INACTIVE, introspect
 TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "details": {"resource": ["is taken"]}}
 INVALID_TARGET = {
     "error": "invalid_target",
-    "error_description": "resource is not a resource server whose identifier the organization holds",
+    "error_description": "the organization has no resource server for resource, or does not own its identifier",
 }
 SCOPE = "invoices:read"
 

@@ -249,7 +249,7 @@ def test_refuses_a_data_directory_that_it_cannot_write_to(tmp_path: Path, run_as
     for path in ("/proc/agentidp", tmp_path / "file" / "data", *(["/usr"] if run_as else [])):
         command = [*run_as, sys.executable, "-m", "agentidp", "serve"]
         said = refusal({"AGENTIDP_DATA_DIR": str(path)}, command=command)
-        assert said == f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to one that can"
+        assert said == f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to another"
 
 
 def external(url: str, **settings: str) -> dict[str, str]:

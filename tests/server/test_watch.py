@@ -88,7 +88,7 @@ def test_stores_the_sums_of_months(services: Services, database_url: str) -> Non
     [
         ("delete_expired_agents", DatabaseUnavailable, "expired agents not deleted", 2),
         ("suspend_dormant", DatabaseUnavailable, "dormant agents not suspended", 2),
-        ("_forget_networks", DatabaseUnavailable, "networks of unknown clients were not forgotten", 2),
+        ("_forget_networks", DatabaseUnavailable, "networks of unknown clients were not deleted", 2),
         ("evaluate", ZeroDivisionError, "findings not evaluated", 1),
     ],
 )

@@ -58,7 +58,7 @@ def test_its_commands_name_the_instance_as_it_was_named_here(link: str | None) -
     assert shlex.split(dashboard)[:7] == shlex.split(token)[:7]
     assert "hush" not in text
     assert "HOME=/root" not in text
-    assert "\n(First set AGENTIDP_DATABASE_URL and AGENTIDP_SECRET_KEY there as here.)\n" in text
+    assert "\n(First set AGENTIDP_DATABASE_URL and AGENTIDP_SECRET_KEY there too.)\n" in text
 
 
 def test_without_the_demo_it_names_the_command_that_creates_the_first_organization() -> None:
@@ -67,5 +67,5 @@ def test_without_the_demo_it_names_the_command_that_creates_the_first_organizati
     assert (
         "\nPORT=3411 '/opt/agent idp/agentidp' organization create \"My organization\" --with-administrator\n" in text
     )
-    assert "(First set AGENTIDP_DATABASE_URL there as here.)\n" in text
+    assert "(First set AGENTIDP_DATABASE_URL there too.)\n" in text
     assert "hush" not in text
