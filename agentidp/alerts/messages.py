@@ -13,7 +13,7 @@ from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
-# Time until the end time of an ongoing alert. Alertmanager resolves an alert without an end time after five minutes.
+# An ongoing alert ends after this time, because Alertmanager resolves an alert without an end after five minutes.
 ONGOING = timedelta(days=30)
 RESOLVED_TEST = timedelta(minutes=1)  # the same for the alert of a test
 

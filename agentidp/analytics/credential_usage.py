@@ -150,7 +150,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     for row in attribution.rows:
         credential = usage_by_id.get(row.credential_id)
         if credential is None:
-            # Rows are never deleted, so a credential without a row is that of a token of ``agentidp token``.
+            # Rows of credentials are never deleted. Only tokens of ``agentidp token`` have a credential without a row.
             credential = usage_by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
@@ -163,7 +163,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if token_count := sum(attribution.not_attributed):
         agent_name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
-        # The last sort keeps these tokens behind credentials with the same number of tokens.
+        # Tokens without a credential are added last, so that the stable sort below leaves them behind equal items.
         credentials.append(
             CredentialUsage(
                 None,

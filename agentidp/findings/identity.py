@@ -121,7 +121,7 @@ def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, 
 
 def _windows_touch(previous: Finding, finding: Finding) -> bool:
     if previous.kind == finding.kind == "budget":
-        # The periods of two budget findings are months, which always touch, so they must be the same month.
+        # Consecutive months touch, so two findings about a budget are the same only if they are about the same month.
         return previous.begins == finding.begins
     max_gap = max(kind_of(previous).max_gap, kind_of(finding).max_gap)
     return previous.begins <= finding.ends + max_gap and finding.begins <= previous.ends + max_gap

@@ -63,7 +63,6 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
         return finding
     marker = max(candidates, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
     note = f": {marker.note}" if marker.note else ""
-    # This sentence calls the agent "it", like the sentences before and after it.
     causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
     is_expected = (
         finding.kind == "spike"
