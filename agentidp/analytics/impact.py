@@ -7,7 +7,7 @@ hours. The numbers of tokens come from the counts of the last 90 days.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from agentidp.analytics.attribution import build_delegations_call
 from agentidp.analytics.period import Period
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Call, Rows, Run
 from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -36,9 +36,6 @@ HOURS = 7 * 24
 HOUR = timedelta(hours=1)
 LAST_USE_PRECISION = timedelta(minutes=1)
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-
-Run = Callable[..., list[Rows]]
-"""Runs calls for an organization in one round trip, and returns the rows of each call."""
 
 Issued = Counter[tuple[datetime, int]]
 """The number of issued tokens, by the beginning of the hour and by lifetime in seconds."""
@@ -230,7 +227,7 @@ def count_grants_call(
 
 
 def grants_sentence(number: int) -> str:
-    """Return the sentence that so many grants of people give no more tokens."""
+    """Return a sentence for people, which says that *number* grants give no more tokens."""
     return f"{number:,} {'grant of people gives' if number == 1 else 'grants of people give'} no more tokens."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ class Call(NamedTuple):
 
 Rows = list[Any]
 """The rows of a statement, as named tuples."""
+
+Run = Callable[..., list[Rows]]
+"""Runs calls for an organization in one round trip, and returns the rows of each call."""
 
 
 def sql_directory() -> Path:

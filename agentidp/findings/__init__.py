@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Call, Rows, Run
 from agentidp.findings import markers
 from agentidp.findings.causes import merge_same_causes, urgency
 from agentidp.findings.contributors import name_contributors
@@ -47,7 +46,7 @@ def findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS
     return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, includes_registry=True)
 
 
-def compute_findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> ComputedFindings:
+def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
     """Compute the findings of an organization.
 
     :param run: runs calls for the organization at ``query.at`` in one round trip, and returns the rows of each call. It
@@ -66,7 +65,7 @@ def compute_findings(run: Callable[..., list[Rows]], query: FindingsQuery) -> Co
     return ComputedFindings(findings, tuple(name for name in kinds if name not in rows_by_name))
 
 
-def _read_rows(run: Callable[..., list[Rows]], calls: dict[str, Call]) -> dict[str, Rows]:
+def _read_rows(run: Run, calls: dict[str, Call]) -> dict[str, Rows]:
     """Run all calls together, and return their rows by name. If that fails, run each alone, and leave out failures."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))

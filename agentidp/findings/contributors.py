@@ -11,14 +11,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Call, Rows, Run
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, join_names, number_of
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery
@@ -26,7 +25,7 @@ from agentidp.findings.history import median
 from agentidp.findings.kinds import kind_of
 
 
-def name_contributors(run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery) -> list[Finding]:
+def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -> list[Finding]:
     """Return the findings. Those about the whole organization name the agents that caused them.
 
     :param run: runs calls in one round trip, and returns their rows. If it fails, budgets and quotas name no agent.
@@ -89,9 +88,7 @@ class Peak:
         return self.tokens - self.usual
 
 
-def _read_highest_peaks(
-    run: Callable[..., list[Rows]], findings: list[Finding], query: FindingsQuery
-) -> dict[int, Peak]:
+def _read_highest_peaks(run: Run, findings: list[Finding], query: FindingsQuery) -> dict[int, Peak]:
     """Return, by the index of each finding about a month, the highest peak of the agents that the finding names."""
     calls_by_index = {
         index: Call(
@@ -148,8 +145,7 @@ def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> 
         if kind_of(other).cause_rank
         and other.agent_id in finding.agent_ids
         and other.excess >= min_excess
-        and other.begins < finding.ends
-        and finding.begins < other.ends
+        and other.overlaps(finding)
     ]
     cause = min(possible_causes, key=lambda other: (-other.excess, kind_of(other).cause_rank), default=None)
     if peak and peak.excess >= min_excess and (cause is None or peak.excess > 2 * cause.excess):

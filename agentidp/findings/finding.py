@@ -122,6 +122,10 @@ class Finding:
         """The ids of the agents that the finding names."""
         return [self.agent_id] if self.agent_id else [agent.agent_id for agent in self.agents]
 
+    def overlaps(self, other: Finding) -> bool:
+        """Return whether the windows of two findings have a time in common."""
+        return self.begins < other.ends and other.begins < self.ends
+
     def represent(self) -> dict[str, Any]:
         """Return the finding as JSON of the API."""
         return {

@@ -63,7 +63,6 @@ def _is_part(finding: StoredFinding, whole: StoredFinding) -> bool:
     return (
         kind_of(finding).is_about_tokens
         and not {*finding.agent_ids[:1]}.isdisjoint(whole.agent_ids)
-        and finding.begins < whole.ends
-        and whole.begins < finding.ends
+        and finding.overlaps(whole)
         and finding.is_ongoing == whole.is_ongoing
     )

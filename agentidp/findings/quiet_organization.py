@@ -39,6 +39,10 @@ class QuietTime(NamedTuple):
     stopped: tuple[int, ...] = ()  # indexes in the sample of the agents that stopped, if only some are quiet
     may_be_holiday: bool = False  # whether only whole days were compared, for which a public holiday looks the same
 
+    def overlaps(self, other: QuietTime) -> bool:
+        """Return whether two periods have an hour in common."""
+        return self.begins < other.ends and other.begins < self.ends
+
 
 def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
     """Return the usual number of active agents for each busy hour from *since* on. Busy hours have two or more.

@@ -70,6 +70,12 @@ def _first_history_day(query: FindingsQuery) -> date:
     return query.today - timedelta(days=days)
 
 
+def _list_holiday_hours(query: FindingsQuery, hour_count: int) -> set[int]:
+    """Return the hours of the history that lie within a marked holiday."""
+    begins = [instant(_first_history_day(query), hour) for hour in range(hour_count + 1)]
+    return {hour for hour in range(hour_count) if query.is_holiday(begins[hour], begins[hour + 1])}
+
+
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per quiet period of the organization or part of it, and per agent that stopped alone."""
     first_day = _first_history_day(query)
@@ -77,28 +83,21 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     agents = [Agent(row.agent_id, row.agent_name, expand_to_hours(row.history, hour_count)) for row in rows]
     sampled_agents = [agent for agent, row in zip(agents, rows, strict=True) if row.is_sampled]
     active_agents_by_hour = [sum(1 for agent in sampled_agents if agent.counts[hour]) for hour in range(hour_count)]
-    instants_by_hour = [instant(first_day, hour) for hour in range(hour_count + 1)]
-    holidays = {
-        hour for hour in range(hour_count) if query.is_holiday(instants_by_hour[hour], instants_by_hour[hour + 1])
-    }
-
+    holidays = _list_holiday_hours(query, hour_count)
     # Reported periods must end after this hour, but they may begin before it.
     first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
-    whole_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
+    quiet_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
     partial_silences = [
-        quiet_time
-        for quiet_time in find_partial_silences([agent.counts for agent in sampled_agents], HISTORY, holidays)
-        if quiet_time.ends > first_reported_hour
-        and not any(
-            quiet_time.begins < whole_time.ends and whole_time.begins < quiet_time.ends for whole_time in whole_times
-        )
+        silence
+        for silence in find_partial_silences([agent.counts for agent in sampled_agents], HISTORY, holidays)
+        if silence.ends > first_reported_hour and not any(map(silence.overlaps, quiet_times))
     ]
 
     unknown_hours = holidays.union(*find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour))
     unknown_days = {
         hour // DAY
-        for hour in holidays.union(*(range(quiet_time.begins, quiet_time.ends) for quiet_time in whole_times))
+        for hour in holidays.union(*(range(quiet_time.begins, quiet_time.ends) for quiet_time in quiet_times))
     }
     agent_findings = [
         _make_agent_finding(agent, silence, agents, query)
@@ -108,19 +107,17 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     ]
     # Leaves out an ongoing quiet day if an agent is already reported as silent.
     requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
-    days = [
+    quiet_days = [
         day
         for day in find_quiet_days(requests_by_hour, usual_agents_by_hour, HISTORY // DAY, holidays)
-        if day.ends > first_reported_hour and not (agent_findings and day.ends == hour_count)
+        if not (agent_findings and day.ends == hour_count)
     ]
-    reported_times = [quiet_time for quiet_time in whole_times if quiet_time.ends > first_reported_hour]
-    return [
-        *(
-            _make_quiet_time_finding(quiet_time, sampled_agents, query)
-            for quiet_time in (*reported_times, *partial_silences, *days)
-        ),
-        *agent_findings,
+    quiet_time_findings = [
+        _make_quiet_time_finding(quiet_time, sampled_agents, query)
+        for quiet_time in (*quiet_times, *partial_silences, *quiet_days)
+        if quiet_time.ends > first_reported_hour
     ]
+    return quiet_time_findings + agent_findings
 
 
 def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent], query: FindingsQuery) -> Finding:

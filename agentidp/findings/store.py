@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Call, Rows, Run
 from agentidp.findings import DEFAULT_DAYS, ComputedFindings, compute_findings, findings_query
 from agentidp.findings.alerting import decide_alerts, enqueue_alerts
 from agentidp.findings.causes import urgency
@@ -26,9 +26,6 @@ from agentidp.findings.finding import FindingsQuery, StoredFinding, finding_from
 from agentidp.findings.identity import FindingChange, Reconciliation, reconcile
 from agentidp.findings.incidents import group_into_incidents
 from agentidp.http.errors import require_row
-
-Run = Callable[..., list[Rows]]
-"""Runs calls for an organization in one round trip, and returns the rows of each call."""
 
 Fetch = Callable[..., Rows]
 """Runs a statement, given its name and its parameters, and returns its rows."""

@@ -172,9 +172,7 @@ def _is_limit_endangered(uncached_findings: Sequence[Finding], limit_finding: Fi
     wasted_tokens = sum(
         uncached_finding.excess
         for uncached_finding in uncached_findings
-        if limit_finding.agent_id in (None, uncached_finding.agent_id)
-        and uncached_finding.begins < limit_finding.ends
-        and limit_finding.begins < uncached_finding.ends
+        if limit_finding.agent_id in (None, uncached_finding.agent_id) and uncached_finding.overlaps(limit_finding)
     )
     return wasted_tokens > 0 and 100 * wasted_tokens >= thresholds.MIN_CONTRIBUTOR_PERCENT * limit_finding.observed
 
