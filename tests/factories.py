@@ -30,7 +30,7 @@ from agentidp.alerts.targets import add_target
 from agentidp.counting import Rejection, build_admission_call
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
-from agentidp.findings import DEFAULT_DAYS, ComputedFindings, findings_query
+from agentidp.findings import DEFAULT_DAYS, ComputedFindings, build_findings_query
 from agentidp.findings.finding import Finding, Severity, StoredFinding
 from agentidp.findings.store import store_evaluation
 from agentidp.jose import access_token as tokens
@@ -439,7 +439,7 @@ def make_findings(
     database = database_of(services, organization_id)
     with database.transaction() as opened:
         return store_evaluation(
-            opened, ComputedFindings([*found]), findings_query(database.at, services.settings, days=days)
+            opened, ComputedFindings([*found]), build_findings_query(database.at, services.settings, days=days)
         )
 
 

@@ -49,7 +49,7 @@ LAST_DELIVERY_AGE = timedelta(days=366)  # the same for the last accepted delive
 FORGET_INTERVAL = timedelta(hours=1)  # minimum time between two deletions of old deliveries
 
 
-def delay_after(failures: int, jitter: float) -> timedelta:
+def compute_delay(failures: int, jitter: float) -> timedelta:
     """Return the delay between a failed attempt and the next one.
 
     :param failures: the number of consecutive failures, at least 1.
@@ -66,10 +66,10 @@ def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> 
     :param failures: the number of the target's consecutive failures before this failure.
     """
     jitter = random.random()  # noqa: S311 - no secret
-    next_attempt_at = ended_at + delay_after(delivery.attempts + 1, jitter)
+    next_attempt_at = ended_at + compute_delay(delivery.attempts + 1, jitter)
     return {
         "next_attempt_at": next_attempt_at,
-        "paused_until": ended_at + delay_after(failures + 1, jitter),
+        "paused_until": ended_at + compute_delay(failures + 1, jitter),
         "is_last": next_attempt_at > delivery.created_at + GIVE_UP_AFTER,
     }
 

@@ -58,7 +58,7 @@ def build_webhook_body(message: Message, dashboard: str) -> bytes:
             "title": change.title,
             "description": change.description,
             "openedAt": timestamp(change.opened_at),
-            "url": page_of(change, dashboard),
+            "url": build_finding_url(change, dashboard),
         },
     }
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
@@ -89,23 +89,23 @@ def _build_alert(message: Message, severity: str, dashboard: str) -> dict[str, A
         "labels": labels,
         # These values can change while a finding is ongoing. If they were labels, a change would begin a new alert.
         "annotations": {
-            "summary": disarmed(change.title),
-            "description": disarmed(change.description),
+            "summary": disarm(change.title),
+            "description": disarm(change.description),
             "kind": change.kind,
-            "subject": disarmed(change.subject),
-            "organization": disarmed(message.organization_name),
+            "subject": disarm(change.subject),
+            "organization": disarm(message.organization_name),
             # Alertmanager drops empty annotations, so an agent without an owner has no such annotation.
-            "owner": disarmed(message.owner or ""),
+            "owner": disarm(message.owner or ""),
             # Few notifications show the generatorURL, so an annotation has the link too.
-            "url": page_of(change, dashboard),
+            "url": build_finding_url(change, dashboard),
         },
         "startsAt": timestamp(change.opened_at),
         "endsAt": timestamp(ends_at),
-        "generatorURL": page_of(change, dashboard),
+        "generatorURL": build_finding_url(change, dashboard),
     }
 
 
-def disarmed(text: str) -> str:
+def disarm(text: str) -> str:
     """Replace the characters in a text that chats interpret as mentions, links or markup.
 
     The text may contain the name of an agent, which a workload can choose. Characters that could notify a channel, or
@@ -118,16 +118,16 @@ def build_title(message: Message) -> str:
     """Return the title of a message. It names the organization, because people may look after several organizations."""
     change = message.change
     state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
-    return f"[{state}] {disarmed(message.organization_name)}: {disarmed(change.title)}"
+    return f"[{state}] {disarm(message.organization_name)}: {disarm(change.title)}"
 
 
 def build_text(message: Message, dashboard: str) -> str:
     """Return the text of a message, without the title."""
     change = message.change
     paragraphs = [change.description, *([f"Owner of {change.subject}: {message.owner}"] if message.owner else [])]
-    return "\n\n".join([*map(disarmed, paragraphs), page_of(change, dashboard)])
+    return "\n\n".join([*map(disarm, paragraphs), build_finding_url(change, dashboard)])
 
 
-def page_of(change: StateChange, dashboard: str) -> str:
+def build_finding_url(change: StateChange, dashboard: str) -> str:
     """Return the URL of the finding's page, or *dashboard*, the URL of the dashboard, for a test message."""
     return dashboard if change.change == TEST else f"{dashboard}/findings/{change.finding_id}"

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from agentidp.alerts.state_change import SEVERITIES, StateChange, change_for_test
+from agentidp.alerts.state_change import SEVERITIES, StateChange, build_test_change
 from agentidp.db.organization import Transaction
 
 
@@ -57,7 +57,7 @@ def enqueue_alert(
 
 def enqueue_test(transaction: Transaction, target_id: UUID, target_name: str) -> UUID:
     """Put a test message for an alert target into the outbox, and return the ID of its delivery."""
-    change = change_for_test(target_name, transaction.at)
+    change = build_test_change(target_name, transaction.at)
     [row] = transaction.fetch(
         "alerts/add_test",
         target_id=target_id,

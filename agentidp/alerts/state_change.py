@@ -78,7 +78,7 @@ def kind_in_words(kind: str) -> str:
     return WORDS.get(kind, kind.replace("_", " "))
 
 
-def change_for_test(target_name: str, at: datetime) -> StateChange:
+def build_test_change(target_name: str, at: datetime) -> StateChange:
     """Return the content of a test message for an alert target, as a state change."""
     return StateChange(
         finding_id=uuid.uuid4(),

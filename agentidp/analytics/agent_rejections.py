@@ -122,17 +122,17 @@ def agent_rejections(caller: Caller, arguments: dict[str, Any], agent_id: UUID) 
     """
     period = read_period(arguments, caller.at)
     response_body = {"tenantId": caller.organization_id, "agentId": str(agent_id), **period.described}
-    [rows] = caller.read_together(rejections_call(agent_id, period))
+    [rows] = caller.read_together(build_rejections_call(agent_id, period))
     return data_response({**response_body, "data": represent_rejections(rows)}, RejectionSchema)
 
 
-def rejections_call(agent_id: UUID, period: Period) -> Call:
+def build_rejections_call(agent_id: UUID, period: Period) -> Call:
     """Return the statement that reads an agent's failed authentications."""
     return Call("analytics/agent_rejections", {"agent_id": agent_id, **period.bounds})
 
 
 def represent_rejections(rows: Rows) -> list[dict[str, Any]]:
-    """Return the rows of :func:`rejections_call` as JSON of the API.
+    """Return the rows of :func:`build_rejections_call` as JSON of the API.
 
     :raises NotFound: the organization has no such agent.
     """

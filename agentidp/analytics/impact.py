@@ -177,7 +177,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
         _tokens_of_agent(agent_id, at),
         _RESOURCE_SERVERS,
         build_delegations_call(period, agent_id),
-        count_grants_call(agent_id=agent_id),
+        build_count_grants_call(agent_id=agent_id),
     )
     require_row(agent_rows)
     lifetimes, tokens_by_hour = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
@@ -206,7 +206,7 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
     lifetime, tokens_by_hour = find_lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
     token_rows, [grant_count] = run(
         Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}),
-        count_grants_call(resource=server.resource),
+        build_count_grants_call(resource=server.resource),
     )
     agent_rows = [row for row in token_rows if row.agent_id is not None]
     [name_rows] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
@@ -218,7 +218,7 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
     return Impact(tokens_by_hour, at, takers=_most_tokens_first(takers), grants=grant_count.grants)
 
 
-def count_grants_call(
+def build_count_grants_call(
     agent_id: UUID | None = None, rule_id: UUID | None = None, resource: str | None = None, issuer: str | None = None
 ) -> Call:
     """Return the statement that counts the grants of people. ``None`` as a parameter matches all grants."""
@@ -226,18 +226,18 @@ def count_grants_call(
     return Call("grants/count_grants", parameters)
 
 
-def grants_sentence(number: int) -> str:
+def describe_ended_grants(number: int) -> str:
     """Return a sentence for people, which says that *number* grants give no more tokens."""
     return f"{number:,} {'grant of people gives' if number == 1 else 'grants of people give'} no more tokens."
 
 
-def provider_sentence(issuer: str, grants: int) -> str:
+def describe_ended_sign_ins(issuer: str, grants: int) -> str:
     """Return sentences about what ends if an organization's OpenID provider is changed or deleted.
 
     :param grants: the number of grants that end.
     """
     sentence = f"The people who have signed in at {issuer} are signed out."
-    return f"{sentence} {grants_sentence(grants)}" if grants else sentence
+    return f"{sentence} {describe_ended_grants(grants)}" if grants else sentence
 
 
 def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
@@ -270,7 +270,7 @@ def describe_impact(impact: Impact) -> list[str]:
     if impact.acting:
         sentences.append(f"Other agents can no longer act for it: {_list_agents(impact.acting)}.")
     if impact.grants:
-        sentences.append(grants_sentence(impact.grants))
+        sentences.append(describe_ended_grants(impact.grants))
     if impact.other_credentials is not None:
         sentences.append(_describe_other_credentials(impact.other_credentials, impact.at))
     max_valid_tokens, valid_until = impact.valid_tokens

@@ -45,13 +45,13 @@ class OwnerUsageSchema(PeriodSchema):
 def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
     period = read_period(arguments, caller.at)
-    [rows] = caller.read_together(tokens_by_owner(period))
+    [rows] = caller.read_together(build_owner_usage_call(period))
     return data_response(
         {"tenantId": caller.organization_id, **period.described, "data": represent(rows)}, OwnerTokensSchema
     )
 
 
-def tokens_by_owner(period: Period) -> Call:
+def build_owner_usage_call(period: Period) -> Call:
     """Return the call that reads the number of tokens per owner. :func:`represent` takes its rows."""
     return Call("analytics/owner_usage", period.bounds)
 

@@ -52,7 +52,7 @@ class Period:
         return {"from": self.first.isoformat(), "to": self.last.isoformat()}
 
 
-def parsed_date(text: str) -> date | None:
+def parse_date(text: str) -> date | None:
     """Return the day of an ISO 8601 date, or ``None`` if *text* is no date or a date before 2000."""
     try:
         return date.fromisoformat(text) if re.fullmatch(DAY_PATTERN, text) else None
@@ -69,7 +69,7 @@ class _Day(ma.fields.Field[date]):
         super().__init__(**kwargs, metadata={"type": "string", "pattern": pattern, "description": description})
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
-        day = parsed_date(f"{value}-01" if self._is_month else f"{value}")
+        day = parse_date(f"{value}-01" if self._is_month else f"{value}")
         if day is None:
             raise ma.ValidationError(MONTH_RULE if self._is_month else DAY_RULE)
         return day

@@ -70,7 +70,7 @@ def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
 def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent in each UTC hour, by default of today, zeros included."""
     period = read_period(arguments, caller.at)
-    rows = agent_hours(caller, agent_id, period.first, period.last)
+    rows = read_agent_hours(caller, agent_id, period.first, period.last)
     return data_response(
         {
             "tenantId": caller.organization_id,
@@ -83,7 +83,7 @@ def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUI
     )
 
 
-def agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows:
+def read_agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) -> Rows:
     """Return one row per hour with usage of an agent, or one row without an hour if the agent has no usage.
 
     Each row contains the agent's name.

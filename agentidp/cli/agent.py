@@ -101,7 +101,7 @@ def rejections(agent: str, days: int, as_json: bool) -> None:
     Prints: day (UTC), reason, network, number of failures, time of the last failure, what to do.
     """
     with find_and_open_agent(agent) as (_, database, agent_id):
-        rejection_rows = database.run(agent_rejections.rejections_call(agent_id, Period.of(days, database.at)))[0]
+        rejection_rows = database.run(agent_rejections.build_rejections_call(agent_id, Period.of(days, database.at)))[0]
     show(agent_rejections.represent_rejections(rejection_rows), as_json)
 
 

@@ -13,7 +13,7 @@ from agentidp.alerts.addresses import TYPES
 from agentidp.alerts.channels import Address, Channels, SendFailed
 from agentidp.alerts.delivery import Dispatcher
 from agentidp.alerts.messages import Message
-from agentidp.alerts.state_change import change_for_test
+from agentidp.alerts.state_change import build_test_change
 from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
@@ -146,7 +146,7 @@ def send_test(target: str, organization: str) -> None:
     with open_organization(organization) as (services, database):
         target_row, address = _fetch_address(services, database, target)
         [organization_row] = database.fetch("organizations/get_organization")
-        test_change = change_for_test(target_row.name, database.at)
+        test_change = build_test_change(target_row.name, database.at)
         message = Message(
             message_id=test_change.finding_id,
             organization_id=database.organization_id,

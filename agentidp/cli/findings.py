@@ -84,7 +84,7 @@ def compute(organization: str, days: int, as_json: bool) -> None:
     Prints: severity, kind, agent, window, summary, possible causes, what to check.
     """
     with open_organization(organization) as (services, database):
-        query = findings.findings_query(database.at, services.settings, days=days)
+        query = findings.build_findings_query(database.at, services.settings, days=days)
         with show_activity("Computing the findings"):
             computed_findings = findings.compute_findings(database.run, query)
     _warn_of_missing_kinds(computed_findings.not_computed)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from agentidp.analytics.impact import count_grants_call, provider_sentence
+from agentidp.analytics.impact import build_count_grants_call, describe_ended_sign_ins
 from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.lookup import begin_transaction, open_organization
 from agentidp.cli.options import as_json_option, describe_fields, member_options, organization_option, read_options
@@ -60,7 +60,7 @@ def update(organization: str, as_json: bool, **options: Any) -> None:
     change = schema.load(read_options(schema, options))
     with open_organization(organization) as (services, database):
         provider = _find_provider(database)
-        confirm(lambda: provider_sentence(provider.issuer, 0))
+        confirm(lambda: describe_ended_sign_ins(provider.issuer, 0))
         with begin_transaction(services, database) as transaction:
             row = openid_providers.update_provider(transaction, services.settings, provider.openid_provider_id, change)
     show_object(openid_providers.represent(row), as_json)
@@ -73,11 +73,11 @@ def delete(organization: str) -> None:
     """Delete the organization's own OpenID provider. All grants by people of this provider end."""
     with open_organization(organization) as (services, database):
         provider = _find_provider(database)
-        [[counted]] = database.run(count_grants_call(issuer=provider.issuer))
+        [[counted]] = database.run(build_count_grants_call(issuer=provider.issuer))
         confirm(
             lambda: (
                 f"This deletes the OpenID provider {provider.issuer}. "
-                f"{provider_sentence(provider.issuer, counted.grants)}"
+                f"{describe_ended_sign_ins(provider.issuer, counted.grants)}"
             )
         )
         with begin_transaction(services, database) as transaction:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 import marshmallow as ma
 
-from agentidp.analytics.impact import count_grants_call, grants_sentence
+from agentidp.analytics.impact import build_count_grants_call, describe_ended_grants
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization, replace_agent_names
 from agentidp.cli.options import as_json_option, list_columns, member_options, organization_option, read_options
@@ -38,12 +38,12 @@ class RuleKind(NamedTuple):
 
 
 def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
-    [[grant_count]] = database.run(count_grants_call(rule_id=row.delegation_rule_id))
+    [[grant_count]] = database.run(build_count_grants_call(rule_id=row.delegation_rule_id))
     app_words = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
     sentences = [
         f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{app_words}.",
         "Introspection then reports the tokens that were issued by the rule as inactive.",
-        grants_sentence(grant_count.grants) if grant_count.grants else "",
+        describe_ended_grants(grant_count.grants) if grant_count.grants else "",
     ]
     return " ".join(filter(None, sentences))
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Response
 
 from agentidp.analytics import delegations, resource_usage
-from agentidp.analytics.agent_rejections import NEXT_STEPS, rejections_call
+from agentidp.analytics.agent_rejections import NEXT_STEPS, build_rejections_call
 from agentidp.analytics.attribution import build_delegations_call, read_attribution
 from agentidp.analytics.credential_usage import list_used_credentials
 from agentidp.caller import Caller
@@ -52,7 +52,7 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
         usage_of(agent_id),
         usage_of(None),
         build_delegations_call(period, agent_id),
-        rejections_call(agent_id, period),
+        build_rejections_call(agent_id, period),
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
     # The credentials are listed first, because list_used_resources() removes the rows of the attribution.

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from flask import Response, request
 
-from agentidp.analytics.period import parsed_date
-from agentidp.analytics.usage_by_hour import agent_hours
+from agentidp.analytics.period import parse_date
+from agentidp.analytics.usage_by_hour import read_agent_hours
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.agents import PAGE_SIZE
@@ -46,7 +46,7 @@ def show_agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """Show the hours of a UTC day of an agent."""
     at = caller.at.astimezone(UTC)
     day = parse_past_day(on_day, at)
-    hour_rows = agent_hours(caller, agent_id, day, day)
+    hour_rows = read_agent_hours(caller, agent_id, day, day)
     return pages.page(
         "day.html",
         here="agents",
@@ -88,7 +88,7 @@ def parse_past_day(on_day: str, at: datetime) -> date:
 
     :raises NotFound: *on_day* is not a date, or the day is in the future.
     """
-    day = parsed_date(on_day)
+    day = parse_date(on_day)
     if day is None or day > at.date():
         raise NotFound
     return day

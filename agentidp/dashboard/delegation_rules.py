@@ -9,7 +9,7 @@ from uuid import UUID
 from flask import Response, request
 
 from agentidp.analytics.attribution import build_delegations_call
-from agentidp.analytics.impact import count_grants_call, grants_sentence
+from agentidp.analytics.impact import build_count_grants_call, describe_ended_grants
 from agentidp.analytics.period import Period
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
@@ -105,7 +105,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
             remove_rule(transaction, delegation_rule_id)
         return pages.see_other("/delegation-rules")
     rules, [grant_counts] = caller.read_together(
-        Call("delegation/list_rules", {}), count_grants_call(rule_id=delegation_rule_id)
+        Call("delegation/list_rules", {}), build_count_grants_call(rule_id=delegation_rule_id)
     )
     rule = find_rule(rules, delegation_rule_id)
     count = len(rule.agents)
@@ -115,7 +115,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         "issued by it, and introspection reports the tokens that were issued by it as inactive."
     )
     if grant_counts.grants:
-        message += f" {grants_sentence(grant_counts.grants)}"
+        message += f" {describe_ended_grants(grant_counts.grants)}"
     return rule_form.confirm_deletion("delegation", delegation_rule_id, rule.name, message)
 
 

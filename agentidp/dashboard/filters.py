@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from agentidp.dashboard import charts
 from agentidp.dashboard.page_findings import finding_rows
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
-from agentidp.findings.contributors import is_of_organization
+from agentidp.findings.contributors import is_about_organization
 from agentidp.findings.finding import Finding, StoredFinding
 from agentidp.findings.incidents import Incident, group_into_incidents
 
@@ -169,7 +169,7 @@ def next_page(finding: Finding) -> tuple[str, str]:
     """Return the page that a reader of a finding should see next: its path in the dashboard, and the link's text."""
     agent = f"/agents/{finding.agent_id}" if finding.agent_id else ""
     first = finding.begins.astimezone(UTC).date()
-    if is_of_organization(finding) and finding.kind != "spike" and finding.agents:
+    if is_about_organization(finding) and finding.kind != "spike" and finding.agents:
         return f"/agents/{finding.agents[0].agent_id}", f"Page of {finding.agents[0].agent_name}"
     if finding.kind == "uncached_tokens" and not agent:
         return "/agents?unusual=1", "Agents with findings"

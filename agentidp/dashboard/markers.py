@@ -9,7 +9,7 @@ from uuid import UUID
 
 from flask import Response, request
 
-from agentidp.analytics.period import parsed_date
+from agentidp.analytics.period import parse_date
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
@@ -33,11 +33,11 @@ blueprint = pages.new_blueprint("dashboard-markers", __name__)
 def new_marker(caller: Caller) -> Response:
     """Show the form for a marker on the chosen day, or create the marker and redirect to its month."""
     if request.method != "POST":
-        day = parsed_date(request.args.get("day", "")) or caller.at.astimezone(UTC).date()
+        day = parse_date(request.args.get("day", "")) or caller.at.astimezone(UTC).date()
         values = forms.default_values(MEMBERS) | {"startsAt": day.isoformat(), "time": "", "endsAt": ""}
         return _form(Form(values, form_key=new_form_key(caller.at)))
     values, key = forms.read_fields(MEMBERS) | forms.read_texts("startsAt", "time", "endsAt"), read_form_key()
-    path = "/month?month=" + values["startsAt"][:7] if parsed_date(values["startsAt"]) else "/month"
+    path = "/month?month=" + values["startsAt"][:7] if parse_date(values["startsAt"]) else "/month"
     try:
         marker = forms.load(NewMarkerSchema(), forms.build_body(MEMBERS, values) | _build_times(values))
         message, label = "It marked the day.", "The month of the marker"
@@ -67,7 +67,7 @@ def delete_marker(caller: Caller, marker_id: UUID) -> Response:
 
 def _build_times(values: dict[str, Any]) -> dict[str, Any]:
     """Return the start and the end of a marker in the form of the API. The entire last day is included."""
-    first, last, time = parsed_date(values["startsAt"]), parsed_date(values["endsAt"]), values["time"] or "00:00"
+    first, last, time = parse_date(values["startsAt"]), parse_date(values["endsAt"]), values["time"] or "00:00"
     details = {} if first else {"startsAt": ["must be a day"]}
     if values["endsAt"] and (last is None or (first and last < first)):
         details["endsAt"] = ["must be a day that is not before the first day"]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flask import Response, request
 
-from agentidp.analytics.impact import count_grants_call, provider_sentence
+from agentidp.analytics.impact import build_count_grants_call, describe_ended_sign_ins
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.forms import Form
@@ -92,8 +92,8 @@ def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response
             remove_provider(transaction, openid_provider_id)
         return pages.see_other("/openid-provider")
     provider = find_provider(caller.read("openid/get_provider"), openid_provider_id)
-    [[session_counts]] = caller.read_together(count_grants_call(issuer=provider.issuer))
-    sentence = provider_sentence(provider.issuer, session_counts.grants)
+    [[session_counts]] = caller.read_together(build_count_grants_call(issuer=provider.issuer))
+    sentence = describe_ended_sign_ins(provider.issuer, session_counts.grants)
     return _provider_page(caller, "confirm_openid_provider.html", provider=provider, sentence=sentence)
 
 

@@ -62,7 +62,7 @@ def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilt
         for row in rows:
             tokens_by_agent[row.agent_id] += row.tokens
     else:
-        [rows] = caller.read_together(owner_usage.tokens_by_owner(period))
+        [rows] = caller.read_together(owner_usage.build_owner_usage_call(period))
         owner = usage_filter.values.get("owner")
         return [item for item in owner_usage.represent(rows) if owner in (None, item["owner"])]
     tokens_by_agent = +tokens_by_agent

@@ -36,10 +36,10 @@ def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: i
         case "create", OPENID_PROVIDER.type:
             return ["It has no client secret: agentidp openid-provider update sets one if the provider needs it."]
         case "change", OPENID_PROVIDER.type:
-            return [impact.provider_sentence(change.name, 0)]
+            return [impact.describe_ended_sign_ins(change.name, 0)]
         case "delete", OPENID_PROVIDER.type:
-            [[counted]] = database.run(impact.count_grants_call(issuer=change.name))
-            return [impact.provider_sentence(change.name, counted.grants)]
+            [[counted]] = database.run(impact.build_count_grants_call(issuer=change.name))
+            return [impact.describe_ended_sign_ins(change.name, counted.grants)]
     return []
 
 

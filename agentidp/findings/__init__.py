@@ -19,7 +19,7 @@ from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows, Run
 from agentidp.findings import markers
-from agentidp.findings.causes import merge_same_causes, urgency
+from agentidp.findings.causes import compute_urgency, merge_same_causes
 from agentidp.findings.contributors import name_contributors
 from agentidp.findings.finding import Finding, FindingsQuery
 from agentidp.findings.kinds import KINDS
@@ -41,7 +41,7 @@ class ComputedFindings:
     not_computed: tuple[str, ...] = ()
 
 
-def findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS) -> FindingsQuery:
+def build_findings_query(at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS) -> FindingsQuery:
     """Return a query for the findings of the last *days* UTC days, today included."""
     return FindingsQuery(at=at, days=days, token_ttl=settings.token_ttl, includes_registry=True)
 
@@ -61,7 +61,7 @@ def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
     findings = [finding for name, rows in rows_by_name.items() for finding in kinds[name].findings(rows, query)]
     findings = merge_uncached_tokens(name_contributors(run, merge_same_causes(findings), query))
     findings = [markers.explain_by_markers(finding, marker_rows) for finding in findings]
-    findings.sort(key=lambda finding: urgency(finding, query.at))
+    findings.sort(key=lambda finding: compute_urgency(finding, query.at))
     return ComputedFindings(findings, tuple(name for name in kinds if name not in rows_by_name))
 
 

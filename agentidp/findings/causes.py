@@ -109,7 +109,7 @@ def _common_spike(spikes: list[Finding]) -> Finding:
     )
 
 
-def urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
+def compute_urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
     """Return a key that sorts findings by urgency.
 
     Warnings come before findings that are only listed. Within each group, ongoing findings come first, then findings

@@ -34,7 +34,7 @@ def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -
     calls_by_index = {
         index: _build_contributors_call(finding, query)
         for index, finding in enumerate(findings)
-        if is_of_organization(finding) and finding.kind != "spike"
+        if is_about_organization(finding) and finding.kind != "spike"
     }
     findings, peaks_by_index = [*findings], dict[int, Peak]()
     if calls_by_index:
@@ -44,13 +44,13 @@ def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -
             peaks_by_index = _read_highest_peaks(run, findings, query)
     return [
         _add_cause(_add_names(finding) if finding.kind == "spike" else finding, findings, peaks_by_index.get(index))
-        if is_of_organization(finding)
+        if is_about_organization(finding)
         else finding
         for index, finding in enumerate(findings)
     ]
 
 
-def is_of_organization(finding: Finding) -> bool:
+def is_about_organization(finding: Finding) -> bool:
     """Return whether a finding is about the tokens of the whole organization."""
     return finding.agent_id is None and kind_of(finding).names_contributors
 
@@ -96,7 +96,7 @@ def _read_highest_peaks(run: Run, findings: list[Finding], query: FindingsQuery)
             {"agent_ids": finding.agent_ids, "first": finding.begins.date(), "last": query.today},
         )
         for index, finding in enumerate(findings)
-        if is_of_organization(finding) and finding.agents and finding.ends - finding.begins > timedelta(days=1)
+        if is_about_organization(finding) and finding.agents and finding.ends - finding.begins > timedelta(days=1)
         if finding.kind != "spike"
     }
     rows_by_call = run(*calls_by_index.values()) if calls_by_index else []

@@ -28,14 +28,14 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     return [_make_finding(row, query.at) for row in rows]
 
 
-def dormant_since(row: Any) -> datetime:
+def find_dormant_since(row: Any) -> datetime:
     """Return the instant at which a dormant agent was last active, or was registered if it never was."""
     since: datetime = max(row.created_at, row.last_used_at or row.created_at)
     return since
 
 
 def _make_finding(row: Any, at: datetime) -> Finding:
-    since = dormant_since(row)
+    since = find_dormant_since(row)
     last_use = f"none of its credentials has been used since it was registered, at {instant_in_words(row.created_at)}"
     if row.last_used_at is not None:
         last_use = f"a credential of it was last used at {instant_in_words(row.last_used_at)}"

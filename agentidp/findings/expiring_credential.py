@@ -32,11 +32,11 @@ def build_call(query: FindingsQuery) -> Call:
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per credential for which a reminder is due."""
-    due_rows = [(row, due_reminders(row.created_at, row.expires_at, query.at)) for row in rows]
+    due_rows = [(row, list_due_reminders(row.created_at, row.expires_at, query.at)) for row in rows]
     return [_make_finding(row, reminders[-1], query.at) for row, reminders in due_rows if reminders]
 
 
-def due_reminders(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
+def list_due_reminders(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
     """Return the reminders of a credential's expiry that were due so far, as days before the expiry, oldest first."""
     return [days for days in thresholds.EXPIRY_REMINDERS if created_at < expires_at - days * DAY <= at]
 

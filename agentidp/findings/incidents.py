@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentidp.findings.contributors import is_of_organization
+from agentidp.findings.contributors import is_about_organization
 from agentidp.findings.finding import Severity, StoredFinding
 from agentidp.findings.kinds import kind_of
 
@@ -46,7 +46,7 @@ def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
     """Group findings into incidents. *findings* are sorted by urgency, the most urgent first, and so is the result."""
     incidents_by_index: dict[int, Incident] = {}
     for index, finding in enumerate(findings):
-        if index not in incidents_by_index and (is_of_organization(finding) or finding.kind == "dominance"):
+        if index not in incidents_by_index and (is_about_organization(finding) or finding.kind == "dominance"):
             part_indexes = [
                 other_index
                 for other_index, other in enumerate(findings)

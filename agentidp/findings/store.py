@@ -19,9 +19,9 @@ from agentidp.config import Settings
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows, Run
-from agentidp.findings import DEFAULT_DAYS, ComputedFindings, compute_findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, ComputedFindings, build_findings_query, compute_findings
 from agentidp.findings.alerting import decide_alerts, enqueue_alerts
-from agentidp.findings.causes import urgency
+from agentidp.findings.causes import compute_urgency
 from agentidp.findings.finding import FindingsQuery, StoredFinding, finding_from_row, finding_to_row
 from agentidp.findings.identity import FindingChange, Reconciliation, reconcile
 from agentidp.findings.incidents import group_into_incidents
@@ -136,7 +136,7 @@ def read_listing(
     :param days: the number of UTC days, today included, in which a finding must have been ongoing.
     :raises DatabaseUnavailable: there are no stored findings, and no kind could be computed.
     """
-    query = findings_query(at, settings, days=days)
+    query = build_findings_query(at, settings, days=days)
     listing = _read_stored_listing(run, query)
     if listing and listing.first_day > query.since:
         listing = None
@@ -144,7 +144,7 @@ def read_listing(
         return listing
     days_to_evaluate = DEFAULT_DAYS if listing else max(days, DEFAULT_DAYS)
     try:
-        evaluate(run, open_transaction, findings_query(at, settings, days=days_to_evaluate))
+        evaluate(run, open_transaction, build_findings_query(at, settings, days=days_to_evaluate))
     except DatabaseUnavailable:
         if listing is None:
             raise
@@ -167,7 +167,7 @@ def _read_stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
         return None
     [last_evaluation] = evaluation_rows
     stored_findings = [finding_from_row(finding_row) for finding_row in finding_rows]
-    stored_findings.sort(key=lambda finding: (not finding.is_ongoing, urgency(finding, query.at)))
+    stored_findings.sort(key=lambda finding: (not finding.is_ongoing, compute_urgency(finding, query.at)))
     sorted_findings = [finding for incident in group_into_incidents(stored_findings) for finding in incident.findings]
     return Listing(
         sorted_findings,

@@ -17,7 +17,7 @@ from agentidp import audit
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Rows
 from agentidp.findings import dormant_agent
-from agentidp.findings.dormant_agent import dormant_since
+from agentidp.findings.dormant_agent import find_dormant_since
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.registry import quotas
 from agentidp.registry.agents import update_agent
@@ -36,7 +36,7 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
             dormant_rows = transaction.run(dormant_agent.build_call())
         suspended_rows = _select_due_rows(transaction, dormant_rows)
         for row in suspended_rows:
-            reason = {"dormantSince": dormant_since(row), "suspendDormantAfterDays": row.suspend_after_days}
+            reason = {"dormantSince": find_dormant_since(row), "suspendDormantAfterDays": row.suspend_after_days}
             update_agent(transaction, row.agent_id, {"status": "suspended"}, reason=reason)
         _announce_suspensions(transaction, [row for row in dormant_rows if row not in suspended_rows])
     return [row.agent_id for row in suspended_rows]
@@ -47,7 +47,7 @@ def find_suspension_time(row: Any, at: datetime) -> datetime | None:
     if row.suspend_after_days is None:
         return None
     notice_period = timedelta(days=SUSPENSION_NOTICE_DAYS)
-    due_at: datetime = max(dormant_since(row), row.updated_at) + timedelta(days=row.suspend_after_days)
+    due_at: datetime = max(find_dormant_since(row), row.updated_at) + timedelta(days=row.suspend_after_days)
     if due_at - notice_period > at:
         return None
     announced_at: datetime | None = row.suspends_at

@@ -24,7 +24,7 @@ from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable, in_one_line
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import load_sql
-from agentidp.findings import findings_query
+from agentidp.findings import build_findings_query
 from agentidp.findings.store import evaluate
 from agentidp.findings.suspension import suspend_dormant
 from agentidp.registry.provisioning import delete_expired_agents
@@ -129,7 +129,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
             database = services.database.of(row.organization_id, at)
             _change_agents(delete_expired_agents, database, "expired agent deleted", "expired agents not deleted")
             _change_agents(suspend_dormant, database, "dormant agent suspended", "dormant agents not suspended")
-            evaluate(database.run, database.transaction, findings_query(at, services.settings))
+            evaluate(database.run, database.transaction, build_findings_query(at, services.settings))
             _forget_networks(database)
             database.fetch_durably("grants/delete_expired")
             evaluated_count += 1

@@ -171,7 +171,7 @@ def test_a_name_is_no_mention_link_or_markup_in_any_chat(
     texts = [text for text in texts if "more tokens" in text]
     assert len(texts) == len(CHATS)
     for text in texts:
-        assert f"{messages.disarmed(name)} takes more tokens." in text
+        assert f"{messages.disarm(name)} takes more tokens." in text
         assert f"http://localhost:3000/dashboard/findings/{opened.finding_id}" in text
         parts = ("@channel", "<!here>", "](", "://evil", "evil.example", "*b*", "&lt;i", "<i>")
         assert [part for part in parts if part in text] == []

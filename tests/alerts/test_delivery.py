@@ -22,7 +22,7 @@ from agentidp.alerts.delivery import (
     LEASE,
     LONGEST_DELAY,
     Dispatcher,
-    delay_after,
+    compute_delay,
 )
 from agentidp.clock import utc_now
 from tests.alerts.conftest import Acme, Outbox, change
@@ -149,10 +149,10 @@ def test_a_target_that_is_down_for_a_day_gets_everything_in_order(acme: Acme) ->
 
 
 def test_delays_double_up_to_a_limit_and_are_spread() -> None:
-    assert [delay_after(n, 0) for n in (1, 2, 3)] == [timedelta(seconds=s) for s in (5, 10, 20)]
-    assert delay_after(1, 1) == timedelta(seconds=2.5)
-    assert delay_after(9, 0) == timedelta(seconds=1280)
-    assert delay_after(10, 0) == delay_after(10_000, 0) == LONGEST_DELAY
+    assert [compute_delay(n, 0) for n in (1, 2, 3)] == [timedelta(seconds=s) for s in (5, 10, 20)]
+    assert compute_delay(1, 1) == timedelta(seconds=2.5)
+    assert compute_delay(9, 0) == timedelta(seconds=1280)
+    assert compute_delay(10, 0) == compute_delay(10_000, 0) == LONGEST_DELAY
 
 
 def test_a_message_that_is_refused_does_not_hold_up_others(acme: Acme) -> None:

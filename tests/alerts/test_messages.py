@@ -11,7 +11,7 @@ import pytest
 
 from agentidp.alerts import messages
 from agentidp.alerts.messages import Message
-from agentidp.alerts.state_change import StateChange, change_for_test
+from agentidp.alerts.state_change import StateChange, build_test_change
 from tests.alerts.conftest import change
 from tests.factories import NOON
 
@@ -25,7 +25,7 @@ def message_of(change: StateChange, owner: str | None = None, name: str = "Acme"
 def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard() -> None:
     for state_change, page in (
         (opened := change(), f"{DASHBOARD}/findings/{opened.finding_id}"),
-        (change_for_test("on-call", NOON), DASHBOARD),
+        (build_test_change("on-call", NOON), DASHBOARD),
     ):
         [alert] = json.loads(messages.build_alertmanager_body(message_of(state_change, "Ada"), DASHBOARD))
         assert (alert["generatorURL"], alert["annotations"]["url"], alert["annotations"]["owner"]) == (
@@ -55,11 +55,11 @@ def test_an_alert_leads_to_the_page_of_its_finding_and_a_test_to_the_dashboard()
     ],
 )
 def test_text_of_an_organization_is_no_mention_link_or_markup(text: str, shown: str) -> None:
-    assert messages.disarmed(text) == shown
+    assert messages.disarm(text) == shown
     attack = change(subject=text, title=text, description=text)
     message = message_of(attack, text, text)
     assert messages.build_title(message) == f"[critical] {shown}: {shown}"
-    page = messages.page_of(attack, DASHBOARD)
+    page = messages.build_finding_url(attack, DASHBOARD)
     assert messages.build_text(message, DASHBOARD) == f"{shown}\n\nOwner of {shown}: {shown}\n\n{page}"
     [alert] = json.loads(messages.build_alertmanager_body(message, DASHBOARD))
     assert alert["annotations"] == {

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.findings import findings_query
+from agentidp.findings import build_findings_query
 from agentidp.findings.store import evaluate
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
@@ -70,7 +70,7 @@ def test_one_that_ends_between_its_evaluation_and_the_sending_sends_after_the_re
     for days in (30, 14):
         watched.clock.now = ENDS - days * DAY
         database = watched.acme.database
-        evaluate(database.run, database.transaction, findings_query(database.at, watched.acme.services.settings))
+        evaluate(database.run, database.transaction, build_findings_query(database.at, watched.acme.services.settings))
         assert watched.notices() == []
         # The second evaluation finds nothing new, and what is in the outbox is sent.
         assert len(watched.notices(days - 0.05)) == 1

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from agentidp import demo
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import DEFAULT_DAYS, compute_findings, findings_query
+from agentidp.findings import DEFAULT_DAYS, build_findings_query, compute_findings
 from agentidp.findings.alerting import Alert, decide_alerts
 from agentidp.findings.finding import ORGANIZATION, Finding, FindingsQuery, Severity, StoredFinding
 from agentidp.findings.identity import MAX_MISSES, FindingChange, reconcile
@@ -231,10 +231,10 @@ class Fleet(Usage):
     def findings(self, kind: str | None = None, **query: Any) -> list[dict[str, Any]]:
         """What the service finds now, of one kind or of all, without storing it.
 
-        :param query: arguments of :func:`agentidp.findings.findings_query`.
+        :param query: arguments of :func:`agentidp.findings.build_findings_query`.
         """
         computed = compute_findings(
-            self.database.run, findings_query(self.database.at, self.services.settings, **query)
+            self.database.run, build_findings_query(self.database.at, self.services.settings, **query)
         )
         assert not computed.not_computed
         return [reported.represent() for reported in computed.findings if kind in (None, reported.kind)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentidp.findings import ComputedFindings, findings_query
+from agentidp.findings import ComputedFindings, build_findings_query
 from agentidp.findings.finding import ORGANIZATION, Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.store import store_evaluation
@@ -91,7 +91,7 @@ class Watched(Outbox):
         self.clock.advance(minutes=5)
         with self.database.transaction() as opened:
             store_evaluation(
-                opened, ComputedFindings([*computed]), findings_query(self.clock(), self.services.settings)
+                opened, ComputedFindings([*computed]), build_findings_query(self.clock(), self.services.settings)
             )
 
     def spike(self, **changes: Any) -> Finding:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import thresholds
-from agentidp.findings.causes import merge_same_causes, urgency
+from agentidp.findings.causes import compute_urgency, merge_same_causes
 from agentidp.findings.finding import Finding, Severity
 from tests.factories import NOON, a_finding
 
@@ -60,7 +60,7 @@ def finding(
     ],
 )
 def test_the_most_urgent_comes_first(first: Finding, second: Finding) -> None:
-    assert urgency(first, NOW) < urgency(second, NOW)
+    assert compute_urgency(first, NOW) < compute_urgency(second, NOW)
 
 
 HABIT = finding("uncached_tokens", begins=2 * DAY)

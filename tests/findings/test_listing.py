@@ -13,7 +13,7 @@ from flask import Flask
 from agentidp.alerts.state_change import FORMER_KINDS
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call
-from agentidp.findings import DEFAULT_DAYS, ComputedFindings, findings_query, store
+from agentidp.findings import DEFAULT_DAYS, ComputedFindings, build_findings_query, store
 from agentidp.findings.finding import Contributor, Finding, Severity
 from agentidp.findings.identity import MAX_MISSES
 from agentidp.findings.listing import STORED_KINDS
@@ -31,7 +31,7 @@ ONE, OTHER = UUID(int=1), UUID(int=2)
 
 def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()) -> None:
     """Store an evaluation that has found these."""
-    query = findings_query(fleet.services.clock(), fleet.services.settings, days=days)
+    query = build_findings_query(fleet.services.clock(), fleet.services.settings, days=days)
     with fleet.database.transaction() as opened:
         store_evaluation(opened, ComputedFindings([*found], not_computed), query)
 
@@ -126,7 +126,9 @@ def test_a_stored_finding_of_a_former_kind_can_be_read_and_ends(fleet: Fleet, cl
     assert (listed["kind"], listed["state"]) == (kind, "ongoing")
     for _ in range(MAX_MISSES):
         clock.now += timedelta(minutes=5)
-        evaluate(fleet.database.run, fleet.database.transaction, findings_query(clock.now, fleet.services.settings))
+        evaluate(
+            fleet.database.run, fleet.database.transaction, build_findings_query(clock.now, fleet.services.settings)
+        )
     read = fleet.api.get(f"{FINDINGS}/{listed['findingId']}").json
     assert (read["kind"], read["state"]) == (kind, "ended")
     assert [change["change"] for change in read["history"]] == ["opened", "resolved"]
@@ -220,7 +222,7 @@ class TestEvaluation:
     """What :func:`evaluate` stores, on a fleet that has counted nothing."""
 
     def evaluate(self, fleet: Fleet) -> None:
-        query = findings_query(fleet.services.clock(), fleet.services.settings)
+        query = build_findings_query(fleet.services.clock(), fleet.services.settings)
         evaluate(fleet.database.run, fleet.database.transaction, query)
 
     def test_ends_what_is_no_longer_found(self, fleet: Fleet, clock: Clock) -> None:

@@ -11,7 +11,7 @@ import pytest
 from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
-from agentidp.findings import compute_findings, findings_query
+from agentidp.findings import build_findings_query, compute_findings
 from agentidp.findings.kinds import KINDS
 from agentidp.registry.organizations import update_organization
 from agentidp.services import Services
@@ -38,7 +38,7 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
 ) -> None:
     monkeypatch.setattr("agentidp.findings.MAX_SECONDS", PATIENCE)
     settings = over_budget.services.settings
-    query = findings_query(NOON, settings)
+    query = build_findings_query(NOON, settings)
     of_the_organization = {KINDS[name].call(query).name for name in OF_THE_ORGANIZATION}
     with (
         contextlib.closing(Database(database_url, replace(settings, statement_timeout=0.2))) as hasty,
@@ -72,12 +72,12 @@ def asked(services: Services, *, includes_registry: bool) -> set[str]:
         names.update(call.name.rpartition("/")[2] for call in calls)
         return [[] for _ in calls]
 
-    compute_findings(run, replace(findings_query(NOON, services.settings), includes_registry=includes_registry))
+    compute_findings(run, replace(build_findings_query(NOON, services.settings), includes_registry=includes_registry))
     return names
 
 
 def test_a_replayed_history_needs_no_registry(services: Services) -> None:
-    assert findings_query(NOON, services.settings).includes_registry
+    assert build_findings_query(NOON, services.settings).includes_registry
     assert asked(services, includes_registry=True) - asked(services, includes_registry=False) == {
         name for name, kind in KINDS.items() if kind.reads_registry
     }

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from agentidp.findings import thresholds
-from agentidp.findings.expiring_credential import compute_findings, due_reminders, has_agent_moved
+from agentidp.findings.expiring_credential import compute_findings, has_agent_moved, list_due_reminders
 from agentidp.findings.kinds import KINDS
 from agentidp.findings.thresholds import DORMANT_DAYS, EXPIRY_REMINDERS, MOVED_AFTER, UNUSED_DAYS
 from agentidp.registry.agents import remove_agent, update_agent
@@ -172,14 +172,14 @@ def test_a_request_ends_dormancy_and_a_token_the_lack_of_use(fleet: Fleet, clock
 @pytest.mark.parametrize("place", range(len(EXPIRY_REMINDERS)))
 def test_a_reminder_is_due_from_so_many_days_before_the_end_on(place: int) -> None:
     due = ENDS - EXPIRY_REMINDERS[place] * DAY
-    assert due_reminders(LONG_AGO, ENDS, due) == [*EXPIRY_REMINDERS[: place + 1]]
-    assert due_reminders(LONG_AGO, ENDS, due - SECOND) == [*EXPIRY_REMINDERS[:place]]
+    assert list_due_reminders(LONG_AGO, ENDS, due) == [*EXPIRY_REMINDERS[: place + 1]]
+    assert list_due_reminders(LONG_AGO, ENDS, due - SECOND) == [*EXPIRY_REMINDERS[:place]]
 
 
 @pytest.mark.parametrize(("lifetime", "due"), [(10, [7, 1]), (7, [1]), (1, []), (0.5, [])])
 def test_reminders_from_before_the_credential_was_created_are_left_out(lifetime: float, due: list[int]) -> None:
     ends = NOON + lifetime * DAY
-    assert due_reminders(NOON, ends, ends) == due
+    assert list_due_reminders(NOON, ends, ends) == due
 
 
 @pytest.mark.parametrize(

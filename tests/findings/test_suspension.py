@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.findings import findings_query
+from agentidp.findings import build_findings_query
 from agentidp.findings.store import evaluate
 from agentidp.findings.suspension import find_suspension_time, suspend_dormant
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
@@ -88,7 +88,7 @@ class Policy(Fleet):
         # The one who reads works.
         self.use(self.reader.credential_ids()[0], at)
         suspend_dormant(self.database)
-        evaluate(self.database.run, self.database.transaction, findings_query(at, self.services.settings))
+        evaluate(self.database.run, self.database.transaction, build_findings_query(at, self.services.settings))
         return self.status()
 
     def status(self) -> str:

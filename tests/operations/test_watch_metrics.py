@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from agentidp.alerts import outbox
-from agentidp.findings import findings_query
+from agentidp.findings import build_findings_query
 from agentidp.findings.finding import Severity
 from agentidp.findings.store import evaluate
 from agentidp.operations.instance_metrics import InstanceMetrics
@@ -47,7 +47,7 @@ def test_the_evaluation_that_is_longest_ago_decides_how_old_findings_are(
     for agent, minutes in ((cast.acme, 5), (cast.outsider, 3)):
         at = NOON + timedelta(minutes=minutes)
         database = services.database.of(agent.organization_id, at)
-        evaluate(database.run, database.transaction, findings_query(at, services.settings))
+        evaluate(database.run, database.transaction, build_findings_query(at, services.settings))
     assert values(metrics, "findings_evaluated_timestamp_seconds") == {(): (NOON + timedelta(minutes=3)).timestamp()}
     [[took]] = execute(database_url, "select sum(seconds) from finding_evaluations")
     assert 0 < took < 60

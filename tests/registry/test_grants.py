@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from uuid import UUID
 
-from agentidp.analytics.impact import count_grants_call
+from agentidp.analytics.impact import build_count_grants_call
 from agentidp.clock import utc_now
 from agentidp.registry.grants import MAX_PAGE, list_call
 from tests.audit.conftest import events_of
@@ -60,7 +60,7 @@ def test_a_grant_from_before_all_tokens_of_the_agent_were_ended_is_not_in_use(ac
     set_instant = "update agents set tokens_not_before = '2998-01-01' where organization_id = %s and name = 'ended'"
     execute(agent.database_url, set_instant, agent.organization_id)
     assert [grant["grantId"] for grant in acme.get("grants").json["data"]] == [str(in_use)]
-    [[counted]] = agent.database.run(count_grants_call())
+    [[counted]] = agent.database.run(build_count_grants_call())
     assert counted.grants == 1
 
 
@@ -79,7 +79,7 @@ def test_a_filter_reads_only_its_grants(acme: Api) -> None:
     make_grant(colleague, rule_id)
     filters = {"agent_id": colleague.agent_id, "rule_id": rule_id, "subject": "person 7", "grant_id": grant_id}
     calls = [list_call(**{name: value}) for name, value in filters.items()]
-    calls += [count_grants_call(agent_id=colleague.agent_id), count_grants_call(rule_id=rule_id)]
+    calls += [build_count_grants_call(agent_id=colleague.agent_id), build_count_grants_call(rule_id=rule_id)]
     with service_connection(agent.database_url, agent.organization_id) as connection:
         for call in calls:
             parameters = {"organization_id": agent.organization_id, "at": utc_now()} | call.parameters
