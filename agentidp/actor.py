@@ -31,10 +31,10 @@ class Actor:
 SYSTEM = Actor("system", "agentidp")
 
 
-def operator() -> Actor:
-    """Return the actor for a command: the operating system's user, and in parentheses the user who called sudo.
+def find_operator() -> Actor:
+    """Return the actor for a command. The name is that of the operating system's user, with ``(sudo by …)`` if needed.
 
-    ``SUDO_USER`` is never the whole name, because any program can set it.
+    ``SUDO_USER`` is only added to the name and never replaces it, because any program can set this variable.
     """
     user_id = os.geteuid()
     try:

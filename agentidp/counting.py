@@ -60,21 +60,22 @@ class Rejection:
     reason: str
     secret_hash: bytes | None = None
 
-    def calls(self) -> tuple[Call, Call]:
+    def build_calls(self) -> tuple[Call, Call]:
         """Return the two database calls that count this rejection. The first call returns the reason.
 
         The first call may wait for another transaction. The second call locks a counter that token requests need, so it
         comes last.
         """
-        agent = {"organization_id": self.organization_id, "agent_id": self.agent_id}
-        network = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network_of(remote_address())}
+        ids = {"organization_id": self.organization_id, "agent_id": self.agent_id}
+        network = find_network(get_client_address())
+        details = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network}
         limits = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
-        return Call("usage/record_rejected_network", agent | network | limits), Call("usage/record_rejection", agent)
+        return Call("usage/record_rejected_network", ids | details | limits), Call("usage/record_rejection", ids)
 
     def report(self, reason: str) -> None:
         """Log this rejection with the client's address, and count it in the metrics.
 
-        :param reason: the reason in the row that the first call of :meth:`calls` returned.
+        :param reason: the reason in the row that the first call of :meth:`build_calls` returned.
         """
         REJECTIONS.labels(reason).inc()
         organization_id = self.organization_id if self.organization_id != UNKNOWN_ORGANIZATION else None
@@ -93,18 +94,18 @@ def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str
     :returns: *reason*, or a more precise reason if the agent or organization is not active.
     """
     rejection = Rejection(database.organization_id, agent_id, "token", reason)
-    [[row], _] = database.run(*rejection.calls())
-    rejection.report(row.reason)
-    return str(row.reason)
+    [[reason_row], _] = database.run(*rejection.build_calls())
+    rejection.report(reason_row.reason)
+    return str(reason_row.reason)
 
 
-def remote_address() -> str:
+def get_client_address() -> str:
     """Return the client's IP address; an empty string for a UNIX socket or outside a request."""
     return (request.remote_addr or "") if has_request_context() else ""
 
 
 @lru_cache(maxsize=4096)
-def network_of(address: str) -> str:
+def find_network(address: str) -> str:
     """Return the /24 network of an IPv4 address, the /48 network of an IPv6 address, or ``unknown`` for other text."""
     try:
         ip = ip_address(address)
@@ -113,5 +114,5 @@ def network_of(address: str) -> str:
     if isinstance(ip, IPv6Address):
         # An IPv6 address may have a zone, which a network must not have. The packed address has no zone.
         ip = ip.ipv4_mapped or IPv6Address(ip.packed)
-    bits = KEPT_IPV6_BITS if isinstance(ip, IPv6Address) else KEPT_IPV4_BITS
-    return str(ip_network((ip, bits), strict=False))
+    prefix_length = KEPT_IPV6_BITS if isinstance(ip, IPv6Address) else KEPT_IPV4_BITS
+    return str(ip_network((ip, prefix_length), strict=False))

@@ -188,10 +188,10 @@ def create_demo(url: str, database: Database, at: datetime) -> bool:
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
     with connect(url) as connection, operator_transaction(connection, ORGANIZATION_ID, at) as transaction:
-        return _Demo(transaction, at.astimezone(UTC)).create()
+        return _Demo(transaction, at.astimezone(UTC)).create_organization()
 
 
-def operator_id(database: Database, at: datetime) -> UUID | None:
+def find_operator_id(database: Database, at: datetime) -> UUID | None:
     """Return the id of the demo's operator, which is an agent; None if no agent has its name."""
     rows = database.of(ORGANIZATION_ID, at).fetch("agents/agents_named", name=OPERATOR.name, is_deleted=False)
     return rows[0].agent_id if rows else None
@@ -206,22 +206,22 @@ class _Demo:
         self._agent_ids: dict[DemoAgent, UUID] = {}
         self._credential_ids: dict[DemoAgent, UUID] = {}
 
-    def create(self) -> bool:
+    def create_organization(self) -> bool:
         """Create the agents and settings in the order of their times, as in the audit trail, and then the usage.
 
         :returns: False if another process has created the demo meanwhile.
         """
-        founding = self._on(220, 8)
-        if not founding.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
+        transaction = self._begin_on(220, 8)
+        if not transaction.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
             return False
-        values = {"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET}
-        audit.record(founding, "organization.created", ORGANIZATION_ID, after=values)
+        new_members = {"name": NAME, "monthlyTokenBudget": MONTHLY_TOKEN_BUDGET}
+        audit.record(transaction, "organization.created", ORGANIZATION_ID, after=new_members)
         for resource in (ORDERS, TICKETS, PAYMENTS):
             self._add_server(resource, 215)
         for index, agent in enumerate(AGENTS[:-2]):
             self._add_agent(agent, 210 - 5 * index)
         self._add_server(TRACKER, 100, agent_id=self._agent_ids[TWO_RESOURCES])
-        self._add_credential(UNUSED, self._on(95), "test environment")
+        self._add_credential(UNUSED, self._begin_on(95), "test environment")
         rule = {
             "name": "staff",
             "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
@@ -229,30 +229,35 @@ class _Demo:
             "clientHosts": [host_of(CLIENT_URI)],
             "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
         }
-        self._rule_id = add_rule(self._on(92), self._settings, NewDelegationRuleSchema().load(rule)).delegation_rule_id
-        update_agent(self._on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
+        self._rule_id = add_rule(
+            self._begin_on(92), self._settings, NewDelegationRuleSchema().load(rule)
+        ).delegation_rule_id
+        update_agent(self._begin_on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
         self._add_grants(EDITOR)
         # The quotas are newer than the retry loop, because the quota per hour would have refused the loop's tokens.
         for holder, window, tokens, is_enforced in QUOTAS:
             holder_id = self._agent_ids[holder] if holder else None
-            set_quota(self._on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
+            set_quota(self._begin_on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
         self._add_agent(ASSISTANT, ASSISTANT.joined)
         self._add_grants(ASSISTANT)
-        revocation, revoked_id = self._on(ROTATED_AGO, ROTATED_HOURS.start), self._credential_ids[ROTATED]
-        self._credential_ids[ROTATED] = self._add_credential(ROTATED, self._on(ROTATED_AGO, 7), "production, rotated")
-        end_credential(revocation, self._agent_ids[ROTATED], revoked_id)
-        self._add_usage(revoked_id, revocation.at)
+        revoked_id = self._credential_ids[ROTATED]
+        self._credential_ids[ROTATED] = self._add_credential(
+            ROTATED, self._begin_on(ROTATED_AGO, 7), "production, rotated"
+        )
+        transaction = self._begin_on(ROTATED_AGO, ROTATED_HOURS.start)
+        end_credential(transaction, self._agent_ids[ROTATED], revoked_id)
+        self._add_usage(revoked_id, transaction.at)
         return True
 
-    def _on(self, days_ago: int, hour: int = 9) -> Transaction:
+    def _begin_on(self, days_ago: int, hour: int = 9) -> Transaction:
         day = self._at.date() - timedelta(days=days_ago)
         return self._transaction.as_of(datetime.combine(day, time(hour), UTC))
 
     def _add_server(self, resource: str, days_ago: int, **members: Any) -> None:
         name, scopes = SERVERS[resource]
         members |= {"resource": resource, "name": name, "scopes": scopes, "token_per_call": resource == PAYMENTS}
-        add_resource_server(self._on(days_ago), self._settings, **members)
+        add_resource_server(self._begin_on(days_ago), self._settings, **members)
 
     def _add_agent(self, agent: DemoAgent, days_ago: int) -> None:
         members: dict[str, Any] = {"name": agent.name, "description": agent.description, "owner": agent.owner}
@@ -262,10 +267,9 @@ class _Demo:
             members["redirect_uris"] = [REDIRECT_URI]
         if agent is ASSISTANT:
             members |= {"agent_id": agent_id_of(ORGANIZATION_ID, CLIENT_URI), "client_uri": CLIENT_URI}
-        transaction = self._on(days_ago)
-        self._agent_ids[agent] = add_agent(
-            transaction, max_agents=Settings.max_agents, scopes=scopes, **members
-        ).agent_id
+        transaction = self._begin_on(days_ago)
+        agent_row = add_agent(transaction, max_agents=Settings.max_agents, scopes=scopes, **members)
+        self._agent_ids[agent] = agent_row.agent_id
         self._credential_ids[agent] = self._add_credential(agent, transaction)
         if agent is ASSISTANT:
             transaction.fetch("agents/refresh_document", agent_id=self._agent_ids[agent], fresh_until=self._at)
@@ -273,9 +277,9 @@ class _Demo:
     def _add_grants(self, agent: DemoAgent) -> None:
         for person, days_ago in GRANTS[agent]:
             subject = person.replace(" ", ".").lower()
-            type_, name, display_name = actor_of(PROVIDER, subject, person)
-            transaction = self._on(days_ago)
-            transaction = transaction.as_of(transaction.at, Actor(type_, name, display_name=display_name))
+            actor_type, actor_name, display_name = actor_of(PROVIDER, subject, person)
+            transaction = self._begin_on(days_ago)
+            transaction = transaction.as_of(transaction.at, Actor(actor_type, actor_name, display_name=display_name))
             scopes = SERVERS[TICKETS][1]
             permission = Permission(
                 self._agent_ids[agent], self._rule_id, PROVIDER, subject, TICKETS, scopes, 30, "", REDIRECT_URI, None
@@ -287,98 +291,98 @@ class _Demo:
         # The random secret is discarded, so nobody can authenticate with the credential.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else transaction.at + timedelta(days=365)
         jwks = PUBLIC_JWKS if agent in GRANTS else None
-        row, _ = add_credential(transaction, self._agent_ids[agent], expires_at=expires_at, label=label, jwks=jwks)
-        return row.credential_id
+        agent_id = self._agent_ids[agent]
+        credential_row, _ = add_credential(transaction, agent_id, expires_at=expires_at, label=label, jwks=jwks)
+        return credential_row.credential_id
 
     def _add_usage(self, revoked_id: UUID, revoked_at: datetime) -> None:
-        sums: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
-        attributed: dict[tuple[date, DemoAgent, UUID, str], list[int]] = {}
-        used_at: dict[UUID, datetime] = {}
-        for agent, starts_at, *counts in traffic(self._at):
+        hours_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
+        hourly_tokens: dict[tuple[date, DemoAgent, UUID, str], list[int]] = {}
+        last_used_at: dict[UUID, datetime] = {}
+        for agent, starts_at, *counts in generate_traffic(self._at):
             day, hour = starts_at.date(), starts_at.hour
-            sums[self._agent_ids[agent]][hour_number(day, hour)] = counts
+            hours_by_agent[self._agent_ids[agent]][hour_number(day, hour)] = counts
             if counts[0]:
                 is_revoked = agent is ROTATED and starts_at < revoked_at
                 credential_id = revoked_id if is_revoked else self._credential_ids[agent]
-                used_at[credential_id] = starts_at
+                last_used_at[credential_id] = starts_at
                 for index, resource in enumerate(agent.resources):
                     if tokens := (counts[0] + index) // len(agent.resources):
-                        attributed.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
-        add_usage(self._transaction, sums)
-        rows = [
+                        hourly_tokens.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
+        add_usage(self._transaction, hours_by_agent)
+        usage_rows = [
             {"day": str(day), "agent_id": str(self._agent_ids[agent]), "credential_id": str(credential_id)}
             | {"resource": resource, "tokens_by_hour": tokens}
-            for (day, agent, credential_id, resource), tokens in attributed.items()
+            for (day, agent, credential_id, resource), tokens in hourly_tokens.items()
         ]
-        delegations = [
+        delegation_rows = [
             {"day": str(day), "agent_id": str(self._agent_ids[agent]), "issuer": PROVIDER}
             | {"resource": resource, "tokens": sum(tokens)}
-            for (day, agent, _, resource), tokens in attributed.items()
+            for (day, agent, _, resource), tokens in hourly_tokens.items()
             if agent in GRANTS
         ]
-        delegations += [
-            {
-                "day": str(day),
-                "agent_id": str(self._agent_ids[agent]),
-                "subject_agent_id": str(self._agent_ids[subject]),
-            }
-            | {"resource": resource, "tokens": sum(tokens) // divisor}
-            for (day, agent, _, resource), tokens in attributed.items()
+        delegation_rows += [
+            {"day": str(day), "agent_id": str(self._agent_ids[agent]), "resource": resource}
+            | {"subject_agent_id": str(self._agent_ids[subject]), "tokens": sum(tokens) // divisor}
+            for (day, agent, _, resource), tokens in hourly_tokens.items()
             for subject, divisor in DELEGATED.items()
             # The tracker can only act for a subject that got a token for the tracker on the same day.
-            if (day, subject, self._credential_ids[subject], TRACKER) in attributed
+            if (day, subject, self._credential_ids[subject], TRACKER) in hourly_tokens
             and (resource == ORDERS and sum(tokens) >= divisor)
         ]
-        self._transaction.fetch("demo/attribute_usage", counts=Jsonb(rows))
-        self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegations))
-        self._transaction.fetch("demo/use_credentials", credential_ids=[*used_at], used_at=[*used_at.values()])
+        self._transaction.fetch("demo/attribute_usage", counts=Jsonb(usage_rows))
+        self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegation_rows))
+        times = [*last_used_at.values()]
+        self._transaction.fetch("demo/use_credentials", credential_ids=[*last_used_at], used_at=times)
         self._transaction.fetch("demo/use_grants", expires_at=None)
 
 
-def working_day(today: date, days_ago: int) -> date:
+def find_working_day(today: date, days_ago: int) -> date:
     """Return the last working day, Monday to Friday, that is at least *days_ago* days before *today*."""
     day = today - timedelta(days=days_ago)
     return day - timedelta(days=max(0, day.weekday() - 4))
 
 
-def traffic(at: datetime) -> Iterator[AgentHour]:
+def generate_traffic(at: datetime) -> Iterator[AgentHour]:
     """Yield the counts per agent and hour of the last 90 days until *at*. Hours without counts are omitted.
 
     :param at: the current time in UTC. The counts of its hour are reduced to the part of the hour before *at*.
     """
     today = at.date()
-    outage, retries = working_day(today, OUTAGE_AGO), working_day(today, RETRIES_AGO)
+    outage_day, retry_day = find_working_day(today, OUTAGE_AGO), find_working_day(today, RETRIES_AGO)
     share_of_hour = (at - at.replace(minute=0, second=0, microsecond=0)) / timedelta(hours=1)
     for agent in AGENTS:
-        # Each agent has its own random numbers in the order of time, so a later call yields the same past counts.
+        # Each agent has its own random generator, used in order of time, so that a later call yields the same past.
         random = Random(f"agentidp demo {agent.name}")  # noqa: S311 - not a secret
-        for ago in reversed(range(agent.last, agent.joined)):
-            day = today - timedelta(days=ago)
-            for hour in range(0 if day == outage else 24 if ago else at.hour + 1):
-                counts = _count_hour(agent, day, ago, hour, random, is_retrying=day == retries)
-                if ago == 0 and hour == at.hour:
+        for days_ago in reversed(range(agent.last, agent.joined)):
+            day = today - timedelta(days=days_ago)
+            for hour in range(0 if day == outage_day else 24 if days_ago else at.hour + 1):
+                counts = _draw_counts(agent, day, days_ago, hour, random, is_retrying=day == retry_day)
+                if days_ago == 0 and hour == at.hour:
                     counts = [int(count * share_of_hour) for count in counts]
                 if any(counts):
                     yield AgentHour(agent, datetime.combine(day, time(hour), UTC), *counts)
 
 
-def _count_hour(agent: DemoAgent, day: date, ago: int, hour: int, random: Random, *, is_retrying: bool) -> list[int]:
+def _draw_counts(
+    agent: DemoAgent, day: date, days_ago: int, hour: int, random: Random, *, is_retrying: bool
+) -> list[int]:
     if is_retrying and agent is RETRYING and hour in RETRY_HOURS:
-        tokens = _random_count(RETRY_TOKENS, random)
+        tokens = _draw_count(RETRY_TOKENS, random)
         return [tokens, tokens, 0]
-    if agent is ROTATED and ago == ROTATED_AGO and hour in ROTATED_HOURS:
-        return [0, 0, _random_count(ROTATED_REJECTED, random)]
-    level = int((agent.rhythm.weekend if day.weekday() >= 5 else agent.rhythm.weekday)[hour]) / 9
-    if level == 0:
+    if agent is ROTATED and days_ago == ROTATED_AGO and hour in ROTATED_HOURS:
+        return [0, 0, _draw_count(ROTATED_REJECTED, random)]
+    share_of_peak = int((agent.rhythm.weekend if day.weekday() >= 5 else agent.rhythm.weekday)[hour]) / 9
+    if share_of_peak == 0:
         return [0, 0, 0]
     if agent.rhythm.grows:
-        level *= 1 - GROWTH * ago / (DAYS - 1)
-    tokens = _random_count(agent.tokens * level, random)
+        share_of_peak *= 1 - GROWTH * days_ago / (DAYS - 1)
+    tokens = _draw_count(agent.tokens * share_of_peak, random)
     # The number of calls is independent of this hour's tokens, because calls also use cached tokens of earlier hours.
-    calls = _random_count(agent.tokens * agent.calls * level, random)
+    calls = _draw_count(agent.tokens * agent.calls * share_of_peak, random)
     return [tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE)]
 
 
-def _random_count(mean: float, random: Random) -> int:
+def _draw_count(mean: float, random: Random) -> int:
     """Return a random whole number that is *mean* on average, and differs by a third of *mean* at most."""
     return int(mean * random.uniform(2 / 3, 4 / 3) + random.random())

@@ -413,7 +413,7 @@ def count_usage(
         for _ in range(requests):
             assert transaction.run(build_admission_call(agent_id, "a", at))
         for _ in range(rejected):
-            for call in Rejection(organization_id, agent_id, "secret", "wrong secret").calls():
+            for call in Rejection(organization_id, agent_id, "secret", "wrong secret").build_calls():
                 transaction.run(call)
 
 

@@ -41,7 +41,7 @@ from agentidp.demo import (
     UNUSED,
     DemoAgent,
     create_demo,
-    traffic,
+    generate_traffic,
 )
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
@@ -276,7 +276,7 @@ def test_every_figure_of_the_three_endpoints_is_the_same_number_of_tokens_and_re
 def test_stores_what_the_generator_says_and_no_zeros(made: Made) -> None:
     by_agent: Counter[tuple[Any, ...]] = Counter()
     by_hour: Counter[tuple[Any, ...]] = Counter()
-    for agent, starts_at, *counts in traffic(NOON):
+    for agent, starts_at, *counts in generate_traffic(NOON):
         day, hour = starts_at.date(), starts_at.hour
         for kind, count in zip(COUNTS, counts, strict=True):
             by_agent[day, made.ids[agent.name], hour, kind] += count
@@ -312,7 +312,7 @@ def test_nothing_is_counted_of_an_agent_before_it_is_registered_or_after_it_is_s
 
 def test_one_agent_fell_silent_two_weeks_ago_and_the_suspended_one_stopped() -> None:
     active: dict[str, set[date]] = {}
-    for row in traffic(NOON):
+    for row in generate_traffic(NOON):
         active.setdefault(row.agent.name, set()).add(row.starts_at.date())
     assert len(active) == 24
     # Every other agent works at least once per week, even if it works only on weekends.
@@ -330,7 +330,7 @@ INSTANTS = [
 
 @pytest.mark.parametrize("at", INSTANTS, ids=str)
 def test_shows_the_same_story_on_any_day_and_hour(at: datetime) -> None:
-    hours = list(traffic(at))
+    hours = list(generate_traffic(at))
     assert min(row.starts_at.date() for row in hours) == at.date() - timedelta(days=DAYS - 1)
     assert max(row.starts_at for row in hours) <= at
     this_month = [row for row in hours if row.starts_at.date() >= at.date().replace(day=1)]
@@ -349,7 +349,7 @@ def test_shows_the_same_story_on_any_day_and_hour(at: datetime) -> None:
 
 def test_nothing_is_counted_at_the_first_instant_of_a_day() -> None:
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
-    assert max(row.starts_at for row in traffic(midnight)) == datetime(2026, 2, 28, 23, tzinfo=UTC)
+    assert max(row.starts_at for row in generate_traffic(midnight)) == datetime(2026, 2, 28, 23, tzinfo=UTC)
 
 
 def test_an_instant_makes_one_story_whatever_its_time_zone_and_new_secrets_each_time(

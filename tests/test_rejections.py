@@ -19,7 +19,7 @@ from agentidp.counting import (
     MAX_NETWORKS,
     UNKNOWN_AGENT,
     UNKNOWN_ORGANIZATION,
-    network_of,
+    find_network,
     record_rejection,
 )
 from agentidp.http.logs import JsonFormatter
@@ -259,7 +259,7 @@ def test_a_network_is_kept_for_thirty_days(services: Services, cast: Cast) -> No
     ],
 )
 def test_an_address_is_kept_as_its_network(address: str, network: str) -> None:
-    assert network_of(address) == network
+    assert find_network(address) == network
 
 
 def test_outside_a_request_there_is_no_network(services: Services, cast: Cast) -> None:

@@ -66,8 +66,11 @@ _GROUPS = (
 )
 for group in (*(module.commands for module in _GROUPS), rule.delegation_commands, rule.provisioning_commands):
     cli.add_command(group)
-for module in (apply, backup, check, dashboard, demo, restore, serve, token, watch):
-    cli.add_command(module.command)
+for command in (
+    *(apply.apply_document, backup.back_up_database, check.run_checks, dashboard.print_sign_in_link),
+    *(demo.create_demo_organization, restore.restore_backup, serve.run_service, token.print_token, watch.run_watch),
+):
+    cli.add_command(command)
 
 
 def main() -> None:

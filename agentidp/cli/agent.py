@@ -19,10 +19,10 @@ from agentidp.cli.confirmation import (
 from agentidp.cli.lookup import begin_transaction, find_and_open_agent, open_organization
 from agentidp.cli.options import (
     WholeNumber,
+    add_member_options,
     as_json_option,
     describe_fields,
-    list_columns,
-    member_options,
+    list_column_names,
     organization_option,
     read_options,
 )
@@ -54,9 +54,9 @@ commands = click.Group(
 @commands.command("create")
 @click.argument("name")
 @organization_option
-@member_options(agents.NewAgentSchema(exclude=["name"]))
+@add_member_options(agents.NewAgentSchema(exclude=["name"]))
 @as_json_option
-def create(organization: str, as_json: bool, **options: Any) -> None:
+def create_agent(organization: str, as_json: bool, **options: Any) -> None:
     """Register the agent NAME and print its id."""
     with open_organization(organization) as (services, database):
         new_agent = agents.NewAgentSchema().load(read_options(agents.NewAgentSchema(), options))
@@ -69,20 +69,20 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
 @commands.command("list")
 @organization_option
 @as_json_option
-def list_(organization: str, as_json: bool) -> None:
+def list_agents(organization: str, as_json: bool) -> None:
     """List the agents of an organization, oldest first."""
     with open_organization(organization) as (_, database):
         agent_rows = database.fetch(
             "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
         )
-    table_columns = ("agentId", "name", "status", *list_columns(agents.AgentSchema), "createdAt", "scopes")
+    table_columns = ("agentId", "name", "status", *list_column_names(agents.AgentSchema), "createdAt", "scopes")
     show([agents.represent(agent_row) for agent_row in agent_rows], as_json, columns=table_columns)
 
 
 @commands.command("show")
 @agent_argument
 @as_json_option
-def show_(agent: str, as_json: bool) -> None:
+def show_agent(agent: str, as_json: bool) -> None:
     """Print an agent."""
     with find_and_open_agent(agent) as (_, database, agent_id):
         agent_row = require_row(database.fetch("agents/get_agent", agent_id=agent_id))
@@ -93,7 +93,7 @@ def show_(agent: str, as_json: bool) -> None:
 @agent_argument
 @click.option("--days", type=WholeNumber(1, KEEP_NETWORKS), default=7, show_default=True, help="Days, today included.")
 @as_json_option
-def rejections(agent: str, days: int, as_json: bool) -> None:
+def show_rejections(agent: str, days: int, as_json: bool) -> None:
     """Show why requests of an agent failed to authenticate, from which networks they came, and what to do.
 
     The newest day comes first.
@@ -107,13 +107,13 @@ def rejections(agent: str, days: int, as_json: bool) -> None:
 
 @commands.command("update")
 @agent_argument
-@member_options(agents.AgentChangeSchema(exclude=["status"]))
+@add_member_options(agents.AgentChangeSchema(exclude=["status"]))
 @as_json_option
-def update(agent: str, as_json: bool, **options: Any) -> None:
+def update_agent(agent: str, as_json: bool, **options: Any) -> None:
     """Change an agent and print it. Omitted options keep their values."""
     change = read_options(agents.AgentChangeSchema(), options)
     with find_and_open_agent(agent) as (services, database, agent_id):
-        _apply_change(services, database, agent_id, change, as_json)
+        _change_and_print_agent(services, database, agent_id, change, as_json)
 
 
 @commands.command("suspend")
@@ -121,7 +121,7 @@ def update(agent: str, as_json: bool, **options: Any) -> None:
 @agent_argument
 @dry_run_option
 @as_json_option
-def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
+def suspend_agent(agent: str, is_dry_run: bool, as_json: bool) -> None:
     """Suspend an agent and print it. The agent gets no further token, and its tokens stop working at once."""
     with find_and_open_agent(agent) as (services, database, agent_id):
         confirm(
@@ -132,19 +132,19 @@ def suspend(agent: str, is_dry_run: bool, as_json: bool) -> None:
             ),
             is_dry_run=is_dry_run,
         )
-        _apply_change(services, database, agent_id, {"status": "suspended"}, as_json)
+        _change_and_print_agent(services, database, agent_id, {"status": "suspended"}, as_json)
 
 
 @commands.command("resume")
 @agent_argument
 @as_json_option
-def resume(agent: str, as_json: bool) -> None:
+def resume_agent(agent: str, as_json: bool) -> None:
     """End the suspension of an agent and print it. The agent's tokens that have not expired work again."""
     with find_and_open_agent(agent) as (services, database, agent_id):
-        _apply_change(services, database, agent_id, {"status": "active"}, as_json)
+        _change_and_print_agent(services, database, agent_id, {"status": "active"}, as_json)
 
 
-def _apply_change(
+def _change_and_print_agent(
     services: Services, database: OrganizationDatabase, agent_id: UUID, change: dict[str, Any], as_json: bool
 ) -> None:
     with begin_transaction(services, database) as transaction:
@@ -176,7 +176,7 @@ def _describe_impact(services: Services, database: OrganizationDatabase, agent_i
 @require_confirmation
 @agent_argument
 @dry_run_option
-def end_tokens(agent: str, is_dry_run: bool) -> None:
+def end_agent_tokens(agent: str, is_dry_run: bool) -> None:
     """End all tokens that were issued to an agent before now. The agent can get new tokens."""
     with find_and_open_agent(agent) as (services, database, agent_id):
         confirm(
@@ -196,7 +196,7 @@ def end_tokens(agent: str, is_dry_run: bool) -> None:
 @require_confirmation
 @agent_argument
 @dry_run_option
-def delete(agent: str, is_dry_run: bool) -> None:
+def delete_agent(agent: str, is_dry_run: bool) -> None:
     """Delete an agent and revoke its credentials. The agent's tokens stop working at once. Its usage is kept."""
     with find_and_open_agent(agent) as (services, database, agent_id):
 
@@ -224,7 +224,7 @@ def delete(agent: str, is_dry_run: bool) -> None:
 )
 @require_confirmation
 @agent_argument
-def erase(agent: str) -> None:
+def erase_agent_texts(agent: str) -> None:
     """Ask for confirmation, and erase the texts of a deleted agent."""
     with find_and_open_agent(agent, is_deleted=True) as (services, database, agent_id):
         if database.fetch("agents/get_agent", agent_id=agent_id):

@@ -21,9 +21,9 @@ from agentidp.cli.context import open_services
 from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization
 from agentidp.cli.options import (
     WholeNumber,
+    add_member_options,
     as_json_option,
     describe_fields,
-    member_options,
     organization_option,
     read_options,
 )
@@ -63,7 +63,7 @@ commands.add_command(target_commands)
 @target_commands.command("list")
 @organization_option
 @as_json_option
-def list_(organization: str, as_json: bool) -> None:
+def list_targets(organization: str, as_json: bool) -> None:
     """List the alert targets of an organization, oldest first."""
     with open_organization(organization) as (_, database):
         target_rows = database.fetch("alerts/list_targets")
@@ -75,7 +75,7 @@ def list_(organization: str, as_json: bool) -> None:
 @target_argument
 @organization_option
 @as_json_option
-def show_(target: str, organization: str, as_json: bool) -> None:
+def show_target(target: str, organization: str, as_json: bool) -> None:
     """Print an alert target."""
     with open_organization(organization) as (_, database):
         target_row = _find_target(database, target)
@@ -85,9 +85,9 @@ def show_(target: str, organization: str, as_json: bool) -> None:
 @target_commands.command("add")
 @click.argument("type", type=click.Choice(tuple(TYPES)))
 @organization_option
-@member_options(NewAlertTargetSchema(exclude=["type"]))
+@add_member_options(NewAlertTargetSchema(exclude=["type"]))
 @as_json_option
-def add(organization: str, as_json: bool, **options: Any) -> None:
+def add_target(organization: str, as_json: bool, **options: Any) -> None:
     """Add an alert target of the given TYPE. Its URL is a secret, so the command reads the URL from a file.
 
     Prints the target's id. For a webhook, also prints the key that signs its messages.
@@ -103,9 +103,9 @@ def add(organization: str, as_json: bool, **options: Any) -> None:
 @target_commands.command("update")
 @target_argument
 @organization_option
-@member_options(AlertTargetChangeSchema())
+@add_member_options(AlertTargetChangeSchema())
 @as_json_option
-def update(target: str, organization: str, as_json: bool, **options: Any) -> None:
+def update_target(target: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change an alert target and print it. Omitted options keep their values."""
     new_values = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
     with open_organization(organization) as (services, database):
@@ -119,7 +119,7 @@ def update(target: str, organization: str, as_json: bool, **options: Any) -> Non
 @require_confirmation
 @target_argument
 @organization_option
-def delete(target: str, organization: str) -> None:
+def delete_target(target: str, organization: str) -> None:
     """Delete an alert target, and the alerts that were not sent to it yet."""
     with open_organization(organization) as (services, database):
         target_row = _find_target(database, target)
@@ -141,10 +141,10 @@ def delete(target: str, organization: str) -> None:
 @target_commands.command("test")
 @target_argument
 @organization_option
-def send_test(target: str, organization: str) -> None:
+def send_test_message(target: str, organization: str) -> None:
     """Send a test message to an alert target from this machine, and print whether the target accepted the message."""
     with open_organization(organization) as (services, database):
-        target_row, address = _fetch_address(services, database, target)
+        target_row, address = _fetch_target_and_address(services, database, target)
         [organization_row] = database.fetch("organizations/get_organization")
         test_change = build_test_change(target_row.name, database.at)
         message = Message(
@@ -163,12 +163,12 @@ def send_test(target: str, organization: str) -> None:
 @target_commands.command("key")
 @target_argument
 @organization_option
-def key(target: str, organization: str) -> None:
+def show_webhook_key(target: str, organization: str) -> None:
     """Print the key that signs the messages of a webhook. The key is a secret."""
     with open_organization(organization) as (services, database):
-        row, address = _fetch_address(services, database, target)
+        target_row, address = _fetch_target_and_address(services, database, target)
     if address.secret is None:
-        raise ConfigurationError(f"the target {row.name} is no webhook, so it has no key")
+        raise ConfigurationError(f"the target {target_row.name} is not a webhook, so it has no key")
     print_text(address.secret)
 
 
@@ -176,7 +176,7 @@ def key(target: str, organization: str) -> None:
 @organization_option
 @click.option("--limit", type=WholeNumber(1, 1000), default=50, show_default=True, help="Maximum number of alerts.")
 @as_json_option
-def deliveries(organization: str, limit: int, as_json: bool) -> None:
+def list_deliveries(organization: str, limit: int, as_json: bool) -> None:
     """List the alerts that were sent or wait to be sent, newest first.
 
     Prints: alert's id, target's id and name, finding's id, the change of the finding, time of the change, number of
@@ -185,14 +185,14 @@ def deliveries(organization: str, limit: int, as_json: bool) -> None:
     with open_organization(organization) as (_, database):
         delivery_rows = database.fetch("alerts/list_deliveries", limit=limit)
     table_columns = ("createdAt", "targetName", "findingId", "change", "status", "attempts", "at", "lastError")
-    show([_delivery(delivery_row) for delivery_row in delivery_rows], as_json, columns=table_columns)
+    show([_represent_delivery(delivery_row) for delivery_row in delivery_rows], as_json, columns=table_columns)
 
 
 def _status(row: Any) -> str:
     return "delivered" if row.delivered_at else "abandoned" if row.abandoned_at else "waiting"
 
 
-def _delivery(row: Any) -> dict[str, Any]:
+def _represent_delivery(row: Any) -> dict[str, Any]:
     return {
         "deliveryId": str(row.delivery_id),
         "targetId": str(row.target_id),
@@ -209,7 +209,7 @@ def _delivery(row: Any) -> dict[str, Any]:
 
 @commands.command("deliver")
 @click.option("--once", is_flag=True, help="End as soon as no alert is due.")
-def deliver(once: bool) -> None:
+def send_due_alerts(once: bool) -> None:
     """Send the alerts that are due, until Ctrl-C."""
     with open_services() as services:
         dispatcher = Dispatcher(services.settings, services.database, utc_now)
@@ -224,19 +224,17 @@ def deliver(once: bool) -> None:
                 time.sleep(POLL_SECONDS)
 
 
-def _fetch_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
+def _fetch_target_and_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
     """Return the row of the alert target with an ID or name, and its decrypted address."""
     target_id = _find_target(database, target).target_id
-    row = require_row(database.fetch("alerts/get_target", target_id=target_id))
+    target_row = require_row(database.fetch("alerts/get_target", target_id=target_id))
     try:
-        return row, TargetSealer(services.settings).open(target_id, bytes(row.sealed))
+        return target_row, TargetSealer(services.settings).open(target_id, bytes(target_row.sealed))
     except Unreadable:
         raise ConfigurationError("the instance secret does not decrypt the target's address") from None
 
 
 def _find_target(database: OrganizationDatabase, target: str) -> Any:
-    candidates = [
-        Candidate(str(target_row.target_id), [target_row.name], target_row)
-        for target_row in database.fetch("alerts/list_targets")
-    ]
+    target_rows = database.fetch("alerts/list_targets")
+    candidates = [Candidate(str(row.target_id), [row.name], row) for row in target_rows]
     return find_candidate(target, candidates, kind="alert target")

@@ -66,10 +66,10 @@ class _Command(click.Command):
     "--strict",
     "is_strict",
     is_flag=True,
-    help="Like --prune, and a list that FILE omits is emptied, and an omitted member gets its default.",
+    help="Like --prune, but also empty the lists that FILE omits, and set omitted members to their defaults.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
-def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
+def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
     """Change organizations, agents, resource servers, rules and alert targets to match FILE.
 
     All changes are made in one transaction. Everything that FILE omits stays unchanged.
@@ -88,13 +88,9 @@ def command(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_jso
     with open_services(may_be_first=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
             planned_file = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
-            consequences = [
-                change_sentences
-                for plan in planned_file.plans
-                for change_sentences in list_consequences(
-                    services.database, plan, utc_now(), services.settings.token_ttl
-                )
-            ]
+            consequences: list[list[str]] = []
+            for plan in planned_file.plans:
+                consequences += list_consequences(services.database, plan, utc_now(), services.settings.token_ttl)
         _print_changes(planned_file, consequences, as_json)
         if is_plan or not planned_file.changes:
             click.get_current_context().exit(DIFFERENT if planned_file.changes else 0)
@@ -120,26 +116,21 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
     changes = planned.changes
     if as_json:
         member_names = ("action", "type", "organization", "name", "before", "after")
-        change_rows = [
-            {member_name: getattr(change, member_name) for member_name in member_names} for change in changes
+        shown_changes = [
+            {name: getattr(change, name) for name in member_names} | {"consequences": sentences}
+            for change, sentences in zip(changes, consequences, strict=True)
         ]
-        show(
-            [
-                change_row | {"consequences": change_sentences}
-                for change_row, change_sentences in zip(change_rows, consequences, strict=True)
-            ],
-            as_json,
-        )
+        show(shown_changes, as_json)
         return
     for change, sentences in zip(changes, consequences, strict=True):
         print_text(f"{SIGNS[change.action]} {change}")
         for member_name, member_value in (change.after if change.action != "delete" else {}).items():
             earlier_value = f"{to_json(change.before[member_name])} → " if member_name in change.before else ""
             print_text(f"    {member_name}: {earlier_value}{to_json(member_value)}")
-        for change_sentence in sentences:
-            print_text(f"    {change_sentence}")
+        for sentence in sentences:
+            print_text(f"    {sentence}")
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
-    summary = ", ".join(f"{change_count} to {action}" for action, change_count in counts.items())
+    summary = ", ".join(f"{count} to {action}" for action, count in counts.items())
     click.echo(f"{summary}." if changes else "Nothing differs.")
     omitted_changes = [change for plan in planned.plans for change in plan.omitted]
     if omitted_changes:
@@ -155,14 +146,11 @@ def _print_next_commands(applied: Applied) -> None:
 
     Standard error gets them, so that standard output stays valid JSON with ``--json``.
     """
-    agents, webhooks = applied.new_agents, applied.new_webhooks
+    agents_heading = "The new agents have no credential yet. These commands create their credentials:"
+    webhooks_heading = "The new webhooks sign their messages. These commands print the keys:"
     for heading, command_line, objects in (
-        (
-            "The new agents have no credential yet. These commands create their credentials:",
-            "credential create --agent",
-            agents,
-        ),
-        ("The new webhooks sign their messages. These commands print the keys:", "alerts target key", webhooks),
+        (agents_heading, "credential create --agent", applied.new_agents),
+        (webhooks_heading, "alerts target key", applied.new_webhooks),
     ):
         if objects:
             click.echo(heading, err=True)

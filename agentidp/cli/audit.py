@@ -60,7 +60,7 @@ commands = click.Group(
 @click.option("--until", type=parse_time, metavar="TIME", help="Only events before this day or time.")
 @click.option("--limit", type=WholeNumber(1, 100_000), default=100, show_default=True, help="Maximum number of events.")
 @as_json_option
-def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
+def list_events(organization: str | None, as_json: bool, **filters: Any) -> None:
     """List events, newest first.
 
     Prints: sequence, time, kind of actor, actor, action, subject, values before the change, values after the change. On
@@ -74,13 +74,10 @@ def list_(organization: str | None, as_json: bool, **filters: Any) -> None:
         names_by_id = words.map_names_by_id(*database.run(*words.build_name_calls(events)))
     member_names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
     if not as_json:
-        event_sentences = [
-            {"event": words.describe_event(event, names_by_id)} if is_terminal() else {} for event in events
-        ]
-        events = [
-            {member: event[member] for member in member_names} | event_sentence
-            for event, event_sentence in zip(events, event_sentences, strict=True)
-        ]
+        sentences = [words.describe_event(event, names_by_id) for event in events]
+        events = [{name: event[name] for name in member_names} for event in events]
+        if is_terminal():
+            events = [event | {"event": sentence} for event, sentence in zip(events, sentences, strict=True)]
     show(events, as_json, columns=("sequence", "at", "event", "after"))
 
 
@@ -112,7 +109,7 @@ def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organ
     help="File that stores the position of the last exported event. The next export continues at that position.",
 )
 @click.option("--follow", is_flag=True, help="Keep running, and print new events as they occur, until Ctrl-C.")
-def export(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
+def export_events(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
     """Print events as lines of JSON, oldest first in each trail.
 
     The output is meant for a SIEM, which then also stores the hash of each event. After a crash, the next export prints
@@ -170,7 +167,7 @@ def _write_state(state: Path, positions: dict[str, int]) -> None:
     help="With --organization: an earlier event, for example from an export. The trail must still contain the event.",
 )
 @as_json_option
-def verify(organization: str | None, known_head: str | None, as_json: bool) -> None:
+def verify_trails(organization: str | None, known_head: str | None, as_json: bool) -> None:
     """Verify that no event was changed or removed. Otherwise the exit code is 1.
 
     Prints for each trail: organization, number of events, number of events with erased content, sequence and hash of
@@ -178,7 +175,7 @@ def verify(organization: str | None, known_head: str | None, as_json: bool) -> N
     """
     if known_head is not None and organization is None:
         raise click.UsageError("give --known with --organization")
-    noted_head = None if known_head is None else _parse_head(known_head)
+    expected_head = None if known_head is None else _parse_head(known_head)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
             unchained_ids = upkeep.list_organizations_without_chain(operator)
@@ -187,7 +184,7 @@ def verify(organization: str | None, known_head: str | None, as_json: bool) -> N
                 trail_ids += unchained_ids
         with show_activity(f"Verifying {format_count(len(trail_ids), 'trail')}"):
             verifications = {
-                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), noted_head)
+                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), expected_head)
                 for trail_id in trail_ids
             }
     for trail_id, verification in verifications.items():
@@ -211,10 +208,10 @@ def _describe_verification(organization_id: str, result: Verification, as_json: 
 
 
 def _parse_head(text: str) -> Head:
-    sequence, _, hash_ = text.partition(":")
-    if not (sequence.isascii() and sequence.isdigit() and len(hash_) == 64):
+    sequence, _, event_hash = text.partition(":")
+    if not (sequence.isascii() and sequence.isdigit() and len(event_hash) == 64):
         raise click.UsageError("--known must be a sequence number, a colon and a hash of 64 hexadecimal digits")
-    return Head(int(sequence), hash_.lower())
+    return Head(int(sequence), event_hash.lower())
 
 
 @commands.command("prune")
@@ -227,10 +224,11 @@ def _parse_head(text: str) -> Head:
 )
 @trails_option
 @as_json_option
-def prune(keep: int | None, organization: str | None, as_json: bool) -> None:
+def prune_events(keep: int | None, organization: str | None, as_json: bool) -> None:
     """Remove events that are older than a number of days. The remaining events can still be verified.
 
-    Prints for each trail from which events were removed: organization, number of removed events, sequence of the last.
+    Prints for each trail from which events were removed: organization, number of removed events, sequence of the last
+    removed event.
     """
     now = utc_now()
     with open_services() as services, connect(str(services.settings.database_url)) as operator:

@@ -18,7 +18,7 @@ from agentidp.server.runtime import open_database, refuse_without_data, secret_f
 @click.command("backup")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @bindir_option
-def command(file: Path, bindir: Path | None) -> None:
+def back_up_database(file: Path, bindir: Path | None) -> None:
     """Back up the database to FILE, while the service runs. Nobody else can read the file.
 
     The file is in pg_dump's custom format. If the backup fails, no file is written. AGENTIDP_DATABASE_URL must name a

@@ -39,7 +39,7 @@ WARNED = 3
     "--strict", "is_strict", is_flag=True, help=f"End with exit code {WARNED} if a check warns and no check fails."
 )
 @as_json_option
-def command(backups: Path | None, backup_hours: int, is_strict: bool, as_json: bool) -> None:
+def run_checks(backups: Path | None, backup_hours: int, is_strict: bool, as_json: bool) -> None:
     """Check an instance's settings, database, keys, clock, backups and more, and print advice.
 
     The command changes nothing. Prints per check: ok, warning or failed; the name of the check; the result. The exit

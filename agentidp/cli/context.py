@@ -11,7 +11,7 @@ import click
 import marshmallow as ma
 import psycopg
 
-from agentidp.actor import operator
+from agentidp.actor import find_operator
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
@@ -62,12 +62,8 @@ def _join_broken_rules(details: dict[str, Any]) -> str:
 
     def flatten_rules(field_messages: Any) -> list[str]:
         if isinstance(field_messages, dict):
-            return [
-                broken_rule
-                for inner_messages in field_messages.values()
-                for broken_rule in flatten_rules(inner_messages)
-            ]
-        return [str(broken_rule) for broken_rule in field_messages]
+            return [rule for inner_messages in field_messages.values() for rule in flatten_rules(inner_messages)]
+        return [str(rule) for rule in field_messages]
 
     return "; ".join(
         f"{field_name} {', '.join(dict.fromkeys(flatten_rules(field_messages)))}"
@@ -101,5 +97,5 @@ def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> It
             runtime = exit_stack.enter_context(open_instance(settings, checks_keys=checks_keys))
         if runtime.migrations:
             click.echo(f"Brought the database's schema up to date: {', '.join(runtime.migrations)}.", err=True)
-        services = Services.of(runtime.settings, utc_now, actor=operator())
+        services = Services.of(runtime.settings, utc_now, actor=find_operator())
         yield exit_stack.enter_context(contextlib.closing(services))

@@ -16,7 +16,7 @@ from agentidp.cli.lookup import (
     find_candidate,
     open_agent_or_organization,
 )
-from agentidp.cli.options import WholeNumber, agent_option, as_json_option, member_options, parse_time, read_options
+from agentidp.cli.options import WholeNumber, add_member_options, agent_option, as_json_option, parse_time, read_options
 from agentidp.cli.output import is_terminal, print_text, show, show_object, warn
 from agentidp.oauth import rule_results
 from agentidp.registry import agents, credentials
@@ -24,7 +24,7 @@ from agentidp.registry import agents, credentials
 MAX_LIFETIME_DAYS = 36_500
 """Maximum lifetime of a credential in days, about 100 years. A longer lifetime could exceed Python's range of dates."""
 
-LISTED = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
+LISTED_FIELDS = ("credentialId", "label", "type", "createdAt", "expiresAt", "lastUsedAt", "issuer", "subject")
 """Fields of a credential that ``agentidp credential list`` prints, except with ``--json``."""
 
 _LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.RuleSchema()
@@ -43,7 +43,7 @@ commands = click.Group(
 @commands.command("create")
 @agent_option
 @_organization_option
-@member_options(_LABEL)
+@add_member_options(_LABEL)
 @click.option(
     "--expires-in",
     type=WholeNumber(1, MAX_LIFETIME_DAYS),
@@ -57,7 +57,7 @@ commands = click.Group(
     help="Create a credential without a secret, for an application that runs on people's computers.",
 )
 @as_json_option
-def create(
+def create_credential(
     agent: str, organization: str | None, expires_in: int | None, is_public: bool, as_json: bool, **options: Any
 ) -> None:
     """Create a credential. Its secret is printed now and never again.
@@ -72,18 +72,18 @@ def create(
             credential_row, client_secret = credentials.add_credential(
                 transaction, agent_id, label=new_credential["label"], jwks=new_credential["jwks"], expires_at=expires_at
             )
-    request_body = credentials.represent(credential_row)
-    summary = {"credentialId": request_body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
-    show_object(request_body | summary if as_json else summary, as_json, shown_once="clientSecret")
+    response_body = credentials.represent(credential_row)
+    summary = {"credentialId": response_body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
+    show_object(response_body | summary if as_json else summary, as_json, shown_once="clientSecret")
 
 
 @commands.command("trust")
 @agent_option
 @_organization_option
-@member_options(_RULE)
-@member_options(_LABEL)
+@add_member_options(_RULE)
+@add_member_options(_LABEL)
 @as_json_option
-def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -> None:
+def trust_issuer(agent: str, organization: str | None, as_json: bool, **options: Any) -> None:
     """Let an agent authenticate with tokens of another issuer.
 
     The agent then needs no secret.
@@ -102,10 +102,7 @@ def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -
     warn(credential["warnings"])
     if not as_json:
         member_names = ("credentialId", "issuer", "subject", "claims", "audience")
-        credential = {
-            member_name: credential.get(member_name, {} if member_name == "claims" else None)
-            for member_name in member_names
-        }
+        credential = {name: credential.get(name, {} if name == "claims" else None) for name in member_names}
     show_object(credential, as_json)
 
 
@@ -118,7 +115,7 @@ def trust(agent: str, organization: str | None, as_json: bool, **options: Any) -
     help="File that contains the platform's token, or - for standard input.",
 )
 @click.option("--agent", metavar="ID|NAME", help="Agent whose trust rules are compared with the token.")
-@click.option("--organization", metavar="ID|NAME", help="Organization all of whose rules are compared with the token.")
+@click.option("--organization", metavar="ID|NAME", help="Organization whose rules are all compared with the token.")
 @click.option(
     "--at",
     type=parse_time,
@@ -152,13 +149,9 @@ def test_token(token: TextIO, agent: str | None, organization: str | None, at: d
         for result in results:
             print_text(f"{result.rule[:1].upper()}{result.rule[1:]}:")
             for comparison_row in _describe_comparisons(result):
-                actual_value_words = (
-                    "" if comparison_row["result"] == "met" else f", found {comparison_row['found'] or 'nothing'}"
-                )
-                print_text(
-                    f"  {comparison_row['result']:<8} {comparison_row['compared']}: "
-                    f"{comparison_row['expected']}{actual_value_words}"
-                )
+                verdict, actual_value = comparison_row["result"], comparison_row["found"] or "nothing"
+                difference = "" if verdict == "met" else f", found {actual_value}"
+                print_text(f"  {verdict:<8} {comparison_row['compared']}: {comparison_row['expected']}{difference}")
     else:
         show([comparison_row for result in results for comparison_row in _describe_comparisons(result)], as_json)
     if not is_accepted:
@@ -169,12 +162,12 @@ def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
     """Return a sentence that names the accepting rule or, if there is none, the rule that most claims match."""
     if not results:
         return "No rule accepts the token, because there is no rule to compare with it."
-    best = results[0]
-    if best.is_accepted:
-        return f"Accepted by {best.rule}." + (f" {best.note}" if best.note else "")
+    best_result = results[0]
+    if best_result.is_accepted:
+        return f"Accepted by {best_result.rule}." + (f" {best_result.note}" if best_result.note else "")
     return (
-        f"No rule accepts the token. The nearest is {best.rule}: the token meets {best.met} of "
-        f"{len(best.comparisons)} conditions."
+        f"No rule accepts the token. The best match is {best_result.rule}: the token meets {best_result.met} of "
+        f"{len(best_result.comparisons)} conditions."
     )
 
 
@@ -197,7 +190,7 @@ def _describe_comparisons(result: rule_results.RuleResult) -> list[dict[str, Any
 @agent_option
 @_organization_option
 @as_json_option
-def list_(agent: str, organization: str | None, as_json: bool) -> None:
+def list_credentials(agent: str, organization: str | None, as_json: bool) -> None:
     """List an agent's credentials that are not revoked, oldest first.
 
     Prints: id, label, type, time of creation, time of expiry, time of the last use (truncated to the minute), issuer,
@@ -207,12 +200,10 @@ def list_(agent: str, organization: str | None, as_json: bool) -> None:
         credential_rows = credentials.select_unrevoked_credentials(
             database.fetch("agents/list_credentials", agent_id=agent_id)
         )
-    listed_credentials = [credentials.represent(credential_row) for credential_row in credential_rows]
+    shown_credentials = [credentials.represent(credential_row) for credential_row in credential_rows]
     if not as_json:
-        listed_credentials = [
-            {member_name: credential.get(member_name) for member_name in LISTED} for credential in listed_credentials
-        ]
-    show(listed_credentials, as_json)
+        shown_credentials = [{name: members.get(name) for name in LISTED_FIELDS} for members in shown_credentials]
+    show(shown_credentials, as_json)
 
 
 @commands.command("revoke")
@@ -224,33 +215,27 @@ def list_(agent: str, organization: str | None, as_json: bool) -> None:
     "--end-tokens", "ends_tokens", is_flag=True, help="Also end all tokens that were issued to the agent before now."
 )
 @dry_run_option
-def revoke(credential: str, agent: str, organization: str | None, ends_tokens: bool, is_dry_run: bool) -> None:
+def revoke_credential(
+    credential: str, agent: str, organization: str | None, ends_tokens: bool, is_dry_run: bool
+) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""
     with find_and_open_agent(agent, organization) as (services, database, agent_id):
         credential_rows = credentials.select_unrevoked_credentials(
             database.fetch("agents/list_credentials", agent_id=agent_id)
         )
         candidates = [
-            Candidate(
-                str(credential_row.credential_id),
-                [credential_row.label] if credential_row.label else [],
-                credential_row,
-            )
-            for credential_row in credential_rows
+            Candidate(str(row.credential_id), [row.label] if row.label else [], row) for row in credential_rows
         ]
         credential_row = find_candidate(credential, candidates, kind="credential", owner="the agent")
 
         def describe_consequences() -> str:
-            credential_words = (
-                f"{credential_row.credential_id} ({credential_row.label})"
-                if credential_row.label
-                else credential_row.credential_id
-            )
+            credential_id, label = credential_row.credential_id, credential_row.label
             token_ttl = services.settings.token_ttl
             credential_impact = impact.read_credential_impact(
-                database.run, agent_id, credential_row.credential_id, database.at, token_ttl
+                database.run, agent_id, credential_id, database.at, token_ttl
             )
-            verdict = f"This revokes the credential {credential_words}. This cannot be undone."
+            label_suffix = f" ({label})" if label else ""
+            verdict = f"This revokes the credential {credential_id}{label_suffix}. A revocation cannot be undone."
             if ends_tokens:
                 verdict += " All tokens of the agent that were issued before now stop working at once."
             return "\n".join([verdict, *impact.describe_impact(credential_impact)])

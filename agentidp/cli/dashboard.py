@@ -12,7 +12,7 @@ from agentidp.dashboard import link
 
 @click.command("dashboard")
 @click.option("--agent", metavar="ID|NAME", help="Agent that the link signs in as. Default: the demo's operator.")
-def command(agent: str | None) -> None:
+def print_sign_in_link(agent: str | None) -> None:
     """Print a link that signs in to the dashboard once. The link expires after a few minutes."""
     with open_services() as services:
         sign_in_link = link.create_link(services, *find_agent_or_operator(services, agent), utc_now())

@@ -15,7 +15,7 @@ commands = click.Group("db", help="The database's schema.")
 
 
 @commands.command("migrate")
-def migrate_() -> None:
+def migrate_schema() -> None:
     """Bring the schema up to date.
 
     This is safe at any time, even if several processes do it at once.
@@ -26,7 +26,7 @@ def migrate_() -> None:
 
 
 @commands.command("distribute")
-def distribute_() -> None:
+def distribute_tables() -> None:
     """Distribute the tables over the nodes of a Citus cluster.
 
     The tables are distributed by organization. After an interruption, run the command again to continue. Prints each

@@ -11,7 +11,7 @@ from agentidp.clock import utc_now
 
 
 @click.command("demo")
-def command() -> None:
+def create_demo_organization() -> None:
     """Create the demo organization, unless it exists.
 
     It has 24 agents and 90 days of traffic.

@@ -53,12 +53,12 @@ commands = click.Group(
 
 @commands.command("list")
 @organization_option
-@_days_option(help="Number of days, including today, in which a finding must have been ongoing.")
+@_days_option(help="Only findings that were ongoing in this number of days, including today.")
 @click.option("--state", type=click.Choice(STATES), help="Only findings in this state.")
 @click.option("--kind", type=click.Choice(STORED_KINDS), help="Only findings of this kind.")
 @click.option("--agent", metavar="ID|NAME", help="Only findings about this agent.")
 @as_json_option
-def list_(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:
+def list_findings(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:
     """List an organization's findings, most urgent first. Ongoing findings come before ended findings."""
     with open_organization(organization) as (services, database):
         agent_id = None
@@ -66,19 +66,17 @@ def list_(organization: str, days: int, agent: str | None, as_json: bool, **filt
             agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id
         listing = read_listing(database.run, database.transaction, database.at, services.settings, days=days)
     _warn_of_missing_kinds(listing.not_computed)
-    finding_rows = [finding.represent() for finding in filter_findings(listing.findings, agent=agent_id, **filters)]
-    show(
-        finding_rows if as_json else [_select_members(finding_row, STATE_MEMBERS) for finding_row in finding_rows],
-        as_json,
-        columns=STATE_MEMBERS[:7],
-    )
+    shown_findings = [finding.represent() for finding in filter_findings(listing.findings, agent=agent_id, **filters)]
+    if not as_json:
+        shown_findings = [_select_members(finding, STATE_MEMBERS) for finding in shown_findings]
+    show(shown_findings, as_json, columns=STATE_MEMBERS[:7])
 
 
 @commands.command("compute")
 @organization_option
 @_days_option(help="Number of days, including today, whose usage is evaluated.")
 @as_json_option
-def compute(organization: str, days: int, as_json: bool) -> None:
+def compute_findings(organization: str, days: int, as_json: bool) -> None:
     """Compute an organization's findings now, and store nothing.
 
     Prints: severity, kind, agent, window, summary, possible causes, what to check.
@@ -88,18 +86,16 @@ def compute(organization: str, days: int, as_json: bool) -> None:
         with show_activity("Computing the findings"):
             computed_findings = findings.compute_findings(database.run, query)
     _warn_of_missing_kinds(computed_findings.not_computed)
-    finding_rows = [finding.represent() for finding in computed_findings.findings]
-    show(
-        finding_rows if as_json else [_select_members(finding_row, MEMBERS) for finding_row in finding_rows],
-        as_json,
-        columns=MEMBERS[:5],
-    )
+    shown_findings = [finding.represent() for finding in computed_findings.findings]
+    if not as_json:
+        shown_findings = [_select_members(finding, MEMBERS) for finding in shown_findings]
+    show(shown_findings, as_json, columns=MEMBERS[:5])
 
 
 @commands.command("show")
 @id_argument
 @organization_option
-def show_(finding_id: UUID, organization: str) -> None:
+def show_finding(finding_id: UUID, organization: str) -> None:
     """Print a finding and its history as JSON."""
     with _refuse_unknown(finding_id), open_organization(organization) as (_, database):
         finding = represent_with_history(database.fetch, read_finding(database.fetch, finding_id))
@@ -111,7 +107,7 @@ def show_(finding_id: UUID, organization: str) -> None:
 @organization_option
 @note_option
 @as_json_option
-def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
+def acknowledge_finding(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
     """Acknowledge a finding and print it. The acknowledgement ends if the finding becomes more severe."""
     _apply_action_and_print(finding_id, organization, as_json, FindingChange.acknowledged, NoteSchema(), {"note": note})
 
@@ -130,7 +126,7 @@ def acknowledge_(finding_id: UUID, organization: str, note: str | None, as_json:
 @click.option("--whole-organization", is_flag=True, help="Mute findings of the same kind about all agents.")
 @note_option
 @as_json_option
-def mute_(
+def mute_findings(
     finding_id: UUID,
     organization: str,
     until: datetime | None,
@@ -155,7 +151,7 @@ def mute_(
 @organization_option
 @note_option
 @as_json_option
-def unmute_(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
+def unmute_findings(finding_id: UUID, organization: str, note: str | None, as_json: bool) -> None:
     """End the mutes of a finding, and print the finding.
 
     The command ends the mute of the finding's kind for its agent, and the mute of the kind for all agents.
@@ -172,8 +168,8 @@ def _apply_action_and_print(
         open_organization(organization) as (_, database),
         database.transaction() as transaction,
     ):
-        finding_row = apply_action(transaction, finding_id, action, **loaded_values).represent()
-    show_object(finding_row if as_json else _select_members(finding_row, STATE_MEMBERS), as_json)
+        finding = apply_action(transaction, finding_id, action, **loaded_values).represent()
+    show_object(finding if as_json else _select_members(finding, STATE_MEMBERS), as_json)
 
 
 @contextlib.contextmanager
@@ -189,7 +185,7 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
         click.echo(f"Warning: some findings were not computed, because the database was too slow: {missing}", err=True)
 
 
-def _select_members(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _select_members(finding: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return some members of a finding. The window becomes one string, ``from/to`` in UTC to the minute."""
-    window_text = f"{row['window']['from'][:16]}Z/{row['window']['to'][:16]}Z"
-    return {member_name: window_text if member_name == "window" else row[member_name] for member_name in names}
+    window = f"{finding['window']['from'][:16]}Z/{finding['window']['to'][:16]}Z"
+    return {name: window if name == "window" else finding[name] for name in names}

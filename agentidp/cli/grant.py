@@ -38,18 +38,15 @@ commands = click.Group(
 @_agent_option
 @_rule_option
 @as_json_option
-def list_(organization: str, agent: str | None, rule: str | None, as_json: bool) -> None:
+def list_grants(organization: str, agent: str | None, rule: str | None, as_json: bool) -> None:
     """List the grants of an organization, newest first."""
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
         [grant_rows] = database.run(grants.list_call(agent_id, rule_id, limit=MAX_GRANTS))
-    represented_grants = [grants.represent(grant_row) for grant_row in grant_rows]
-    show(
-        represented_grants
-        if as_json
-        else [{member_name: grant_row[member_name] for member_name in _COLUMNS} for grant_row in represented_grants],
-        as_json,
-    )
+    shown_grants = [grants.represent(grant_row) for grant_row in grant_rows]
+    if not as_json:
+        shown_grants = [{name: members[name] for name in _COLUMNS} for members in shown_grants]
+    show(shown_grants, as_json)
 
 
 @commands.command("end")
@@ -58,10 +55,10 @@ def list_(organization: str, agent: str | None, rule: str | None, as_json: bool)
 @organization_option
 @_agent_option
 @_rule_option
-def end(grant_id: UUID | None, organization: str, agent: str | None, rule: str | None) -> None:
+def end_grants(grant_id: UUID | None, organization: str, agent: str | None, rule: str | None) -> None:
     """End a grant, or all grants to an agent or by a delegation rule. Tokens issued by the grants stop working."""
     if [grant_id, agent, rule].count(None) != 2:
-        raise click.UsageError("give either the ID of a grant, --agent or --rule")
+        raise click.UsageError("give the ID of a grant, or --agent, or --rule, but only one of these")
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
         confirm(lambda: _describe_consequences(database, grant_id, agent_id, rule_id))
@@ -86,18 +83,15 @@ def _find_agent_and_rule(
     if rule is None:
         return agent_id, None
     rule_rows: list[Any] = database.fetch("delegation/list_rules")
-    candidates = [
-        Candidate(str(rule_row.delegation_rule_id), [rule_row.name], rule_row.delegation_rule_id)
-        for rule_row in rule_rows
-    ]
+    candidates = [Candidate(str(row.delegation_rule_id), [row.name], row.delegation_rule_id) for row in rule_rows]
     return agent_id, find_candidate(rule, candidates, kind="delegation rule")
 
 
 def _describe_consequences(
     database: OrganizationDatabase, grant_id: UUID | None, agent_id: UUID | None, rule_id: UUID | None
 ) -> str:
-    [rows] = database.run(grants.list_call(agent_id, rule_id, grant_id=grant_id, limit=MAX_GRANTS))
+    [grant_rows] = database.run(grants.list_call(agent_id, rule_id, grant_id=grant_id, limit=MAX_GRANTS))
     return (
-        f"This ends {format_count(len(rows), 'grant')} of people. Before an agent can act for a person again, the "
-        "person must consent again. Introspection reports the tokens of the grants as inactive."
+        f"This ends {format_count(len(grant_rows), 'grant')} of people. Before an agent can act for a person again, "
+        "the person must consent again. Introspection reports the tokens of the grants as inactive."
     )

@@ -24,7 +24,7 @@ commands = click.Group("keys", help="The keys that sign tokens.")
 
 @commands.command("rotate")
 @as_json_option
-def rotate(as_json: bool) -> None:
+def rotate_signing_key(as_json: bool) -> None:
     """Publish a new signing key and print it. The key signs tokens once clients no longer cache an older JWKS."""
     with open_services() as services:
         kid = key_rotation.rotate_keys(services.settings, at=utc_now())
@@ -47,7 +47,7 @@ class _KidCommand(click.Command):
 @require_confirmation
 @click.argument("kid")
 @as_json_option
-def revoke(kid: str, as_json: bool) -> None:
+def revoke_signing_key(kid: str, as_json: bool) -> None:
     """Revoke the key KID. All tokens that the key signed stop working.
 
     A revocation cannot be undone. The key disappears from the JWKS within seconds. To replace a key without ending its
@@ -67,7 +67,7 @@ def revoke(kid: str, as_json: bool) -> None:
 
 
 @commands.command("reencrypt")
-def reencrypt() -> None:
+def reencrypt_secrets() -> None:
     """Encrypt all keys under a new instance secret.
 
     The keys, the addresses and keys of alert targets, and the client secrets of OpenID providers are decrypted with
@@ -75,20 +75,20 @@ def reencrypt() -> None:
     """
     with open_services() as services:
         with show_activity("Encrypting the keys again"):
-            changed, total = key_rotation.reencrypt_keys(services.settings, at=utc_now())
-        click.echo(f"Re-encrypted {changed} of {total} signing keys.")
-        changed, total = target_secrets.reencrypt(services.settings)
-        if total:
-            click.echo(f"Re-encrypted {changed} of {total} alert targets.")
-        changed, total = openid_providers.reencrypt_secrets(services.settings)
-        if total:
-            click.echo(f"Re-encrypted {changed} of {total} client secrets of OpenID providers.")
+            changed_count, total_count = key_rotation.reencrypt_keys(services.settings, at=utc_now())
+        click.echo(f"Re-encrypted {changed_count} of {total_count} signing keys.")
+        changed_count, total_count = target_secrets.reencrypt(services.settings)
+        if total_count:
+            click.echo(f"Re-encrypted {changed_count} of {total_count} alert targets.")
+        changed_count, total_count = openid_providers.reencrypt_secrets(services.settings)
+        if total_count:
+            click.echo(f"Re-encrypted {changed_count} of {total_count} client secrets of OpenID providers.")
 
 
 @commands.command("list")
 @as_json_option
-def list_(as_json: bool) -> None:
-    """List the keys, newest first.
+def list_signing_keys(as_json: bool) -> None:
+    """List the signing keys, newest first.
 
     Prints: kid, alg, creation time, time of the first signature, status. The exit code is 1 if the instance secret does
     not decrypt the signing key.
@@ -109,25 +109,18 @@ def _describe_consequences(services: Services, kid: str) -> str:
         "next": "No token stops working, because the key has not signed a token yet.",
     }.get(statuses_by_kid[kid], f"The key is {statuses_by_kid[kid]}, so no valid token depends on the key.")
     organization_rows = organizations.all_organizations(str(services.settings.database_url))
-    usage_results = [
-        services.database.of(organization_row.organization_id, now).fetch("metrics/usage")
-        for organization_row in organization_rows
-    ]
-    tokens_today = format_count(
-        sum(organization_row.tokens_today for [organization_row] in filter(None, usage_results)), "token"
-    )
+    databases = [services.database.of(organization_row.organization_id, now) for organization_row in organization_rows]
+    token_count = sum(usage_row.tokens_today for database in databases for usage_row in database.fetch("metrics/usage"))
     return (
         f"This revokes the signing key {kid}. {effect} Today {format_count(len(organization_rows), 'organization')} "
-        f"got {tokens_today}. By default a token is valid for {format_count(services.settings.token_ttl, 'second')}. A "
-        "revocation cannot be undone. To replace the signing key without ending any token, use agentidp keys rotate."
+        f"got {format_count(token_count, 'token')}. By default a token is valid for "
+        f"{format_count(services.settings.token_ttl, 'second')}. A revocation cannot be undone. To replace the signing "
+        "key without ending any token, use agentidp keys rotate."
     )
 
 
 def _list_keys(services: Services) -> list[dict[str, Any]]:
     return [
-        {
-            member_name: timestamp(member_value) if isinstance(member_value, datetime) else member_value
-            for member_name, member_value in key.items()
-        }
+        {name: timestamp(value) if isinstance(value, datetime) else value for name, value in key.items()}
         for key in key_rotation.describe_keys(services.settings, at=utc_now())
     ]

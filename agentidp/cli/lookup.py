@@ -15,7 +15,7 @@ from agentidp.cli.context import open_services
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase, Transaction
-from agentidp.demo import OPERATOR, ORGANIZATION_ID, operator_id
+from agentidp.demo import OPERATOR, ORGANIZATION_ID, find_operator_id
 from agentidp.http.schemas import AgentId, Items
 from agentidp.registry import organizations
 from agentidp.services import Services
@@ -43,7 +43,7 @@ class Candidate(NamedTuple):
 
     row: Any = None
     owner: str = ""
-    """The name of the object's owner, if the candidates have several owners."""
+    """The name of the object's owner. Empty if all candidates have the same owner."""
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationD
     :raises ConfigurationError: there is no such organization, or several have the name.
     """
     with open_services() as services:
-        yield services, organization_database(services, id_or_name)
+        yield services, find_database(services, id_or_name)
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def find_and_open_agent(
     :param is_deleted: as for :func:`find_agent`.
     """
     with open_services() as services:
-        organization_id = organization_database(services, organization).organization_id if organization else None
+        organization_id = find_database(services, organization).organization_id if organization else None
         yield services, *find_agent(services, id_or_name, organization_id=organization_id, is_deleted=is_deleted)
 
 
@@ -82,9 +82,9 @@ def open_agent_or_organization(
         raise click.UsageError("give --agent or --organization")
     with open_services() as services:
         if agent is None:
-            yield services, organization_database(services, str(organization)), None
+            yield services, find_database(services, str(organization)), None
         else:
-            organization_id = organization_database(services, organization).organization_id if organization else None
+            organization_id = find_database(services, organization).organization_id if organization else None
             yield services, *find_agent(services, agent, organization_id=organization_id)
 
 
@@ -113,10 +113,8 @@ def find_candidate(
     agent_id = _parse_uuid(id_or_name)
     shown_name = str(agent_id) if agent_id else repr(id_or_name)
     unknown_message = f"{owner} has no {kind} {shown_name}" if owner else f"there is no {kind} {shown_name}"
-    raise ConfigurationError(
-        unknown_message
-        + _suggest_names(id_or_name, [candidate_name for candidate in candidates for candidate_name in candidate.names])
-    )
+    names = [name for candidate in candidates for name in candidate.names]
+    raise ConfigurationError(unknown_message + _suggest_names(id_or_name, names))
 
 
 def find_organization(services: Services, id_or_name: str) -> Any:
@@ -128,14 +126,11 @@ def find_organization(services: Services, id_or_name: str) -> Any:
     if organization_row is not None:
         return organization_row
     organization_rows = organizations.all_organizations(str(services.settings.database_url))
-    candidates = [
-        Candidate(organization_row.organization_id, [organization_row.name], organization_row)
-        for organization_row in organization_rows
-    ]
+    candidates = [Candidate(row.organization_id, [row.name], row) for row in organization_rows]
     return find_candidate(id_or_name, candidates, kind="organization", owner="")
 
 
-def organization_database(services: Services, id_or_name: str) -> OrganizationDatabase:
+def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:
     """Return the database limited to the organization with this ID or name, at the current time.
 
     :raises ConfigurationError: there is no such organization, or several have the name.
@@ -154,17 +149,13 @@ def find_agent(
     """
     now = utc_now()
     if agent_id := _parse_uuid(id_or_name):
-        organization_id_of_agent = organization_id or services.directory.organization_of(agent_id)
-        if organization_id_of_agent is None:
+        agents_organization_id = organization_id or services.directory.organization_of(agent_id)
+        if agents_organization_id is None:
             raise ConfigurationError(f"there is no agent {agent_id}")
-        return AgentReference(services.database.of(organization_id_of_agent, now), agent_id)
+        return AgentReference(services.database.of(agents_organization_id, now), agent_id)
     organization_rows = organizations.all_organizations(str(services.settings.database_url))
     if organization_id is not None:
-        organization_rows = [
-            organization_row
-            for organization_row in organization_rows
-            if organization_row.organization_id == organization_id
-        ]
+        organization_rows = [row for row in organization_rows if row.organization_id == organization_id]
 
     def list_candidates(name: str | None) -> list[Candidate]:
         databases = [
@@ -216,7 +207,7 @@ def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[
     if id_or_name is not None:
         database, agent_id = find_agent(services, id_or_name)
         return database.organization_id, agent_id
-    demo_agent_id = operator_id(services.database, utc_now())
+    demo_agent_id = find_operator_id(services.database, utc_now())
     if demo_agent_id is None:
         raise ConfigurationError(
             f"the database has no demo organization with the agent {OPERATOR.name}, so give --agent ID"
@@ -244,10 +235,7 @@ def _build_ambiguity_error(id_or_name: str, matches: list[Candidate], kind: str)
 
 
 def _suggest_names(id_or_name: str, names: list[str]) -> str:
-    names_by_lower_case = {known_name.lower(): known_name for known_name in names}
-    similar_names = difflib.get_close_matches(id_or_name.lower(), names_by_lower_case, n=3)
-    return (
-        f": did you mean {' or '.join(repr(names_by_lower_case[known_name]) for known_name in similar_names)}?"
-        if similar_names
-        else ""
-    )
+    names_by_lower_case = {name.lower(): name for name in names}
+    lower_case_names = difflib.get_close_matches(id_or_name.lower(), names_by_lower_case, n=3)
+    similar_names = " or ".join(repr(names_by_lower_case[name]) for name in lower_case_names)
+    return f": did you mean {similar_names}?" if similar_names else ""

@@ -9,7 +9,7 @@ import click
 
 from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.lookup import begin_transaction, open_organization, replace_agent_names
-from agentidp.cli.options import as_json_option, describe_fields, member_options, organization_option, read_options
+from agentidp.cli.options import add_member_options, as_json_option, describe_fields, organization_option, read_options
 from agentidp.cli.output import show, show_object
 from agentidp.config import ConfigurationError
 from agentidp.db.sql import Rows
@@ -31,9 +31,9 @@ commands = click.Group(
 @commands.command("create")
 @click.argument("kind", type=click.Choice(markers.KINDS))
 @organization_option
-@member_options(_MARKER)
+@add_member_options(_MARKER)
 @as_json_option
-def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
+def create_marker(kind: str, organization: str, as_json: bool, **options: Any) -> None:
     """Mark a deployment or a holiday, and print the marker's id. The marker starts now, or at the time in --from."""
     option_members = read_options(_MARKER, options)
     with open_organization(organization) as (services, database):
@@ -41,25 +41,25 @@ def create(kind: str, organization: str, as_json: bool, **options: Any) -> None:
         new_marker = markers.NewMarkerSchema().load(replace_agent_names(services, database, _MARKER, request_body))
         with database.transaction() as transaction:
             marker_row = markers.add_marker(transaction, **new_marker)
-    request_body = markers.represent(marker_row)
-    show_object(request_body if as_json else {"markerId": request_body["markerId"]}, as_json)
+    response_body = markers.represent(marker_row)
+    show_object(response_body if as_json else {"markerId": response_body["markerId"]}, as_json)
 
 
 @commands.command("list")
 @organization_option
 @as_json_option
-def list_(organization: str, as_json: bool) -> None:
+def list_markers(organization: str, as_json: bool) -> None:
     """List an organization's latest markers, latest end first."""
     with open_organization(organization) as (_, database):
-        rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
-    show([markers.represent(row) for row in rows], as_json)
+        marker_rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
+    show([markers.represent(marker_row) for marker_row in marker_rows], as_json)
 
 
 @commands.command("delete")
 @require_confirmation
 @click.argument("marker_id", type=click.UUID, metavar="ID")
 @organization_option
-def delete(marker_id: UUID, organization: str) -> None:
+def delete_marker(marker_id: UUID, organization: str) -> None:
     """Delete a marker."""
     with open_organization(organization) as (services, database):
         marker_rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)

@@ -57,7 +57,7 @@ LISTS = ("items", "choices")
 """The kinds of fields whose options may be repeated."""
 
 
-def member_options(body: ma.Schema) -> Decorator:
+def add_member_options(body: ma.Schema) -> Decorator:
     """Return a decorator that gives a command an option per member of a request body. See :func:`read_options`.
 
     :param body: the body's schema, which excludes members without an option. The options of members in the schema's
@@ -87,7 +87,7 @@ def _make_options(body: ma.Schema) -> list[Decorator]:
 
 
 def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the request body, as JSON of the API, from the options that :func:`member_options` added.
+    """Return the request body, as JSON of the API, from the options that :func:`add_member_options` added.
 
     :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
@@ -104,37 +104,33 @@ def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
             if is_emptied or option_value:
                 members[member_name] = _parse_value(field, list(option_value or ()))
         elif option_value is not None:
-            members[member_name] = _parse_value(
-                field, "" if field.allow_none and option_value == NONE else option_value
-            )
+            is_null = field.allow_none and option_value == NONE
+            members[member_name] = _parse_value(field, "" if is_null else option_value)
     if isinstance(body, ChangeSchema) and not members:
         raise click.UsageError("give at least one option with a new value")
     return members
 
 
-def _parse_value(field: Member, typed: Any) -> Any:
+def _parse_value(field: Member, option_value: Any) -> Any:
     try:
-        return field.from_typed(typed)
+        return field.from_typed(option_value)
     except ma.ValidationError as error:
         raise click.BadParameter(str(error.messages[0]), param_hint=field.option) from None
 
 
 def describe_fields(returned: type[ma.Schema]) -> str:
     """Return the names of a schema's fields as words, separated by commas, for the help of a command."""
-    field_names = [
-        field.words if isinstance(field, Member) else words_of(field_name)
-        for field_name, field in returned().fields.items()
-    ]
-    return ", ".join(field_names)
+    fields = returned().fields
+    return ", ".join(field.words if isinstance(field, Member) else words_of(name) for name, field in fields.items())
 
 
-def list_columns(returned: type[ma.Schema]) -> list[str]:
+def list_column_names(returned: type[ma.Schema]) -> list[str]:
     """Return the names of those fields of a schema that lists show."""
     return [member for member, field in _list_members(returned()) if field.is_listed]
 
 
 def _list_members(body: ma.Schema) -> list[tuple[str, Member]]:
-    return [(field_name, field) for field_name, field in body.fields.items() if isinstance(field, Member)]
+    return [(name, field) for name, field in body.fields.items() if isinstance(field, Member)]
 
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:

@@ -42,7 +42,7 @@ commands = click.Group("organization", help="Organizations: they own agents.")
     help="Also register an agent that has all scopes, and print its client_id and client_secret. Both are shown once.",
 )
 @as_json_option
-def create(name: str, with_administrator: bool, as_json: bool) -> None:
+def create_organization(name: str, with_administrator: bool, as_json: bool) -> None:
     """Create the organization NAME and print its id.
 
     With --with-administrator, prints organization id, client_id and client_secret. The administrator uses them to get a
@@ -59,22 +59,16 @@ def create(name: str, with_administrator: bool, as_json: bool) -> None:
             new_members = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": client_secret}
         else:
             new_members = {"organizationId": organizations.add_organization(database_url, name=name, at=utc_now())}
-        namesake_count = sum(
-            organization_row.name == name for organization_row in organizations.all_organizations(database_url)
-        )
+        namesake_count = sum(row.name == name for row in organizations.all_organizations(database_url))
         if namesake_count > 1:
-            warn(
-                [
-                    f"{namesake_count} organizations are named {name}, so use the id in commands: "
-                    f"{new_members['organizationId']}"
-                ]
-            )
+            organization_id = new_members["organizationId"]
+            warn([f"{namesake_count} organizations are named {name}, so use the id in commands: {organization_id}"])
     show_object({**new_members, "name": name} if as_json else new_members, as_json, shown_once="clientSecret")
 
 
 @commands.command("list")
 @as_json_option
-def list_(as_json: bool) -> None:
+def list_organizations(as_json: bool) -> None:
     """List the organizations, oldest first.
 
     Prints: id, name, monthly token budget, creation time, status, days after which a dormant agent is suspended,
@@ -89,7 +83,7 @@ def list_(as_json: bool) -> None:
 @organization_argument
 @click.argument("tokens", type=WholeNumber(organizations.MIN_BUDGET, organizations.MAX_BUDGET), required=False)
 @click.option("--none", "is_removed", is_flag=True, help="Remove the budget.")
-def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
+def show_or_set_budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     """Print, set or remove a monthly token budget.
 
     The budget is the number of tokens that the organization plans for a UTC calendar month. Tokens beyond the budget
@@ -109,7 +103,7 @@ def budget(organization: str, tokens: int | None, is_removed: bool) -> None:
 @organization_argument
 @click.argument("days", type=WholeNumber(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY), required=False)
 @click.option("--none", "is_removed", is_flag=True, help="Stop suspending dormant agents.")
-def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
+def show_or_set_dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     """Print or set when dormant agents are suspended.
 
     A dormant agent is suspended after a number of days without a token. Two weeks before, agentidp watch announces the
@@ -120,9 +114,8 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     with open_services() as services:
         organization_row = find_organization(services, organization)
         if days is not None:
-            agent_count = (
-                services.database.of(organization_row.organization_id, utc_now()).fetch("agents/count_agents")[0].count
-            )
+            database = services.database.of(organization_row.organization_id, utc_now())
+            agent_count = database.fetch("agents/count_agents")[0].count
             confirm(
                 lambda: (
                     f"{organization_row.name} has {format_count(agent_count, 'agent')}. An agent that has not "
@@ -140,14 +133,13 @@ def dormancy(organization: str, days: int | None, is_removed: bool) -> None:
 @require_confirmation
 @organization_argument
 @click.argument("state", type=click.Choice(["on", "off"]), required=False, metavar="[on|off]")
-def provisioning(organization: str, state: str | None) -> None:
+def show_or_set_provisioning(organization: str, state: str | None) -> None:
     """Print or set whether provisioning rules create agents."""
     with open_services() as services:
         organization_row = find_organization(services, organization)
         if state == "on":
-            rule_rows = services.database.of(organization_row.organization_id, utc_now()).fetch(
-                "provisioning/list_rules"
-            )
+            database = services.database.of(organization_row.organization_id, utc_now())
+            rule_rows = database.fetch("provisioning/list_rules")
             max_agents = sum(rule_row.max_agents for rule_row in rule_rows)
             confirm(
                 lambda: (
@@ -164,7 +156,7 @@ def provisioning(organization: str, state: str | None) -> None:
 @commands.command("rename")
 @organization_argument
 @click.argument("name")
-def rename(organization: str, name: str) -> None:
+def rename_organization(organization: str, name: str) -> None:
     """Rename an organization."""
     with open_services() as services:
         organization_row = find_organization(services, organization)
@@ -175,7 +167,7 @@ def rename(organization: str, name: str) -> None:
 @require_confirmation
 @organization_argument
 @dry_run_option
-def suspend(organization: str, is_dry_run: bool) -> None:
+def suspend_organization(organization: str, is_dry_run: bool) -> None:
     """Suspend an organization. Its agents get no tokens.
 
     Existing tokens of the agents are refused. Nothing is deleted. During the suspension, nobody can change anything by
@@ -197,7 +189,7 @@ def suspend(organization: str, is_dry_run: bool) -> None:
 
 @commands.command("resume")
 @organization_argument
-def resume(organization: str) -> None:
+def resume_organization(organization: str) -> None:
     """End the suspension of an organization. The tokens of its agents that have not expired work again."""
     with open_services() as services:
         _update_organization(services, find_organization(services, organization), {"suspended_at": None})
@@ -205,7 +197,7 @@ def resume(organization: str) -> None:
 
 @commands.command("export")
 @click.argument("names", metavar="[ID|NAME]...", nargs=-1)
-def export(names: tuple[str, ...]) -> None:
+def export_file(names: tuple[str, ...]) -> None:
     """Print a file for agentidp apply that describes organizations as they are now.
 
     Without arguments, the file describes all organizations. It contains no credentials. It names environment variables
@@ -213,12 +205,9 @@ def export(names: tuple[str, ...]) -> None:
     """
     with open_services() as services:
         database_url = str(services.settings.database_url)
-        organization_rows = [
-            find_organization(services, id_or_name) for id_or_name in names
-        ] or organizations.all_organizations(database_url)
-        organization_ids = list(
-            dict.fromkeys(organization_row.organization_id for organization_row in organization_rows)
-        )
+        named_rows = [find_organization(services, id_or_name) for id_or_name in names]
+        organization_rows = named_rows or organizations.all_organizations(database_url)
+        organization_ids = list(dict.fromkeys(row.organization_id for row in organization_rows))
         document = write_document(applying.export_organizations(database_url, organization_ids, utc_now()))
     click.echo(document, nl=False)
 
@@ -226,7 +215,7 @@ def export(names: tuple[str, ...]) -> None:
 @commands.command("delete")
 @require_confirmation
 @organization_argument
-def delete(organization: str) -> None:
+def confirm_and_delete_organization(organization: str) -> None:
     """Delete an organization with its agents, credentials, resource servers, usage and findings.
 
     A deletion cannot be undone, so export the usage and the audit trail first. The audit trail is kept, without the

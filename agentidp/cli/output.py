@@ -25,7 +25,7 @@ import click
 from agentidp.http.schemas import words_of
 from agentidp.http.text import printable
 
-MAX_WORDS = 40
+MAX_CELL_LENGTH = 40
 """Maximum characters of a table cell. Cells without spaces, such as IDs, and the last column are never cut."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
@@ -57,12 +57,10 @@ def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | Non
     elif not is_terminal() or len(members) == 1:
         click.echo("\t".join(map(format_cell, members.values())))
     else:
-        labels = {
-            member_name: f"{_to_words(member_name)[:1].upper()}{_to_words(member_name)[1:]}:" for member_name in members
-        }
-        label_width = max(map(len, labels.values()))
-        for member_name, member_value in members.items():
-            click.echo(f"{labels[member_name]:<{label_width}}  {_shorten(member_value)}".rstrip())
+        labels = [f"{_to_words(name)[:1].upper()}{_to_words(name)[1:]}:" for name in members]
+        label_width = max(map(len, labels))
+        for label, value in zip(labels, members.values(), strict=True):
+            click.echo(f"{label:<{label_width}}  {_format_for_people(value)}".rstrip())
         if shown_once and members.get(shown_once) is not None:
             click.echo(
                 f"The {_to_words(shown_once)} is not shown again. Store it where only the agent or service that needs "
@@ -99,18 +97,14 @@ def is_terminal() -> bool:
 
 def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     *cut_columns, last_column = columns
-    cell_lines = [[*(_to_words(member_name).upper() for member_name in columns)]]
-    cell_lines += [
-        [*(_truncate(_shorten(row[member_name])) for member_name in cut_columns), _shorten(row[last_column])]
-        for row in rows
-    ]
-    widths = [max(map(_measure_width, column_cells)) for column_cells in zip(*cell_lines, strict=True)]
-    for cell_line in cell_lines:
-        cells = [
-            cell_text + " " * (column_width - _measure_width(cell_text))
-            for cell_text, column_width in zip(cell_line, widths, strict=True)
-        ]
-        click.echo("  ".join(cells).rstrip())
+    lines = [[_to_words(name).upper() for name in columns]]
+    for row in rows:
+        cut_cells = [_truncate(_format_for_people(row[name])) for name in cut_columns]
+        lines.append([*cut_cells, _format_for_people(row[last_column])])
+    column_widths = [max(map(_measure_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padding = [width - _measure_width(cell) for cell, width in zip(line, column_widths, strict=True)]
+        click.echo("  ".join(cell + " " * count for cell, count in zip(line, padding, strict=True)).rstrip())
 
 
 def _to_words(name: str) -> str:
@@ -118,21 +112,18 @@ def _to_words(name: str) -> str:
     return words_of(name).replace("dpop", "DPoP")
 
 
-def _shorten(value: object) -> str:
+def _format_for_people(value: object) -> str:
     """Return a value as one line for people. Times are truncated to the minute."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     full_text = format_cell(value.replace("\n", " ") if isinstance(value, str) else value)
-    time_matches = [_TIME.fullmatch(time_match) for time_match in full_text.split("/")]
-    return (
-        "/".join(f"{time_match[1]} {time_match[2]}Z" for time_match in time_matches if time_match)
-        if all(time_matches)
-        else full_text
-    )
+    time_matches = [_TIME.fullmatch(time) for time in full_text.split("/")]
+    short_times = [f"{time_match[1]} {time_match[2]}Z" for time_match in time_matches if time_match]
+    return "/".join(short_times) if all(time_matches) else full_text
 
 
 def _truncate(text: str) -> str:
-    return text if len(text) <= MAX_WORDS or " " not in text else f"{text[: MAX_WORDS - 1]}…"
+    return text if len(text) <= MAX_CELL_LENGTH or " " not in text else f"{text[: MAX_CELL_LENGTH - 1]}…"
 
 
 def _measure_width(text: str) -> int:

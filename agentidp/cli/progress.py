@@ -11,7 +11,7 @@ from typing import TypeVar
 import click
 
 STEPS = 200
-"""Number of steps from the begin to the end of a progress bar."""
+"""Number of steps in which a progress bar is filled."""
 
 QUIET_SECONDS = 2.0
 """Seconds that an activity must take before :func:`show_activity` prints it."""

@@ -12,7 +12,7 @@ import click
 
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.lookup import begin_transaction, open_agent_or_organization
-from agentidp.cli.options import as_json_option, list_columns, member_options, read_options
+from agentidp.cli.options import add_member_options, as_json_option, list_column_names, read_options
 from agentidp.cli.output import show
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase, Transaction
@@ -28,9 +28,9 @@ _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
 """The schema of the quota's fields that have options. If the option for ``enforce`` is omitted, it is false."""
 
 
-def _holder_options(command: Callable[..., None]) -> Callable[..., None]:
-    help_ = "Organization whose quota is meant, or with --agent, the organization of the agent."
-    command = click.option("--organization", metavar="ID|NAME", help=help_)(command)
+def _add_holder_options(command: Callable[..., None]) -> Callable[..., None]:
+    help_text = "Organization whose quota is meant, or with --agent, the organization of the agent."
+    command = click.option("--organization", metavar="ID|NAME", help=help_text)(command)
     return click.option("--agent", metavar="ID|NAME", help="Agent whose quota is meant.")(command)
 
 
@@ -65,10 +65,10 @@ commands = click.Group(
 
 @commands.command("set")
 @require_confirmation
-@_holder_options
+@_add_holder_options
 @_window_option
-@member_options(_QUOTA)
-def set_(agent: str | None, organization: str | None, window: str, **options: Any) -> None:
+@add_member_options(_QUOTA)
+def set_quota(agent: str | None, organization: str | None, window: str, **options: Any) -> None:
     """Set or change a quota. The quota applies as soon as the command ends.
 
     Asks first if the quota would refuse all further tokens in the current window.
@@ -78,9 +78,7 @@ def set_(agent: str | None, organization: str | None, window: str, **options: An
         if new_quota["is_enforced"]:
             # This statement counts the current window's tokens even if the window has no quota yet.
             statement_parameters = {"agent_id": agent_id or quotas.ORGANIZATION, "quota_window": window}
-            used_tokens = sum(
-                usage_row.used for usage_row in database.fetch("quotas/used_tokens", **statement_parameters)
-            )
+            used_tokens = sum(row.used for row in database.fetch("quotas/used_tokens", **statement_parameters))
             if used_tokens >= new_quota["tokens"]:
                 confirm(lambda: _describe_refusals(window, new_quota["tokens"], used_tokens, database.at))
         with _lock_quotas(services, database) as transaction:
@@ -99,9 +97,9 @@ def _describe_refusals(window: str, tokens: int, used: int, at: datetime) -> str
 
 
 @commands.command("list")
-@_holder_options
+@_add_holder_options
 @as_json_option
-def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
+def list_quotas(agent: str | None, organization: str | None, as_json: bool) -> None:
     """List quotas, with the tokens used and left.
 
     Lists the quotas of an agent, or of an organization and all its agents.
@@ -115,7 +113,9 @@ def list_(agent: str | None, organization: str | None, as_json: bool) -> None:
         | quotas.represent(quota_row, database.at)
         for quota_row in quota_rows
     ]
-    show(represented_quotas, as_json, columns=("agentId", "agentName", "window", *list_columns(quotas.QuotaSchema)))
+    show(
+        represented_quotas, as_json, columns=("agentId", "agentName", "window", *list_column_names(quotas.QuotaSchema))
+    )
 
 
 def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
@@ -131,9 +131,9 @@ def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
 
 @commands.command("remove")
 @require_confirmation
-@_holder_options
+@_add_holder_options
 @_window_option
-def remove(agent: str | None, organization: str | None, window: str) -> None:
+def remove_quota(agent: str | None, organization: str | None, window: str) -> None:
     """Remove a quota."""
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
         [quota_rows] = database.run(quotas.usage_of(agent_id))

@@ -13,11 +13,11 @@ from agentidp.cli.lookup import (
     Candidate,
     begin_transaction,
     find_candidate,
+    find_database,
     open_organization,
-    organization_database,
     replace_agent_names,
 )
-from agentidp.cli.options import as_json_option, describe_fields, member_options, organization_option, read_options
+from agentidp.cli.options import add_member_options, as_json_option, describe_fields, organization_option, read_options
 from agentidp.cli.output import show, show_object
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
@@ -41,9 +41,9 @@ commands = click.Group(
 @commands.command("create")
 @click.argument("resource")
 @organization_option
-@member_options(resource_servers.NewResourceServerSchema(exclude=["resource"]))
+@add_member_options(resource_servers.NewResourceServerSchema(exclude=["resource"]))
 @as_json_option
-def create(organization: str, as_json: bool, **options: Any) -> None:
+def create_server(organization: str, as_json: bool, **options: Any) -> None:
     """Register a resource server and print its id. RESOURCE is the absolute URI of the resource server."""
     schema = resource_servers.NewResourceServerSchema()
     with open_organization(organization) as (services, database):
@@ -58,7 +58,7 @@ def create(organization: str, as_json: bool, **options: Any) -> None:
 @server_argument
 @organization_option
 @as_json_option
-def show_(server: str, organization: str, as_json: bool) -> None:
+def show_server(server: str, organization: str, as_json: bool) -> None:
     """Print a resource server."""
     with open_organization(organization) as (_, database):
         server_row = _find_server(database, server)
@@ -68,9 +68,9 @@ def show_(server: str, organization: str, as_json: bool) -> None:
 @commands.command("update")
 @server_argument
 @organization_option
-@member_options(resource_servers.ResourceServerChangeSchema())
+@add_member_options(resource_servers.ResourceServerChangeSchema())
 @as_json_option
-def update(server: str, organization: str, as_json: bool, **options: Any) -> None:
+def update_server(server: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change a resource server and print it. Omitted options keep their values. The URI cannot be changed."""
     schema = resource_servers.ResourceServerChangeSchema()
     change = read_options(schema, options)
@@ -89,7 +89,7 @@ def update(server: str, organization: str, as_json: bool, **options: Any) -> Non
 @server_argument
 @organization_option
 @dry_run_option
-def delete(server: str, organization: str, is_dry_run: bool) -> None:
+def delete_server(server: str, organization: str, is_dry_run: bool) -> None:
     """Delete a resource server. No further token is issued for it. The organization keeps the identifier."""
     with open_organization(organization) as (services, database):
         server_row = _find_server(database, server)
@@ -112,10 +112,7 @@ def delete(server: str, organization: str, is_dry_run: bool) -> None:
 
 def _find_server(database: OrganizationDatabase, server: str) -> Any:
     server_rows = database.fetch("oauth/list_resource_servers")
-    candidates = [
-        Candidate(str(server_row.resource_server_id), [server_row.resource, server_row.name], server_row)
-        for server_row in server_rows
-    ]
+    candidates = [Candidate(str(row.resource_server_id), [row.resource, row.name], row) for row in server_rows]
     return find_candidate(server, candidates, kind="resource server")
 
 
@@ -129,13 +126,13 @@ def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str])
 @click.option(
     "--organization",
     metavar="ID|NAME",
-    help="Organization whose resource servers are listed, instead of all identifiers.",
+    help="List the resource servers of this organization, instead of all identifiers.",
 )
 @click.option(
-    "--conflicts", is_flag=True, help="List only the identifiers that are registered but not owned by an organization."
+    "--conflicts", is_flag=True, help="List only identifiers that are registered, but that no organization owns."
 )
 @as_json_option
-def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
+def list_identifiers(organization: str | None, conflicts: bool, as_json: bool) -> None:
     """List the identifiers of all resource servers.
 
     Prints: identifier, id of the organization that owns it, ids of the organizations that registered it.
@@ -144,18 +141,16 @@ def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
         raise click.UsageError("--organization and --conflicts cannot be combined")
     with open_services() as services:
         if organization is not None:
-            rows = organization_database(services, organization).fetch("oauth/list_resource_servers")
-            show([resource_servers.represent(identifier_row) for identifier_row in rows], as_json)
+            server_rows = find_database(services, organization).fetch("oauth/list_resource_servers")
+            show([resource_servers.represent(server_row) for server_row in server_rows], as_json)
             return
-        rows = resource_identifiers.list_resource_identifiers(str(services.settings.database_url), conflicts=conflicts)
-    member_names = ("resource", "organizationId", "registeredBy")
-    show(
-        [
-            dict(zip(member_names, (*identifier_row[:2], list(identifier_row.registered_by)), strict=True))
-            for identifier_row in rows
-        ],
-        as_json,
-    )
+        database_url = str(services.settings.database_url)
+        identifiers = resource_identifiers.list_resource_identifiers(database_url, conflicts=conflicts)
+    shown_identifiers = [
+        {"resource": resource, "organizationId": owner_id, "registeredBy": list(organization_ids)}
+        for resource, owner_id, organization_ids in identifiers
+    ]
+    show(shown_identifiers, as_json)
 
 
 @commands.command("assign")
@@ -166,7 +161,7 @@ def list_(organization: str | None, conflicts: bool, as_json: bool) -> None:
     "--verify", is_flag=True, help="First check that the resource server's metadata (RFC 9728) names the organization."
 )
 @as_json_option
-def assign(resource: str, organization: str, verify: bool, as_json: bool) -> None:
+def assign_identifier(resource: str, organization: str, verify: bool, as_json: bool) -> None:
     """Assign the identifier RESOURCE to an organization.
 
     Asks first if another organization owns the identifier. Prints the identifier, the organization, and the
@@ -188,7 +183,7 @@ def assign(resource: str, organization: str, verify: bool, as_json: bool) -> Non
 @require_confirmation
 @click.argument("resource")
 @as_json_option
-def release(resource: str, as_json: bool) -> None:
+def release_identifier(resource: str, as_json: bool) -> None:
     """Release the identifier RESOURCE. The next organization that registers the identifier owns it."""
     with open_services() as services:
         database_url = str(services.settings.database_url)
@@ -202,12 +197,9 @@ def release(resource: str, as_json: bool) -> None:
 def _describe_loss(services: Services, resource: str, owner_id: str) -> str:
     database = services.database.of(owner_id, utc_now())
     organization_rows = database.fetch("organizations/get_organization")
-    lost_servers = [
-        server_row for server_row in database.fetch("oauth/list_resource_servers") if server_row.resource == resource
-    ]
-    agents_with_scopes = _count_agents_with_scopes(
-        database, [scope for server in lost_servers for scope in server.scopes]
-    )
+    server_rows = database.fetch("oauth/list_resource_servers")
+    scopes = [scope for server_row in server_rows if server_row.resource == resource for scope in server_row.scopes]
+    agents_with_scopes = _count_agents_with_scopes(database, scopes)
     organization_name = organization_rows[0].name if organization_rows else f"the deleted organization {owner_id}"
     return (
         f"This takes the identifier {resource} from {organization_name}. {agents_with_scopes} of the organization can "

@@ -27,7 +27,7 @@ from agentidp.server.runtime import add_secret_from_file, open_database, secret_
     help="First delete everything in the database. Without --clean, the database must be empty.",
 )
 @bindir_option
-def command(file: Path, clean: bool, bindir: Path | None) -> None:
+def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
     """Restore the backup FILE into an empty database.
 
     The backup is restored in one transaction, and then the schema is brought up to date. With --clean, the command
@@ -66,11 +66,9 @@ def command(file: Path, clean: bool, bindir: Path | None) -> None:
 
 
 def _add_secret(settings: Settings) -> Settings:
-    """Return the settings with the instance secret of their file, which must exist.
+    """Return the settings including the instance secret, but never create one, as it could not decrypt restored keys.
 
-    A newly created secret could not decrypt the restored keys.
-
-    :raises ConfigurationError: there is no secret.
+    :raises ConfigurationError: there is no instance secret.
     """
     if settings.secret_key is not None:
         return settings

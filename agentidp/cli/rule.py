@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import click
@@ -11,7 +13,13 @@ import marshmallow as ma
 from agentidp.analytics.impact import build_count_grants_call, describe_ended_grants
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization, replace_agent_names
-from agentidp.cli.options import as_json_option, list_columns, member_options, organization_option, read_options
+from agentidp.cli.options import (
+    add_member_options,
+    as_json_option,
+    list_column_names,
+    organization_option,
+    read_options,
+)
 from agentidp.cli.output import show, show_object, warn
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry import delegation_rules, provisioning
@@ -38,12 +46,12 @@ class RuleKind(NamedTuple):
 
 
 def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
-    [[grant_count]] = database.run(build_count_grants_call(rule_id=row.delegation_rule_id))
-    app_words = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
+    [[count_row]] = database.run(build_count_grants_call(rule_id=row.delegation_rule_id))
+    apps = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
     sentences = [
-        f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{app_words}.",
+        f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{apps}.",
         "Introspection then reports the tokens that were issued by the rule as inactive.",
-        describe_ended_grants(grant_count.grants) if grant_count.grants else "",
+        describe_ended_grants(count_row.grants) if count_row.grants else "",
     ]
     return " ".join(filter(None, sentences))
 
@@ -55,7 +63,7 @@ _DELEGATION = RuleKind(
     "delegation/list_rules",
     (
         *("delegationRuleId", "name", "issuer", "agents", "resources"),
-        *list_columns(delegation_rules.DelegationRuleSchema),
+        *list_column_names(delegation_rules.DelegationRuleSchema),
         "createdAt",
     ),
     help="""Rules by which agents may act for people and systems of other issuers.
@@ -74,7 +82,7 @@ _PROVISIONING = RuleKind(
     "provisioning/list_rules",
     (
         *("provisioningRuleId", "name", "issuer", "audience", "agents", "maxAgents"),
-        *list_columns(provisioning.ProvisioningRuleSchema),
+        *list_column_names(provisioning.ProvisioningRuleSchema),
         "createdAt",
     ),
     help="""Rules that create agents for subjects of other issuers.
@@ -99,54 +107,53 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
     @group.command("create")
     @click.argument("name")
     @organization_option
-    @member_options(schema)
+    @add_member_options(schema)
     @as_json_option
-    def create(name: str, organization: str, as_json: bool, **options: Any) -> None:
+    def create_rule(name: str, organization: str, as_json: bool, **options: Any) -> None:
         """Create the rule NAME and print it. Warns if the rule accepts tokens of more than one subject."""
-        body = read_options(schema, options) | {"name": name}
+        request_body = read_options(schema, options) | {"name": name}
         with open_organization(organization) as (services, database):
-            new = kind.schema().load(replace_agent_names(services, database, schema, body))
+            new_rule = kind.schema().load(replace_agent_names(services, database, schema, request_body))
             with database.transaction() as transaction:
-                row = kind.registry.add_rule(transaction, services.settings, new)
-        rule = kind.registry.represent(row)
-        warn(rule["warnings"])
-        show_object(rule if as_json else _summarize(kind, row), as_json)
+                rule_row = kind.registry.add_rule(transaction, services.settings, new_rule)
+        response_body = kind.registry.represent(rule_row)
+        warn(response_body["warnings"])
+        show_object(response_body if as_json else _summarize_rule(kind, rule_row), as_json)
 
     @group.command("list")
     @organization_option
     @as_json_option
-    def list_(organization: str, as_json: bool) -> None:
+    def list_rules(organization: str, as_json: bool) -> None:
         """List an organization's rules, oldest first."""
         with open_organization(organization) as (_, database):
-            rows = database.fetch(kind.statement)
-        show([kind.registry.represent(row) if as_json else _summarize(kind, row) for row in rows], as_json)
+            rule_rows = database.fetch(kind.statement)
+        represent = kind.registry.represent if as_json else partial(_summarize_rule, kind)
+        show([represent(rule_row) for rule_row in rule_rows], as_json)
 
     @group.command("delete", help=kind.delete_help)
     @require_confirmation
     @click.argument("rule", metavar="ID|NAME")
     @organization_option
-    def delete(rule: str, organization: str) -> None:
+    def delete_rule(rule: str, organization: str) -> None:
         with open_organization(organization) as (services, database):
-            rows = [(getattr(row, f"{kind.name}_rule_id"), row) for row in database.fetch(kind.statement)]
-            candidates = [Candidate(str(rule_id), [row.name], (rule_id, row)) for rule_id, row in rows]
-            rule_id, row = find_candidate(rule, candidates, kind=f"{kind.name} rule")
-            confirm(lambda: kind.consequences(row, database))
+            find_id = attrgetter(f"{kind.name}_rule_id")
+            rule_rows = database.fetch(kind.statement)
+            candidates = [Candidate(str(find_id(rule_row)), [rule_row.name], rule_row) for rule_row in rule_rows]
+            rule_row = find_candidate(rule, candidates, kind=f"{kind.name} rule")
+            confirm(lambda: kind.consequences(rule_row, database))
             with begin_transaction(services, database) as transaction:
-                kind.registry.remove_rule(transaction, rule_id)
+                kind.registry.remove_rule(transaction, find_id(rule_row))
 
     return group
 
 
-def _summarize(kind: RuleKind, row: Any) -> dict[str, Any]:
-    rule = kind.registry.represent(row)
-    rule_members = rule | rule["trust"]
+def _summarize_rule(kind: RuleKind, rule_row: Any) -> dict[str, Any]:
+    rule = kind.registry.represent(rule_row)
+    members = rule | rule["trust"]
     if kind is _DELEGATION:
-        actor_names = [*row.agents, *(f"apps of {host}" for host in row.client_hosts)]
-        rule_members |= {
-            "agents": ", ".join(actor_names),
-            "resources": [resource_entry["resource"] for resource_entry in rule["resources"]],
-        }
-    return {member_name: rule_members[member_name] for member_name in kind.columns}
+        members["agents"] = ", ".join([*rule_row.agents, *(f"apps of {host}" for host in rule_row.client_hosts)])
+        members["resources"] = [permission["resource"] for permission in rule["resources"]]
+    return {name: members[name] for name in kind.columns}
 
 
 delegation_commands, provisioning_commands = map(_make_rule_commands, (_DELEGATION, _PROVISIONING))

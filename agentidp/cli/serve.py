@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from agentidp import demo
-from agentidp.actor import operator
+from agentidp.actor import find_operator
 from agentidp.cli.context import read_settings
 from agentidp.cli.lookup import find_agent_or_operator
 from agentidp.clock import utc_now
@@ -34,18 +34,18 @@ from agentidp.services import Services
 @click.option(
     "--demo", "has_demo", is_flag=True, help="Create the demo organization before the start, unless it exists."
 )
-def command(bind: str | None, has_demo: bool) -> None:
+def run_service(bind: str | None, has_demo: bool) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
 
     def create_demo(runtime: Runtime) -> None:
         if has_demo:
-            with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
+            with contextlib.closing(Services.of(runtime.settings, utc_now, actor=find_operator())) as services:
                 demo.create_demo(str(runtime.settings.database_url), services.database, utc_now())
 
     def welcome(runtime: Runtime) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         if has_demo:
-            # The link is a secret, so it is not printed if standard output is not a terminal but perhaps a log.
+            # The link is a secret. It is only printed to a terminal, because other standard output may be a log.
             sign_in_link = _demo_link(runtime) if sys.stdout.isatty() else None
             click.echo(format_demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
         elif not organizations.all_organizations(str(runtime.settings.database_url)):
@@ -65,7 +65,7 @@ def _program() -> str:
 
 def _demo_link(runtime: Runtime) -> str | None:
     """Return a link that signs in to the dashboard as the demo's operator; None if the operator is suspended."""
-    with contextlib.closing(Services.of(runtime.settings, utc_now, actor=operator())) as services:
+    with contextlib.closing(Services.of(runtime.settings, utc_now, actor=find_operator())) as services:
         try:
             return link.create_link(services, *find_agent_or_operator(services, None), utc_now())
         except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):

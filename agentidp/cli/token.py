@@ -17,7 +17,7 @@ from agentidp.registry import operator_token
 @click.option("--agent", metavar="ID|NAME", help="Agent that the token is for. Default: the demo's operator.")
 @click.option("--scope", help="Scopes of the token, separated by spaces. Default: all scopes of the agent.")
 @click.option("--resource", metavar="URI", help="Resource server that the token is for. Default: AgentIdP's own API.")
-def command(agent: str | None, scope: str | None, resource: str | None) -> None:
+def print_token(agent: str | None, scope: str | None, resource: str | None) -> None:
     """Issue an access token and print only the token. The token is counted like any other token."""
     with open_services() as services:
         if resource == services.settings.resource:

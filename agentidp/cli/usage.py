@@ -25,7 +25,7 @@ from agentidp.http.schemas import timestamp
 from agentidp.registry import organizations
 from agentidp.usage_history.exporting import export_usage
 from agentidp.usage_history.importing import FORMATS, Imported, ImportRefused, import_usage
-from agentidp.usage_history.pruning import MIN_MONTHS, count_tokens_by_day, delete_days, first_kept_day
+from agentidp.usage_history.pruning import MIN_MONTHS, count_tokens_by_day, delete_days, find_first_kept_day
 from agentidp.usage_history.records import EARLIEST, Source
 
 format_option = click.option(
@@ -60,7 +60,7 @@ commands = click.Group("usage", help="Past usage: import, export, delete.")
     "--dry-run", "is_dry_run", is_flag=True, help="Check the records and print their sums, without importing them."
 )
 @as_json_option
-def import_(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
+def import_file(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
     """Add the usage in FILE to an organization's counters.
 
     FILE is a path, or - for standard input. A record has the fields time (RFC 3339), agent (id or name) and tokens. It
@@ -90,37 +90,32 @@ def _open_source(path: Path) -> Iterator[Source]:
     if path == Path("-"):
         yield Source(sys.stdin.buffer, None)
         return
-    file_size, bytes_read = path.stat().st_size, 0
+    file_size, read_size = path.stat().st_size, 0
     with (
         path.open("rb") as file,
         show_progress("Reading") if file_size else contextlib.nullcontext() as report_progress,
     ):
 
-        def advance(new_bytes: int) -> None:
-            nonlocal bytes_read
-            bytes_read += new_bytes
+        def advance_progress(byte_count: int) -> None:
+            nonlocal read_size
+            read_size += byte_count
             if report_progress:
-                report_progress(bytes_read / file_size)
+                report_progress(read_size / file_size)
 
-        yield Source(file, advance)
+        yield Source(file, advance_progress)
 
 
 def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
-    represented_import = asdict(imported)
-    represented_import |= {
-        member_name: timestamp(represented_import[member_name]) for member_name in ("first", "last", "repeats")
-    }
+    members = asdict(imported)
+    members |= {name: timestamp(members[name]) for name in ("first", "last", "repeats")}
     if as_json:
-        show_object(represented_import, as_json)
+        show_object(members, as_json)
     elif imported.repeats:
-        click.echo(f"This file was imported at {represented_import['repeats']}. Nothing was added.")
+        click.echo(f"This file was imported at {members['repeats']}. Nothing was added.")
     else:
-        count_words = ", ".join(
-            f"{represented_import[member_name]:,} {member_name}"
-            for member_name in ("records", "tokens", "requests", "rejected")
-        )
-        period_words = f" from {represented_import['first']} to {represented_import['last']}" if imported.first else ""
-        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {count_words}{period_words}.")
+        counts = ", ".join(f"{members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
+        period = f" from {members['first']} to {members['last']}" if imported.first else ""
+        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{period}.")
 
 
 @commands.command("export")
@@ -140,7 +135,7 @@ def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
     show_default=True,
     help="Format of the printed records.",
 )
-def export(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
+def print_usage(organization: str, first: datetime | None, last: datetime | None, file_format: str) -> None:
     """Print an organization's usage in a format that agentidp usage import reads.
 
     The output has one record per agent and UTC hour with usage.
@@ -173,41 +168,40 @@ def export(organization: str, first: datetime | None, last: datetime | None, fil
 @click.option(
     "--dry-run", "is_dry_run", is_flag=True, help="Print what the command would delete, without deleting anything."
 )
-def prune(months: int, organization: str | None, is_dry_run: bool) -> None:
+def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None:
     """Delete usage that is older than a number of calendar months.
 
     The usage is deleted day by day, so the command can be interrupted. Deletion cannot be undone, so export the usage
     first.
     """
     now = utc_now()
-    first_day = first_kept_day(months, now)
+    first_day = find_first_kept_day(months, now)
     with open_services() as services:
         database_url = str(services.settings.database_url)
         if organization is not None:
             organization_ids = [find_organization(services, organization).organization_id]
         else:
-            organization_ids = [
-                organization_row.organization_id for organization_row in organizations.all_organizations(database_url)
-            ]
-        tokens_by_day = {
+            organization_ids = [row.organization_id for row in organizations.all_organizations(database_url)]
+        tokens_by_organization = {
             organization_id: count_tokens_by_day(database_url, organization_id, first_kept=first_day, at=now)
             for organization_id in organization_ids
         }
 
         def describe_consequences() -> str:
-            nonempty = [days for days in tokens_by_day.values() if days]
-            token_count = sum(sum(days.values()) for days in nonempty)
+            deleted_usage = [tokens_by_day for tokens_by_day in tokens_by_organization.values() if tokens_by_day]
+            day_count = sum(map(len, deleted_usage))
+            token_count = sum(sum(tokens_by_day.values()) for tokens_by_day in deleted_usage)
             return (
-                f"This deletes the usage of {format_count(sum(map(len, nonempty)), 'day')} before {first_day} of "
-                f"{format_count(len(nonempty), 'organization')}: {format_count(token_count, 'token')}. Deleted usage "
-                "cannot be restored, so export the usage first (agentidp usage export)."
+                f"This deletes the usage of {format_count(day_count, 'day')} before {first_day} of "
+                f"{format_count(len(deleted_usage), 'organization')}: {format_count(token_count, 'token')}. Deleted "
+                "usage cannot be restored, so export the usage first (agentidp usage export)."
             )
 
         if not is_dry_run:
             confirm(describe_consequences)
         verb = "would be deleted" if is_dry_run else "deleted"
-        for organization_id, tokens_of_days in tokens_by_day.items():
+        for organization_id, tokens_by_day in tokens_by_organization.items():
             if not is_dry_run:
-                with track_progress(tokens_of_days, organization_id) as shown_days:
-                    delete_days(database_url, organization_id, shown_days, first_kept=first_day, at=now)
-            click.echo(f"{organization_id}\t{len(tokens_of_days)} days before {first_day} {verb}")
+                with track_progress(tokens_by_day, organization_id) as tracked_days:
+                    delete_days(database_url, organization_id, tracked_days, first_kept=first_day, at=now)
+            click.echo(f"{organization_id}\t{len(tokens_by_day)} days before {first_day} {verb}")

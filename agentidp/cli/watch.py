@@ -17,7 +17,7 @@ from agentidp.server.watch import watch
 @click.option(
     "--once", is_flag=True, help="Evaluate the findings of each organization once and end, for example in a cron job."
 )
-def command(once: bool) -> None:
+def run_watch(once: bool) -> None:
     """Evaluate findings and send alerts, until SIGTERM.
 
     The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. If this command runs several

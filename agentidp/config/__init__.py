@@ -108,7 +108,7 @@ class Settings:
         """Return the resource identifier of AgentIdP's own API.
 
         The identifier is the ``aud`` of tokens for the API (RFC 9068 section 2.2, RFC 8707), and the ``resource`` in
-        the API's metadata (RFC 9728). It is not the beginning of every endpoint's URL: that is ``issuer``.
+        the API's metadata (RFC 9728).
         """
         return f"{self.issuer}/api/v1"
 
@@ -130,8 +130,8 @@ class Settings:
     @property
     def allows_loopback_issuers(self) -> bool:
         """Return whether the issuer networks include a loopback address, so that loopback issuers need no TLS."""
-        loopback = ip_address("127.0.0.1"), ip_address("::1")
-        return any(address in network for network in self.issuer_networks or () for address in loopback)
+        loopback_addresses = ip_address("127.0.0.1"), ip_address("::1")
+        return any(address in network for network in self.issuer_networks or () for address in loopback_addresses)
 
     @property
     def primary_url(self) -> str:
@@ -163,11 +163,7 @@ class Settings:
         :param environ: the environment variables. None means those of the process. Empty variables count as unset.
         :raises ConfigurationError: a setting is invalid. The message contains the variable's name and the broken rule.
         """
-        env = {
-            setting_name: setting_value
-            for setting_name, setting_value in (os.environ if environ is None else environ).items()
-            if setting_value != ""
-        }
+        env = {name: value for name, value in (os.environ if environ is None else environ).items() if value != ""}
         settings = cls(
             database_url=_read_postgres_url(env, "AGENTIDP_DATABASE_URL"),
             read_database_url=_read_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),

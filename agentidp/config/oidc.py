@@ -142,11 +142,11 @@ def _read_values(env: Mapping[str, str], name: str) -> frozenset[str]:
 def _read_organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
     organization_ids: dict[str, str] = {}
     for item in _read_values(env, name):
-        value, _, organization_id = (piece.strip() for piece in item.rpartition("="))
-        if not value or value in organization_ids or not ORGANIZATION_ID.fullmatch(organization_id):
+        claim_value, _, organization_id = (part.strip() for part in item.rpartition("="))
+        if not claim_value or claim_value in organization_ids or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(
                 f"{name} must be value=organization ID, for example acme=org-01234567-89ab-cdef-0123-456789abcdef, "
                 "or several with commas between, each value once"
             )
-        organization_ids[value] = organization_id
+        organization_ids[claim_value] = organization_id
     return organization_ids

@@ -28,9 +28,9 @@ def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
         host, _ = url.hostname, url.port
     except ValueError:
         return False
-    is_plain = bool(host) and "@" not in url.netloc and "?" not in value and "#" not in value
+    has_allowed_parts = bool(host) and "@" not in url.netloc and "?" not in value and "#" not in value
     is_secure = url.scheme == "https" or (url.scheme == "http" and (host in LOOPBACK_HOSTS or may_be_http))
-    return is_plain and is_secure and re.fullmatch(r"[!-~]+", value) is not None
+    return has_allowed_parts and is_secure and re.fullmatch(r"[!-~]+", value) is not None
 
 
 def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> tuple[str, str | None]:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import psycopg
 
-from agentidp.actor import SYSTEM, Actor, operator
+from agentidp.actor import SYSTEM, Actor, find_operator
 from agentidp.db.citus import enter_organization, fetch_rows, is_on_citus
 from agentidp.db.pipeline import PipelinedConnection
 from agentidp.db.sql import Call, Rows, load_sql
@@ -138,6 +138,6 @@ def operator_transaction(
     """Open a transaction of an organization on the operator's connection, with the operator as the actor."""
     with connection.transaction():
         enter_organization(connection, organization_id, durable=True)
-        transaction = Transaction(connection, organization_id, at, operator())
+        transaction = Transaction(connection, organization_id, at, find_operator())
         yield transaction
         transaction.write_before_commit()

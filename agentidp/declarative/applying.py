@@ -17,7 +17,7 @@ from uuid import UUID
 import marshmallow as ma
 import psycopg
 
-from agentidp.actor import operator
+from agentidp.actor import find_operator
 from agentidp.alerts import targets
 from agentidp.alerts.target_fields import AlertTargetChangeSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
@@ -37,6 +37,7 @@ from agentidp.declarative.plan import (
     list_conflicts,
     list_omissions,
     resolve_ids,
+    select_members,
 )
 from agentidp.declarative.schemas import (
     AGENT,
@@ -109,19 +110,17 @@ def apply_file(
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         organization_rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
-        organization_ids = resolve_ids(
-            declared, [organizations.represent(organization_row) for organization_row in organization_rows]
-        )
+        organization_ids = resolve_ids(declared, [organizations.represent(row) for row in organization_rows])
         plans: list[Plan | None] = [*agreed_plans] if agreed_plans is not None else [None] * len(declared)
         for organization, existing_id, plan in zip(declared, organization_ids, plans, strict=True):
             # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
             organization_id = existing_id or (
                 plan.organization_id if plan and plan.is_new else organizations.new_organization_id()
             )
-            transaction = Transaction(connection, organization_id, at, operator())
+            transaction = Transaction(connection, organization_id, at, find_operator())
             enter_organization(connection, organization_id, durable=True)
             current_content = read_current_content(transaction) if existing_id else None
-            content = _check_rules(organization, settings, organization_id)
+            content = _check_rules_of_trust(organization, settings, organization_id)
             _compare_addresses(organization, transaction, settings, current_content)
             strict_changes = list_changes(fill_omissions(content), current_content, is_pruning=True)
             changes = strict_changes if is_strict else list_changes(content, current_content, is_pruning=is_pruning)
@@ -130,9 +129,7 @@ def apply_file(
             applied_file.plans.append(Plan(content["name"], organization_id, not existing_id, changes, omitted_changes))
             transactions.append(transaction)
         if agreed_plans is not None and applied_file.plans != agreed_plans:
-            conflict_lines = "".join(
-                f"  {conflict_line}\n" for conflict_line in list_conflicts(agreed_plans, applied_file.plans)
-            )
+            conflict_lines = "".join(f"  {line}\n" for line in list_conflicts(agreed_plans, applied_file.plans))
             raise ConfigurationError(
                 "nothing was applied, because others have changed this since the plan was "
                 f"printed:\n{conflict_lines}{_ADVICE}"
@@ -144,14 +141,14 @@ def apply_file(
                 # The quotas are locked before any row, because a token request that waits for a row blocks quotas.lock.
                 quotas.lock(transaction)
             for change in plan.changes:
-                with _at_place(organization, change):
+                with _name_place_in_errors(organization, change):
                     _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied_file)
             # A file may register a resource server, and an agent that has its scopes and acts for it. The agent needs
             # the resource server's scopes, so the resource server exists first and gets its agent here.
             for change in plan.changes:
                 has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
                 if change.type == RESOURCE_SERVER.type and has_agent:
-                    with _at_place(organization, change):
+                    with _name_place_in_errors(organization, change):
                         _set_agent_of_server(transaction, settings, change)
         if is_dry_run:
             raise psycopg.Rollback
@@ -177,13 +174,12 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
                 current_content = read_current_content(transaction)
             is_ambiguous = organization_names.count(current_content["name"]) > 1
             content: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
-            content |= {member_name: current_content[member_name] for member_name in ORGANIZATION_MEMBERS}
+            content |= select_members(current_content, ORGANIZATION_MEMBERS)
             for kind in KINDS:
-                member_names = (kind.key, *kind.members)
                 # The file omits agents of provisioning rules, because their next token request creates them again. The
                 # file omits delegation rules whose agents are all deleted, because nobody can use these rules.
                 objects = [
-                    {member_name: members[member_name] for member_name in member_names}
+                    select_members(members, (kind.key, *kind.members))
                     for members in current_content[kind.section]
                     if not members.get("provisioned") and members.get("agents") != []
                 ]
@@ -236,37 +232,32 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
     }
 
 
-def _check_rules(declared: DeclaredOrganization, settings: Settings, organization_id: str) -> dict[str, Any]:
+def _check_rules_of_trust(declared: DeclaredOrganization, settings: Settings, organization_id: str) -> dict[str, Any]:
     """Check the rules of trust in a file, and return the file's content with the rules in the form that is stored.
 
     :raises ConfigurationError: a rule is refused.
     """
 
-    def checked_rule(
-        rule: dict[str, Any], check_rule_of_section: Callable[..., dict[str, Any]], *path: str | int
-    ) -> dict[str, Any]:
+    def check_at_place(trust: dict[str, Any], check: Callable[..., Any], *path: str | int) -> dict[str, Any]:
         try:
-            return credentials.check_trust(rule, settings, organization_id, check=check_rule_of_section)
-        except ValidationError as refused:
-            raise ConfigurationError(_describe_problems(declared, path, refused)) from None
+            return credentials.check_trust(trust, settings, organization_id, check=check)
+        except ValidationError as error:
+            raise ConfigurationError(_describe_problems(declared, path, error)) from None
 
     content = copy.deepcopy(declared.content)
-    for section, check_rule_of_section in (
+    for section, check in (
         ("provisioningRules", check_provisioning_rule),
         ("delegationRules", check_delegation_rule),
     ):
         for index, rule in enumerate(content.get(section, [])):
-            rule["trust"] = checked_rule(rule["trust"], check_rule_of_section, section, index, "trust")
+            rule["trust"] = check_at_place(rule["trust"], check, section, index, "trust")
             if "agentTemplate" in rule:
                 # Members that the file omits get their defaults, because stored templates have all members.
                 schema = provisioning.AgentTemplateSchema()
                 rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
     for index, agent in enumerate(content.get("agents", [])):
-        if "trust" in agent:
-            rules = enumerate(agent["trust"])
-            agent["trust"] = [
-                checked_rule(rule, check_rule, "agents", index, "trust", rule_index) for rule_index, rule in rules
-            ]
+        for rule_index, trust in enumerate(agent.get("trust", [])):
+            agent["trust"][rule_index] = check_at_place(trust, check_rule, "agents", index, "trust", rule_index)
     return content
 
 
@@ -323,25 +314,25 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
             for agent_name in sorted(
                 deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
             ):
-                place_words = declared.describe_place(section, index, member)
+                place = declared.describe_place(section, index, member)
                 raise ConfigurationError(
-                    f"{place_words}: names the agent {agent_name!r}, which would be deleted because agents does not "
+                    f"{place}: names the agent {agent_name!r}, which would be deleted because agents does not "
                     "name it\n"
                     "Add the agent to agents, or remove its name here."
                 )
 
 
-def _describe_problems(declared: DeclaredOrganization, path: Path, refused: ApiError) -> str:
+def _describe_problems(declared: DeclaredOrganization, path: Path, error: ApiError) -> str:
     """Return a line per member of the file that breaks a rule: its place and the broken rules."""
     problem_lines = [
         f"{declared.describe_place(*path, member_name)}: {', '.join(broken_rules)}"
-        for member_name, broken_rules in refused.details.items()
+        for member_name, broken_rules in error.details.items()
     ]
-    return "\n".join(problem_lines) or f"{declared.describe_place(*path)}: {refused.message}"
+    return "\n".join(problem_lines) or f"{declared.describe_place(*path)}: {error.message}"
 
 
 @contextlib.contextmanager
-def _at_place(declared: DeclaredOrganization, change: Change) -> Iterator[None]:
+def _name_place_in_errors(declared: DeclaredOrganization, change: Change) -> Iterator[None]:
     """Add the place in the file to the message of an error that a change raises."""
     try:
         yield
@@ -376,22 +367,14 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
     agent_id = UUID(change.id) if change.id else None
     if agent_id is None:
         schema = agents.NewAgentSchema()
-        new_members = {
-            member_name: member_value
-            for member_name, member_value in changed_members.items()
-            if member_name in schema.fields
-        }
+        new_members = select_members(changed_members, schema.fields)
         agent_id = agents.add_agent(
             transaction, **schema.load({"name": change.name} | new_members), max_agents=settings.max_agents
         ).agent_id
         if not new_rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
         # Some members, such as the status, cannot be set when an agent is created, but can be changed afterwards.
-        changed_members = {
-            member_name: member_value
-            for member_name, member_value in changed_members.items()
-            if member_name not in new_members
-        }
+        changed_members = {name: value for name, value in changed_members.items() if name not in new_members}
     if changed_members:
         agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(changed_members))
     if new_quotas is not None:
@@ -403,27 +386,24 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
 def _change_rule(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     """Delete the existing rule, and create the new rule. A change does both, because rules cannot be changed."""
     is_delegation = change.type == DELEGATION_RULE.type
-    registry: Any = delegation_rules if is_delegation else provisioning
+    rule_registry: Any = delegation_rules if is_delegation else provisioning
     new_members = {"name": change.name} | change.after
     if change.id is not None:
         rule_rows = transaction.fetch("delegation/list_rules" if is_delegation else "provisioning/list_rules")
-        rule_row = registry.find_rule(rule_rows, UUID(change.id))
-        agent_names = {"agents": rule_row.agents} if is_delegation else {}
-        new_members = registry.represent_settings(rule_row) | agent_names | change.after
-        registry.remove_rule(transaction, UUID(change.id))
+        rule_row = rule_registry.find_rule(rule_rows, UUID(change.id))
+        agents_member = {"agents": rule_row.agents} if is_delegation else {}
+        new_members = rule_registry.represent_settings(rule_row) | agents_member | change.after
+        rule_registry.remove_rule(transaction, UUID(change.id))
     if change.action != "delete":
         if is_delegation:
-            new_members["agentIds"] = [
-                _find_agent_id(transaction, "agents", agent_name) for agent_name in new_members.pop("agents")
-            ]
+            agent_names = new_members.pop("agents")
+            new_members["agentIds"] = [_find_agent_id(transaction, "agents", name) for name in agent_names]
         schema = delegation_rules.NewDelegationRuleSchema if is_delegation else provisioning.NewProvisioningRuleSchema
-        registry.add_rule(transaction, settings, schema().load(new_members))
+        rule_registry.add_rule(transaction, settings, schema().load(new_members))
 
 
 def _change_resource_server(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
-    changed_members = {
-        member_name: member_value for member_name, member_value in change.after.items() if member_name != "agent"
-    }
+    changed_members = {name: value for name, value in change.after.items() if name != "agent"}
     if change.action == "create":
         new_members = resource_servers.NewResourceServerSchema().load({"resource": change.name} | changed_members)
         resource_servers.add_resource_server(transaction, settings, **new_members)
@@ -437,11 +417,11 @@ def _change_resource_server(transaction: Transaction, settings: Settings, change
 
 def _change_openid_provider(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
     if change.action == "create":
-        new = openid_providers.NewOpenidProviderSchema().load({"issuer": change.name} | change.after)
-        openid_providers.add_provider(transaction, settings, **new)
+        new_provider = openid_providers.NewOpenidProviderSchema().load({"issuer": change.name} | change.after)
+        openid_providers.add_provider(transaction, settings, **new_provider)
     elif change.action == "change":
-        values = openid_providers.OpenidProviderChangeSchema().load(change.after)
-        openid_providers.update_provider(transaction, settings, UUID(change.id), values)
+        loaded_values = openid_providers.OpenidProviderChangeSchema().load(change.after)
+        openid_providers.update_provider(transaction, settings, UUID(change.id), loaded_values)
     else:
         openid_providers.remove_provider(transaction, UUID(change.id))
 
@@ -460,21 +440,21 @@ def _change_alert_target(transaction: Transaction, settings: Settings, change: C
     if change.action == "delete":
         targets.remove_target(transaction, UUID(change.id))
         return
-    members = dict(change.after)
-    if "url" in members:
-        members["url"] = _read_address(members["url"])
+    changed_members = dict(change.after)
+    if "url" in changed_members:
+        changed_members["url"] = _read_address(changed_members["url"])
     try:
         if change.id is None:
-            new = NewAlertTargetSchema().load({"name": change.name} | members)
-            row, secret = targets.add_target(transaction, settings, new)
-            if secret is not None:
-                arguments = f"{row.target_id} --organization {transaction.organization_id}"
+            new_target = NewAlertTargetSchema().load({"name": change.name} | changed_members)
+            target_row, signing_secret = targets.add_target(transaction, settings, new_target)
+            if signing_secret is not None:
+                arguments = f"{target_row.target_id} --organization {transaction.organization_id}"
                 applied.new_webhooks.append((change.organization, change.name, arguments))
-        elif "type" in members:
+        elif "type" in changed_members:
             raise ma.ValidationError({"type": ["cannot be changed: give a target of another type another name"]})
         else:
-            values = AlertTargetChangeSchema().load(members)
-            targets.update_target(transaction, settings, UUID(change.id), values)
+            loaded_values = AlertTargetChangeSchema().load(changed_members)
+            targets.update_target(transaction, settings, UUID(change.id), loaded_values)
     except ma.ValidationError as error:
         raise ValidationError(details=error.messages_dict) from None
 
@@ -495,4 +475,4 @@ _CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, Applied], 
     ALERT_TARGET.type: _change_alert_target,
     OPENID_PROVIDER.type: _change_openid_provider,
 }
-"""The function that makes the changes of objects of a type, by type."""
+"""For each type of object, the function that creates, changes or deletes an object of this type."""

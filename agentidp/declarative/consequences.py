@@ -18,17 +18,18 @@ def list_consequences(database: Database, plan: Plan, at: datetime, ttl: int) ->
     :param ttl: the default lifetime of tokens in seconds.
     """
     organization_database = database.of(plan.organization_id, at)
-    return [_describe(organization_database, plan, change, ttl) for change in plan.changes]
+    return [_describe_change(organization_database, plan, change, ttl) for change in plan.changes]
 
 
-def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
+def _describe_change(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
     match change.action, change.type:
         case "delete", AGENT.type:
             return _describe_deleted_agent(database, plan, change, ttl)
         case "delete", RESOURCE_SERVER.type:
-            servers = database.fetch("oauth/list_resource_servers")
-            [server] = [server for server in servers if str(server.resource_server_id) == change.id]
-            return impact.describe_impact(impact.read_resource_server_impact(database.run, server, database.at, ttl))
+            server_rows = database.fetch("oauth/list_resource_servers")
+            [server_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
+            server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, ttl)
+            return impact.describe_impact(server_impact)
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued by the rule end."]
         case "delete", ALERT_TARGET.type:
@@ -38,8 +39,8 @@ def _describe(database: OrganizationDatabase, plan: Plan, change: Change, ttl: i
         case "change", OPENID_PROVIDER.type:
             return [impact.describe_ended_sign_ins(change.name, 0)]
         case "delete", OPENID_PROVIDER.type:
-            [[counted]] = database.run(impact.build_count_grants_call(issuer=change.name))
-            return [impact.describe_ended_sign_ins(change.name, counted.grants)]
+            [[count_row]] = database.run(impact.build_count_grants_call(issuer=change.name))
+            return [impact.describe_ended_sign_ins(change.name, count_row.grants)]
     return []
 
 

@@ -150,8 +150,8 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
     for organization in organizations:
         organization_id, organization_name = organization.content.get("organizationId"), organization.content["name"]
         if organization_id in organization_ids:
-            place_words = organization.describe_place("organizationId")
-            problems.append(f"{place_words}: another organization in the file has this id")
+            place = organization.describe_place("organizationId")
+            problems.append(f"{place}: another organization in the file has this id")
         # Two organizations in a file may have the same name if the file has the ids of both.
         elif organization_name in has_id_by_name and not (organization_id and has_id_by_name[organization_name]):
             problems.append(f"{organization.describe_place('name')}: another organization in the file has this name")
@@ -161,8 +161,8 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
             object_keys: set[str] = set()
             for index, object_members in enumerate(organization.content.get(kind.section, [])):
                 if (object_key := object_members[kind.key]) in object_keys:
-                    place_words = organization.describe_place(kind.section, index, kind.key)
-                    problems.append(f"{place_words}: another {kind.type} of the organization has this {kind.key}")
+                    place = organization.describe_place(kind.section, index, kind.key)
+                    problems.append(f"{place}: another {kind.type} of the organization has this {kind.key}")
                 object_keys.add(object_key)
     return problems
 
@@ -170,29 +170,23 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
 def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
     """Return the place of the value at a path as text: the file, the line and the path."""
     current_node, line_number = root, root.start_mark.line
-    for path_step in path:
-        if (
-            isinstance(current_node, yaml.SequenceNode)
-            and isinstance(path_step, int)
-            and path_step < len(current_node.value)
-        ):
-            current_node = current_node.value[path_step]
+    for step in path:
+        if isinstance(current_node, yaml.SequenceNode):
+            if not isinstance(step, int) or step >= len(current_node.value):
+                break
+            current_node = current_node.value[step]
             line_number = current_node.start_mark.line
         elif isinstance(current_node, yaml.MappingNode):
             # PyYAML puts the pairs of a merged mapping (<<) before the mapping's own pairs, so the last pair applies.
-            matching_pairs = [
-                (key_node, value) for key_node, value in current_node.value if key_node.value == str(path_step)
-            ]
+            matching_pairs = [pair for pair in current_node.value if pair[0].value == str(step)]
             if not matching_pairs:
                 break
             key_node, current_node = matching_pairs[-1]
             line_number = key_node.start_mark.line
         else:
             break
-    path_words = "".join(
-        f"[{path_step}]" if isinstance(path_step, int) else f".{path_step}" for path_step in path
-    ).removeprefix(".")
-    return f"{source}, line {line_number + 1}" + (f": {path_words}" if path_words else "")
+    path_text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    return f"{source}, line {line_number + 1}" + (f": {path_text}" if path_text else "")
 
 
 def write_document(organizations: list[dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -64,6 +64,11 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def select_members(members: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return those of *members* whose names are in *names*, in the order of *names*."""
+    return {name: members[name] for name in names if name in members}
+
+
 def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, Any]]) -> list[str | None]:
     """Return the id of each organization in a file, or None for an organization that must be created.
 
@@ -74,17 +79,11 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
     resolved_ids: list[str | None] = []
     for organization in declared:
         declared_id = organization.content.get("organizationId")
-        member, searched_value = (
-            ("organizationId", declared_id) if declared_id else ("name", organization.content["name"])
-        )
-        matching_ids = [
-            existing_organization["organizationId"]
-            for existing_organization in existing
-            if existing_organization[member] == searched_value
-        ]
+        member = "organizationId" if declared_id else "name"
+        matching_ids = [row["organizationId"] for row in existing if row[member] == organization.content[member]]
         if declared_id and not matching_ids:
-            place_words = organization.describe_place("organizationId")
-            raise ConfigurationError(f"{place_words}: there is no organization {declared_id!r}")
+            place = organization.describe_place("organizationId")
+            raise ConfigurationError(f"{place}: there is no organization {declared_id!r}")
         if len(matching_ids) > 1:
             ids = ", ".join(matching_ids)
             error_message = f"{len(matching_ids)} organizations have this name: add organizationId, one of {ids}"
@@ -105,9 +104,9 @@ def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_
     :param is_pruning: also delete objects that are missing from a list in the file.
     """
     organization_name = content["name"]
-    declared_members = {member: content[member] for member in ORGANIZATION_MEMBERS if member in content}
+    declared_members = select_members(content, ORGANIZATION_MEMBERS)
     if current is None:
-        new_members = {member: member_value for member, member_value in declared_members.items() if member != "name"}
+        new_members = {name: value for name, value in declared_members.items() if name != "name"}
         changes, current = [Change("create", ORGANIZATION, organization_name, organization_name, after=new_members)], {}
     else:
         changes = _compare_members(
@@ -128,9 +127,7 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
         dict.fromkeys(ORGANIZATION_MEMBERS) | UNSET | {kind.section: [] for kind in KINDS} | content
     )
     for kind in KINDS:
-        defaults = {
-            member_name: unset_value for member_name, unset_value in UNSET.items() if member_name in kind.members
-        } | kind.defaults
+        defaults = select_members(UNSET, kind.members) | kind.defaults
         filled_content[kind.section] = [defaults | members for members in filled_content[kind.section]]
     return filled_content
 
@@ -141,21 +138,13 @@ def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[
     omitted_changes = []
     for change in strict_changes:
         planned_change = planned_changes.get((change.type, change.name))
-        omitted_members = {
-            member_name: member_value
-            for member_name, member_value in change.after.items()
-            if planned_change is None or member_name not in planned_change.after
-        }
+        planned_members = planned_change.after if planned_change else {}
+        omitted_members = {name: value for name, value in change.after.items() if name not in planned_members}
         if change.action == "delete" and planned_change is None:
             omitted_changes.append(change)
         elif change.action == "change" and omitted_members:
-            omitted_changes.append(
-                replace(
-                    change,
-                    before={member_name: change.before[member_name] for member_name in omitted_members},
-                    after=omitted_members,
-                )
-            )
+            earlier_members = select_members(change.before, omitted_members)
+            omitted_changes.append(replace(change, before=earlier_members, after=omitted_members))
     return omitted_changes
 
 
@@ -163,46 +152,24 @@ def _compare_objects(
     kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
 ) -> Iterator[Change]:
     existing_by_key = {members[kind.key]: members for members in current.get(kind.section, [])}
-    for object_index, members in enumerate(declared):
-        object_key, object_path = members[kind.key], (kind.section, object_index)
-        if object_key in existing_by_key:
-            compared_members = {
-                member_name: members[member_name] for member_name in kind.members if member_name in members
-            }
-            object_id = existing_by_key[object_key][kind.id_name]
-            yield from _compare_members(
-                kind.type,
-                organization,
-                object_key,
-                compared_members,
-                existing_by_key[object_key],
-                object_id,
-                object_path,
-            )
+    for index, members in enumerate(declared):
+        key, path = members[kind.key], (kind.section, index)
+        if existing := existing_by_key.get(key):
+            compared_members = select_members(members, kind.members)
+            object_id = existing[kind.id_name]
+            yield from _compare_members(kind.type, organization, key, compared_members, existing, object_id, path)
         else:
-            object_members = kind.defaults | members
-            new_members = {
-                member_name: object_members[member_name]
-                for member_name in kind.members
-                if member_name in object_members
-            }
-            yield Change("create", kind.type, organization, object_key, after=new_members, path=object_path)
+            new_members = select_members(kind.defaults | members, kind.members)
+            yield Change("create", kind.type, organization, key, after=new_members, path=path)
 
 
 def _compare_members(
     type_: str, organization: str, key: str, declared: dict[str, Any], existing: dict[str, Any], id_: str, path: Path
 ) -> list[Change]:
-    changed_members = {
-        member_name: declared_value
-        for member_name, declared_value in declared.items()
-        if not _is_same(declared_value, existing[member_name])
-    }
-    earlier_members = {member_name: existing[member_name] for member_name in changed_members}
-    return (
-        [Change("change", type_, organization, key, earlier_members, changed_members, id_, path)]
-        if changed_members
-        else []
-    )
+    changed_members = {name: value for name, value in declared.items() if not _is_same(value, existing[name])}
+    earlier_members = select_members(existing, changed_members)
+    change = Change("change", type_, organization, key, earlier_members, changed_members, id_, path)
+    return [change] if changed_members else []
 
 
 def _is_same(value: Any, other_value: Any) -> bool:
@@ -220,26 +187,22 @@ def _list_deletions(
     for members in current.get(kind.section, []):
         # Agents that provisioning rules created are not deleted, because no file lists them.
         if members[kind.key] not in declared_keys and not members.get("provisioned"):
-            earlier_members = {member_name: members[member_name] for member_name in kind.members}
-            yield Change(
-                "delete", kind.type, organization, members[kind.key], earlier_members, id=members[kind.id_name]
-            )
+            earlier_members, object_id = select_members(members, kind.members), members[kind.id_name]
+            yield Change("delete", kind.type, organization, members[kind.key], earlier_members, id=object_id)
 
 
 def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
     """Return a line per object or member that somebody changed between the making of two plans for the same file."""
-    plan_pairs = zip(agreed_plans, new_plans, strict=True)
-    return [
-        conflict_line for agreed_plan, new_plan in plan_pairs for conflict_line in _compare_plans(agreed_plan, new_plan)
-    ]
+    return [line for plans in zip(agreed_plans, new_plans, strict=True) for line in _compare_plans(*plans)]
 
 
-def _compare_plans(agreed: Plan, new: Plan) -> Iterator[str]:
-    if agreed.organization_id != new.organization_id:
-        yield f"{ORGANIZATION} {to_json(agreed.name)} {_describe_presence(not agreed.is_new, not new.is_new)}"
+def _compare_plans(agreed_plan: Plan, new_plan: Plan) -> Iterator[str]:
+    if agreed_plan.organization_id != new_plan.organization_id:
+        presence = _describe_presence(not agreed_plan.is_new, not new_plan.is_new)
+        yield f"{ORGANIZATION} {to_json(agreed_plan.name)} {presence}"
         return
     agreed_changes, new_changes = (
-        {(change.type, change.name): change for change in plan.changes} for plan in (agreed, new)
+        {(change.type, change.name): change for change in plan.changes} for plan in (agreed_plan, new_plan)
     )
     for object_key in agreed_changes | new_changes:
         earlier_change, later_change = agreed_changes.get(object_key), new_changes.get(object_key)
@@ -271,7 +234,7 @@ def _has_existed(change: Change | None, other_change: Change | None) -> bool:
     return change.action != "create" if change else other_change is not None and other_change.action != "delete"
 
 
-def _describe_presence(existed: bool, exists: bool) -> str:
-    if existed and exists:
-        return "was replaced by another one of its name"
-    return "exists now" if exists else "no longer exists"
+def _describe_presence(has_existed: bool, exists_now: bool) -> str:
+    if has_existed and exists_now:
+        return "was deleted and created again"
+    return "exists now" if exists_now else "no longer exists"

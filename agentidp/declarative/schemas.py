@@ -113,14 +113,12 @@ class DocumentSchema(ma.Schema):
 def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
     """Return a file's content with all instants in the format of the API, so that equal instants are equal strings."""
     normalized_content = dict(content)
-    for field_name, field_value in content.items():
-        match fields[field_name]:
-            case Instant() as field if field_value is not None:
-                normalized_content[field_name] = timestamp(field.deserialize(field_value))
+    for name, value in content.items():
+        match fields[name]:
+            case Instant() as field if value is not None:
+                normalized_content[name] = timestamp(field.deserialize(value))
             case ma.fields.List(inner=ma.fields.Nested(schema=schema)):
-                normalized_content[field_name] = [
-                    normalize_instants(schema.fields, list_item) for list_item in field_value
-                ]
+                normalized_content[name] = [normalize_instants(schema.fields, item) for item in value]
     return normalized_content
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from agentidp.config import ConfigurationError, Settings
-from agentidp.maintenance.postgres_programs import Installation, first_error, for_restore
+from agentidp.maintenance.postgres_programs import Installation, find_first_error, find_restore_programs
 
 _TABLE = re.compile(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+) ", re.MULTILINE)
 """Regular expression for a table's entry in the table of contents that pg_restore prints."""
@@ -58,7 +58,7 @@ class Archive(NamedTuple):
     programs: Installation
     made_at: datetime
 
-    def keys(self) -> dict[str, bytes]:
+    def read_keys(self) -> dict[str, bytes]:
         """Return the encrypted signing keys in the backup that are not revoked, by ``kid``."""
         return {
             row["kid"]: bytes.fromhex(row["private_key_encrypted"].removeprefix(r"\\x"))
@@ -127,15 +127,16 @@ class Archive(NamedTuple):
                 raise
             error_output = process.stderr.read().decode(errors="replace")
         if process.returncode:
-            raise ConfigurationError(f"{self.file} cannot be read: {first_error(error_output, process.returncode)}")
+            raise ConfigurationError(
+                f"{self.file} cannot be read: {find_first_error(error_output, process.returncode)}"
+            )
 
     def _parse_tables(self, output: IO[bytes]) -> Iterator[TableRows]:
         encoding = "UTF8"
         for line in output:
             if copy_match := _COPY.fullmatch(line):
-                yield TableRows(
-                    copy_match["table"].decode(), copy_match["columns"].decode(), encoding, _read_pieces(output)
-                )
+                table, columns = copy_match["table"].decode(), copy_match["columns"].decode()
+                yield TableRows(table, columns, encoding, _read_pieces(output))
             elif preamble_match := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
                 encoding = (preamble_match["encoding"] or encoding.encode()).decode()
             else:
@@ -147,15 +148,15 @@ class Archive(NamedTuple):
 def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
     """Yield the rows of one table in pieces, up to the end mark. If the mark is missing, pg_restore fails."""
     lines: list[bytes] = []
-    size = 0
+    piece_size = 0
     for line in output:
         if line == _END_OF_ROWS:
             break
         lines.append(line)
-        size += len(line)
-        if size >= MIN_PIECE_SIZE:
+        piece_size += len(line)
+        if piece_size >= MIN_PIECE_SIZE:
             yield b"".join(lines)
-            lines, size = [], 0
+            lines, piece_size = [], 0
     yield b"".join(lines)
 
 
@@ -164,12 +165,12 @@ def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Arch
 
     :raises ConfigurationError: *file* is not a backup, or the programs are too old for it.
     """
-    programs = for_restore(bindir, settings)
+    programs = find_restore_programs(bindir, settings)
     contents = _run_pg_restore(programs, file, "--list")
-    creation = re.search(r"^; Archive created at (\S+ \S+) UTC$", contents, re.MULTILINE)
-    if creation is None:
+    time_match = re.search(r"^; Archive created at (\S+ \S+) UTC$", contents, re.MULTILINE)
+    if time_match is None:
         raise ConfigurationError(f"{file} is not a backup: pg_restore finds no time in it")
-    return Archive(file, programs, datetime.fromisoformat(creation[1]).replace(tzinfo=UTC))
+    return Archive(file, programs, datetime.fromisoformat(time_match[1]).replace(tzinfo=UTC))
 
 
 def _run_pg_restore(programs: Installation, file: Path, *options: str) -> str:
@@ -181,6 +182,6 @@ def _run_pg_restore(programs: Installation, file: Path, *options: str) -> str:
         text=True,
     )
     if process.returncode:
-        reason = first_error(process.stderr, process.returncode)
+        reason = find_first_error(process.stderr, process.returncode)
         raise ConfigurationError(f"PostgreSQL {programs.major}'s pg_restore cannot read {file}: {reason}")
     return process.stdout

@@ -16,7 +16,7 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import connect
 from agentidp.db.sql import load_sql
-from agentidp.maintenance.postgres_programs import connection_arguments, find_backup_programs, first_error
+from agentidp.maintenance.postgres_programs import build_connection_arguments, find_backup_programs, find_first_error
 from agentidp.paths import sync_directory
 
 FIRST_BYTES = b"PGDMP"
@@ -35,11 +35,9 @@ class Contents(NamedTuple):
 
     def __str__(self) -> str:
         """Return a phrase such as ``1 organization, 2 agents and 3 tokens``."""
-        count_words = zip(self, ("organization", "agent", "token"), strict=True)
-        first_words, *further_words = (
-            f"{object_count:,} {noun}{'' if object_count == 1 else 's'}" for object_count, noun in count_words
-        )
-        return f"{first_words}, {' and '.join(further_words)}"
+        counts_and_nouns = zip(self, ("organization", "agent", "token"), strict=True)
+        phrases = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts_and_nouns]
+        return f"{phrases[0]}, {phrases[1]} and {phrases[2]}"
 
 
 def back_up(
@@ -67,13 +65,13 @@ def back_up(
         programs = find_backup_programs(connection.info.server_version // 10_000, bindir, settings)
         connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
-            [row] = connection.execute(load_sql("maintenance/export_snapshot")).fetchall()
-            [contents] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+            [snapshot_row] = connection.execute(load_sql("maintenance/export_snapshot")).fetchall()
+            [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
             try:
-                _run_pg_dump(programs.directory / "pg_dump", url, row.snapshot, file, report)
+                _run_pg_dump(programs.directory / "pg_dump", url, snapshot_row.snapshot, file, report)
             except OSError as error:
                 raise ConfigurationError(f"the backup {file} cannot be written: {error.strerror}") from None
-    return Contents(*contents)
+    return Contents(*content_counts)
 
 
 def refuse_citus(connection: psycopg.Connection[Any]) -> None:
@@ -102,12 +100,12 @@ def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
 
 
 def _run_pg_dump(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
-    target, environment = connection_arguments(url)
+    connection_arguments, environment = build_connection_arguments(url)
     # The draft is in the directory of the final file, because files can only be renamed within a file system.
     with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
         try:
             options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
-            command = [str(pg_dump), *target, *options, f"--file={draft.name}"]
+            command = [str(pg_dump), *connection_arguments, *options, f"--file={draft.name}"]
             with subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
             ) as process:
@@ -117,7 +115,7 @@ def _run_pg_dump(pg_dump: Path, url: str, snapshot: str, file: Path, report: Cal
                     process.kill()
                     raise
             if process.returncode:
-                raise ConfigurationError(f"pg_dump failed: {first_error(error_output, process.returncode)}")
+                raise ConfigurationError(f"pg_dump failed: {find_first_error(error_output, process.returncode)}")
             os.fsync(draft.fileno())
             Path(draft.name).replace(file)
         except BaseException:
@@ -133,9 +131,9 @@ def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable
     copied_by_table: dict[int, int] = {}
     # The transaction with the snapshot would not see the current progress, so this is a second connection.
     with connect(url) as connection:
-        [estimate] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
+        [estimate_row] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.communicate(timeout=POLL_SECONDS)[1]
             copied_by_table |= dict(connection.execute(load_sql("maintenance/rows_copied")).fetchall())
-            report(sum(copied_by_table.values()) / max(estimate.rows, 1))
+            report(sum(copied_by_table.values()) / max(estimate_row.rows, 1))

@@ -18,7 +18,7 @@ from agentidp.server.runtime import add_secret_from_file, has_embedded_data, ope
 _NAME = re.compile(r"\b(?:AGENTIDP_[A-Z_]+|PORT|WEB_CONCURRENCY)\b")
 
 READ_ELSEWHERE = {"AGENTIDP_BIND", "AGENTIDP_IMAGE"}
-"""Settings that ``agentidp.config`` does not read, but gunicorn's configuration or compose.yaml."""
+"""Settings that gunicorn's configuration or compose.yaml reads instead of ``agentidp.config``."""
 
 _DATABASE_SETTINGS = {"AGENTIDP_DATABASE_URL", "AGENTIDP_DATA_DIR", "AGENTIDP_PG_BINDIR"}
 
@@ -35,7 +35,7 @@ def check_instance(
     settings, invalid_names, results = _check_settings(environ)
     yield from results
     if settings is not None:
-        if not any(setting_name.startswith("AGENTIDP_SECRET_KEY") for setting_name in invalid_names):
+        if not any(name.startswith("AGENTIDP_SECRET_KEY") for name in invalid_names):
             yield from _check_secret(settings, environ)
         if invalid_names & _DATABASE_SETTINGS:
             yield Result("database", FAILED, "which one is unknown: correct the settings first")
@@ -61,44 +61,30 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
     :returns: the settings without the invalid variables, or None if they are still invalid; the names of the invalid
         variables; the results.
     """
-    environ = {
-        variable_name: variable_value for variable_name, variable_value in environ.items() if variable_value != ""
-    }
-    existing_names, invalid_names = list_setting_names(), set[str]()
+    environ = {name: value for name, value in environ.items() if value != ""}
+    setting_names, invalid_names = list_setting_names(), set[str]()
     results = [
-        Result(
-            "settings", WARNING, f"{variable_name} is no setting, so it has no effect: correct its name or remove it"
-        )
-        for variable_name in sorted(environ)
-        if variable_name.startswith("AGENTIDP_")
-        and variable_name not in existing_names
-        and not variable_name.startswith("AGENTIDP_TEST_")
+        Result("settings", WARNING, f"{name} is no setting, so it has no effect: correct its name or remove it")
+        for name in sorted(environ)
+        if name.startswith("AGENTIDP_") and name not in setting_names and not name.startswith("AGENTIDP_TEST_")
     ]
     while True:
         try:
             settings = Settings.from_environment(environ)
         except ConfigurationError as error:
-            named_settings = set(_NAME.findall(str(error)))
-            if not named_settings & invalid_names:
+            names_in_error = set(_NAME.findall(str(error)))
+            if not names_in_error & invalid_names:
                 results.append(Result("settings", FAILED, str(error)))
             # If the error names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
-            prefixes = tuple(variable_name for variable_name in named_settings if variable_name.endswith("_"))
-            culprit_names = {
-                variable_name
-                for variable_name in environ
-                if variable_name in named_settings or variable_name.startswith(prefixes)
-            }
+            prefixes = tuple(name for name in names_in_error if name.endswith("_"))
+            culprit_names = {name for name in environ if name in names_in_error or name.startswith(prefixes)}
             if not culprit_names:
-                return None, invalid_names | named_settings, results
+                return None, invalid_names | names_in_error, results
             invalid_names |= culprit_names
-            environ = {
-                variable_name: variable_value
-                for variable_name, variable_value in environ.items()
-                if variable_name not in culprit_names
-            }
+            environ = {name: value for name, value in environ.items() if name not in culprit_names}
         else:
             if not results:
-                valid_count = len(existing_names & environ.keys())
+                valid_count = len(setting_names & environ.keys())
                 results.append(Result("settings", OK, f"{valid_count} set, and all of them valid"))
             return settings, invalid_names, results
 

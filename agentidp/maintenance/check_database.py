@@ -54,7 +54,7 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
         if not role.has_schema:
             yield Result("schema", WARNING, "the database is empty: agentidp db migrate")
             return
-        for name, check in _checks(settings, role, at):
+        for name, check in _list_checks(settings, role, at):
             try:
                 results = list(check(connection))
             except psycopg.Error as error:
@@ -83,7 +83,7 @@ Outcomes = Iterator[tuple[str, str]]
 """The results of a check: pairs of a status and a message."""
 
 
-def _checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
+def _list_checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
     if not role.is_owner and role.may_serve:
         # This login does not own the tables, so the following checks read them as the service's role.
         yield "role", _become_service
@@ -114,12 +114,12 @@ def _check_clock(connection: Connection) -> Result:
 
 def _check_schema(connection: Connection) -> Outcomes:
     try:
-        pending = list_pending_steps(applied_steps(connection))
+        pending_steps = list_pending_steps(applied_steps(connection))
     except ConfigurationError as error:
         yield FAILED, str(error)
         return
-    if pending:
-        yield WARNING, f"{len(pending)} to apply, first {pending[0].name}: agentidp db migrate"
+    if pending_steps:
+        yield WARNING, f"{len(pending_steps)} to apply, first {pending_steps[0].name}: agentidp db migrate"
     else:
         yield OK, f"up to date ({steps()[-2].name})"
 

@@ -42,17 +42,17 @@ def check_disk(data_dir: Path) -> Result:
 def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Result:
     """Check that the newest backup in a directory is not older than *maximum_age*."""
     try:
-        backups = [
-            (backup_file.stat().st_mtime, backup_file) for backup_file in directory.iterdir() if _is_backup(backup_file)
-        ]
+        times_and_files = [(file.stat().st_mtime, file) for file in directory.iterdir() if _is_backup(file)]
     except OSError as error:
         return Result("backups", FAILED, f"{directory} cannot be read: {error.strerror}")
-    if not backups:
+    if not times_and_files:
         return Result("backups", FAILED, f"there is no backup in {directory}: agentidp backup makes one")
-    age_seconds, newest = max(backups)
-    made_at = datetime.fromtimestamp(age_seconds, UTC)
+    modified_at, newest_file = max(times_and_files)
+    made_at = datetime.fromtimestamp(modified_at, UTC)
     hours = (at - made_at) / timedelta(hours=1)
-    message = f"the newest of {len(backups)} is {newest.name} of {timestamp(made_at)}, {hours:.0f} hours ago"
+    message = (
+        f"the newest of {len(times_and_files)} is {newest_file.name} of {timestamp(made_at)}, {hours:.0f} hours ago"
+    )
     if at - made_at > maximum_age:
         return Result("backups", FAILED, f"{message}: see why none was made since")
     return Result("backups", OK, message)

@@ -19,25 +19,19 @@ _PRIVILEGE = re.compile(r"(\w+)(?: \(([^)]*)\))?(?:, |$)")
 
 def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     """Check row-level security and the service's privileges, and yield pairs of a status and a message."""
-    problems = list(_find_problems(connection))
-    actual_grants = {
-        (grant_row.name, grant_row.privilege) for grant_row in _rows(connection, "maintenance/service_privileges")
-    }
-    objects = _rows(connection, "maintenance/objects")
-    object_names = {grant_row.name for grant_row in objects}
-    expected_grants = {
-        (object_name, privilege) for object_name, privilege in list_expected_privileges() if object_name in object_names
-    }
-    missing_grants = [
-        f"{privilege} on {object_name}" for object_name, privilege in sorted(expected_grants - actual_grants)
-    ]
-    missing_grants += [f"execute on {grant_row.name}" for grant_row in objects if not grant_row.is_executable]
+    problems = list(_find_security_problems(connection))
+    grant_rows = _fetch_rows(connection, "maintenance/service_privileges")
+    actual_grants = {(grant_row.name, grant_row.privilege) for grant_row in grant_rows}
+    object_rows = _fetch_rows(connection, "maintenance/objects")
+    object_names = {object_row.name for object_row in object_rows}
+    expected_grants = {(name, privilege) for name, privilege in list_expected_privileges() if name in object_names}
+    missing_grants = [f"{privilege} on {name}" for name, privilege in sorted(expected_grants - actual_grants)]
+    missing_grants += [f"execute on {row.name}" for row in object_rows if not row.is_executable]
     if missing_grants:
         problems.append(f"{SERVICE_ROLE} lacks {', '.join(missing_grants)}: grant it as the owner of the tables")
     yield from ((FAILED, problem) for problem in problems)
-    if extra_grants := [
-        f"{privilege} on {object_name}" for object_name, privilege in sorted(actual_grants - expected_grants)
-    ]:
+    extra_grants = [f"{privilege} on {name}" for name, privilege in sorted(actual_grants - expected_grants)]
+    if extra_grants:
         yield WARNING, f"{SERVICE_ROLE} has more rights than it needs: revoke {', '.join(extra_grants)}"
     elif not problems:
         yield OK, f"row-level security is forced, and {SERVICE_ROLE} has the rights that it needs"
@@ -49,12 +43,8 @@ def list_expected_privileges() -> set[tuple[str, str]]:
     for statement in (statement for step in steps() for statement in step.statements()):
         if grant_match := _GRANT.fullmatch(" ".join(re.sub(r"--[^\n]*", "", statement).split())):
             tables = grant_match[3].split(", ")
-            changed_privileges = {
-                (table, privilege) for table in tables for privilege in _split_privileges(grant_match[2])
-            }
-            privileges = (
-                privileges | changed_privileges if grant_match[1] == "grant" else privileges - changed_privileges
-            )
+            changes = {(table, privilege) for privilege in _split_privileges(grant_match[2]) for table in tables}
+            privileges = privileges | changes if grant_match[1] == "grant" else privileges - changes
     return privileges
 
 
@@ -63,14 +53,14 @@ def _split_privileges(privileges: str) -> Iterator[str]:
         yield from (f"{privilege} ({column})" for column in columns.split(", ")) if columns else [privilege]
 
 
-def _find_problems(connection: psycopg.Connection[Any]) -> Iterator[str]:
-    if open_tables := [table_row.name for table_row in _rows(connection, "maintenance/unprotected_tables")]:
-        yield f"row-level security is not forced on {', '.join(open_tables)}: as the owner, enable and force it on each"
-    roles = _rows(connection, "maintenance/service_role")
-    if not roles:
+def _find_security_problems(connection: psycopg.Connection[Any]) -> Iterator[str]:
+    if table_names := ", ".join(row.name for row in _fetch_rows(connection, "maintenance/unprotected_tables")):
+        yield f"row-level security is not forced on {table_names}: as the owner, enable and force it on each"
+    role_rows = _fetch_rows(connection, "maintenance/service_role")
+    if not role_rows:
         yield f"the role {SERVICE_ROLE} is missing: create it, and grant it the rights again by restoring a backup"
         return
-    [role_row] = roles
+    [role_row] = role_rows
     if role_row.is_superuser or role_row.bypasses_row_security:
         yield f"{SERVICE_ROLE} sees every organization: take SUPERUSER and BYPASSRLS away from it"
     if role_row.owns:
@@ -79,5 +69,5 @@ def _find_problems(connection: psycopg.Connection[Any]) -> Iterator[str]:
         yield f"{SERVICE_ROLE} is a member of {', '.join(role_row.member_of)}: revoke that"
 
 
-def _rows(connection: psycopg.Connection[Any], statement: str) -> list[Any]:
+def _fetch_rows(connection: psycopg.Connection[Any], statement: str) -> list[Any]:
     return connection.execute(load_sql(statement)).fetchall()

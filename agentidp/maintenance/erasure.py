@@ -50,15 +50,12 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         # The findings are erased first, because the statement finds them by the agent's name.
-        findings = transaction.fetch("agents/erase_findings", agent_id=agent_id)
+        finding_rows = transaction.fetch("agents/erase_findings", agent_id=agent_id)
         if not transaction.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound
-        labels = transaction.fetch("agents/erase_labels", agent_id=agent_id)
+        credential_rows = transaction.fetch("agents/erase_labels", agent_id=agent_id)
         transaction.fetch("agents/erase_marker_notes", agent_id=agent_id)
-        subject_ids = [
-            agent_id,
-            *(subject_row.credential_id for subject_row in labels),
-            *(subject_row.finding_id for subject_row in findings),
-        ]
-        erase(transaction, [str(subject_id) for subject_id in subject_ids])
+        credential_ids = [credential_row.credential_id for credential_row in credential_rows]
+        finding_ids = [finding_row.finding_id for finding_row in finding_rows]
+        erase(transaction, [str(subject_id) for subject_id in (agent_id, *credential_ids, *finding_ids)])
         audit.record(transaction, "agent.erased", agent_id)

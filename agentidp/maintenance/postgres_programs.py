@@ -28,26 +28,26 @@ class Installation(NamedTuple):
     major: int
 
 
-def find_backup_programs(server: int, bindir: Path | None, settings: Settings) -> Installation:
+def find_backup_programs(server_major: int, bindir: Path | None, settings: Settings) -> Installation:
     """Return the oldest installation whose pg_dump supports the server.
 
-    :param server: the server's major version.
+    :param server_major: the server's major version.
     :param bindir: the only directory to consider, or None to search.
     :raises ConfigurationError: there is no such installation.
     """
     installations = _find_installations(bindir, settings)
-    suitable = [installation for installation in installations if installation.major >= server]
-    if suitable:
-        return min(suitable, key=lambda installation: installation.major)
+    new_enough = [installation for installation in installations if installation.major >= server_major]
+    if new_enough:
+        return min(new_enough, key=lambda installation: installation.major)
     raise ConfigurationError(
-        f"pg_dump of PostgreSQL {server} or newer is needed, because the server is PostgreSQL {server}; "
+        f"pg_dump of PostgreSQL {server_major} or newer is needed, because the server is PostgreSQL {server_major}; "
         f"{_describe_installations(installations)}: install that version's client programs, or name their directory "
         "with --bindir"
     )
 
 
-def for_restore(bindir: Path | None, settings: Settings) -> Installation:
-    """Return the newest installation, because pg_restore reads backups of its own and of older versions.
+def find_restore_programs(bindir: Path | None, settings: Settings) -> Installation:
+    """Return the newest installation of PostgreSQL's programs, because pg_restore also reads older backups.
 
     :raises ConfigurationError: there is no installation.
     """
@@ -73,17 +73,17 @@ def _find_installations(bindir: Path | None, settings: Settings) -> list[Install
         Installation(directory, major_version)
         for directory in directories
         if all((directory / program_name).is_file() for program_name in PROGRAMS)
-        and (major_version := _read_major(directory)) is not None
+        and (major_version := _read_major_version(directory)) is not None
     ]
 
 
-def _read_major(directory: Path) -> int | None:
+def _read_major_version(directory: Path) -> int | None:
     try:
         process = subprocess.run([directory / "pg_dump", "--version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    version = re.search(r"\) (\d+)", process.stdout)
-    return int(version[1]) if version else None
+    version_match = re.search(r"\) (\d+)", process.stdout)
+    return int(version_match[1]) if version_match else None
 
 
 def _describe_installations(installations: list[Installation]) -> str:
@@ -94,7 +94,7 @@ def _describe_installations(installations: list[Installation]) -> str:
     )
 
 
-def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
+def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
     """Return the arguments and the environment with which a PostgreSQL program connects.
 
     The password is in the environment, because all users of the machine can read a process's arguments.
@@ -116,7 +116,7 @@ def connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
     return [f"--dbname={make_conninfo('', **parameters)}", "--no-password"], environment
 
 
-def first_error(output: str, status: int) -> str:
+def find_first_error(output: str, status: int) -> str:
     """Return the first error in a PostgreSQL program's output. If there is none, return the first line or *status*."""
     errors = re.findall(r"(?:ERROR|FATAL|error): +(.+)", output) or output.strip().splitlines()
     return errors[0] if errors else f"exit status {status}"

@@ -81,9 +81,9 @@ def inspect_target(url: str) -> Target:
                 [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
                 contents = Contents(*content_counts)
     if other_sessions:
-        session_words = ", ".join(f"{role_row.role_name} ({role_row.sessions})" for role_row in other_sessions)
+        sessions_by_role = ", ".join(f"{row.role_name} ({row.sessions})" for row in other_sessions)
         raise ConfigurationError(
-            f"others are connected to the database {role_row.database_name}: {session_words}. "
+            f"others are connected to the database {role_row.database_name}: {sessions_by_role}. "
             "Stop the service and agentidp watch first"
         )
     if role_row.has_tables and not role_row.has_schema:
@@ -138,7 +138,7 @@ def restore_archive(
 def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
     """Raise ConfigurationError if the instance secret does not decrypt the signing keys in the backup."""
     sealer = KeySealer(settings)
-    for kid, sealed_key in archive.keys().items():
+    for kid, sealed_key in archive.read_keys().items():
         try:
             sealer.open_key(kid, sealed_key)
         except Unreadable:
@@ -156,7 +156,7 @@ def _replace_contents(
     :returns: the contents that were restored, and the names of the tables that were not.
     """
     pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
-    # This statement is skipped if the role exists: roles belong to the whole server, not to a database.
+    # This statement must not run if the role exists, because roles belong to the whole server and not to a database.
     create_role = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():
@@ -164,22 +164,18 @@ def _replace_contents(
             for statement in target.drop_statements:
                 connection.execute(statement)
             connection.execute(load_sql("database/create_schema_migrations"))
-            for statement in (
-                sql_statement
-                for step in steps()
-                if step.name not in pending_names
-                for sql_statement in step.statements()
-            ):
+            applied_steps = [step for step in steps() if step.name not in pending_names]
+            for statement in (statement for step in applied_steps for statement in step.statements()):
                 if statement != create_role or not target.has_role:
                     connection.execute(statement)
-            preparations = connection.execute(load_sql("maintenance/statements_before_rows")).fetchall()
-            completions = connection.execute(load_sql("maintenance/statements_after_rows")).fetchall()
-            own_tables = {statement_row.name for statement_row in connection.execute(load_sql("maintenance/objects"))}
-            for statement_row in preparations:
+            rows_before = connection.execute(load_sql("maintenance/statements_before_rows")).fetchall()
+            rows_after = connection.execute(load_sql("maintenance/statements_after_rows")).fetchall()
+            own_tables = {object_row.name for object_row in connection.execute(load_sql("maintenance/objects"))}
+            for statement_row in rows_before:
                 connection.execute(statement_row.statement)
             _copy_rows(connection, archive, own_tables, report)
             [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
-            for statement_row in completions:
+            for statement_row in rows_after:
                 connection.execute(statement_row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
@@ -204,5 +200,5 @@ def _copy_rows(
 
 def _record_restore(url: str, archive: Archive, contents: Contents, at: datetime) -> None:
     with connect(url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
-        description: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
-        audit.record(transaction, "instance.restored", archive.file.name, after=description)
+        backup_members: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
+        audit.record(transaction, "instance.restored", archive.file.name, after=backup_members)

@@ -150,7 +150,7 @@ def _build_refusal(database: OrganizationDatabase, token: grants.GrantToken, cli
             grants.end_grant(transaction, token.grant_id, "grant.reused")
     if reason != UNKNOWN:
         rejection = Rejection(client.organization_id, client.agent_id, "grant", reason)
-        [[reason_row], _] = database.run(*rejection.calls())
+        [[reason_row], _] = database.run(*rejection.build_calls())
         rejection.report(reason_row.reason)
     if reason == WRONG_RESOURCE:
         return OAuthError("invalid_target", "resource must be the one that the person has allowed")

@@ -65,7 +65,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
         _build_failure_call(cell, at),
         # The counters come after the throttle, because a transaction that waits for a throttle must not lock them.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
-        *rejection.calls(),
+        *rejection.build_calls(),
     )
     rejection.report(failure_row.reason)
     return failure_row.reason, None if admitted_rows else INTERVAL

@@ -342,7 +342,7 @@ def _record_unacceptable_token(database: OrganizationDatabase, client: Client, r
     Nothing is throttled, because the tokens come from other parties, who must not be able to lock the agent out.
     """
     rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
-    [[reason_row], _] = database.run(*rejection.calls())
+    [[reason_row], _] = database.run(*rejection.build_calls())
     rejection.report(reason_row.reason)
     description = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
     return OAuthError("invalid_request", description)

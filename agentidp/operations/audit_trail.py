@@ -88,22 +88,18 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     A `Link` header (RFC 8288) contains the address of the next page. A program that collects all events sends the
     `sequence` of its last event as `after`. Later events have greater sequences, without a gap.
     """
-    limit, cursor, after_sequence = (arguments.pop(argument_name) for argument_name in ("limit", "cursor", "after"))
-    filters = arguments | {argument_name: timestamp(arguments[argument_name]) for argument_name in ("since", "until")}
-    cursor_query = {
-        argument_name: argument_value for argument_name, argument_value in filters.items() if argument_value is not None
-    }
+    limit, cursor, after_sequence = (arguments.pop(name) for name in ("limit", "cursor", "after"))
+    filters = arguments | {name: timestamp(arguments[name]) for name in ("since", "until")}
+    cursor_query = {name: value for name, value in filters.items() if value is not None}
     if after_sequence is None:
-        call = build_list_call(below=cursor, limit=limit + 1, **arguments)
+        events_call = build_list_call(below=cursor, limit=limit + 1, **arguments)
     elif superfluous_names := [*cursor_query, *([] if cursor is None else ["cursor"])]:
-        raise ValidationError(
-            details={argument_name: ["must not be given with after"] for argument_name in superfluous_names}
-        )
+        raise ValidationError(details={name: ["must not be given with after"] for name in superfluous_names})
     else:
-        call = Call("audit/events_after", {"after": after_sequence, "limit": limit + 1})
-    [rows] = caller.read_together(call)
-    event_page = represent_rows(rows[:limit])
-    next_cursor = str(event_page[-1]["sequence"]) if len(rows) > limit else None
+        events_call = Call("audit/events_after", {"after": after_sequence, "limit": limit + 1})
+    [event_rows] = caller.read_together(events_call)
+    event_page = represent_rows(event_rows[:limit])
+    next_cursor = str(event_page[-1]["sequence"]) if len(event_rows) > limit else None
     response = data_response({"data": event_page, "nextCursor": next_cursor}, AuditEventSchema)
     if next_cursor is not None:
         cursor_query |= {"limit": limit, "cursor" if after_sequence is None else "after": next_cursor}

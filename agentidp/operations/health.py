@@ -52,16 +52,16 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Return 200 if the database responds, its schema is up to date and this process has a signing key, else 503."""
     try:
-        rows = services().database.fetch_unscoped("database/applied_migrations")
+        migration_rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         # Without a schema, the table of migrations does not exist, or the service's role has no right to read it.
         raise SchemaMissing from None
     try:
-        pending = list_pending_steps([row.name for row in rows])
+        pending_steps = list_pending_steps([migration_row.name for migration_row in migration_rows])
     except NewerSchema:
         # A newer release has migrated the database. Its schema also works with this release.
-        pending = []
-    if pending:
+        pending_steps = []
+    if pending_steps:
         raise SchemaMissing
     try:
         # The keys are cached. Only a process without a key reads the database, at most once in two seconds.

@@ -23,12 +23,12 @@ from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
 from agentidp.jose.signing_keys import SigningKeys
-from agentidp.operations.watch_metrics import CALLS, WatchFigures, labelled_gauge
+from agentidp.operations.watch_metrics import CALLS, WatchFigures, build_gauge
 
 logger = logging.getLogger("agentidp")
 
 INTERVAL = 15
-"""Minimum seconds to wait after the metrics were read from the database."""
+"""Minimum seconds between two readings of the metrics from the database."""
 
 MAX_SHARE = 0.05
 """Maximum share of the time that is spent on reading the metrics. After a slow reading, the wait is longer."""
@@ -83,7 +83,7 @@ class Reading:
 
 
 class InstanceMetrics:
-    """A Prometheus collector of the instance's metrics. ``read`` and ``collect`` may run in different threads.
+    """A Prometheus collector of the instance's metrics. One thread may read the database while another collects.
 
     :param clock: returns the current time, with time zone.
     """
@@ -94,27 +94,27 @@ class InstanceMetrics:
         self._keys = SigningKeys(self._database, settings)
         self._reading = Reading()
 
-    def read(self) -> None:
+    def read_database(self) -> None:
         """Read the metrics from the database. If the database does not respond, keep the earlier values."""
-        at, usage, watch = self._clock(), [], WatchFigures()
+        now, usage, watch_figures = self._clock(), [], WatchFigures()
         try:
             for row in self._database.fetch_unscoped("metrics/organizations"):
-                usage_rows, *watch_rows = self._database.of(row.organization_id, at).run(_USAGE_CALL, *CALLS)
+                usage_rows, *watch_rows = self._database.of(row.organization_id, now).run(_USAGE_CALL, *CALLS)
                 usage.append(_to_usage(row.organization_id, usage_rows))
-                watch.add(*watch_rows)
-            [usage_rows] = self._database.of(UNKNOWN_ORGANIZATION, at).run(_USAGE_CALL)
+                watch_figures.add(*watch_rows)
+            [usage_rows] = self._database.of(UNKNOWN_ORGANIZATION, now).run(_USAGE_CALL)
             usage.append(_to_usage(UNKNOWN, usage_rows))
         except DatabaseUnavailable:
             self._reading = replace(self._reading, is_database_up=False)
         else:
-            self._reading = Reading(True, self._has_signing_key(), at.timestamp(), tuple(usage), watch)
+            self._reading = Reading(True, self._has_signing_key(), now.timestamp(), tuple(usage), watch_figures)
 
     def keep_reading(self) -> None:
         """Read the metrics again and again, without returning."""
         while True:
             began_at = time.monotonic()
             try:
-                self.read()
+                self.read_database()
             except Exception as error:  # If this thread ended, the metrics would never change again.
                 self._reading = replace(self._reading, is_database_up=False)
                 logger.error("usage cannot be read", extra={"fields": {"error": type(error).__name__}})
@@ -129,15 +129,14 @@ class InstanceMetrics:
         reading = self._reading
         release: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
         # This is no InfoMetricFamily, because Prometheus's older text format would lose its help text.
-        yield labelled_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release)
-        workers = self._settings.web_concurrency
-        yield GaugeMetricFamily("agentidp_workers_configured", "Workers that should run", workers)
+        yield build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release)
+        worker_count = self._settings.web_concurrency
+        yield GaugeMetricFamily("agentidp_workers_configured", "Workers that should run", worker_count)
         yield GaugeMetricFamily("agentidp_database_up", "Whether the database responds", reading.is_database_up)
-        ahead = self._database.seconds_ahead
-        if ahead is not None:
-            yield GaugeMetricFamily(
-                "agentidp_clock_ahead_seconds", "The clock of this machine minus the database's", ahead
-            )
+        seconds_ahead = self._database.seconds_ahead
+        if seconds_ahead is not None:
+            help_text = "The clock of this machine minus the database's"
+            yield GaugeMetricFamily("agentidp_clock_ahead_seconds", help_text, seconds_ahead)
         if not math.isnan(reading.read_at):
             yield GaugeMetricFamily(
                 "agentidp_signing_key_usable",
@@ -147,8 +146,8 @@ class InstanceMetrics:
             yield GaugeMetricFamily(
                 "agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at
             )
-            organizations = len(reading.usage) - 1
-            yield GaugeMetricFamily("agentidp_organizations", "Organizations that have agents", organizations)
+            organization_count = len(reading.usage) - 1
+            yield GaugeMetricFamily("agentidp_organizations", "Organizations that have agents", organization_count)
             yield from _build_usage_metrics(reading.usage)
             yield from reading.watch.collect()
 
@@ -165,25 +164,19 @@ def _to_usage(organization: str, rows: Rows) -> Usage:
 
 
 def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
-    labelled = select_largest(usage, MAX_ORGANIZATIONS)
-    for name, help_text in _USAGE.items():
-        family = GaugeMetricFamily(f"agentidp_organization_{name}", f"{help_text} (UTC)", labels=["organization"])
-        for row in labelled:
-            family.add_metric([row.organization], getattr(row, name))
-        yield family
-    names: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in labelled if row.name is not None}
-    yield labelled_gauge("agentidp_organization_info", "Names", ["organization", "name"], names)
+    shown_usage = select_largest_usage(usage, MAX_ORGANIZATIONS)
+    for counter_name, help_text in _USAGE.items():
+        values: dict[tuple[str, ...], float] = {(row.organization,): getattr(row, counter_name) for row in shown_usage}
+        yield build_gauge(f"agentidp_organization_{counter_name}", f"{help_text} (UTC)", ["organization"], values)
+    names: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in shown_usage if row.name}
+    yield build_gauge("agentidp_organization_info", "Names", ["organization", "name"], names)
 
 
-def select_largest(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
+def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
     """Return the usage of the organizations with most tokens this month, the sum of all others, and unknown clients."""
-    registered_rows = sorted(
-        (row for row in usage if row.organization != UNKNOWN),
-        key=lambda row: (-row.tokens_this_month, row.organization),
-    )
-    unknown_rows = [row for row in usage if row.organization == UNKNOWN]
-    further_rows = registered_rows[max_organizations:]
-    remainder_sum = Usage(
-        OTHER, **{member_name: sum(getattr(row, member_name) for row in further_rows) for member_name in _USAGE}
-    )
-    return [*registered_rows[:max_organizations], *([remainder_sum] if further_rows else []), *unknown_rows]
+    unknown_clients = [row for row in usage if row.organization == UNKNOWN]
+    organizations = [row for row in usage if row.organization != UNKNOWN]
+    organizations.sort(key=lambda row: (-row.tokens_this_month, row.organization))
+    others = organizations[max_organizations:]
+    sum_of_others = Usage(OTHER, **{name: sum(getattr(row, name) for row in others) for name in _USAGE})
+    return [*organizations[:max_organizations], *([sum_of_others] if others else []), *unknown_clients]

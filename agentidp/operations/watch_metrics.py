@@ -25,12 +25,12 @@ _ALERTS = {
 """The counts that the statement ``metrics/alerts`` returns, each with the help text of its metric."""
 
 
-def labelled_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """Return a metric from its values, by the values of the labels."""
-    family = GaugeMetricFamily(name, help_text, labels=labels)
+def build_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """Return a gauge that has labels. The key of each value is the tuple of its labels' values."""
+    gauge = GaugeMetricFamily(name, help_text, labels=labels)
     for label_values, value in sorted(values.items()):
-        family.add_metric(label_values, value)
-    return family
+        gauge.add_metric(label_values, value)
+    return gauge
 
 
 class WatchFigures:
@@ -52,15 +52,15 @@ class WatchFigures:
             self._seconds += row.seconds
             self._not_computed += row.not_computed
         for row in alerts:
-            label = (row.type,)
+            labels = (row.type,)
             for name, counts in self._alerts.items():
-                counts[label] += getattr(row, name)
+                counts[labels] += getattr(row, name)
             if row.oldest is not None:
-                self._oldest_waiting[label] = min(self._oldest_waiting.get(label, math.inf), row.oldest.timestamp())
+                self._oldest_waiting[labels] = min(self._oldest_waiting.get(labels, math.inf), row.oldest.timestamp())
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of findings and alerts."""
-        yield labelled_gauge("agentidp_findings_open", "Findings that go on", ["kind", "severity"], self._findings)
+        yield build_gauge("agentidp_findings_open", "Findings that go on", ["kind", "severity"], self._findings)
         if self._evaluated_at is not None:
             yield GaugeMetricFamily(
                 "agentidp_findings_evaluated_timestamp_seconds",
@@ -76,8 +76,8 @@ class WatchFigures:
                 "agentidp_findings_not_computed", "Kinds of findings that ran out of time, summed", self._not_computed
             )
         for name, help_text in _ALERTS.items():
-            yield labelled_gauge(f"agentidp_alerts_{name}", help_text, ["type"], self._alerts[name])
-        yield labelled_gauge(
+            yield build_gauge(f"agentidp_alerts_{name}", help_text, ["type"], self._alerts[name])
+        yield build_gauge(
             "agentidp_alerts_oldest_waiting_timestamp_seconds",
             "When the alert that has waited for longest was made",
             ["type"],

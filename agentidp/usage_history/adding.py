@@ -27,13 +27,11 @@ def add_usage(transaction: Transaction, sums: dict[UUID, Hours]) -> None:
     :param sums: the usage to add, by agent ID.
     :raises psycopg.errors.NumericValueOutOfRange: the counter of an hour would exceed PostgreSQL's integer.
     """
-    counter_cells = [hour_counts for hours in sums.values() for hour_counts in hours.values()]
+    counts_per_hour = [counts for hours in sums.values() for counts in hours.values()]
     transaction.fetch(
         "usage_history/add_usage",
         agent_ids=list(sums),
         agents=[agent_number for agent_number, hours in enumerate(sums.values(), 1) for _ in hours],
         hours=[hour for hours in sums.values() for hour in hours],
-        **{
-            count_name: [hour_counts[index] for hour_counts in counter_cells] for index, count_name in enumerate(COUNTS)
-        },
+        **{name: [counts[index] for counts in counts_per_hour] for index, name in enumerate(COUNTS)},
     )

@@ -26,14 +26,14 @@ def export_usage(
     :param last: the last UTC day.
     :param at: the current time, with time zone.
     """
-    days = {"organization_id": organization_id, "first": first, "last": last}
+    statement_parameters = {"organization_id": organization_id, "first": first, "last": last}
     statement = load_sql(_STATEMENTS[file_format])
     with (
         connect(database_url) as connection,
         operator_transaction(connection, organization_id, at),
         # COPY accepts no bound parameters, so ClientCursor writes them into the statement.
         psycopg.ClientCursor(connection) as cursor,
-        cursor.copy(statement, days) as copy,
+        cursor.copy(statement, statement_parameters) as copy_stream,
     ):
-        for block in copy:
-            out.write(block)
+        for data_block in copy_stream:
+            out.write(data_block)

@@ -13,7 +13,7 @@ from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
-from agentidp.usage_history.records import BadRecord, Reader, Source, json_values, read_csv_values
+from agentidp.usage_history.records import BadRecord, Reader, Source, read_csv_values, read_json_values
 
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
 """The statements that mark the stored sums of monthly quotas as stale, because an import changes these sums.
@@ -22,7 +22,7 @@ The import runs them last, because token requests wait from then on until the co
 of quotas, which could lock the rows in another order and cause a deadlock.
 """
 
-FORMATS = {"csv": read_csv_values, "ndjson": json_values}
+FORMATS = {"csv": read_csv_values, "ndjson": read_json_values}
 
 MAX_CELLS = 50_000
 """Maximum number of sums in memory, one per agent and hour, before the import writes the sums to the database."""
@@ -75,8 +75,8 @@ def import_usage(
     total = Imported()
     try:
         with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
-            for cells in _sum_records(source, file_format, _read_agent_ids(transaction), at, total):
-                _add_sums(transaction, cells, total)
+            for sums in _sum_records(source, file_format, _read_agent_ids(transaction), at, total):
+                _add_sums(transaction, sums, total)
             _record_import(transaction, source.digest, total)
             for statement in FORGET_SUMS:
                 transaction.fetch(statement)
@@ -92,9 +92,9 @@ def import_usage(
 
 def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
     """Return the IDs of an organization's agents by their IDs as strings and, except for deleted agents, by name."""
-    rows = transaction.fetch("usage_history/agents")
-    by_name = {row.name: row.agent_id for row in rows if not row.is_deleted}
-    return by_name | {str(row.agent_id): row.agent_id for row in rows}
+    agent_rows = transaction.fetch("usage_history/agents")
+    ids_by_name = {agent_row.name: agent_row.agent_id for agent_row in agent_rows if not agent_row.is_deleted}
+    return ids_by_name | {str(agent_row.agent_id): agent_row.agent_id for agent_row in agent_rows}
 
 
 def _sum_records(
@@ -110,19 +110,19 @@ def _sum_records(
     problems: list[tuple[int, str]] = []
     sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     hours_by_agent = {agent: sums[agent_id] for agent, agent_id in agents.items()}
-    read_record, cell_count = Reader(at).read, 0
+    convert_values, cell_count = Reader(at).convert, 0
     # The loop calls no other function of this module, because a call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):
             try:
                 if isinstance(record_values, BadRecord):
                     raise record_values
-                hour, agent, record_counts = read_record(record_values)
+                hour, agent, record_counts = convert_values(record_values)
                 hours = hours_by_agent.get(agent)
                 if hours is None:
                     raise BadRecord(f"the organization has no agent {agent[:100]!r}")
-            except BadRecord as bad:
-                problems.append((source.line, str(bad)))
+            except BadRecord as error:
+                problems.append((source.line, str(error)))
                 if len(problems) == MAX_PROBLEMS:
                     break
                 continue
@@ -140,8 +140,8 @@ def _sum_records(
                     agent_hours.clear()
             cell_count += 1
             hours[hour] = [*record_counts]
-    except BadRecord as bad:
-        problems.append((source.line, str(bad)))
+    except BadRecord as error:
+        problems.append((source.line, str(error)))
     if problems:
         raise ImportRefused(problems)
     yield sums
@@ -149,9 +149,9 @@ def _sum_records(
 
 def _add_sums(transaction: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
     add_usage(transaction, sums)
-    cells = [hour_counts for agent_hours in sums.values() for hour_counts in agent_hours.values()]
-    for index, count_name in enumerate(COUNTS):
-        setattr(total, count_name, getattr(total, count_name) + sum(hour_counts[index] for hour_counts in cells))
+    counts_per_hour = [counts for agent_hours in sums.values() for counts in agent_hours.values()]
+    for index, name in enumerate(COUNTS):
+        setattr(total, name, getattr(total, name) + sum(counts[index] for counts in counts_per_hour))
     if hours := [hour for agent_hours in sums.values() for hour in agent_hours]:
         first_hour, last_hour = EPOCH + min(hours) * AN_HOUR, EPOCH + max(hours) * AN_HOUR
         total.first = min(first_hour, total.first or first_hour)

@@ -29,12 +29,12 @@ def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: da
     :returns: the number of months whose sums were stored.
     """
     with operator_transaction(connection, organization_id, at) as transaction:
-        stored_months = transaction.fetch("usage_history/stale_months")
-    for row in stored_months:
+        month_rows = transaction.fetch("usage_history/stale_months")
+    for month_row in month_rows:
         with operator_transaction(connection, organization_id, at) as transaction:
             _block_other_changes(transaction)
-            transaction.fetch("usage_history/sum_month", month=row.month, until=row.until)
-    return len(stored_months)
+            transaction.fetch("usage_history/sum_month", month=month_row.month, until=month_row.until)
+    return len(month_rows)
 
 
 def delete_sums(transaction: Transaction, day: date) -> None:

@@ -14,11 +14,11 @@ MIN_MONTHS = 4
 """Minimum number of months to keep, because the trend and the heatmap need 90 days, and findings up to 12 weeks."""
 
 
-def first_kept_day(months: int, at: datetime) -> date:
+def find_first_kept_day(months: int, at: datetime) -> date:
     """Return the first day of the oldest of *months* calendar months, the last of which is the current month."""
     today = at.astimezone(UTC).date()
-    month = today.year * 12 + today.month - months
-    return date(month // 12, month % 12 + 1, 1)
+    month_number = today.year * 12 + today.month - months
+    return date(month_number // 12, month_number % 12 + 1, 1)
 
 
 def count_tokens_by_day(database_url: str, organization_id: str, *, first_kept: date, at: datetime) -> dict[date, int]:
@@ -49,5 +49,5 @@ def delete_days(
                 transaction.fetch("usage_history/delete_day", on_day=day)
                 delete_sums(transaction, day)
                 if index == 0:
-                    period = {"from": day.isoformat(), "before": first_kept.isoformat()}
-                    audit.record(transaction, "usage.pruned", organization_id, before=period)
+                    deleted_period = {"from": day.isoformat(), "before": first_kept.isoformat()}
+                    audit.record(transaction, "usage.pruned", organization_id, before=deleted_period)

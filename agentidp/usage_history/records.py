@@ -72,7 +72,7 @@ class Source(io.RawIOBase):
         """Return the SHA-256 of the bytes that have been read so far."""
         return self._hash.digest()
 
-    def decoded_lines(self) -> Iterator[str]:
+    def decode_lines(self) -> Iterator[str]:
         """Yield the lines of the file as text, without a byte order mark.
 
         :raises UnicodeDecodeError: a line is not UTF-8.
@@ -108,20 +108,20 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
-    rows = csv.reader(source.decoded_lines(), strict=True)
+    rows = csv.reader(source.decode_lines(), strict=True)
     try:
         header = next(rows, [])
         source.line = rows.line_num
         if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
-            fields = f"{', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
-            raise BadRecord(f"the first line must name {fields}, each once")
+            rule = f"name {', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
+            raise BadRecord(f"the first line must {rule}, each once")
         # An optional field that the header lacks gets the index -1, where each row has an appended None.
-        values_of = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
+        select_values = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for row in rows:
             source.line = rows.line_num
             if len(row) == len(header):
                 row.append(None)  # type: ignore[arg-type]
-                yield values_of(row)
+                yield select_values(row)
             elif row:
                 yield BadRecord(f"has {len(row)} fields, and the first line has {len(header)}")
     except csv.Error as error:
@@ -132,10 +132,10 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
         raise BadRecord("is not UTF-8") from None
 
 
-def json_values(source: Source) -> Iterator[Values | BadRecord]:
+def read_json_values(source: Source) -> Iterator[Values | BadRecord]:
     """Yield the values of each record in an NDJSON file, or a :class:`BadRecord`. Blank lines are skipped."""
     try:
-        for line in source.decoded_lines():
+        for line in source.decode_lines():
             source.line += 1
             if not line.isspace():
                 yield _parse_json(line)
@@ -151,8 +151,8 @@ def _parse_json(line: str) -> Values | BadRecord:
         return BadRecord("is not JSON")
     if not isinstance(members, dict):
         return BadRecord("is not a JSON object")
-    if unknown := members.keys() - {*REQUIRED, *OPTIONAL}:
-        return BadRecord(f"has the unknown member {min(unknown)!r}")
+    if unknown_names := members.keys() - {*REQUIRED, *OPTIONAL}:
+        return BadRecord(f"has the unknown member {min(unknown_names)!r}")
     return [members.get(name) for name in REQUIRED + OPTIONAL]
 
 
@@ -166,7 +166,7 @@ class Reader:
         self._earliest, self._latest = ((bound - EPOCH) // AN_HOUR for bound in (EARLIEST, at))
         self._hours: dict[str, int] = {}
 
-    def read(self, values: Values) -> Record:
+    def convert(self, values: Values) -> Record:
         """Check and convert the values of a record.
 
         :raises BadRecord: a value breaks a rule.
@@ -203,15 +203,15 @@ class Reader:
 
 @lru_cache(10_000, typed=True)
 def _parse_counts(tokens: Any, requests: Any, rejected: Any) -> Counts:
-    tokens = _count("tokens", tokens)
-    requests = tokens if requests in (None, "") else _count("requests", requests)
-    rejected = 0 if rejected in (None, "") else _count("rejected", rejected)
+    tokens = _parse_count("tokens", tokens)
+    requests = tokens if requests in (None, "") else _parse_count("requests", requests)
+    rejected = 0 if rejected in (None, "") else _parse_count("rejected", rejected)
     if requests < tokens:
         raise BadRecord("requests must not be less than tokens: a token is a request, too")
     return tokens, requests, rejected
 
 
-def _count(name: str, value: Any) -> int:
+def _parse_count(name: str, value: Any) -> int:
     """Return a count from a JSON number or from the digits in a CSV field."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = int(value)

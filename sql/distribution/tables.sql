@@ -15,8 +15,9 @@ with recursive ours as (
     where
         tables.relnamespace = 'public'::regnamespace
         and tables.relkind in ('r', 'p')
-        -- Tables without organizations stay on the coordinator, so that they can be written while a worker is down. Throttles
-        -- also stays: all its rows have the same organization, so one worker would get the writes of all failed authentications.
+        -- Tables without organizations stay on the coordinator, so that they can be written while a worker is down. The table
+        -- throttles stays as well, because all its rows have the same organization: one worker would get the writes of all
+        -- failed authentications.
         and tables.relname <> 'throttles'
         and exists (
             select 1

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from agentidp import audit
-from agentidp.actor import SYSTEM, Actor, operator
+from agentidp.actor import SYSTEM, Actor, find_operator
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.registry.agents import add_agent, update_agent
 from agentidp.services import Services
@@ -115,7 +115,7 @@ class TestTheActor:
         assert [first["action"], first["actorType"], first["actor"]] == [
             "organization.created",
             "operator",
-            operator().name,
+            find_operator().name,
         ]
         assert [(event["actorType"], event["actor"]) for event in (agent, credential)] == [
             (SYSTEM.type, SYSTEM.name)
@@ -124,16 +124,16 @@ class TestTheActor:
     def test_on_the_command_line_is_the_user_of_the_operating_system(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("SUDO_USER", raising=False)
         user = pwd.getpwuid(os.geteuid()).pw_name
-        assert operator() == Actor("operator", user)
+        assert find_operator() == Actor("operator", user)
         monkeypatch.setenv("SUDO_USER", "ännä")
-        assert operator() == Actor("operator", f"{user} (sudo by \\xe4nn\\xe4)")
+        assert find_operator() == Actor("operator", f"{user} (sudo by \\xe4nn\\xe4)")
         monkeypatch.setenv("SUDO_USER", user)
-        assert operator() == Actor("operator", user)
+        assert find_operator() == Actor("operator", user)
 
     def test_may_be_a_user_without_a_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("SUDO_USER", raising=False)
         monkeypatch.setattr(os, "geteuid", lambda: 54321)
-        assert operator() == Actor("operator", "uid 54321")
+        assert find_operator() == Actor("operator", "uid 54321")
 
 
 class TestTheChain:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flask.testing import FlaskClient
 from jwt.algorithms import ECAlgorithm
 
-from agentidp.actor import operator
+from agentidp.actor import find_operator
 from agentidp.audit import INSTANCE
 from agentidp.cli import cli
 from agentidp.oauth.client_secret import PATTERN
@@ -321,7 +321,7 @@ def test_a_command_that_changes_something_leaves_events_and_asks_before_it_ends_
     for chain in chains(database_url):
         # In the demo, people allow grants.
         events = [event for event in events_of(database_url, chain) if event["action"] != "grant.allowed"]
-        assert {(event["actorType"], event["actor"]) for event in events} == {("operator", operator().name)}
+        assert {(event["actorType"], event["actor"]) for event in events} == {("operator", find_operator().name)}
         assert verified(database_url, chain).broken_at is None
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agentidp.actor import operator
+from agentidp.actor import find_operator
 from agentidp.audit import INSTANCE
 from agentidp.audit.chain import NO_HASH
 from tests.cli.command import Command
@@ -32,7 +32,7 @@ def sequences(text: str) -> list[int]:
 
 
 def test_lists_the_newest_first_and_what_is_asked_for(run: Command, organization: str, agent: str) -> None:
-    lines, kind = run.cells("audit", "list", *OF), ["operator", operator().name]
+    lines, kind = run.cells("audit", "list", *OF), ["operator", find_operator().name]
     assert [[line[0], *line[2:5], *line[6:]] for line in lines[::3]] == [
         ["4", *kind, "agent.changed", '{"status": "active"}', '{"status": "suspended"}'],
         ["1", *kind, "organization.created", "-", '{"name": "Acme"}'],
@@ -43,7 +43,7 @@ def test_lists_the_newest_first_and_what_is_asked_for(run: Command, organization
         return [event["sequence"] for event in run.json("audit", "list", "--organization", organization, *options)]
 
     assert found("--action", "agent.created", "--subject", agent) == [2]
-    assert found("--actor", operator().name, "--limit", "1") == [4]
+    assert found("--actor", find_operator().name, "--limit", "1") == [4]
     assert found("--since", "2020-01-01", "--until", "2100-01-01T00:00:00+01:00") == [4, 3, 2, 1]
     assert found("--since", "2100-01-01") == found("--until", "2020-01-01") == []
     # The instance's trail has the events of the keys, and the trail of a deleted organization is kept.

@@ -51,7 +51,8 @@ def test_asks_what_would_break_before_it_revokes(run: Command, agent: str, servi
     old, _, secret = run("credential", "create", *of, "--label", "old").split("\t")
     asked = run.asked("credential", "revoke", "old", *of)
     assert asked == (
-        f"This revokes the credential {old} (old). This cannot be undone.\nNo token was counted in the last 90 days.\n"
+        f"This revokes the credential {old} (old). A revocation cannot be undone.\n"
+        "No token was counted in the last 90 days.\n"
         "The agent has no other credential, so it will get no further token.\n"
     )
     new = run("credential", "create", *of).split("\t")[0]
@@ -161,7 +162,7 @@ class TestTrust:
         [without] = failed(issuer.token(us, NOW, sub=None), *at)[:1]
         assert without["name"] == "subject"
         assert run.invoke(*test, "--agent", "builder", *at).stderr.startswith(
-            f"No rule accepts the token. The nearest is the rule {first} of the agent builder: "
+            f"No rule accepts the token. The best match is the rule {first} of the agent builder: "
             "the token meets 3 of 5 conditions."
         )
         run(*trust, "--subject", "job:9", "--claim", "repository_id=456789")

@@ -34,8 +34,8 @@ def test_lists_and_ends_grants(run: Command, acme: str) -> None:
     listed = run.json("grant", "list", *OF, "--agent", "editor", "--rule", "staff")
     assert [grant["grantId"] for grant in listed] == [third, second, first]
     assert run.cells("grant", "list", *OF)[0][:5] == [third, "editor", "staff", "x", API]
-    assert run.misused("grant", "end", *OF) == "give either the ID of a grant, --agent or --rule"
-    message = "give either the ID of a grant, --agent or --rule"
+    assert run.misused("grant", "end", *OF) == "give the ID of a grant, or --agent, or --rule, but only one of these"
+    message = "give the ID of a grant, or --agent, or --rule, but only one of these"
     assert run.misused("grant", "end", first, *OF, "--agent", "editor") == message
     assert run.asked("grant", "end", *OF, "--rule", "staff").startswith("This ends 3 grants of people.")
     assert run.asked("grant", "end", first, *OF).startswith("This ends 1 grant of people.")

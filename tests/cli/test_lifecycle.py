@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 
 from agentidp.db.sql import load_sql
 from agentidp.http.schemas import Text
-from agentidp.maintenance.postgres_programs import for_restore
+from agentidp.maintenance.postgres_programs import find_restore_programs
 from agentidp.registry.agents import AgentFields
 from agentidp.services import Services
 from tests import catalog
@@ -38,7 +38,7 @@ def dump_of(run: Command, directory: Path) -> str:
         return "\n".join(row for rows in rows_of(run.database_url).values() for row in rows)
     file = directory / "agentidp.dump"
     run("backup", str(file))
-    program = for_restore(None, settings_for(run.database_url)).directory / "pg_restore"
+    program = find_restore_programs(None, settings_for(run.database_url)).directory / "pg_restore"
     return subprocess.run([program, "--file=-", file], check=True, capture_output=True, text=True).stdout
 
 

@@ -9,7 +9,7 @@ import marshmallow as ma
 import pytest
 from click.testing import CliRunner
 
-from agentidp.cli.options import describe_fields, member_options, read_options
+from agentidp.cli.options import add_member_options, describe_fields, read_options
 from agentidp.http.schemas import ChangeSchema, Choice, Flag, Group, Instant, Items, Number, Text
 
 
@@ -44,7 +44,7 @@ def run(body: type[ma.Schema], *arguments: str) -> Any:
     bodies: list[Any] = []
 
     @click.command()
-    @member_options(body())
+    @add_member_options(body())
     def command(**options: Any) -> None:
         bodies.append(read_options(body(), options))
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import yaml
 
-from agentidp.cli.output import MAX_WORDS, show, show_object
+from agentidp.cli.output import MAX_CELL_LENGTH, show, show_object
 from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.cli.terminal import Terminal
@@ -75,7 +75,7 @@ class TestTerminal:
 
     def test_long_texts_are_cut_and_ids_and_what_is_no_time_are_not(self, capsys: pytest.CaptureFixture[str]) -> None:
         text, identifier = "word " * 20, "https://" + "x" * 100
-        exact = text[:MAX_WORDS].strip() + "x"
+        exact = text[:MAX_CELL_LENGTH].strip() + "x"
         [_, line, whole] = printed_list(
             capsys,
             [
@@ -83,7 +83,7 @@ class TestTerminal:
                 {"text": exact, "resource": "-", "last": "-"},
             ],
         )
-        assert line == f"{text[: MAX_WORDS - 1]}…  {identifier}  {text.strip()}"
+        assert line == f"{text[: MAX_CELL_LENGTH - 1]}…  {identifier}  {text.strip()}"
         assert whole.startswith(f"{exact}  -")
         window = "2026-03-08T09:00Z/2026-03-08T10:00Z"
         for value, short in {

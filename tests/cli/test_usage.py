@@ -16,7 +16,7 @@ import pytest
 from agentidp.clock import utc_now
 from agentidp.usage_history import importing
 from agentidp.usage_history.monthly_sums import delete_sums
-from agentidp.usage_history.pruning import first_kept_day
+from agentidp.usage_history.pruning import find_first_kept_day
 from agentidp.usage_history.records import MAX_COUNT
 from tests.cli.command import Command
 from tests.factories import ROOT, usage_sums
@@ -196,12 +196,12 @@ def test_what_was_exported_makes_the_same_byte_for_byte(fleet: Fleet, file_forma
      (25, (2026, 1, 31), "2024-01-01")],
 )  # fmt: skip
 def test_the_current_month_is_the_first_that_is_kept(months: int, today: tuple[int, int, int], day: str) -> None:
-    assert first_kept_day(months, datetime(*today, 23, 59, tzinfo=UTC)).isoformat() == day
+    assert find_first_kept_day(months, datetime(*today, 23, 59, tzinfo=UTC)).isoformat() == day
 
 
 @pytest.mark.usefixtures("midnight_is_far")
 def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
-    before = first_kept_day(4, utc_now())
+    before = find_first_kept_day(4, utc_now())
     days = [before - timedelta(days=400), before - timedelta(days=1), before]
     lines = [HEADER, *(f"{day}T12:00:00Z,crawler,1" for day in days)]
     other = fleet.run("organization", "create", "Other")
@@ -238,7 +238,7 @@ def test_prune_deletes_whole_days_of_every_organization(fleet: Fleet) -> None:
 
 @pytest.mark.usefixtures("midnight_is_far")
 def test_an_interrupted_prune_leaves_whole_days_and_goes_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = first_kept_day(4, utc_now())
+    before = find_first_kept_day(4, utc_now())
     days = [before - timedelta(days=ago) for ago in (3, 2, 1, 0)]
     fleet.imported(HEADER, *(f"{day}T12:00:00Z,{agent},1" for day in days for agent in (fleet.a, fleet.b)))
     prune, deleted = ("usage", "prune", "--yes", "--keep", "4months"), []

@@ -139,7 +139,7 @@ def plan(current: dict[str, Any] | None, organization_id: str = "org-1") -> Plan
         (ACME, having(), ['agent "builder" of "Acme" no longer exists']),
         (having(AGENT | FILE["agents"][0]), having(), ['agent "builder" of "Acme" no longer exists']),
         (having(), ACME, ['agent "builder" of "Acme" exists now']),
-        (ACME, having(AGENT | {"agentId": "3"}), ['agent "builder" of "Acme" was replaced by another one of its name']),
+        (ACME, having(AGENT | {"agentId": "3"}), ['agent "builder" of "Acme" was deleted and created again']),
         # Objects that the plan deletes.
         (ACME, having(AGENT, EXTRA), ['agent "extra" of "Acme" exists now']),
         (having(AGENT, EXTRA), ACME, ['agent "extra" of "Acme" no longer exists']),
@@ -157,7 +157,7 @@ def test_says_which_organization_came_or_went_between_two_plans() -> None:
     assert list_conflicts(names, now) == [
         'organization "Acme" exists now',
         'organization "Acme" no longer exists',
-        'organization "Acme" was replaced by another one of its name',
+        'organization "Acme" was deleted and created again',
     ]
 
 

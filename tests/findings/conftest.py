@@ -335,10 +335,10 @@ def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
     :returns: the agent that falls silent.
     """
     agents = {agent: fleet.agent(agent.name) for agent in demo.AGENTS}
-    for row in demo.traffic(STORY_AT):
+    for row in demo.generate_traffic(STORY_AT):
         requests = row.requests - row.tokens
         fleet.count(agents[row.agent], row.starts_at, row.tokens, requests=requests, rejected=row.rejected)
-    run, outage = datetime(2026, 3, 28, 23, tzinfo=UTC), demo.working_day(STORY_AT.date(), demo.OUTAGE_AGO)
+    run, outage = datetime(2026, 3, 28, 23, tzinfo=UTC), demo.find_working_day(STORY_AT.date(), demo.OUTAGE_AGO)
 
     def tokens_of_worker(hour: datetime) -> int:
         if hour.weekday() < 5:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from agentidp.actor import operator
+from agentidp.actor import find_operator
 from agentidp.findings.actions import MAX_MUTE, apply_action
 from agentidp.findings.finding import Severity
 from agentidp.findings.identity import FindingChange
@@ -120,7 +120,7 @@ def test_refuses_to_mute_until_then(fleet: Fleet, finding_id: UUID) -> None:
 
 
 def test_what_a_command_does_is_the_operators(fleet: Fleet, finding_id: UUID) -> None:
-    with fleet.database.transaction(operator()) as opened:
+    with fleet.database.transaction(find_operator()) as opened:
         assert apply_action(opened, finding_id, FindingChange.acknowledged).acknowledged_by == "operator"
         apply_action(opened, finding_id, FindingChange.muted, until=NOON + timedelta(hours=1))
         assert apply_action(opened, finding_id, FindingChange.unmuted).muted_until is None

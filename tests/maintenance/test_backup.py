@@ -26,7 +26,7 @@ from agentidp.audit import INSTANCE
 from agentidp.db.migrations import migrate, steps
 from agentidp.db.sql import load_sql
 from agentidp.maintenance.backup import back_up
-from agentidp.maintenance.postgres_programs import connection_arguments, for_restore
+from agentidp.maintenance.postgres_programs import build_connection_arguments, find_restore_programs
 from agentidp.maintenance.restore import inspect_target
 from agentidp.services import Services
 from tests.audit.conftest import events_of, verified
@@ -254,7 +254,7 @@ class TestRefusals:
     ) -> None:
         before = rows_of(run.database_url)
         # The failure comes after all rows were printed.
-        real = for_restore(None, settings_for(run.database_url)).directory
+        real = find_restore_programs(None, settings_for(run.database_url)).directory
         failing = tmp_path / "failing"
         failing.mkdir()
         (failing / "pg_dump").symlink_to(real / "pg_dump")
@@ -314,7 +314,7 @@ class TestRefusals:
         assert "has an sslpassword, which everybody on this machine could read" in sentence
         assert "hunter2" not in sentence
         monkeypatch.setenv("AGENTIDP_SECRET_KEY", SECRET_KEY)
-        assert SECRET_KEY not in connection_arguments(run.database_url)[1].values()
+        assert SECRET_KEY not in build_connection_arguments(run.database_url)[1].values()
 
     def test_what_is_added_after_it_has_begun_is_not_in_it(
         self, run: Command, empty_database_url: str, tmp_path: Path
@@ -391,7 +391,7 @@ class TestBackupsOfAnAttacker:
         """Return a function that backs up the database without compression, so that a test can change its bytes."""
 
         def dumped() -> Path:
-            program = for_restore(None, settings_for(run.database_url)).directory / "pg_dump"
+            program = find_restore_programs(None, settings_for(run.database_url)).directory / "pg_dump"
             file = tmp_path / "hostile.dump"
             options = ["--format=custom", "--compress=0", f"--file={file}", run.database_url]
             subprocess.run([program, *options], check=True)
@@ -455,7 +455,7 @@ class TestBackupsOfAnAttacker:
         [comment] = re.findall(rb"COMMENT ON TABLE public.agents IS 'x{100}';", whole)
         file.write_bytes(whole.replace(comment, statement.encode().ljust(len(comment))))
         assert statement in subprocess.run(
-            [for_restore(None, settings_for(run.database_url)).directory / "pg_restore", "--file=-", file],
+            [find_restore_programs(None, settings_for(run.database_url)).directory / "pg_restore", "--file=-", file],
             check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
         assert Command(empty_database_url)("restore", str(file)).startswith("Restored 2 organizations")

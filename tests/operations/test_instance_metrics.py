@@ -11,7 +11,7 @@ import pytest
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, record_rejection
 from agentidp.db.clock_check import LEEWAY
 from agentidp.db.embedded_postgres import temporary
-from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics, Usage, select_largest
+from agentidp.operations.instance_metrics import OTHER, UNKNOWN, InstanceMetrics, Usage, select_largest_usage
 from agentidp.services import Services
 from tests.conftest import Cast, settings_for
 from tests.factories import NOON, SECRET_KEY, Clock, count_usage, database_of
@@ -42,7 +42,7 @@ def test_shows_the_usage_of_the_day_and_of_the_month_as_it_is_counted(
         count_usage(services, acme.organization_id, acme.agent_id, at, tokens=tokens, requests=1)
     record_rejection(database_of(services, acme.organization_id), acme.agent_id, "token expired")
     record_rejection(database_of(services, UNKNOWN_ORGANIZATION), UNKNOWN_AGENT, "unknown client")
-    metrics.read()
+    metrics.read_database()
     found = {
         name: values(metrics, f"agentidp_organization_{name}")
         for name in ("tokens_today", "tokens_this_month", "requests_today", "rejections_today")
@@ -77,13 +77,13 @@ def test_the_others_are_summed_and_the_order_does_not_depend_on_that_of_the_data
         Usage(UNKNOWN, None, 0, 0, 0, 9),
     ]
     unknown = Usage(UNKNOWN, None, 0, 0, 0, 9)
-    assert select_largest((unknown, *usage), 2) == expected
-    assert select_largest((*reversed(usage), unknown), 2) == expected
-    assert [usage_row.organization for usage_row in select_largest((*usage, unknown), 6)] == [
+    assert select_largest_usage((unknown, *usage), 2) == expected
+    assert select_largest_usage((*reversed(usage), unknown), 2) == expected
+    assert [usage_row.organization for usage_row in select_largest_usage((*usage, unknown), 6)] == [
         *(f"org-{n}" for n in (2, 5, 1, 4, 0, 3)),
         UNKNOWN,
     ]
-    assert [usage_row.organization for usage_row in select_largest((*usage, unknown), 0)] == [OTHER, UNKNOWN]
+    assert [usage_row.organization for usage_row in select_largest_usage((*usage, unknown), 0)] == [OTHER, UNKNOWN]
 
 
 def test_before_the_first_reading_the_rest_of_the_page_is_there(metrics: InstanceMetrics) -> None:
@@ -95,10 +95,10 @@ def test_before_the_first_reading_the_rest_of_the_page_is_there(metrics: Instanc
 def test_whether_the_instance_secret_decrypts_a_signing_key(
     services: Services, cast: Cast, metrics: InstanceMetrics, clock: Clock
 ) -> None:
-    metrics.read()
+    metrics.read_database()
     assert values(metrics, "agentidp_signing_key_usable") == {"": 1}
     other = InstanceMetrics(replace(services.settings, secret_key=SECRET_KEY.swapcase().encode()), clock)
-    other.read()
+    other.read_database()
     other.close()
     assert values(other, "agentidp_signing_key_usable") == {"": 0}
     # All other metrics are still read.
@@ -106,7 +106,7 @@ def test_whether_the_instance_secret_decrypts_a_signing_key(
 
 
 def test_a_scrape_asks_the_database_nothing(services: Services, metrics: InstanceMetrics) -> None:
-    metrics.read()
+    metrics.read_database()
     metrics.close()
     with psycopg.connect(str(services.settings.database_url)) as connection:
         # Earlier sessions may still be ending. Sessions of autovacuum and Citus come and go.
@@ -127,11 +127,11 @@ def test_while_the_database_is_unreachable_the_last_usage_stays(clock: Clock) ->
         migrate(postgres.url)
         metrics = InstanceMetrics(settings_for(postgres.url), clock)
         try:
-            metrics.read()
+            metrics.read_database()
             assert values(metrics, "agentidp_database_up") == {"": 1}
             postgres.stop()
             clock.advance(minutes=1)
-            metrics.read()
+            metrics.read_database()
             assert values(metrics, "agentidp_database_up") == {"": 0}
             assert values(metrics, "agentidp_usage_read_timestamp_seconds") == {"": NOON.timestamp()}
             assert values(metrics, "agentidp_organization_tokens_today") == {UNKNOWN: 0}

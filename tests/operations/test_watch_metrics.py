@@ -17,7 +17,7 @@ from tests.factories import NOON, a_finding, execute, make_agent, make_alert_tar
 
 def values(metrics: InstanceMetrics, name: str) -> dict[tuple[str, ...], float]:
     """Return the values of a metric by its labels."""
-    metrics.read()
+    metrics.read_database()
     return {
         tuple(sample.labels.values()): sample.value
         for metric in metrics.collect()

@@ -17,8 +17,8 @@ from agentidp.usage_history.records import (
     Reader,
     Record,
     Source,
-    json_values,
     read_csv_values,
+    read_json_values,
 )
 from tests.factories import NOON
 
@@ -30,7 +30,7 @@ TIME_RULE = "must be a date and time with a time zone, after RFC 3339"
 def read(
     time: Any = AN_HOUR_AGO, agent: Any = "a", tokens: Any = 1, requests: Any = None, rejected: Any = None
 ) -> Record:
-    return Reader(NOON).read([time, agent, tokens, requests, rejected])
+    return Reader(NOON).convert([time, agent, tokens, requests, rejected])
 
 
 def hours_since_epoch(instant: datetime) -> int:
@@ -52,16 +52,17 @@ def test_the_hour_is_in_utc(time: str) -> None:
     reader = Reader(NOON)
     # The second time, the hour comes from the cache.
     for _ in range(2):
-        assert reader.read([time, "a", 1, None, None]).hour == hours_since_epoch(datetime(2026, 4, 14, 23, tzinfo=UTC))
+        record = reader.convert([time, "a", 1, None, None])
+        assert record.hour == hours_since_epoch(datetime(2026, 4, 14, 23, tzinfo=UTC))
 
 
 def test_a_remembered_hour_is_only_that_of_times_in_utc() -> None:
     reader = Reader(NOON)
-    in_utc = reader.read(["2026-04-14T23:10:00Z", "a", 1, None, None]).hour
-    assert reader.read(["2026-04-14T23:20:00+01:00", "a", 1, None, None]).hour == in_utc - 1
+    in_utc = reader.convert(["2026-04-14T23:10:00Z", "a", 1, None, None]).hour
+    assert reader.convert(["2026-04-14T23:20:00+01:00", "a", 1, None, None]).hour == in_utc - 1
     for rest in ("", ":61:00Z", ":10:00", ":10:00Zx"):
         with pytest.raises(BadRecord, match=f"^time {TIME_RULE}$"):
-            reader.read([f"2026-04-14T23{rest}", "a", 1, None, None])
+            reader.convert([f"2026-04-14T23{rest}", "a", 1, None, None])
 
 
 def test_requests_are_as_many_as_tokens_and_rejections_none() -> None:
@@ -138,7 +139,7 @@ def test_what_is_not_csv() -> None:
         values(["time,agent,tokens\n", '"a"b,c,d\n'])
 
 
-@pytest.mark.parametrize("kind", [read_csv_values, json_values])
+@pytest.mark.parametrize("kind", [read_csv_values, read_json_values])
 def test_a_line_that_is_not_utf_8_is_named(kind: Any) -> None:
     file = source("time,agent,tokens\n" if kind is read_csv_values else "{}\n", "\n", b"\xff\n", "\n")
     with pytest.raises(BadRecord, match=r"^is not UTF-8$"):
@@ -148,7 +149,7 @@ def test_a_line_that_is_not_utf_8_is_named(kind: Any) -> None:
 
 def test_ndjson() -> None:
     lines = ['{"time": "t", "agent": "a", "tokens": 1}\n', "\n", "[]\n", "{\n", '{"token": 1}\n', '{"rejected": 2}']
-    assert values(lines, json_values) == [
+    assert values(lines, read_json_values) == [
         ["t", "a", 1, None, None],
         "is not a JSON object",
         "is not JSON",
@@ -161,7 +162,7 @@ def test_what_was_read_is_counted_and_digested() -> None:
     lengths: list[int] = []
     content = b"a\n" * BUFFER_SIZE + b"bc"
     source = Source(io.BytesIO(content), lengths.append)
-    lines = list(source.decoded_lines())
+    lines = list(source.decode_lines())
     assert (len(lines), lines[-1]) == (BUFFER_SIZE + 1, "bc")
     assert (len(lengths), sum(lengths)) == (3, len(content))
     assert source.digest == hashlib.sha256(content).digest()
