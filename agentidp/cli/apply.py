@@ -144,7 +144,7 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
 def _print_next_commands(applied: Applied) -> None:
     """Print commands that the user needs for new agents and webhooks.
 
-    Standard error gets them, so that standard output stays valid JSON with ``--json``.
+    The commands go to standard error, so that standard output stays valid JSON with ``--json``.
     """
     agents_heading = "The new agents have no credential yet. These commands create their credentials:"
     webhooks_heading = "The new webhooks sign their messages. These commands print the keys:"

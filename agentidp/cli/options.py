@@ -209,7 +209,7 @@ def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO |
 
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a callback of click that refuses a value that is neither a number nor, if nullable, :data:`NONE`."""
+    """Return a callback of click that accepts a number, and also :data:`NONE` if the field may be ``null``."""
     error_message = f"must be a whole number from {field.minimum} to {field.maximum}" + (
         f", or {NONE}" if field.allow_none else ""
     )

@@ -139,7 +139,7 @@ _PLAIN = {
     "Missing data for required field.": "is missing",
     "Invalid input type.": "must be a mapping",
 }
-"""Our message for a broken rule, by the message of marshmallow."""
+"""The message that a user gets for a broken rule, by the message of marshmallow."""
 
 
 def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:

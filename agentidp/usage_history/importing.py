@@ -111,7 +111,7 @@ def _sum_records(
     sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     hours_by_agent = {agent: sums[agent_id] for agent, agent_id in agents.items()}
     convert_values, cell_count = Reader(at).convert, 0
-    # The loop calls no other function of this module, because a call per record would slow down large imports.
+    # This loop is not split into functions, because another call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):
             try:

@@ -44,5 +44,5 @@ def delete_sums(transaction: Transaction, day: date) -> None:
 
 
 def _block_other_changes(transaction: Transaction) -> None:
-    """Block other changes of the organization's sums until the transaction ends, so that none stores older counts."""
+    """Keep other transactions from changing the organization's monthly sums until this transaction ends."""
     transaction.fetch("organizations/lock_organization")

@@ -15,7 +15,7 @@ MIN_MONTHS = 4
 
 
 def find_first_kept_day(months: int, at: datetime) -> date:
-    """Return the first day of the oldest of *months* calendar months, the last of which is the current month."""
+    """Return the first day that is kept if *months* calendar months are kept, including the current month."""
     today = at.astimezone(UTC).date()
     month_number = today.year * 12 + today.month - months
     return date(month_number // 12, month_number % 12 + 1, 1)

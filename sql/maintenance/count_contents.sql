@@ -1,5 +1,5 @@
--- Returns the numbers of organizations, agents and tokens in the whole instance, if row-level security does not apply to the
--- current role. Returns one row.
+-- Returns the numbers of organizations, agents and tokens in the whole instance. Run it as a role to which row-level security does
+-- not apply. Returns one row.
 select
     (select count(*) from organizations) as organizations,
     (select count(*) from agents) as agents,

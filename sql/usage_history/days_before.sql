@@ -1,5 +1,5 @@
--- Returns the UTC days before a day on which the organization has usage, one row per day, oldest first: day, tokens.
--- Parameters: organization_id; before: the day.
+-- Returns the UTC days before "before" on which an organization has usage, one row per day, oldest first: day, tokens.
+-- Parameters: organization_id; before: the first day that is not returned.
 --
 -- for: operator
 select day, sum(tokens)::bigint as tokens
