@@ -22,7 +22,7 @@ from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.oauth.client_document import agent_id_of, host_of
 from agentidp.oauth.grants import Permission, add_grant
-from agentidp.openid.claims import actor_of
+from agentidp.openid.claims import list_actor_fields
 from agentidp.registry.agents import add_agent, update_agent
 from agentidp.registry.credentials import PUBLIC_JWKS, add_credential, end_credential
 from agentidp.registry.delegation_rules import NewDelegationRuleSchema, add_rule
@@ -277,7 +277,7 @@ class _Demo:
     def _add_grants(self, agent: DemoAgent) -> None:
         for person, days_ago in GRANTS[agent]:
             subject = person.replace(" ", ".").lower()
-            actor_type, actor_name, display_name = actor_of(PROVIDER, subject, person)
+            actor_type, actor_name, display_name = list_actor_fields(PROVIDER, subject, person)
             transaction = self._begin_on(days_ago)
             transaction = transaction.as_of(transaction.at, Actor(actor_type, actor_name, display_name=display_name))
             scopes = SERVERS[TICKETS][1]

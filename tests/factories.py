@@ -39,7 +39,7 @@ from agentidp.registry import quotas
 from agentidp.registry.agents import NewAgentSchema, add_agent
 from agentidp.registry.credentials import add_credential
 from agentidp.registry.markers import add_marker
-from agentidp.registry.organizations import insert_organization, new_organization_id
+from agentidp.registry.organizations import generate_organization_id, insert_organization
 from agentidp.scopes import SCOPES
 from agentidp.server.serve import gunicorn_config
 from agentidp.services import Services
@@ -200,13 +200,13 @@ def database_of(services: Services, organization_id: str) -> OrganizationDatabas
 
 def make_organization(services: Services, name: str = "Acme", organization_id: str | None = None) -> str:
     """Create an organization and return its id, which some examples of others name."""
-    [made] = make_organizations(services, name, ids=[organization_id or new_organization_id()])
+    [made] = make_organizations(services, name, ids=[organization_id or generate_organization_id()])
     return made
 
 
 def make_organizations(services: Services, *names: str, ids: Iterable[str] = ()) -> list[str]:
     """Create organizations on one connection of the operator's, and return their ids."""
-    made = [*ids] or [new_organization_id() for _ in names]
+    made = [*ids] or [generate_organization_id() for _ in names]
     with connect(str(services.settings.database_url)) as connection:
         for organization_id, name in zip(made, names, strict=True):
             with operator_transaction(connection, organization_id, services.clock()) as opened:

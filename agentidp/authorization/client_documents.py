@@ -21,7 +21,7 @@ from agentidp.authorization.requests import NOT_REGISTERED, AuthorizationRequest
 from agentidp.caller import TURN
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
-from agentidp.federation.agent_name import other_name
+from agentidp.federation.agent_name import add_subject_suffix
 from agentidp.federation.issuer_keys import ACCEPT, SLOW, SLOW_FOR, parse_json_object, parse_max_age
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
 from agentidp.http.redirect_uri import is_registered
@@ -79,7 +79,7 @@ def find_client(requested: AuthorizationRequest, organization_id: str, at: datet
     return replace(requested, organization_id=organization_id, agent_id=agent_id)
 
 
-def admit(
+def admit_app(
     requested: AuthorizationRequest, organization_id: str, claims: dict[str, Any], at: datetime
 ) -> AuthorizationRequest:
     """Create or update the agent of an app from the app's document, and return what :func:`find_client` returns.
@@ -92,28 +92,22 @@ def admit(
     """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
-    rules, agents = (
-        services()
-        .database.of(organization_id, at)
-        .run(
-            Call("grants/admitting_rules", {"agent_id": agent_id, "client_host": host}),
-            Call("agents/get_agent", {"agent_id": agent_id}),
-        )
+    database = services().database.of(organization_id, at)
+    rules, agents = database.run(
+        Call("grants/admitting_rules", {"agent_id": agent_id, "client_host": host}),
+        Call("agents/get_agent", {"agent_id": agent_id}),
     )
-    if not any(decision.accepts(rule.trust, claims) and requested.resource in _scopes_of(rule) for rule in rules):
+    accepting_rules = [rule for rule in rules if decision.accepts(rule.trust, claims)]
+    if not any(entry["resource"] == requested.resource for rule in accepting_rules for entry in rule.resources):
         raise ValidationError(
             f"No rule of your organization lets apps of {host} act for you at the server that the app wants to use. "
             "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."
         )
     if not agents or agents[0].document_fresh_until <= at:
         redirect_uris, fresh_until = _read_document(client_uri, organization_id, claims["sub"], at)
-        scopes = dict.fromkeys(scope for rule in rules for names in _scopes_of(rule).values() for scope in names)
-        _store(organization_id, client_uri, redirect_uris, list(scopes), fresh_until, at)
+        scopes = dict.fromkeys(scope for rule in rules for entry in rule.resources for scope in entry["scopes"])
+        _store_agent(organization_id, client_uri, redirect_uris, list(scopes), fresh_until, at)
     return find_client(requested, organization_id, at)
-
-
-def _scopes_of(rule: Any) -> dict[str, list[str]]:
-    return {entry["resource"]: entry["scopes"] for entry in rule.resources}
 
 
 def _read_document(client_uri: str, organization_id: str, person: str, at: datetime) -> tuple[list[str], datetime]:
@@ -129,10 +123,10 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
                 "The document of an app that you have just used could not be read. "
                 f"Try again in {PAUSE.seconds} seconds."
             )
-        slow_organizations = {id_ for id_, slow_at in _slow_at.items() if began_at - slow_at < SLOW_FOR}
+        slow_ids = {organization for organization, slow_at in _slow_at.items() if began_at - slow_at < SLOW_FOR}
         is_full = organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS
-        if organization_id in slow_organizations:
-            is_full |= len(_reading_organizations & slow_organizations) >= MAX_READINGS_OF_SLOW
+        if organization_id in slow_ids:
+            is_full |= len(_reading_organizations & slow_ids) >= MAX_READINGS_OF_SLOW
         if is_full:
             raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
         _reading_organizations.add(organization_id)
@@ -160,8 +154,8 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
         redirect_uris = read_redirect_uris(client_uri, document)
     except (RequestFailed, DocumentRefused) as failed:
         _remember_failure(organization_id, person, at)
-        fields = {"organization": organization_id, "host": host_of(client_uri), "reason": str(failed)}
-        logger.warning("client ID metadata document not read", extra={"fields": fields})
+        log_fields = {"organization": organization_id, "host": host_of(client_uri), "reason": str(failed)}
+        logger.warning("client ID metadata document not read", extra={"fields": log_fields})
         raise ValidationError(f"The document of this app at {host_of(client_uri)} cannot be used: {failed}.") from None
     finally:
         with _lock:
@@ -179,7 +173,7 @@ def _remember_failure(organization_id: str, person: str, at: datetime) -> None:
         _failed_at[organization_id, person] = at
 
 
-def _store(
+def _store_agent(
     organization_id: str,
     client_uri: str,
     redirect_uris: list[str],
@@ -189,16 +183,17 @@ def _store(
 ) -> None:
     """Create an app's agent, or update its redirect URIs. If the URIs change, end all grants of people to the agent."""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
-    for name in (host, other_name(host, "", client_uri)):
+    database = services().database.of(organization_id, at)
+    for name in (host, add_subject_suffix(host, "", client_uri)):
         try:
-            with services().database.of(organization_id, at).transaction(request_actor("system", "agentidp")) as opened:
-                opened.fetch("organizations/lock_organization")
-                rows = opened.fetch("agents/get_agent", agent_id=agent_id)
+            with database.transaction(request_actor("system", "agentidp")) as transaction:
+                transaction.fetch("organizations/lock_organization")
+                rows = transaction.fetch("agents/get_agent", agent_id=agent_id)
                 if not rows:
-                    _add_agent(opened, client_uri, name, redirect_uris, scopes)
+                    _add_agent(transaction, client_uri, name, redirect_uris, scopes)
                 elif rows[0].redirect_uris != redirect_uris:
-                    _replace_redirect_uris(opened, rows[0], redirect_uris)
-                opened.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
+                    _replace_redirect_uris(transaction, rows[0], redirect_uris)
+                transaction.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:
             # Tries the next name, because another agent may have this name.
@@ -209,21 +204,23 @@ def _store(
     )
 
 
-def _add_agent(opened: Transaction, client_uri: str, name: str, redirect_uris: list[str], scopes: list[str]) -> None:
-    if opened.fetch("agents/count_documents")[0].count >= MAX_DOCUMENTS:
+def _add_agent(
+    transaction: Transaction, client_uri: str, name: str, redirect_uris: list[str], scopes: list[str]
+) -> None:
+    if transaction.fetch("agents/count_documents")[0].count >= MAX_DOCUMENTS:
         raise Conflict(f"The organization has {MAX_DOCUMENTS} apps with documents, which is the maximum.")
     agent = add_agent(
-        opened,
-        agent_id=agent_id_of(opened.organization_id, client_uri),
+        transaction,
+        agent_id=agent_id_of(transaction.organization_id, client_uri),
         client_uri=client_uri,
         name=name,
         scopes=scopes,
         redirect_uris=redirect_uris,
         max_agents=services().settings.max_agents,
     )
-    add_credential(opened, agent.agent_id, expires_at=None, label="first sight", jwks=PUBLIC_JWKS)
+    add_credential(transaction, agent.agent_id, expires_at=None, label="first sight", jwks=PUBLIC_JWKS)
 
 
-def _replace_redirect_uris(opened: Transaction, agent: Any, redirect_uris: list[str]) -> None:
-    end_agent_grants(opened, agent.agent_id)
-    update_agent(opened, agent.agent_id, {"redirect_uris": redirect_uris}, reason={"clientUri": agent.client_uri})
+def _replace_redirect_uris(transaction: Transaction, agent: Any, redirect_uris: list[str]) -> None:
+    end_agent_grants(transaction, agent.agent_id)
+    update_agent(transaction, agent.agent_id, {"redirect_uris": redirect_uris}, reason={"clientUri": agent.client_uri})

@@ -34,7 +34,7 @@ class Consent(SealedForm):
     form_id: str
 
 
-def allow(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect_uri: str, at: datetime) -> str:
+def allow_access(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect_uri: str, at: datetime) -> str:
     """Store the grant of the person, and return the authorization code.
 
     :raises ValidationError: the form was sent before, or the organization's provider has changed.
@@ -52,29 +52,29 @@ def allow(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect
         parameters.get("dpop_jkt"),
     )
     try:
-        with services().database.of(consent.organization_id, at).transaction(consent.actor) as opened:
-            _use(opened, consent)
-            return grants.add_grant(opened, permission).text
+        with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
+            _mark_used(transaction, consent)
+            return grants.add_grant(transaction, permission).text
     except psycopg.errors.UniqueViolation:
         raise ValidationError(INVALID) from None
 
 
-def refuse(consent: Consent, agent_id: UUID, at: datetime) -> None:
+def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
     """Record in the audit trail that the person has refused the access.
 
     :raises ValidationError: the form was sent before, or the organization's provider has changed.
     """
     try:
-        with services().database.of(consent.organization_id, at).transaction(consent.actor) as opened:
-            _use(opened, consent)
-            after = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
-            audit.record(opened, "grant.refused", agent_id, after=after)
+        with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
+            _mark_used(transaction, consent)
+            details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
+            audit.record(transaction, "grant.refused", agent_id, after=details)
     except psycopg.errors.UniqueViolation:
         raise ValidationError(INVALID) from None
 
 
-def _use(opened: Transaction, consent: Consent) -> None:
-    consent.check_provider(opened)
+def _mark_used(transaction: Transaction, consent: Consent) -> None:
+    consent.check_provider(transaction)
     digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME
-    opened.fetch("oauth/use_identifier", digest=digest, expires_at=expires_at)
+    transaction.fetch("oauth/use_identifier", digest=digest, expires_at=expires_at)

@@ -45,7 +45,7 @@ class NoRule(Exception):
         self.organization_name, self.agent_name = organization_name, agent_name
 
 
-def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:
+def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:
     """Return the access that an agent gets if the person allows it.
 
     The oldest rule that accepts the person and has the resource decides. The rule is not locked, because the statement
@@ -55,10 +55,10 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
     :raises OAuthError: with an error of RFC 6749 section 4.1.2.1, or ``invalid_target``.
     :raises NoRule: no rule accepts the person.
     """
-    s = services()
+    app_services = services()
     agent_id, resource = requested.agent_id, requested.resource
     subject = compute_person_subject(requested.organization_id, claims["iss"], claims["sub"])
-    [organization], agents, servers, rules, grants = s.database.of(requested.organization_id, at).run(
+    [organization], agents, servers, rules, grants = app_services.database.of(requested.organization_id, at).run(
         Call("organizations/get_organization", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
@@ -68,30 +68,30 @@ def decide(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime
         ),
         Call("grants/person_grants", {"subject": subject, "agent_id": agent_id}),
     )
-    server = next((server for server in servers if server.resource == resource and _is_open(server)), None)
+    server = next((server for server in servers if server.resource == resource and _supports_delegation(server)), None)
     if server is None:
         raise OAuthError("invalid_target", "resource is not a resource server at which an agent may act for people")
     if not agents or agents[0].status != "active" or organization.suspended_at is not None:
         raise OAuthError("access_denied", "the agent or its organization is suspended")
     [agent] = agents
     rule = next((rule for rule in rules if accepts(rule.trust, claims)), None)
-    if rule is None or find_subject_refusal(claims, agent_id, s.settings.issuer):
+    if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
-    possible = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
+    allowed_scopes = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
     # Ignores scopes of our own API that the resource server lacks. MCP clients request such scopes if the metadata of
     # the resource server name no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
-    scopes = [scope for scope in requested_scopes if scope in possible] if requested_scopes else possible
+    scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
     if not scopes:
-        raise OAuthError("invalid_scope", "the agent may have none of the scopes for this person")
-    earlier_scopes = {scope for row in grants if row.resource == resource for scope in row.scopes}
+        raise OAuthError("invalid_scope", "the agent may have none of the requested scopes for this person")
+    earlier_scopes = {scope for grant in grants if grant.resource == resource for scope in grant.scopes}
     new_scopes = [scope for scope in scopes if scope not in earlier_scopes] if earlier_scopes else []
     return Offer(
         organization.name, agent.name, server.name, scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
     )
 
 
-def _is_open(server: Any) -> bool:
+def _supports_delegation(server: Any) -> bool:
     """Return whether agents may act for people at a resource server.
 
     Agents may not do so at a cloud, because it reads only ``sub`` and would treat the agent as the person.
@@ -101,7 +101,7 @@ def _is_open(server: Any) -> bool:
 
 def accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
     """Return whether a delegation rule accepts the claims of an ID token. The rule's audience is ignored."""
-    # Otherwise a rule for a SPIFFE trust domain would accept a SPIFFE ID as sub from any provider.
+    # Compares iss, because a rule for a SPIFFE trust domain would accept a SPIFFE ID as sub from any provider.
     if trust["issuer"] != claims["iss"]:
         return False
-    return Rule.of({"audience": ""} | trust).is_met_by(TokenClaims(claims), ignores_audience=True)
+    return Rule.from_trust({"audience": ""} | trust).is_met_by(TokenClaims(claims), ignores_audience=True)

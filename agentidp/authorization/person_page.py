@@ -13,7 +13,7 @@ from agentidp.dashboard import pages
 from agentidp.db.sql import Call
 from agentidp.http.errors import require_row
 from agentidp.oauth.grants import compute_person_subject, end_grant
-from agentidp.registry.grants import list_call
+from agentidp.registry.grants import build_list_call
 from agentidp.services import services
 
 PATH = "/authorize/grants"
@@ -32,36 +32,36 @@ class Visit(SealedForm):
         return compute_person_subject(self.organization_id, self.issuer, self.person)
 
 
-def show(visit: Visit, at: datetime) -> Response:
+def show_grants(visit: Visit, at: datetime) -> Response:
     """Return the page with the person's grants."""
     database = services().database.of(visit.organization_id, at)
-    rows, servers, [organization] = database.run(
-        list_call(subject=visit.subject),
+    grants, servers, [organization] = database.run(
+        build_list_call(subject=visit.subject),
         Call("oauth/list_resource_servers", {}),
         Call("organizations/get_organization", {}),
     )
     return pages.page(
         "authorization_grants.html",
-        grants=rows,
+        grants=grants,
         names={server.resource: server.name for server in servers},
         organization=organization,
         person=visit.name or visit.person,
-        visit=visit.sealed(),
+        visit=visit.seal(),
         at=at,
         action=f"{services().settings.issuer}{PATH}",
     )
 
 
-def end(visit: Visit, grant_id: UUID, at: datetime) -> None:
+def end_own_grant(visit: Visit, grant_id: UUID, at: datetime) -> None:
     """End a grant of the person.
 
     :raises NotFound: the person has no such grant.
     :raises ValidationError: the organization's own provider has changed.
     """
-    with services().database.of(visit.organization_id, at).transaction(visit.actor) as opened:
+    with services().database.of(visit.organization_id, at).transaction(visit.actor) as transaction:
         if visit.provider_version:
             # The check is left out for people of the instance's provider, because they may still end their grants after
             # the organization has added its own provider.
-            visit.check_provider(opened)
-        require_row(opened.run(list_call(grant_id=grant_id, subject=visit.subject)))
-        end_grant(opened, grant_id)
+            visit.check_provider(transaction)
+        require_row(transaction.run(build_list_call(grant_id=grant_id, subject=visit.subject)))
+        end_grant(transaction, grant_id)

@@ -83,16 +83,16 @@ class AuthorizationRequest:
     def form_target(self) -> str:
         """The redirect URI's origin for a Content-Security-Policy, or its scheme if a policy cannot name the origin."""
         url = urlsplit(self.redirect_uri)
-        is_nameable = url.scheme in ("http", "https") and "[" not in url.netloc
-        return f"{url.scheme}://{url.netloc}" if is_nameable else f"{url.scheme}:"
+        can_name_origin = url.scheme in ("http", "https") and "[" not in url.netloc
+        return f"{url.scheme}://{url.netloc}" if can_name_origin else f"{url.scheme}:"
 
-    def response(self, **members: str) -> str:
+    def build_redirect(self, **members: str) -> str:
         """Return the redirect URI with the parameters of a response, including ``state`` and ``iss`` (RFC 9207)."""
         state = {"state": self.parameters["state"]} if "state" in self.parameters else {}
         query = urlencode(members | state | {"iss": services().settings.issuer})
         return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}"
 
-    def check(self) -> None:
+    def check_parameters(self) -> None:
         """Check the parameters that do not depend on the person.
 
         :raises OAuthError: with an error of RFC 6749 section 4.1.2.1.
@@ -118,7 +118,7 @@ class AuthorizationRequest:
         if not _THUMBPRINT.fullmatch(parameters.get("dpop_jkt", "A" * 43)):
             raise OAuthError("invalid_request", "dpop_jkt must be a SHA-256 in base64url")
         if not is_resource_identifier(self.resource):
-            raise OAuthError("invalid_target", "name a resource server of the organization by resource")
+            raise OAuthError("invalid_target", "resource must name a resource server of the organization")
         read_scopes(parameters)
 
 

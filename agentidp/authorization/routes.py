@@ -14,16 +14,16 @@ from agentidp.authorization import client_documents, consent, decision, person_p
 from agentidp.authorization.consent import Consent
 from agentidp.authorization.person_page import Visit
 from agentidp.authorization.requests import AuthorizationRequest, find_organization_id, read_request
-from agentidp.authorization.sealed_form import browser
+from agentidp.authorization.sealed_form import get_browser_id
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.oidc_sign_in import lead_to, record_refusal
 from agentidp.http.error_rendering import render_pages
 from agentidp.http.errors import ApiError, OAuthError, ValidationError
-from agentidp.openid.claims import NoAccess, name_of, subject_of
+from agentidp.openid.claims import NoAccess, read_name, read_subject
 from agentidp.openid.flows import AUTHORIZATION as PATH
-from agentidp.openid.organization_provider import provider_for, provider_of_callback
+from agentidp.openid.organization_provider import get_callback_provider, get_provider
 from agentidp.openid.provider import Provider, SignInRefused
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
@@ -41,7 +41,7 @@ def refuse_other_sites() -> None:
 
 
 @blueprint.after_request
-def secure(response: Response) -> Response:
+def set_security_headers(response: Response) -> Response:
     """Set the security headers of a response, and forbid caching."""
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
@@ -55,8 +55,8 @@ def secure(response: Response) -> Response:
 def authorize() -> Response:
     """Redirect the browser to the provider at which the person signs in."""
     query = request.query_string.decode("latin-1")
-    provider = provider_for(find_organization_id(read_request(query, g.at)), g.at)
-    return lead_to(provider, provider.begin(PATH, query))
+    provider = get_provider(find_organization_id(read_request(query, g.at)), g.at)
+    return lead_to(provider, provider.begin_sign_in(PATH, query))
 
 
 @blueprint.get(f"{PATH}/callback")
@@ -70,32 +70,33 @@ def callback(organization_id: str | None = None) -> Response:
     # A HEAD request must not consume the code, because programs use it to check whether an address exists.
     if request.method == "HEAD":
         return Response(status=200)
-    provider = provider_of_callback(organization_id, g.at)
-    claims, query = provider.complete(PATH, g.at)
+    provider = get_callback_provider(organization_id, g.at)
+    claims, query = provider.complete_sign_in(PATH, g.at)
     if query == person_page.RETURN_TO:
-        return _own_grants(provider, claims)
+        return _show_own_grants(provider, claims)
     requested = read_request(query, g.at)
     organization_id = requested.organization_id
     if requested.client_uri:
         # Uses the organization of the person, because an app with a document belongs to no organization.
         try:
-            organization_id = provider.organization_of(claims)
+            organization_id = provider.find_organization_id(claims)
         except NoAccess as refused:
             raise SignInRefused(403, refused.message) from None
-    person, name = _require_member(provider, claims, organization_id)
+    person, name = _identify_member(provider, claims, organization_id)
     g.organization_id = organization_id
     wait_for_turn(organization_id)
     if requested.client_uri:
-        requested = client_documents.admit(requested, organization_id, claims, g.at)
+        requested = client_documents.admit_app(requested, organization_id, claims, g.at)
     try:
-        requested.check()
-        offer = decision.decide(requested, claims, g.at)
+        requested.check_parameters()
+        offer = decision.find_offer(requested, claims, g.at)
     except OAuthError as error:
-        return _lead(requested.response(error=error.error, error_description=error.description))
+        return _redirect(requested.build_redirect(error=error.error, error_description=error.description))
     except decision.NoRule as refused:
-        leave = requested.response(error="access_denied", error_description="no rule lets the agent act for the person")
-        return pages.page("authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=leave)
-    asked = Consent(
+        description = "no rule lets the agent act for the person"
+        uri = requested.build_redirect(error="access_denied", error_description=description)
+        return pages.page("authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=uri)
+    form = Consent(
         query=query,
         organization_id=requested.organization_id,
         issuer=provider.settings.issuer,
@@ -105,39 +106,39 @@ def callback(organization_id: str | None = None) -> Response:
         scopes=offer.scopes,
         days=offer.days,
         asked_at=int(g.at.timestamp()),
-        browser=browser(),
+        browser=get_browser_id(),
         form_id=secrets.token_hex(16),
         provider_version=provider.version,
     )
-    return _consent_page(requested, offer, asked)
+    return _render_consent_form(requested, offer, form)
 
 
 @blueprint.get(person_page.PATH)
 @public
 def see_grants() -> Response:
     """Redirect the browser to the provider. After the sign-in, :func:`callback` shows the person's grants."""
-    provider = provider_for(request.args.get("organization"), g.at)
-    return lead_to(provider, provider.begin(PATH, person_page.RETURN_TO))
+    provider = get_provider(request.args.get("organization"), g.at)
+    return lead_to(provider, provider.begin_sign_in(PATH, person_page.RETURN_TO))
 
 
 @blueprint.post(person_page.PATH)
 @public
 def end_grant() -> Response:
     """End a grant of the person, and show the remaining grants."""
-    visit = Visit.read(request.form.get("visit", ""), g.at)
+    visit = Visit.decrypt(request.form.get("visit", ""), g.at)
     g.organization_id = visit.organization_id
     wait_for_turn(visit.organization_id)
     try:
         grant_id = UUID(request.form.get("grant", ""))
     except ValueError:
         raise ValidationError("Choose what to end by its button.") from None
-    person_page.end(visit, grant_id, g.at)
-    return person_page.show(visit, g.at)
+    person_page.end_own_grant(visit, grant_id, g.at)
+    return person_page.show_grants(visit, g.at)
 
 
-def _own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
+def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
     try:
-        person, organization_id = subject_of(claims), provider.organization_of(claims)
+        person, organization_id = read_subject(claims), provider.find_organization_id(claims)
     except NoAccess as refused:
         raise SignInRefused(403, refused.message) from None
     if find_organization(services().database, organization_id, g.at) is None:
@@ -146,34 +147,34 @@ def _own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
     wait_for_turn(organization_id)
     asked_at = int(g.at.timestamp())
     issuer = provider.settings.issuer
-    visit = Visit(organization_id, issuer, person, name_of(claims), asked_at, browser(), provider.version)
-    return person_page.show(visit, g.at)
+    visit = Visit(organization_id, issuer, person, read_name(claims), asked_at, get_browser_id(), provider.version)
+    return person_page.show_grants(visit, g.at)
 
 
-def _require_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> tuple[str, str | None]:
+def _identify_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> tuple[str, str | None]:
     """Return the ``sub`` and the name of a person who belongs to an organization.
 
     :raises SignInRefused: the person does not belong to the organization.
     """
     try:
-        person = subject_of(claims)
+        person = read_subject(claims)
     except NoAccess as refused:
         raise SignInRefused(403, refused.message) from None
-    name = name_of(claims)
+    name = read_name(claims)
     if not provider.has_member(claims, organization_id):
-        chain = provider.organization_id or INSTANCE
-        record_refusal(chain, provider.settings.issuer, person, name, "other organization", g.at)
+        audit_organization_id = provider.organization_id or INSTANCE
+        record_refusal(audit_organization_id, provider.settings.issuer, person, name, "other organization", g.at)
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
     return person, name
 
 
-def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked: Consent) -> Response:
+def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer, form: Consent) -> Response:
     response = pages.page(
         "authorization_consent.html",
         offer=offer,
         requested=requested,
-        person=asked.name or asked.person,
-        consent=asked.sealed(),
+        person=form.name or form.person,
+        consent=form.seal(),
         action=f"{services().settings.issuer}{PATH}",
     )
     # Adds the redirect URI to form-action, because browsers also apply form-action to the redirect after the form.
@@ -187,30 +188,31 @@ def _consent_page(requested: AuthorizationRequest, offer: decision.Offer, asked:
 @public
 def answer() -> Response:
     """Store the answer in the consent form, and redirect the browser to the client with a code or the refusal."""
-    asked = Consent.read(request.form.get("consent", ""), g.at)
-    g.organization_id = asked.organization_id
-    wait_for_turn(asked.organization_id)
-    requested = read_request(asked.query, g.at)
+    form = Consent.decrypt(request.form.get("consent", ""), g.at)
+    g.organization_id = form.organization_id
+    wait_for_turn(form.organization_id)
+    requested = read_request(form.query, g.at)
     if requested.client_uri:
-        requested = client_documents.find_client(requested, asked.organization_id, g.at)
+        requested = client_documents.find_client(requested, form.organization_id, g.at)
     match request.form.get("answer"):
         case "allow":
-            code = consent.allow(asked, requested.agent_id, requested.parameters, requested.redirect_uri, g.at)
-            return _lead(requested.response(code=code))
+            code = consent.allow_access(form, requested.agent_id, requested.parameters, requested.redirect_uri, g.at)
+            return _redirect(requested.build_redirect(code=code))
         case "refuse":
-            consent.refuse(asked, requested.agent_id, g.at)
-            return _lead(requested.response(error="access_denied", error_description="the person has refused"))
+            consent.refuse_access(form, requested.agent_id, g.at)
+            description = "the person has refused"
+            return _redirect(requested.build_redirect(error="access_denied", error_description=description))
     raise ValidationError("Answer by one of the two buttons.")
 
 
-def _lead(address: str) -> Response:
+def _redirect(address: str) -> Response:
     """Redirect the browser to the client by 303, because by 307 the client would receive the form (RFC 9700)."""
     response = flask.redirect(address, 303)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]
 
 
-def _error_page(error: ApiError) -> Response:
+def _render_error(error: ApiError) -> Response:
     title = pages.TITLES.get(error.status, pages.TITLES[500])
     response = pages.page("authorization_error.html", error.status, title=title, message=error.message)
     response.headers.update(error.headers)
@@ -220,4 +222,4 @@ def _error_page(error: ApiError) -> Response:
 def init_app(app: Flask) -> None:
     """Register the pages of authorization and their error pages."""
     app.register_blueprint(blueprint)
-    render_pages(app, PATH, _error_page)
+    render_pages(app, PATH, _render_error)

@@ -20,7 +20,7 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
 from agentidp.http.request_context import request_actor
 from agentidp.jose.sealing import Sealer, Unreadable
-from agentidp.openid.claims import actor_of
+from agentidp.openid.claims import list_actor_fields
 from agentidp.services import services
 
 LIFETIME = timedelta(minutes=10)
@@ -53,24 +53,24 @@ class SealedForm:
     @property
     def actor(self) -> Actor:
         """The person as the actor of audit events."""
-        return request_actor(*actor_of(self.issuer, self.person, self.name))
+        return request_actor(*list_actor_fields(self.issuer, self.person, self.name))
 
-    def check_provider(self, opened: Transaction) -> None:
+    def check_provider(self, transaction: Transaction) -> None:
         """Lock the organization's provider, and refuse the form if the provider has changed since the form was shown.
 
         :raises ValidationError: the provider has changed, was deleted, or was added.
         """
-        rows = opened.fetch("openid/lock_provider")
+        rows = transaction.fetch("openid/lock_provider")
         if self.provider_version != (str(rows[0].version) if rows else ""):
             raise ValidationError(INVALID)
 
-    def sealed(self) -> str:
+    def seal(self) -> str:
         """Return the encrypted content of the hidden field."""
         content = json.dumps(asdict(self)).encode()
         return base64.urlsafe_b64encode(_sealer().seal(type(self).__name__, content)).decode()
 
     @classmethod
-    def read(cls, field: str, at: datetime) -> Self:
+    def decrypt(cls, field: str, at: datetime) -> Self:
         """Decrypt and check the content of the hidden field.
 
         :raises ValidationError: the field was not made by this server for this kind of form and this browser, or is too
@@ -89,7 +89,7 @@ class SealedForm:
         return form
 
 
-def browser() -> str:
+def get_browser_id() -> str:
     """Return the random string in the browser's cookie, or a new string, which the response stores in the cookie."""
     text: str = flask.session.setdefault(_BROWSER, secrets.token_urlsafe(32))
     return text

@@ -83,7 +83,7 @@ def list_events(organization: str | None, as_json: bool, **filters: Any) -> None
 
 def _find_trail_id(services: Services, organization: str) -> str:
     """Return the ID of an organization, given its ID or name. A deleted organization has an ID but no name."""
-    if organizations.is_id(organization):
+    if organizations.is_organization_id(organization):
         return organization
     return str(find_organization(services, organization).organization_id)
 

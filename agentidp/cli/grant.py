@@ -42,7 +42,7 @@ def list_grants(organization: str, agent: str | None, rule: str | None, as_json:
     """List the grants of an organization, newest first."""
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
-        [grant_rows] = database.run(grants.list_call(agent_id, rule_id, limit=MAX_GRANTS))
+        [grant_rows] = database.run(grants.build_list_call(agent_id, rule_id, limit=MAX_GRANTS))
     shown_grants = [grants.represent(grant_row) for grant_row in grant_rows]
     if not as_json:
         shown_grants = [{name: members[name] for name in _COLUMNS} for members in shown_grants]
@@ -90,7 +90,7 @@ def _find_agent_and_rule(
 def _describe_consequences(
     database: OrganizationDatabase, grant_id: UUID | None, agent_id: UUID | None, rule_id: UUID | None
 ) -> str:
-    [grant_rows] = database.run(grants.list_call(agent_id, rule_id, grant_id=grant_id, limit=MAX_GRANTS))
+    [grant_rows] = database.run(grants.build_list_call(agent_id, rule_id, grant_id=grant_id, limit=MAX_GRANTS))
     return (
         f"This ends {format_count(len(grant_rows), 'grant')} of people. Before an agent can act for a person again, "
         "the person must consent again. Introspection reports the tokens of the grants as inactive."

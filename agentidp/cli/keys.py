@@ -108,7 +108,7 @@ def _describe_consequences(services: Services, kid: str) -> str:
         "verifying": "Tokens that were signed before the key was replaced stop working at once.",
         "next": "No token stops working, because the key has not signed a token yet.",
     }.get(statuses_by_kid[kid], f"The key is {statuses_by_kid[kid]}, so no valid token depends on the key.")
-    organization_rows = organizations.all_organizations(str(services.settings.database_url))
+    organization_rows = organizations.list_organizations(str(services.settings.database_url))
     databases = [services.database.of(organization_row.organization_id, now) for organization_row in organization_rows]
     token_count = sum(usage_row.tokens_today for database in databases for usage_row in database.fetch("metrics/usage"))
     return (

@@ -125,7 +125,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
     organization_row = organizations.find_organization(services.database, id_or_name, utc_now())
     if organization_row is not None:
         return organization_row
-    organization_rows = organizations.all_organizations(str(services.settings.database_url))
+    organization_rows = organizations.list_organizations(str(services.settings.database_url))
     candidates = [Candidate(row.organization_id, [row.name], row) for row in organization_rows]
     return find_candidate(id_or_name, candidates, kind="organization", owner="")
 
@@ -153,7 +153,7 @@ def find_agent(
         if agents_organization_id is None:
             raise ConfigurationError(f"there is no agent {agent_id}")
         return AgentReference(services.database.of(agents_organization_id, now), agent_id)
-    organization_rows = organizations.all_organizations(str(services.settings.database_url))
+    organization_rows = organizations.list_organizations(str(services.settings.database_url))
     if organization_id is not None:
         organization_rows = [row for row in organization_rows if row.organization_id == organization_id]
 

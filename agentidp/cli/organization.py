@@ -59,7 +59,7 @@ def create_organization(name: str, with_administrator: bool, as_json: bool) -> N
             new_members = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": client_secret}
         else:
             new_members = {"organizationId": organizations.add_organization(database_url, name=name, at=utc_now())}
-        namesake_count = sum(row.name == name for row in organizations.all_organizations(database_url))
+        namesake_count = sum(row.name == name for row in organizations.list_organizations(database_url))
         if namesake_count > 1:
             organization_id = new_members["organizationId"]
             warn([f"{namesake_count} organizations are named {name}, so use the id in commands: {organization_id}"])
@@ -75,7 +75,7 @@ def list_organizations(as_json: bool) -> None:
     whether provisioning rules create agents.
     """
     with open_services() as services:
-        organization_rows = organizations.all_organizations(str(services.settings.database_url))
+        organization_rows = organizations.list_organizations(str(services.settings.database_url))
     show([organizations.represent(organization_row) for organization_row in organization_rows], as_json)
 
 
@@ -206,7 +206,7 @@ def export_file(names: tuple[str, ...]) -> None:
     with open_services() as services:
         database_url = str(services.settings.database_url)
         named_rows = [find_organization(services, id_or_name) for id_or_name in names]
-        organization_rows = named_rows or organizations.all_organizations(database_url)
+        organization_rows = named_rows or organizations.list_organizations(database_url)
         organization_ids = list(dict.fromkeys(row.organization_id for row in organization_rows))
         document = write_document(applying.export_organizations(database_url, organization_ids, utc_now()))
     click.echo(document, nl=False)

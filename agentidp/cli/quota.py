@@ -106,7 +106,7 @@ def list_quotas(agent: str | None, organization: str | None, as_json: bool) -> N
     """
     with open_agent_or_organization(agent, organization) as (_, database, agent_id):
         [quota_rows] = (
-            [list(_read_all_quotas(database))] if agent_id is None else database.run(quotas.usage_of(agent_id))
+            [list(_read_all_quotas(database))] if agent_id is None else database.run(quotas.build_usage_call(agent_id))
         )
     represented_quotas = [
         {"agentId": None if quota_row.agent_id is None else str(quota_row.agent_id), "agentName": quota_row.agent_name}
@@ -122,7 +122,7 @@ def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
     """Yield the quotas of an organization and its agents. Each statement reads :data:`PAGE_SIZE` quotas."""
     last_position: tuple[UUID | None, int | None] = (None, None)
     while True:
-        [quota_rows] = database.run(quotas.usage_page(last_position, PAGE_SIZE))
+        [quota_rows] = database.run(quotas.build_page_call(last_position, PAGE_SIZE))
         yield from quota_rows
         if len(quota_rows) < PAGE_SIZE:
             return
@@ -136,7 +136,7 @@ def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
 def remove_quota(agent: str | None, organization: str | None, window: str) -> None:
     """Remove a quota."""
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
-        [quota_rows] = database.run(quotas.usage_of(agent_id))
+        [quota_rows] = database.run(quotas.build_usage_call(agent_id))
         quota = next((quota_row for quota_row in quota_rows if quota_row.quota_window == window), None)
         if quota is None:
             raise ConfigurationError("there is no such agent or quota")

@@ -169,11 +169,11 @@ def assign_identifier(resource: str, organization: str, verify: bool, as_json: b
     """
     with open_organization(organization) as (services, database):
         organization_id = database.organization_id
-        current_owner_id = resource_identifiers.find_holder(str(services.settings.database_url), resource, utc_now())
+        current_owner_id = resource_identifiers.find_owner(str(services.settings.database_url), resource, utc_now())
         if current_owner_id is not None and current_owner_id != organization_id:
             confirm(lambda: _describe_loss(services, resource, current_owner_id))
         with show_activity(f"Fetching the metadata of {resource}" if verify else "Assigning it"):
-            previous_owner_id = resource_identifiers.assign(
+            previous_owner_id = resource_identifiers.assign_identifier(
                 services.settings, resource, organization_id, utc_now(), verify=verify
             )
     show_object({"resource": resource, "organizationId": organization_id, "previously": previous_owner_id}, as_json)
@@ -187,10 +187,10 @@ def release_identifier(resource: str, as_json: bool) -> None:
     """Release the identifier RESOURCE. The next organization that registers the identifier owns it."""
     with open_services() as services:
         database_url = str(services.settings.database_url)
-        current_owner_id = resource_identifiers.find_holder(database_url, resource, utc_now())
+        current_owner_id = resource_identifiers.find_owner(database_url, resource, utc_now())
         if current_owner_id is not None:
             confirm(lambda: _describe_loss(services, resource, current_owner_id))
-        previous_owner_id = resource_identifiers.release(database_url, resource, utc_now())
+        previous_owner_id = resource_identifiers.release_identifier(database_url, resource, utc_now())
     show_object({"resource": resource, "organizationId": None, "previously": previous_owner_id}, as_json)
 
 

@@ -48,7 +48,7 @@ def run_service(bind: str | None, has_demo: bool) -> None:
             # The link is a secret. It is only printed to a terminal, because other standard output may be a log.
             sign_in_link = _demo_link(runtime) if sys.stdout.isatty() else None
             click.echo(format_demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
-        elif not organizations.all_organizations(str(runtime.settings.database_url)):
+        elif not organizations.list_organizations(str(runtime.settings.database_url)):
             click.echo(format_empty_welcome(program=_program(), environ=os.environ))
 
     if sys.stderr.isatty():

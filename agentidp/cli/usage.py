@@ -181,7 +181,7 @@ def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None
         if organization is not None:
             organization_ids = [find_organization(services, organization).organization_id]
         else:
-            organization_ids = [row.organization_id for row in organizations.all_organizations(database_url)]
+            organization_ids = [row.organization_id for row in organizations.list_organizations(database_url)]
         tokens_by_organization = {
             organization_id: count_tokens_by_day(database_url, organization_id, first_kept=first_day, at=now)
             for organization_id in organization_ids

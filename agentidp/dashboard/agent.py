@@ -20,7 +20,7 @@ from agentidp.dashboard.quotas import compute_used_quotas, find_windows_without
 from agentidp.db.sql import Call, Rows
 from agentidp.registry.agents import AgentChangeSchema
 from agentidp.registry.markers import MAX_LISTED
-from agentidp.registry.quotas import usage_of
+from agentidp.registry.quotas import build_usage_call
 from agentidp.scopes import SCOPES
 
 SHOWN = forms.members(AgentChangeSchema(exclude=("name", "description", "scopes", "status")))
@@ -49,8 +49,8 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
         resource_usage.RESOURCE_SERVERS,
-        usage_of(agent_id),
-        usage_of(None),
+        build_usage_call(agent_id),
+        build_usage_call(None),
         build_delegations_call(period, agent_id),
         build_rejections_call(agent_id, period),
     )

@@ -13,7 +13,7 @@ from agentidp.db.sql import Call
 from agentidp.http.errors import require_row
 from agentidp.oauth.grants import end_grant
 from agentidp.registry.delegation_rules import find_rule
-from agentidp.registry.grants import MAX_PAGE, end_agent_grants, end_rule_grants, list_call
+from agentidp.registry.grants import MAX_PAGE, build_list_call, end_agent_grants, end_rule_grants
 
 SCOPE, READING = "agents:write", "agents:read"
 TO_AGENT = "/dashboard/agents/<uuid:agent_id>/grants"
@@ -73,7 +73,7 @@ def end_one_grant(caller: Caller, grant_id: UUID) -> Response:
         with session.begin_change(caller, SCOPE) as transaction:
             end_grant(transaction, grant_id)
         return pages.see_other("/grants")
-    [rows] = caller.read_together(list_call(grant_id=grant_id))
+    [rows] = caller.read_together(build_list_call(grant_id=grant_id))
     require_row(rows)
     return pages.page("confirm_grants.html", here="delegation", grants=rows, path=f"/grants/{grant_id}")
 
@@ -81,7 +81,7 @@ def end_one_grant(caller: Caller, grant_id: UUID) -> Response:
 def _grants_page(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:
     """Return the page with the newest grants: to an agent, by a rule, or of the organization."""
     rows, rules, agents = caller.read_together(
-        list_call(agent_id, rule_id, limit=MAX_PAGE + 1),
+        build_list_call(agent_id, rule_id, limit=MAX_PAGE + 1),
         Call("delegation/list_rules", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
     )

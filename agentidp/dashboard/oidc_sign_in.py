@@ -23,9 +23,9 @@ from agentidp.dashboard.person import Person
 from agentidp.http.request_context import request_actor
 from agentidp.oauth import throttle
 from agentidp.openid import claims as person_claims
-from agentidp.openid.claims import NoAccess, actor_of, identity_of
+from agentidp.openid.claims import NoAccess, format_identity, list_actor_fields
 from agentidp.openid.flows import DASHBOARD as PATH
-from agentidp.openid.organization_provider import provider_for, provider_of_callback
+from agentidp.openid.organization_provider import get_callback_provider, get_provider
 from agentidp.openid.provider import Provider, SignInRefused
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
@@ -39,8 +39,8 @@ blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 @public
 def begin() -> Response:
     """Lead the browser to the provider."""
-    provider = provider_for(request.args.get("organization"), g.at)
-    return lead_to(provider, provider.begin(PATH, return_page.find_page(request)))
+    provider = get_provider(request.args.get("organization"), g.at)
+    return lead_to(provider, provider.begin_sign_in(PATH, return_page.find_page(request)))
 
 
 def lead_to(provider: Provider, address: str) -> Response:
@@ -64,19 +64,19 @@ def receive_code(organization_id: str | None = None) -> Response:
 
     :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
     """
-    provider = provider_of_callback(organization_id, g.at)
+    provider = get_callback_provider(organization_id, g.at)
     # A program that checks with HEAD whether the address exists must not consume the code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
-    claims, return_to = provider.complete(PATH, g.at)
+    claims, return_to = provider.complete_sign_in(PATH, g.at)
     try:
-        subject = person_claims.subject_of(claims)
+        subject = person_claims.read_subject(claims)
     except NoAccess as refused:
         raise SignInRefused(403, refused.message) from None
-    name = person_claims.name_of(claims)
+    name = person_claims.read_name(claims)
     try:
-        organization_id = _check_organization(provider.organization_of(claims), g.at)
-        role = person_claims.role_of(claims, provider.settings)
+        organization_id = _check_organization(provider.find_organization_id(claims), g.at)
+        role = person_claims.read_role(claims, provider.settings)
         person = _build_person(organization_id, provider, subject, name, role, g.at)
         _record_sign_in(person, g.at)
     except NoAccess as refused:
@@ -130,12 +130,12 @@ def record_refusal(
     organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime
 ) -> None:
     """Log a refused sign-in. Also record it in the audit trail, unless the person was refused too often lately."""
-    s, identity = services(), identity_of(issuer, subject)
+    s, identity = services(), format_identity(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
     cell = throttle.compute_cell(s.settings.instance_secret, f"record of {identity}", None)
     if throttle.admit_event(s.database, cell, at):
-        actor = request_actor(*actor_of(issuer, subject, name))
+        actor = request_actor(*list_actor_fields(issuer, subject, name))
         with s.database.of(organization_id, at).transaction(actor) as transaction:
             audit.record(transaction, "person.sign_in_refused", identity, after={"reason": reason})
 
@@ -143,10 +143,10 @@ def record_refusal(
 def build_sign_out_url(settings: Settings, person: Person) -> str | None:
     """Return the address at which a person who has signed out here can also sign out at the provider, or ``None``."""
     try:
-        provider = provider_for(person.organization_id if person.provider_version else None, g.at)
+        provider = get_provider(person.organization_id if person.provider_version else None, g.at)
     except SignInRefused:
         return None
-    endpoint = provider.end_session_endpoint()
+    endpoint = provider.find_end_session_endpoint()
     if endpoint is None:
         return None
     parameters = {

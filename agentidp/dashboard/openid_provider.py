@@ -13,7 +13,7 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.forms import Form
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.openid.flows import PATHS
-from agentidp.openid.provider import callback_address
+from agentidp.openid.provider import build_callback_url
 from agentidp.registry.openid_providers import (
     NewOpenidProviderSchema,
     OpenidProviderChangeSchema,
@@ -103,7 +103,7 @@ def _provider_page(caller: Caller, template: str, status: int = 200, **context: 
         template,
         status,
         here="openid-provider",
-        callbacks=[callback_address(caller.settings, path, organization_id) for path in PATHS],
+        callbacks=[build_callback_url(caller.settings, path, organization_id) for path in PATHS],
         sign_in=f"{issuer}{PATHS[0]}?organization={organization_id}",
         own_grants=f"{issuer}/authorize/grants?organization={organization_id}",
         **context,

@@ -22,7 +22,7 @@ from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
-from agentidp.registry.quotas import usage_of
+from agentidp.registry.quotas import build_usage_call
 
 FEW_TOKENS = 10
 """Maximum number of tokens with which an organization that has a single agent still sees the first steps."""
@@ -107,7 +107,7 @@ def show_overview(caller: Caller) -> Response:
                 week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in by_hour]
             agent_count = count_matches(agents)
         stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
-        quota_calls = [usage_of(None), Call("dashboard/first_refusals", {})] if period.is_running else []
+        quota_calls = [build_usage_call(None), Call("dashboard/first_refusals", {})] if period.is_running else []
         *quota_rows, stack_rows = caller.read_together(*quota_calls, _build_days_call(period, stacked_agents))
         quotas, refusals = quota_rows or ([], [])
         return {

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from agentidp.config import LEEWAY, Settings
 from agentidp.db.sql import Call
 from agentidp.jose.sealing import Sealer, Unreadable
-from agentidp.openid.claims import ADMINISTRATOR, VIEWER, actor_of, identity_of
+from agentidp.openid.claims import ADMINISTRATOR, VIEWER, format_identity, list_actor_fields
 from agentidp.scopes import SCOPES
 
 ROLES = {VIEWER: frozenset({"analytics:read"}), ADMINISTRATOR: frozenset(SCOPES)}
@@ -61,7 +61,7 @@ class Person:
     @property
     def identity(self) -> str:
         """The identity of the person: issuer and subject, but not the name."""
-        return identity_of(self.issuer, self.subject)
+        return format_identity(self.issuer, self.subject)
 
     @property
     def display_name(self) -> str:
@@ -71,7 +71,7 @@ class Person:
     @property
     def actor(self) -> tuple[str, str, str]:
         """The person as arguments of :func:`agentidp.http.request_context.request_actor`."""
-        return actor_of(self.issuer, self.subject, self.name)
+        return list_actor_fields(self.issuer, self.subject, self.name)
 
     @property
     def scopes(self) -> frozenset[str]:

@@ -18,7 +18,7 @@ from agentidp.findings.quota import severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.http.errors import NotFound, ValidationError, require_row
 from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds, predict_exhaustion
-from agentidp.registry.quotas import NewQuotaSchema, lock, remove_quota, set_quota, usage_by_share, usage_of
+from agentidp.registry.quotas import NewQuotaSchema, build_share_call, build_usage_call, lock, remove_quota, set_quota
 
 SCOPE = "quotas:write"
 
@@ -30,7 +30,7 @@ FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "refusing": ("refusing tokens", {"min_percent": 100, "is_enforced": True}),
     "near": (f"at least {QUOTA_NEAR_PERCENT} % used", {"min_percent": QUOTA_NEAR_PERCENT}),
 }
-"""The filters, each with its label and the arguments of :func:`agentidp.registry.quotas.usage_by_share`."""
+"""The filters, each with its label and the arguments of :func:`agentidp.registry.quotas.build_share_call`."""
 
 MEMBERS = forms.members(NewQuotaSchema())
 
@@ -77,7 +77,7 @@ def list_quotas(caller: Caller) -> Response:
     if show not in FILTERS:
         raise ValidationError("The quotas cannot be filtered by this.")
     rows, organization_rows = caller.read_together(
-        usage_by_share(PAGE_SIZE, PAGE_SIZE * (page_number - 1), **FILTERS[show][1]), usage_of(None)
+        build_share_call(PAGE_SIZE, PAGE_SIZE * (page_number - 1), **FILTERS[show][1]), build_usage_call(None)
     )
     if not rows and page_number != 1:
         raise NotFound
@@ -157,7 +157,7 @@ def _quota_page(
     """
     # Checks that the agent exists: its id in the path may be the nil UUID, which stands for the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
-    rows, *agents = caller.read_together(usage_of(agent_id), *calls)
+    rows, *agents = caller.read_together(build_usage_call(agent_id), *calls)
     agent = require_row(agents[0]) if agents else None
     quotas = compute_used_quotas(rows, caller.at)
     quota = next((quota for quota in quotas if quota["window"] == window), None)

@@ -115,7 +115,7 @@ def apply_file(
         for organization, existing_id, plan in zip(declared, organization_ids, plans, strict=True):
             # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
             organization_id = existing_id or (
-                plan.organization_id if plan and plan.is_new else organizations.new_organization_id()
+                plan.organization_id if plan and plan.is_new else organizations.generate_organization_id()
             )
             transaction = Transaction(connection, organization_id, at, find_operator())
             enter_organization(connection, organization_id, durable=True)

@@ -23,14 +23,14 @@ def build_agent_name(template: str, claims: dict[str, Any]) -> str | None:
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
     """
-    values_by_name = {claim_name: read_claim(claims, claim_name) for claim_name in _CLAIM.findall(template)}
-    if any(type(claim_value) not in (str, int) for claim_value in values_by_name.values()):
+    values = {claim_name: read_claim(claims, claim_name) for claim_name in _CLAIM.findall(template)}
+    if any(type(claim_value) not in (str, int) for claim_value in values.values()):
         return None
-    name = _CLAIM.sub(lambda claim: str(values_by_name[claim[1]]), template)
+    name = _CLAIM.sub(lambda claim: str(values[claim[1]]), template)
     return in_one_line(name)[:MAX_NAME].rstrip() or None
 
 
-def other_name(name: str, issuer: str, subject: str) -> str:
+def add_subject_suffix(name: str, issuer: str, subject: str) -> str:
     """Return *name* with a suffix from the subject's digest, for use if another agent already has the name."""
     suffix = f" {subject_selector(issuer, subject).hex()[:8]}"
     return name[: MAX_NAME - len(suffix)].rstrip() + suffix

@@ -50,32 +50,32 @@ MIN_AGE, MAX_AGE = 300.0, 86_400.0
 """Minimum and maximum seconds for which fetched keys are fresh. Between them, the response's ``max-age`` decides."""
 
 MAX_STALE = 86_400.0
-"""Maximum seconds for which keys may be used after they were fresh, if the issuer cannot be reached."""
+"""Maximum seconds for which an issuer's keys may be used after they stopped being fresh, if no fetch succeeds."""
 
 PAUSE = 60.0
-"""Minimum seconds between two fetches of the same keys, even if tokens have a ``kid`` that is not cached."""
+"""Minimum seconds between two fetches of an issuer's keys, even if a token has a ``kid`` that is not cached."""
 
 PAUSE_WITHOUT_KEYS = 10.0
 """Minimum seconds between two fetches of an issuer's keys while no keys of the issuer are cached."""
 
 MAX_FETCHES, MAX_FETCHES_PER_ORGANIZATION = 16, 2
-"""Maximum concurrent fetches per process, and per organization in a process."""
+"""Maximum concurrent fetches of issuers' keys per process, and per organization in a process."""
 
 SLOW = 3.0
-"""Minimum duration in seconds, including DNS lookups, of a fetch that counts as slow."""
+"""Minimum duration in seconds, including DNS lookups, of a fetch of keys that counts as slow."""
 
 SLOW_FOR = 600.0
-"""Seconds for which an organization counts as slow after a slow fetch for it."""
+"""Seconds for which an organization counts as slow after a slow fetch of keys for it."""
 
 MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
-"""Maximum concurrent fetches for all organizations together that had a slow fetch recently."""
+"""Maximum concurrent fetches of keys, added up over all organizations that had a slow fetch recently."""
 
 MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
-"""Maximum concurrent requests that wait for a fetch or exchange a code, in total and per organization. A worker runs
-eight requests at a time, so at least two of them are other requests."""
+"""Maximum concurrent requests that wait for keys or exchange a code at a provider, in total and per organization. A
+worker runs eight requests at a time, so two remain for other requests."""
 
 MAX_WAITING_OF_SLOW = MAX_WAITING // 2
-"""Maximum concurrent requests that exchange a code for organizations that had a slow fetch or exchange recently."""
+"""Maximum concurrent requests that exchange a code, added up over all organizations that were slow recently."""
 
 RETRY_AFTER = 1.0
 """Seconds after which a client should repeat a request whose keys are still being fetched."""
@@ -130,12 +130,12 @@ class KeySet:
     """The keys of an issuer. They are stored as JSON and parsed only when a token needs them."""
 
     def __init__(self, jwks: list[Any]) -> None:
-        usable_jwks = [jwk for jwk in map(usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
+        usable_jwks = [jwk for jwk in map(read_usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
         # Stores the keys as JSON, because parsed keys take 25 times as much memory.
         self._jwks = [(jwk.get("kid"), list_key_algorithms(jwk), json.dumps(jwk)) for jwk in usable_jwks]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
-    def find(self, kid: str | None, alg: str) -> list[Any]:
+    def find_keys(self, kid: str | None, alg: str) -> list[Any]:
         """Return the parsed keys that may have made a token's signature, at most :data:`MAX_SIGNATURES`.
 
         :param kid: the ``kid`` in the token's header; ``None`` if the header has none, so that any key may match.
@@ -143,16 +143,14 @@ class KeySet:
         """
         keys = self._parsed.get((kid, alg))
         if keys is None:
-            key_algorithm_name = normalize_algorithm(_SAME_KEY.get(alg, alg))
+            algorithm = normalize_algorithm(_SAME_KEY.get(alg, alg))
             matching_jwks = [
                 jwk_json
                 for key_id, algorithms, jwk_json in self._jwks
-                if kid in (None, key_id) and key_algorithm_name in algorithms
+                if kid in (None, key_id) and algorithm in algorithms
             ]
             # Limits the keys before they are parsed, because an issuer could publish hundreds of invalid keys.
-            parsed_keys = (
-                _parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[key_algorithm_name]]
-            )
+            parsed_keys = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[algorithm]])
             keys = [key for key in parsed_keys if key is not None]
             if matching_jwks:
                 if len(self._parsed) >= MAX_PARSED:
@@ -171,7 +169,7 @@ def _parse_key(text: str, alg: str) -> Any:
         return None
 
 
-def usable_jwk(jwk: Any) -> dict[str, Any] | None:
+def read_usable_jwk(jwk: Any) -> dict[str, Any] | None:
     """Return a JWK if it may verify tokens, and ``None`` if it is malformed or has another use.
 
     In a SPIFFE bundle, which also contains the keys of certificates, the ``use`` of a key for tokens is ``jwt-svid``
@@ -207,7 +205,7 @@ class SourceState:
         self.failure: str | None = None
         self.fetch: _Fetch | None = None
 
-    def usable(self, now: float) -> Published | None:
+    def get_usable(self, now: float) -> Published | None:
         """Return the fetched keys and metadata if they may still be used, fresh or stale, and otherwise ``None``."""
         return self.published if now < self.fresh_until + MAX_STALE else None
 
@@ -244,21 +242,21 @@ class IssuerKeys:
         self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
 
-    def find(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
-        """Return an issuer's keys that may have made a token's signature, as :meth:`KeySet.find` does.
+    def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
+        """Return an issuer's keys that may have made a token's signature, as :meth:`KeySet.find_keys` does.
 
         If no cached key may have made it, the keys are fetched.
 
         :raises KeysUnavailable: the keys are not available now.
         """
-        state = self._find_state(source, organization_id)
+        state = self._get_state(source, organization_id)
         published = self._get_usable(state, organization_id)
-        keys = published.keys.find(kid, alg) if published is not None else []
-        return keys or self._fetch_and_wait(state, organization_id).keys.find(kid, alg)
+        keys = published.keys.find_keys(kid, alg) if published is not None else []
+        return keys or self._fetch_and_wait(state, organization_id).keys.find_keys(kid, alg)
 
-    def metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
+    def get_metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
         """Return an issuer's metadata (OpenID Connect Discovery section 3), which is cached together with its keys."""
-        state = self._find_state(source, organization_id)
+        state = self._get_state(source, organization_id)
         published = self._get_usable(state, organization_id) or self._fetch_and_wait(state, organization_id)
         metadata: dict[str, Any] = json.loads(published.metadata)
         return metadata
@@ -274,29 +272,27 @@ class IssuerKeys:
                 forget_uses(self._proven, MAX_PROVEN, MAX_PROVEN_PER_ORGANIZATION)
 
     @contextlib.contextmanager
-    def exchange(self, organization_id: str) -> Iterator[None]:
-        """Count a block that sends requests to an organization's provider as a waiting request.
+    def reserve_exchange(self, organization_id: str) -> Iterator[None]:
+        """Count a block, which sends requests to an organization's provider, as a waiting request.
 
         :raises KeysUnavailable: the maximum number of requests, in total or for the organization, is waiting already.
         """
         began_at = self._now()
         with self._lock:
-            waiting, slow = self._waiting, self._list_slow_organizations(began_at)
-            is_full = len(waiting) >= MAX_WAITING or waiting.count(organization_id) >= MAX_WAITING_PER_ORGANIZATION
-            if organization_id in slow:
-                is_full |= sum(id_ in slow for id_ in waiting) >= MAX_WAITING_OF_SLOW
-            if is_full:
+            slow_ids = self._list_slow_organizations(began_at)
+            maximums = MAX_WAITING, MAX_WAITING_PER_ORGANIZATION, MAX_WAITING_OF_SLOW
+            if _is_full(self._waiting, organization_id, slow_ids, *maximums):
                 raise KeysUnavailable("crowded", "too many requests wait for providers", RETRY_AFTER)
-            waiting.append(organization_id)
+            self._waiting.append(organization_id)
         try:
             yield
         finally:
             with self._lock:
-                waiting.remove(organization_id)
+                self._waiting.remove(organization_id)
                 if self._now() - began_at >= SLOW:
                     self._slow_at[organization_id] = self._now()
 
-    def _find_state(self, source: KeySource, organization_id: str) -> SourceState:
+    def _get_state(self, source: KeySource, organization_id: str) -> SourceState:
         use = Use(organization_id, source)
         with self._lock:
             state = self._proven.get(use) or self._unproven.get(use)
@@ -307,7 +303,7 @@ class IssuerKeys:
             return state
 
     def _get_usable(self, state: SourceState, organization_id: str) -> Published | None:
-        published = state.usable(self._now())
+        published = state.get_usable(self._now())
         if published is not None and self._now() >= state.fresh_until:
             self._begin_fetch(state, organization_id)
         return published
@@ -317,7 +313,7 @@ class IssuerKeys:
         try:
             if not self._begin_fetch(state, organization_id):
                 raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
-            self._wait(state, organization_id)
+            self._wait_for_fetch(state, organization_id)
             with self._lock:
                 if state.is_being_fetched():
                     raise KeysUnavailable("fetching", "the keys are being fetched", RETRY_AFTER)
@@ -340,19 +336,13 @@ class IssuerKeys:
             if state.is_being_fetched() or now < state.next_fetch:
                 return True
             self._fetches = [fetch for fetch in self._fetches if fetch.thread.is_alive()]
-            fetching_ids, slow_ids = (
-                [fetch.organization_id for fetch in self._fetches],
-                self._list_slow_organizations(now),
-            )
-            if len(fetching_ids) >= MAX_FETCHES or fetching_ids.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
-                return False
-            if (
-                organization_id in slow_ids
-                and sum(organization in slow_ids for organization in fetching_ids) >= MAX_FETCHES_OF_SLOW
-            ):
+            fetching_ids = [fetch.organization_id for fetch in self._fetches]
+            slow_ids = self._list_slow_organizations(now)
+            maximums = MAX_FETCHES, MAX_FETCHES_PER_ORGANIZATION, MAX_FETCHES_OF_SLOW
+            if _is_full(fetching_ids, organization_id, slow_ids, *maximums):
                 return False
             thread = threading.Thread(
-                target=self._fetch, args=(state, organization_id), name="agentidp-issuer-keys", daemon=True
+                target=self._run_fetch, args=(state, organization_id), name="agentidp-issuer-keys", daemon=True
             )
             thread.start()
             state.fetch = _Fetch(thread, organization_id, now)
@@ -360,46 +350,41 @@ class IssuerKeys:
             self._fetches.append(state.fetch)
             return True
 
-    def _wait(self, state: SourceState, organization_id: str) -> None:
+    def _wait_for_fetch(self, state: SourceState, organization_id: str) -> None:
         with self._lock:
-            fetch, waiting_ids = state.fetch, self._waiting
-            if fetch is None or organization_id in self._list_slow_organizations(self._now()):
+            fetch, slow_ids = state.fetch, self._list_slow_organizations(self._now())
+            maximums = MAX_WAITING, MAX_WAITING_PER_ORGANIZATION, 0
+            if fetch is None or _is_full(self._waiting, organization_id, slow_ids, *maximums):
                 return
-            if len(waiting_ids) >= MAX_WAITING or waiting_ids.count(organization_id) >= MAX_WAITING_PER_ORGANIZATION:
-                return
-            waiting_ids.append(organization_id)
+            self._waiting.append(organization_id)
         try:
             fetch.thread.join(self._timeout)
         finally:
             with self._lock:
-                waiting_ids.remove(organization_id)
+                self._waiting.remove(organization_id)
 
     def _list_slow_organizations(self, now: float) -> set[str]:
         """Return the organizations for which a fetch is slow now or was slow in the last :data:`SLOW_FOR` seconds."""
-        recently_slow_ids = {
-            organization for organization, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR
-        }
+        recent_ids = {organization for organization, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
         slow_fetches = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
-        return recently_slow_ids | {fetch.organization_id for fetch in slow_fetches}
+        return recent_ids | {fetch.organization_id for fetch in slow_fetches}
 
-    def _fetch(self, state: SourceState, organization_id: str) -> None:
+    def _run_fetch(self, state: SourceState, organization_id: str) -> None:
         began_at, published, max_age, failure = self._now(), None, 0.0, None
         try:
-            published, max_age = self._read_published(state.source)
+            published, max_age = self._fetch_published(state.source)
         except RequestFailed as failed:
             failure = str(failed)
         ISSUER_KEY_FETCHES.labels("failed" if failure else "fetched").inc()
         with self._lock:
             now = self._now()
-            self._slow_at = {
-                organization: slow_at for organization, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR
-            }
+            self._slow_at = {slow_id: slow_at for slow_id, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
             if now - began_at >= SLOW:
                 self._slow_at[organization_id] = now
             state.failure = failure
             if published is not None:
                 state.published, state.fetched_at, state.fresh_until = published, now, now + max_age
-            has_keys = state.usable(now) is not None
+            has_keys = state.get_usable(now) is not None
             state.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
         if failure is not None:
             log_fields: dict[str, Any] = {"issuer": state.source.issuer, "reason": failure}
@@ -407,25 +392,26 @@ class IssuerKeys:
                 log_fields["keys_age"] = round(now - state.fetched_at)
             logger.warning("keys of an issuer not fetched", extra={"fields": log_fields})
 
-    def _read_published(self, source: KeySource) -> tuple[Published, float]:
+    def _fetch_published(self, source: KeySource) -> tuple[Published, float]:
         """Fetch the metadata and keys of an issuer. Also return the seconds for which they are fresh."""
         deadline = time.monotonic() + self._timeout
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
             # The metadata's address has no slash after the issuer's own (OpenID Connect Discovery section 4.1).
-            metadata, _ = self._request(f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration", deadline)
+            address = f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration"
+            metadata, _ = self._request_json(address, deadline)
             if metadata.get("issuer") != source.issuer:
                 raise RequestFailed("the metadata is of another issuer")
             jwks_uri = metadata.get("jwks_uri")
             if not isinstance(jwks_uri, str):
                 raise RequestFailed("the metadata has no jwks_uri")
-        jwks, response_headers = self._request(jwks_uri, deadline)
+        jwks, response_headers = self._request_json(jwks_uri, deadline)
         if not isinstance(jwks.get("keys"), list):
             raise RequestFailed("the response is not a JWK Set")
         return Published(json.dumps(metadata), KeySet(jwks["keys"])), parse_max_age(response_headers)
 
-    def _request(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def _request_json(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Fetch a JSON object from an address. Also return the headers of the response.
 
         :param deadline: the time of the monotonic clock, in seconds, by which the response must be complete.
@@ -447,6 +433,24 @@ class IssuerKeys:
         if json_object is None:
             raise RequestFailed("the response is not a JSON object")
         return json_object, response.headers
+
+
+def _is_full(
+    busy_ids: list[str],
+    organization_id: str,
+    slow_ids: set[str],
+    maximum: int,
+    max_per_organization: int,
+    max_slow: int,
+) -> bool:
+    """Return whether an organization must not start another fetch or request.
+
+    :param busy_ids: the organization of each running fetch or request.
+    :param slow_ids: the organizations whose fetches are slow; *max_slow* limits their fetches or requests together.
+    """
+    if organization_id in slow_ids and sum(busy_id in slow_ids for busy_id in busy_ids) >= max_slow:
+        return True
+    return len(busy_ids) >= maximum or busy_ids.count(organization_id) >= max_per_organization
 
 
 def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from agentidp.federation.issuer_keys import IssuerKeys, KeysUnavailable
-from agentidp.federation.remembered import Remembered
 from agentidp.federation.rule import SPIFFE, Rule, TokenClaims, rule_selector, subject_selector
-from agentidp.federation.rule_checks import MAX_RULE, find_organization_id, matching_rule_subjects
+from agentidp.federation.rule_cache import RuleCache
+from agentidp.federation.rule_checks import MAX_RULE, find_organization_id, list_rule_subjects
 from agentidp.jose.assertion import MAX_LENGTH, MAX_SIGNATURES, NOBODYS_KEYS, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS, normalize_algorithm
 from agentidp.jose.jws import UnverifiedJwt, parse_jwt
@@ -67,7 +67,7 @@ class IssuerToken:
     @property
     def selectors(self) -> list[UUID]:
         """Digests of issuer and subject by which the database finds the rules that may accept this token."""
-        subjects = matching_rule_subjects(self.claims.get("sub"))
+        subjects = list_rule_subjects(self.claims.get("sub"))
         return [rule_selector(issuer, subject) for issuer in self.issuers for subject in subjects]
 
     @property
@@ -103,7 +103,7 @@ class Candidate(NamedTuple):
         return self.rule.rule_json if self.rule is not None else ""
 
     @property
-    def characters(self) -> int:
+    def character_count(self) -> int:
         """The size of the rule in the cache, in characters: its JSON, and the resources of a delegation rule."""
         resources = [] if self.row is None else self.row.resources
         # The object for a resource takes as much memory as 100 characters, in addition to the resource's identifier.
@@ -122,11 +122,11 @@ class Verdict:
     refusals: list[tuple[Any, str]] = field(default_factory=list)
 
     @property
-    def is_unfinished(self) -> bool:
+    def has_untried_keys(self) -> bool:
         """Whether some rules or keys were not tried, because there were too many."""
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
-    def refusal(self, owner: Any = None) -> str:
+    def find_refusal(self, owner: Any = None) -> str:
         """Return the most specific reason why no candidate accepts the token.
 
         :param owner: returns only a reason of this owner's candidates; ``None`` for all candidates.
@@ -144,10 +144,10 @@ class IssuerTokens:
 
     def __init__(self, keys: IssuerKeys, own_issuer: str) -> None:
         self.keys, self._own_issuer = keys, own_issuer
-        self.remembered: Remembered[Any, Candidate] = Remembered()
-        self._rules: Remembered[str, Rule] = Remembered()
+        self.rule_cache: RuleCache[Any, Candidate] = RuleCache()
+        self._parsed_rules: RuleCache[str, Rule] = RuleCache()
 
-    def read(
+    def read_token(
         self, unverified_token: str, *, is_svid: bool = False, types: tuple[str | None, ...] = TYPES
     ) -> IssuerToken | None:
         """Read a token without verifying it, or return ``None`` if no rule could accept the token.
@@ -167,13 +167,13 @@ class IssuerTokens:
 
     def parse_rule(self, organization_id: str, rule_json: str) -> Rule:
         """Return the rule that a JSON text describes. It is cached, so that the keys in it are parsed only once."""
-        rules = self._rules.get(organization_id, rule_json)
+        rules = self._parsed_rules.get(organization_id, rule_json)
         if not rules:
-            rules = [Rule.read(rule_json)]
-            self._rules.put(organization_id, rule_json, rules, characters=2 * len(rule_json))
+            rules = [Rule.parse(rule_json)]
+            self._parsed_rules.put(organization_id, rule_json, rules, characters=2 * len(rule_json))
         return rules[0]
 
-    def verify(
+    def verify_token(
         self,
         token: IssuerToken,
         candidates: Iterable[Candidate],
@@ -223,18 +223,18 @@ class IssuerTokens:
             return WRONG_AUDIENCE if rule.is_met_by(token.prepared_claims, ignores_audience=True) else NO_MATCH
         refusal = UNKNOWN_KEY
         for key in self.find_keys(rule, token, organization_id):
-            is_signature = token.is_signed_by(key)
-            if is_signature:
+            has_signed = token.is_signed_by(key)
+            if has_signed:
                 time_refusal = find_wrong_time(token.claims, at.timestamp(), MAX_LIFETIME)
                 if time_refusal is None and rule.inline_keys is None:
                     self.keys.mark_proven(rule.key_source, organization_id=organization_id)
                 return time_refusal
-            refusal = TOO_MANY_RULES if is_signature is None else WRONG_SIGNATURE
+            refusal = TOO_MANY_RULES if has_signed is None else WRONG_SIGNATURE
         return refusal
 
     def find_keys(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
         """Return the keys of a rule's issuer that may have signed a token, or raise ``KeysUnavailable``."""
         key_id, algorithm = token.jwt.kid, token.jwt.alg
         if rule.inline_keys is not None:
-            return rule.inline_keys.find(key_id, algorithm)
-        return self.keys.find(rule.key_source, key_id, algorithm, organization_id=organization_id)
+            return rule.inline_keys.find_keys(key_id, algorithm)
+        return self.keys.find_keys(rule.key_source, key_id, algorithm, organization_id=organization_id)

@@ -107,7 +107,7 @@ def find_preset(presets: tuple[Preset, ...], name: str) -> Preset | None:
     return next((preset for preset in presets if preset.name == name), None)
 
 
-def _kubernetes(answers: Answers) -> dict[str, Any]:
+def _build_kubernetes_rule(answers: Answers) -> dict[str, Any]:
     account = f"{answers['namespace']}:{answers['serviceAccount']}"
     return {"issuer": answers["issuer"], "subject": f"system:serviceaccount:{account}"}
 
@@ -117,27 +117,27 @@ def _build_github_rule(answers: Answers) -> dict[str, Any]:
     # rule compares other answers with claims.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner, _, repository_name = repository.partition("/")
-    is_owner_named = repository_name == "*"
-    pinned_id = answers["id"] or (owner if is_owner_named else repository_name).partition("@")[2]
-    claims = {"repository_owner_id" if is_owner_named else "repository_id": pinned_id} if pinned_id else {}
+    is_whole_owner = repository_name == "*"
+    pinned_id = answers["id"] or (owner if is_whole_owner else repository_name).partition("@")[2]
+    claims = {"repository_owner_id" if is_whole_owner else "repository_id": pinned_id} if pinned_id else {}
     subject = f"repo:{repository}"
-    if is_owner_named:
+    if is_whole_owner:
         claims |= {"environment": environment} if environment else {}
     elif environment:
         subject += f":environment:{environment.replace(':', '%3A')}"
     else:
         subject += f":ref:refs/heads/{branch}" if branch else ":*"
-    if branch and (is_owner_named or environment):
+    if branch and (is_whole_owner or environment):
         claims["ref"] = f"refs/heads/{branch}"
     return {"issuer": GITHUB, "subject": subject, "claims": claims}
 
 
 def _build_gitlab_rule(answers: Answers) -> dict[str, Any]:
     project, branch, pinned_id = answers["project"], answers["branch"], answers["id"]
-    is_group_named = project.endswith("/*")
-    claims = {"namespace_id" if is_group_named else "project_id": pinned_id} if pinned_id else {}
+    is_whole_group = project.endswith("/*")
+    claims = {"namespace_id" if is_whole_group else "project_id": pinned_id} if pinned_id else {}
     subject = f"project_path:{project}"
-    if is_group_named:
+    if is_whole_group:
         claims |= {"ref_type": "branch", "ref": branch} if branch else {}
     else:
         subject += f":ref_type:branch:ref:{branch}" if branch else ":*"
@@ -187,13 +187,13 @@ KUBERNETES = Preset(
         Question(
             "serviceAccount",
             "service account",
-            "The `serviceAccountName` of the pods; `*` for every one of the namespace",
+            "The `serviceAccountName` of the pods; `*` for all of the namespace",
             r"[a-z0-9.-]+|\*",
             "must be the name of a service account (small letters, digits, - and .), or *",
             makes=("subject",),
         ),
     ),
-    _kubernetes,
+    _build_kubernetes_rule,
     "{/kubernetes.io/namespace} {/kubernetes.io/serviceaccount/name}",
 )
 GITHUB_ACTIONS = Preset(
@@ -223,7 +223,7 @@ GITHUB_ACTIONS = Preset(
             "id",
             "ID",
             "The number of the repository, or of the owner if you wrote `acme/*`. `gh api repos/acme/web --jq .id` "
-            "shows it, or `.owner.id`. A name can become somebody else's, an ID cannot",
+            "shows it, or `.owner.id`. A name can pass to somebody else, an ID cannot",
             "[0-9]+",
             "must be a number",
             is_needed=False,
@@ -236,9 +236,11 @@ GITHUB_ACTIONS = Preset(
 GITLAB_CI = Preset(
     "gitlab",
     "GitLab",
-    "A CI job has an ID token, if the job says so by `id_tokens`.",
+    "A CI job gets an ID token if it has the keyword `id_tokens`.",
     (
-        Question("issuer", "address of GitLab", "That of your own server, if you have one", proposed=GITLAB),
+        Question(
+            "issuer", "address of GitLab", "The address of your own GitLab server, if you have one", proposed=GITLAB
+        ),
         Question(
             "project",
             "project",
@@ -252,7 +254,7 @@ GITLAB_CI = Preset(
             "id",
             "ID",
             "The number of the project, or of the group if you wrote `shop/*`, as its page in GitLab shows it. A path "
-            "can become somebody else's, an ID cannot",
+            "can pass to somebody else, an ID cannot",
             "[0-9]+",
             "must be a number",
             is_needed=False,
@@ -284,7 +286,7 @@ SPIFFE_WORKLOAD = Preset(
 OTHER = Preset(
     "other",
     "Other",
-    "Any issuer of signed tokens: an OpenID Connect provider, another AgentIdP, or one whose keys you paste.",
+    "Any issuer of signed tokens: an OpenID Connect provider, another AgentIdP, or an issuer whose keys you paste.",
 )
 
 WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
@@ -293,8 +295,8 @@ WORKLOADS = (KUBERNETES, GITHUB_ACTIONS, GITLAB_CI, SPIFFE_WORKLOAD, OTHER)
 OPENID_CONNECT = Preset(
     "people",
     "People of an OpenID Connect provider",
-    "A person who signs in has a token of the provider, which the application sends to the agent. Let the provider "
-    "issue it for the agent: its `aud` is then the agent's `client_id`.",
+    "An application sends the agent a token that the provider has issued for a person. Let the provider issue the "
+    "token for the agent, so that its `aud` is the agent's `client_id`.",
     (
         Question(
             "issuer",
@@ -304,8 +306,8 @@ OPENID_CONNECT = Preset(
         Question(
             "claim",
             "claim",
-            "Only people whose token has it: `groups=support`, or at Google `hd=acme.example`, the domain of the "
-            "company. Empty: everybody whom the provider knows",
+            "Only people whose token has this claim, such as `groups=support` or, at Google, your domain "
+            "`hd=acme.example`. Empty: everybody who can sign in there",
             "[^=]+=.+",
             "must be name=value",
             is_needed=False,

@@ -77,20 +77,18 @@ class TokenClaims:
         :param expected: an expected value or pattern, or a list of them. ``true`` does not equal 1.
         """
         if name not in self._values:
-            claim_values = [
-                value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)
-            ]
-            strings = sorted(value for value in claim_values if type(value) is str)
-            self._values[name] = {(type(value), value) for value in claim_values}, strings
-        values_with_types, sorted_strings = self._values[name]
+            values = [value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)]
+            strings = sorted(value for value in values if type(value) is str)
+            self._values[name] = {(type(value), value) for value in values}, strings
+        typed_values, sorted_strings = self._values[name]
         for value in as_list(expected):
             if not is_pattern(value):
-                if (type(value), value) in values_with_types:
+                if (type(value), value) in typed_values:
                     return True
                 continue
             # Strings that begin with the prefix directly follow it in sorted order, so checking the next is enough.
-            first_longer_index = bisect_right(sorted_strings, value[:-1])
-            if first_longer_index < len(sorted_strings) and sorted_strings[first_longer_index].startswith(value[:-1]):
+            index = bisect_right(sorted_strings, value[:-1])
+            if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
                 return True
         return False
 
@@ -118,12 +116,12 @@ class Rule:
     rule_json: str
 
     @classmethod
-    def of(cls, trust: dict[str, Any]) -> Rule:
+    def from_trust(cls, trust: dict[str, Any]) -> Rule:
         """Return the rule that a JSON object describes."""
-        return cls.read(json.dumps(trust))
+        return cls.parse(json.dumps(trust))
 
     @classmethod
-    def read(cls, rule_json: str) -> Rule:
+    def parse(cls, rule_json: str) -> Rule:
         """Return the rule that a JSON text describes."""
         trust = json.loads(rule_json)
         claims = trust.get("claims", {})
@@ -227,7 +225,7 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # Other characters occur in no rule's issuer, and PostgreSQL refuses some of them.
+    # The issuer of a rule has only printable ASCII characters, and PostgreSQL refuses some other characters.
     return issuer.isascii() and issuer.isprintable()
 
 

@@ -80,8 +80,8 @@ _OPEN_ISSUERS = {
     "https://www.facebook.com",
     "https://www.linkedin.com/oauth",
 }
-"""Issuers from which anyone can get tokens. A slash at the end of an issuer is removed. A customer of these platforms
-can also choose a token's audience."""
+"""Issuers from which anyone can get tokens, listed without a slash at the end. A customer of these platforms can also
+choose a token's audience."""
 
 _SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
@@ -132,14 +132,14 @@ def check_rule(
     if claims:
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
-    if any(named_organization_id != organization_id for named_organization_id in _ORGANIZATION_ID.findall(audience)):
-        # Such an audience would never match, because the id in a token's audience decides which organization's rules
-        # are tried.
+    if any(named_id != organization_id for named_id in _ORGANIZATION_ID.findall(audience)):
+        # A rule that names another organization would never match, because the organization in a token's audience
+        # decides whose rules are tried.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or is_open_issuer(issuer):
-        _check_who_is_trusted(issuer, subject, claims)
+        _check_trusted_subjects(issuer, subject, claims)
     if jwks is not None and jwks_uri is not None:
-        raise RuleRefused("jwksUri", "must not be there beside jwks")
+        raise RuleRefused("jwksUri", "must be left out if there is a jwks")
     if jwks is not None:
         try:
             rule["jwks"] = {"keys": check_public_jwks(jwks)}
@@ -148,7 +148,9 @@ def check_rule(
     elif jwks_uri is not None:
         rule["jwksUri"] = _check_url("jwksUri", jwks_uri, allows_loopback)
     elif issuer.startswith(SPIFFE):
-        raise RuleRefused("jwksUri", "must be there, or jwks: a trust domain has no metadata to find its keys by")
+        raise RuleRefused(
+            "jwksUri", "must be there, or jwks, because a trust domain has no metadata that names its keys"
+        )
     if len(json.dumps(rule)) > MAX_RULE:
         longest_member = max(rule, key=lambda member: len(json.dumps(rule[member])))
         raise RuleRefused(longest_member, f"must be shorter: the whole rule may have {MAX_RULE} characters as JSON")
@@ -176,7 +178,7 @@ def check_provisioning_rule(
         raise RuleRefused(
             "audience", f"must contain the id of the organization, as {own_issuer}/{organization_id} does"
         )
-    _check_owner_is_named(rule["issuer"], rule.get("subject"), rule.get("claims", {}))
+    _require_named_owner(rule["issuer"], rule.get("subject"), rule.get("claims", {}))
     return rule
 
 
@@ -216,7 +218,7 @@ def narrow_to_subject(
     """
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
-    # Allows loopback addresses, because the provisioning rule has the same issuer and was checked.
+    # Allows loopback addresses, because the issuer was checked when the provisioning rule was created.
     return check_rule(
         {**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id, allows_loopback=True
     )
@@ -228,7 +230,7 @@ def find_organization_id(audience: object) -> str | None:
     return match[0] if match else None
 
 
-def matching_rule_subjects(subject: object) -> list[str | None]:
+def list_rule_subjects(subject: object) -> list[str | None]:
     """Return all values that the subject of a rule for a token can have: ``None``, the token's subject, and patterns.
 
     :param subject: the ``sub`` of the token.
@@ -242,33 +244,31 @@ def matching_rule_subjects(subject: object) -> list[str | None]:
 def list_warnings(rule: Mapping[str, Any]) -> list[str]:
     """Return warnings about a rule that trusts several workloads, or trusts a name that can pass to somebody else."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
-    warning_sentences = [
+    warnings = [
         f"{member_name} ends in *, so everything below {expected_value[:-1]} is trusted"
         for member_name, expected_value in _list_expected_values(subject, claims)
         if is_pattern(expected_value)
     ]
     if subject is None and claims:
-        warning_sentences.append(
-            "there is no subject, so whoever has a token of the issuer with these claims is trusted"
-        )
+        warnings.append("there is no subject, so whoever has a token of the issuer with these claims is trusted")
     if subject is None and not claims:
-        warning_sentences.append(
+        warnings.append(
             "there is neither subject nor claim, so everybody who can have a token of the issuer is trusted"
         )
     if subject is not None and subject.endswith(":pull_request"):
-        warning_sentences.append("a pull request is trusted before anybody has reviewed it")
+        warnings.append("a pull request is trusted before anybody has reviewed it")
     is_id_pinned = not claims.keys().isdisjoint(_PINS.get(issuer, ())[:2])
     if issuer == GITHUB and not is_id_pinned and not _IMMUTABLE_GITHUB_SUBJECT.match(subject or ""):
-        warning_sentences.append(
+        warnings.append(
             "names of owners and repositories can be taken over after a rename or a deletion: "
             "add the claim repository_id or repository_owner_id"
         )
     if issuer == GITLAB and not is_id_pinned and not (subject or "").startswith(("project_id:", "namespace_id:")):
-        warning_sentences.append(
+        warnings.append(
             "paths of groups and projects can be taken over after a rename or a deletion: "
             "add the claim project_id or namespace_id"
         )
-    return warning_sentences
+    return warnings
 
 
 def _list_expected_values(subject: str | None, claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -301,7 +301,7 @@ def _check_issuer(issuer: str, own_issuer: str, allows_loopback: bool) -> None:
         return
     _check_url("issuer", issuer, allows_loopback, may_have_query=False)
     if issuer.rstrip("/") == own_issuer:
-        raise RuleRefused("issuer", "must be another issuer than this server, whose own tokens are no credential")
+        raise RuleRefused("issuer", "must not be this server, whose own tokens are not accepted as credentials")
 
 
 def _check_url(member: str, url: object, allows_loopback: bool, *, may_have_query: bool = True) -> str:
@@ -342,13 +342,13 @@ def _check_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
     for claim_name, expected in claims.items():
         _check_string("claims", claim_name)
-        # Also refuses JSON Pointers to these claims, such as "/iss".
+        # Refuses a claim such as "iss", and a JSON Pointer to it, such as "/iss".
         if claim_name.removeprefix("/") in _OWN_MEMBERS:
             raise RuleRefused(
-                "claims", f"must not have {claim_name}: it has a member of its own, or is of one token only"
+                "claims", f"must not contain {claim_name}: another member checks it, or it differs in each token"
             )
         if claim_name.startswith("/") and claim_name.count("/") > MAX_POINTER:
-            raise RuleRefused("claims", f"{claim_name} must name at most {MAX_POINTER} members, one within the other")
+            raise RuleRefused("claims", f"{claim_name} must be at most {MAX_POINTER} levels deep")
         expected_values = as_list(expected)
         if not 1 <= len(expected_values) <= MAX_VALUES:
             raise RuleRefused("claims", f"{claim_name} must have 1 to {MAX_VALUES} values")
@@ -365,7 +365,7 @@ def _check_claims(claims: object) -> dict[str, Any]:
     return claims
 
 
-def _check_who_is_trusted(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
+def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
     if subject is None and not claims:
         raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
     if subject is not None:
@@ -399,42 +399,42 @@ def _check_pattern(member: str, name: str, value: str) -> None:
         return
     prefix = value[:-1]
     if "*" in prefix or not prefix.endswith(SEPARATORS):
-        raise RuleRefused(member, f"{name}may have a * at its end only, behind a : or / that ends a whole part")
+        raise RuleRefused(member, f"{name}may contain * only at its end, directly after a : or /")
     if sum(prefix.count(separator) for separator in SEPARATORS) > MAX_PATTERN_PARTS:
         raise RuleRefused(member, f"{name}may have at most {MAX_PATTERN_PARTS} of : and / before its *")
     segments = [segment for segment in re.split("[:/]", prefix) if segment]
     if len(segments) < 2 and member == "subject":
-        raise RuleRefused(member, "must name somebody before its *: anyone could meet it")
+        raise RuleRefused(member, "must name its owner before the *, because otherwise anyone could match it")
     if not segments:
-        raise RuleRefused(member, f"{name}must have something before its *")
+        raise RuleRefused(member, f"{name}must have more than separators before its *")
 
 
 def _check_service_account(subject: str) -> None:
     namespace, _, name = subject.removeprefix(_SERVICE_ACCOUNT).partition(":")
     if is_pattern(namespace):
-        raise RuleRefused("subject", "must name the namespace: every service account of the cluster could meet it")
+        raise RuleRefused(
+            "subject", "must name the namespace, because otherwise every service account of the cluster would match it"
+        )
     if name == "default":
         raise RuleRefused(
             "subject",
-            "must not be the default service account, which every pod has that names none: give the workload its own",
+            "must not be the default service account, which pods without their own share: give the workload its own",
         )
 
 
-def _check_owner_is_named(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
-    naming_claims = {
-        claim_name for claim_name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))
-    }
+def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
+    naming_claims = {name for name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))}
     if issuer in _PINS:
         # Requires an id, because another customer could later take over a name and get the agents.
-        id_claims = [claim_name for claim_name in _PINS[issuer] if claim_name.endswith("_id")] or _PINS[issuer]
+        id_claims = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
         if naming_claims.isdisjoint(id_claims):
             raise RuleRefused(
                 "claims",
-                f"must have one of {', '.join(id_claims)}, without *: the rule creates agents for whoever meets it",
+                f"must have one of {', '.join(id_claims)}, without *: the rule creates an agent for each match",
             )
     elif not naming_claims and (subject is None or subject == f"{issuer}/*"):
         raise RuleRefused(
-            "claims", "must say whose subjects they are, such as the namespace: the rule creates agents for them"
+            "claims", "must name the owner of the subjects, such as the namespace: the rule creates agents for them"
         )
 
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from agentidp.federation.issuer_keys import usable_jwk
+from agentidp.federation.issuer_keys import read_usable_jwk
 from agentidp.federation.rule import as_list
 from agentidp.federation.rule_checks import RuleRefused
 
 CLAIMS_TYPED_AS = (
-    "What other claims must be: NAME=VALUE. A name that comes again has one more accepted value. NAME:=true, "
-    "NAME:=false and NAME:=7 are a boolean and a number; any other value is a string"
+    "Other required claims: NAME=VALUE for a string, and NAME:=true, NAME:=false or NAME:=7 for a boolean or "
+    "a number. Repeat a name to accept several values"
 )
 JWKS_TYPED_AS = "The issuer's keys, if they cannot be fetched: a JWK Set, or a SPIFFE bundle"
 
@@ -62,6 +62,6 @@ def parse_jwk_set(text: str) -> dict[str, Any]:
     """
     try:
         keys = json.loads(text)["keys"]
-        return {"keys": [jwk for jwk in map(usable_jwk, keys) if jwk is not None]}
+        return {"keys": [jwk for jwk in map(read_usable_jwk, keys) if jwk is not None]}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RuleRefused("jwks", "must be a JWK Set") from None

@@ -183,7 +183,7 @@ def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
 def _verify_federated_token(assertion: str, client_id: str | None, at: datetime, *, is_svid: bool = False) -> Client:
     """Return the client whose rule trusts a token. If *client_id* is ``None``, the token must name its organization."""
     app_services = services()
-    token = app_services.issuer_tokens.read(assertion, is_svid=is_svid)
+    token = app_services.issuer_tokens.read_token(assertion, is_svid=is_svid)
     if token is None:
         if client_id is None:
             raise invalid_client()

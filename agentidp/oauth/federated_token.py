@@ -56,10 +56,10 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
 
     verdict, is_from_memory = try_remembered_rules(services, token, client, at, key=memory_key, read_rules=read_rules)
     if not verdict.accepting:
-        return replace(client, refusal=verdict.refusal())
+        return replace(client, refusal=verdict.find_refusal())
 
     def verify_again() -> Client:
-        services.issuer_tokens.remembered.forget(organization_id, memory_key)
+        services.issuer_tokens.rule_cache.forget(organization_id, memory_key)
         return verify_for_client(services, token, client, at)
 
     return replace(
@@ -96,7 +96,7 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     }
     if len(verdict.accepting) > 1:
         return replace(unknown_client, refusal=SEVERAL_AGENTS)
-    if len(agent_ids) > 1 and verdict.is_unfinished:
+    if len(agent_ids) > 1 and verdict.has_untried_keys:
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     if verdict.accepting:
         [accepting_candidate] = verdict.accepting
@@ -108,7 +108,7 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     if len(agent_ids) != 1:
         return unknown_client
     [agent_id] = agent_ids
-    return replace(client, agent_id=agent_id, refusal=verdict.refusal(agent_id))
+    return replace(client, agent_id=agent_id, refusal=verdict.find_refusal(agent_id))
 
 
 def read_candidates(services: Services, organization_id: str, rows: Rows) -> list[Candidate]:
@@ -136,7 +136,7 @@ def try_remembered_rules(
     :param is_preferred: whether a rule is tried before the others. Only preferred rules are tried from memory.
     :returns: the verdict, and whether only rules in memory were tried.
     """
-    memory, organization_id = services.issuer_tokens.remembered, client.organization_id
+    memory, organization_id = services.issuer_tokens.rule_cache, client.organization_id
     stored_rules: list[Candidate] = []
 
     def list_candidates() -> Iterator[Candidate]:
@@ -151,7 +151,7 @@ def try_remembered_rules(
     verdict = try_rules(services, token, list_candidates(), client, at)
     if verdict.accepting and stored_rules:
         # Rules are remembered only for an accepted token, so that rejected tokens cannot fill the memory.
-        characters = len(repr(key)) + sum(candidate.characters for candidate in stored_rules)
+        characters = len(repr(key)) + sum(candidate.character_count for candidate in stored_rules)
         memory.put(organization_id, key, stored_rules, characters=characters)
     return verdict, not stored_rules
 
@@ -166,7 +166,9 @@ def try_rules(
 ) -> Verdict:
     """Return the result of :meth:`IssuerTokens.verify` for a client. Raise an error if an issuer's keys are missing."""
     try:
-        return services.issuer_tokens.verify(token, candidates, at, organization_id=client.organization_id, **options)
+        return services.issuer_tokens.verify_token(
+            token, candidates, at, organization_id=client.organization_id, **options
+        )
     except KeysUnavailable as unavailable:
         raise report_missing_keys(client.organization_id, unavailable.owner or client.agent_id, unavailable) from None
 

@@ -42,7 +42,7 @@ def read(services: Services, form: dict[str, str]) -> IssuerToken | None:
     """Return the ID-JAG in a form, or ``None`` for another grant type or for a workload's token."""
     if form["grant_type"] != JWT_BEARER or "assertion" not in form:
         return None
-    return services.issuer_tokens.read(form["assertion"], types=(TYPE,))
+    return services.issuer_tokens.read_token(form["assertion"], types=(TYPE,))
 
 
 def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) -> str:

@@ -99,8 +99,8 @@ def compare_token(
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
     :raises ConfigurationError: no rule could accept the token, or its claims cannot be shown.
     """
-    assertion = services.issuer_tokens.read(unverified_token.strip(), types=(id_jag.TYPE,))
-    token = assertion or services.issuer_tokens.read(unverified_token.strip())
+    assertion = services.issuer_tokens.read_token(unverified_token.strip(), types=(id_jag.TYPE,))
+    token = assertion or services.issuer_tokens.read_token(unverified_token.strip())
     if token is None:
         raise ConfigurationError(
             f"this is not a token that any rule could accept: it must be a JWT of at most {MAX_LENGTH} characters, "
@@ -281,7 +281,7 @@ class _Comparer:
 
     def _compare_rule(self, trust: dict[str, Any]) -> list[Comparison]:
         """Compare the token's claims and times with a rule, and also the signature if the claims match."""
-        rule, claims = Rule.of(trust), self.token.claims
+        rule, claims = Rule.from_trust(trust), self.token.claims
         comparisons = rule.compare(self.token.prepared_claims)
         are_claims_met = all(comparison.is_met for comparison in comparisons)
         time_refusal = find_wrong_time(claims, self.at.timestamp(), MAX_LIFETIME)

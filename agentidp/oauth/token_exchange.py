@@ -157,7 +157,7 @@ def record_exchange(
     except issuance.SubjectRefused as error:
         reason = token_refusal or str(error)
     memory_key = _memory_key(client, assertion is not None)
-    if reason == DELETED_RULE and services.issuer_tokens.remembered.forget(client.organization_id, memory_key):
+    if reason == DELETED_RULE and services.issuer_tokens.rule_cache.forget(client.organization_id, memory_key):
         # The deleted rule was in memory, so a stored rule may accept the token. The assertion is already consumed.
         next_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
         return record_exchange(services, database, form, client, next_call, proof, assertion)
@@ -188,7 +188,9 @@ def _read_subject(
     elif form["subject_token_type"] == ISSUED_TOKEN_TYPE:
         subject = _read_our_token(form["subject_token"], client)
     else:
-        subject = _read_issuer_token(services, services.issuer_tokens.read(form["subject_token"]), client, resource, at)
+        subject = _read_issuer_token(
+            services, services.issuer_tokens.read_token(form["subject_token"]), client, resource, at
+        )
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
     # Allows no leeway for clocks, because a token for an expired subject token would expire at once.
@@ -270,7 +272,7 @@ def _find_accepting_rule(
         is_preferred=lambda candidate: resource in candidate.row.resources,
     )
     if not verdict.accepting:
-        raise UnacceptableToken(verdict.refusal())
+        raise UnacceptableToken(verdict.find_refusal())
     return verdict.accepting[0].row
 
 

@@ -28,7 +28,7 @@ class NoAccess(Exception):
         self.reason, self.message = reason, message
 
 
-def merged(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
+def merge_claims(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
     """Return the claims of an ID token, completed by claims that only the userinfo endpoint has returned."""
     merged_claims = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
@@ -38,7 +38,7 @@ def merged(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, 
     return merged_claims
 
 
-def subject_of(claims: Mapping[str, Any]) -> str:
+def read_subject(claims: Mapping[str, Any]) -> str:
     """Return the claim ``sub``, the person's id at the provider (OpenID Connect Core section 2).
 
     :raises NoAccess: the claim ``sub`` is missing or malformed.
@@ -49,7 +49,7 @@ def subject_of(claims: Mapping[str, Any]) -> str:
     return subject
 
 
-def name_of(claims: Mapping[str, Any]) -> str | None:
+def read_name(claims: Mapping[str, Any]) -> str | None:
     """Return a person's name or email address for display, or ``None`` if the claims contain neither."""
     for claim in ("name", "preferred_username", "email"):
         value = claims.get(claim)
@@ -58,26 +58,26 @@ def name_of(claims: Mapping[str, Any]) -> str | None:
     return None
 
 
-def identity_of(issuer: str, subject: str) -> str:
+def format_identity(issuer: str, subject: str) -> str:
     """Return a string that identifies a person: the subject and the issuer, which together never change."""
     return f"{subject} at {issuer}"
 
 
-def actor_of(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
+def list_actor_fields(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
     """Return the actor's type, name and display name with which audit events record a person.
 
     The actor's name begins with the subject and the issuer, because people can choose the name after them.
     """
-    identity = identity_of(issuer, subject)
+    identity = format_identity(issuer, subject)
     return "person", f"{identity} ({name})" if name else identity, name or subject
 
 
-def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
+def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> str:
     """Return the ID of the organization to which a person with these claims belongs. The organization need not exist.
 
     :raises NoAccess: the claims name no organization, or more than one.
     """
-    values = values_of(claims, settings.organization_claim)
+    values = read_strings(claims, settings.organization_claim)
     if settings.organizations:
         organization_ids = {settings.organizations[value] for value in values if value in settings.organizations}
         if not organization_ids and ANYONE in settings.organizations:
@@ -91,12 +91,12 @@ def organization_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
     return organization_ids.pop()
 
 
-def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
+def read_role(claims: Mapping[str, Any], settings: OidcSettings) -> str:
     """Return the role that a person with these claims has in the dashboard.
 
     :raises NoAccess: the claims give no role.
     """
-    values = values_of(claims, settings.role_claim) | {ANYONE}
+    values = read_strings(claims, settings.role_claim) | {ANYONE}
     if values & settings.administrators:
         return ADMINISTRATOR
     if values & settings.viewers:
@@ -104,7 +104,7 @@ def role_of(claims: Mapping[str, Any], settings: OidcSettings) -> str:
     raise NoAccess("no role", "Your account has neither the role of a viewer nor that of an administrator here.")
 
 
-def values_of(claims: Mapping[str, Any], name: str | None) -> set[str]:
+def read_strings(claims: Mapping[str, Any], name: str | None) -> set[str]:
     """Return the strings in a claim, which is a string or a list.
 
     :param name: the name of the claim; a name with dots may also be the path to a nested claim; ``None`` for no claim.

@@ -20,7 +20,7 @@ import flask
 from agentidp.config.oidc import OidcSettings
 from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, IssuerKeys, check_url, parse_json_object
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, parse_jwt
-from agentidp.openid.claims import merged, values_of
+from agentidp.openid.claims import merge_claims, read_strings
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
 
@@ -40,7 +40,7 @@ MAX_CHARACTERS = 2_600
 """Maximum number of characters of a browser's unfinished sign-ins, which share a cookie of at most 4 KB."""
 
 _FLOWS = "flows"
-_ERROR = re.compile(r"[a-z_]{1,40}")
+ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
 
 class Unavailable(Exception):
@@ -52,7 +52,7 @@ class BadResponse(Exception):
 
 
 class Flow(NamedTuple):
-    """An unfinished sign-in, which is stored in the browser's cookie. For the last two fields, see :func:`begin`."""
+    """An unfinished sign-in, stored in the browser's cookie. For the last two fields, see :func:`begin_flow`."""
 
     state: str
     nonce: str
@@ -61,7 +61,7 @@ class Flow(NamedTuple):
     provider_version: str = ""
 
 
-def begin(
+def begin_flow(
     metadata: dict[str, Any],
     settings: OidcSettings,
     redirect_uri: str,
@@ -78,12 +78,12 @@ def begin(
     :param networks: the networks in which the provider may be.
     :raises Unavailable: the metadata lack a usable authorization endpoint.
     """
-    endpoint = _endpoint(metadata, "authorization_endpoint", networks).geturl()
+    endpoint = _read_endpoint(metadata, "authorization_endpoint", networks).geturl()
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     flow = Flow(state, nonce, verifier, return_to, provider_version)
     # Leaves out an empty version, because the previous release cannot read a flow with a version.
     flows = [*flask.session.get(_FLOWS, []), flow if provider_version else flow[:-1]][-MAX_FLOWS:]
-    while len(flows) > 1 and sum(len(text) for begun in flows for text in begun) > MAX_CHARACTERS:
+    while len(flows) > 1 and sum(len(field) for stored_flow in flows for field in stored_flow) > MAX_CHARACTERS:
         del flows[0]
     flask.session[_FLOWS] = flows
     challenge = base64url(hashlib.sha256(flow.verifier.encode()).digest()).decode()
@@ -100,13 +100,13 @@ def begin(
     return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
 
-def begun_flow() -> Flow | None:
+def find_flow() -> Flow | None:
     """Return the unfinished sign-in whose ``state`` is in the request's query, or ``None`` if this browser has none."""
     state = flask.request.args.get("state")
     return next((Flow(*flow) for flow in flask.session.get(_FLOWS, []) if flow[0] == state), None)
 
 
-def complete(
+def complete_flow(
     metadata: dict[str, Any],
     settings: OidcSettings,
     flow: Flow,
@@ -128,39 +128,40 @@ def complete(
     # A wrong iss (RFC 9207) shows that the response comes from another provider.
     if flask.request.args.get("iss", settings.issuer) != settings.issuer:
         raise BadResponse("the response is of another issuer")
-    flask.session[_FLOWS] = [begun for begun in flask.session[_FLOWS] if begun[0] != flow.state]
-    until = time.monotonic() + TIMEOUT
-    token = _token(metadata, settings, flow, redirect_uri, until, keys)
-    access_token = str(token.get("access_token", ""))
-    claims = _id_token(token.get("id_token"), settings, flow.nonce, access_token, keys_of, at)
-    needed = [name for name in (settings.organization_claim, settings.role_claim) if name]
-    if not all(values_of(claims, name) for name in needed) and metadata.get("userinfo_endpoint") is not None:
-        headers = {"Authorization": f"Bearer {access_token}"}
-        userinfo = _ask("GET", _endpoint(metadata, "userinfo_endpoint", keys.networks), until, headers, keys)
+    flask.session[_FLOWS] = [stored_flow for stored_flow in flask.session[_FLOWS] if stored_flow[0] != flow.state]
+    deadline = time.monotonic() + TIMEOUT
+    tokens = _request_tokens(metadata, settings, flow, redirect_uri, deadline, keys)
+    access_token = str(tokens.get("access_token", ""))
+    claims = _verify_id_token(tokens.get("id_token"), settings, flow.nonce, access_token, keys_of, at)
+    claim_names = (settings.organization_claim, settings.role_claim)
+    is_claim_missing = any(name and not read_strings(claims, name) for name in claim_names)
+    if is_claim_missing and metadata.get("userinfo_endpoint") is not None:
+        url = _read_endpoint(metadata, "userinfo_endpoint", keys.networks)
+        userinfo = _request_json("GET", url, deadline, {"Authorization": f"Bearer {access_token}"}, keys)
         if userinfo.get("sub") != claims["sub"]:
             raise BadResponse("the userinfo is of another subject")
-        claims = merged(claims, userinfo)
+        claims = merge_claims(claims, userinfo)
     return claims
 
 
-def end_session_endpoint(metadata: dict[str, Any], networks: AllowedNetworks) -> str | None:
+def read_end_session_endpoint(metadata: dict[str, Any], networks: AllowedNetworks) -> str | None:
     """Return the address at which people sign out at the provider, or ``None`` if its metadata have none.
 
     :raises Unavailable: the address in the metadata is not allowed.
     """
     name = "end_session_endpoint"
-    return _endpoint(metadata, name, networks).geturl() if name in metadata else None
+    return _read_endpoint(metadata, name, networks).geturl() if name in metadata else None
 
 
-def _endpoint(metadata: dict[str, Any], name: str, networks: AllowedNetworks) -> SplitResult:
+def _read_endpoint(metadata: dict[str, Any], name: str, networks: AllowedNetworks) -> SplitResult:
     try:
         return check_url(metadata.get(name), networks)
     except RequestFailed:
         raise Unavailable(f"{name} of the metadata is not an https URL") from None
 
 
-def _token(
-    metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, until: float, keys: IssuerKeys
+def _request_tokens(
+    metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, deadline: float, keys: IssuerKeys
 ) -> dict[str, Any]:
     """Exchange the code in the current request, and return the token response (RFC 6749 section 5.1)."""
     form = {
@@ -170,21 +171,21 @@ def _token(
         "code_verifier": flow.verifier,
     }
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    methods = metadata.get("token_endpoint_auth_methods_supported")
+    auth_methods = metadata.get("token_endpoint_auth_methods_supported")
     if not settings.client_secret:
         form["client_id"] = settings.client_id
     # Sends the secret in the form if possible, because providers disagree about a secret's encoding in the header.
-    elif isinstance(methods, list) and "client_secret_post" in methods:
+    elif isinstance(auth_methods, list) and "client_secret_post" in auth_methods:
         form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
     else:
         credentials = f"{settings.client_id}:{settings.client_secret}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-    url = _endpoint(metadata, "token_endpoint", keys.networks)
-    return _ask("POST", url, until, headers, keys, urlencode(form).encode())
+    url = _read_endpoint(metadata, "token_endpoint", keys.networks)
+    return _request_json("POST", url, deadline, headers, keys, urlencode(form).encode())
 
 
-def _id_token(
-    text: object,
+def _verify_id_token(
+    id_token: object,
     settings: OidcSettings,
     nonce: str,
     access_token: str,
@@ -195,26 +196,26 @@ def _id_token(
 
     :raises BadResponse: the ID token is not valid.
     """
-    if not isinstance(text, str):
+    if not isinstance(id_token, str):
         raise BadResponse("the response contains no ID token")
-    unverified = parse_jwt(text, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
-    if unverified is None:
+    unverified_jwt = parse_jwt(id_token, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
+    if unverified_jwt is None:
         raise BadResponse("ID token: not a JWT with an algorithm that is accepted")
-    keys = keys_of(unverified.kid, unverified.alg)
+    keys = keys_of(unverified_jwt.kid, unverified_jwt.alg)
     if not keys:
         raise BadResponse("ID token: unknown key")
-    if not any(unverified.is_signed_by(key) for key in keys):
+    if not any(unverified_jwt.is_signed_by(key) for key in keys):
         raise BadResponse("ID token: wrong signature")
-    wrong = _wrong_claim(unverified, settings, nonce, access_token, at.timestamp())
-    if wrong is not None:
-        raise BadResponse(f"ID token: wrong {wrong}")
-    return unverified.claims
+    wrong_claim = _find_wrong_claim(unverified_jwt, settings, nonce, access_token, at.timestamp())
+    if wrong_claim is not None:
+        raise BadResponse(f"ID token: wrong {wrong_claim}")
+    return unverified_jwt.claims
 
 
-def _wrong_claim(
-    unverified: UnverifiedJwt, settings: OidcSettings, nonce: str, access_token: str, now: float
+def _find_wrong_claim(
+    unverified_jwt: UnverifiedJwt, settings: OidcSettings, nonce: str, access_token: str, now: float
 ) -> str | None:
-    claims = unverified.claims
+    claims = unverified_jwt.claims
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     # A missing azp is accepted only if the token has a single audience.
@@ -229,28 +230,28 @@ def _wrong_claim(
         "exp": _is_time(claims.get("exp"), earliest, NUMERIC_DATE_LIMIT),
         "iat": _is_time(claims.get("iat"), 0, latest),
         "nbf": _is_time(claims.get("nbf", now), 0, latest),
-        "at_hash": claims.get("at_hash") in (None, _half_hash(unverified.alg, access_token)),
+        "at_hash": claims.get("at_hash") in (None, _hash_access_token(unverified_jwt.alg, access_token)),
     }
-    return next((name for name, is_right in checks.items() if not is_right), None)
+    return next((name for name, is_valid in checks.items() if not is_valid), None)
 
 
 def _is_time(value: object, earliest: float, latest: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and earliest <= value <= latest
 
 
-def _half_hash(alg: str, access_token: str) -> str:
+def _hash_access_token(alg: str, access_token: str) -> str:
     """Return the correct ``at_hash`` of an access token (OpenID Connect Core section 3.1.3.6). Ed25519 uses SHA-512."""
-    size = alg[-3:] if alg[-3:] in ("256", "384") else "512"
-    digest = hashlib.new(f"sha{size}", access_token.encode(errors="replace")).digest()
+    bits = alg[-3:] if alg[-3:] in ("256", "384") else "512"
+    digest = hashlib.new(f"sha{bits}", access_token.encode(errors="replace")).digest()
     return base64url(digest[: len(digest) // 2]).decode()
 
 
-def _ask(
-    method: str, url: SplitResult, until: float, headers: dict[str, str], keys: IssuerKeys, body: bytes | None = None
+def _request_json(
+    method: str, url: SplitResult, deadline: float, headers: dict[str, str], keys: IssuerKeys, body: bytes | None = None
 ) -> dict[str, Any]:
     """Send a request to the provider, and return the JSON object in the response.
 
-    :param until: the time of the monotonic clock by which the response must be complete.
+    :param deadline: the time of the monotonic clock by which the response must be complete.
     :raises Unavailable: the provider does not respond, or responds with an internal error.
     :raises BadResponse: the provider refuses, or the response is not a JSON object.
     """
@@ -259,7 +260,7 @@ def _ask(
             method,
             url,
             networks=keys.networks,
-            timeout=max(until - time.monotonic(), 0.001),
+            timeout=max(deadline - time.monotonic(), 0.001),
             max_body=MAX_BODY,
             headers=ACCEPT | headers,
             body=body,
@@ -273,7 +274,7 @@ def _ask(
     if response.status != 200:
         # Logs only a well-formed OAuth error code, because the provider could send any text.
         error = str((body_object or {}).get("error"))
-        raise BadResponse(error if body_object and _ERROR.fullmatch(error) else f"status {response.status}")
+        raise BadResponse(error if body_object and ERROR_CODE.fullmatch(error) else f"status {response.status}")
     if body_object is None:
         raise BadResponse("the response is not a JSON object")
     return body_object

@@ -1,7 +1,7 @@
-"""The cookie that keeps the state of a sign-in until the provider leads the browser back.
+"""The cookie that keeps the state of a sign-in until the provider redirects the browser back.
 
 The cookie is Flask's session, signed under the instance secret. It is read only below :data:`PATHS`, and each path has
-its own cookie. It is ``SameSite=Lax``, because another site leads the browser back.
+its own cookie. It is ``SameSite=Lax``, because the redirect back comes from another site.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Cookies(SecureCookieSessionInterface):
         self._settings = settings
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        if _begun_at(request) is None:
+        if _find_path(request) is None:
             return None
         opened = super().open_session(app, request)
         if opened is not None:
@@ -40,21 +40,21 @@ class _Cookies(SecureCookieSessionInterface):
         return opened
 
     def get_cookie_name(self, app: Flask) -> str:
-        if self._is_of_host():
+        if self._has_host_prefix():
             return "__Host-agentidp_authorization"
         return ("__Secure-" if self.get_cookie_secure(app) else "") + "agentidp_sign_in"
 
     def get_cookie_path(self, app: Flask) -> str:
-        return "/" if self._is_of_host() else f"{urlsplit(self._settings.issuer).path}{_begun_at(flask.request)}"
+        return "/" if self._has_host_prefix() else f"{urlsplit(self._settings.issuer).path}{_find_path(flask.request)}"
 
-    def _is_of_host(self) -> bool:
+    def _has_host_prefix(self) -> bool:
         """Return whether the cookie's name begins with ``__Host-``, so that no sibling subdomain can set the cookie.
 
         Browsers send such a cookie to every path of the host. If the issuer has a path, other services may share the
         host, so the prefix is not used.
         """
         issuer = urlsplit(self._settings.issuer)
-        return _begun_at(flask.request) == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
+        return _find_path(flask.request) == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return self._settings.issuer.startswith("https://")
@@ -63,7 +63,7 @@ class _Cookies(SecureCookieSessionInterface):
         return "Lax"
 
 
-def _begun_at(request: Request) -> str | None:
+def _find_path(request: Request) -> str | None:
     return next((path for path in PATHS if request.path == path or request.path.startswith(f"{path}/")), None)
 
 

@@ -1,7 +1,8 @@
 """An organization's own OpenID Connect provider: everybody who signs in there belongs to the organization.
 
-The organization chooses the provider, so its addresses obey the rule for addresses of rules of trust, nobody is led to
-it without being told where the sign-in takes place, and it says nothing about other organizations.
+The organization chooses the provider's addresses, so they must be in the networks that are allowed for rules of trust.
+A page tells people where they will sign in before it leads them there. The provider's claims cannot name another
+organization.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from flask import current_app
 from agentidp.config import Settings
 from agentidp.config.oidc import ORGANIZATION_ID, OidcSettings
 from agentidp.jose.sealing import Sealer, Unreadable
-from agentidp.openid.provider import FlowExpired, Provider, ProviderUnavailable, SignInRefused, provider_of
+from agentidp.openid.provider import FlowExpired, Provider, ProviderUnavailable, SignInRefused, get_instance_provider
 from agentidp.services import services
 
 logger = logging.getLogger("agentidp")
 
 
-def sealer_of_secrets(settings: Settings) -> Sealer:
+def build_sealer(settings: Settings) -> Sealer:
     """Return the object that encrypts and decrypts client secrets at OpenID providers, each with the provider's ID."""
     return Sealer(settings, b"agentidp client secrets at openid providers")
 
 
 def seal_secret(settings: Settings, provider_id: UUID, secret: str | None) -> bytes | None:
     """Return a provider's client secret encrypted, or ``None`` for a public client, which has no secret."""
-    return None if secret is None else sealer_of_secrets(settings).seal(str(provider_id), secret.encode())
+    return None if secret is None else build_sealer(settings).seal(str(provider_id), secret.encode())
 
 
-def provider_for(organization_id: str | None, at: datetime) -> Provider:
+def get_provider(organization_id: str | None, at: datetime) -> Provider:
     """Return the provider at which the people of an organization sign in: its own, or else that of the instance.
 
     :param organization_id: any string; ``None`` if the organization is not known yet.
     :raises SignInRefused: neither the organization nor the instance has a provider.
     :raises ProviderUnavailable: the instance secret does not decrypt the client secret.
     """
-    provider = _find_own(organization_id, at) or provider_of(current_app)
+    provider = _find_own_provider(organization_id, at) or get_instance_provider(current_app)
     if provider is None:
         raise SignInRefused(
             404,
@@ -49,42 +50,44 @@ def provider_for(organization_id: str | None, at: datetime) -> Provider:
     return provider
 
 
-def provider_of_callback(organization_id: str | None, at: datetime) -> Provider:
+def get_callback_provider(organization_id: str | None, at: datetime) -> Provider:
     """Return the provider whose responses arrive at a callback address.
 
     :param organization_id: any string from the path of the callback; ``None`` for the callback of the instance.
     :raises FlowExpired: the organization has no provider any more.
-    :raises SignInRefused, ProviderUnavailable: as for :func:`provider_for`.
+    :raises SignInRefused, ProviderUnavailable: as for :func:`get_provider`.
     """
     if organization_id is None:
-        return provider_for(None, at)
-    provider = _find_own(organization_id, at)
+        return get_provider(None, at)
+    provider = _find_own_provider(organization_id, at)
     if provider is None:
         raise FlowExpired
     return provider
 
 
-def _find_own(organization_id: str | None, at: datetime) -> Provider | None:
+def _find_own_provider(organization_id: str | None, at: datetime) -> Provider | None:
     if organization_id is None or not ORGANIZATION_ID.fullmatch(organization_id):
         return None
-    s = services()
-    rows = s.database.of(organization_id, at).fetch("openid/sign_in_provider")
+    app_services = services()
+    rows = app_services.database.of(organization_id, at).fetch("openid/sign_in_provider")
     if not rows:
         return None
     [row] = rows
     try:
-        settings = _settings_of(s.settings, row)
+        settings = _build_settings(app_services.settings, row)
     except Unreadable:
-        fields = {"organization": organization_id, "issuer": row.issuer}
-        logger.error("the instance secret does not decrypt a client secret", extra={"fields": fields})
+        log_fields = {"organization": organization_id, "issuer": row.issuer}
+        logger.error("the instance secret does not decrypt a client secret", extra={"fields": log_fields})
         raise ProviderUnavailable from None
-    return Provider(settings, keys=s.issuer_tokens.keys, organization_id=organization_id, version=str(row.version))
+    return Provider(
+        settings, keys=app_services.issuer_tokens.keys, organization_id=organization_id, version=str(row.version)
+    )
 
 
-def _settings_of(settings: Settings, row: Any) -> OidcSettings:
+def _build_settings(settings: Settings, row: Any) -> OidcSettings:
     secret = b""
     if row.sealed is not None:
-        secret = sealer_of_secrets(settings).open(str(row.openid_provider_id), bytes(row.sealed))
+        secret = build_sealer(settings).open(str(row.openid_provider_id), bytes(row.sealed))
     return OidcSettings(
         issuer=row.issuer,
         client_id=row.client_id,

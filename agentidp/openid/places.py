@@ -1,8 +1,9 @@
-"""Places for the exchange of codes. A process exchanges at most as many codes at the same time as it has places.
+"""Limit how many codes a process exchanges at the same time: it has a few places, and each exchange takes a place.
 
-An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So a site (the
-network of a home or office) has few places, and half of them are for sites without recent failures. Finding no place
-twice counts as a failure, so that all addresses of an attacker soon count as failed, while a person soon finds one.
+An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So a site, which is
+the network of a home or an office, gets few places, and sites with recent failures share half of all places. Finding
+no place twice counts as a failure, so that all sites of an attacker soon count as failed, while a person soon finds a
+place.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Places:
         self._busy: list[int] = []
         self._failures: dict[int, tuple[int, datetime]] = {}
 
-    def take(self, site: int, at: datetime) -> bool:
-        """Reserve a thread for a site, and return whether a thread was free. If so, call :meth:`give_back` later."""
+    def reserve_thread(self, site: int, at: datetime) -> bool:
+        """Reserve a thread for a site. Return whether a thread was free. If so, call :meth:`release_thread` later."""
         with self._lock:
             if self._busy.count(site) >= PLACES_OF_ONE:
                 return False
@@ -47,27 +48,27 @@ class Places:
             if has_place:
                 self._busy.append(site)
             else:
-                self._count(_NO_PLACE, site, at)
+                self._add_failure(_NO_PLACE, site, at)
             return has_place
 
-    def give_back(self, site: int, at: datetime, *, has_failed: bool) -> None:
+    def release_thread(self, site: int, at: datetime, *, has_failed: bool) -> None:
         """Release the thread of a site, and remember whether the exchange failed."""
         with self._lock:
             self._busy.remove(site)
             if has_failed:
-                self._count(_FAILURE, site, at)
+                self._add_failure(_FAILURE, site, at)
             else:
                 self._failures.pop(site, None)
 
     def _has_failed(self, site: int, at: datetime) -> bool:
-        return self._counted(site, at) >= _FAILURE
+        return self._count_recent_failures(site, at) >= _FAILURE
 
-    def _counted(self, site: int, at: datetime) -> int:
+    def _count_recent_failures(self, site: int, at: datetime) -> int:
         count, last_at = self._failures.get(site, (0, at))
         return count if at - last_at < FAILED_FOR else 0
 
-    def _count(self, weight: int, site: int, at: datetime) -> None:
-        count = self._counted(site, at) + weight
+    def _add_failure(self, weight: int, site: int, at: datetime) -> None:
+        count = self._count_recent_failures(site, at) + weight
         self._failures.pop(site, None)
         self._failures[site] = count, at
         if len(self._failures) > MAX_REMEMBERED:

@@ -1,10 +1,10 @@
 """An OpenID Connect provider at which people sign in. This module limits the requests to it and explains its failures.
 
-Anyone can open the addresses of a sign-in. So only a few threads wait for a provider's metadata and keys, and after a
-failed fetch there is a pause. Only a few threads exchange codes: at the provider of the instance by
-:mod:`agentidp.openid.places`, at the providers of organizations by :meth:`IssuerKeys.exchange`. An address with too
-many refused codes is refused without a request to the provider. A refused code affects neither other sites nor other
-providers.
+Anyone can open the addresses of a sign-in. So only a few threads wait for a provider's metadata and keys, and a failed
+fetch is not repeated for some seconds. Only a few threads exchange codes: :mod:`agentidp.openid.places` limits them for
+the provider of the instance, and :meth:`IssuerKeys.reserve_exchange` for the providers of organizations. An address
+with too many refused codes is refused without a request to the provider. A refused code affects neither other sites
+nor other providers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -26,7 +25,7 @@ from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerK
 from agentidp.http.errors import ApiError
 from agentidp.oauth import throttle
 from agentidp.openid import client
-from agentidp.openid.claims import NoAccess, organization_of
+from agentidp.openid.claims import NoAccess, read_organization_id
 from agentidp.openid.client import BadResponse, Unavailable
 from agentidp.openid.places import Places
 from agentidp.outbound.client import proxy_of_environment
@@ -36,8 +35,6 @@ from agentidp.services import services
 EXTENSION = "agentidp-oidc"
 
 logger = logging.getLogger("agentidp")
-
-_ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 class SignInRefused(ApiError):
@@ -112,17 +109,17 @@ class Provider:
         self._source = KeySource(settings.issuer, None)
         self._places = Places()
 
-    def begin(self, path: str, return_to: str) -> str:
+    def begin_sign_in(self, path: str, return_to: str) -> str:
         """Return the address at the provider where the person signs in.
 
         :param path: the path at which the sign-in begins, one of :data:`agentidp.openid.flows.PATHS`.
-        :param return_to: a string that :meth:`complete` will return.
+        :param return_to: a string that :meth:`complete_sign_in` will return.
         :raises ProviderUnavailable: the provider's metadata cannot be read.
         """
-        redirect_uri = self._callback_address(path)
-        with self._failures():
-            return client.begin(
-                self._metadata(),
+        redirect_uri = build_callback_url(services().settings, path, self.organization_id)
+        with self._explain_errors():
+            return client.begin_flow(
+                self._get_metadata(),
                 self.settings,
                 redirect_uri,
                 return_to,
@@ -130,107 +127,102 @@ class Provider:
                 networks=self._keys.networks,
             )
 
-    def complete(self, path: str, at: datetime) -> tuple[dict[str, Any], str]:
+    def complete_sign_in(self, path: str, at: datetime) -> tuple[dict[str, Any], str]:
         """Complete the sign-in to which the provider's response in the current request belongs.
 
-        :param path: as for :meth:`begin`.
-        :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin`.
+        :param path: as for :meth:`begin_sign_in`.
+        :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin_sign_in`.
         :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
         error = request.args.get("error")
         if error is not None:
             # Anyone can send this parameter, so only an OAuth error code is logged.
-            _log_refusal(error if _ERROR.fullmatch(error) else "unreadable error")
+            _log_refusal(error if client.ERROR_CODE.fullmatch(error) else "unreadable error")
             raise ResponseRefused
-        flow = client.begun_flow()
+        flow = client.find_flow()
         # A sign-in cannot be completed if it began at another provider, or before the provider was changed.
         if flow is None or flow.provider_version != self.version:
             raise FlowExpired
-        redirect_uri = self._callback_address(path)
-        with self._failures():
-            metadata = self._metadata()
-        with self._exchange(at), self._failures():
-            claims = client.complete(
-                metadata, self.settings, flow, redirect_uri, keys=self._keys, keys_of=self._keys_of, at=at
+        redirect_uri = build_callback_url(services().settings, path, self.organization_id)
+        with self._explain_errors():
+            metadata = self._get_metadata()
+        with self._reserve_exchange(at), self._explain_errors():
+            claims = client.complete_flow(
+                metadata, self.settings, flow, redirect_uri, keys=self._keys, keys_of=self._find_keys, at=at
             )
         if self.organization_id is not None:
             self._keys.mark_proven(self._source, organization_id=self.organization_id)
         return claims, flow.return_to
 
-    def organization_of(self, claims: dict[str, Any]) -> str:
+    def find_organization_id(self, claims: dict[str, Any]) -> str:
         """Return the ID of the organization to which a person with these claims belongs. It need not exist.
 
         :raises NoAccess: the person belongs to no organization, or to more than one.
         """
-        return self.organization_id or organization_of(claims, self.settings)
+        return self.organization_id or read_organization_id(claims, self.settings)
 
     def has_member(self, claims: dict[str, Any], organization_id: str) -> bool:
         """Return whether a person with these claims belongs to an organization."""
         try:
-            return self.organization_of(claims) == organization_id
+            return self.find_organization_id(claims) == organization_id
         except NoAccess:
             return False
 
-    def end_session_endpoint(self) -> str | None:
+    def find_end_session_endpoint(self) -> str | None:
         """Return the URL for signing out at the provider, or ``None`` if there is none or it cannot be read."""
         with contextlib.suppress(KeysUnavailable, Unavailable):
-            return client.end_session_endpoint(self._metadata(), self._keys.networks)
+            return client.read_end_session_endpoint(self._get_metadata(), self._keys.networks)
         return None
 
-    def _callback_address(self, path: str) -> str:
-        """Return the address to which the provider redirects the browser after the sign-in.
-
-        Each provider has its own address, so that a code of one provider is never sent to another (RFC 9700 section
-        4.4.2.2).
-        """
-        return callback_address(services().settings, path, self.organization_id)
-
-    def _metadata(self) -> dict[str, Any]:
+    def _get_metadata(self) -> dict[str, Any]:
         """Return the provider's metadata, or raise :exc:`KeysUnavailable`."""
-        return self._keys.metadata(self._source, organization_id=self.organization_id or INSTANCE)
+        return self._keys.get_metadata(self._source, organization_id=self.organization_id or INSTANCE)
 
-    def _keys_of(self, kid: str | None, alg: str) -> list[Any]:
+    def _find_keys(self, kid: str | None, alg: str) -> list[Any]:
         """Return the provider's keys for a ``kid`` and an ``alg``, or raise :exc:`KeysUnavailable`."""
-        return self._keys.find(self._source, kid, alg, organization_id=self.organization_id or INSTANCE)
+        return self._keys.find_keys(self._source, kid, alg, organization_id=self.organization_id or INSTANCE)
 
     @contextlib.contextmanager
-    def _exchange(self, at: datetime) -> Iterator[None]:
+    def _reserve_exchange(self, at: datetime) -> Iterator[None]:
         """Reserve a thread for a block that exchanges a code. Count its failure for the client's address and network.
 
         :raises TooManyFailures: the address or the network has failed too often.
         :raises ProviderUnavailable: no thread is free.
         """
-        s = services()
-        key, address, organization_id = s.settings.instance_secret, request.remote_addr, self.organization_id or ""
-        host = throttle.compute_cell(key, f"response of a provider{organization_id}", address)
-        site = throttle.compute_cell(key, f"response of a provider, by site{organization_id}", address, throttle.SITE)
-        if throttle.is_throttled(s.database, [host, site], at):
+        app_services = services()
+        secret_key, address = app_services.settings.instance_secret, request.remote_addr
+        organization_id = self.organization_id or ""
+        address_cell = throttle.compute_cell(secret_key, f"response of a provider{organization_id}", address)
+        site = throttle.compute_cell(
+            secret_key, f"response of a provider, by site{organization_id}", address, throttle.SITE
+        )
+        if throttle.is_throttled(app_services.database, [address_cell, site], at):
             raise TooManyFailures
-        with self._place(site, at):
+        with self._reserve_place(site, at):
             try:
                 yield
             except SignInRefused:
-                throttle.admit_event(s.database, host, at)
-                throttle.admit_event(s.database, site, at, every=throttle.INTERVAL_OF_SITE)
+                throttle.admit_event(app_services.database, address_cell, at)
+                throttle.admit_event(app_services.database, site, at, every=throttle.INTERVAL_OF_SITE)
                 raise
 
     @contextlib.contextmanager
-    def _place(self, site: int, at: datetime) -> Iterator[None]:
+    def _reserve_place(self, site: int, at: datetime) -> Iterator[None]:
         if self.organization_id is not None:
-            with self._failures(), self._keys.exchange(self.organization_id):
+            with self._explain_errors(), self._keys.reserve_exchange(self.organization_id):
                 yield
             return
-        if not self._places.take(site, at):
+        if not self._places.reserve_thread(site, at):
             raise ProviderUnavailable
         has_failed = True
         try:
             yield
             has_failed = False
         finally:
-            self._places.give_back(site, at, has_failed=has_failed)
+            self._places.release_thread(site, at, has_failed=has_failed)
 
     @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         """Replace errors of a block's requests to the provider by errors that people can read."""
         try:
             yield
@@ -238,8 +230,8 @@ class Provider:
             # The reason is not logged here, because the thread that fetches the provider's keys has logged it.
             raise ProviderUnavailable from None
         except Unavailable as failed:
-            fields = {"issuer": self.settings.issuer, "reason": str(failed)}
-            logger.error("OpenID Connect provider unreachable", extra={"fields": fields})
+            log_fields = {"issuer": self.settings.issuer, "reason": str(failed)}
+            logger.error("OpenID Connect provider unreachable", extra={"fields": log_fields})
             raise ProviderUnavailable from None
         except BadResponse as refused:
             _log_refusal(str(refused))
@@ -251,8 +243,11 @@ def _log_refusal(reason: str) -> None:
     logger.warning("sign-in of a person refused", extra={"fields": fields})
 
 
-def callback_address(settings: Settings, path: str, organization_id: str | None) -> str:
+def build_callback_url(settings: Settings, path: str, organization_id: str | None) -> str:
     """Return the address to which a provider redirects the browser after a sign-in that began at a path.
+
+    Each provider has its own address, so that a code of one provider is never sent to another (RFC 9700 section
+    4.4.2.2).
 
     :param path: one of :data:`agentidp.openid.flows.PATHS`.
     :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
@@ -260,6 +255,6 @@ def callback_address(settings: Settings, path: str, organization_id: str | None)
     return f"{settings.issuer}{path}/callback" + (f"/{organization_id}" if organization_id else "")
 
 
-def provider_of(app: Flask) -> Provider | None:
+def get_instance_provider(app: Flask) -> Provider | None:
     """Return the provider of the instance; ``None`` if the settings name none."""
     return app.extensions.get(EXTENSION)

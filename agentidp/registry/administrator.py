@@ -10,7 +10,7 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.registry.agents import add_agent
 from agentidp.registry.credentials import add_credential
-from agentidp.registry.organizations import insert_organization, new_organization_id
+from agentidp.registry.organizations import generate_organization_id, insert_organization
 from agentidp.scopes import SCOPES
 
 NAME = "administrator"
@@ -29,11 +29,11 @@ def add_administered_organization(database_url: str, *, name: str, at: datetime)
 
     :param database_url: the database's URL with the operator's role.
     """
-    organization_id = new_organization_id()
-    event_description = "Administers the organization."
+    organization_id = generate_organization_id()
+    description = "Administers the organization."
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         insert_organization(transaction, name=name)
-        agent_row = add_agent(transaction, name=NAME, description=event_description, scopes=list(SCOPES), max_agents=1)
+        agent_row = add_agent(transaction, name=NAME, description=description, scopes=list(SCOPES), max_agents=1)
         _, client_secret = add_credential(transaction, agent_row.agent_id, expires_at=None)
     assert client_secret is not None  # noqa: S101 - no keys were given
     return Administrator(organization_id, agent_row.agent_id, client_secret)

@@ -43,15 +43,11 @@ MAX_DESCRIPTION = 1000
 def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
     """Raise an error for the member ``scopes`` if our own API and the organization's resource servers lack a scope."""
     if not SCOPES.keys() >= {*scopes}:
-        registered_scopes = [
-            *SCOPES,
-            *(server_row.scope for server_row in transaction.fetch("oauth/resource_server_scopes")),
-        ]
-        if not {*scopes} <= {*registered_scopes}:
-            error_message = (
-                f"must be among {', '.join(registered_scopes)}: register other scopes with their resource server first"
-            )
-            raise ValidationError(details={"scopes": [error_message]})
+        server_scopes = [row.scope for row in transaction.fetch("oauth/resource_server_scopes")]
+        if not {*scopes} <= {*SCOPES, *server_scopes}:
+            all_scopes = ", ".join([*SCOPES, *server_scopes])
+            message = f"must be among {all_scopes}: register other scopes with their resource server first"
+            raise ValidationError(details={"scopes": [message]})
 
 
 def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> None:
@@ -61,29 +57,22 @@ def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> Non
 
 
 def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """Replace agents' names that people have typed by ids. Return typed ids unchecked.
+    """Return the ids of agents that people have typed as names or ids. Typed ids are not checked.
 
     :param member: the member of the request that the error names.
     :param read_together: reads several statements for the organization in one round trip.
     :raises ValidationError: a string is neither an id nor the name of an agent.
     """
-    agent_names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
+    names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
     # Replaces characters that PostgreSQL refuses in a string: lone surrogates and NUL.
-    storable_names = [
-        agent_name.encode(errors="replace").decode().replace("\0", "\ufffd") for agent_name in agent_names
-    ]
-    name_calls = [
-        Call("agents/agents_named", {"name": agent_name, "is_deleted": False}) for agent_name in storable_names
-    ]
-    agent_rows = read_together(*name_calls) if name_calls else []
-    ids_by_name = {
-        agent_name: str(rows[0].agent_id) for agent_name, rows in zip(agent_names, agent_rows, strict=True) if rows
-    }
-    unknown_names = [agent_name for agent_name in agent_names if agent_name not in ids_by_name]
+    storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
+    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
+    rows_by_name = dict(zip(names, read_together(*calls) if calls else [], strict=True))
+    ids_by_name = {name: str(rows[0].agent_id) for name, rows in rows_by_name.items() if rows}
+    unknown_names = [name for name in names if name not in ids_by_name]
     if unknown_names:
-        raise ValidationError(
-            details={member: [f"must be of the organization, by name or ID: {unknown_names[0]!r} is not"]}
-        )
+        message = f"must exist in the organization by name or ID: {unknown_names[0]!r} does not"
+        raise ValidationError(details={member: [message]})
     return [ids_by_name.get(id_or_name, id_or_name) for id_or_name in ids_or_names]
 
 
@@ -94,9 +83,7 @@ class ProvisionedSchema(ma.Schema):
     issuer = ma.fields.String(required=True)
     subject = ma.fields.String(required=True)
     expiresAfterDays = ma.fields.Integer(
-        required=True,
-        allow_none=True,
-        metadata={"description": "Maximum days without a token request"},
+        required=True, allow_none=True, metadata={"description": "Maximum days without a token request"}
     )
 
 
@@ -133,7 +120,7 @@ class AgentFields(ma.Schema):
     suspendsAt = schemas.Instant(
         attribute="suspends_at",
         dump_only=True,
-        # Rows of statements that create or change an agent lack this column, because they withdraw the announcement.
+        # The row of a new or changed agent lacks suspends_at, because creating or changing it ends the announcement.
         dump_default=None,
         allow_none=True,
         metadata={"description": "Time of the announced suspension, if the agent is dormant; null: no suspension"},
@@ -270,7 +257,7 @@ def delete_agent(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
-    # Admits the request in a transaction of its own, because admit() locks rows and end_tokens() must lock first.
+    # Admits the request in another transaction, because admit() locks rows and end_tokens() must be the first to lock.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)
@@ -302,8 +289,7 @@ def add_agent(
     """
     transaction.fetch("organizations/lock_organization")
     refuse_unknown_scopes(transaction, scopes)
-    [count_row] = transaction.fetch("agents/count_agents")
-    if count_row.count >= max_agents:
+    if transaction.fetch("agents/count_agents")[0].count >= max_agents:
         raise Conflict(f"The organization has {max_agents} agents, which is the maximum; delete one first.")
     default_members: dict[str, Any] = NewAgentSchema(exclude=["name", "scopes"]).load({})
     try:
@@ -319,10 +305,8 @@ def add_agent(
         )
     except psycopg.errors.UniqueViolation:
         raise _name_conflict() from None
-    registration_members = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
-    audit.record(
-        transaction, "agent.created", agent_row.agent_id, after=_represent_settings(agent_row) | registration_members
-    )
+    origin = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
+    audit.record(transaction, "agent.created", agent_row.agent_id, after=_represent_settings(agent_row) | origin)
     return agent_row
 
 
@@ -346,10 +330,8 @@ def update_agent(
         raise _name_conflict() from None
     # Withdraws an announced suspension, because its days are counted again from this change of the agent.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
-    changed_settings = _represent_settings(agent_row) | (reason or {})
-    audit.record(
-        transaction, "agent.changed", agent_id, before=_represent_settings(earlier_row), after=changed_settings
-    )
+    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(agent_row) | (reason or {})
+    audit.record(transaction, "agent.changed", agent_id, before=old_settings, after=new_settings)
     return agent_row
 
 

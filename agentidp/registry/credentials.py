@@ -37,7 +37,7 @@ from agentidp.registry.agents import end_tokens
 blueprint = Blueprint("credentials", __name__, description="Credentials of an agent")
 
 MAX_CREDENTIALS = 20
-"""Maximum number of credentials per agent, without revoked credentials."""
+"""Maximum number of unrevoked credentials per agent."""
 
 MAX_LABEL = 100
 """Maximum number of characters of a credential's label, which the database checks too."""
@@ -96,7 +96,7 @@ class RuleObject(schemas.Member, ma.fields.Dict):
 
 
 class RuleSchema(ma.Schema):
-    """The members of a rule of trust. :func:`check_trust` checks their values, because the organization matters too."""
+    """The members of a rule of trust. Their values are checked by :func:`check_trust`, which knows the organization."""
 
     issuer = RuleText(
         rule_checks.MAX_URL,
@@ -217,10 +217,10 @@ class NewCredentialSchema(CredentialFields):
         trust_rule = {member_name: data.pop(member_name) for member_name in _RULE if member_name in data}
         if credential_type == "federated":
             if "jwk" in data:
-                raise ma.ValidationError("must not be there for the type federated: its keys are in jwks", "jwk")
+                raise ma.ValidationError("is not allowed for the type federated, whose keys are in jwks", "jwk")
             return data | {"jwks": None, "rule": trust_rule | {"jwks": data.get("jwks")}}
         for member_name in trust_rule:
-            raise ma.ValidationError("must be there for the type federated only", member_name)
+            raise ma.ValidationError("is allowed only for the type federated", member_name)
         jwk, public_keys = data.pop("jwk", None), data.pop("jwks", None)
         if credential_type is not None and (credential_type == "key") != (jwk is not None or public_keys is not None):
             raise ma.ValidationError("must be key if there is a jwk or jwks, and otherwise secret or public", "type")
@@ -228,15 +228,12 @@ class NewCredentialSchema(CredentialFields):
         if credential_type == "public":
             return data | {"jwks": PUBLIC_JWKS}
         if jwk is not None and public_keys is not None:
-            raise ma.ValidationError("must not be there beside jwk", "jwks")
+            raise ma.ValidationError("must be left out if there is a jwk", "jwks")
         try:
-            data["jwks"] = (
-                [check_public_jwk(jwk)]
-                if jwk is not None
-                else None
-                if public_keys is None
-                else check_public_jwks(public_keys)
-            )
+            if jwk is not None:
+                data["jwks"] = [check_public_jwk(jwk)]
+            else:
+                data["jwks"] = None if public_keys is None else check_public_jwks(public_keys)
         except ValueError as error:
             raise ma.ValidationError(str(error), "jwk" if jwk is not None else "jwks") from None
         return data
@@ -310,9 +307,9 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 @blueprint.arguments(RevocationArguments, location="query")
 @blueprint.response(204)
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
-    """Revoke a credential. It gets no further tokens. Issued tokens work until they expire, unless they end too."""
+    """Revoke a credential. The tokens that it got work until they expire, unless `endTokens` ends them."""
     if arguments["endTokens"]:
-        # Admits the request in a transaction of its own, because admit() locks rows and end_tokens() must lock first.
+        # Admits the request in another transaction, because admit() locks rows and end_tokens() must be the first.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:
@@ -426,10 +423,9 @@ def add_credential(
             f"The agent has {MAX_CREDENTIALS} credentials; revoke one first.",
             details={"credentials": [f"at most {MAX_CREDENTIALS} at a time"]},
         )
-    audit.record(
-        transaction, "credential.created", credential_id, after=_represent_settings(agent_id, credential_rows[0])
-    )
-    return credential_rows[0], client_secret
+    [credential_row] = credential_rows
+    audit.record(transaction, "credential.created", credential_id, after=_represent_settings(agent_id, credential_row))
+    return credential_row, client_secret
 
 
 def _represent_settings(agent_id: UUID, credential: Any) -> dict[str, Any]:
@@ -437,18 +433,17 @@ def _represent_settings(agent_id: UUID, credential: Any) -> dict[str, Any]:
 
 
 def represent(credential: Any) -> dict[str, Any]:
-    """Return a credential's row in the form of the API."""
+    """Return the API's JSON object for the row of a credential."""
     return _credential_as_json(_add_type_and_rule(credential))
 
 
 def _add_type_and_rule(credential: Any) -> dict[str, Any]:
-    is_public = credential.jwks == PUBLIC_JWKS
-    credential_type = (
-        "federated" if credential.trust else "public" if is_public else "key" if credential.jwks else "secret"
-    )
-    public_keys = None if credential.jwks is None or is_public else {"keys": credential.jwks}
-    trust_rule = (
-        credential.trust | {"warnings": rule_checks.list_warnings(credential.trust)} if credential.trust else {}
-    )
-    credential_columns: dict[str, Any] = credential._asdict()
-    return credential_columns | {"type": credential_type, "jwks": public_keys} | trust_rule
+    columns: dict[str, Any] = credential._asdict()
+    if credential.trust:
+        warnings = rule_checks.list_warnings(credential.trust)
+        return columns | {"type": "federated", "jwks": None, **credential.trust, "warnings": warnings}
+    if credential.jwks == PUBLIC_JWKS:
+        return columns | {"type": "public", "jwks": None}
+    if credential.jwks is not None:
+        return columns | {"type": "key", "jwks": {"keys": credential.jwks}}
+    return columns | {"type": "secret", "jwks": None}

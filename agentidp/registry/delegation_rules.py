@@ -73,11 +73,9 @@ class Resources(schemas.Member, ma.fields.List[Any]):
     default_error_messages = {"invalid": "must be a list"}
 
     def __init__(self, **kwargs: Any) -> None:
-        length_validator = ma.validate.Length(
-            1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers"
-        )
+        length = ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers")
         item_field = ma.fields.Nested(DelegatedResourceSchema)
-        super().__init__(cls_or_instance=item_field, validate=[length_validator, _refuse_repeated_resources], **kwargs)
+        super().__init__(cls_or_instance=item_field, validate=[length, _refuse_repeated_resources], **kwargs)
 
     def from_typed(self, typed: Any) -> Any:
         """Return one entry per resource server. If several lines name the same server, their scopes are joined."""
@@ -147,15 +145,13 @@ class DelegationRuleFields(ma.Schema):
         description="Days after which a person who has let an agent act must do so again",
     )
     warnings = ma.fields.List(
-        ma.fields.String(),
-        dump_only=True,
-        metadata={"description": "Warnings about the accepted subjects"},
+        ma.fields.String(), dump_only=True, metadata={"description": "Warnings about the accepted subjects"}
     )
 
     @ma.validates_schema(skip_on_field_errors=True)
     def refuse_rule_for_nobody(self, members: dict[str, Any], **_: Any) -> None:
         """Refuse a delegation rule that names neither an agent nor a host of apps."""
-        # In a file for the command agentidp apply, the member is "agents", because it contains names and not ids.
+        # In a file for the command agentidp apply, "agents" with names replaces "agentIds".
         if not any(members.get(name) for name in ("agent_ids", "agents", "client_hosts")):
             raise ma.ValidationError("must name at least one, unless the rule names hosts of apps", "agentIds")
 
@@ -169,7 +165,7 @@ RULES = OrganizationRules(
 )
 NewDelegationRuleSchema, DelegationRuleSchema = RULES.new_schema, RULES.returned_schema
 represent, represent_settings = RULES.represent, RULES.represent_settings
-find_rule, remove_rule = RULES.find, RULES.remove
+find_rule, remove_rule = RULES.find_rule, RULES.remove_rule
 
 
 @blueprint.route("/api/v1/delegation-rules", methods=["POST"])
@@ -181,9 +177,8 @@ def create_delegation_rule(caller: Caller, members: dict[str, Any]) -> Response:
     """Create a rule by which agents may act for people and systems of another issuer."""
     with caller.transaction() as transaction:
         response_body = represent(add_rule(transaction, caller.settings, members))
-    return json_response(
-        response_body, 201, {"Location": f"/api/v1/delegation-rules/{response_body['delegationRuleId']}"}
-    )
+    location = f"/api/v1/delegation-rules/{response_body['delegationRuleId']}"
+    return json_response(response_body, 201, {"Location": location})
 
 
 @blueprint.route("/api/v1/delegation-rules")
@@ -207,7 +202,7 @@ def get_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
 @blueprint.response(204)
 def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Delete a delegation rule. No further token is issued by the rule, and introspection reports its tokens as
-    inactive. If only their signature is verified, they work until they expire.
+    inactive. Resource servers that verify only the signature accept them until they expire.
     """
     with caller.transaction() as transaction:
         remove_rule(transaction, delegation_rule_id)
@@ -225,25 +220,24 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     checked_trust = check_trust(
         members["trust"], settings, transaction.organization_id, check=check_delegation_rule, within="trust"
     )
-    agent_ids = {
-        rule_row.agent_id for rule_row in transaction.fetch("agents/agents_with_ids", agent_ids=members["agent_ids"])
-    }
-    if unknown_agent_ids := [str(agent_id) for agent_id in members["agent_ids"] if agent_id not in agent_ids]:
-        rule_columns = f"must be agents of the organization, not {', '.join(unknown_agent_ids)}"
-        raise ValidationError(details={"agentIds": [rule_columns]})
+    agent_rows = transaction.fetch("agents/agents_with_ids", agent_ids=members["agent_ids"])
+    agent_ids = {row.agent_id for row in agent_rows}
+    if unknown_ids := [str(agent_id) for agent_id in members["agent_ids"] if agent_id not in agent_ids]:
+        message = f"must be agents of the organization, not {', '.join(unknown_ids)}"
+        raise ValidationError(details={"agentIds": [message]})
     _refuse_unknown_resources(transaction, members["resources"])
-    return RULES.add(transaction, **members | {"trust": checked_trust, "resources": json.dumps(members["resources"])})
+    return RULES.add_rule(
+        transaction, **members | {"trust": checked_trust, "resources": json.dumps(members["resources"])}
+    )
 
 
 def _refuse_unknown_resources(transaction: Transaction, resources: list[dict[str, Any]]) -> None:
-    scopes_by_resource = {
-        server_row.resource: server_row.scopes for server_row in transaction.fetch("oauth/list_resource_servers")
-    }
-    for resource_entry in resources:
-        resource = resource_entry["resource"]
+    scopes_by_resource = {row.resource: row.scopes for row in transaction.fetch("oauth/list_resource_servers")}
+    for entry in resources:
+        resource = entry["resource"]
         if resource not in scopes_by_resource:
-            error_message = f"must be resource servers of the organization, not {resource}"
-            raise ValidationError(details={"resources": [error_message]})
-        if unknown_scopes := sorted({*resource_entry["scopes"]} - {*scopes_by_resource[resource]}):
-            error_message = f"must have scopes of the resource server {resource}, not {', '.join(unknown_scopes)}"
-            raise ValidationError(details={"resources": [error_message]})
+            message = f"must be resource servers of the organization, not {resource}"
+            raise ValidationError(details={"resources": [message]})
+        if unknown_scopes := sorted({*entry["scopes"]} - {*scopes_by_resource[resource]}):
+            message = f"must have scopes of the resource server {resource}, not {', '.join(unknown_scopes)}"
+            raise ValidationError(details={"resources": [message]})

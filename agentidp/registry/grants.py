@@ -84,10 +84,10 @@ class EndedGrantsSchema(ma.Schema):
 def list_grants(caller: Caller, arguments: dict[str, Any]) -> Response:
     """List the grants by which people let agents act for them, newest first."""
     limit = arguments["limit"]
-    list_call_for_page = list_call(
+    call = build_list_call(
         arguments["agent"], arguments["delegationRule"], before=decode_cursor(arguments["cursor"]), limit=limit + 1
     )
-    [grant_rows] = caller.read_together(list_call_for_page)
+    [grant_rows] = caller.read_together(call)
     grant_page = grant_rows[:limit]
     next_cursor = encode_cursor(grant_page[-1].created_at, grant_page[-1].grant_id) if len(grant_rows) > limit else None
     return json_response({"data": [represent(grant_row) for grant_row in grant_page], "nextCursor": next_cursor})
@@ -123,7 +123,7 @@ def delete_delegation_rule_grants(caller: Caller, delegation_rule_id: UUID) -> R
     return json_response({"ended": ended_count})
 
 
-def list_call(
+def build_list_call(
     agent_id: UUID | None = None,
     rule_id: UUID | None = None,
     *,
@@ -158,9 +158,9 @@ def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
     :raises NotFound: the organization has no such agent.
     """
     require_row(transaction.fetch("agents/get_agent", agent_id=agent_id))
-    number = _end_grants(transaction, agent_id=agent_id)
-    audit.record(transaction, "agent.grants_ended", agent_id, after={"grants": number})
-    return number
+    ended_count = _end_grants(transaction, agent_id=agent_id)
+    audit.record(transaction, "agent.grants_ended", agent_id, after={"grants": ended_count})
+    return ended_count
 
 
 def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
@@ -168,11 +168,10 @@ def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
 
     :raises NotFound: the organization has no such rule.
     """
-    rule_rows = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
+    rule_row = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
     ended_count = _end_grants(transaction, delegation_rule_id=rule_id)
-    audit.record(
-        transaction, "delegation_rule.grants_ended", rule_id, after={"name": rule_rows.name, "grants": ended_count}
-    )
+    details = {"name": rule_row.name, "grants": ended_count}
+    audit.record(transaction, "delegation_rule.grants_ended", rule_id, after=details)
     return ended_count
 
 
@@ -181,9 +180,9 @@ def end_issuer_grants(transaction: Transaction, issuer: str) -> int:
     return _end_grants(transaction, issuer=issuer)
 
 
-def _end_grants(transaction: Transaction, **columns: UUID | str) -> int:
-    every_column: dict[str, Any] = dict.fromkeys(("agent_id", "delegation_rule_id", "issuer"))
-    grant_rows = transaction.fetch("grants/end_grants", **every_column | columns)
+def _end_grants(transaction: Transaction, **filters: UUID | str) -> int:
+    unset_filters: dict[str, Any] = dict.fromkeys(("agent_id", "delegation_rule_id", "issuer"))
+    grant_rows = transaction.fetch("grants/end_grants", **unset_filters | filters)
     token_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
     transaction.fetch("oauth/revoke_tokens", jtis=token_ids, expires_at=compute_revocation_expiry(transaction.at))
     return len(grant_rows)

@@ -128,7 +128,7 @@ def add_marker(
         has no such agent; or a holiday names an agent.
     :raises Conflict: the organization has the maximum number of markers.
     """
-    ends_at = _check_end(transaction.at, kind, starts_at, ends_at)
+    ends_at = _resolve_end(transaction.at, kind, starts_at, ends_at)
     if agent_id is not None and kind == "holiday":
         raise ValidationError(details={"agentId": ["must be null for a holiday"]})
     refuse_unknown_agent(transaction, agent_id)
@@ -151,7 +151,7 @@ def add_marker(
     return marker_row
 
 
-def _check_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
+def _resolve_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
     if abs(starts_at - at) > MAX_DISTANCE:
         raise ValidationError(details={"startsAt": [f"must be within {MAX_DISTANCE.days} days of now"]})
     if ends_at is None:

@@ -24,7 +24,7 @@ from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.jose.resealing import reseal_secrets
-from agentidp.openid.organization_provider import seal_secret, sealer_of_secrets
+from agentidp.openid.organization_provider import build_sealer, seal_secret
 from agentidp.registry.grants import end_issuer_grants
 
 blueprint = Blueprint("openid-providers", __name__, description="Where the organization's people sign in")
@@ -171,7 +171,7 @@ def change_openid_provider(caller: Caller, change: dict[str, Any], openid_provid
 @bearer("agents:write")
 @blueprint.response(204)
 def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
-    """Delete the OpenID provider. The sessions of its people and everything that they have allowed end."""
+    """Delete the OpenID provider. This ends the sessions and the grants of people who have signed in there."""
     with caller.transaction() as transaction:
         remove_provider(transaction, openid_provider_id)
     return Response(status=204)
@@ -224,8 +224,8 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     )
     # Records only the time of a new client secret, because even a digest would help to guess the secret.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
-    before, after = _represent_settings(earlier_row), _represent_settings(row) | secret_change
-    audit.record(transaction, "openid_provider.changed", provider_id, before=before, after=after)
+    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(row) | secret_change
+    audit.record(transaction, "openid_provider.changed", provider_id, before=old_settings, after=new_settings)
     return row
 
 
@@ -235,9 +235,9 @@ def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
     :raises NotFound: the organization has no such provider.
     """
     row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
-    ended = end_issuer_grants(transaction, row.issuer)
-    before = _represent_settings(row) | {"endedGrants": ended}
-    audit.record(transaction, "openid_provider.deleted", provider_id, before=before)
+    ended_count = end_issuer_grants(transaction, row.issuer)
+    old_settings = _represent_settings(row) | {"endedGrants": ended_count}
+    audit.record(transaction, "openid_provider.deleted", provider_id, before=old_settings)
 
 
 def find_provider(rows: list[Any], provider_id: UUID) -> Any:
@@ -248,14 +248,19 @@ def find_provider(rows: list[Any], provider_id: UUID) -> Any:
 def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
     for member in ("administrators", "viewers"):
         if ANYONE in columns[member] and is_open_issuer(issuer):
-            rule = "must not contain *, because anybody can have an account at this issuer"
-            raise ValidationError(details={member: [rule]})
+            message = "must not contain *, because anybody can have an account at this issuer"
+            raise ValidationError(details={member: [message]})
 
 
 def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
     """Encrypt the client secrets again under the current instance secret. For the result, see
     :func:`agentidp.jose.resealing.reseal`.
     """
-    sealer = sealer_of_secrets(settings)
-    names = ("openid/all_secrets", "openid/reseal_secret", "openid_provider_id", "client secret of the OpenID provider")
-    return reseal_secrets(settings, sealer, *names)
+    return reseal_secrets(
+        settings,
+        build_sealer(settings),
+        list_statement="openid/all_secrets",
+        store_statement="openid/reseal_secret",
+        id_name="openid_provider_id",
+        noun="client secret of the OpenID provider",
+    )

@@ -57,7 +57,8 @@ def count_token(
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # Each agent's temporary credential always has the same id, because usage is counted per credential and day.
+    # All temporary credentials of an agent have the same id, so that they add one row per day to the usage per
+    # credential.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.block_changes(transaction)
@@ -71,10 +72,8 @@ def count_token(
             **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
             most=MAX_CREDENTIALS + 1,
         )
-        issuance_call = issuance.build_call(
-            client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted
-        )
-        token_grant = issuance.read_grant(client, issuance_call, transaction.run(issuance_call), at=at)
+        call = issuance.build_call(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
+        token_grant = issuance.read_grant(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if token_grant is not None:
             audit.record(transaction, action, agent_id, after={"scope": token_grant.scope, "resource": resource})

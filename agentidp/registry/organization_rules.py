@@ -45,7 +45,7 @@ class OrganizationRules:
         self._id_column = f"{self._type}_id"
         self._add, self._delete, self._list = add_statement, delete_statement, list_statement
 
-    def add(self, transaction: Transaction, trust: dict[str, Any], **all_columns: Any) -> Any:
+    def add_rule(self, transaction: Transaction, trust: dict[str, Any], **all_columns: Any) -> Any:
         """Create a rule, and return its row from *list_statement*.
 
         :param trust: the rule of trust, which was checked.
@@ -62,17 +62,17 @@ class OrganizationRules:
             raise Conflict(f"The organization has {MAX_RULES} {self._noun}s; delete one first.")
         rule_id = all_columns[self._id_column]
         audit.record(transaction, f"{self._type}.created", rule_id, after=self.represent_settings(rule_rows[0]))
-        return self.find(transaction.fetch(self._list), rule_id)
+        return self.find_rule(transaction.fetch(self._list), rule_id)
 
-    def find(self, rows: Rows, rule_id: UUID) -> Any:
+    def find_rule(self, rows: Rows, rule_id: UUID) -> Any:
         """Return the row with the rule's id, or raise ``NotFound`` if no row has it."""
         return require_row([row for row in rows if getattr(row, self._id_column) == rule_id])
 
-    def remove(self, transaction: Transaction, rule_id: UUID) -> None:
+    def remove_rule(self, transaction: Transaction, rule_id: UUID) -> None:
         """Delete a rule, or raise ``NotFound`` if the organization has no such rule."""
         row = require_row(transaction.fetch(self._delete, **{self._id_column: rule_id}))
         audit.record(transaction, f"{self._type}.deleted", rule_id, before=self.represent_settings(row))
 
     def represent(self, row: Any) -> dict[str, Any]:
-        """Return a row of *list_statement* in the form of the API."""
+        """Return the API's JSON object for a row of *list_statement*."""
         return self._represent_without_warnings(row) | {"warnings": list_warnings(row.trust)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from datetime import datetime
 from typing import Any
@@ -12,6 +11,7 @@ from flask import Response
 
 from agentidp import audit
 from agentidp.caller import Caller, bearer
+from agentidp.config.oidc import ORGANIZATION_ID
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.db.sql import load_sql
@@ -25,9 +25,7 @@ MIN_BUDGET, MAX_BUDGET = 1, 1_000_000_000_000
 """Minimum and maximum budget of an organization, in tokens per calendar month."""
 
 MIN_DORMANCY, MAX_DORMANCY = 30, 3650
-"""Minimum and maximum number of days without a token after which an agent is suspended."""
-
-_ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Minimum and maximum number of days without a token after which an organization can have its agents suspended."""
 
 
 class _Status(ma.fields.String):
@@ -100,24 +98,24 @@ def add_organization(database_url: str, *, name: str, at: datetime) -> str:
 
     :param database_url: the database's URL with the operator's role.
     """
-    organization_id = new_organization_id()
+    organization_id = generate_organization_id()
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         insert_organization(transaction, name=name)
     return organization_id
 
 
-def new_organization_id() -> str:
+def generate_organization_id() -> str:
     """Return an id for a new organization."""
     return f"org-{uuid.uuid4()}"
 
 
 def insert_organization(transaction: Transaction, *, name: str) -> None:
-    """Create the organization to which an operator's transaction belongs."""
+    """Create the organization whose id an operator's transaction has."""
     transaction.fetch("organizations/add_organization", name=name)
     audit.record(transaction, "organization.created", transaction.organization_id, after={"name": name})
 
 
-def all_organizations(database_url: str) -> list[Any]:
+def list_organizations(database_url: str) -> list[Any]:
     """Return the rows of all organizations, oldest first.
 
     :param database_url: the database's URL with the operator's role.
@@ -126,9 +124,9 @@ def all_organizations(database_url: str) -> list[Any]:
         return connection.execute(load_sql("organizations/all_organizations")).fetchall()
 
 
-def is_id(text: str) -> bool:
+def is_organization_id(text: str) -> bool:
     """Return whether a string has the form of an organization's id."""
-    return _ORGANIZATION_ID.fullmatch(text) is not None
+    return ORGANIZATION_ID.fullmatch(text) is not None
 
 
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
@@ -136,7 +134,7 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 
     :param organization_id: any string, for example from a request.
     """
-    if not is_id(organization_id):
+    if not is_organization_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
     return rows[0] if rows else None
@@ -149,22 +147,15 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
         that suspends the organization, or ``None``, which resumes it.
     """
     [earlier_row] = transaction.fetch("organizations/lock_organization")
-    [organization_row] = transaction.fetch(
-        "organizations/change_organization", **schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
-    )
-    if organization_row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
+    columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    [row] = transaction.fetch("organizations/change_organization", **columns)
+    if row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
         # Withdraws announced suspensions, because they were computed from the earlier number of days.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
-        [organization_row] = transaction.fetch(
-            "organizations/suspend_organization", suspended_at=change["suspended_at"]
-        )
-    earlier_settings, changed_settings = _represent_settings(earlier_row), _represent_settings(organization_row)
+        [row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
+    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(row)
     audit.record(
-        transaction,
-        "organization.changed",
-        organization_row.organization_id,
-        before=earlier_settings,
-        after=changed_settings,
+        transaction, "organization.changed", transaction.organization_id, before=old_settings, after=new_settings
     )
-    return organization_row
+    return row

@@ -18,7 +18,7 @@ from flask import Flask, Response
 from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import OrganizationDatabase, Transaction
-from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, build_agent_name, other_name
+from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, add_subject_suffix, build_agent_name
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS
 from agentidp.federation.rule import subject_selector
 from agentidp.federation.rule_checks import RuleRefused, check_provisioning_rule, narrow_to_subject
@@ -150,9 +150,7 @@ class ProvisioningRuleFields(ma.Schema):
     )
     createdAt = schemas.Instant(attribute="created_at", dump_only=True)
     warnings = ma.fields.List(
-        ma.fields.String(),
-        dump_only=True,
-        metadata={"description": "Warnings about the accepted subjects"},
+        ma.fields.String(), dump_only=True, metadata={"description": "Warnings about the accepted subjects"}
     )
 
 
@@ -165,7 +163,7 @@ RULES = OrganizationRules(
 )
 NewProvisioningRuleSchema, ProvisioningRuleSchema = RULES.new_schema, RULES.returned_schema
 represent, represent_settings = RULES.represent, RULES.represent_settings
-find_rule, remove_rule = RULES.find, RULES.remove
+find_rule, remove_rule = RULES.find_rule, RULES.remove_rule
 
 
 @blueprint.route("/api/v1/provisioning-rules", methods=["POST"])
@@ -179,10 +177,8 @@ def create_provisioning_rule(caller: Caller, members: dict[str, Any]) -> Respons
     """
     with caller.transaction() as transaction:
         rule_row = add_rule(transaction, caller.settings, members)
-    response_body = represent(rule_row)
-    return json_response(
-        response_body, 201, {"Location": f"/api/v1/provisioning-rules/{response_body['provisioningRuleId']}"}
-    )
+    location = f"/api/v1/provisioning-rules/{rule_row.provisioning_rule_id}"
+    return json_response(represent(rule_row), 201, {"Location": location})
 
 
 @blueprint.route("/api/v1/provisioning-rules")
@@ -231,10 +227,10 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     try:
         refuse_unknown_scopes(transaction, agent_template["scopes"])
     except ValidationError as refused:
-        existing_rules = [f"scopes {rule_columns}" for rule_columns in refused.details["scopes"]]
-        raise ValidationError(details={"agentTemplate": existing_rules}) from None
+        messages = [f"scopes {message}" for message in refused.details["scopes"]]
+        raise ValidationError(details={"agentTemplate": messages}) from None
     stored_template = json.dumps(AgentTemplateSchema().dump(agent_template))
-    return RULES.add(transaction, **members | {"trust": checked_trust, "agent_template": stored_template})
+    return RULES.add_rule(transaction, **members | {"trust": checked_trust, "agent_template": stored_template})
 
 
 def create_agent_at_first_sight(
@@ -247,23 +243,21 @@ def create_agent_at_first_sight(
     :returns: the id of the new agent, or of the agent that a concurrent request has created for the subject.
     :raises first_sight.ProvisioningRefused: the agent cannot be created.
     """
-    rule_trust = json.loads(rule.trust)
-    issuer, subject = rule_trust["issuer"], claims["sub"]
+    trust = json.loads(rule.trust)
+    issuer, subject = trust["issuer"], claims["sub"]
     agent_name = build_agent_name(rule.agent_template["name"], claims)
     if agent_name is None:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
     try:
-        narrowed_trust = narrow_to_subject(
-            rule_trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id
+        agent_rule = narrow_to_subject(
+            trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
     # Tries a name with a suffix if another agent has the first name.
-    for candidate_name in (agent_name, other_name(agent_name, issuer, subject)):
+    for name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
         try:
-            return _create_agent_by_rule(
-                database, rule, narrowed_trust, name=candidate_name, max_agents=settings.max_agents
-            )
+            return _create_agent_by_rule(database, rule, agent_rule, name=name, max_agents=settings.max_agents)
         except (Conflict, ValidationError):
             continue
     raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
@@ -282,9 +276,8 @@ def _create_agent_by_rule(
             selectors=[subject_digest],
             max_characters=MAX_CHARACTERS,
         )
-        current_rule = next(
-            (rule_row for rule_row in rule_rows if rule_row.provisioning_rule_id == rule.provisioning_rule_id), None
-        )
+        rule_id = rule.provisioning_rule_id
+        current_rule = next((row for row in rule_rows if row.provisioning_rule_id == rule_id), None)
         if current_rule is not None and current_rule.agent_id is not None:
             existing_agent_id: UUID = current_rule.agent_id
             return existing_agent_id

@@ -97,7 +97,7 @@ class QuotaSchema(schemas.ReturnedSchema, QuotaFields):
 
 represent_settings = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
 """Return the members of a quota's row for the audit trail and for a file of ``agentidp apply``."""
-_returned = QuotaSchema().as_json
+_represent = QuotaSchema().as_json
 
 
 class QuotaListSchema(ma.Schema):
@@ -137,7 +137,7 @@ class QuotaPageArguments(ma.Schema):
 def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Response:
     """List the quotas of all agents, with the tokens used and left, sorted by the agent's id."""
     limit = arguments["limit"]
-    [quota_rows] = caller.read_together(usage_page(_decode_cursor(arguments["cursor"]), limit + 1))
+    [quota_rows] = caller.read_together(build_page_call(_decode_cursor(arguments["cursor"]), limit + 1))
     quota_page = quota_rows[:limit]
     response_rows = [
         represent(quota_row, caller.at) | {"agentId": str(quota_row.agent_id), "agentName": quota_row.agent_name}
@@ -162,7 +162,7 @@ def _decode_cursor(cursor: str) -> tuple[UUID, int]:
 @blueprint.response(200, QuotaListSchema)
 def list_quotas(caller: Caller) -> Response:
     """List the organization's own quotas, with the tokens used and left."""
-    [quota_rows] = caller.read_together(usage_of(None))
+    [quota_rows] = caller.read_together(build_usage_call(None))
     return json_response({"data": [represent(quota_row, caller.at) for quota_row in quota_rows]})
 
 
@@ -176,7 +176,7 @@ def put_quota(caller: Caller, members: dict[str, Any], window: str, agent_id: UU
     """Set the quota of a window for the organization or an agent. It applies to all tokens that are issued later."""
     with _lock_window(caller, window) as transaction:
         set_quota(transaction, agent_id, window, **members)
-        quota_rows = transaction.run(usage_of(agent_id))
+        quota_rows = transaction.run(build_usage_call(agent_id))
     [quota_row] = [quota_row for quota_row in quota_rows if quota_row.quota_window == window]
     return json_response(represent(quota_row, caller.at))
 
@@ -199,17 +199,16 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
     """List an agent's quotas, with the tokens used and left. The organization's quotas apply to the agent too."""
     require_row(caller.read("agents/get_agent", agent_id=agent_id))
-    [quota_rows] = caller.read_together(usage_of(agent_id))
-    return json_response(
-        {"agentId": str(agent_id), "data": [represent(quota_row, caller.at) for quota_row in quota_rows]}
-    )
+    [quota_rows] = caller.read_together(build_usage_call(agent_id))
+    data = [represent(quota_row, caller.at) for quota_row in quota_rows]
+    return json_response({"agentId": str(agent_id), "data": data})
 
 
 @contextlib.contextmanager
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admits the request in a transaction of its own, because admit() locks rows and lock() must come first.
+    # Admits the request in another transaction, because admit() locks rows and lock() must be the first to lock.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)
@@ -239,12 +238,12 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
     :param agent_id: the agent that has the quota; ``None`` for a quota of the organization itself.
     :raises NotFound: the organization has no such agent.
     """
-    holder_id = _check_holder(transaction, agent_id)
-    earlier_rows = transaction.fetch("quotas/get_quota", agent_id=holder_id, quota_window=window)
+    owner_id = _find_owner_id(transaction, agent_id)
+    earlier_rows = transaction.fetch("quotas/get_quota", agent_id=owner_id, quota_window=window)
     transaction.fetch(
-        "quotas/set_quota", agent_id=holder_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
+        "quotas/set_quota", agent_id=owner_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
     )
-    transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
+    transaction.fetch("quotas/mark_quotas", agent_id=owner_id)
     earlier_settings = _settings_by_window(earlier_rows[0]) if earlier_rows else None
     new_settings = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
     audit.record(
@@ -261,43 +260,41 @@ def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -
 
     :raises NotFound: there is no such agent or quota.
     """
-    holder_id = _check_holder(transaction, agent_id)
-    removed_row = require_row(transaction.fetch("quotas/delete_quota", agent_id=holder_id, quota_window=window))
-    transaction.fetch("quotas/mark_quotas", agent_id=holder_id)
-    audit.record(
-        transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(removed_row)
-    )
+    owner_id = _find_owner_id(transaction, agent_id)
+    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=owner_id, quota_window=window))
+    transaction.fetch("quotas/mark_quotas", agent_id=owner_id)
+    audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(row))
 
 
-def replace_quotas(transaction: Transaction, agent_id: UUID | None, quotas: dict[str, dict[str, Any]]) -> None:
+def replace_quotas(transaction: Transaction, agent_id: UUID | None, new_quotas: dict[str, dict[str, Any]]) -> None:
     """Replace all quotas of an agent, or of the organization itself. The transaction must have called :func:`lock`.
 
     :param agent_id: the agent that has the quotas; ``None`` for the organization itself.
-    :param quotas: an object of :class:`NewQuotaSchema` per window. Quotas of other windows are deleted.
+    :param new_quotas: an object of :class:`NewQuotaSchema` per window. Quotas of other windows are deleted.
     """
-    existing_windows = {quota_row.quota_window for quota_row in transaction.run(usage_of(agent_id))}
+    existing_windows = {quota_row.quota_window for quota_row in transaction.run(build_usage_call(agent_id))}
     for window in WINDOWS:
-        if window in quotas:
-            set_quota(transaction, agent_id, window, **NewQuotaSchema().load(quotas[window]))
+        if window in new_quotas:
+            set_quota(transaction, agent_id, window, **NewQuotaSchema().load(new_quotas[window]))
         elif window in existing_windows:
             remove_quota(transaction, agent_id, window)
 
 
-def usage_of(agent_id: UUID | None) -> Call:
+def build_usage_call(agent_id: UUID | None) -> Call:
     """Return the call that reads an agent's quotas and the tokens used; ``None`` for the organization's own quotas."""
-    return _build_usage_call(agent_id=agent_id or ORGANIZATION)
+    return _build_call(agent_id=agent_id or ORGANIZATION)
 
 
-def usage_page(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
+def build_page_call(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
     """Return the call that reads a page of all quotas of the organization and its agents, sorted by the agent's id.
 
     :param after: the agent of the previous page's last quota, and the position (1 to 3) of the quota's window.
     :param limit: maximum number of quotas; ``None`` for all.
     """
-    return _build_usage_call(after_id=after[0], after_place=after[1], limit=limit)
+    return _build_call(after_id=after[0], after_place=after[1], limit=limit)
 
 
-def usage_by_share(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
+def build_share_call(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
     """Return the call that reads quotas sorted by the share that is used, greatest first.
 
     Each row has the ``count`` of all quotas that match. The call is slow, because it sums the usage of all quotas.
@@ -306,16 +303,16 @@ def usage_by_share(limit: int, offset: int, *, min_percent: int = 0, is_enforced
     :param is_enforced: whether only enforced quotas are read.
     """
     filters = {"min_percent": min_percent, "only_enforced": is_enforced}
-    return _build_usage_call(by_share=True, limit=limit, offset=offset, **filters)
+    return _build_call(by_share=True, limit=limit, offset=offset, **filters)
 
 
-def _build_usage_call(**parameters: Any) -> Call:
+def _build_call(**parameters: Any) -> Call:
     unset_parameters = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
     default_parameters = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
     return Call("quotas/quota_usage", unset_parameters | default_parameters | parameters)
 
 
-def _check_holder(transaction: Transaction, agent_id: UUID | None) -> UUID:
+def _find_owner_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
     """Return the value of the column ``agent_id`` for a quota's owner, or raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
@@ -328,7 +325,7 @@ def _settings_by_window(row: Any) -> dict[str, Any]:
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:
-    """Return a row of ``sql/quotas/quota_usage.sql`` in the form of the API."""
+    """Return the API's JSON object for a row of ``sql/quotas/quota_usage.sql``."""
     starts_at, ends_at = find_window_bounds(row.quota_window, at)
     computed_members = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
-    return _returned(row._asdict() | computed_members)
+    return _represent(row._asdict() | computed_members)

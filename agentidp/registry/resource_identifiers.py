@@ -48,7 +48,7 @@ class ResourceIdentifier(NamedTuple):
     registered_by: tuple[str, ...]
 
 
-def claim(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
+def claim_identifier(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
     """Make the transaction's organization the owner of an identifier, unless it already is the owner.
 
     :param member: the member of the request's body that an error names.
@@ -61,7 +61,7 @@ def claim(transaction: Transaction, resource: str, *, member: str = "resource") 
         return
     if claims.count >= MAX_CLAIMS:
         raise Conflict(
-            f"The organization holds {MAX_CLAIMS} resource identifiers; only an operator can release one.",
+            f"The organization owns {MAX_CLAIMS} resource identifiers; only an operator can release one.",
             details={member: [f"at most {MAX_CLAIMS} for an organization"]},
         )
     try:
@@ -77,20 +77,20 @@ def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> 
     :param conflicts: whether to return only identifiers that no organization owns. No tokens are issued for them.
     """
     with connect(database_url) as connection:
-        holder_ids = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
+        owner_ids = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
         registration_rows = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
     # Uses a dictionary as an ordered set, so that organizations stay in the order of their registrations.
-    registered_ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    registrant_ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for registration in registration_rows:
-        registered_ids[registration.resource][registration.organization_id] = None
+        registrant_ids[registration.resource][registration.organization_id] = None
     identifiers = [
-        ResourceIdentifier(resource, holder_ids.get(resource), tuple(registered_ids[resource]))
-        for resource in sorted(holder_ids.keys() | registered_ids.keys())
+        ResourceIdentifier(resource, owner_ids.get(resource), tuple(registrant_ids[resource]))
+        for resource in sorted(owner_ids.keys() | registrant_ids.keys())
     ]
     return [identifier for identifier in identifiers if not conflicts or identifier.organization_id is None]
 
 
-def find_holder(database_url: str, resource: str, at: datetime) -> str | None:
+def find_owner(database_url: str, resource: str, at: datetime) -> str | None:
     """Return the id of the organization that owns an identifier, or ``None`` if no organization owns it.
 
     :param database_url: the database's URL with the operator's role.
@@ -99,15 +99,15 @@ def find_holder(database_url: str, resource: str, at: datetime) -> str | None:
     """
     resource = _normalize(resource)
     with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
-        return _holder_id(transaction, resource)
+        return _fetch_owner_id(transaction, resource)
 
 
-def _holder_id(transaction: Transaction, resource: str) -> str | None:
+def _fetch_owner_id(transaction: Transaction, resource: str) -> str | None:
     rows = transaction.fetch("oauth/resource_holder", resource=resource)
     return rows[0].organization_id if rows else None
 
 
-def assign(
+def assign_identifier(
     settings: Settings, resource: str, organization_id: str, at: datetime, *, verify: bool = False
 ) -> str | None:
     """Make an existing organization the owner of an identifier, even if another organization owns it.
@@ -129,17 +129,17 @@ def assign(
         if organization_row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")
         with operator_transaction(connection, organization_id, at) as transaction:
-            previous_holder = _holder_id(transaction, resource)
+            previous_owner = _fetch_owner_id(transaction, resource)
             transaction.fetch("oauth/assign_resource", resource=resource)
-            if previous_holder != organization_id:
+            if previous_owner != organization_id:
                 audit.record(transaction, "resource.assigned", resource, after={"organizationId": organization_id})
-        if previous_holder not in (None, organization_id):
-            with operator_transaction(connection, str(previous_holder), at) as transaction:
-                audit.record(transaction, "resource.released", resource, before={"organizationId": previous_holder})
-    return previous_holder
+        if previous_owner not in (None, organization_id):
+            with operator_transaction(connection, str(previous_owner), at) as transaction:
+                audit.record(transaction, "resource.released", resource, before={"organizationId": previous_owner})
+    return previous_owner
 
 
-def release(database_url: str, resource: str, at: datetime) -> str:
+def release_identifier(database_url: str, resource: str, at: datetime) -> str:
     """End an organization's ownership of an identifier, and return the organization's id.
 
     The next organization that registers the identifier becomes its owner.
@@ -151,7 +151,7 @@ def release(database_url: str, resource: str, at: datetime) -> str:
     with connect(database_url) as connection, connection.transaction():
         released_rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
         if not released_rows:
-            raise ConfigurationError(f"no organization holds the resource {resource!r}")
+            raise ConfigurationError(f"no organization owns the resource {resource!r}")
         organization_id: str = released_rows[0].organization_id
         with operator_transaction(connection, organization_id, at) as transaction:
             audit.record(transaction, "resource.released", resource, before={"organizationId": organization_id})
@@ -161,7 +161,5 @@ def release(database_url: str, resource: str, at: datetime) -> str:
 def _normalize(resource: str) -> str:
     identifier = owned_name(resource) if is_resource_identifier(resource) or is_audience(resource) else None
     if identifier is None:
-        raise ConfigurationError(
-            "the resource must be an absolute URI without fragment, or an audience that is not shared"
-        )
+        raise ConfigurationError("the resource must be an absolute URI without fragment, or an unshared audience")
     return identifier

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from agentidp.config import LOOPBACK_HOSTS, ConfigurationError
+from agentidp.federation.issuer_keys import parse_json_object
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import OPERATOR_NETWORKS
 
@@ -34,7 +33,7 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
     try:
         response = request(
             "GET",
-            url._replace(path=metadata_path(url), query=""),
+            url._replace(path=build_metadata_path(url), query=""),
             networks=OPERATOR_NETWORKS,
             timeout=TIMEOUT,
             max_body=MAX_BYTES,
@@ -43,38 +42,25 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
     except RequestFailed as failed:
         raise ConfigurationError(f"the metadata of {resource} cannot be fetched: {failed}") from None
     if response.status != 200:
-        raise ConfigurationError(
-            f"the metadata of {resource} cannot be fetched: the status is {response.status}, not 200"
-        )
-    metadata = _parse_object(response.body)
+        raise ConfigurationError(f"the metadata of {resource} has the status {response.status} instead of 200")
+    metadata = parse_json_object(response.body)
     if metadata is None:
         raise ConfigurationError(f"the metadata of {resource} is not a JSON object")
-    authorization_servers = metadata.get("authorization_servers")
-    for member_name, has_expected_members, expected_members in (
-        ("resource", metadata.get("resource") == resource, f"is not {resource}"),
-        (
-            "authorization_servers",
-            isinstance(authorization_servers, list) and issuer in authorization_servers,
-            f"does not name {issuer}",
-        ),
-        (ORGANIZATION_MEMBER, metadata.get(ORGANIZATION_MEMBER) == organization_id, f"is not {organization_id}"),
+    issuers = metadata.get("authorization_servers")
+    has_issuer = isinstance(issuers, list) and issuer in issuers
+    for is_expected, problem in (
+        (metadata.get("resource") == resource, f"resource is not {resource}"),
+        (has_issuer, f"authorization_servers does not name {issuer}"),
+        (metadata.get(ORGANIZATION_MEMBER) == organization_id, f"{ORGANIZATION_MEMBER} is not {organization_id}"),
     ):
-        if not has_expected_members:
-            raise ConfigurationError(f"the metadata of {resource} proves nothing: {member_name} {expected_members}")
+        if not is_expected:
+            raise ConfigurationError(f"the metadata of {resource} proves nothing: {problem}")
 
 
-def metadata_path(url: SplitResult) -> str:
+def build_metadata_path(url: SplitResult) -> str:
     """Return the path, with the query, of the metadata of a resource server (RFC 9728 section 3.1).
 
     :param url: the resource server's identifier.
     """
     path = "" if url.path == "/" else url.path
     return f"{WELL_KNOWN}{path}?{url.query}" if url.query else f"{WELL_KNOWN}{path}"
-
-
-def _parse_object(body: bytes) -> dict[str, Any] | None:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None

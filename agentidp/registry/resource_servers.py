@@ -29,7 +29,7 @@ from agentidp.http.resource_identifier import (
 from agentidp.http.responses import json_response
 from agentidp.jose.access_token import AGENT, SUBJECTS
 from agentidp.registry.agents import refuse_unknown_agent
-from agentidp.registry.resource_identifiers import ResourceTaken, claim
+from agentidp.registry.resource_identifiers import ResourceTaken, claim_identifier
 from agentidp.scopes import SCOPES
 
 blueprint = Blueprint("resource-servers", __name__, description="Resource servers of the organization")
@@ -127,10 +127,8 @@ def create_resource_server(caller: Caller, members: dict[str, Any]) -> Response:
     """
     with caller.transaction() as transaction:
         server_row = add_resource_server(transaction, caller.settings, **members)
-    response_body = represent(server_row)
-    return json_response(
-        response_body, 201, {"Location": f"/api/v1/resource-servers/{response_body['resourceServerId']}"}
-    )
+    location = f"/api/v1/resource-servers/{server_row.resource_server_id}"
+    return json_response(represent(server_row), 201, {"Location": location})
 
 
 @blueprint.route("/api/v1/resource-servers")
@@ -167,8 +165,9 @@ def change_resource_server(caller: Caller, change: dict[str, Any], resource_serv
 @bearer("agents:write")
 @blueprint.response(204)
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Delete a resource server: no further token is issued for it, and introspection reports its tokens as inactive.
-    If only their signature is verified, they work until they expire. The organization keeps the identifier.
+    """Delete a resource server. No further token is issued for it, and introspection reports its tokens as inactive.
+    A resource server that verifies only the signature accepts them until they expire. The organization keeps the
+    identifier.
     """
     with caller.transaction() as transaction:
         remove_resource_server(transaction, resource_server_id)
@@ -189,42 +188,38 @@ def add_resource_server(
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
     default_members: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
-    server_columns = default_members | {"resource": resource, "name": name, "scopes": scopes, **members}
-    refuse_unknown_agent(transaction, server_columns["agent_id"])
+    columns = default_members | {"resource": resource, "name": name, "scopes": scopes, **members}
+    refuse_unknown_agent(transaction, columns["agent_id"])
     if owned_name(resource) is None:
-        error_message = (
-            "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
-        )
-        raise ValidationError(details={"resource": [error_message]})
-    _claim(transaction, settings, "resource", resource)
-    claimed_audience = _claim_audience(transaction, settings, server_columns["audience"])
+        message = "must not be an audience that all customers of a cloud share: set it as the audience only"
+        raise ValidationError(details={"resource": [message]})
+    _check_and_claim(transaction, settings, "resource", resource)
+    claimed_audience = _claim_audience(transaction, settings, columns["audience"])
     try:
-        server_rows = transaction.fetch(
+        rows = transaction.fetch(
             "oauth/add_resource_server",
             resource_server_id=uuid.uuid4(),
             audience_claim=claimed_audience,
             most=MAX_RESOURCE_SERVERS,
-            **server_columns,
+            **columns,
         )
     except psycopg.errors.UniqueViolation:
         raise ResourceTaken from None
-    if not server_rows:
+    if not rows:
         raise Conflict(
             f"The organization has {MAX_RESOURCE_SERVERS} resource servers; delete one first.",
             details={"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]},
         )
-    [server_row] = server_rows
-    audit.record(
-        transaction, "resource_server.created", server_row.resource_server_id, after=_represent_settings(server_row)
-    )
-    return server_row
+    [row] = rows
+    audit.record(transaction, "resource_server.created", row.resource_server_id, after=_represent_settings(row))
+    return row
 
 
-def _claim(transaction: Transaction, settings: Settings, member: str, resource: str) -> None:
+def _check_and_claim(transaction: Transaction, settings: Settings, member: str, resource: str) -> None:
     [row] = transaction.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
     if row.is_own:
         raise ValidationError(details={member: ["must not be this server's own API or dashboard"]})
-    claim(transaction, resource, member=member)
+    claim_identifier(transaction, resource, member=member)
 
 
 def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
@@ -235,7 +230,7 @@ def _claim_audience(transaction: Transaction, settings: Settings, audience: str 
     """
     resource = owned_name(audience) if audience else None
     if resource is not None:
-        _claim(transaction, settings, "audience", resource)
+        _check_and_claim(transaction, settings, "audience", resource)
     return resource
 
 
@@ -250,20 +245,16 @@ def update_resource_server(
     :raises ResourceTaken: another organization owns the audience.
     """
     earlier_row = require_row(transaction.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
-    server_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     refuse_unknown_agent(transaction, change.get("agent_id"))
     if "audience" in change:
-        server_columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
+        columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
     else:
-        server_columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
-    [server_row] = transaction.fetch(
-        "oauth/change_resource_server", resource_server_id=resource_server_id, **server_columns
-    )
-    earlier_settings, changed_settings = _represent_settings(earlier_row), _represent_settings(server_row)
-    audit.record(
-        transaction, "resource_server.changed", resource_server_id, before=earlier_settings, after=changed_settings
-    )
-    return server_row
+        columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
+    [row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **columns)
+    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(row)
+    audit.record(transaction, "resource_server.changed", resource_server_id, before=old_settings, after=new_settings)
+    return row
 
 
 def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:

@@ -296,9 +296,9 @@ class TestRequests:
     ) -> None:
         keys = editor.admin.services.issuer_tokens.keys
         path = own.authorize(led(editor.client, f"/authorize?{editor.query()}", own))
-        with contextmanager_stack(keys.exchange, editor.admin, MAX_WAITING_PER_ORGANIZATION):
+        with contextmanager_stack(keys.reserve_exchange, editor.admin, MAX_WAITING_PER_ORGANIZATION):
             assert editor.client.get(path).status_code == 503
-        with contextmanager_stack(keys.exchange, cast.outsider, MAX_WAITING_PER_ORGANIZATION):
+        with contextmanager_stack(keys.reserve_exchange, cast.outsider, MAX_WAITING_PER_ORGANIZATION):
             assert editor.client.get(path).status_code == 200
 
 

@@ -73,7 +73,7 @@ def test_a_command_that_is_written_wrong_ends_with_2(shared_run: Command) -> Non
 NOBODY = str(uuid.UUID(int=1))
 NO_TARGET, NO_AGENT = f"the organization has no alert target {NOBODY}", f"there is no agent {NOBODY}"
 OURS = "resource must not be this server's own API or dashboard"
-NO_RESOURCE = "the resource must be an absolute URI without fragment, or an audience that is not shared"
+NO_RESOURCE = "the resource must be an absolute URI without fragment, or an unshared audience"
 AZURES = "api://AzureADTokenExchange"
 REFUSALS = [
     ("agent create builder {of}", "Another agent has this name. (name is taken)"),

@@ -42,7 +42,7 @@ def test_an_identifier_is_assigned_transferred_after_a_question_and_released(
     assert " from Other. 1 agent of the organization " in run.asked("resource-server", "release", API)
     released = {"resource": API, "organizationId": None, "previously": other}
     assert run.json("resource-server", "release", "--yes", API) == released
-    assert run.refused("resource-server", "release", API) == f"no organization holds the resource '{API}'"
+    assert run.refused("resource-server", "release", API) == f"no organization owns the resource '{API}'"
     # The metadata of the resource server name no organization.
     monkeypatch.undo()
     local = "http://localhost:1/v2"

@@ -70,7 +70,7 @@ def test_a_preset_asks_shows_the_rule_and_fills_its_fields(signed_in: FlaskClien
     # It is sent to the address with the answers, also if one of its fields is wrong at first.
     [address] = [str(form["action"]) for form in page.all("form") if "show=rule" in str(form["action"])]
     wrong = Page(post(signed_in, address, **(rule | {"subject": "repo:*", "claims": "repository_id=7"})))
-    assert "The subject must name somebody before its *" in wrong.notice
+    assert "The subject must name its owner before the *" in wrong.notice
     assert (wrong.typed["subject"], wrong.typed["claims"]) == ("repo:*", "repository_id=7")
     rule_page = post(signed_in, address, **rule, claims="repository_id=7")
     assert (rule_page.status_code, "client_id" in rule_page.text) == (200, False)

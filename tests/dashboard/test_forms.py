@@ -113,12 +113,12 @@ FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
     "/delegation-rules/new": (
         TRUST | {"name": "staff", "agentIds": "AGENT", "resources": ["https://AGENT.example AGENT"], "grantDays": "30"},
         [
-            (400, {"agentIds": "nobody\a"}, "The agents must be of the organization, by name or ID"),
+            (400, {"agentIds": "nobody\a"}, "The agents must exist in the organization by name or ID"),
             (400, {"agentIds": "\n".join([NOWHERE] * 101)}, "The agents must not name more than 100 agents."),
             (400, {"agentIds": ""}, "The agents must name at least one, unless the rule names hosts of apps."),
             (400, {"resources": []}, "What they may reach must name 1 to 100 resource servers."),
             (400, {"resources": ["https://a.example read"]}, "What they may reach must be resource servers of"),
-            (400, {"subject": "*"}, "The subject may have a * at its end only"),
+            (400, {"subject": "*"}, "The subject may contain * only at its end"),
         ],
     ),
     "/findings/{finding_id}/mute": (
@@ -147,7 +147,7 @@ FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
             (400, {"maxAgents": "many"}, "The maximum of agents must be a whole number from 1 to 10000."),
             (400, {"day": "0"}, "The tokens per day must be "),
             (400, {"agentName": "x" * 201}, "The name of an agent must have 1 to 200 characters."),
-            (400, {"subject": "*"}, "The subject may have a * at its end only"),
+            (400, {"subject": "*"}, "The subject may contain * only at its end"),
         ],
     ),
     "/quotas/day/edit": (QUOTA, [(400, {"tokens": ""}, NO_TOKENS), (400, {"tokens": "1_0"}, NO_TOKENS)]),
@@ -161,7 +161,7 @@ FORMS: dict[str, tuple[dict[str, Any], list[Refused]]] = {
     ),
     "/resource-servers/{resource_server_id}/edit": (
         SERVER,
-        [NO_LIFETIME, (400, {"agentId": "nobody\a"}, "The agent must be of the organization")],
+        [NO_LIFETIME, (400, {"agentId": "nobody\a"}, "The agent must exist in the organization")],
     ),
 }
 """Address -> what is sent, and of what is wrong instead the status and the sentence. The first one of a form that

@@ -514,7 +514,7 @@ FILES = {
         ("quotas", "tokens: 1", "tokens: 0", "quotas.day.tokens: must be a whole number from 1 to 1000000000000"),
         ("quotas", ", enforce: true", "", "quotas.day.enforce: is missing"),
         ("trust", ", subject: x", "", f"agents[0].trust[0].{TRUST.replace(' ', ': ', 1)}"),
-        ("provisioning", "shop:*", "*:*", "line 7: provisioningRules[0].trust.subject: may have a * at its end only"),
+        ("provisioning", "shop:*", "*:*", "line 7: provisioningRules[0].trust.subject: may contain * only at its end"),
         ("delegation", "[desk, tickets]", "[des]", f"line 12: delegationRules[0].agents: {UNKNOWN} 'des'"),
         ("delegation", "agent: tickets", "agent: ticket", f"line 5: resourceServers[0].agent: {UNKNOWN} 'ticket'"),
         ("delegation", "//login.example", "//slack.com", "line 11: delegationRules[0].trust.subject: must be there"),

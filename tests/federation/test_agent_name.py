@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentidp.federation.agent_name import MAX_NAME, build_agent_name, other_name
+from agentidp.federation.agent_name import MAX_NAME, add_subject_suffix, build_agent_name
 from agentidp.registry.agents import NewAgentSchema
 
 ANYTHING = st.recursive(
@@ -23,7 +23,7 @@ TEXT = st.text(st.characters(), max_size=300)
 def test_a_name_is_one_that_an_agent_may_have(template: str, sub: str, a: object) -> None:
     name = build_agent_name(template, {"sub": sub, "a": a})
     if name is not None:
-        for one in (name, other_name(name, "https://issuer.example", sub.encode("utf-8", "replace").decode())):
+        for one in (name, add_subject_suffix(name, "https://issuer.example", sub.encode("utf-8", "replace").decode())):
             assert NewAgentSchema().load({"name": one})["name"] == one
     elif template == "x":
         raise AssertionError("a name without claims is always one")
@@ -60,8 +60,10 @@ def test_what_a_template_makes_of_claims(template: str, name: str | None) -> Non
 
 
 def test_the_other_name_is_that_of_issuer_and_subject_alone() -> None:
-    first = other_name("a" * MAX_NAME, "https://issuer.example", "job")
-    assert first == other_name("a" * MAX_NAME, "https://issuer.example", "job")
+    first = add_subject_suffix("a" * MAX_NAME, "https://issuer.example", "job")
+    assert first == add_subject_suffix("a" * MAX_NAME, "https://issuer.example", "job")
     assert len(first) == MAX_NAME
-    others = {other_name("a", *one) for one in (("https://b", "job"), ("https://c", "job"), ("https://b", "work"))}
+    others = {
+        add_subject_suffix("a", *one) for one in (("https://b", "job"), ("https://c", "job"), ("https://b", "work"))
+    }
     assert len(others) == 3

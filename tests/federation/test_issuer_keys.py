@@ -69,7 +69,7 @@ class Process:
 
     def find(self, kid: str | None = "first", source: KeySource | None = None, organization: str = ACME) -> int:
         """Return the number of keys that are found."""
-        return len(self.keys.find(source or self.source, kid, "ES256", organization_id=organization))
+        return len(self.keys.find_keys(source or self.source, kid, "ES256", organization_id=organization))
 
     def unavailable(
         self, source: KeySource | None = None, organization: str = ACME, kid: str = "first"
@@ -482,13 +482,14 @@ class TestKeySet:
             bundle.jwk(use="x509-svid", alg=None),
             bundle.jwk(use="jwt-svid", alg=None),
         ]
-        assert KeySet(jwks).find("first", "ES256") == []
-        assert len(KeySet(jwks).find("svid", "ES256")) == 1
-        assert len(KeySet([*jwks, issuer.jwk(alg=None, use=None)]).find("first", "ES256")) == 1
+        assert KeySet(jwks).find_keys("first", "ES256") == []
+        assert len(KeySet(jwks).find_keys("svid", "ES256")) == 1
+        assert len(KeySet([*jwks, issuer.jwk(alg=None, use=None)]).find_keys("first", "ES256")) == 1
 
     def test_a_key_that_names_no_algorithm_is_for_any_of_its_kind(self) -> None:
         jwks = [Issuer().jwk(alg=None)]
-        assert [len(KeySet(jwks).find("first", alg)) for alg in ("RS256", "PS256", "ES256", "EdDSA")] == [1, 1, 0, 0]
+        algorithms = ("RS256", "PS256", "ES256", "EdDSA")
+        assert [len(KeySet(jwks).find_keys("first", alg)) for alg in algorithms] == [1, 1, 0, 0]
 
     def test_a_token_without_kid_is_tried_with_few_of_many_keys(self) -> None:
         jwk = Issuer.with_curve().jwk()
@@ -508,5 +509,5 @@ class TestKeySet:
         jwk = Issuer.with_curve().jwk()
         keys = KeySet([jwk | {"kid": str(n)} for n in range(MAX_KEYS)])
         for _ in range(2):
-            assert len(keys.find(str(MAX_KEYS - 1), "ES256")) == 1
+            assert len(keys.find_keys(str(MAX_KEYS - 1), "ES256")) == 1
         assert parsed == [str(MAX_KEYS - 1)]

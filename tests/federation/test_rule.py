@@ -25,10 +25,10 @@ CLAIMS = {
 
 
 def test_is_met_by_what_it_says_and_by_more() -> None:
-    assert Rule.of(RULE).is_met_by(TokenClaims(CLAIMS))
-    assert Rule.of(RULE).is_met_by(TokenClaims(CLAIMS | {"actor": "someone", "aud": ["https://idp.example"]}))
+    assert Rule.from_trust(RULE).is_met_by(TokenClaims(CLAIMS))
+    assert Rule.from_trust(RULE).is_met_by(TokenClaims(CLAIMS | {"actor": "someone", "aud": ["https://idp.example"]}))
     # A claim that is a list, such as groups, contains an accepted value.
-    assert Rule.of(RULE).is_met_by(
+    assert Rule.from_trust(RULE).is_met_by(
         TokenClaims(CLAIMS | {"repository_id": ["6", "7"], "ref": ["v1", "refs/heads/next"]})
     )
 
@@ -53,7 +53,7 @@ JOBS = [{"protected": 1}, {"protected": "true"}, [{"protected": True}], None]
     ids=str,
 )
 def test_is_not_met_and_says_by_what(changes: dict[str, Any], wrong: str) -> None:
-    rule, claims = Rule.of(RULE), CLAIMS | changes
+    rule, claims = Rule.from_trust(RULE), CLAIMS | changes
     assert not rule.is_met_by(TokenClaims(claims))
     assert [one.name for one in rule.compare(TokenClaims(claims)) if not one.is_met] == [wrong]
 
@@ -72,7 +72,9 @@ def test_is_not_met_and_says_by_what(changes: dict[str, Any], wrong: str) -> Non
 )
 def test_an_email_must_be_verified(name: str, demanded: dict[str, Any], claims: dict[str, Any], is_met: bool) -> None:
     """At some providers, anyone can enter somebody else's address."""
-    rule = Rule.of({"issuer": "https://issuer.example", "audience": "x", "claims": {name: "a@b.example"} | demanded})
+    rule = Rule.from_trust(
+        {"issuer": "https://issuer.example", "audience": "x", "claims": {name: "a@b.example"} | demanded}
+    )
     token = TokenClaims({"iss": "https://issuer.example", "aud": "x", "email": "a@b.example"} | claims)
     assert rule.is_met_by(token) is is_met
     unmet = [comparison.name for comparison in rule.compare(token) if not comparison.is_met]
@@ -80,7 +82,7 @@ def test_an_email_must_be_verified(name: str, demanded: dict[str, Any], claims: 
 
 
 def test_a_comparison_shows_both_sides() -> None:
-    rule = Rule.of(RULE)
+    rule = Rule.from_trust(RULE)
     claims = {name: value for name, value in CLAIMS.items() if name != "sub"} | {"repository_id": 7}
     shown = [
         (one.name, one.expected, one.actual, one.is_there, one.is_met) for one in rule.compare(TokenClaims(claims))
@@ -140,7 +142,7 @@ def test_knows_whose_token_it_may_be(claims: dict[str, Any], issuers: tuple[str,
 
 def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_it() -> None:
     """Only the subject names the trust domain."""
-    rule = Rule.of({"issuer": "spiffe://acme.example", "claims": {"a": "b"}, "audience": "c"})
+    rule = Rule.from_trust({"issuer": "spiffe://acme.example", "claims": {"a": "b"}, "audience": "c"})
     assert rule.is_met_by(TokenClaims({"sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"}))
     assert not rule.is_met_by(TokenClaims({"iss": "spiffe://acme.example", "sub": "someone", "a": "b", "aud": "c"}))
     assert not rule.is_met_by(TokenClaims({"sub": "spiffe://evil.example/acme.example", "a": "b", "aud": "c"}))
@@ -163,5 +165,5 @@ def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_i
 )
 def test_a_json_pointer_leads_to_a_member(name: str, found: object) -> None:
     claims = {"iss": "i", "aud": "a", "kubernetes.io": {"pod": {"uid": "7"}}, "a/b": {"c~d": 1}}
-    rule = Rule.of({"issuer": "i", "claims": {name: found if found is not None else "x"}, "audience": "a"})
+    rule = Rule.from_trust({"issuer": "i", "claims": {name: found if found is not None else "x"}, "audience": "a"})
     assert rule.is_met_by(TokenClaims(claims)) is (found is not None)

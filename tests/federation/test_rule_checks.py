@@ -21,8 +21,8 @@ from agentidp.federation.rule_checks import (
     check_provisioning_rule,
     check_rule,
     find_organization_id,
+    list_rule_subjects,
     list_warnings,
-    matching_rule_subjects,
     narrow_to_subject,
 )
 from agentidp.http.text import text_refusal
@@ -92,8 +92,8 @@ def wrong(member: str, message: str | None, *values: object) -> list[tuple[dict[
 
 
 LENGTH = f"must have 1 to {MAX_VALUE} characters"
-NOT_A_PATTERN = "may have a * at its end only, behind a : or / that ends a whole part"
-NOBODY_NAMED = "must name somebody before its *: anyone could meet it"
+NOT_A_PATTERN = "may contain * only at its end, directly after a : or /"
+NOBODY_NAMED = "must name its owner before the *, because otherwise anyone could match it"
 NO_VALUE = "a must be a string, a whole number or a boolean, or a list of these"
 OTHER_ORGANIZATION = "must not name another organization"
 GITHUB_CLAIMS = "claims must have one of repository_id, repository_owner_id, repository, repository_owner"
@@ -114,30 +114,30 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     *wrong("subject", NOBODY_NAMED, "repo:*", "a::/*"),
     *wrong(
         "subject",
-        "must not be the default service account, which every pod has that names none: give the workload its own",
+        "must not be the default service account, which pods without their own share: give the workload its own",
         "system:serviceaccount:shop:default",
     ),
     *wrong(
         "subject",
-        "must name the namespace: every service account of the cluster could meet it",
+        "must name the namespace, because otherwise every service account of the cluster would match it",
         "system:serviceaccount:*",
     ),
     *wrong("claims", f"a {NOT_A_PATTERN}", {"a": "*"}),
-    *wrong("claims", "a must have something before its *", {"a": ["b", "/*"]}),
+    *wrong("claims", "a must have more than separators before its *", {"a": ["b", "/*"]}),
     *wrong("claims", NO_VALUE, {"a": None}, {"a": 1.5}, {"a": 2**53}, {"a": {"b": "c"}}, {"a": [["b"]]}),
     *wrong("claims", f"a must have 1 to {MAX_VALUES} values", {"a": []}, {"a": ["b"] * (MAX_VALUES + 1)}),
     *wrong("claims", f"a {LENGTH}", {"a": ""}),
     *wrong("claims", LENGTH, {"": "a"}),
     *wrong("claims", None, {"aud": "a"}, {"jti": "a"}, {str(n): "x" for n in range(MAX_CLAIMS + 1)}),
     *wrong("audience", OTHER_ORGANIZATION, f"{OWN}/{OTHER}", f"{ORGANIZATION} {OTHER}"),
-    ({"jwks": KEYS, "jwksUri": "https://keys.example"}, "jwksUri", "must not be there beside jwks"),
+    ({"jwks": KEYS, "jwksUri": "https://keys.example"}, "jwksUri", "must be left out if there is a jwks"),
     *wrong("jwks", "must be a JWK Set with 1 to 10 keys", {"keys": []}),
     *wrong("jwks", None, {"keys": [{"kty": "oct", "k": "x"}]}),
     *wrong("jwksUri", "must be an https URL without credentials and fragment", "http://keys.example"),
     (
         SPIFFE | {"subject": "spiffe://acme.example/a"},
         "jwksUri",
-        "must be there, or jwks: a trust domain has no metadata to find its keys by",
+        "must be there, or jwks, because a trust domain has no metadata that names its keys",
     ),
     (
         SPIFFE | {"subject": "spiffe://acme.example.evil/a", "jwks": KEYS},
@@ -304,12 +304,12 @@ def test_an_audience_names_no_organization(audience: object) -> None:
     ids=str,
 )
 def test_the_subjects_of_the_rules_that_a_token_may_meet(subject: object, found: list[str | None]) -> None:
-    assert matching_rule_subjects(subject) == found
+    assert list_rule_subjects(subject) == found
 
 
 def test_the_longest_pattern_of_a_rule_is_among_them_and_no_longer_one() -> None:
     longest = "a" * (MAX_VALUE - MAX_PATTERN_PARTS - 1) + ":" * MAX_PATTERN_PARTS + "*"
-    assert longest in matching_rule_subjects(longest[:-1] + "b:c")
-    assert f"a{longest}" not in matching_rule_subjects(f"a{longest[:-1]}b:c")
+    assert longest in list_rule_subjects(longest[:-1] + "b:c")
+    assert f"a{longest}" not in list_rule_subjects(f"a{longest[:-1]}b:c")
     # Anybody can send a subject with many separators, and each separator adds a look-up.
-    assert len(matching_rule_subjects(":" * 8000)) == MAX_PATTERN_PARTS + 2
+    assert len(list_rule_subjects(":" * 8000)) == MAX_PATTERN_PARTS + 2

@@ -19,8 +19,8 @@ from werkzeug.test import TestResponse
 
 from agentidp.federation.issuer_keys import MAX_FETCHES_PER_ORGANIZATION, MAX_WAITING_PER_ORGANIZATION, IssuerKeys
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS, MAX_LIFETIME, IssuerTokens
-from agentidp.federation.remembered import CHARACTERS_PER_RULE, Remembered
 from agentidp.federation.rule import rule_selector
+from agentidp.federation.rule_cache import CHARACTERS_PER_RULE, RuleCache
 from agentidp.jose.assertion import CLIENT_LEEWAY, MAX_SIGNATURES
 from agentidp.oauth import client_assertion, rule_results
 from agentidp.oauth.federated_token import SPIFFE_TYPE
@@ -234,7 +234,7 @@ def test_a_new_rule_of_an_issuer_counts_at_once_and_a_revoked_one_no_longer(
     assert reasons(caplog) == ["revoked or expired rule"]
     assert ask(client, trusted, issuer.token(US)).status_code == 200
     # Another process does not remember it.
-    trusted.services.issuer_tokens.remembered = Remembered()
+    trusted.services.issuer_tokens.rule_cache = RuleCache()
     assert whole(ask(client, trusted, issuer.token(US, sub="job:2"))) == FAILED
     assert reasons(caplog)[1:] == ["token matches no rule"]
 
@@ -287,7 +287,7 @@ def test_what_is_remembered_is_bounded_with_the_issuer_that_a_token_names(
     """A JWT-SVID may have any ``iss``."""
     domain, identity = Issuer.with_curve("spiffe://acme.example"), "spiffe://acme.example/builder"
     domain.trusted_by(worker, subject=identity)
-    remembered = worker.services.issuer_tokens.remembered
+    remembered = worker.services.issuer_tokens.rule_cache
     monkeypatch.setattr(remembered, "_max_characters", 3 * CHARACTERS_PER_RULE)
     for length, is_remembered in ((100, True), (3 * CHARACTERS_PER_RULE, False)):
         named = "https://" + "a" * length

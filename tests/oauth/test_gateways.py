@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentidp.registry.resource_identifiers import assign
+from agentidp.registry.resource_identifiers import assign_identifier
 from tests.factories import ROOT, Agent, make_agent, make_organization
 from tests.oauth.conftest import Provider, play
 
@@ -63,7 +63,7 @@ class Story:
 
     def assign(self, agent: Agent) -> None:
         """Give the identifier to the organization of an agent."""
-        assign(agent.services.settings, RESOURCE, agent.organization_id, agent.services.clock())
+        assign_identifier(agent.services.settings, RESOURCE, agent.organization_id, agent.services.clock())
 
 
 @pytest.fixture(scope="module")

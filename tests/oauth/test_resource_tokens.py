@@ -177,7 +177,7 @@ def test_no_organization_has_an_audience_of_a_cloud_as_identifier(
     client: FlaskClient, cast: Cast, resource: str
 ) -> None:
     """It would keep all others out, and its agents could act for each other in the cloud, which looks at sub alone."""
-    rule = "must not be an audience that all customers of a cloud share: make it the audience beside an identifier"
+    rule = "must not be an audience that all customers of a cloud share: set it as the audience only"
     assert register(client, cast.acme, resource, 400)["details"] == {"resource": [rule]}
 
 
@@ -189,16 +189,16 @@ def test_who_loses_an_audience_gets_no_token_with_it(
     token = ask_as(client, cast.acme, resource=resource).json["access_token"]
     settings, at = services.settings, services.clock()
     ours, theirs = cast.acme.organization_id, cast.outsider.organization_id
-    assert resource_identifiers.assign(settings, audience, theirs, at) == ours
+    assert resource_identifiers.assign_identifier(settings, audience, theirs, at) == ours
     # Another change is possible, and does not end that.
     change(client, cast.acme, server, name="renamed")
     assert ask_as(client, cast.acme, resource=resource).json["error"] == "invalid_target"
     assert introspect(client, cast.acme, token).json == INACTIVE
-    assert resource_identifiers.release(cast.acme.database_url, audience, at) == theirs
+    assert resource_identifiers.release_identifier(cast.acme.database_url, audience, at) == theirs
     assert (audience, None, (ours,)) in resource_identifiers.list_resource_identifiers(
         cast.acme.database_url, conflicts=True
     )
-    assert resource_identifiers.assign(settings, audience, ours, at) is None
+    assert resource_identifiers.assign_identifier(settings, audience, ours, at) is None
     assert introspect(client, cast.acme, token).json["active"] is True
 
 

@@ -203,7 +203,7 @@ class TestConversation:
     ) -> None:
         acme, audience, lengths = cast.acme, f"{US}/{cast.acme.organization_id}", []
         monkeypatch.setattr(
-            IssuerTokens, "parse_rule", lambda _, __, rule: lengths.append(len(rule)) or Rule.read(rule)
+            IssuerTokens, "parse_rule", lambda _, __, rule: lengths.append(len(rule)) or Rule.parse(rule)
         )
         claims = {f"claim {n}": ["x" * 500] for n in range(MAX_CLAIMS)}
         for _ in range(4):

@@ -42,7 +42,7 @@ def settings(**changes: Any) -> OidcSettings:
     ],
 )
 def test_values(name: str | None, claims: dict[str, Any], values: set[str]) -> None:
-    assert person_claims.values_of(claims, name) == values
+    assert person_claims.read_strings(claims, name) == values
 
 
 ANNA, MALLORY = "anna@acme.example", "mallory@elsewhere.example"
@@ -66,8 +66,8 @@ ANNA, MALLORY = "anna@acme.example", "mallory@elsewhere.example"
 def test_an_address_and_its_verification_have_one_source(
     of_token: dict[str, Any], of_userinfo: dict[str, Any], address: str | None
 ) -> None:
-    claims = person_claims.merged(of_token, of_userinfo)
-    assert person_claims.values_of(claims, "email") == ({address} if address else set())
+    claims = person_claims.merge_claims(of_token, of_userinfo)
+    assert person_claims.read_strings(claims, "email") == ({address} if address else set())
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_organizations(value: Any, mapped: dict[str, str], organization: str | N
     known = settings(organization_claim="org", organizations=mapped)
     if organization is None:
         with pytest.raises(NoAccess):
-            person_claims.organization_of({"org": value}, known)
+            person_claims.read_organization_id({"org": value}, known)
     else:
-        assert person_claims.organization_of({"org": value}, known) == organization
+        assert person_claims.read_organization_id({"org": value}, known) == organization
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_roles(value: Any, administrators: set[str], viewers: set[str], role: st
     known = settings(role_claim="role", administrators=frozenset(administrators), viewers=frozenset(viewers))
     if role is None:
         with pytest.raises(NoAccess):
-            person_claims.role_of({"role": value}, known)
+            person_claims.read_role({"role": value}, known)
     else:
-        assert person_claims.role_of({"role": value}, known) == role
+        assert person_claims.read_role({"role": value}, known) == role
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_roles(value: Any, administrators: set[str], viewers: set[str], role: st
     ],
 )
 def test_names(claims: dict[str, Any], name: str | None) -> None:
-    assert person_claims.name_of(claims) == name
+    assert person_claims.read_name(claims) == name

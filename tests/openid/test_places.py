@@ -17,13 +17,13 @@ from tests.factories import NOON
 
 def fail(places: Places, site: int) -> None:
     """A code of a site is refused."""
-    assert places.take(site, NOON)
-    places.give_back(site, NOON, has_failed=True)
+    assert places.reserve_thread(site, NOON)
+    places.release_thread(site, NOON, has_failed=True)
 
 
 def taken(places: Places, *sites: int, later: timedelta = timedelta()) -> list[bool]:
     """Which of the sites get a place, one after the other."""
-    return [places.take(site, NOON + later) for site in sites]
+    return [places.reserve_thread(site, NOON + later) for site in sites]
 
 
 class TestPlaces:
@@ -33,7 +33,7 @@ class TestPlaces:
         places = Places()
         assert taken(places, *[1] * (PLACES_OF_ONE + 1)) == [True] * PLACES_OF_ONE + [False]
         assert taken(places, 2, 3, 4) == [True] * (PLACES - PLACES_OF_ONE) + [False]
-        places.give_back(1, NOON, has_failed=False)
+        places.release_thread(1, NOON, has_failed=False)
         assert taken(places, 5, 6) == [True, False]
 
     def test_sites_that_have_failed_leave_half_to_others(self) -> None:
@@ -47,8 +47,8 @@ class TestPlaces:
         places = Places()
         for site in range(4):
             fail(places, site)
-        assert places.take(2, NOON)
-        places.give_back(2, NOON, has_failed=False)
+        assert places.reserve_thread(2, NOON)
+        places.release_thread(2, NOON, has_failed=False)
         assert taken(places, 0, 1, 2, 3) == [True, True, True, False]
         places = Places()
         for site in range(3):
@@ -61,7 +61,7 @@ class TestPlaces:
         fail(places, 2)
         assert taken(places, 11, 12, 13, 14, 15, 16, 16) == [True] * PLACES + [False] * 3
         for site in (11, 12, 13, 14):
-            places.give_back(site, NOON, has_failed=False)
+            places.release_thread(site, NOON, has_failed=False)
         assert taken(places, 1, 2, 16, 15) == [True, True, False, True]
 
     def test_finding_no_place_beside_one_s_own_is_none(self) -> None:

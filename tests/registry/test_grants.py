@@ -7,7 +7,7 @@ from uuid import UUID
 
 from agentidp.analytics.impact import build_count_grants_call
 from agentidp.clock import utc_now
-from agentidp.registry.grants import MAX_PAGE, list_call
+from agentidp.registry.grants import MAX_PAGE, build_list_call
 from tests.audit.conftest import events_of
 from tests.citus import READS_A_PLAN
 from tests.factories import IDS, Api, execute, make_grant
@@ -78,7 +78,7 @@ def test_a_filter_reads_only_its_grants(acme: Api) -> None:
     colleague = agent.colleague("editor")
     make_grant(colleague, rule_id)
     filters = {"agent_id": colleague.agent_id, "rule_id": rule_id, "subject": "person 7", "grant_id": grant_id}
-    calls = [list_call(**{name: value}) for name, value in filters.items()]
+    calls = [build_list_call(**{name: value}) for name, value in filters.items()]
     calls += [build_count_grants_call(agent_id=colleague.agent_id), build_count_grants_call(rule_id=rule_id)]
     with service_connection(agent.database_url, agent.organization_id) as connection:
         for call in calls:

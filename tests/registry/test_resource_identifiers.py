@@ -134,7 +134,7 @@ def test_an_organization_cannot_claim_without_end(
         409,
         {
             "code": "CONFLICT",
-            "message": "The organization holds 2 resource identifiers; only an operator can release one.",
+            "message": "The organization owns 2 resource identifiers; only an operator can release one.",
             "details": {"resource": ["at most 2 for an organization"]},
         },
     )
@@ -163,15 +163,15 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
     assert get_token(acme, resource).json == INVALID_TARGET
     assert usage_sums(database_url, cast.acme.organization_id)["tokens"] == issued
 
-    assert resource_identifiers.assign(services.settings, resource, cast.acme.organization_id, NOON) is None
+    assert resource_identifiers.assign_identifier(services.settings, resource, cast.acme.organization_id, NOON) is None
     assert statuses() == {"acme": (200, True), "outsider": (400, False)}
     assert introspect(outsider.client, cast.outsider, tokens["outsider"]).json == INACTIVE
 
-    previous = resource_identifiers.assign(services.settings, resource, cast.outsider.organization_id, NOON)
+    previous = resource_identifiers.assign_identifier(services.settings, resource, cast.outsider.organization_id, NOON)
     assert previous == cast.acme.organization_id
     assert statuses() == {"acme": (400, False), "outsider": (200, True)}
 
-    assert resource_identifiers.release(database_url, resource, NOON) == cast.outsider.organization_id
+    assert resource_identifiers.release_identifier(database_url, resource, NOON) == cast.outsider.organization_id
     assert statuses() == {"acme": (400, False), "outsider": (400, False)}
 
 
@@ -226,7 +226,7 @@ class TestOperator:
         register(acme, resource.upper())
         leave_duplicate(database_url, cast, duplicate)
         ids = cast.acme.organization_id, cast.outsider.organization_id
-        resource_identifiers.assign(services.settings, f"{reserved}/", ids[1], NOON)
+        resource_identifiers.assign_identifier(services.settings, f"{reserved}/", ids[1], NOON)
         listed = [
             identifier
             for identifier in resource_identifiers.list_resource_identifiers(database_url)
@@ -242,7 +242,7 @@ class TestOperator:
         self, acme: Api, outsider: Api, database_url: str, resource: str
     ) -> None:
         register(acme, resource)
-        resource_identifiers.release(database_url, resource, NOON)
+        resource_identifiers.release_identifier(database_url, resource, NOON)
         event = acme.last_event()
         assert (event["action"], event["subject"]) == ("resource.released", resource)
         assert event["before"] == {"organizationId": acme.agent.organization_id}

@@ -12,7 +12,7 @@ import pytest
 from agentidp.config import ConfigurationError
 from agentidp.outbound.client import Response
 from agentidp.registry import resource_proof
-from agentidp.registry.resource_proof import MAX_BYTES, metadata_path, verify_ownership
+from agentidp.registry.resource_proof import MAX_BYTES, build_metadata_path, verify_ownership
 from tests.helpers.outbound_server import responding, server
 
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
@@ -56,7 +56,7 @@ def test_metadata_that_names_the_organization_and_this_issuer_is_a_proof() -> No
     ],
 )
 def test_the_well_known_part_comes_before_the_path(resource: str, path: str) -> None:
-    assert metadata_path(urlsplit(resource)) == f"/.well-known/oauth-protected-resource{path}"
+    assert build_metadata_path(urlsplit(resource)) == f"/.well-known/oauth-protected-resource{path}"
 
 
 def other(**changes: Any) -> bytes:
@@ -80,7 +80,7 @@ def other(**changes: Any) -> bytes:
         ),
         *((200, body, "is not a JSON object") for body in (b"", b"[]", b"{", b"\xff", b"[" * 60_000)),
         # A redirect is not followed.
-        *((status, other(), f"cannot be fetched: the status is {status}, not 200") for status in (204, 302)),
+        *((status, other(), f"has the status {status} instead of 200") for status in (204, 302)),
     ],
 )
 def test_what_is_no_proof(monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, sentence: str) -> None:

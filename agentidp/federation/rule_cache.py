@@ -16,7 +16,7 @@ CHARACTERS_PER_RULE = 1_000
 """Number of characters that are added for each cached value, because a parsed rule takes more memory than its text."""
 
 
-class Remembered(Generic[Key, Value]):
+class RuleCache(Generic[Key, Value]):
     """A cache of lists per organization and key. Its size is limited in characters, because rules differ in length.
 
     If the cache is full, the organization with the most characters loses all its lists, so that no organization can
@@ -45,8 +45,8 @@ class Remembered(Generic[Key, Value]):
             if characters > self._max_characters:
                 return
             while sum(self._characters.values()) + characters > self._max_characters:
-                longest_key = max(self._characters, key=self._characters.__getitem__)
-                del self._lists[longest_key], self._characters[longest_key]
+                largest_id = max(self._characters, key=self._characters.__getitem__)
+                del self._lists[largest_id], self._characters[largest_id]
             self._lists.setdefault(organization_id, {})[key] = values, characters
             self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
 
