@@ -494,12 +494,12 @@ class TestKeySet:
     def test_a_token_without_kid_is_tried_with_few_of_many_keys(self) -> None:
         jwk = Issuer.with_curve().jwk()
         many = KeySet([jwk | {"kid": str(n)} for n in range(MAX_KEYS + 1)])
-        assert len(many.find(None, "ES256")) == MAX_SIGNATURES["ES256"]
-        assert len(many.find(str(MAX_KEYS - 1), "ES256")) == 1
-        assert many.find(str(MAX_KEYS), "ES256") == []
+        assert len(many.find_keys(None, "ES256")) == MAX_SIGNATURES["ES256"]
+        assert len(many.find_keys(str(MAX_KEYS - 1), "ES256")) == 1
+        assert many.find_keys(str(MAX_KEYS), "ES256") == []
         # Few keys are remembered ready for use.
-        [first], _ = many.find("0", "ES256"), [many.find(str(n + 1), "ES256") for n in range(MAX_PARSED)]
-        assert many.find("0", "ES256")[0] is not first
+        [first], _ = many.find_keys("0", "ES256"), [many.find_keys(str(n + 1), "ES256") for n in range(MAX_PARSED)]
+        assert many.find_keys("0", "ES256")[0] is not first
 
     def test_of_many_keys_one_is_parsed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A token does not take longer if its issuer has many keys."""
