@@ -53,6 +53,7 @@ from tests.factories import (
     Agent,
     Clock,
     Server,
+    close_owner_connection,
     make_agent,
     make_organization,
     make_organizations,
@@ -183,6 +184,7 @@ def start_postgres() -> Iterator[Callable[[Installation | Path], str]]:
             return urls[installation]
 
         yield start
+        close_owner_connection()
         while ADMINISTRATORS:
             ADMINISTRATORS.popitem()[1].close()
 

@@ -6,10 +6,12 @@ import contextlib
 import itertools
 import os
 import secrets
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
@@ -23,12 +25,13 @@ from uuid import UUID
 
 import psycopg
 from flask.testing import FlaskClient
+from psycopg.rows import dict_row, tuple_row
 
 from agentidp import demo
 from agentidp.alerts.target_fields import NewAlertTargetSchema
 from agentidp.alerts.targets import add_target
 from agentidp.counting import Rejection, build_admission_call
-from agentidp.db.database import connect
+from agentidp.db.database import configure_operator
 from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
 from agentidp.findings import DEFAULT_DAYS, ComputedFindings, build_findings_query
 from agentidp.findings.finding import Finding, Severity, StoredFinding
@@ -186,10 +189,47 @@ class Api:
         return self.get("audit", limit=1).json["data"][0]
 
 
+_owner_connections: dict[str, psycopg.Connection[Any]] = {}
+"""URL of the last database -> this process's connection to it. Connecting takes longer than most statements."""
+
+_owner_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def owner_connection(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection with the role in *url*, past the application. The same connection is used again for the same
+    database, unless another thread is using it.
+    """
+    if not _owner_lock.acquire(blocking=False):
+        with psycopg.connect(url, autocommit=True) as connection:
+            configure_operator(connection)
+            yield connection
+        return
+    try:
+        if url not in _owner_connections or _has_ended(_owner_connections[url]):
+            close_owner_connection()
+            _owner_connections[url] = psycopg.connect(url, autocommit=True)
+            configure_operator(_owner_connections[url])
+        yield _owner_connections[url]
+    finally:
+        _owner_lock.release()
+
+
+def close_owner_connection() -> None:
+    """Close the connection that :func:`owner_connection` keeps."""
+    while _owner_connections:
+        _owner_connections.popitem()[1].close()
+
+
+def _has_ended(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server has ended an idle connection. The server sends a message before it closes a connection."""
+    return connection.closed or bool(select.select([connection], [], [], 0)[0])
+
+
 def execute(url: str, statement: str, *parameters: Any) -> list[Any]:
     """Run a statement as the owner of the tables, past the application, and commit it; its rows."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode(), parameters or None)
+    with owner_connection(url) as connection:
+        cursor = connection.cursor(row_factory=tuple_row).execute(statement.encode(), parameters or None)
         return cursor.fetchall() if cursor.description else []
 
 
@@ -207,7 +247,7 @@ def make_organization(services: Services, name: str = "Acme", organization_id: s
 def make_organizations(services: Services, *names: str, ids: Iterable[str] = ()) -> list[str]:
     """Create organizations on one connection of the operator's, and return their ids."""
     made = [*ids] or [generate_organization_id() for _ in names]
-    with connect(str(services.settings.database_url)) as connection:
+    with owner_connection(str(services.settings.database_url)) as connection:
         for organization_id, name in zip(made, names, strict=True):
             with operator_transaction(connection, organization_id, services.clock()) as opened:
                 insert_organization(opened, name=name)
@@ -423,7 +463,7 @@ def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: i
     :param subject: for whom: an agent, or an issuer of others.
     """
     subject_agent_id, issuer = (None, subject) if isinstance(subject, str) else (subject.agent_id, None)
-    with psycopg.connect(str(agent.services.settings.database_url)) as connection:
+    with owner_connection(str(agent.services.settings.database_url)) as connection, connection.transaction():
         connection.execute("select set_config('agentidp.organization_id', %s, true)", [agent.organization_id])
         for _ in range(tokens):
             connection.execute(
@@ -495,16 +535,17 @@ def usage_sums(url: str, organization_id: str) -> dict[str, int]:
     wanted["credential_tokens_by_hour"] = ("credential_usage_daily", by_hour.format("tokens"))
     wanted["monthly_tokens"] = ("usage_monthly", "tokens")
     wanted["agent_monthly_tokens"] = ("usage_monthly", "(select sum(n) from unnest(agent_tokens) n)")
-    with connect(url) as operator:
-        store_sums(operator, organization_id, datetime(9000, 1, 1, tzinfo=UTC))
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("select set_config('agentidp.organization_id', %s, false)", [organization_id])
-        return {
-            name: connection.execute(
-                f"select coalesce(sum({what}), 0)::bigint from {table} where organization_id = %s", [organization_id]
-            ).fetchone()[0]
-            for name, (table, what) in wanted.items()
-        }
+    sums = ", ".join(
+        f"(select coalesce(sum({what}), 0)::bigint from {table} where organization_id = %(organization_id)s) as {name}"
+        for name, (table, what) in wanted.items()
+    )
+    with owner_connection(url) as connection:
+        store_sums(connection, organization_id, datetime(9000, 1, 1, tzinfo=UTC))
+        with connection.transaction():
+            connection.execute("select set_config('agentidp.organization_id', %s, true)", [organization_id])
+            cursor = connection.cursor(row_factory=dict_row)
+            row: dict[str, int] = cursor.execute(f"select {sums}", {"organization_id": organization_id}).fetchone()
+    return row
 
 
 def _ports() -> Iterator[int]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
-from psycopg.rows import namedtuple_row
-
 from agentidp import audit
 from agentidp.audit.verification import Head, Verification, verify_events
-from tests.factories import execute
+from tests.factories import execute, owner_connection
 
 
 def events_of(url: str, organization_id: str) -> list[dict[str, Any]]:
     """Return the events of a chain as JSON."""
-    with psycopg.connect(url, row_factory=namedtuple_row) as connection:
+    with owner_connection(url) as connection:
         rows = connection.execute(
             "select * from audit_events where organization_id = %s order by sequence", [organization_id]
         ).fetchall()

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
 from agentidp.cli import cli
-from tests.factories import SECRET_KEY
+from tests.factories import SECRET_KEY, close_owner_connection
 
 ORGANIZATION = r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -31,6 +31,9 @@ class Command:
         for name in os.environ:
             if name.startswith("AGENTIDP_"):
                 environment.setdefault(name, None)
+        if "restore" in arguments:
+            # The command refuses a database to which anybody else is connected.
+            close_owner_connection()
         return CliRunner().invoke(cli, arguments, input=input, env={**environment, **self.environment, **environment})
 
     def __call__(self, *arguments: str, input: str | None = None) -> str:

@@ -113,8 +113,9 @@ def test_without_a_connection_for_the_service_nginx_says_that_it_is_not_availabl
                 wait_until(lambda: len(list(descriptors.iterdir())) == before + 20)
                 for client in clients:
                     client.sendall(request(path).removeprefix(line).encode())
-                # A request that is forwarded needs a second connection.
-                wait_until(lambda: len(nginx.requests()) > 5)
+                # A forwarded request needs a second connection. How many requests are refused depends on how soon nginx
+                # closes the connections of the others.
+                wait_until(lambda: bool(nginx.requests()))
                 assert {logged["status"] for logged in nginx.requests()} == {"503"}
                 [refused, *_], _, _ = select.select(clients, [], [], PATIENCE)
                 head, _, body = everything(refused).decode().partition("\r\n\r\n")
