@@ -34,7 +34,17 @@ from tests.citus import WITHOUT_CITUS
 from tests.cli.command import Command
 from tests.conftest import DEBIANS, Cast, settings_for
 from tests.db.test_database import SOMETHING
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, children, execute, wait_until
+from tests.factories import (
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    children,
+    close_owner_connection,
+    execute,
+    wait_until,
+)
 from tests.maintenance.conftest import rows_of, schema, superusers
 
 
@@ -300,6 +310,7 @@ class TestRefusals:
     ) -> None:
         monkeypatch.setattr("agentidp.maintenance.restore.SESSION_END_TIMEOUT", PATIENCE)
         waiting = "select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        close_owner_connection()
         with psycopg.connect(run.database_url, autocommit=True) as other, ThreadPoolExecutor(1) as threads:
             running = threads.submit(inspect_target, run.database_url)
             wait_until(lambda: other.execute(waiting).fetchall())
