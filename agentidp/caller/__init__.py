@@ -227,7 +227,7 @@ def bearer(scope: str) -> Callable[[View], View]:
         has_no_parameters = "query" not in declarations_of(view).reads
 
         @wraps(view)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
+        def call_view(*args: Any, **kwargs: Any) -> Any:
             context = current_context()
             caller = context.caller = authenticate(context.at)
             try:
@@ -247,8 +247,8 @@ def bearer(scope: str) -> Callable[[View], View]:
             caller.admit()
             return response
 
-        guarded.authentication = scope  # type: ignore[attr-defined]
-        return guarded  # type: ignore[return-value]
+        call_view.authentication = scope  # type: ignore[attr-defined]
+        return call_view  # type: ignore[return-value]
 
     return decorate
 

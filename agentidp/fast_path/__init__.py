@@ -22,7 +22,7 @@ TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
 """The tested versions. Before you add a version, read its changes to the replaced code, and run the tests with it."""
 
 
-def untested_libraries() -> list[str]:
+def list_untested_libraries() -> list[str]:
     """Return the name and the version of each installed library whose version was not tested."""
     installed_versions = {name: version(name) for name in TESTED}
     return [f"{name} {number}" for name, number in installed_versions.items() if number not in TESTED[name]]

@@ -25,7 +25,7 @@ from agentidp.jose.jws import COMPACT_SERIALIZATION, NUMERIC_DATE_LIMIT, base64u
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 MAX_LENGTH = 16_384
-"""Maximum number of characters of a token that is parsed. Ours have about 600, or 9,000 without delegation at most."""
+"""Maximum number of characters of a token that is parsed. Our tokens without a delegation have at most 9,000."""
 
 MAX_ACTORS = 4
 """Maximum number of actors in a token, including the client."""

@@ -37,7 +37,7 @@ NOBODYS_KEYS = {
     "PS256": _NOBODYS_RSA_KEY,
     "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
 }
-"""One key of nobody per algorithm. It is tried if a client has no key, so that failures take equal time."""
+"""Keys by algorithm, tried if a client has none, so that failures take equal time. Nobody has the private keys."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
 """Maximum number of a client's keys that are tried for an assertion, by algorithm. They take at most 0.5 ms of

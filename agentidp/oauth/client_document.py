@@ -30,7 +30,7 @@ class DocumentRefused(Exception):
 
 
 def is_client_uri(text: str) -> bool:
-    """Return whether a ``client_id`` is the URL of a client ID metadata document (section 3 of the draft)."""
+    """Return whether a ``client_id`` has the form of the URL of a client ID metadata document."""
     has_form = len(text) <= MAX_CLIENT_URI and _CLIENT_URI.fullmatch(text) is not None
     return has_form and not _DOT_SEGMENT.search(text)
 
@@ -47,7 +47,7 @@ def agent_id_of(organization_id: str, client_uri: str) -> UUID:
 
 
 def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
-    """Return the redirect URIs in a document. Its name and logo are ignored, because nobody verifies them.
+    """Return the redirect URIs in a document. The app's name and logo are ignored, because nobody verifies them.
 
     :raises DocumentRefused: the document is of another app, or of an app that is not a public client.
     """

@@ -35,7 +35,7 @@ MAX_KEYS = 200
 """Maximum number of keys that are tried for a token. A thousand rules with ten keys each would take ten seconds."""
 
 MAX_DEPTH = 100
-"""Maximum depth of objects and lists in a token, because deeper JSON can be read but not always shown."""
+"""Maximum depth of objects and lists in a token, because Python can parse deeper JSON but may fail to write it."""
 
 _CLIENT_ID = (
     "The workload must send client_id with this token: its audience does not contain the id of the organization, or "
@@ -317,7 +317,7 @@ def _format_time(seconds: Any) -> str:
 
 
 def describe_result(result: RuleResult) -> dict[str, Any]:
-    """Return a result as JSON."""
+    """Return the comparison of a token with a rule as JSON."""
     return {
         "agentId": result.agent_id and str(result.agent_id),
         "credentialId": result.credential_id and str(result.credential_id),

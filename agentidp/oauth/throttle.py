@@ -28,8 +28,8 @@ INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is also the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time by which a stored throttle may be later than now. The clocks of two servers may differ by twice the
-leeway. A still later time comes from a wrong clock and is ignored."""
+"""Maximum time by which a throttle's stored time may be after the current time. The clocks of two servers may differ by
+twice the leeway. A later time comes from a wrong clock and is ignored."""
 
 CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
@@ -46,13 +46,13 @@ class Prefix(NamedTuple):
 
 
 HOST = Prefix(32, 64)
-"""The prefix of one host, which usually has a /64 of IPv6."""
+"""Prefix lengths for one throttle per host. A host usually has an IPv6 prefix of 64 bits."""
 
 SITE = Prefix(24, 56)
-"""The prefix of a home or an office, which usually has a /56 of IPv6 or neighbouring IPv4 addresses."""
+"""Prefix lengths for one throttle per home or office, which usually has neighbouring addresses."""
 
 INTERVAL_OF_SITE = INTERVAL / 3
-"""Time after which a site's throttle forgets a failure: shorter, because several people may share a site."""
+"""Time until the throttle of a site forgets one failure. It is short, because several people may share a site."""
 
 
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:

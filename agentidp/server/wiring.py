@@ -37,5 +37,5 @@ def _reason_for_stock_parts(settings: Settings) -> str:
         from agentidp import fast_path
     except ImportError:
         return "the fast path is not installed"
-    libraries = fast_path.untested_libraries()
+    libraries = fast_path.list_untested_libraries()
     return f"the fast path was not tested with {' and '.join(libraries)}" if libraries else ""
