@@ -121,7 +121,7 @@ def record_redemption(
     try:
         grant = issuance.record_issuance(database, client, call, proof)
     except issuance.SubjectRefused as refused:
-        raise _build_refusal(database, token, client, str(refused)) from None
+        raise _reject_token(database, token, client, str(refused)) from None
     if grant is None:
         return None
     row = grant.row
@@ -137,7 +137,7 @@ def record_redemption(
     return Redemption(grant, Subject(delegation, int(row.ends_at.timestamp()), False), row.resource, next_token.text)
 
 
-def _build_refusal(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
+def _reject_token(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
     """Return the error for a refused code or refresh token. End its grant if the reason is :data:`USED`.
 
     A reason other than :data:`UNKNOWN` proves that the client has a token of the grant, so only such a client can make

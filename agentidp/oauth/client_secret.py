@@ -29,9 +29,9 @@ def hash_secret(client_secret: str) -> bytes:
     return hashlib.sha256(client_secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _encode_base62(remaining_number: int, length: int) -> str:
-    encoded_digits = ""
+def _encode_base62(number: int, length: int) -> str:
+    digits = ""
     for _ in range(length):
-        remaining_number, digit_index = divmod(remaining_number, len(_DIGITS))
-        encoded_digits = _DIGITS[digit_index] + encoded_digits
-    return encoded_digits
+        number, digit = divmod(number, len(_DIGITS))
+        digits = _DIGITS[digit] + digits
+    return digits

@@ -229,9 +229,9 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
     """Describe the result of :func:`find_missing_scopes` in a sentence for an error."""
     sentences = [
-        f"{holder} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
+        f"{party} does not have the scope {', '.join(scopes[:_MAX_NAMED])}"
         + (f" and {len(scopes) - _MAX_NAMED} more" if len(scopes) > _MAX_NAMED else "")
-        for holder, scopes in missing_scopes.items()
+        for party, scopes in missing_scopes.items()
     ]
     return "; ".join(sentences) or "the resource server has no scope"
 

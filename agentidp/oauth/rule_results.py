@@ -99,8 +99,8 @@ def compare_token(
     :param agent_id: the agent whose rules are compared; ``None`` for all rules.
     :raises ConfigurationError: no rule could accept the token, or its claims cannot be shown.
     """
-    assertion = services.issuer_tokens.read_token(unverified_token.strip(), types=(id_jag.TYPE,))
-    token = assertion or services.issuer_tokens.read_token(unverified_token.strip())
+    id_jag_token = services.issuer_tokens.read_token(unverified_token.strip(), types=(id_jag.TYPE,))
+    token = id_jag_token or services.issuer_tokens.read_token(unverified_token.strip())
     if token is None:
         raise ConfigurationError(
             f"this is not a token that any rule could accept: it must be a JWT of at most {MAX_LENGTH} characters, "
@@ -113,9 +113,9 @@ def compare_token(
         return _compare_own_token(services, database, unverified_token.strip(), agent_id, at)
     if _measure_nesting_depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
-    comparer = _Comparer(services, database, token, at, is_id_jag=assertion is not None)
-    results = [] if assertion else comparer.compare_rules_of_trust(agent_id)
-    if agent_id is None and not assertion:
+    comparer = _Comparer(services, database, token, at, is_id_jag=id_jag_token is not None)
+    results = [] if id_jag_token else comparer.compare_rules_of_trust(agent_id)
+    if agent_id is None and not id_jag_token:
         results += comparer.compare_provisioning_rules()
     results += comparer.compare_delegation_rules(agent_id)
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met))

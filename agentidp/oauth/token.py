@@ -121,8 +121,8 @@ def issue_token() -> Response:
     at: datetime = context.at
     form = read_form(request)
     check_grant_type(form)
-    assertion = id_jag.read(app_services, form)
-    is_workloads_token = form["grant_type"] == issuance.JWT_BEARER and assertion is None
+    id_jag_token = id_jag.read(app_services, form)
+    is_workloads_token = form["grant_type"] == issuance.JWT_BEARER and id_jag_token is None
     is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
     is_redeeming = form["grant_type"] in issuance.REDEEMING
     scopes = read_scopes(form)
@@ -130,8 +130,8 @@ def issue_token() -> Response:
     proof = read_dpop_proof(request, at)
     if is_exchange:
         resource = token_exchange.check_form(form, resource)
-    elif assertion is not None:
-        resource = id_jag.find_resource(assertion, form, app_services.settings.resource)
+    elif id_jag_token is not None:
+        resource = id_jag.find_resource(id_jag_token, form, app_services.settings.resource)
     if is_redeeming:
         grant_token = authorization_grant.check_form(form)
         client = authorization_grant.read_client(request, form, grant_token, at)
@@ -151,9 +151,9 @@ def issue_token() -> Response:
             client, scope=scopes, resource=resource, has_proof=proof is not None, is_counted=True
         )
         try:
-            if is_exchange or assertion is not None:
+            if is_exchange or id_jag_token is not None:
                 grant, subject = token_exchange.record_exchange(
-                    app_services, database, form, client, issuance_call, proof, assertion
+                    app_services, database, form, client, issuance_call, proof, id_jag_token
                 )
             elif is_redeeming:
                 redemption = authorization_grant.record_redemption(

@@ -134,21 +134,21 @@ def record_exchange(
     client: Client,
     call: Call,
     proof: Proof | None,
-    assertion: IssuerToken | None,
+    id_jag_token: IssuerToken | None,
 ) -> tuple[Grant | None, Subject | None]:
     """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
     :param form: the parameters that :func:`check_form` has checked, unless the grant is an ID-JAG.
     :param call: the statement that issues a token without a subject.
-    :param assertion: the ID-JAG that is the grant; ``None`` for a token exchange.
+    :param id_jag_token: the ID-JAG that is the grant; ``None`` for a token exchange.
     :raises OAuthError: also ``invalid_request`` for a token that is not acceptable, or ``invalid_grant`` for an ID-JAG,
         and ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
     """
     subject, id_jag_use, token_refusal = None, None, None
     try:
-        subject = _read_subject(services, form, client, call.parameters["resource"], proof, database.at, assertion)
-        if assertion is not None:
-            id_jag_use = id_jag.build_use_call(assertion.claims), issuance.SubjectRefused(id_jag.USED)
+        subject = _read_subject(services, form, client, call.parameters["resource"], proof, database.at, id_jag_token)
+        if id_jag_token is not None:
+            id_jag_use = id_jag.build_use_call(id_jag_token.claims), issuance.SubjectRefused(id_jag.USED)
     except UnacceptableToken as token_error:
         token_refusal = str(token_error)
     exchange_call = build_exchange_call(call, subject)
@@ -156,13 +156,13 @@ def record_exchange(
         return issuance.record_issuance(database, client, exchange_call, proof, id_jag_use), subject
     except issuance.SubjectRefused as error:
         reason = token_refusal or str(error)
-    memory_key = _memory_key(client, assertion is not None)
+    memory_key = _memory_key(client, id_jag_token is not None)
     if reason == DELETED_RULE and services.issuer_tokens.rule_cache.forget(client.organization_id, memory_key):
         # The deleted rule was in memory, so a stored rule may accept the token. The assertion is already consumed.
         next_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record_exchange(services, database, form, client, next_call, proof, assertion)
+        return record_exchange(services, database, form, client, next_call, proof, id_jag_token)
     refusal_error = _record_unacceptable_token(database, client, reason)
-    raise refusal_error if assertion is None else client_authentication.invalid_grant()
+    raise refusal_error if id_jag_token is None else client_authentication.invalid_grant()
 
 
 def _memory_key(client: Client, is_id_jag: bool) -> tuple[Any, ...]:
@@ -177,20 +177,19 @@ def _read_subject(
     resource: str,
     proof: Proof | None,
     at: datetime,
-    assertion: IssuerToken | None,
+    id_jag_token: IssuerToken | None,
 ) -> Subject:
     """Verify the tokens of an exchange, and return the subject."""
-    if assertion is not None:
-        subject = _read_issuer_token(services, assertion, client, resource, at, is_id_jag=True)
-        if refusal := id_jag.find_refusal(assertion.claims, client, proof):
+    if id_jag_token is not None:
+        subject = _read_issuer_subject(services, id_jag_token, client, resource, at, is_id_jag=True)
+        if refusal := id_jag.find_refusal(id_jag_token.claims, client, proof):
             raise UnacceptableToken(refusal)
-        subject = replace(subject, max_scope=assertion.claims.get("scope"))
+        subject = replace(subject, max_scope=id_jag_token.claims.get("scope"))
     elif form["subject_token_type"] == ISSUED_TOKEN_TYPE:
-        subject = _read_our_token(form["subject_token"], client)
+        subject = _read_our_subject(form["subject_token"], client)
     else:
-        subject = _read_issuer_token(
-            services, services.issuer_tokens.read_token(form["subject_token"]), client, resource, at
-        )
+        token = services.issuer_tokens.read_token(form["subject_token"])
+        subject = _read_issuer_subject(services, token, client, resource, at)
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
     # Allows no leeway for clocks, because a token for an expired subject token would expire at once.
@@ -201,7 +200,7 @@ def _read_subject(
     return subject
 
 
-def _read_our_token(subject_token: str, client: Client) -> Subject:
+def _read_our_subject(subject_token: str, client: Client) -> Subject:
     # Accepts any audience, because the database decides whether the token was issued for the client.
     try:
         token = verify_token(subject_token, audience=None)
@@ -221,7 +220,7 @@ def build_subject(token: AccessToken, actor_id: UUID) -> Subject:
     return Subject(delegation, token.expires_at, token.jkt is not None, token=token)
 
 
-def _read_issuer_token(
+def _read_issuer_subject(
     services: Services,
     token: IssuerToken | None,
     client: Client,

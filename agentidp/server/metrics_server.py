@@ -115,7 +115,7 @@ class WorkerMetrics:
             worker_pid = pid_marker.name.removesuffix(_ENDED)
             with self._lock:
                 for metric_kind in ("counter", "histogram"):
-                    _add_to_total(
+                    _add_file_to_total(
                         self._directory / f"{metric_kind}_{worker_pid}.db", self._directory / f"{metric_kind}_0.db"
                     )
                 pid_marker.unlink()
@@ -138,7 +138,7 @@ def _has_content(file: Path) -> bool:
     return False
 
 
-def _add_to_total(worker_file: Path, total_file: Path) -> None:
+def _add_file_to_total(worker_file: Path, total_file: Path) -> None:
     if not _has_content(worker_file):
         worker_file.unlink(missing_ok=True)
         return

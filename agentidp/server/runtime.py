@@ -36,10 +36,10 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
+def open_instance(settings: Settings, *, must_run_server: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
     """Open the database, bring the schema up to date, and read or create the secret and the first signing key.
 
-    :param serve: whether this process must run the embedded server itself, and fail if another process runs it.
+    :param must_run_server: whether this process must run the embedded server, and fails if another process runs it.
     :param checks_keys: whether the secret must decrypt the signing keys. False for the commands with which an operator
         who has lost the secret lists and revokes the keys.
     :raises ConfigurationError: a step failed. The message is one sentence for the operator.
@@ -48,18 +48,18 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
         raise ConfigurationError(
             "AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set if AGENTIDP_DATABASE_URL is"
         )
-    with open_database(settings, serve=serve) as runtime:
+    with open_database(settings, must_run_server=must_run_server) as runtime:
         settings = runtime.settings
         applied_steps = tuple(migrate(str(settings.database_url)))
         # Reports only migrations of an existing schema, and not the steps that fill an empty database.
         migrations = () if SCHEMA in applied_steps else applied_steps
         has_keys = has_signing_keys(settings)
         if settings.secret_key is None:
-            path = secret_file(settings)
-            if checks_keys and has_keys and not path.exists():
+            secret_path = secret_file(settings)
+            if checks_keys and has_keys and not secret_path.exists():
                 raise ConfigurationError(
-                    f"the instance secret {path} is missing, which encrypts the signing keys in the database: put "
-                    "your copy there. If it is lost, agentidp keys list and keys revoke replace the keys"
+                    f"the instance secret {secret_path} is missing, which encrypts the signing keys in the database: "
+                    "put your copy there. If it is lost, agentidp keys list and keys revoke replace the keys"
                 )
             settings = add_secret_from_file(settings)
         if checks_keys or not has_keys:
@@ -69,7 +69,7 @@ def open_instance(settings: Settings, *, serve: bool = False, checks_keys: bool 
 
 
 @contextlib.contextmanager
-def open_database(settings: Settings, *, serve: bool = False) -> Iterator[Runtime]:
+def open_database(settings: Settings, *, must_run_server: bool = False) -> Iterator[Runtime]:
     """Yield settings whose database accepts connections, and start the embedded PostgreSQL if it is needed.
 
     :raises ConfigurationError: the database cannot be found or started. The message is a sentence for the operator.
@@ -82,12 +82,12 @@ def open_database(settings: Settings, *, serve: bool = False) -> Iterator[Runtim
     with contextlib.ExitStack() as exit_stack:
         try:
             _make_data_dir(settings.data_dir)
-            url = None if serve else running_url(postgres_home)
+            url = None if must_run_server else running_url(postgres_home)
             if url is None:
                 postgres = exit_stack.enter_context(EmbeddedPostgres(postgres_home, bindir=settings.pg_bindir))
                 url = postgres.url
                 issuer_file.unlink(missing_ok=True)
-                if serve:
+                if must_run_server:
                     issuer_file.write_text(settings.issuer, encoding="ascii")
             else:
                 settings = replace(settings, issuer=_read_running_issuer(settings, issuer_file))

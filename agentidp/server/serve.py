@@ -64,7 +64,7 @@ def serve(
         try:
             refuse_exposed_address(bind, settings.trusted_proxies)
             refuse_busy_address(bind)
-            with open_instance(settings, serve=True) as runtime:
+            with open_instance(settings, must_run_server=True) as runtime:
                 prepare(runtime)
                 return _run_gunicorn(runtime, bind, announce)
         except Stopped:
@@ -72,7 +72,7 @@ def serve(
 
 
 def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], None]) -> int:
-    environment = _build_environment(runtime, bind)
+    environment = _build_gunicorn_environment(runtime, bind)
     gunicorn = _start_child(["gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"], environment)
     watcher = None
     if runtime.settings.watch == "on":
@@ -95,7 +95,7 @@ def _run_gunicorn(runtime: Runtime, bind: str, announce: Callable[[Runtime], Non
         _stop_child(gunicorn, GUNICORN_STOP)
 
 
-def _build_environment(runtime: Runtime, bind: str) -> dict[str, str]:
+def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,

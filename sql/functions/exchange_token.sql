@@ -96,8 +96,8 @@ begin
     if v_is_target then
         -- Removes the scopes that an exchanged token for the same resource did not have.
         v_subject_scopes := array(
-            select held.scope
-            from unnest(v_subject_scopes) as held (scope)
+            select subject_scopes.scope
+            from unnest(v_subject_scopes) as subject_scopes (scope)
             where not exists (
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
@@ -108,16 +108,16 @@ begin
                         resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
                         or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
                     )
-                    and held.scope <> all (string_to_array(ancestor.value ->> 'scope', ' '))
+                    and subject_scopes.scope <> all (string_to_array(ancestor.value ->> 'scope', ' '))
             )
         );
         if p_scope is null then
             -- If no scope is requested, grants the scopes that agent, subject and resource have in common, in the agent's order.
             v_scope := array(
-                select held.scope
-                from unnest(v_actor_scopes) with ordinality as held (scope, ordinal)
-                where held.scope = any (v_subject_scopes) and held.scope = any (v_target.scopes)
-                order by held.ordinal
+                select actor_scopes.scope
+                from unnest(v_actor_scopes) with ordinality as actor_scopes (scope, ordinal)
+                where actor_scopes.scope = any (v_subject_scopes) and actor_scopes.scope = any (v_target.scopes)
+                order by actor_scopes.ordinal
             );
             if v_scope = '{}' then
                 v_scope := v_no_scope;

@@ -91,10 +91,10 @@ begin
         else
             -- Grants the scopes that agent and resource have in common, in the agent's order.
             v_granted := array(
-                select held.scope
-                from unnest(v_agent_scopes) with ordinality as held (scope, ordinal)
-                where held.scope = any (v_target_scopes)
-                order by held.ordinal
+                select agent_scopes.scope
+                from unnest(v_agent_scopes) with ordinality as agent_scopes (scope, ordinal)
+                where agent_scopes.scope = any (v_target_scopes)
+                order by agent_scopes.ordinal
             );
         end if;
     end if;

@@ -19,16 +19,16 @@ declare
         from generate_series(0, 30) as since (days)
         where v_month + since.days < v_month + interval '1 month' and v_month + since.days <> p_day
     );
-    v_kept record;
+    v_quota record;
     v_sum bigint;
 begin
     select other_days_of, other_days
-    into v_kept
+    into v_quota
     from quotas
     where organization_id = p_organization_id and agent_id = p_agent_id and quota_window = 'month'
     for update;
-    if v_kept.other_days_of = p_day then
-        return v_kept.other_days;
+    if v_quota.other_days_of = p_day then
+        return v_quota.other_days;
     end if;
     if p_agent_id = nil_uuid() then
         select coalesce(sum(tokens), 0)
@@ -38,12 +38,12 @@ begin
     else
         select coalesce(sum(counted.tokens), 0)
         into v_sum
-        from unnest(v_days) as other (day)
+        from unnest(v_days) as other_days (day)
         -- Reads each day separately, because PostgreSQL 15 and 16 would read all agents of the month for a join.
         cross join lateral (
             select tokens
             from agent_usage_daily
-            where organization_id = p_organization_id and day = other.day and agent_id = p_agent_id
+            where organization_id = p_organization_id and day = other_days.day and agent_id = p_agent_id
             offset 0
         ) as counted;
     end if;

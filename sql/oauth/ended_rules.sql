@@ -5,7 +5,7 @@
 --
 -- pages: 1500, agents and credentials of the organization, once for a new subject
 -- example: issuers={https://issuer.example}; subject=gone
-select held.agent_id, held.trust
+select rules.agent_id, rules.trust
 from (
     select agent_id
     from agents
@@ -21,7 +21,7 @@ cross join lateral (
         and revoked_at is null
         and trust ->> 'issuer' = any (%(issuers)s::text[])
     offset 0
-) as held
+) as rules
 union all
 select revoked.agent_id, revoked.trust
 from (

@@ -13,7 +13,7 @@ select
     rules.agent_template,
     rules.max_agents,
     organizations.provisions_agents as is_on,
-    known.agent_id
+    subject_agents.agent_id
 from (
     select
         *,
@@ -25,14 +25,14 @@ from (
     offset 0
 ) as rules
 join organizations on organizations.organization_id = rules.organization_id
-join unnest(%(issuers)s::text[], %(selectors)s::bytea[]) as wanted (issuer, selector)
-    on wanted.issuer = rules.issuer
+join unnest(%(issuers)s::text[], %(selectors)s::bytea[]) as subjects (issuer, selector)
+    on subjects.issuer = rules.issuer
 left join lateral (
     select agents.agent_id
     from agents
-    where agents.organization_id = %(organization_id)s and agents.provisioned_selector = wanted.selector
+    where agents.organization_id = %(organization_id)s and agents.provisioned_selector = subjects.selector
     offset 0
-) as known on true
+) as subject_agents on true
 where
     organizations.organization_id = %(organization_id)s
     and is_active_organization(organizations.suspended_at)

@@ -15,13 +15,13 @@ from (
     select selected.*, sum(length) over (order by created_at, credential_id) as characters
     from (
         select matching.*
-        from unnest(%(selectors)s::uuid[]) as wanted (selector)
+        from unnest(%(selectors)s::uuid[]) as selectors (selector)
         cross join lateral (
             select
                 agent_id, credential_id, trust, created_at, expires_at,
                 coalesce(trust_length, pg_column_size(trust)) as length
             from credentials
-            where organization_id = %(organization_id)s and trust_selector = wanted.selector and revoked_at is null
+            where organization_id = %(organization_id)s and trust_selector = selectors.selector and revoked_at is null
             -- "offset 0" makes the planner look up each selector in the index, even if the plan was made on an empty table.
             offset 0
         ) as matching
