@@ -126,7 +126,7 @@ def delete_target(target: str, organization: str) -> None:
 
         def describe_consequences() -> str:
             deliveries = database.fetch("alerts/list_deliveries", limit=1000)
-            statuses = [_status(delivery) for delivery in deliveries if delivery.target_id == target_row.target_id]
+            statuses = [_find_status(delivery) for delivery in deliveries if delivery.target_id == target_row.target_id]
             return (
                 f"This deletes the alert target {target_row.name} ({target_row.type}, {target_row.destination}). "
                 f"{format_count(statuses.count('waiting'), 'waiting message')} will not be sent. A deletion cannot be "
@@ -188,22 +188,22 @@ def list_deliveries(organization: str, limit: int, as_json: bool) -> None:
     show([_represent_delivery(delivery_row) for delivery_row in delivery_rows], as_json, columns=table_columns)
 
 
-def _status(row: Any) -> str:
-    return "delivered" if row.delivered_at else "abandoned" if row.abandoned_at else "waiting"
+def _find_status(delivery_row: Any) -> str:
+    return "delivered" if delivery_row.delivered_at else "abandoned" if delivery_row.abandoned_at else "waiting"
 
 
-def _represent_delivery(row: Any) -> dict[str, Any]:
+def _represent_delivery(delivery_row: Any) -> dict[str, Any]:
     return {
-        "deliveryId": str(row.delivery_id),
-        "targetId": str(row.target_id),
-        "targetName": row.target_name,
-        "findingId": str(row.finding_id),
-        "change": row.change,
-        "createdAt": timestamp(row.created_at),
-        "attempts": row.attempts,
-        "status": _status(row),
-        "at": timestamp(row.delivered_at or row.abandoned_at or row.next_attempt_at),
-        "lastError": row.last_error,
+        "deliveryId": str(delivery_row.delivery_id),
+        "targetId": str(delivery_row.target_id),
+        "targetName": delivery_row.target_name,
+        "findingId": str(delivery_row.finding_id),
+        "change": delivery_row.change,
+        "createdAt": timestamp(delivery_row.created_at),
+        "attempts": delivery_row.attempts,
+        "status": _find_status(delivery_row),
+        "at": timestamp(delivery_row.delivered_at or delivery_row.abandoned_at or delivery_row.next_attempt_at),
+        "lastError": delivery_row.last_error,
     }
 
 

@@ -57,13 +57,13 @@ LISTS = ("items", "choices")
 """The kinds of fields whose options may be repeated."""
 
 
-def add_member_options(body: ma.Schema) -> Decorator:
+def add_member_options(schema: ma.Schema) -> Decorator:
     """Return a decorator that gives a command an option per member of a request body. See :func:`read_options`.
 
-    :param body: the body's schema, which excludes members without an option. The options of members in the schema's
+    :param schema: the body's schema, which excludes members without an option. The options of members in the schema's
         ``partial`` may be omitted, even if the API requires these members.
     """
-    options = _make_options(body)
+    options = _make_options(schema)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -73,11 +73,11 @@ def add_member_options(body: ma.Schema) -> Decorator:
     return decorate
 
 
-def _make_options(body: ma.Schema) -> list[Decorator]:
-    is_new = not isinstance(body, ChangeSchema)
-    optional_names = () if isinstance(body.partial, bool) else body.partial or ()
+def _make_options(schema: ma.Schema) -> list[Decorator]:
+    is_new = not isinstance(schema, ChangeSchema)
+    optional_names = () if isinstance(schema.partial, bool) else schema.partial or ()
     options: list[Decorator] = []
-    for field_name, field in _list_members(body):
+    for field_name, field in _list_members(schema):
         if isinstance(field, Group):
             options += _make_options(field.schema)
         else:
@@ -86,17 +86,17 @@ def _make_options(body: ma.Schema) -> list[Decorator]:
     return options
 
 
-def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
+def read_options(schema: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
     """Return the request body, as JSON of the API, from the options that :func:`add_member_options` added.
 
     :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
     members: dict[str, Any] = {}
-    for member_name, field in _list_members(body):
+    for member_name, field in _list_members(schema):
         option_value = options.get(field.typed_name)
         if isinstance(field, Group):
             inner_members = read_options(field.schema, options)
-            members |= {member_name: inner_members} if inner_members or not isinstance(body, ChangeSchema) else {}
+            members |= {member_name: inner_members} if inner_members or not isinstance(schema, ChangeSchema) else {}
         elif field.kind in LISTS:
             is_emptied = options.get(_emptying_argument(field))
             if is_emptied and option_value:
@@ -106,7 +106,7 @@ def read_options(body: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
         elif option_value is not None:
             is_null = field.allow_none and option_value == NONE
             members[member_name] = _parse_value(field, "" if is_null else option_value)
-    if isinstance(body, ChangeSchema) and not members:
+    if isinstance(schema, ChangeSchema) and not members:
         raise click.UsageError("give at least one option with a new value")
     return members
 
@@ -118,19 +118,19 @@ def _parse_value(field: Member, option_value: Any) -> Any:
         raise click.BadParameter(str(error.messages[0]), param_hint=field.option) from None
 
 
-def describe_fields(returned: type[ma.Schema]) -> str:
+def describe_fields(schema_class: type[ma.Schema]) -> str:
     """Return the names of a schema's fields as words, separated by commas, for the help of a command."""
-    fields = returned().fields
+    fields = schema_class().fields
     return ", ".join(field.words if isinstance(field, Member) else words_of(name) for name, field in fields.items())
 
 
-def list_column_names(returned: type[ma.Schema]) -> list[str]:
+def list_column_names(schema_class: type[ma.Schema]) -> list[str]:
     """Return the names of those fields of a schema that lists show."""
-    return [member for member, field in _list_members(returned()) if field.is_listed]
+    return [member for member, field in _list_members(schema_class()) if field.is_listed]
 
 
-def _list_members(body: ma.Schema) -> list[tuple[str, Member]]:
-    return [(name, field) for name, field in body.fields.items() if isinstance(field, Member)]
+def _list_members(schema: ma.Schema) -> list[tuple[str, Member]]:
+    return [(name, field) for name, field in schema.fields.items() if isinstance(field, Member)]
 
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
@@ -143,9 +143,8 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
     }
     if field.load_only:
         option_name += "-file"
-        help_text += " Value: a file that contains it" + (
-            ", by default standard input." if is_required else ", or - for standard input."
-        )
+        default_source = "by default from standard input" if is_required else "or from standard input if the file is -"
+        help_text += f" The value is read from a file, {default_source}."
         option_settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
     elif field.kind == "document":
         option_settings |= {"type": click.File(), "callback": _read_file}

@@ -142,7 +142,7 @@ def _read_values(env: Mapping[str, str], name: str) -> frozenset[str]:
 def _read_organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
     organization_ids: dict[str, str] = {}
     for item in _read_values(env, name):
-        claim_value, _, organization_id = (part.strip() for part in item.rpartition("="))
+        claim_value, _, organization_id = (text.strip() for text in item.rpartition("="))
         if not claim_value or claim_value in organization_ids or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(
                 f"{name} must be value=organization ID, for example acme=org-01234567-89ab-cdef-0123-456789abcdef, "

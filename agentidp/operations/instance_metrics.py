@@ -174,9 +174,9 @@ def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
 
 def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
     """Return the usage of the organizations with most tokens this month, the sum of all others, and unknown clients."""
-    unknown_clients = [row for row in usage if row.organization == UNKNOWN]
-    organizations = [row for row in usage if row.organization != UNKNOWN]
-    organizations.sort(key=lambda row: (-row.tokens_this_month, row.organization))
-    others = organizations[max_organizations:]
-    sum_of_others = Usage(OTHER, **{name: sum(getattr(row, name) for row in others) for name in _USAGE})
-    return [*organizations[:max_organizations], *([sum_of_others] if others else []), *unknown_clients]
+    unknown_clients = [counts for counts in usage if counts.organization == UNKNOWN]
+    organizations = [counts for counts in usage if counts.organization != UNKNOWN]
+    organizations.sort(key=lambda counts: (-counts.tokens_this_month, counts.organization))
+    smaller = organizations[max_organizations:]
+    smaller_sum = Usage(OTHER, **{name: sum(getattr(counts, name) for counts in smaller) for name in _USAGE})
+    return [*organizations[:max_organizations], *([smaller_sum] if smaller else []), *unknown_clients]

@@ -97,7 +97,7 @@ def test_help_says_what_each_option_stands_for() -> None:
     shown = run(New, "--help")
     for line in (
         "--would-be TEXT Another name. Empty: its name.",
-        "--secret-file FILENAME The secret. Value: a file that contains it, by default standard input.",
+        "--secret-file FILENAME The secret. The value is read from a file, by default from standard input.",
         "--copies N|none The copies. None: not known.",
         "--most N The most. Default: 7.",
         "--bound / --no-bound A boolean. --thing [a|b] The things. May be given several times. --scope SCOPE",
