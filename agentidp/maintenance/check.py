@@ -38,7 +38,7 @@ def check_instance(
         if not any(name.startswith("AGENTIDP_SECRET_KEY") for name in invalid_names):
             yield from _check_secret(settings, environ)
         if invalid_names & _DATABASE_SETTINGS:
-            yield Result("database", FAILED, "which one is unknown: correct the settings first")
+            yield Result("database", FAILED, "the settings of the database are invalid: correct the settings first")
         elif settings.database_url is None:
             yield from _check_embedded(settings, at)
         else:
@@ -85,7 +85,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
         else:
             if not results:
                 valid_count = len(setting_names & environ.keys())
-                results.append(Result("settings", OK, f"{valid_count} set, and all of them valid"))
+                results.append(Result("settings", OK, f"{valid_count} are set, and all are valid"))
             return settings, invalid_names, results
 
 
@@ -107,7 +107,7 @@ def _check_embedded(settings: Settings, at: datetime) -> Iterator[Result]:
         yield Result("database", FAILED, NO_DATABASE)
         return
     if not has_embedded_data(settings):
-        message = f"there is none in {settings.data_dir} yet: agentidp serve makes it, or set AGENTIDP_DATABASE_URL"
+        message = f"there is none in {settings.data_dir} yet: run agentidp serve, or set AGENTIDP_DATABASE_URL"
         yield Result("database", WARNING, message)
         return
     yield check_disk(settings.data_dir)

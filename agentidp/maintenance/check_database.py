@@ -50,9 +50,10 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
         [role] = connection.execute(load_sql("maintenance/what_a_role_is")).fetchall()
         yield Result("database", OK, f"PostgreSQL {version}, database {role.database_name}, role {role.role_name}")
         yield _check_clock(connection)
-        yield Result("time zone", OK, f"days and hours are UTC's, whatever the database ({role.time_zone}) and TZ say")
+        message = f"days and hours are counted in UTC, not in the time zones of the database ({role.time_zone}) and TZ"
+        yield Result("time zone", OK, message)
         if not role.has_schema:
-            yield Result("schema", WARNING, "the database is empty: agentidp db migrate")
+            yield Result("schema", WARNING, "the database is empty: run agentidp db migrate")
             return
         for name, check in _list_checks(settings, role, at):
             try:
@@ -99,17 +100,17 @@ def _list_checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[
 
 def _become_service(connection: Connection) -> Outcomes:
     connection.execute(load_sql("maintenance/become_service"))
-    yield OK, "may only serve: agentidp watch and the alert targets were not checked"
+    yield OK, "this role may only serve requests, so agentidp watch and the alert targets were not checked"
 
 
 def _check_clock(connection: Connection) -> Result:
     seconds_ahead = measure_seconds_ahead(connection)
     if seconds_ahead is None:
-        return Result("clock", WARNING, "the database took longer than a second to say its time: try again")
+        return Result("clock", WARNING, "the database took longer than a second to return its time: try again")
     if difference := describe_difference(seconds_ahead):
-        message = f"this machine's is {difference}, and at most {LEEWAY} are allowed: synchronize both (NTP)"
+        message = f"this machine's clock is {difference}, and at most {LEEWAY} are allowed: synchronize both (NTP)"
         return Result("clock", FAILED, message)
-    return Result("clock", OK, f"within {LEEWAY} seconds of the database's")
+    return Result("clock", OK, f"this machine's clock is within {LEEWAY} seconds of the database's clock")
 
 
 def _check_schema(connection: Connection) -> Outcomes:
@@ -119,7 +120,7 @@ def _check_schema(connection: Connection) -> Outcomes:
         yield FAILED, str(error)
         return
     if pending_steps:
-        yield WARNING, f"{len(pending_steps)} to apply, first {pending_steps[0].name}: agentidp db migrate"
+        yield WARNING, f"{len(pending_steps)} to apply, first {pending_steps[0].name}: run agentidp db migrate"
     else:
         yield OK, f"up to date ({steps()[-2].name})"
 
@@ -134,7 +135,7 @@ def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Out
     signing_key = next((key for key in keys if key["status"] == "signing"), None)
     if signing_key is None:
         if not unreadable_kids:
-            yield FAILED, "there is none: agentidp keys list makes the first"
+            yield FAILED, "there is no signing key: run agentidp keys list, which creates the first"
         return
     next_keys = [key for key in keys if key["status"] == "next"]
     message = f"{signing_key['kid']} ({signing_key['alg']}) signs since {timestamp(signing_key['signsFrom'])}"
@@ -149,7 +150,7 @@ def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Out
     if settings.secret_key_previous and not all(
         sealer.is_current(key_row.kid, bytes(key_row.private_key_encrypted)) for key_row in current_rows
     ):
-        yield WARNING, "some are still encrypted under the previous instance secret: agentidp keys reencrypt"
+        yield WARNING, "some keys are still encrypted under the previous instance secret: run agentidp keys reencrypt"
 
 
 def _check_targets(settings: Settings, connection: Connection) -> Outcomes:

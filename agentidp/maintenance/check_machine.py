@@ -24,7 +24,7 @@ def check_secret_file(path: Path) -> Result:
     except OSError as error:
         return Result("secret", FAILED, f"{path}: {error.strerror}. Without it no signing key can be used: put it back")
     if mode & 0o007:
-        return Result("secret", WARNING, f"every user of this machine may read {path}: chmod 600 {path}")
+        return Result("secret", WARNING, f"every user of this machine may read {path}: run chmod 600 {path}")
     return Result("secret", OK, f"in {path}: keep a copy elsewhere")
 
 
@@ -46,7 +46,7 @@ def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Resu
     except OSError as error:
         return Result("backups", FAILED, f"{directory} cannot be read: {error.strerror}")
     if not times_and_files:
-        return Result("backups", FAILED, f"there is no backup in {directory}: agentidp backup makes one")
+        return Result("backups", FAILED, f"there is no backup in {directory}: make one with agentidp backup")
     modified_at, newest_file = max(times_and_files)
     made_at = datetime.fromtimestamp(modified_at, UTC)
     hours = (at - made_at) / timedelta(hours=1)

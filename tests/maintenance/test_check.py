@@ -155,7 +155,7 @@ class TestDatabase:
     def test_the_schema(self, healthy: Command, quiet: None, empty_database_url: str) -> None:
         last = steps()[-1].name
         damage(healthy, f"delete from schema_migrations where name = '{last}'")
-        assert checked(healthy)["schema"] == ("warning", f"1 to apply, first {last}: agentidp db migrate")
+        assert checked(healthy)["schema"] == ("warning", f"1 to apply, first {last}: run agentidp db migrate")
         damage(healthy, f"insert into schema_migrations values ('{last}'), ('9999_later')")
         status, message = checked(healthy)["schema"]
         assert status == "failed"
@@ -163,7 +163,7 @@ class TestDatabase:
             "the database holds migration 9999_later, which this release of AgentIdP does not know: "
         )
         found = checked(Command(empty_database_url))
-        assert found["schema"] == ("warning", "the database is empty: agentidp db migrate")
+        assert found["schema"] == ("warning", "the database is empty: run agentidp db migrate")
         assert "privileges" not in found
 
     @pytest.mark.parametrize(("ahead", "status"), [(LEEWAY - 1, "ok"), (-LEEWAY - 1, "failed"), (None, "warning")])
@@ -230,7 +230,7 @@ class TestKeys:
         both = {"AGENTIDP_SECRET_KEY": SECRET_KEY.swapcase(), "AGENTIDP_SECRET_KEY_PREVIOUS": SECRET_KEY}
         assert checked(healthy, **both)["signing keys"] == (
             "warning",
-            "some are still encrypted under the previous instance secret: agentidp keys reencrypt",
+            "some keys are still encrypted under the previous instance secret: run agentidp keys reencrypt",
         )
         revoked = healthy("keys", "list").split("\t")[0]
         healthy("keys", "rotate")
