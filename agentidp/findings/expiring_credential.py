@@ -68,7 +68,7 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
         severity = Severity.info
         causes = (
             "Its agent has another credential that ends later, which was last used at "
-            f"{instant_in_words(row.moved_at)}: it seems to have moved to that one."
+            f"{instant_in_words(row.moved_at)}, so it has probably moved to that credential."
         )
         next_step = "Check that nothing uses it any more, and revoke it."
     return Finding(

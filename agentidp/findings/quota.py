@@ -48,17 +48,16 @@ def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
     window_start, window_end = find_window_bounds(row.quota_window, at)
     quota_holder = f"{row.agent_name}'s" if row.agent_id else "The organization's"
     percent = f"{int(100 * row.used / row.tokens)} %"
-    window_end_words = instant_in_words(window_end)
+    window_end_words = f"the {row.quota_window} ends at {instant_in_words(window_end)}"
     if severity is Severity.critical:
-        outlook_sentence = f"Tokens are refused until {window_end_words}."
+        outlook_sentence = f"Tokens are refused until {instant_in_words(window_end)}."
     elif severity is Severity.warning:
-        outlook_sentence = f"It is not enforced, so no token is refused. It ends at {window_end_words}."
+        outlook_sentence = f"It is not enforced, so no token is refused, and {window_end_words}."
     elif runs_out_at := predict_exhaustion(row.used, row.tokens, window_start, window_end, at):
-        outlook_sentence = (
-            f"At this pace nothing is left at {instant_in_words(runs_out_at)}, before it ends at {window_end_words}."
-        )
+        used_up_words = f"it is used up at {instant_in_words(runs_out_at)}"
+        outlook_sentence = f"At this pace, {used_up_words}, before {window_end_words}."
     else:
-        outlook_sentence = f"At this pace it lasts until it ends, at {window_end_words}."
+        outlook_sentence = f"At this pace, it lasts until {window_end_words}."
     return Finding(
         kind="quota",
         severity=severity,

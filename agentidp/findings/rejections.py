@@ -147,7 +147,7 @@ def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -
             f"{failures}.",
             "A provisioning rule accepts their tokens, and creates no agent for them.",
             "See the reason: the rule may have its maximum of agents, or provisioning may be off. "
-            "agentidp credential test says more of a token.",
+            "agentidp credential test shows why a token is not accepted.",
         )
     if not row.is_active:
         return (

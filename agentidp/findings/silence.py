@@ -153,8 +153,8 @@ def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent],
                 f"Hardly any agent {verb} active {period_words}: {active_percent:.0f} % of those that usually are."
             )
         causes = (
-            "Either the service or everything that uses it was down, or the way between them. That nothing was counted "
-            "does not say which: unknown is not zero."
+            "Either the service or everything that uses it was down, or the way between them. The counts do not show "
+            "which, because nothing is counted in either case."
         )
         next_step = (
             "Check whether the service and its database responded, then what the agents have in common: their network, "

@@ -218,7 +218,7 @@ def _make_finding(costly_days: list[CostlyDay], row: Any, query: FindingsQuery) 
         observed=issued,
         expected=needed,
         excess=issued - needed,
-        baseline=f"one each {query.token_ttl} seconds in its active hours"
+        baseline=f"one token per {query.token_ttl} seconds in its active hours"
         + (f", for {replica_words}" if replica_words else ""),
         summary=f"{row.agent_name} was issued {issued:,} tokens on {len(costly_days)} days; "
         f"{f'its {replica_words}' if replica_words else 'it'} needed {needed:,}.",

@@ -149,7 +149,7 @@ def _make_finding(rest_days: list[int], agent_works: list[tuple[Any, int, int]],
         f"{'it usually rests' if is_alone else 'they usually rest'}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
-        next_step="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
+        next_step="Ask the people who run these agents. If nobody knows about the work, revoke their credentials.",
     )
 
 

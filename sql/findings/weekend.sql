@@ -45,7 +45,7 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- Leaves out agents that usually work on this weekday, because they had over half as many tokens in both previous weeks.
+-- Leaves out agents that had over half as many tokens on this weekday in both previous weeks, because they usually work then.
 unusual as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work

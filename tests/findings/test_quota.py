@@ -83,16 +83,17 @@ def test_runs_out_at_the_pace_of_its_window(tokens_used: int, tokens: int, runs_
     assert predict_exhaustion(tokens_used, tokens, MIDNIGHT, MIDNIGHT + timedelta(days=1), NOON) == runs_out
 
 
+RUNS_OUT = "at 13:20 UTC on Wednesday, 15 April 2026"
 ENDS = "at 00:00 UTC on Thursday, 16 April 2026"
 
 
 @pytest.mark.parametrize(
     ("hour", "row", "then"),
     [
-        (12, (90, 100, False), "At this pace nothing is left at 13:20 UTC on Wednesday, 15 April 2026, before it ends"),
-        (23, (90, 100, False), "At this pace it lasts until it ends,"),
+        (12, (90, 100, False), f"At this pace, it is used up {RUNS_OUT}, before the day ends"),
+        (23, (90, 100, False), "At this pace, it lasts until the day ends"),
         (12, (100, 100, True), "Tokens are refused until"),
-        (12, (2, 1, False), "It is not enforced, so no token is refused. It ends"),
+        (12, (2, 1, False), "It is not enforced, so no token is refused, and the day ends"),
     ],
 )
 def test_says_what_happens_then(hour: int, row: tuple[int, int, bool], then: str) -> None:
@@ -123,8 +124,8 @@ def test_reports_an_agents_quota_that_will_be_used_before_it_ends(fleet: Fleet) 
             (agent_id, "reader"),
             window=window("2026-04-15T00:00", "2026-04-16T00:00"),
             **amounts(90, 100, "tokens in the day", "the agent's quota per day"),
-            summary="reader's quota of 100 tokens per day is 90 % used. At this pace nothing is left at 13:20 UTC "
-            f"on Wednesday, 15 April 2026, before it ends {ENDS}.",
+            summary="reader's quota of 100 tokens per day is 90 % used. At this pace, it is used up "
+            f"{RUNS_OUT}, before the day ends {ENDS}.",
             causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
             next="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "
             "once.",

@@ -273,8 +273,8 @@ def test_is_only_listed_if_the_agent_has_moved_to_a_credential_that_ends_later(f
     moved = found()
     assert (moved["severity"], moved["next"]) == ("info", "Check that nothing uses it any more, and revoke it.")
     assert moved["causes"] == (
-        "Its agent has another credential that ends later, which was last used at 12:00 UTC on Tuesday, 14 April 2026: "
-        "it seems to have moved to that one."
+        "Its agent has another credential that ends later, which was last used at 12:00 UTC on Tuesday, 14 April 2026, "
+        "so it has probably moved to that credential."
     )
     with fleet.database.transaction() as opened:
         end_credential(opened, agent_id, other_id)

@@ -382,8 +382,8 @@ class TestStatement:
                 ),
                 summary="No agent was active from 12:00 UTC on Sunday, 25 January 2026 to 18:00 UTC on Sunday, 25 "
                 "January 2026.",
-                causes="Either the service or everything that uses it was down, or the way between them. That nothing "
-                "was counted does not say which: unknown is not zero.",
+                causes="Either the service or everything that uses it was down, or the way between them. The counts "
+                "do not show which, because nothing is counted in either case.",
                 next="Check whether the service and its database responded, then what the agents have in common: their "
                 "network, their platform, a deployment.",
             )

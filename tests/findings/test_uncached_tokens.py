@@ -135,7 +135,7 @@ def test_names_the_declared_replicas(lists: Lists, declared: int, named: str) ->
     lists.replicas[works(lists, "worker", ([1, 2], OFFICE, 400))] = declared
     [reported] = lists.findings("uncached_tokens")
     assert reported.expected == 16 * declared
-    assert reported.baseline == f"one each 3600 seconds in its active hours, for {named}"
+    assert reported.baseline == f"one token per 3600 seconds in its active hours, for {named}"
     assert reported.summary == f"worker was issued 6,400 tokens on 2 days; its {named} needed {16 * declared}."
     assert reported.causes.endswith(", or more instances of it run than are declared.")
 
@@ -274,7 +274,7 @@ class TestStatement:
                 "info",
                 (worker, "worker"),
                 window=window("2026-04-12T00:00", "2026-04-15T12:00"),
-                **amounts(4320, 27, "tokens", "one each 3600 seconds in its active hours"),
+                **amounts(4320, 27, "tokens", "one token per 3600 seconds in its active hours"),
                 summary="worker was issued 4,320 tokens on 4 days; it needed 27.",
                 causes="It asks for a new token before each call instead of keeping the one that it has, or very many "
                 "instances of it run.",

@@ -204,7 +204,7 @@ class TestStatement:
                 summary="office was issued 50 tokens on Saturday, 11 April 2026, when it usually rests.",
                 causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses "
                 "the credentials.",
-                next="Ask those who run these agents; if nobody knows of it, revoke their credentials.",
+                next="Ask the people who run these agents. If nobody knows about the work, revoke their credentials.",
             )
         ]
 
