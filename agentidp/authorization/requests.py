@@ -28,7 +28,7 @@ MAX_QUERY = 2_000
 """Maximum number of characters of an authorization request, because a cookie contains it while the person signs in."""
 
 NOT_REGISTERED = (
-    "This app is not registered here with the address to which it wants to lead you. Nothing was sent to it. "
+    "This app is not registered here with the address to which it wants to send you. Nothing was sent to the app. "
     "Ask whoever gave you the app."
 )
 
@@ -135,7 +135,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     parameters = {name: value for name, value in pairs if value and counts[name] == 1}
     client_id, redirect_uri = (parameters.pop(name, None) for name in ("client_id", "redirect_uri"))
     if client_id is None or redirect_uri is None:
-        raise ValidationError("The app has not said once who it is (client_id) and where it is (redirect_uri).")
+        raise ValidationError("The request of the app must contain client_id and redirect_uri exactly once.")
     repeated = frozenset(name for name, count in counts.items() if count > 1)
     if is_client_uri(client_id) and is_redirect_uri(redirect_uri):
         return AuthorizationRequest(

@@ -11,9 +11,9 @@ from flask import Response
 from agentidp.analytics import delegations, resource_usage
 from agentidp.analytics.agent_rejections import NEXT_STEPS, build_rejections_call
 from agentidp.analytics.attribution import build_delegations_call, read_attribution
-from agentidp.analytics.credential_usage import list_used_credentials
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
+from agentidp.dashboard.credentials import list_credential_usages
 from agentidp.dashboard.page_findings import read_page_findings
 from agentidp.dashboard.period import Period, parse_period
 from agentidp.dashboard.quotas import compute_used_quotas, find_windows_without
@@ -56,7 +56,7 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
     # The credentials are listed first, because list_used_resources() removes the rows of the attribution.
-    tokens_by_credential = {usage.credential_id: usage.by_day for usage in list_used_credentials(attribution)}
+    usages = [usage for usage in list_credential_usages(attribution) if not usage.revoked_at]
     resources = [usage for usage in resource_usage.list_used_resources(attribution, servers) if usage.tokens]
     agent_delegations = delegations.represent(delegation_rows, period)
     quotas = compute_used_quotas([*own_quotas, *shared_quotas], caller.at)
@@ -70,8 +70,8 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
         scopes=_group_scopes_by_api(agents[0].scopes if agents else [], servers),
         quotas=quotas,
         unset=find_windows_without(quotas, agent_id),
-        credentials=[row for row in credentials if row.credential_id is not None],
-        tokens_of=tokens_by_credential,
+        credentials=usages,
+        issuers={row.credential_id: row.trust["issuer"] for row in credentials if row.trust},
         resources=resources,
         acts_for=[row for row in agent_delegations if row["agentId"] == str(agent_id)],
         acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],

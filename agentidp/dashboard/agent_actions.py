@@ -87,7 +87,7 @@ def add_secret(caller: Caller, agent_id: UUID) -> Response:
         return _credential_form(caller, agent_id, Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
     key, values = read_form_key(), forms.read_fields(MEMBERS)
     message = (
-        "It created the credential {id}, whose secret was shown that one time. If you did not copy the secret, "
+        "The form created the credential {id}. Its secret was shown only once. If you did not copy the secret, "
         "revoke this credential and create another one."
     )
     path, label = f"/agents/{agent_id}", "The page of the agent"

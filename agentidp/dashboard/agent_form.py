@@ -36,7 +36,7 @@ def new_agent(caller: Caller) -> Response:
     if request.method != "POST":
         return _form_page(caller, Form(NEW, form_key=new_form_key(caller.at)))
     key = read_form_key()
-    message, path, label = "It created the agent.", "/agents/{id}", "The page of the agent"
+    message, path, label = "The form created the agent.", "/agents/{id}", "The page of the agent"
     try:
         agent_values = forms.load(NewAgentSchema(), _read_body())
         with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:

@@ -31,7 +31,7 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     if request.method != "POST":
         return _form_page(caller, agent_id)
     key, values = read_form_key(), forms.read_fields([*rule_form.MEMBERS, *LABEL])
-    message, path, label = "It created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
+    message, path, label = "The form created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
     try:
         body = rule_form.read_rule(caller, check_rule, values) | forms.build_body(LABEL, values)
         credential_values = forms.load(NewCredentialSchema(), body | {"type": "federated"})

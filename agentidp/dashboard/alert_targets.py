@@ -67,8 +67,8 @@ def new_alert_target(caller: Caller) -> Response:
         return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
     values, key = forms.read_fields(MEMBERS), read_form_key()
     message = (
-        "It added the target. The key of a webhook was shown that one time. If you did not copy it, delete the target "
-        "and add it again."
+        "The form added the target. The key of a webhook was shown only once. If you did not copy it, delete the "
+        "target and add it again."
     )
     try:
         target_values = forms.load(NewAlertTargetSchema(), forms.build_body(MEMBERS, values))

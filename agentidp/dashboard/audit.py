@@ -160,8 +160,8 @@ def _describe_subject(event: dict[str, Any], names: dict[str, Reference]) -> Ref
 
 
 def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> list[str]:
-    """Return the changes of an audit event, one text per member. Left out are null members of a created or deleted
-    subject, and the agent of a credential, which the subject names already."""
+    """Return the changes of an audit event, one text per member. Left out are empty members and flags of a created or
+    deleted subject that are not set, and the agent of a credential, which the subject names already."""
 
     def label(value: Any) -> str:
         if value is None or value in ("", []):
@@ -173,7 +173,7 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
         if isinstance(value, list):
             return ", ".join(map(label, value))
         if isinstance(value, dict):
-            return ", ".join(f"{name} {label(member)}" for name, member in value.items())
+            return ", ".join(f"{words_of(name)} {label(member)}" for name, member in value.items())
         if value in names:
             return names[value].name
         if isinstance(value, str) and _IS_INSTANT.fullmatch(value):
@@ -183,7 +183,11 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
     before, after = event["before"], event["after"]
     if before is not None and after is not None:
         return [f"{words_of(name)}: {label(before[name])} → {label(value)}" for name, value in after.items()]
-    members = {name: value for name, value in words.members(event).items() if value is not None}
+    members = {
+        name: value
+        for name, value in words.members(event).items()
+        if value is not False and value not in (None, "", [])
+    }
     if event["subjectType"] == "credential":
         members.pop("agentId", None)
     return [f"{words_of(name)}: {label(value)}" for name, value in members.items()]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flask import Response, request
 
-from agentidp.analytics.attribution import read_attribution
+from agentidp.analytics.attribution import Attribution, read_attribution
 from agentidp.analytics.credential_usage import CredentialUsage, list_used_credentials
 from agentidp.analytics.impact import IN_USE
 from agentidp.caller import Caller
@@ -19,6 +19,7 @@ from agentidp.dashboard.agents import PAGE_SIZE, read_page_number
 from agentidp.dashboard.navigation import AGENTS
 from agentidp.dashboard.period import DAY, Period, parse_period
 from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
+from agentidp.db.sql import Call
 from agentidp.http.errors import ValidationError, require_row
 
 READERS = AGENTS
@@ -81,22 +82,32 @@ def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: 
 def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show a credential that was not revoked before the period, its tokens by day, and the resources of the tokens."""
     period = parse_period(caller.at)
-    attribution, _ = read_attribution(caller, period, agent_id)
-    row = require_row([row for row in attribution.credentials if row.credential_id == credential_id])
-    # A credential that was created after the period has no usage.
-    empty_usage = CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[agent_id], days=period.days)
-    usages = {used.credential_id: used for used in list_used_credentials(attribution)}
-    usage = usages.get(credential_id, empty_usage)
+    call = Call("agents/list_credentials", {"agent_id": agent_id})
+    attribution, [rows] = read_attribution(caller, period, agent_id, call)
+    usages = list_credential_usages(attribution)
+    usage = require_row([usage for usage in usages if usage.credential_id == credential_id])
     counts = [(period.first + number * DAY, tokens) for number, tokens in enumerate(usage.by_day)]
-    created = row.created_at.astimezone(UTC).date()
     return pages.page(
         "credential.html",
         here="agents",
         credential=usage,
-        tokens=charts.draw_chart(counts, {}, period.today, created),
+        rule=next((row.trust for row in rows if row.credential_id == credential_id), None),
+        tokens=charts.draw_chart(counts, {}, period.today, usage.created_at.astimezone(UTC).date()),
         own_resource=caller.settings.resource,
         period=period,
     )
+
+
+def list_credential_usages(attribution: Attribution) -> list[CredentialUsage]:
+    """Return the credentials with their tokens, most tokens first, and last the credentials newer than the period."""
+    usages = [usage for usage in list_used_credentials(attribution) if usage.created_at]
+    ids = {usage.credential_id for usage in usages}
+    newer = [
+        CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[row.agent_id], days=attribution.period.days)
+        for row in attribution.credentials
+        if row.credential_id not in ids
+    ]
+    return usages + newer
 
 
 def build_selectors(unrevoked: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:

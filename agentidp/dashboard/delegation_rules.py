@@ -84,7 +84,7 @@ def new_delegation_rule(caller: Caller) -> Response:
         return _form_page(caller)
     values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
     values["resources"] = request.form.getlist("resources")
-    message, path, label = "It created the rule.", "/delegation-rules", "Delegation rules"
+    message, path, label = "The form created the rule.", "/delegation-rules", "Delegation rules"
     try:
         trust = rule_form.read_rule(caller, check_delegation_rule, values)
         rule_values = forms.load(NewDelegationRuleSchema(), _build_body(caller, values) | {"trust": trust})
@@ -111,8 +111,8 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
     count = len(rule.agents)
     apps = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
     message = (
-        f"{count:,} agent{'s' if count != 1 else ''}{apps} can act by this rule. After you delete it, no token is "
-        "issued by it, and introspection reports the tokens that were issued by it as inactive."
+        f"{count:,} agent{'s' if count != 1 else ''}{apps} can act by this rule. After you delete the rule, no token "
+        "is issued by it, and APIs that check each token by introspection refuse tokens that were issued by it."
     )
     if grant_counts.grants:
         message += f" {describe_ended_grants(grant_counts.grants)}"

@@ -122,7 +122,7 @@ def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidenc
     ]
     limit_words = LIMITS.get(finding.kind, "expected")
     is_share = limit_words == "limit" and finding.ends - finding.begins > (HOUR if day_charts[0][0] else DAY)
-    line_words = "even share of the limit" if is_share else limit_words
+    line_words = "limit, spread evenly" if is_share else limit_words
     return Evidence(
         unit,
         _find_drawn_agents(finding),

@@ -31,6 +31,9 @@ KIND_LABELS = {
 }
 """Labels for kinds of findings whose name is not clear to readers, by kind."""
 
+MAX_SHOWN_LETTERS = 30
+"""Maximum number of letters of a name that the narrow column of a list surely shows."""
+
 LOOKS = str.maketrans("i1|0", "lllo")
 """Table for ``str.translate``: replaces case-folded characters that look alike in many fonts by one of them."""
 
@@ -96,11 +99,11 @@ def share(count: int, total: int) -> str:
 
 
 def look_alikes(agents: Iterable[Any]) -> set[UUID]:
-    """Return the ids of the agents whose name looks like the name of another agent in *agents*."""
+    """Return the ids of the agents whose name, as a list shows it, looks like the name of another agent in the list."""
     ids_by_look: defaultdict[str, list[UUID]] = defaultdict(list)
     for agent in agents:
         letters = (char for char in unicodedata.normalize("NFKC", agent.name) if unicodedata.category(char) != "Cf")
-        ids_by_look["".join(letters).casefold().translate(LOOKS)].append(agent.agent_id)
+        ids_by_look["".join(letters)[:MAX_SHOWN_LETTERS].casefold().translate(LOOKS)].append(agent.agent_id)
     return {agent_id for ids in ids_by_look.values() if len(ids) > 1 for agent_id in ids}
 
 

@@ -119,7 +119,7 @@ def _build_today_figure(hours: dict[str, list[HourUsage]], at: datetime) -> Figu
     # Usage is counted per hour, so both days are compared up to the last complete hour.
     count, earlier_count = (sum(hour.tokens for hour in hours.get(day, [])[: at.hour]) for day in ("today", "week_ago"))
     if not at.hour:
-        note = "the first hour is not over"
+        note = "no complete hour yet"
     elif "week_ago" not in hours:
         note = ""
     else:

@@ -40,7 +40,7 @@ def new_marker(caller: Caller) -> Response:
     path = "/month?month=" + values["startsAt"][:7] if parse_date(values["startsAt"]) else "/month"
     try:
         marker = forms.load(NewMarkerSchema(), forms.build_body(MEMBERS, values) | _build_times(values))
-        message, label = "It marked the day.", "The month of the marker"
+        message, label = "The form marked the day.", "The month of the marker"
         with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
             row = add_marker(transaction, **marker)
             store_created_id(transaction, key, row.marker_id)

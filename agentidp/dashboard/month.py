@@ -179,7 +179,7 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
             numbers[event["action"]] += 1
             latest.setdefault(event["action"], event["at"])
     return [
-        (ACTIONS[action].description, number, datetime.fromisoformat(latest[action]))
+        (ACTIONS[action].description.partition(". ")[0].rstrip("."), number, datetime.fromisoformat(latest[action]))
         for action, number in numbers.most_common()
     ]
 

@@ -46,7 +46,7 @@ SECTIONS = (
         (
             Place("usage-owners", "/usage", "By owner", filters=FILTERS),
             Place("credentials", "/credentials", "By credential", AGENTS, FILTERS),
-            Place("usage-resources", "/usage/resources", "By resource server", AGENTS, FILTERS),
+            Place("usage-resources", "/usage/resources", "By API", AGENTS, FILTERS),
             Place("usage-delegations", "/usage/delegations", "Who acted for whom", filters=FILTERS[:3]),
             Place("month", "/month", "Month"),
         ),

@@ -85,7 +85,7 @@ def new_provisioning_rule(caller: Caller) -> Response:
         return _form_page(caller)
     values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
     values["scopes"] = request.form.getlist("scopes")
-    message, path, label = "It created the rule.", "/provisioning-rules", "Automatic registration"
+    message, path, label = "The form created the rule.", "/provisioning-rules", "Automatic registration"
     try:
         trust = rule_form.read_rule(caller, check_provisioning_rule, values)
         rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(values) | {"trust": trust})

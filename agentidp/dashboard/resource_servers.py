@@ -59,7 +59,7 @@ def new_resource_server(caller: Caller) -> Response:
     if request.method != "POST":
         return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
     values, key = forms.read_fields(MEMBERS), read_form_key()
-    message, label = "It registered the resource server.", "The page of the resource server"
+    message, label = "The form registered the resource server.", "The page of the resource server"
     try:
         server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, values))
         creation = begin_creation(caller, SCOPE, key, message=message, path="/resource-servers/{id}", label=label)

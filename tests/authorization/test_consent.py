@@ -32,11 +32,12 @@ class TestPage:
     def test_says_what_is_asked(self, editor: Editor) -> None:
         page = Page(editor.authorize())
         assert "Let editor act for you?" in page.words
-        assert f"editor of Acme asks to use Tickets ({editor.resource}) in your name" in page.words
+        assert f"editor of Acme asks to use Tickets in your name: {editor.resource}" in page.words
         assert "tickets:read tickets:write" in page.words
         assert "tickets:delete" not in page.words
-        assert "your answer goes to editor.example" in page.words
-        assert "You are signed in as Anna Berg. What you allow ends after 30 days" in page.words
+        assert "asked for it at editor.example, because your answer goes there" in page.words
+        assert "You are signed in as Anna Berg." in page.words
+        assert "The permission ends after 30 days at the latest." in page.words
         assert "(new)" not in page.words
         assert page.all("script") == []
 

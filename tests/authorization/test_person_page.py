@@ -40,12 +40,12 @@ def test_shows_what_was_allowed_and_ends_it(editor: Editor) -> None:
     page = opened(editor)
     words = Page(page).words
     assert page.status_code == 200
-    assert f"It may use Tickets ({editor.resource}): tickets:read." in words
-    assert "These apps of Acme can act for you. You are signed in as Anna Berg." in words
+    assert f"May use Tickets {editor.resource} Permissions tickets:read" in words
+    assert "You are signed in as Anna Berg. These apps of Acme can act for you:" in words
     assert "Allowed Wed 15 Apr, 12:00 UTC Last used Wed 15 Apr, 12:00 UTC Ends Fri 15 May, 12:00 UTC" in words
     after = ended(page, editor.client)
     assert (after.status_code, buttons(after)) == (200, [])
-    assert "You have allowed nothing" in Page(after).words
+    assert "No app can act for you now." in Page(after).words
     assert error_of(editor.refresh(token["refresh_token"])) == (400, "invalid_grant")
     action, actor, members = editor.events()[-1]
     assert (action, members["agentId"]) == ("grant.ended", editor.agent.client_id)

@@ -38,7 +38,7 @@ PAGES = {
     f"Remove the quota per month: {RETRYING.name}": f"/dashboard/agents/{RETRYING.name}/quotas/month/delete",
     "Tokens by credential Tue 17 Mar to Wed 15 Apr": "/dashboard/credentials",
     "Tokens by owner Tue 17 Mar to Wed 15 Apr": "/dashboard/usage",
-    "Tokens by resource server Tue 17 Mar to Wed 15 Apr": "/dashboard/usage/resources",
+    "Tokens by API Tue 17 Mar to Wed 15 Apr": "/dashboard/usage/resources",
     "Who acted for whom Tue 17 Mar to Wed 15 Apr": "/dashboard/usage/delegations",
     "Resource servers": "/dashboard/resource-servers",
     "New resource server": "/dashboard/resource-servers/new",

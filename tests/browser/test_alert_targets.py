@@ -42,7 +42,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     page.reload()
     check("You have already submitted this form")
     page.get_by_role("link", name="All targets").press("Enter")
-    expect(page.get_by_role("table", name="Alert targets: failing")).to_contain_text(
+    expect(page.get_by_role("table", name="Alert targets, failing")).to_contain_text(
         "kinds: silence; minimum severity: warning"
     )
     page.get_by_role("link", name="Test the target on-call").press("Enter")
@@ -50,9 +50,9 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
     page.get_by_role("link", name="Cancel").press("Enter")
     page.get_by_role("link", name="Test the target on-call").press("Enter")
     page.get_by_role("button", name="Send a test").press("Enter")
-    expect(page.get_by_role("status")).to_contain_text("A test message to on-call is sent within seconds")
+    expect(page.get_by_role("status")).to_contain_text("A test message to on-call will be sent within seconds")
     check("Alert targets")
-    expect(page.get_by_role("table", name="Alerts, newest first")).to_contain_text("waiting")
+    expect(page.get_by_role("table", name="Alerts of the last seven days")).to_contain_text("waiting")
     [target] = stage.api("/api/v1/alert-targets", operator)["data"]
     assert (target["kinds"], target["enabled"]) == (["silence"], True)
     page.get_by_role("link", name="Delete the target on-call").press("Enter")

@@ -63,7 +63,7 @@ def test_creates_an_agent_and_shows_its_page(signed_in: FlaskClient, acme: Agent
     for expected in (
         "Only tokens bound to a key (DPoP) yes Owner Payments Expected replicas 3",
         "own API analytics:read Files files:read",
-        "The agent has no credential now",
+        "The agent has no credential, so",
     ):
         assert expected in page.words
     assert f"/dashboard/resource-servers/{files}" in page.links
@@ -91,7 +91,7 @@ def test_says_that_a_scope_of_no_resource_server_will_be_lost(
     post(signed_in, f"{page}/edit", **FORM)
     Api(signed_in, acme).delete(f"resource-servers/{files}")
     assert "Of no API any more files:read" in Page(signed_in.get(page)).words
-    notice = "No resource server has files:read any more. If you save, the agent loses it."
+    notice = "The agent has scopes that no longer exist, and loses them if you save: files:read."
     assert notice in Page(signed_in.get(f"{page}/edit")).text
 
 

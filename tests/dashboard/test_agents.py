@@ -141,7 +141,10 @@ def test_filters_by_exactly_one_owner_and_keeps_the_filter(
 
 
 def test_shows_a_short_id_beside_names_that_look_alike(read: Read, acme: Agent) -> None:
-    agents = {name: acme.colleague(name) for name in ("agent-I", "agent-l", "in\u00advoice", "invoice", "agent-x")}
+    # A list cuts long names, so two names that differ at their end look alike.
+    long_names = [f"reconciliation of all invoices {place}" for place in ("east", "west")]
+    alike = ["agent-I", "agent-l", "in\u00advoice", "invoice", *long_names]
+    agents = {name: acme.colleague(name) for name in (*alike, "agent-x")}
     rows = [row[0] for row in read("/agents").table("Agents")]
     expected = [f"{name} {str(agent.agent_id)[:8]}" for name, agent in agents.items() if name != "agent-x"]
     assert sorted(rows) == sorted([*expected, "agent-x", "builder"])

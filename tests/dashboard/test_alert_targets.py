@@ -106,7 +106,7 @@ def test_tests_a_target_after_a_confirmation(
     [sent] = deliveries(acme)
     assert (sent.change, sent.target_id) == ("test", target_id)
     page = Page(signed_in.get(f"{PATH}?tested={target_id}"))
-    assert "A test message to <on-call> is sent within seconds while agentidp watch is running." in page.text
+    assert "A test message to <on-call> will be sent within seconds." in page.text
     assert page.table("Alerts")[0][2:] == ["test", "waiting"]
     # Neither a click in a hurry nor a reload sends a second one.
     clock.now += TEST_INTERVAL
@@ -153,7 +153,7 @@ def test_says_that_nothing_sends_alerts(signed_in: FlaskClient, acme: Agent, tar
     assert post(signed_in, f"{PATH}/{target_id}/test").status_code == 303
     assert result() == "waiting"
     clock.advance(seconds=61)
-    assert result() == "not sent: agentidp watch, which sends alerts, does not run or is late"
+    assert result() == "not sent, because the command that sends alerts is late or not running: agentidp watch"
     # A disabled target gets nothing, whether or not alerts are sent.
     assert post(signed_in, f"{PATH}/{target_id}/disable").status_code == 303
     assert result() == "waiting"

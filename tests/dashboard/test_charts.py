@@ -222,7 +222,7 @@ def test_a_bar_of_rejected_requests_leads_to_the_agents_with_most_of_them(
     address = f"/dashboard/days/{at:%Y-%m-%d}"
     assert f"{address}?by=rejected#agents" in read(f"/days/{at:%Y-%m-%d}").links
     page = read(f"/days/{at:%Y-%m-%d}?by=rejected")
-    assert "Agents with usage, most rejected first" in page.text
+    assert "Agents with usage, most rejected requests first" in page.text
     assert [row[0] for row in page.table("Agents with usage")] == ["guessed", "builder"]
     assert f"{address}?hour=12&by=rejected#agents" in links(page)
     by_hour = read(f"/days/{at:%Y-%m-%d}?hour=12&by=rejected").table("Agents with usage")

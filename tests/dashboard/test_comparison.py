@@ -69,8 +69,8 @@ def test_the_two_numbers_are_those_of_the_api_for_the_two_periods(read: Read, ac
         acme.count(NOON - timedelta(days=days_ago), tokens=10 + days_ago)
     api = Api(client, acme)
     for compare, words, earlier_from, earlier_to in (
-        ("weeks", "a week earlier, Thu 2 Apr to Tue 7 Apr", "2026-04-02", "2026-04-07"),
-        ("month", "a month earlier, Mon 9 Mar to Sat 14 Mar", "2026-03-09", "2026-03-14"),
+        ("weeks", "Thu 2 Apr to Tue 7 Apr, a week earlier", "2026-04-02", "2026-04-07"),
+        ("month", "Mon 9 Mar to Sat 14 Mar, a month earlier", "2026-03-09", "2026-03-14"),
     ):
         page = read(f"?days=7&compare={compare}")
         count, earlier_count = (
@@ -78,7 +78,7 @@ def test_the_two_numbers_are_those_of_the_api_for_the_two_periods(read: Read, ac
             for first, last in (("2026-04-09", "2026-04-14"), (earlier_from, earlier_to))
         )
         assert f"Tokens in 7 days {count + 10} {count} after {earlier_count}" in page.words
-        assert f"6 complete days, Thu 9 Apr to Tue 14 Apr, compared with the days {words}." in page.words
+        assert f"Thu 9 Apr to Tue 14 Apr is compared with {words}: 6 complete days each." in page.words
     assert "/dashboard?days=7&compare=year" in page.links
     page = read("?days=7&compare=year")
-    assert "There is no usage 52 weeks earlier to compare a complete day with." in page.words
+    assert "No complete day can be compared with usage 52 weeks earlier." in page.words

@@ -40,7 +40,7 @@ def form(client: FlaskClient, cast: Cast) -> dict[str, str]:
 def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
     signed_in: FlaskClient, cast: Cast, form: dict[str, str]
 ) -> None:
-    assert "There is no rule yet" in Page(signed_in.get(PATH)).text
+    assert "There is no delegation rule yet" in Page(signed_in.get(PATH)).text
     assert "Which people?" in signed_in.get(f"{PATH}/new", query_string={"issuer": ""}).text
     for wrong, sentence in (
         ({"claim": "support"}, "The claim must be name=value."),
@@ -75,7 +75,7 @@ def test_begins_with_people_and_shows_creates_lists_and_deletes_a_rule(
     deletion_path = f"{PATH}/{row.delegation_rule_id}/delete"
     assert "2 agents can act by this rule" in Page(signed_in.get(deletion_path)).text
     assert post(signed_in, deletion_path).status_code == 303
-    assert "There is no rule yet" in Page(signed_in.get(PATH)).text
+    assert "There is no delegation rule yet" in Page(signed_in.get(PATH)).text
 
 
 def test_offers_no_form_for_one_rule_too_many(

@@ -106,14 +106,14 @@ def test_the_page_shows_the_counts_and_the_changes(signed_in: FlaskClient, acme:
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
     assert "Wed 15 Apr, 11:00-12:00: 7,654 tokens; expected 50" in page.text
     # The table has the same numbers: 100 tokens were expected in two hours.
-    assert page.table("What the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
+    assert page.table("Numbers of the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
     assert "A deployment was marked: release 2" in page.text
 
 
 def test_calls_a_budget_no_expectation(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
     finding_id = make_finding(services, acme.organization_id, a_finding(NOON, **BUDGET))
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
-    assert "Tue 14 Apr: 0 tokens; even share of the limit 100" in page.text
+    assert "Tue 14 Apr: 0 tokens; limit, spread evenly 100" in page.text
     assert "Limit: 3,000" in page.text
     title, sentence, *_ = page.text.strip().split(" \N{MIDDLE DOT} AgentIdP")
     assert title and title in sentence

@@ -23,8 +23,8 @@ def test_the_overview_names_a_target_that_fails_and_not_its_address(
     for organization_id in (acme.organization_id, cast.outsider.organization_id):
         fail_target(services, organization_id, target_id)
     page = client.get("/dashboard").text
-    reason = "have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
-    assert f"Alerts to <b>&lt;on-call&gt;</b> {reason}" in page
+    reason = "alerts have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
+    assert f"<b>&lt;on-call&gt;</b>: {reason}" in page
     for hidden in ("outsider", 'id="failures"', "hooks.example", "/dashboard/alert-targets"):
         assert hidden not in page
 
@@ -41,8 +41,9 @@ def test_several_targets_that_fail_are_one_banner(signed_in: FlaskClient, servic
     page = Page(signed_in.get("/dashboard"))
     [banner] = [section for section in page.all("section") if section.get("id") == "failing-targets"]
     assert banner["class"] == "notice"
-    reason = "have failed since Wed 15 Apr, 12:00 UTC: the status of the response was 500."
+    since, reason = "alerts have failed since Wed 15 Apr, 12:00 UTC", ": the status of the response was 500."
     assert (
-        "3 of 4 alert targets fail; the first since Wed 15 Apr, 12:00 UTC. Alert targets Which of them, and why "
-        f"Alerts to one {reason} Alerts to three {reason} Nothing is sent any more: alerts to two {reason} "
+        "3 of 4 alert targets fail. Alerts to the first of them have failed since Wed 15 Apr, 12:00 UTC. Alert targets "
+        f"Failing targets one: {since}{reason} three: {since}{reason} "
+        f"two: {since}, and nothing is sent any more{reason} "
     ) in page.words

@@ -50,8 +50,8 @@ def test_the_card_acknowledges_mutes_and_unmutes(
         # Without a new note, the note stays.
         ("acknowledge", {"note": ""}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: load <test>"),
         ("acknowledge", {"note": "passes"}, "Acknowledged by builder on Wed 15 Apr, 12:00 UTC: passes"),
-        ("mute", {"until": "2026-04-20"}, "Muted until Mon 20 Apr, 00:00 UTC: the finding sends no alerts."),
-        ("mute", {"until": "2026-04-21"}, "Muted until Tue 21 Apr, 00:00 UTC: the finding sends no alerts."),
+        ("mute", {"until": "2026-04-20"}, "Muted until Mon 20 Apr, 00:00 UTC. Until then, no alert is sent."),
+        ("mute", {"until": "2026-04-21"}, "Muted until Tue 21 Apr, 00:00 UTC. Until then, no alert is sent."),
     ):
         response = send(signed_in, finding_id, action, back=back, **values)
         assert led_to(response) == f"/dashboard{back}#finding-{finding_id}"

@@ -149,7 +149,7 @@ def test_of_two_at_once_one_creates_and_the_other_shows_what_was_created(shared_
         (first, shown), (second, explained) = sorted(responses, key=lambda response: response[0])
     [created_id] = created(acme)[len(ids_before) :]
     assert (first, "aidp_" in shown) == (200, True)
-    assert (second, f"It created the credential {created_id}" in explained) == (409, True)
+    assert (second, f"The form created the credential {created_id}" in explained) == (409, True)
 
 
 def test_no_organization_gets_an_agent_with_the_id_of_another_ones_organization_or_agent(

@@ -85,7 +85,7 @@ def test_nothing_is_compared_before_an_hour_or_a_day_is_over() -> None:
     day = DayUsage(TODAY, 7, 0, [0] * 24)
     hours = {"today": [HourUsage(0, 7)], "week_ago": [HourUsage(0, 70)]}
     figures = build_headline(Period(TODAY, TODAY, TODAY, ""), [], [day], hours, NOON.replace(hour=0, minute=59))
-    assert [figure.note for figure in figures] == ["the first hour is not over", "", "", ""]
+    assert [figure.note for figure in figures] == ["no complete hour yet", "", "", ""]
     assert figures[1].label == "Tokens in 1 day"
 
 
@@ -138,7 +138,7 @@ def test_a_new_organization_is_compared_with_nothing(read: Read, acme: Agent) ->
     page = read()
     text = page.words.partition("Tokens issued")[0]
     assert "Tokens today 22 Tokens in 30 days 22 Requests in 30 days 22 Rejected in 30 days 0 Budget" in text
-    assert "There is no usage 5 weeks earlier to compare a complete day with." in text
+    assert "No complete day can be compared with usage 5 weeks earlier." in text
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ def test_says_first_that_a_quota_refuses_every_token(client: FlaskClient, cast: 
     assert [*refused, ask(client, agent).status_code] == [429] * 3
     used_up = "the organization\u2019s quota of 40 tokens per month is used up (3 requests refused)"
     page = Page(with_session(client, agent).get("/dashboard"))
-    until = "Until Fri 1 May, 00:00 UTC no agent gets a token."
-    assert f"Tokens are refused since Tue 14 Apr, 16:00: {used_up}. {until}" in page.words
-    assert "Tokens are refused since" not in Page(client.get("/dashboard?month=2026-03")).words
+    until = "Agents get tokens again at Fri 1 May, 00:00 UTC."
+    assert f"All tokens have been refused since Tue 14 Apr, 16:00, because {used_up}. {until}" in page.words
+    assert "All tokens have been refused since" not in Page(client.get("/dashboard?month=2026-03")).words
     put(client, agent, "month", 50, own=False)
-    assert "Tokens are refused since" not in Page(client.get("/dashboard")).words
-    assert "Tokens are refused since" not in Page(with_session(client, cast.outsider).get("/dashboard?days=7")).words
+    assert "All tokens have been refused since" not in Page(client.get("/dashboard")).words
+    assert "have been refused since" not in Page(with_session(client, cast.outsider).get("/dashboard?days=7")).words
 
 
 def test_says_that_nothing_needs_attention(read: Read, acme: Agent) -> None:

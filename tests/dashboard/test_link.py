@@ -273,7 +273,7 @@ class TestWhatIsRefused:
 
 def test_the_page_after_signing_out_says_how_to_get_a_link(signed_in: FlaskClient) -> None:
     response = signed_in.get(led_to(post(signed_in, "/dashboard/sign-out")))
-    assert "run <code>agentidp dashboard --agent ID</code> on the server" in response.text
+    assert "a link that signs in once, within 5 minutes: <code>agentidp dashboard --agent ID</code>" in response.text
     assert Page(response).notice == "You are signed out. A link that signed you in cannot be used again."
 
 

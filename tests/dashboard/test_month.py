@@ -36,7 +36,7 @@ def test_a_past_month_has_the_numbers_of_the_api_and_compares_equal_days(read: R
     assert [(row[0], number(row[1])) for row in rows] == [(item["owner"], item["tokens"]) for item in items]
     # February has 28 days, and its usage begins on the 27th: the 31 March is left out.
     assert [row[3] for row in rows] == ["0 after 11: 100 % fewer", "0 after 10: 100 % fewer"]
-    assert "Compared are Fri 27 Mar to Sat 28 Mar and Fri 27 Feb to Sat 28 Feb, 2 complete days each." in page.words
+    assert "Fri 27 Mar to Sat 28 Mar is compared with Fri 27 Feb to Sat 28 Feb, 2 complete days each." in page.words
     agents = fleet.get("analytics/agents?month=2026-03&include=name").json["data"]
     rows = page.table("Tokens by agent")
     assert [(row[0], number(row[1])) for row in rows] == [(item["agentName"], item["tokenCount"]) for item in agents]
@@ -45,7 +45,7 @@ def test_a_past_month_has_the_numbers_of_the_api_and_compares_equal_days(read: R
 def test_the_month_so_far_is_compared_up_to_the_last_complete_day(read: Read, fleet: Api) -> None:
     page = read("/month")
     assert "April 2026 so far" in page.words
-    assert "Compared are Wed 1 Apr to Tue 14 Apr and Sun 1 Mar to Sat 14 Mar, 14 complete days each." in page.words
+    assert "Wed 1 Apr to Tue 14 Apr is compared with Sun 1 Mar to Sat 14 Mar, 14 complete days each." in page.words
     assert [row[1:] for row in page.table("Tokens by owner")] == [
         ["4", "57.1 %", "0 after 21: 100 % fewer"],
         ["3", "42.9 %", "0 after 20: 100 % fewer"],

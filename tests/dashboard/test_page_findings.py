@@ -98,7 +98,7 @@ def test_a_past_period_says_last_what_is_ongoing_now(read: Read, period: str) ->
     assert "4 other findings are ongoing now, 1 of them critical. Show the last 30 days" in text
     assert text.find("See old.") < text.find("4 other findings")
     assert ("Nothing unusual in this period." in text) == (period == BEFORE_THE_OLD_ONE)
-    not_known = "The findings of this period were not stored. Findings are stored since Fri 16 Jan."
+    not_known = "There are no findings for this period, because findings have been stored only since Fri 16 Jan."
     assert (not_known in text) == (period == LONG_PAST)
     assert "Nothing unusual is going on." not in text
     assert "/dashboard" in page.links

@@ -208,7 +208,7 @@ class TestAnEmptyOrganization:
 
     def test_sees_how_many_tokens_were_issued_until_its_only_agent_is_busy(self, read: Read, acme: Agent) -> None:
         assert "No token has been issued to your agents in the last 30 days." in read().text
-        within = "been issued to your agents in the last 30 days, including tokens for signing in to the dashboard."
+        within = "been issued to your agents in the last 30 days."
         for tokens, sentence in ((1, "1 token has"), (9, "10 tokens have")):
             acme.count(NOON, tokens=tokens)
             assert f"{sentence} {within}" in read().text
@@ -285,7 +285,7 @@ def test_an_agents_page_has_the_findings_that_it_is_behind_and_their_words_are_t
     page = read(f"/agents/{acme.agent_id}")
     are_listed = [words in page.words for words in (sentence, "Its own.", "Of the other.", "Nobody's.")]
     assert are_listed == [True, True, False, False]
-    assert f"Contributors {name} 9, builder 7" in page.words
+    assert f"Largest contributors {name} 9, builder 7" in page.words
     assert page.all("i") == []
     assert f"/dashboard/agents/{other}" in page.links
 
@@ -522,7 +522,7 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_shown_and_logged_and_leaves_no_
     assert logged["request_id"]
 
 
-NO_FINDINGS = "The findings could not be computed this time. The page tries again every minute."
+NO_FINDINGS = "The findings are not available at the moment. The page tries again every minute."
 
 
 def test_a_page_comes_without_findings_that_cannot_be_computed(

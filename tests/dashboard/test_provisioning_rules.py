@@ -42,7 +42,7 @@ def test_switches_creates_lists_and_deletes(signed_in: FlaskClient, cast: Cast) 
         "shop",
         f"iss https://issuer.example sub system:serviceaccount:shop:* aud http://localhost:3000/{cast.acme.organization_id}",
         "0 of 3",
-        "the name ci {sub}, the owner team, analytics:read, 5 tokens per day, 7 days without a token request",
+        "the name ci {sub}, the owner team, analytics:read, 5 tokens per day, expiry after 7 unused days",
         "Delete",
     ]
     assert Page(signed_in.get(PATH)).table("Registration rules") == [listed]
@@ -99,7 +99,7 @@ def test_an_agents_page_says_for_whom_it_was_created(signed_in: FlaskClient, cas
     [agent] = [row for row in rows if row.provisioned]
     page = signed_in.get(f"/dashboard/agents/{agent.agent_id}")
     assert (
-        f"Created automatically by the rule shop for {subject} of {issuer.url}; "
-        "the agent expires 7 days after its last token request" in Page(page).words
+        f"Created automatically by the rule shop for {subject} of {issuer.url} "
+        "Expires 7 days after its last token request" in Page(page).words
     )
     assert "<b>builder" not in page.text

@@ -69,7 +69,7 @@ def fleet(signed_in: FlaskClient, acme: Agent) -> Fleet:
 
 def figures(page: Page) -> dict[str, str]:
     """Return the figures of the headline by label."""
-    words = page.text.partition("Compare:")[0]
+    words = page.text.partition("Compare with:")[0]
     lines = [line.strip() for line in words.splitlines() if " in 7 days" in line]
     return {line.split(" in 7 days")[0].split()[-1]: line.split(" in 7 days ")[1].split()[0] for line in lines}
 
@@ -103,7 +103,7 @@ def test_the_overview_of_an_api_or_a_credential_shows_tokens_only(read: Read, fl
     assert [row[1] for row in fleet.file("days", query)] == ["0"] * 6 + ["7"]
     assert [(row[0].split()[0], row[1]) for row in page.table("Agents with tokens")] == [("first", "100.0 %")]
     assert not page.words.count("Rejected requests") and "Requests by weekday" not in page.text
-    assert "are about agents, so they are not shown" in page.words
+    assert "This page shows only tokens" in page.words
 
 
 def test_filters_are_combined(read: Read, fleet: Fleet) -> None:
