@@ -35,7 +35,7 @@ class TestPage:
         assert f"editor of Acme asks to use Tickets in your name: {editor.resource}" in page.words
         assert "tickets:read tickets:write" in page.words
         assert "tickets:delete" not in page.words
-        assert "asked for it at editor.example, because your answer goes there" in page.words
+        assert "Your answer goes to editor.example" in page.words
         assert "You are signed in as Anna Berg." in page.words
         assert "The permission ends after 30 days at the latest." in page.words
         assert "(new)" not in page.words
@@ -55,7 +55,7 @@ class TestPage:
         changed = editor.client.patch(path, json={"redirectUris": uris}, headers=editor.admin.bearer())
         assert changed.status_code == 200
         response = editor.authorize(redirect_uri=uri)
-        assert f"your answer goes to {destination}" in Page(response).words
+        assert f"Your answer goes to {destination}" in Page(response).words
         assert f"form-action 'self' {target};" in response.headers["Content-Security-Policy"]
 
     def test_cannot_be_framed_cached_or_scripted(self, editor: Editor) -> None:

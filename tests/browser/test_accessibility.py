@@ -45,6 +45,7 @@ PAGES = {
     "Automatic registration": "/dashboard/provisioning-rules",
     "Delegation rules": "/dashboard/delegation-rules",
     "What people have allowed": "/dashboard/grants",
+    "What people have allowed: code-editor": "/dashboard/agents/code-editor/grants",
     "OpenID provider": "/dashboard/openid-provider",
     "Add an OpenID provider": "/dashboard/openid-provider/edit",
     "New delegation rule": "/dashboard/delegation-rules/new?preset=people&issuer=https://login.example&show=rule",
