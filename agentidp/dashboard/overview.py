@@ -48,7 +48,6 @@ def show_overview(caller: Caller) -> Response:
     comparison = read_comparison(period)
     usage_filter = read_usage_filter(caller, period)
     today, week_ago = period.today, period.today - WEEK
-    # If filters are set, the agents and the hours are read later, for the part of the page that is sent last.
     rows, earlier_rows, failing, markers, first_usage, *unfiltered_rows = caller.read_together(
         usage_filter.build_days_call(period.bounds),
         usage_filter.build_days_call(comparison.bounds),
@@ -57,23 +56,21 @@ def show_overview(caller: Caller) -> Response:
         Call("dashboard/first_usage", {}),
         *([] if usage_filter.values else _calls_without_filter(period)),
     )
-    hours_of_today, hours_week_ago, busiest = unfiltered_rows or ([], [], [])
+    hours_of_today, hours_week_ago, *months = unfiltered_rows or ([], [])
     first_used = first_usage[0].on_day if first_usage else None
     days = usage_filter.build_days(rows, **period.bounds)
     earlier_days = usage_filter.build_days(earlier_rows, **comparison.bounds)
     earlier = counts.match_days(earlier_days, comparison, first_used)
     pairs = pair_days(period, earlier, days)
     total = sum(day.tokens for day in days)
-    has_usage = (
-        total > FEW_TOKENS or (total > 0 and count_matches(busiest) > 1) or any(day and day.tokens for day in earlier)
-    )
-    if not has_usage and not usage_filter.values and not request.args.keys() & {"days", "month", "from", "to"}:
+    is_chosen = usage_filter.values or request.args.keys() & {"days", "month", "from", "to"}
+    if not is_chosen and not _has_usage(caller, period, total, earlier):
         return pages.page("first_steps.html", here="overview", issued=total, days=period.days)
     if usage_filter.values:
         month, names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
         figures = build_headline(period, pairs, days, None, at, names)
     else:
-        [[month]] = caller.read_together(budget.build_call()) if period.is_running else [[None]]
+        month = months[0][0] if months else None
         hours = {"today": counts.build_hours(hours_of_today, today)}
         if first_used and first_used <= week_ago:
             hours["week_ago"] = counts.build_hours(hours_week_ago, week_ago)
@@ -96,15 +93,15 @@ def show_overview(caller: Caller) -> Response:
             [None if day is None else day.tokens for day in earlier],
             [earlier_findings.get(day.day, []) if day else [] for day in earlier],
         )
-        agents, week_days = busiest, days
+        week_days = days
         if usage_filter.counts_tokens_only:
             agents, agent_count = _read_agents_by_tokens(caller, usage_filter.read_tokens_by_agent(caller, period))
         else:
-            if usage_filter.values:
-                agents, by_hour = caller.read_together(
-                    _build_agents_call(period, usage_filter), usage_filter.build_hours_call(period.bounds)
-                )
-                week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in by_hour]
+            # The agents are read here, because with many agents it takes longer than the first part of the page.
+            hours_calls = [usage_filter.build_hours_call(period.bounds)] if usage_filter.values else []
+            agents, *by_hour = caller.read_together(_build_agents_call(period, usage_filter), *hours_calls)
+            if by_hour:
+                week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in by_hour[0]]
             agent_count = count_matches(agents)
         stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
         quota_calls = [build_usage_call(None), Call("dashboard/first_refusals", {})] if period.is_running else []
@@ -146,8 +143,15 @@ def _calls_without_filter(period: Period) -> list[Call]:
     return [
         counts.usage_by_hour_call(period.today),
         counts.usage_by_hour_call(period.today - WEEK),
-        _build_agents_call(period, UsageFilter()),
+        *([budget.build_call()] if period.is_running else []),
     ]
+
+
+def _has_usage(caller: Caller, period: Period, total: int, earlier: list[DayUsage | None]) -> bool:
+    """Return whether there is enough usage for charts: earlier tokens, many tokens, or tokens of several agents."""
+    if total > FEW_TOKENS or any(day and day.tokens for day in earlier):
+        return True
+    return total > 0 and count_matches(*caller.read_together(_build_agents_call(period, UsageFilter()))) > 1
 
 
 def _build_agents_call(period: Period, usage_filter: UsageFilter) -> Call:
