@@ -110,7 +110,7 @@ def test_says_what_happened_in_the_month(read: Read, acme: Agent, fleet: Api) ->
     assert "Tue 14 Apr: deployment (v2)" in page.words
     assert "in March" not in page.text
     changes = {row[0]: row[1] for row in page.table("Changes")}
-    assert changes["An agent was changed, for example its name, scopes or status."] == "2"
+    assert changes["An agent was changed, for example its name, scopes or status"] == "2"
     assert not any("marker" in change for change in changes)
 
 

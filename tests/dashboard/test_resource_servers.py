@@ -74,7 +74,7 @@ def test_registers_lists_edits_and_deletes_one(signed_in: FlaskClient, cast: Cas
     assert Page(signed_in.get(f"{page}/edit")).typed["tokenPerCall"] == ["1"]
     confirmation = Page(signed_in.get(f"{page}/delete")).words
     assert f"Agents get no more tokens for {resource} An API that checks each token by introspection" in confirmation
-    assert "2 agents have scopes of the resource server: A, b. The organization keeps the identifier" in confirmation
+    assert "2 agents have scopes of the resource server: A, b. You can register" in confirmation
     assert servers(cast.acme) == [changed]
     assert led_to(post(signed_in, f"{page}/delete")) == PATH
     assert servers(cast.acme) == []
