@@ -138,8 +138,8 @@ REFUSED: list[tuple[Preset, dict[str, str], dict[str, str]]] = [
         KUBERNETES,
         BUILDER | {"serviceAccount": "default"},
         {
-            "serviceAccount": "The subject must not be the default service account, which every pod has that names "
-            "none: give the workload its own."
+            "serviceAccount": "The subject must not be the default service account, which pods without their own "
+            "share: give the workload its own."
         },
     ),
     (
