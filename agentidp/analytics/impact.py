@@ -223,7 +223,7 @@ def build_count_grants_call(
 ) -> Call:
     """Return the statement that counts the grants of people. ``None`` as a parameter matches all grants."""
     parameters = {"agent_id": agent_id, "delegation_rule_id": rule_id, "resource": resource, "issuer": issuer}
-    return Call("grants/count_grants", parameters)
+    return Call("grants/count_grants", {"grant_id": None, "subject": None} | parameters)
 
 
 def describe_ended_grants(number: int) -> str:

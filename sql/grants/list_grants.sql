@@ -7,39 +7,7 @@
 -- pages: 6000, without a filter it reads the grants of the organization, at most 100,000, and its agents
 -- example: grant_id=null; agent_id=null; delegation_rule_id=null; subject=null
 with filtered as (
-    -- Only the select for the first filter that is not null returns rows. A condition in it that is always true lets the planner
-    -- use the partial index with the same condition.
-    select {grant}
-    from grants
-    where organization_id = %(organization_id)s and grant_id = %(grant_id)s::uuid
-    union all
-    select {grant}
-    from grants
-    where
-        organization_id = %(organization_id)s
-        and agent_id = %(agent_id)s::uuid and agent_id >= '00000000-0000-0000-0000-000000000000'
-        and %(grant_id)s::uuid is null
-    union all
-    select {grant}
-    from grants
-    where
-        organization_id = %(organization_id)s
-        and delegation_rule_id = %(delegation_rule_id)s::uuid
-        and delegation_rule_id >= '00000000-0000-0000-0000-000000000000'
-        and num_nonnulls(%(grant_id)s::uuid, %(agent_id)s::uuid) = 0
-    union all
-    select {grant}
-    from grants
-    where
-        organization_id = %(organization_id)s
-        and subject = %(subject)s::text and expires_at > '-infinity'
-        and num_nonnulls(%(grant_id)s::uuid, %(agent_id)s::uuid, %(delegation_rule_id)s::uuid) = 0
-    union all
-    select {grant}
-    from grants
-    where
-        organization_id = %(organization_id)s
-        and num_nonnulls(%(grant_id)s::uuid, %(agent_id)s::uuid, %(delegation_rule_id)s::uuid, %(subject)s::text) = 0
+    {filtered_grants}
 )
 select
     {grant},
