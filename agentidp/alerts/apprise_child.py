@@ -34,7 +34,7 @@ class _ConnectionGuard:
         """Refuse forbidden addresses and new programs. Python calls this hook before each event."""
         if event in ("socket.connect", "socket.sendto"):
             try:
-                self._networks.check(ip_address(arguments[1][0]), is_plain=self._is_plain)
+                self._networks.check_address(ip_address(arguments[1][0]), is_plain=self._is_plain)
             except AddressRefused as refused:
                 self.refusal = str(refused)
                 raise PermissionError(self.refusal) from None

@@ -63,7 +63,7 @@ def verify_events(events: Iterable[dict[str, Any]], head: Head | None, noted_eve
         last_head = Head(event["sequence"], event["hash"])
         if noted_event is not None and noted_event.sequence == last_head.sequence and noted_event != last_head:
             return Verification(
-                event_count, erased_count, last_head, last_head.sequence, "the event differs from the known one"
+                event_count, erased_count, last_head, last_head.sequence, "the event differs from the noted event"
             )
         if event["action"] == "audit.pruned" and event["after"]:
             pruned_and_recorded.add(Head(event["after"]["sequence"], event["after"]["hash"]))
@@ -72,7 +72,7 @@ def verify_events(events: Iterable[dict[str, Any]], head: Head | None, noted_eve
         return Verification(event_count, erased_count, last_head, pruned_head.sequence, broken_reason)
     broken_sequence, broken_reason = _difference(last_head, head)
     if broken_sequence is None and noted_event is not None and noted_event.sequence > last_head.sequence:
-        broken_sequence, broken_reason = last_head.sequence + 1, "the events from here to the known one are missing"
+        broken_sequence, broken_reason = last_head.sequence + 1, "the events from here to the noted event are missing"
     return Verification(event_count, erased_count, last_head, broken_sequence, broken_reason)
 
 

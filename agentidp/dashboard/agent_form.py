@@ -34,7 +34,7 @@ blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
 def new_agent(caller: Caller) -> Response:
     """Show the form for a new agent, or create the agent and redirect to the agent's page."""
     if request.method != "POST":
-        return _form_page(caller, Form(NEW, form_key=new_form_key(caller.at)))
+        return _show_form(caller, Form(NEW, form_key=new_form_key(caller.at)))
     key = read_form_key()
     message, path, label = "The form created the agent.", "/agents/{id}", "The page of the agent"
     try:
@@ -43,7 +43,7 @@ def new_agent(caller: Caller) -> Response:
             agent = add_agent(transaction, **agent_values, max_agents=caller.settings.max_agents)
             store_created_id(transaction, key, agent.agent_id)
     except (ValidationError, Conflict) as error:
-        return _form_page(caller, _form_with_errors(error, key.text), status=error.status)
+        return _show_form(caller, _form_with_errors(error, key.text), status=error.status)
     return pages.see_other(f"/agents/{agent.agent_id}")
 
 
@@ -52,14 +52,14 @@ def new_agent(caller: Caller) -> Response:
 def edit_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show the form with the agent's current values, or change the agent and redirect to the agent's page."""
     if request.method != "POST":
-        return _form_page(caller, None, agent_id)
+        return _show_form(caller, None, agent_id)
     try:
         # The schema of a new agent applies, because the form sends all members, even unchanged ones.
         change = forms.load(NewAgentSchema(), _read_body())
         with session.begin_change(caller, SCOPE) as transaction:
             update_agent(transaction, agent_id, change)
     except (ValidationError, Conflict) as error:
-        return _form_page(caller, _form_with_errors(error), agent_id, error.status)
+        return _show_form(caller, _form_with_errors(error), agent_id, error.status)
     return pages.see_other(f"/agents/{agent_id}")
 
 
@@ -72,7 +72,7 @@ def _form_with_errors(error: ValidationError | Conflict, form_key: str | None = 
     return Form(values, forms.errors(error, LABELS), form_key)
 
 
-def _form_page(caller: Caller, form: Form | None, agent_id: UUID | None = None, status: int = 200) -> Response:
+def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None, status: int = 200) -> Response:
     """Return the page with the form for an agent.
 
     :param form: the content of the form; ``None`` for the agent's current values.

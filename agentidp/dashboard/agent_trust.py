@@ -29,7 +29,7 @@ blueprint = pages.new_blueprint("dashboard-agent-trust", __name__)
 def new_rule(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for a rule of trust, or create the rule and show it with its warnings."""
     if request.method != "POST":
-        return _form_page(caller, agent_id)
+        return _show_form(caller, agent_id)
     key, values = read_form_key(), forms.read_fields([*rule_form.MEMBERS, *LABEL])
     message, path, label = "The form created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
     try:
@@ -43,7 +43,7 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
             store_created_id(transaction, key, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
     except (ValidationError, Conflict) as error:
-        return _form_page(caller, agent_id, Form(values, forms.errors(error, LABELS), key.text), error.status)
+        return _show_form(caller, agent_id, Form(values, forms.errors(error, LABELS), key.text), error.status)
     needs_client_id = rule["audience"] != rule_form.own_audience(caller)
     return pages.page(
         "new_rule.html", here="agents", agent=agent, rule=represent(credential), needs_client_id=needs_client_id
@@ -57,10 +57,10 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
     return rule_form.test_token(caller, require_row(caller.read("agents/get_agent", agent_id=agent_id)))
 
 
-def _form_page(caller: Caller, agent_id: UUID, form: Form | None = None, status: int = 200) -> Response:
+def _show_form(caller: Caller, agent_id: UUID, form: Form | None = None, status: int = 200) -> Response:
     draft = rule_form.read_draft(WORKLOADS, caller, check_rule, form)
     agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
     values = forms.default_values(LABEL)
-    return rule_form.page(
+    return rule_form.render_form(
         "agent_rule_form.html", caller, draft, form, status, values, here="agents", agent=agent, members=LABEL
     )

@@ -35,8 +35,9 @@ def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: st
     """
     if agent_id == UNKNOWN_AGENT:
         return
-    s = services()
-    cell = throttle.compute_cell(s.settings.instance_secret, f"record of {agent_id}", None)
-    if throttle.admit_event(s.database, cell, at):
-        with s.database.of(organization_id, at).transaction(request_actor("anonymous", "anonymous")) as transaction:
+    app_services = services()
+    cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {agent_id}", None)
+    if throttle.admit_event(app_services.database, cell, at):
+        actor = request_actor("anonymous", "anonymous")
+        with app_services.database.of(organization_id, at).transaction(actor) as transaction:
             audit.record(transaction, "agent.sign_in_refused", agent_id, after={"by": by, "reason": reason})

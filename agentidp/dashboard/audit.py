@@ -163,7 +163,7 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
     """Return the changes of an audit event, one text per member. Left out are empty members and flags of a created or
     deleted subject that are not set, and the agent of a credential, which the subject names already."""
 
-    def label(value: Any) -> str:
+    def describe(value: Any) -> str:
         if value is None or value in ("", []):
             return "none"
         if isinstance(value, bool):
@@ -171,9 +171,9 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
         if isinstance(value, int):
             return f"{value:,}"
         if isinstance(value, list):
-            return ", ".join(map(label, value))
+            return ", ".join(map(describe, value))
         if isinstance(value, dict):
-            return ", ".join(f"{words_of(name)} {label(member)}" for name, member in value.items())
+            return ", ".join(f"{words_of(name)} {describe(member)}" for name, member in value.items())
         if value in names:
             return names[value].name
         if isinstance(value, str) and _IS_INSTANT.fullmatch(value):
@@ -182,7 +182,7 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
 
     before, after = event["before"], event["after"]
     if before is not None and after is not None:
-        return [f"{words_of(name)}: {label(before[name])} → {label(value)}" for name, value in after.items()]
+        return [f"{words_of(name)}: {describe(before[name])} → {describe(value)}" for name, value in after.items()]
     members = {
         name: value
         for name, value in words.members(event).items()
@@ -190,4 +190,4 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
     }
     if event["subjectType"] == "credential":
         members.pop("agentId", None)
-    return [f"{words_of(name)}: {label(value)}" for name, value in members.items()]
+    return [f"{words_of(name)}: {describe(value)}" for name, value in members.items()]

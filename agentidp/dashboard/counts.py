@@ -50,8 +50,8 @@ def match_days(days: list[DayUsage], comparison: Comparison, first_used: date | 
     :param first_used: the first day with any usage, or ``None``. Days before it are ``None`` in the result, because
         their usage is unknown, not zero.
     """
-    by_day = {day.day: day for day in days if first_used and day.day >= first_used}
-    return [by_day.get(day) if day else None for day in comparison.days]
+    usage_by_day = {day.day: day for day in days if first_used and day.day >= first_used}
+    return [usage_by_day.get(day) if day else None for day in comparison.days]
 
 
 def usage_by_hour_call(day: date) -> Call:

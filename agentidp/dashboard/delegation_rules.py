@@ -81,7 +81,7 @@ def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
 def new_delegation_rule(caller: Caller) -> Response:
     """Show the form for a delegation rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
-        return _form_page(caller)
+        return _show_form(caller)
     values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
     values["resources"] = request.form.getlist("resources")
     message, path, label = "The form created the rule.", "/delegation-rules", "Delegation rules"
@@ -92,7 +92,7 @@ def new_delegation_rule(caller: Caller) -> Response:
             rule = add_rule(transaction, caller.settings, rule_values)
             store_created_id(transaction, key, rule.delegation_rule_id)
     except (ValidationError, Conflict) as error:
-        return _form_page(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
+        return _show_form(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
     return pages.see_other("/delegation-rules")
 
 
@@ -128,11 +128,11 @@ def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _form_page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
+def _show_form(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
     draft = rule_form.read_draft(PEOPLE, caller, check_delegation_rule, form)
     # An empty audience field means that the audience must be the client_id of the acting agent.
     audience = {} if draft.rule else {"audience": ""}
-    return rule_form.page(
+    return rule_form.render_form(
         "delegation_rule_form.html",
         caller,
         draft,

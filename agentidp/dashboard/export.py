@@ -88,7 +88,7 @@ def export_days(caller: Caller) -> Response:
     columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
     values = attrgetter("day", *columns)
     by_day = [list(values(day)) for day in usage_filter.build_days(rows, **period.bounds)]
-    return _csv_file(f"days-{period.first}-{period.last}", ("date", *columns), by_day)
+    return _send_csv(f"days-{period.first}-{period.last}", ("date", *columns), by_day)
 
 
 @blueprint.get("/dashboard/activity.csv")
@@ -105,7 +105,7 @@ def export_activity(caller: Caller) -> Response:
         for hour, count in enumerate(row.requests_by_hour):
             requests[row.on_day.isoweekday() % 7, hour] += count
     cells = [[*cell, count] for cell, count in sorted(requests.items()) if count]
-    return _csv_file(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), cells)
+    return _send_csv(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), cells)
 
 
 @blueprint.get("/dashboard/owners.csv")
@@ -212,9 +212,9 @@ def export_agents(caller: Caller) -> Response:
     [rows] = caller.read_together(agents_call)
     name = f"agents-{period.first}-{period.last}"
     if count_matches(rows) <= MAX_AT_ONCE:
-        return _csv_file(name, AGENT, [_list_values(row) for row in rows])
+        return _send_csv(name, AGENT, [_list_values(row) for row in rows])
     [first_rows] = caller.read_together(build_next_agents_call(agents_call, UUID(int=0), MAX_EXAMINED))
-    response = _csv_file(name, AGENT, [])
+    response = _send_csv(name, AGENT, [])
     header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
     # The first rows are read before the status is sent, so that an error until here has its own status. A later error
@@ -247,7 +247,7 @@ def export_agents_of_day(caller: Caller, on_day: str) -> Response:
     [rows] = caller.read_together(call)
     hour = call.parameters["at_hour"]
     name = f"agents-{day}" if hour is None else f"agents-{day}-{hour:02}h"
-    return _csv_file(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in rows])
+    return _send_csv(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in rows])
 
 
 def _download(name: str, response: Response) -> Response:
@@ -257,5 +257,5 @@ def _download(name: str, response: Response) -> Response:
     return response
 
 
-def _csv_file(name: str, columns: tuple[str, ...], rows: list[list[Any]]) -> Response:
+def _send_csv(name: str, columns: tuple[str, ...], rows: list[list[Any]]) -> Response:
     return _download(name, Response(format_csv(columns, rows), content_type="text/csv; charset=utf-8; header=present"))

@@ -36,7 +36,7 @@ blueprint = pages.new_blueprint("dashboard-finding", __name__)
 @session.required
 def show_finding(caller: Caller, finding_id: UUID) -> Response:
     """Show a finding, its evidence and its history."""
-    return _finding_page(caller, finding_id)
+    return _render_finding(caller, finding_id)
 
 
 @blueprint.post("/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>")
@@ -51,12 +51,12 @@ def act_on_finding(caller: Caller, finding_id: UUID, action: str) -> Response:
             actions.apply_action(transaction, finding_id, ACTIONS[action], **values)
     except ValidationError as error:
         message = " ".join(forms.errors(error, LABELS).values())
-        return _finding_page(caller, finding_id, error.status, message=message, form=request.form)
+        return _render_finding(caller, finding_id, error.status, message=message, form=request.form)
     address = request.form.get("back", "")
     return pages.see_other(f"{address}#finding-{finding_id}" if _BACK.fullmatch(address) else f"/findings/{finding_id}")
 
 
-def _finding_page(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
+def _render_finding(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
     finding, at = read_callers_finding(caller, finding_id), caller.at.astimezone(UTC)
     history, *rows = caller.read_together(
         Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.build_calls(finding, at)

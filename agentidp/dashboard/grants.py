@@ -26,21 +26,21 @@ blueprint = pages.new_blueprint("dashboard-grants", __name__)
 @session.required_to(READING, SCOPE)
 def grants(caller: Caller) -> Response:
     """Show the newest grants of people in the organization."""
-    return _grants_page(caller, "grants.html")
+    return _show_grants(caller, "grants.html")
 
 
 @blueprint.get(TO_AGENT)
 @session.required_to(READING, SCOPE)
 def agent_grants(caller: Caller, agent_id: UUID) -> Response:
     """Show the newest grants of people to an agent."""
-    return _grants_page(caller, "grants.html", agent_id)
+    return _show_grants(caller, "grants.html", agent_id)
 
 
 @blueprint.get(BY_RULE)
 @session.required_to(READING, SCOPE)
 def rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Show the newest grants of people by a delegation rule."""
-    return _grants_page(caller, "grants.html", rule_id=delegation_rule_id)
+    return _show_grants(caller, "grants.html", rule_id=delegation_rule_id)
 
 
 @blueprint.route(f"{TO_AGENT}/end", methods=["GET", "POST"])
@@ -48,7 +48,7 @@ def rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
 def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
     """Ask for confirmation to end all grants to an agent, or end them."""
     if request.method != "POST":
-        return _grants_page(caller, "confirm_grants.html", agent_id)
+        return _show_grants(caller, "confirm_grants.html", agent_id)
     with session.begin_change(caller, SCOPE) as transaction:
         end_agent_grants(transaction, agent_id)
     return pages.see_other("/grants")
@@ -59,7 +59,7 @@ def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
 def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Ask for confirmation to end all grants by a delegation rule, or end them."""
     if request.method != "POST":
-        return _grants_page(caller, "confirm_grants.html", rule_id=delegation_rule_id)
+        return _show_grants(caller, "confirm_grants.html", rule_id=delegation_rule_id)
     with session.begin_change(caller, SCOPE) as transaction:
         end_rule_grants(transaction, delegation_rule_id)
     return pages.see_other("/grants")
@@ -78,7 +78,7 @@ def end_one_grant(caller: Caller, grant_id: UUID) -> Response:
     return pages.page("confirm_grants.html", here="delegation", grants=rows, path=f"/grants/{grant_id}")
 
 
-def _grants_page(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:
+def _show_grants(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:
     """Return the page with the newest grants: to an agent, by a rule, or of the organization."""
     rows, rules, agents = caller.read_together(
         build_list_call(agent_id, rule_id, limit=MAX_PAGE + 1),

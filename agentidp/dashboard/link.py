@@ -43,15 +43,15 @@ class LinkRefused(session.NotSignedIn):
     )
 
 
-def create_link(s: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
+def create_link(app_services: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
     """Return a new link that signs in as an agent. The link is a secret, and is not counted as a token.
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`.
     """
     # The key comes before the record of the link, so that a link that cannot be signed is not recorded.
-    signing_key = s.keys.current().signing
+    signing_key = app_services.keys.current().signing
     client, granted = operator_token.count_token(
-        s,
+        app_services,
         organization_id,
         agent_id,
         scope=[session.SCOPE],
@@ -60,9 +60,9 @@ def create_link(s: Services, organization_id: str, agent_id: UUID, at: datetime)
         action="agent.link_created",
         is_counted=False,
     )
-    audience = s.settings.dashboard_sign_in
+    audience = app_services.settings.dashboard_sign_in
     grant = issuance.Grant(granted.scope, token_ttl=LIFETIME)
-    body = issuance.build_token_response(s, signing_key, client, grant, resource=audience, at=at)
+    body = issuance.build_token_response(app_services, signing_key, client, grant, resource=audience, at=at)
     return f"{audience}?token={body['access_token']}"
 
 
@@ -76,9 +76,9 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
     """
     if not _is_typed(request):
         raise UntypedLink
-    s = services()
+    app_services = services()
     try:
-        link = verify_token(request.args.get("token", ""), audience=s.settings.dashboard_sign_in)
+        link = verify_token(request.args.get("token", ""), audience=app_services.settings.dashboard_sign_in)
     except TokenRefused as error:
         if error.claims is not None:
             _record_refusal(error.claims, at)
@@ -86,10 +86,11 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
     if not session.is_suitable(link):
         raise LinkRefused
     # The key comes before the link is used up, so that the link stays valid if its session cannot be signed.
-    signing_key = s.keys.current().signing
+    signing_key = app_services.keys.current().signing
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
+    database, actor = app_services.database.of(link.organization_id, at), attempts.session_actor(link.agent_id)
     try:
-        with s.database.of(link.organization_id, at).transaction(attempts.session_actor(link.agent_id)) as transaction:
+        with database.transaction(actor) as transaction:
             # The lock waits for a transaction that is ending the agent's tokens, because the link ends with the tokens.
             transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
             if not transaction.run(session.build_viewer_query(link)):
@@ -101,8 +102,8 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         _record_refusal(link, at)
         raise LinkRefused from None
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
-    token = session.sign_session_token(s, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
-    return token, verify_token(token, audience=s.settings.dashboard)
+    token = session.sign_token(app_services, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
+    return token, verify_token(token, audience=app_services.settings.dashboard)
 
 
 def _is_typed(request: Request) -> bool:

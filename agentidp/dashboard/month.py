@@ -216,5 +216,5 @@ def _select_largest(shares: list[Share]) -> list[Share]:
 
 
 def _sum_shares(label: str | None, shares: list[Share]) -> Share:
-    tokens, compared, earlier = (sum(getattr(share, n) for share in shares) for n in ("tokens", "compared", "earlier"))
-    return Share(label, None, tokens, compared, earlier)
+    columns = ("tokens", "compared", "earlier")
+    return Share(label, None, *(sum(getattr(share, column) for share in shares) for column in columns))

@@ -130,13 +130,13 @@ def record_refusal(
     organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime
 ) -> None:
     """Log a refused sign-in. Also record it in the audit trail, unless the person was refused too often lately."""
-    s, identity = services(), format_identity(issuer, subject)
+    app_services, identity = services(), format_identity(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
-    cell = throttle.compute_cell(s.settings.instance_secret, f"record of {identity}", None)
-    if throttle.admit_event(s.database, cell, at):
+    cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {identity}", None)
+    if throttle.admit_event(app_services.database, cell, at):
         actor = request_actor(*list_actor_fields(issuer, subject, name))
-        with s.database.of(organization_id, at).transaction(actor) as transaction:
+        with app_services.database.of(organization_id, at).transaction(actor) as transaction:
             audit.record(transaction, "person.sign_in_refused", identity, after={"reason": reason})
 
 

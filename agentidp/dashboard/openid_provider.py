@@ -39,7 +39,7 @@ blueprint = pages.new_blueprint("dashboard-openid-provider", __name__)
 def openid_provider(caller: Caller) -> Response:
     """Show the provider, and the addresses that it needs."""
     rows = caller.read("openid/get_provider")
-    return _provider_page(caller, "openid_provider.html", provider=rows[0] if rows else None, members=SHOWN)
+    return _show_provider(caller, "openid_provider.html", provider=rows[0] if rows else None, members=SHOWN)
 
 
 @blueprint.route("/dashboard/openid-provider/edit", methods=["GET", "POST"])
@@ -59,7 +59,7 @@ def edit_openid_provider(caller: Caller) -> Response:
             form, status = Form(values, forms.errors(error, forms.labels(members))), error.status
     # A page never shows the secret.
     form = Form({**form.values, "clientSecret": ""}, form.errors)
-    return _provider_page(caller, "openid_provider_form.html", status, form=form, members=members, provider=provider)
+    return _show_provider(caller, "openid_provider_form.html", status, form=form, members=members, provider=provider)
 
 
 def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None:
@@ -94,10 +94,10 @@ def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response
     provider = find_provider(caller.read("openid/get_provider"), openid_provider_id)
     [[session_counts]] = caller.read_together(build_count_grants_call(issuer=provider.issuer))
     sentence = describe_ended_sign_ins(provider.issuer, session_counts.grants)
-    return _provider_page(caller, "confirm_openid_provider.html", provider=provider, sentence=sentence)
+    return _show_provider(caller, "confirm_openid_provider.html", provider=provider, sentence=sentence)
 
 
-def _provider_page(caller: Caller, template: str, status: int = 200, **context: Any) -> Response:
+def _show_provider(caller: Caller, template: str, status: int = 200, **context: Any) -> Response:
     issuer, organization_id = caller.settings.issuer, caller.organization_id
     return pages.page(
         template,

@@ -122,11 +122,7 @@ def finding_rows(incidents: list[Incident]) -> list[Row]:
 
 
 def read_page_findings(
-    caller: Caller,
-    period: Period,
-    agent_ids: Set[UUID] | None = None,
-    *,
-    comparison: Comparison | None = None,
+    caller: Caller, period: Period, agent_ids: Set[UUID] | None = None, *, comparison: Comparison | None = None
 ) -> PageFindings:
     """Return the stored findings about a period, ongoing findings first and then by severity. If the period includes
     today, ended findings are folded away unless they are recent and critical.
@@ -143,7 +139,7 @@ def read_page_findings(
         (finding for finding in listing.findings if agent_ids is None or not agent_ids.isdisjoint(finding.agent_ids)),
         key=lambda finding: (not finding.is_ongoing, -finding.severity),
     )
-    inside = _select_between(findings, period.first, period.last)
+    inside = _select_findings(findings, period.first, period.last)
     inside_ids = {finding.finding_id for finding in inside}
     return PageFindings(
         shown=[finding for finding in inside if not _is_folded(finding, period, caller.at)],
@@ -151,11 +147,11 @@ def read_page_findings(
         outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
         not_computed=listing.not_computed,
         known_from=max(listing.first_day, period.today - (MAX_DAYS - 1) * DAY),
-        earlier=_select_between(findings, **comparison.bounds) if comparison else [],
+        earlier=_select_findings(findings, **comparison.bounds) if comparison else [],
     )
 
 
-def _select_between(findings: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
+def _select_findings(findings: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
     """Return the findings that are about at least one of the UTC days from *first* to *last*."""
     begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
     return [finding for finding in findings if finding.begins < ends and finding.ends > begins]

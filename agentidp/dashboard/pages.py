@@ -71,7 +71,7 @@ def new_blueprint(name: str, import_name: str) -> Blueprint:
         refuse_cross_origin(request)
 
     @blueprint.after_request
-    def secure(response: Response) -> Response:
+    def add_security_headers(response: Response) -> Response:
         # The headers are set here and not in page(), because Flask responds to OPTIONS without a view.
         for name, value in SECURITY.items():
             response.headers.setdefault(name, value)

@@ -82,7 +82,7 @@ def switch(caller: Caller) -> Response:
 def new_provisioning_rule(caller: Caller) -> Response:
     """Show the form for a provisioning rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
-        return _form_page(caller)
+        return _show_form(caller)
     values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
     values["scopes"] = request.form.getlist("scopes")
     message, path, label = "The form created the rule.", "/provisioning-rules", "Automatic registration"
@@ -94,7 +94,7 @@ def new_provisioning_rule(caller: Caller) -> Response:
             store_created_id(transaction, key, rule.provisioning_rule_id)
     except (ValidationError, Conflict) as error:
         error.details = _flatten_details(error.details)
-        return _form_page(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
+        return _show_form(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
     return pages.see_other("/provisioning-rules")
 
 
@@ -139,9 +139,9 @@ def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
     return {**rule, **agent, **template.get("quotas", {})}
 
 
-def _form_page(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
+def _show_form(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
     draft = rule_form.read_draft(WORKLOADS, caller, check_provisioning_rule, form)
-    return rule_form.page(
+    return rule_form.render_form(
         "provisioning_rule_form.html",
         caller,
         draft,

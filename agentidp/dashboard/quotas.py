@@ -106,7 +106,7 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
     :param window: the window of the quota; ``None`` if it is a field of the form.
     """
     if request.method != "POST":
-        return _quota_page(caller, "quota_form.html", window, agent_id)
+        return _show_quota(caller, "quota_form.html", window, agent_id)
     values = forms.read_fields(MEMBERS)
     chosen_window = forms.read_texts("window")["window"] if window is None else window
     try:
@@ -116,7 +116,7 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
     except ValidationError as error:
         labels = forms.labels(MEMBERS) | {"window": "The window"}
         form = Form(values | {"window": chosen_window}, forms.errors(error, labels))
-        return _quota_page(caller, "quota_form.html", window, agent_id, form, error.status)
+        return _show_quota(caller, "quota_form.html", window, agent_id, form, error.status)
     with session.begin_change(caller, SCOPE) as transaction:
         lock(transaction)
         set_quota(transaction, agent_id, chosen_window, **quota)
@@ -129,7 +129,7 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
 def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
     """Show what removing a quota would do and ask for confirmation, or remove it."""
     if request.method != "POST":
-        return _quota_page(caller, "confirm_quota.html", window, agent_id)
+        return _show_quota(caller, "confirm_quota.html", window, agent_id)
     with session.begin_change(caller, SCOPE) as transaction:
         lock(transaction)
         remove_quota(transaction, agent_id, window)
@@ -141,7 +141,7 @@ def _path(agent_id: UUID | None) -> str:
     return f"/agents/{agent_id}" if agent_id else "/quotas"
 
 
-def _quota_page(
+def _show_quota(
     caller: Caller,
     template: str,
     window: str | None,

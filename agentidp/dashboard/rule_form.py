@@ -93,7 +93,7 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
     return Draft(presets, preset, Form(answers, errors), query, rule)
 
 
-def page(
+def render_form(
     template: str, caller: Caller, draft: Draft, form: Form | None, status: int, values: dict[str, Any], **context: Any
 ) -> Response:
     """Return the page with the form for a rule of trust.
@@ -134,14 +134,14 @@ def test_token(caller: Caller, agent: Any = None) -> Response:
     form, results, status = Form({}), None, 200
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
-        text, agent_id = forms.read_texts("token")["token"], agent.agent_id if agent else None
+        token, agent_id = forms.read_texts("token")["token"], agent.agent_id if agent else None
         try:
-            results = rule_results.compare_token(services(), database, text, agent_id=agent_id, at=caller.at)
+            results = rule_results.compare_token(services(), database, token, agent_id=agent_id, at=caller.at)
         except ConfigurationError as error:
             form, status = Form({}, {"token": f"{error}."}), 400
-    here = "agents" if agent else "provisioning"
+    section = "agents" if agent else "provisioning"
     return pages.page(
-        "token_test.html", status, here=here, agent=agent, form=form, results=results, max_length=MAX_LENGTH
+        "token_test.html", status, here=section, agent=agent, form=form, results=results, max_length=MAX_LENGTH
     )
 
 

@@ -103,10 +103,11 @@ def base_path(settings: Settings) -> str:
     return urlsplit(settings.issuer).path + "/dashboard"
 
 
-def sign_session_token(s: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
+def sign_token(app_services: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
     """Return the token of a session that begins at *at*, for a client to whom :data:`SCOPE` was granted."""
     grant = issuance.Grant(SCOPE, token_ttl=LIFETIME)
-    body = issuance.build_token_response(s, signing_key, client, grant, resource=s.settings.dashboard, at=at)
+    resource = app_services.settings.dashboard
+    body = issuance.build_token_response(app_services, signing_key, client, grant, resource=resource, at=at)
     return str(body["access_token"])
 
 

@@ -82,9 +82,9 @@ def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
 
 
 def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetime) -> str:
-    s = services()
+    app_services = services()
     client = client_authentication.read_client(request, form, at)
-    signing_key = s.keys.current().signing
+    signing_key = app_services.keys.current().signing
     try:
         try:
             grant = _grant_session(client, at)
@@ -96,7 +96,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
         attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=error.error)
         raise
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
-    return session.sign_session_token(s, signing_key, client, at)
+    return session.sign_token(app_services, signing_key, client, at)
 
 
 def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | None:
@@ -114,11 +114,11 @@ def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | No
 
 
 def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
-    s = services()
+    app_services = services()
     token: AccessToken | None
     is_valid, reason, advice = False, "revoked token", None
     try:
-        token = verify_token(unverified_token, audience=s.settings.resource)
+        token = verify_token(unverified_token, audience=app_services.settings.resource)
     except TokenRefused as error:
         token, reason, advice = error.claims, f"token {error}", error.advice
     else:
@@ -128,11 +128,12 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
             raise SignInRefused(403, f"This token lacks the scope {SCOPE}.")
         is_valid = session.enter_session(token)
     if token is not None and not is_valid:
-        reason = record_rejection(s.database.of(token.organization_id, at), token.agent_id, reason)
+        reason = record_rejection(app_services.database.of(token.organization_id, at), token.agent_id, reason)
         attempts.record_refusal(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
     if token is None or not is_valid:
         raise NotSignedIn(advice or ADVICE.get(reason, "This token is invalid, expired or revoked."))
-    with s.database.of(token.organization_id, at).transaction(attempts.session_actor(token.agent_id)) as transaction:
+    actor = attempts.session_actor(token.agent_id)
+    with app_services.database.of(token.organization_id, at).transaction(actor) as transaction:
         attempts.record_success(transaction, token.agent_id, "token")
     return token
 

@@ -32,7 +32,7 @@ blueprint = pages.new_blueprint("dashboard-usage", __name__)
 @session.required
 def by_owner(caller: Caller) -> Response:
     """Show the number of tokens by owner of the agents, most tokens first."""
-    return _usage_page("owners", caller, list_tokens_by_owner)
+    return _show_usage("owners", caller, list_tokens_by_owner)
 
 
 @blueprint.get("/dashboard/usage/resources")
@@ -40,14 +40,14 @@ def by_owner(caller: Caller) -> Response:
 def by_resource(caller: Caller) -> Response:
     """Show the tokens for our own API, for each resource server, for deleted resource servers, and without
     attribution."""
-    return _usage_page("resources", caller, list_tokens_by_resource)
+    return _show_usage("resources", caller, list_tokens_by_resource)
 
 
 @blueprint.get("/dashboard/usage/delegations")
 @session.required
 def by_delegation(caller: Caller) -> Response:
     """Show the number of tokens per acting agent and per agent or issuer for which it acted."""
-    return _usage_page("delegations", caller, list_tokens_by_delegation, DELEGATION_FILTERS)
+    return _show_usage("delegations", caller, list_tokens_by_delegation, DELEGATION_FILTERS)
 
 
 def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: Usag
     )
 
 
-def _usage_page(
+def _show_usage(
     kind: str,
     caller: Caller,
     read_items: Callable[[Caller, Period, UsageFilter], list[Any]],

@@ -81,10 +81,7 @@ def mcp(caller: Caller) -> Response:
         return _json_response(messages.error_response(message.id, error), response_status)
 
 
-declarations_of(mcp).members["requestBody"] = {
-    "required": True,
-    "content": {"application/json": {"schema": REQUEST}},
-}
+declarations_of(mcp).members["requestBody"] = {"required": True, "content": {"application/json": {"schema": REQUEST}}}
 
 
 def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:

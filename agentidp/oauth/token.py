@@ -191,7 +191,7 @@ def issue_token() -> Response:
 def refuse_flood(client: Client, at: datetime) -> None:
     """Raise ``QuotaExhausted`` if this process has issued the agent's maximum number of tokens in this minute."""
     token_rate = services().token_rate
-    retry_after_seconds = token_rate.seconds_to_wait(*client.credential, at)
+    retry_after_seconds = token_rate.get_seconds_to_wait(*client.credential, at)
     if retry_after_seconds is not None:
         metrics.QUOTAS_EXHAUSTED.labels("process", "minute", "refused").inc()
         context = current_context()

@@ -87,7 +87,7 @@ class AllowedNetworks:
         """Return whether an unencrypted connection to some network is allowed."""
         return bool(self._plain)
 
-    def check(self, address: Address, *, is_plain: bool) -> None:
+    def check_address(self, address: Address, *, is_plain: bool) -> None:
         """Check that a connection to an address is allowed.
 
         :raises AddressRefused: the rule does not allow the connection.
@@ -110,7 +110,7 @@ class AllowedNetworks:
         entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
         for address in addresses:
-            self.check(ip_address(address), is_plain=is_plain)
+            self.check_address(ip_address(address), is_plain=is_plain)
         return addresses
 
     def check_literal(self, host: str, *, is_plain: bool) -> None:
@@ -122,7 +122,7 @@ class AllowedNetworks:
             address = ip_address(host)
         except ValueError:
             return
-        self.check(address, is_plain=is_plain)
+        self.check_address(address, is_plain=is_plain)
 
 
 OPERATOR_NETWORKS = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)

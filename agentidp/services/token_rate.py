@@ -27,7 +27,7 @@ class TokenRate:
         self._issued: dict[UUID, int] = {}
         self._credentials: set[tuple[UUID, bytes | str | None]] = set()
 
-    def seconds_to_wait(self, agent_id: UUID, credential: bytes | str | None, at: datetime) -> int | None:
+    def get_seconds_to_wait(self, agent_id: UUID, credential: bytes | str | None, at: datetime) -> int | None:
         """Return the seconds until the next minute if the agent is refused because of its limit, otherwise ``None``.
 
         :param credential: the digest of the client's secret, or its public key as JSON.

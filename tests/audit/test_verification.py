@@ -65,8 +65,8 @@ UNRECORDED = "the events up to this one are missing, and no event records that t
         (THREE, head_of(THREE[:2]), None, 3, "the head of the chain is another event"),
         (THREE, HEAD, HEAD, None, None),
         # The owner of the tables can rewrite all events and the head. Only a known event reveals that.
-        (REWRITTEN, head_of(REWRITTEN), HEAD, 3, "the event differs from the known one"),
-        (THREE[:2], head_of(THREE[:2]), HEAD, 3, "the events from here to the known one are missing"),
+        (REWRITTEN, head_of(REWRITTEN), HEAD, 3, "the event differs from the noted event"),
+        (THREE[:2], head_of(THREE[:2]), HEAD, 3, "the events from here to the noted event are missing"),
     ],
 )
 def test_names_the_first_event_that_is_wrong(

@@ -128,7 +128,7 @@ class TestVerify:
         verify = ("audit", "verify", *OF, "--known")
         assert run(*verify, f"4:{known_hash.upper()}").endswith("\tok")
         other = run.invoke(*verify, f"4:{'0' * 64}").stdout
-        assert other.endswith("\tevent 4: the event differs from the known one\n")
+        assert other.endswith("\tevent 4: the event differs from the noted event\n")
 
     def test_notices_that_all_of_a_chain_is_gone(self, run: Command, organization: str) -> None:
         for table in ("audit_events", "audit_heads"):

@@ -257,7 +257,7 @@ def test_the_limit_of_a_process_can_be_turned_off(cast: Cast, database_url: str,
     with process(database_url, clock, tokens_per_agent_and_minute=0) as client:
         assert statuses(client, *[cast.acme] * 3) == [200] * 3
         rate = client.application.extensions["agentidp"].token_rate
-        assert rate.seconds_to_wait(cast.acme.agent_id, None, clock()) is None
+        assert rate.get_seconds_to_wait(cast.acme.agent_id, None, clock()) is None
 
 
 @ON_CITUS_TOO

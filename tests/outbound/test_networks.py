@@ -54,34 +54,34 @@ def test_an_address_that_is_not_public_is_refused(address: str) -> None:
     with pytest.raises(
         AddressRefused, match="the address is not public, and AGENTIDP_ALERT_NETWORKS does not allow it"
     ):
-        AllowedNetworks(None).check(ip_address(address), is_plain=False)
+        AllowedNetworks(None).check_address(ip_address(address), is_plain=False)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_is_allowed_if_the_connection_is_encrypted(address: str) -> None:
-    AllowedNetworks(None).check(ip_address(address), is_plain=False)
+    AllowedNetworks(None).check_address(ip_address(address), is_plain=False)
     with pytest.raises(AddressRefused, match="would not be encrypted"):
-        AllowedNetworks(None).check(ip_address(address), is_plain=True)
+        AllowedNetworks(None).check_address(ip_address(address), is_plain=True)
 
 
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_the_operators_networks_are_allowed_and_end_where_they_end(is_plain: bool) -> None:
     networks = AllowedNetworks((ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
     for address in ("10.1.0.0", "10.1.255.255", "::ffff:10.1.0.1", "fd00::1"):
-        networks.check(ip_address(address), is_plain=is_plain)
+        networks.check_address(ip_address(address), is_plain=is_plain)
     for address in ("10.0.255.255", "10.2.0.0", "fc00::1", "::1"):
         with pytest.raises(AddressRefused):
-            networks.check(ip_address(address), is_plain=is_plain)
+            networks.check_address(ip_address(address), is_plain=is_plain)
 
 
 @pytest.mark.parametrize("network", INTERNAL, ids=str)
 def test_what_the_operator_names_may_be_internal_and_is_encrypted(network: Any) -> None:
-    OPERATOR_NETWORKS.check(network[1 % network.num_addresses], is_plain=False)
+    OPERATOR_NETWORKS.check_address(network[1 % network.num_addresses], is_plain=False)
     if network.is_loopback:
-        OPERATOR_NETWORKS.check(network[1 % network.num_addresses], is_plain=True)
+        OPERATOR_NETWORKS.check_address(network[1 % network.num_addresses], is_plain=True)
     else:
         with pytest.raises(AddressRefused):
-            OPERATOR_NETWORKS.check(network[1], is_plain=True)
+            OPERATOR_NETWORKS.check_address(network[1], is_plain=True)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_the_operator_names_may_be_internal_and_is_encrypted(network: Any) 
 )
 def test_what_the_operator_names_may_not_be_everywhere(address: str) -> None:
     with pytest.raises(AddressRefused, match=r"^the address is not public$"):
-        OPERATOR_NETWORKS.check(ip_address(address), is_plain=False)
+        OPERATOR_NETWORKS.check_address(ip_address(address), is_plain=False)
 
 
 def post(url: str, networks: AllowedNetworks) -> int:

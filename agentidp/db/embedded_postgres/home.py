@@ -78,7 +78,7 @@ def running_url(home: Path) -> str | None:
             connection.connect(f"{server.socket_directory}/.s.PGSQL.{PORT}")
     except PermissionError as error:
         raise EmbeddedPostgresError(
-            f"the user id {os.geteuid()} may not read {error.filename or home}: be the user that started it"
+            f"the user id {os.geteuid()} may not read {error.filename or home}: run this as the user that owns it"
         ) from error
     except OSError:
         return None

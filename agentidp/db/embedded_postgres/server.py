@@ -142,12 +142,7 @@ class EmbeddedPostgres:
     url: str  # Set by start(). Contains the password.
 
     def __init__(
-        self,
-        home: Path,
-        *,
-        bindir: Path | None = None,
-        durable: bool = True,
-        settings: Mapping[str, str] | None = None,
+        self, home: Path, *, bindir: Path | None = None, durable: bool = True, settings: Mapping[str, str] | None = None
     ) -> None:
         self.home = Path(home).resolve()
         self._bindir = bindir
