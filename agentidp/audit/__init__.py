@@ -127,14 +127,10 @@ def record(
     if action not in ACTIONS:
         raise ValueError(f"describe the action {action} in ACTIONS")
     if before is not None and after is not None:
-        changed_names = [
-            member_name for member_name in before | after if before.get(member_name) != after.get(member_name)
-        ]
+        changed_names = [name for name in before | after if before.get(name) != after.get(name)]
         if not changed_names:
             return
-        before, after = (
-            {member_name: values.get(member_name) for member_name in changed_names} for values in (before, after)
-        )
+        before, after = ({name: values.get(name) for name in changed_names} for values in (before, after))
     event = {
         "organization_id": transaction.organization_id,
         "event_id": uuid.uuid4(),

@@ -40,15 +40,11 @@ def build_name_calls(events: Iterable[dict[str, Any]]) -> list[Call]:
         for recorded_value in (event["actor"], event["subject"], *members(event).values())
     ]
     possible_ids = [
-        possible_id
+        value
         for recorded_value in recorded_values
-        for possible_id in (recorded_value if isinstance(recorded_value, list) else [recorded_value])
+        for value in (recorded_value if isinstance(recorded_value, list) else [recorded_value])
     ]
-    ids = {
-        UUID(possible_id)
-        for possible_id in possible_ids
-        if isinstance(possible_id, str) and IS_ID.fullmatch(possible_id)
-    }
+    ids = {UUID(value) for value in possible_ids if isinstance(value, str) and IS_ID.fullmatch(value)}
     return [
         Call("audit/agent_names", {"agent_ids": list(ids)}),
         Call("oauth/list_resource_servers", {}),
@@ -65,18 +61,16 @@ def map_names_by_id(agents: Rows, servers: Rows, targets: Rows) -> dict[str, str
 
 def describe_event(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
     """Return a sentence about an audit event: who did what. An object without a name is represented by its ID."""
-    subject_type, recorded_values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
+    subject_type, values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
     subject_name = (
         names_by_id.get(subject)
-        or recorded_values.get("name")
-        or recorded_values.get("label")
-        or recorded_values.get("kind")
-        or (recorded_values.get("issuer") if subject_type == "openid provider" else None)
+        or values.get("name")
+        or values.get("label")
+        or values.get("kind")
+        or (values.get("issuer") if subject_type == "openid provider" else None)
         or subject
     )
     actor, verb = names_by_id.get(event["actor"], event["actor"]), ACTIONS[event["action"]].verb
     sentence_parts = (actor, verb, subject_type if subject_type in NAMED else "", subject_name)
-    agent_name = (
-        names_by_id.get(recorded_values.get("agentId", ""), "") if subject_type in ("credential", "grant") else ""
-    )
+    agent_name = names_by_id.get(values.get("agentId", ""), "") if subject_type in ("credential", "grant") else ""
     return " ".join(filter(None, sentence_parts)) + (f" of {agent_name}" if agent_name else "")

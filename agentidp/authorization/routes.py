@@ -18,7 +18,7 @@ from agentidp.authorization.sealed_form import get_browser_id
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.cross_origin import refuse_cross_origin
-from agentidp.dashboard.oidc_sign_in import lead_to, record_refusal
+from agentidp.dashboard.oidc_sign_in import lead_to, log_refusal
 from agentidp.http.error_rendering import render_pages
 from agentidp.http.errors import ApiError, OAuthError, ValidationError
 from agentidp.openid.claims import NoAccess, read_name, read_subject
@@ -163,7 +163,7 @@ def _identify_member(provider: Provider, claims: dict[str, Any], organization_id
     name = read_name(claims)
     if not provider.has_member(claims, organization_id):
         audit_organization_id = provider.organization_id or INSTANCE
-        record_refusal(audit_organization_id, provider.settings.issuer, person, name, "other organization", g.at)
+        log_refusal(audit_organization_id, provider.settings.issuer, person, name, "other organization", g.at)
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
     return person, name
 

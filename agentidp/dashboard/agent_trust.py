@@ -34,12 +34,10 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     message, path, label = "The form created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
     try:
         body = rule_form.read_rule(caller, check_rule, values) | forms.build_body(LABEL, values)
-        credential_values = forms.load(NewCredentialSchema(), body | {"type": "federated"})
-        rule = check_trust(credential_values["rule"], caller.settings, caller.organization_id)
+        members = forms.load(NewCredentialSchema(), body | {"type": "federated"})
+        rule = check_trust(members["rule"], caller.settings, caller.organization_id)
         with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
-            credential, _ = add_credential(
-                transaction, agent_id, label=credential_values["label"], rule=rule, expires_at=None
-            )
+            credential, _ = add_credential(transaction, agent_id, label=members["label"], rule=rule, expires_at=None)
             store_created_id(transaction, key, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
     except (ValidationError, Conflict) as error:

@@ -80,7 +80,7 @@ def receive_code(organization_id: str | None = None) -> Response:
         person = _build_person(organization_id, provider, subject, name, role, g.at)
         _record_sign_in(person, g.at)
     except NoAccess as refused:
-        record_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
+        log_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
         raise SignInRefused(403, refused.message) from None
     g.organization_id = person.organization_id
     # The response is a page and not a redirect: the navigation began at another site, so the browser would follow a
@@ -126,9 +126,7 @@ def _record_sign_in(person: Person, at: datetime) -> None:
         audit.record(transaction, "person.signed_in", person.identity, after={"role": person.role})
 
 
-def record_refusal(
-    organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime
-) -> None:
+def log_refusal(organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime) -> None:
     """Log a refused sign-in. Also record it in the audit trail, unless the person was refused too often lately."""
     app_services, identity = services(), format_identity(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}

@@ -55,9 +55,7 @@ def only_reads(name: str) -> bool:
     """Return whether ``sql/<name>.sql`` neither changes nor locks rows. PL/pgSQL functions count as changing rows."""
     statement = load_sql(name)
     sql_files = (sql_directory() / "functions").glob("*.sql")
-    called_functions = {
-        sql_file.stem for sql_file in sql_files if "language plpgsql" in sql_file.read_text(encoding="utf-8")
-    }
+    called_functions = {file.stem for file in sql_files if "language plpgsql" in file.read_text(encoding="utf-8")}
     return _WRITES.search(statement) is None and called_functions.isdisjoint(_CALL.findall(statement))
 
 

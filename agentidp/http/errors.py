@@ -47,16 +47,12 @@ class ApiError(Exception):
         return {"code": self.code, "message": self.message, "details": self.details}
 
 
-def _build_challenge_header(scheme: str, **parameters: str | None) -> dict[str, str]:
+def _build_challenge(scheme: str, **parameters: str | None) -> dict[str, str]:
     # Characters that RFC 6750 section 3 forbids in the challenge's parameters are replaced.
     safe_values = {
-        parameter_name: re.sub(r"[^ !#-\[\]-~]", "?", parameter_value)
-        for parameter_name, parameter_value in parameters.items()
-        if parameter_value is not None
+        name: re.sub(r"[^ !#-\[\]-~]", "?", value) for name, value in parameters.items() if value is not None
     }
-    formatted_parameters = "".join(
-        f', {parameter_name}="{safe_value}"' for parameter_name, safe_value in safe_values.items()
-    )
+    formatted_parameters = "".join(f', {name}="{value}"' for name, value in safe_values.items())
     return {"WWW-Authenticate": f'{scheme} realm="agentidp"{formatted_parameters}'}
 
 
@@ -74,7 +70,7 @@ class Unauthorized(ApiError):
 
     def __init__(self, message: str | None = None, *, error: str | None = None) -> None:
         parameters = {} if error is None else {"error": error, "error_description": message}
-        super().__init__(message, headers=_build_challenge_header("Bearer", **parameters))
+        super().__init__(message, headers=_build_challenge("Bearer", **parameters))
 
 
 class InvalidToken(Unauthorized):
@@ -97,9 +93,7 @@ class InvalidProof(Unauthorized):
     def __init__(self, message: str, algorithms: Sequence[str]) -> None:
         super().__init__(message)
         algs = " ".join(algorithms)
-        self.headers |= _build_challenge_header(
-            "DPoP", algs=algs, error="invalid_dpop_proof", error_description=message
-        )
+        self.headers |= _build_challenge("DPoP", algs=algs, error="invalid_dpop_proof", error_description=message)
 
 
 class SecondToken(ValidationError):
@@ -108,7 +102,7 @@ class SecondToken(ValidationError):
     def __init__(self) -> None:
         message = "The access token must be sent in the Authorization header only"
         details = {"access_token": ["must not be sent beside the Authorization header"]}
-        headers = _build_challenge_header("Bearer", error="invalid_request", error_description=message)
+        headers = _build_challenge("Bearer", error="invalid_request", error_description=message)
         super().__init__(message, details=details, headers=headers)
 
 
@@ -120,7 +114,7 @@ class InsufficientScope(ApiError):
 
     def __init__(self, scope: str) -> None:
         message = f"The access token lacks the scope {scope}"
-        headers = _build_challenge_header("Bearer", error="insufficient_scope", error_description=message, scope=scope)
+        headers = _build_challenge("Bearer", error="insufficient_scope", error_description=message, scope=scope)
         super().__init__(message, headers=headers)
 
 

@@ -128,11 +128,9 @@ def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[s
         if len(parameters.getlist(parameter_name)) > 1
     }
     if errors_for_unknown:
-        accepted_description = (
-            f"these query parameters: {', '.join(known_names)}" if known_names else "no query parameters"
-        )
+        description = f"these query parameters: {', '.join(known_names)}" if known_names else "no query parameters"
         raise ValidationError(
-            f"This operation accepts {accepted_description}.", details=errors_for_repeated | errors_for_unknown
+            f"This operation accepts {description}.", details=errors_for_repeated | errors_for_unknown
         )
     if errors_for_repeated:
         raise ValidationError(details=errors_for_repeated)

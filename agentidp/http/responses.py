@@ -139,11 +139,7 @@ def _find_long_members(row: dict[str, Any]) -> list[str]:
 def _build_json_template(item_schema: type[ma.Schema]) -> str:
     """Return a format string that turns a tuple into a JSON object. Integers, ids and dates need no escaping."""
     fields = item_schema().fields.items()
-    return (
-        "{"
-        + ",".join(f'"{field.data_key or field_name}":{_FORMATS[type(field)]}' for field_name, field in fields)
-        + "}"
-    )
+    return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in fields) + "}"
 
 
 def _encode_csv(blocks: Iterable[list[Any]], item_schema: type[ma.Schema]) -> str:

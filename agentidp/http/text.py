@@ -40,9 +40,7 @@ def in_one_line(text: str) -> str:
 
 def printable(text: str, *, is_multiline: bool = False) -> str:
     r"""Replace forbidden characters by JSON escapes (``\u202e``), so that text is safe to print. JSON stays valid."""
-    return (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).sub(
-        lambda forbidden: _escape_character(forbidden[0]), text
-    )
+    return (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).sub(lambda match: _escape_character(match[0]), text)
 
 
 def _escape_character(character: str) -> str:

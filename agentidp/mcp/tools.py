@@ -71,9 +71,7 @@ def _build_definition(tool_name: str, operation: dict[str, Any], document: dict[
         for parameter in parameters
     }
     schemas = document["components"]["schemas"]
-    response_schema_name = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition(
-        "/"
-    )[2]
+    schema_name = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     return {
         "name": tool_name,
         "description": "\n\n".join(filter(None, (operation["summary"], operation.get("description")))),
@@ -83,7 +81,7 @@ def _build_definition(tool_name: str, operation: dict[str, Any], document: dict[
             "required": [parameter["name"] for parameter in parameters if parameter.get("required")],
             "additionalProperties": False,
         },
-        "outputSchema": _add_definitions(schemas[response_schema_name], schemas),
+        "outputSchema": _add_definitions(schemas[schema_name], schemas),
         "annotations": READS,
     }
 
