@@ -94,7 +94,7 @@ _ACTIONS = {
 }
 
 ACTIONS = {name: Action(*words) for name, words in _ACTIONS.items()}
-"""The actions that the audit trail records. The part before the dot is the type of the subject."""
+"""The actions that the audit trail records, by name. The part of a name before the dot is the type of the subject."""
 
 _COLUMNS = (
     "organization_id sequence event_id at actor_type actor action subject_type subject before after client_address "

@@ -19,12 +19,12 @@ NO_HASH = "0" * 64
 
 
 def content_hash(event: dict[str, Any]) -> str:
-    """Compute the ``contentHash`` that an audit event must have."""
+    """Return the ``contentHash`` of an audit event: the SHA-256 of its members in :data:`CONTENT`."""
     return _sha256({name: event[name] for name in CONTENT})
 
 
 def compute_event_hash(event: dict[str, Any]) -> str:
-    """Compute the ``hash`` that an audit event must have."""
+    """Return the ``hash`` of an audit event: the SHA-256 of its members except ``hash`` and :data:`CONTENT`."""
     return _sha256({name: value for name, value in event.items() if name not in (*CONTENT, "hash")})
 
 

@@ -64,7 +64,7 @@ class Transaction:
             write_items(self, items_to_write)
 
     def run(self, call: Call) -> Rows:
-        """Run a call and return its rows."""
+        """Run the statement that a call names, with the call's parameters, and return its rows."""
         return self.fetch(call.name, **call.parameters)
 
 

@@ -19,7 +19,7 @@ def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
-"""Error classes of the API by their code, without the dashboard's classes, which use the same codes."""
+"""Error classes of the API by their code. The dashboard's classes use the same codes, and are left out."""
 
 OAUTH_ERRORS = (
     "invalid_request",

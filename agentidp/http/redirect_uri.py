@@ -25,7 +25,7 @@ _PORT = re.compile(rf"^({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
 
 
 def is_redirect_uri(text: str) -> bool:
-    """Return whether a redirect URI can be registered."""
+    """Return whether *text* matches :data:`REDIRECT_URI` and has at most 500 characters."""
     return len(text) <= MAX_REDIRECT_URI and re.fullmatch(REDIRECT_URI, text) is not None
 
 

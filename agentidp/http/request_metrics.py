@@ -35,7 +35,7 @@ def init_app(app: Flask) -> None:
 
 @lru_cache(maxsize=4096)
 def _find_counter_and_histogram(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
-    """Return the counter and the histogram for labels, from a cache, because the lookup takes longer than counting."""
+    """Return the counter and the histogram for a request's labels. A cache is faster than looking them up each time."""
     route, method = route_of(rule), method if method in METHODS else "other"
     return REQUESTS.labels(route, method, str(status)), DURATION.labels(route, method)
 

@@ -38,7 +38,7 @@ _SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
 
 
 def is_audience(text: str) -> bool:
-    """Return whether *text* is a valid audience."""
+    """Return whether *text* matches :data:`AUDIENCE` and has at most 255 characters."""
     return len(text) <= MAX_AUDIENCE_LENGTH and re.fullmatch(AUDIENCE, text) is not None
 
 

@@ -68,7 +68,7 @@ def read_message(body: bytes, headers: Headers) -> Message:
     :raises RpcError: the body is not a JSON-RPC message, or its revision of MCP is not supported.
     """
     try:
-        # The body must be UTF-8. Repeated names are refused, because a gateway may use another one of the values.
+        # The body must be UTF-8. Repeated names are refused, because a gateway may read another value than this server.
         body_text = body.decode()
         json_message = json.loads(
             body_text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
