@@ -155,8 +155,8 @@ def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> 
     previous_hash = bytes(chain_head.hash)
     for sequence, event in enumerate(events, chain_head.sequence + 1):
         event |= {"sequence": sequence, "previous_hash": previous_hash}
-        event["content_hash"] = bytes.fromhex(content_hash(_convert_event(event)))
-        event["hash"] = previous_hash = bytes.fromhex(compute_event_hash(_convert_event(event)))
+        event["content_hash"] = bytes.fromhex(content_hash(_build_event(event)))
+        event["hash"] = previous_hash = bytes.fromhex(compute_event_hash(_build_event(event)))
         event_contents = {
             member_name: None if event[member_name] is None else json.dumps(event[member_name])
             for member_name in ("before", "after")
@@ -166,10 +166,10 @@ def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> 
 
 def represent(row: Any) -> dict[str, Any]:
     """Return an event's row as JSON, from which the event's hash is computed."""
-    return _convert_event(row._asdict())
+    return _build_event(row._asdict())
 
 
-def _convert_event(columns: dict[str, Any]) -> dict[str, Any]:
+def _build_event(columns: dict[str, Any]) -> dict[str, Any]:
     return _convert_values({member: columns[column] for column, member in _MEMBERS.items() if column in columns})
 
 

@@ -83,10 +83,10 @@ class Selection:
 @session.required
 def list_agents(caller: Caller) -> Response:
     """Show a page of the agents that the request has selected."""
-    period, page_number, selection = parse_period(caller.at), read_page_number(), _read_selection()
+    period, page, selection = parse_period(caller.at), read_page_number(), _read_selection()
     return pages.page(
         "agents.html",
-        slow_part=lambda: _read_page(caller, period, page_number),
+        slow_part=lambda: _read_page(caller, period, page),
         here="agents",
         period=period,
         selection=selection,
@@ -97,17 +97,17 @@ def list_agents(caller: Caller) -> Response:
     )
 
 
-def _read_page(caller: Caller, period: Period, page_number: int) -> dict[str, Any]:
+def _read_page(caller: Caller, period: Period, page: int) -> dict[str, Any]:
     """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
-    call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page_number - 1))
+    call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page - 1))
     [rows] = caller.read_together(call)
-    if not rows and page_number != 1:
+    if not rows and page != 1:
         return _read_page(caller, period, 1)
     return {
         "agents": rows,
         "count": count_matches(rows),
         "unusual": unusual_agents_by_id,
-        "number": page_number,
+        "number": page,
         "pages": max(1, -(-count_matches(rows) // PAGE_SIZE)),
     }
 

@@ -43,14 +43,14 @@ blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 @session.required_to(*READERS)
 def list_credentials(caller: Caller) -> Response:
     """Show a page of the credentials that the filter selects, credentials with most tokens first."""
-    show, number = request.args.get("show", ""), read_page_number()
+    show, page = request.args.get("show", ""), read_page_number()
     if show not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
     period = parse_period(caller.at)
     usage_filter = read_usage_filter(caller, period)
     return pages.page(
         "credentials.html",
-        slow_part=lambda: _read_page(caller, period, usage_filter, show, number),
+        slow_part=lambda: _read_page(caller, period, usage_filter, show, page),
         here="credentials",
         kind="credentials",
         show=show,
@@ -61,18 +61,18 @@ def list_credentials(caller: Caller) -> Response:
     )
 
 
-def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, number: int) -> dict[str, Any]:
-    """Return the variables for the part of the page that is sent last. Too high a *number* means the last page."""
+def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, page: int) -> dict[str, Any]:
+    """Return the variables for the part of the page that is sent last. Too high a *page* means the last page."""
     attribution, _ = usage_filter.read_attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
     unrevoked = [used for used in list_used_credentials(attribution) if used.created_at and not used.revoked_at]
     selected = {name: list(filter(passes, unrevoked)) for name, passes in build_selectors(unrevoked, caller.at).items()}
     page_count = max(1, -(-len(selected[show]) // PAGE_SIZE))
-    number = min(number, page_count)
+    page = min(page, page_count)
     return {
-        "credentials": selected[show][PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+        "credentials": selected[show][PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
         "counts": {name: len(credentials) for name, credentials in selected.items()},
-        "number": number,
+        "number": page,
         "pages": page_count,
     }
 

@@ -50,14 +50,14 @@ class Selection:
 @session.required
 def list_findings(caller: Caller) -> Response:
     """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent findings first."""
-    selection, number = _read_selection(), read_page_number()
+    selection, page = _read_selection(), read_page_number()
     return pages.page(
-        "findings.html", slow_part=lambda: _read_page(caller, selection, number), here="findings", selection=selection
+        "findings.html", slow_part=lambda: _read_page(caller, selection, page), here="findings", selection=selection
     )
 
 
-def _read_page(caller: Caller, selection: Selection, number: int) -> dict[str, Any]:
-    """Return the variables for the part of the page that is sent last. Too high a *number* means the last page."""
+def _read_page(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
+    """Return the variables for the part of the page that is sent last. Too high a *page* means the last page."""
     listing = read_listing(caller, MAX_DAYS)
     findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}
@@ -67,15 +67,15 @@ def _read_page(caller: Caller, selection: Selection, number: int) -> dict[str, A
     incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners)])
     rows = finding_rows(incidents)
     page_count = max(1, -(-len(rows) // PAGE_SIZE))
-    number = min(number, page_count)
+    page = min(page, page_count)
     return {
         "listing": listing,
-        "listed": rows[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+        "listed": rows[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
         "selected": incidents,
         "states": STATES,
         "kinds": KINDS,
         "owners": sorted({owner for owner in owners.values() if owner}, key=str.casefold),
-        "number": number,
+        "number": page,
         "pages": page_count,
         "page_size": PAGE_SIZE,
     }

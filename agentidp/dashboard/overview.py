@@ -60,11 +60,11 @@ def show_overview(caller: Caller) -> Response:
     first_used = first_usage[0].on_day if first_usage else None
     days = usage_filter.build_days(rows, **period.bounds)
     earlier_days = usage_filter.build_days(earlier_rows, **comparison.bounds)
-    earlier = counts.match_days(earlier_days, comparison, first_used)
-    pairs = pair_days(period, earlier, days)
+    past_days = counts.match_days(earlier_days, comparison, first_used)
+    pairs = pair_days(period, past_days, days)
     total = sum(day.tokens for day in days)
     is_chosen = usage_filter.values or request.args.keys() & {"days", "month", "from", "to"}
-    if not is_chosen and not _has_usage(caller, period, total, earlier):
+    if not is_chosen and not _has_usage(caller, period, total, past_days):
         return pages.page("first_steps.html", here="overview", issued=total, days=period.days)
     if usage_filter.values:
         month, names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
@@ -90,8 +90,8 @@ def show_overview(caller: Caller) -> Response:
             token_findings,
             today,
             today if usage_filter.values else first_used or today,
-            [None if day is None else day.tokens for day in earlier],
-            [earlier_findings.get(day.day, []) if day else [] for day in earlier],
+            [None if day is None else day.tokens for day in past_days],
+            [earlier_findings.get(day.day, []) if day else [] for day in past_days],
         )
         week_days = days
         if usage_filter.counts_tokens_only:
@@ -121,7 +121,7 @@ def show_overview(caller: Caller) -> Response:
             "rejections": charts.draw_chart([(day.day, day.rejected) for day in days], rejection_findings, today),
             "days_newest_first": [
                 (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
-                for earlier_day, day in zip(reversed(earlier), reversed(days), strict=True)
+                for earlier_day, day in zip(reversed(past_days), reversed(days), strict=True)
             ],
         }
 

@@ -73,24 +73,24 @@ def find_windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None
 @session.required
 def list_quotas(caller: Caller) -> Response:
     """Show a page of the quotas of the organization and of its agents."""
-    page_number, show = read_page_number(), request.args.get("show", "")
-    if show not in FILTERS:
+    page, filter_name = read_page_number(), request.args.get("show", "")
+    if filter_name not in FILTERS:
         raise ValidationError("The quotas cannot be filtered by this.")
     rows, organization_rows = caller.read_together(
-        build_share_call(PAGE_SIZE, PAGE_SIZE * (page_number - 1), **FILTERS[show][1]), build_usage_call(None)
+        build_share_call(PAGE_SIZE, PAGE_SIZE * (page - 1), **FILTERS[filter_name][1]), build_usage_call(None)
     )
-    if not rows and page_number != 1:
+    if not rows and page != 1:
         raise NotFound
     count = rows[0].count if rows else 0
     return pages.page(
         "quotas.html",
         here="quotas",
         quotas=compute_used_quotas(rows, caller.at),
-        counts={show: count},
+        counts={filter_name: count},
         filters={name: label for name, (label, _) in FILTERS.items()},
-        show=show,
+        show=filter_name,
         unset=find_windows_without(compute_used_quotas(organization_rows, caller.at), None),
-        number=page_number,
+        number=page,
         pages=max(1, -(-count // PAGE_SIZE)),
     )
 

@@ -108,18 +108,18 @@ def _show_usage(
     :param read_items: returns the rows of the table, which have their tokens as ``tokens``.
     :param filters: the filters that the page has.
     """
-    period, requested_number = parse_period(caller.at), read_page_number()
+    period, requested_page = parse_period(caller.at), read_page_number()
     usage_filter = read_usage_filter(caller, period, filters)
 
     def slow_part() -> dict[str, Any]:
         items = read_items(caller, period, usage_filter)
-        last = max(1, -(-len(items) // PAGE_SIZE))
-        number = min(requested_number, last)
+        page_count = max(1, -(-len(items) // PAGE_SIZE))
+        page = min(requested_page, page_count)
         return {
-            "items": items[PAGE_SIZE * (number - 1) : PAGE_SIZE * number],
+            "items": items[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
             "tokens": sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in items),
-            "number": number,
-            "pages": last,
+            "number": page,
+            "pages": page_count,
         }
 
     return pages.page(
