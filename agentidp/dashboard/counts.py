@@ -60,7 +60,7 @@ def usage_by_hour_call(day: date) -> Call:
 
 
 def build_hours(rows: Rows, day: date) -> list[HourUsage]:
-    """Return the 24 hours of a day."""
+    """Return the usage in each of the 24 hours of a day."""
     usage_by_hour = {
         row.at_hour: HourUsage(row.at_hour, row.tokens, row.requests, row.rejected) for row in rows if row.on_day == day
     }

@@ -70,7 +70,7 @@ class Period(period.Period):
 
 
 def parse_period(at: datetime) -> Period:
-    """Return the period that the request has chosen, as at the API.
+    """Return the period that the request has chosen, by the same parameters as at the API.
 
     :param at: the current time, with time zone.
     :raises ValidationError: as :func:`agentidp.analytics.period.read_period`.

@@ -165,7 +165,7 @@ def _format_error(error: ApiError) -> str:
 
 
 def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the WSGI environment of a GET request to the tool's route, from the same client.
+    """Return the WSGI environment of a GET request to the tool's route, from the client of the MCP request.
 
     :raises ValidationError: an ID for the route's path is missing or invalid, or the arguments are too long.
     """
