@@ -149,7 +149,11 @@ def _find_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
 
 
 def _find_drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
-    """Return the first and the last day that a finding's chart draws. A chart by day also has the days before it."""
+    """Return the first and the last day that a finding's chart shows.
+
+    A chart with one point per day begins :data:`DAYS_BEFORE` days before the finding, but has at most
+    :data:`MAX_DAYS_DRAWN` days.
+    """
     first, last = _find_days(finding, at)
     if not _is_by_hour(finding, at):
         first = max(first - DAYS_BEFORE * DAY, last - (MAX_DAYS_DRAWN - 1) * DAY)

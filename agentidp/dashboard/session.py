@@ -149,7 +149,10 @@ def required(view: View) -> View:
 
 
 def required_to(*scopes: str) -> Callable[[View], View]:
-    """Declare a page that needs a session with at least one of *scopes*. A change also uses :func:`begin_change`."""
+    """Declare a page that needs a session with at least one of *scopes*.
+
+    A page that changes something also uses :func:`begin_change`.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)

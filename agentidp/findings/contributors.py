@@ -121,7 +121,10 @@ def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: i
 
 
 def _add_names(finding: Finding) -> Finding:
-    """Return a finding with a sentence about the agents that caused most of it. A spike keeps its other agents too."""
+    """Return a finding whose summary names the main agents, which are those with at least a tenth of its tokens.
+
+    The returned finding lists only these agents. A spike still lists all its agents.
+    """
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_count)
     contributors = finding.agents if finding.kind == "spike" else main_contributors

@@ -214,7 +214,7 @@ def sum_tokens_by_rule(
     for end_hour in range(2 * DAY, len(night_sums)):
         night_end_hours = (end_hour - 2 * DAY, end_hour - DAY, end_hour)
         if all(are_nights_full[hour] for hour in night_end_hours):
-            # A night is a time of usually low activity. Otherwise three busy afternoons after a release would count.
+            # A night is a time of usually low activity. Otherwise three busy afternoons would pass for nights.
             is_time_of_rest = night_sums[end_hour].expected <= thresholds.REST_SHARE * expected_by_day[end_hour]
             three_night_sums[end_hour] = Sum(
                 sum(night_sums[hour].tokens for hour in night_end_hours),

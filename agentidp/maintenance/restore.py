@@ -156,7 +156,8 @@ def _replace_contents(
     :returns: the contents that were restored, and the names of the tables that were not.
     """
     pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
-    # This statement must not run if the role exists, because roles belong to the whole server and not to a database.
+    # This statement needs the right createrole, which the owner may lack, so it is skipped if the role exists. Another
+    # database of the server may have created the role.
     create_role = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():

@@ -100,7 +100,8 @@ def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Clien
         client,
         key_or_rule=jwk,
         digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
-        # The clocks of two servers may differ by twice the leeway, so another may accept the assertion until then.
+        # An assertion is accepted until CLIENT_LEEWAY after exp. The clocks of two servers may differ by twice LEEWAY,
+        # so the server with the slower clock accepts the assertion for longer.
         expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),
     )
 

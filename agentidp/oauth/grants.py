@@ -80,7 +80,10 @@ class GrantToken:
 
 
 def create_token(agent_id: UUID, grant_handle: bytes | None = None) -> GrantToken:
-    """Return a new code or refresh token of the grant with a handle; ``None`` begins a new grant."""
+    """Return a new code or refresh token.
+
+    :param grant_handle: the handle of the grant to which the token belongs; ``None`` for a new grant.
+    """
     grant_handle = grant_handle or secrets.token_bytes(_HANDLE_BYTES)
     token_text = base64url(agent_id.bytes + grant_handle + secrets.token_bytes(_SECRET_BYTES)).decode()
     return GrantToken(token_text, agent_id, grant_handle)
@@ -180,7 +183,7 @@ def build_revocation(transaction: Transaction, grant_id: UUID) -> Call:
 
 def compute_revocation_expiry(at: datetime) -> datetime:
     """Return the instant at which all access tokens of a grant that ends at *at* have expired."""
-    # The clocks of two servers may differ by twice the leeway, so another server may accept the tokens until then.
+    # A server accepts a token until LEEWAY after exp. Its clock may be another LEEWAY behind the clock of this server.
     return at + timedelta(seconds=MAX_TOKEN_TTL + 2 * LEEWAY)
 
 

@@ -81,6 +81,7 @@ def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) ->
 def build_use_call(claims: dict[str, Any]) -> Call:
     """Return the call that records the use of an ID-JAG. A second use is a unique violation."""
     jti_digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
-    # The clocks of two servers may differ by twice the leeway, so another server may accept the ID-JAG until then.
+    # An ID-JAG is accepted until CLIENT_LEEWAY after exp. The clocks of two servers may differ by twice LEEWAY, so the
+    # server with the slower clock accepts the ID-JAG for longer.
     expires_at = datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
     return Call("oauth/use_identifier", {"digest": jti_digest, "expires_at": expires_at})

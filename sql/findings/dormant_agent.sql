@@ -3,8 +3,8 @@
 -- of the agent (null: never). If the organization suspends dormant agents, suspend_after_days is the number of days after which
 -- it does so, and suspends_at is the announced time of the agent's suspension. Otherwise both are null.
 -- Parameters: organization_id; day: today in UTC; at (timestamptz): the current time; days: the minimum number of days without
--- usage; notice_days: the number of days before a suspension in which an agent is returned even if it has had usage within
--- "days"; max_agents.
+-- usage; notice_days: an agent that will be suspended within this number of days is returned after fewer days without usage too;
+-- max_agents.
 --
 -- pages: 20000, for the credentials of ten thousand agents, and the days of those that may be dormant
 -- fleet-pages: 2000

@@ -1,10 +1,11 @@
 -- Returns the hourly tokens of the agents whose tokens grew the most on the evaluated UTC days. One row per agent: agent_id,
 -- agent_name; history (json): an array with one item per counter row, [days since first_day, the tokens of 24 hours].
--- The statement first selects max_suspects agents by the growth of their daily tokens, and then max_agents of these by the growth
--- of their tokens in the busiest hour of each quarter of a day.
--- Growth is (highest - mean) / (mean + 30) for days and (highest - mean) / (mean + 10) for hours: the highest count on an
--- evaluated day, compared with the mean of the days with usage among the 21 days before, per counter row. The constants 30 and 10
--- keep agents with few tokens from ranking high.
+-- The statement first selects max_suspects agents by the growth of their daily tokens. Of these agents, it then selects max_agents
+-- by the growth of their busiest hour. The busiest hour is compared per quarter of the day (six hours), and the quarter that grew
+-- the most counts.
+-- Growth is (highest - mean) / (mean + 30) for days and (highest - mean) / (mean + 10) for hours. "highest" is the highest count on
+-- an evaluated day. "mean" is the mean of the days with usage among the 21 days before. Both are per counter row. The constants 30
+-- and 10 keep agents with few tokens from ranking high.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
 -- and the day after the last; max_suspects, max_agents.
 --
