@@ -9,7 +9,6 @@ from typing import Any
 
 import flask
 from flask import Blueprint, Response, g, redirect, request
-from markupsafe import Markup
 
 from agentidp.caller import public
 from agentidp.dashboard import link, period, return_page, session
@@ -192,7 +191,7 @@ def _stream_page(html: str, slow_html: Iterator[str]) -> Iterator[str]:
         # The slow part is rendered before it is sent: the request's context must not wait for a slow client.
         middle = "".join(slow_html)
     except Exception:
-        yield Markup('<p class="notice" role="alert">{}</p>').format(ApiError.message)
+        yield '<p class="notice" role="alert">The rest of the page could not be loaded. Reload the page.</p>'
         # Makes gunicorn close the connection early, by which the page's script recognizes the failure.
         raise
     yield middle + end

@@ -516,7 +516,9 @@ def test_a_fault_of_ours_once_a_part_was_sent_is_shown_and_logged_and_leaves_no_
     with pytest.raises(ZeroDivisionError):
         next(parts)
     response.close()
-    assert html.endswith('<p class="notice" role="alert">The server met an unexpected condition.</p>')
+    assert html.endswith(
+        '<p class="notice" role="alert">The rest of the page could not be loaded. Reload the page.</p>'
+    )
     [logged] = [record.fields for record in caplog.records if record.getMessage() == "unexpected error"]
     assert logged["error"] == "ZeroDivisionError"
     assert logged["request_id"]
