@@ -60,20 +60,5 @@ candidates as materialized (
     order by max((highest_hour - mean_hour) / (mean_hour + 10)) desc nulls last, agent_id
     limit %(max_agents)s::integer
 )
-select
-    agents.agent_id, agents.name as agent_name,
-    json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.tokens_by_hour) order by calendar.day, usage.slot) as history
-from candidates
-join agents
-    on agents.organization_id = %(organization_id)s and agents.agent_id = candidates.agent_id
-cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
-cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
-cross join lateral (
-    select counted.slot, counted.tokens_by_hour
-    from agent_usage_daily as counted
-    where counted.organization_id = %(organization_id)s and counted.day = calendar.day
-        and counted.agent_id = candidates.agent_id
-    offset 0
-) as usage
-group by agents.agent_id, agents.name
+{token_history}
 order by agents.agent_id

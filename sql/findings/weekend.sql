@@ -46,7 +46,7 @@ at_work as materialized (
     ) as counted
 ),
 -- Leaves out agents that had over half as many tokens on this weekday in both previous weeks, because they usually work then.
-unusual as materialized (
+candidates as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work
     cross join lateral (
@@ -65,23 +65,8 @@ unusual as materialized (
     group by at_work.agent_id
     order by tokens desc, at_work.agent_id limit %(max_agents)s::integer
 )
-select
-    agents.agent_id, agents.name as agent_name,
-    json_agg(json_build_array(calendar.day - %(first_day)s::date, usage.tokens_by_hour) order by calendar.day, usage.slot) as history
-from unusual
-join agents
-    on agents.organization_id = %(organization_id)s and agents.agent_id = unusual.agent_id
-cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
-cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
-cross join lateral (
-    select counted.slot, counted.tokens_by_hour
-    from agent_usage_daily as counted
-    where counted.organization_id = %(organization_id)s and counted.day = calendar.day
-        and counted.agent_id = unusual.agent_id
-    offset 0
-) as usage
-group by agents.agent_id, agents.name
+{token_history}
 union all
 select null, null, json_agg(rest_days.dow order by rest_days.dow)
-from rest_days where exists (select from unusual) having count(*) > 0
+from rest_days where exists (select from candidates) having count(*) > 0
 order by agent_id
