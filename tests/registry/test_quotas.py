@@ -5,10 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import psycopg
 import pytest
 
 from agentidp.oauth.quota_windows import WINDOWS
+from agentidp.registry import quotas
 from agentidp.registry.quotas import MAX_TOKENS, MIN_TOKENS
+from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Api
 
@@ -143,3 +146,16 @@ def test_only_agents_of_the_organization_have_quotas(acme: Api, cast: Cast, work
     path = f"agents/{ids.get(whose, worker.agent_id)}/quotas"
     for response in (acme.get(path), put(acme, f"{path}/day"), acme.delete(f"{path}/day")):
         assert response.status_code == 404
+
+
+@WATCHES_THE_COORDINATOR
+def test_a_change_waits_for_tokens_that_are_being_issued(
+    acme: Api, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a token was decided by the earlier quota, and must be counted before the change ends."""
+    monkeypatch.setattr(quotas, "LOCK_TIMEOUT", "10ms")
+    with psycopg.connect(database_url) as issuing:
+        lock = "select pg_advisory_xact_lock_shared(hashtext(%s::text), 16)"
+        issuing.execute(lock, [acme.agent.organization_id])
+        assert put(acme, "quotas/day").status_code == 503
+    assert put(acme, "quotas/day").status_code == 200

@@ -169,6 +169,10 @@ def test_a_duplicate_is_refused_until_the_operator_assigns_it(
 
     previous = resource_identifiers.assign_identifier(services.settings, resource, cast.outsider.organization_id, NOON)
     assert previous == cast.acme.organization_id
+    # The trail of the organization that has lost the identifier says so.
+    event = acme.last_event()
+    assert (event["action"], event["subject"]) == ("resource.released", resource)
+    assert event["before"] == {"organizationId": cast.acme.organization_id}
     assert statuses() == {"acme": (400, False), "outsider": (200, True)}
 
     assert resource_identifiers.release_identifier(database_url, resource, NOON) == cast.outsider.organization_id
