@@ -125,8 +125,10 @@ def complete_flow(
     :raises BadResponse: the provider refused, or one of its responses is not valid.
     :raises Unavailable: the provider cannot be reached, or had an internal error.
     """
-    # A wrong iss (RFC 9207) shows that the response comes from another provider.
-    if flask.request.args.get("iss", settings.issuer) != settings.issuer:
+    # A wrong iss, or a missing iss of a provider that always sends it, shows that the response comes from another
+    # provider (RFC 9207 section 2.4).
+    default_iss = None if metadata.get("authorization_response_iss_parameter_supported") is True else settings.issuer
+    if flask.request.args.get("iss", default_iss) != settings.issuer:
         raise BadResponse("the response is of another issuer")
     flask.session[_FLOWS] = [stored_flow for stored_flow in flask.session[_FLOWS] if stored_flow[0] != flow.state]
     deadline = time.monotonic() + TIMEOUT

@@ -319,6 +319,11 @@ class TestTheCallback:
         refused(anna.client.get(f"{path}&iss=https://elsewhere.example"), 403, REFUSED)
         assert log(anna.caplog) == [("sign-in of a person refused", "the response is of another issuer")]
 
+    def test_without_the_issuer_that_the_provider_always_sends(self, anna: Anna) -> None:
+        anna.provider.metadata = {"authorization_response_iss_parameter_supported": True}
+        refused(anna.client.get(anna.comes_back().partition("&iss=")[0]), 403, REFUSED)
+        assert anna.signs_in().status_code == 200
+
     @pytest.mark.parametrize(
         ("error", "reason"),
         [
