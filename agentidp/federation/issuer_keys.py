@@ -86,6 +86,10 @@ MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MA
 organization, and other sources. A source takes about 10 KB, or at most 0.5 MB if its issuer is hostile."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
+
+_URI_CHARACTERS = re.compile(r"[!#-;=?-Z\[\]_a-z~]+")
+"""The characters of RFC 3986. Browsers and urlsplit disagree about the host of an address with a backslash or a tab."""
+
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
 
 logger = logging.getLogger("agentidp")
@@ -469,7 +473,7 @@ def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organiza
 def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
     """Return an issuer's address, split into its parts. Raise ``RequestFailed`` if requests to it are forbidden."""
     try:
-        url = urlsplit(address if isinstance(address, str) and address.isascii() else "")
+        url = urlsplit(address if isinstance(address, str) and _URI_CHARACTERS.fullmatch(address) else "")
         is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
         is_allowed = (url.scheme == "https" or is_local) and bool(url.hostname) and url.username is None
     except ValueError:

@@ -291,6 +291,13 @@ class TestRequests:
             begun = editor.client.get(own.authorize(link))
         assert begun.status_code == 503
 
+    def test_an_address_that_a_browser_reads_differently_is_not_shown(
+        self, editor: Editor, own: Company, provider_id: str
+    ) -> None:
+        """A browser would go to evil.example, but people would read the end of the host."""
+        own.metadata = {"authorization_endpoint": r"https://evil.example\.login.acme.example/"}
+        assert editor.client.get(f"/authorize?{editor.query()}").status_code == 503
+
     def test_an_organization_has_few_places_to_exchange_codes(
         self, editor: Editor, own: Company, provider_id: str, cast: Cast
     ) -> None:
