@@ -183,7 +183,8 @@ def read_usable_jwk(jwk: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(jwk.get("kid", ""), str):
         return None
-    return jwk | {"use": "sig"} if jwk.get("use") == "jwt-svid" else jwk
+    flat_jwk = _remove_nested_members(jwk)
+    return flat_jwk | {"use": "sig"} if flat_jwk.get("use") == "jwt-svid" else flat_jwk
 
 
 class Published(NamedTuple):
@@ -413,7 +414,8 @@ class IssuerKeys:
         jwks, response_headers = self._request_json(jwks_uri, deadline)
         if not isinstance(jwks.get("keys"), list):
             raise RequestFailed("the response is not a JWK Set")
-        return Published(json.dumps(metadata), KeySet(jwks["keys"])), parse_max_age(response_headers)
+        published = Published(json.dumps(_remove_nested_members(metadata)), KeySet(jwks["keys"]))
+        return published, parse_max_age(response_headers)
 
     def _request_json(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         """Fetch a JSON object from an address. Also return the headers of the response.
@@ -481,6 +483,19 @@ def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
     if not is_allowed:
         raise RequestFailed("the address is not an https URL")
     return url
+
+
+def _remove_nested_members(json_object: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object without members that are objects, or lists of anything but strings.
+
+    Such members are never used, and could be nested too deeply to be parsed again on the longer stack of a request.
+    """
+
+    def is_flat(value: Any) -> bool:
+        is_list = isinstance(value, list)
+        return all(isinstance(item, str) for item in value) if is_list else not isinstance(value, dict)
+
+    return {name: value for name, value in json_object.items() if is_flat(value)}
 
 
 def parse_json_object(body: bytes) -> dict[str, Any] | None:

@@ -298,6 +298,17 @@ class TestRequests:
         own.metadata = {"authorization_endpoint": r"https://evil.example\.login.acme.example/"}
         assert editor.client.get(f"/authorize?{editor.query()}").status_code == 503
 
+    @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/keys"])
+    def test_nested_members_of_a_response_are_ignored(
+        self, editor: Editor, own: Company, provider_id: str, path: str
+    ) -> None:
+        """They can be parsed by the thread that fetches them, but are too deep for the stack of a request."""
+        _, headers, body = own.reply(path, {}, "")
+        first_member = b'"kty"' if path == "/keys" else b'"issuer"'
+        body = body.replace(first_member, b'"nested": ' + b"[" * 960 + b"]" * 960 + b", " + first_member)
+        own.replies[path] = lambda: (200, headers, body)
+        assert authorized(editor, own).status_code == 200
+
     def test_an_organization_has_few_places_to_exchange_codes(
         self, editor: Editor, own: Company, provider_id: str, cast: Cast
     ) -> None:
