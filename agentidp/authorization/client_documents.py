@@ -191,7 +191,7 @@ def _store_agent(
                 rows = transaction.fetch("agents/get_agent", agent_id=agent_id)
                 if not rows:
                     _add_agent(transaction, client_uri, name, redirect_uris, scopes)
-                elif rows[0].redirect_uris != redirect_uris:
+                elif set(rows[0].redirect_uris) != set(redirect_uris):
                     _replace_redirect_uris(transaction, rows[0], redirect_uris)
                 transaction.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return

@@ -318,9 +318,10 @@ def test_an_address_that_the_document_has_lost_gets_no_code(app_of_host: App, cl
 
 
 def test_an_unchanged_document_ends_nothing(app_of_host: App, clock: Clock) -> None:
+    """Another name, or the same addresses in another order, is no change."""
     response = app_of_host.tokens()
     clock.advance(seconds=301)
-    app_of_host.publish(client_name="New name")
+    app_of_host.publish(client_name="New name", redirect_uris=["http://127.0.0.1/callback", WEB_URI])
     app_of_host.authorize()
     assert app_of_host.publisher.requests == [PATH, PATH]
     app_of_host.authorize()
