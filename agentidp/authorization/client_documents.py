@@ -47,7 +47,7 @@ MAX_READINGS_OF_SLOW = MAX_READINGS // 2
 """Maximum number of client documents that a process fetches at the same time for organizations with slow hosts."""
 
 PAUSE = timedelta(seconds=10)
-"""Minimum time between a person's failed fetch of a client document and the next fetch for that person, per process."""
+"""Minimum time between a person's failed use of a client document and the next fetch for that person, per process."""
 
 MAX_DOCUMENTS = 100
 """Maximum number of an organization's agents, including deleted agents, that have a client ID metadata document."""
@@ -106,7 +106,11 @@ def admit_app(
     if not agents or agents[0].document_fresh_until <= at:
         redirect_uris, fresh_until = _read_document(client_uri, organization_id, claims["sub"], at)
         scopes = dict.fromkeys(scope for rule in rules for entry in rule.resources for scope in entry["scopes"])
-        _store_agent(organization_id, client_uri, redirect_uris, list(scopes), fresh_until, at)
+        try:
+            _store_agent(organization_id, client_uri, redirect_uris, list(scopes), fresh_until, at)
+        except ValidationError:
+            _remember_failure(organization_id, claims["sub"], at)
+            raise
     return find_client(requested, organization_id, at)
 
 
@@ -120,8 +124,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
         # The pause is per person: with a pause per host, one person's failures would keep other people from an app.
         if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
             raise RateLimited(
-                "The document of an app that you have just used could not be read. "
-                f"Try again in {PAUSE.seconds} seconds."
+                f"An app that you have just used could not be looked up. Try again in {PAUSE.seconds} seconds."
             )
         slow_ids = {organization for organization, slow_at in _slow_at.items() if began_at - slow_at < SLOW_FOR}
         is_full = organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS

@@ -396,13 +396,17 @@ def test_nothing_outlives_the_agent_and_the_rule(app_of_host: App, end: Callable
     assert len(app_of_host.agents()) == (end is not delete_agent)
 
 
-def test_an_organization_has_a_maximum_of_apps(app_of_host: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_organization_has_a_maximum_of_apps(app_of_host: App, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_documents, "MAX_DOCUMENTS", 1)
     assert app_of_host.authorize().status_code == 200
     other = app_of_host.uri.replace("client.json", "other.json")
     document = {"client_id": other, "redirect_uris": [WEB_URI]}
     app_of_host.publisher.json("/oauth/other.json", document)
     assert app_of_host.authorize(client_id=other).status_code == 400
+    # The same person cannot make the server request the document again and again.
+    assert app_of_host.authorize(client_id=other).status_code == 429
+    assert app_of_host.publisher.requests.count("/oauth/other.json") == 1
+    clock.advance(seconds=client_documents.PAUSE.seconds)
     monkeypatch.setattr(client_documents, "MAX_DOCUMENTS", 2)
     assert app_of_host.authorize(client_id=other).status_code == 200
     names = {agent["name"] for agent in app_of_host.agents()}
