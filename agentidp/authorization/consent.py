@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psycopg
 
 from agentidp import audit
 from agentidp.authorization.sealed_form import INVALID, LIFETIME, SealedForm
+from agentidp.config import LEEWAY
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
 from agentidp.oauth import grants
@@ -76,5 +77,6 @@ def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
 def _mark_used(transaction: Transaction, consent: Consent) -> None:
     consent.check_provider(transaction)
     digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
-    expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME
+    # The leeway is added twice, because another server's clock may be behind.
+    expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     transaction.fetch("oauth/use_identifier", digest=digest, expires_at=expires_at)

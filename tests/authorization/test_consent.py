@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -13,11 +14,12 @@ from flask.testing import FlaskClient
 
 from agentidp import create_app
 from agentidp.authorization.sealed_form import LIFETIME
+from agentidp.config import LEEWAY
 from tests.authorization.conftest import ISSUER, LOOPBACK_URI, Editor, editor_of, returned
 from tests.conftest import Cast
 from tests.dashboard.company import Company
 from tests.dashboard.conftest import SAME_ORIGIN, Page
-from tests.factories import Clock
+from tests.factories import NOON, Clock, execute
 
 
 @pytest.fixture
@@ -110,6 +112,12 @@ class TestAnswer:
         assert editor.answer(page).status_code == 400
         assert editor.answer(page, "refuse").status_code == 400
         assert editor.stored_grants() == 1
+
+    def test_stays_used_while_a_server_whose_clock_is_behind_could_accept_it(self, editor: Editor) -> None:
+        editor.answer(editor.authorize())
+        query = "select max(expires_at) from used_identifiers where organization_id = %s"
+        [[expires_at]] = execute(editor.admin.database_url, query, editor.admin.organization_id)
+        assert expires_at == NOON + LIFETIME + timedelta(seconds=2 * LEEWAY)
 
     def test_is_not_accepted_of_another_site(self, editor: Editor) -> None:
         form = {"consent": Page(editor.authorize()).typed["consent"], "answer": "allow"}
