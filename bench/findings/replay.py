@@ -11,7 +11,7 @@ import psycopg
 from agentidp.db.organization import operator_transaction
 from agentidp.findings import DEFAULT_DAYS, compute_findings
 from agentidp.findings.finding import Finding, FindingsQuery
-from agentidp.registry.agents import remove_agent, update_agent
+from agentidp.registry.agents import add_agent, remove_agent, update_agent
 from agentidp.usage_history.adding import Hours, add_usage, hour_number
 from bench.findings.fleets import TOKEN_LIFETIME, Agent, Fleet, Usage
 
@@ -54,13 +54,8 @@ class CountedFleet:
     def _join_or_leave(self, agent: Agent, hour: int) -> None:
         with operator_transaction(self._connection, self._fleet.organization_id, self._fleet.at(hour)) as opened:
             if agent.joins == hour:
-                values: dict[str, Any] = dict.fromkeys(
-                    ("expected_replicas", "provisioned", "provisioned_selector", "client_uri")
-                )
-                values |= {"description": "", "owner": "", "scopes": [], "redirect_uris": []}
-                values |= {"dpop_bound_access_tokens": False}
-                # By the statement, because the seed decides the agent's id.
-                opened.fetch("agents/add_agent", agent_id=agent.agent_id, name=agent.name, **values)
+                max_agents = len(self._fleet.agents)
+                add_agent(opened, name=agent.name, scopes=[], max_agents=max_agents, agent_id=agent.agent_id)
             elif agent.leaves_by == "suspended":
                 update_agent(opened, agent.agent_id, {"status": "suspended"})
             else:

@@ -36,6 +36,9 @@ ALSO_TRUE = {
 NOT_JUDGED = {"dominance", "budget", "quota"}
 """Kinds that describe the month or the week, or read what fleets do not have."""
 
+INFORMATION = {"uncached_tokens"}
+"""Kinds that are judged although they are only ``info``. Findings of other kinds must be warnings."""
+
 GRACE = timedelta(days=2)
 """Maximum time after a fault's end in which it can still be detected."""
 
@@ -112,10 +115,8 @@ class Score:
         )
 
 
-def reported(
-    findings: Iterable[Finding], at: datetime, min_severity: Severity = Severity.warning
-) -> list[ReportedFinding]:
-    """Return the findings of an evaluation at *at* that have at least a severity."""
+def reported(findings: Iterable[Finding], at: datetime) -> list[ReportedFinding]:
+    """Return the findings of an evaluation at *at* that are judged."""
     return [
         ReportedFinding(
             finding.kind,
@@ -128,56 +129,39 @@ def reported(
             frozenset(finding.also_seen_as),
         )
         for finding in findings
-        if finding.severity >= min_severity
+        if finding.severity >= Severity.warning or finding.kind in INFORMATION
     ]
 
 
-def countable(scores: list[Score], kinds: Iterable[str]) -> list[tuple[Score, Event]]:
-    """Return the countable faults of some kinds, each with the score of its fleet."""
-    faults = ((score, fault) for score in scores for fault in score.fleet.faults)
-    return [(score, fault) for score, fault in faults if fault.kind in kinds and fault.countable]
-
-
-def table_of_faults(warnings: list[Score], listed: list[Score]) -> str:
-    """Return a table with a row per kind of fault: faults that warnings detected, how soon, and listed faults.
-
-    :param listed: the same fleets, scored with findings of any severity.
-    """
-    row = "{:<17}{:<18}{:>6}{:>7}{:>11}{:>8}{:>9}{:>8}{:>11}".format
-    lines = [row("fault", "kind", "faults", "hidden", "warned of", "recall", "median h", "worst h", "listed")]
+def table_of_faults(scores: list[Score]) -> str:
+    """Return a table with a row per kind of fault: how many were detected, and how soon."""
+    row = "{:<17}{:<18}{:>6}{:>7}{:>10}{:>8}{:>9}{:>8}".format
+    lines = [row("fault", "kind", "faults", "hidden", "detected", "recall", "median h", "worst h")]
     for name, kinds in [*((fault, [fault]) for fault in MEANT), ("all", [*MEANT])]:
-        fault_count = sum(fault.kind in kinds for score in warnings for fault in score.fleet.faults)
-        if not fault_count:
+        pairs = [(score, fault) for score in scores for fault in score.fleet.faults if fault.kind in kinds]
+        if not pairs:
             continue
-        faults = countable(warnings, kinds)
+        faults = [(score, fault) for score, fault in pairs if fault.countable]
         hours = [
             (score.detected_at[fault] - score.fleet.at(fault.begins)) / timedelta(hours=1)
             for score, fault in faults
             if fault in score.detected_at
         ]
-        listed_count = sum(fault in score.detected_at for score, fault in countable(listed, kinds))
         median, worst = (f"{pick(hours):.1f}" if hours else "-" for pick in (statistics.median, max))
         recall = f"{len(hours) / len(faults):.3f}" if faults else "-"
-        meant, hidden = ", ".join(sorted(MEANT.get(name, ()))), fault_count - len(faults)
-        lines.append(row(name, meant, len(faults), hidden, len(hours), recall, median, worst, listed_count))
+        meant, hidden = ", ".join(sorted(MEANT.get(name, ()))), len(pairs) - len(faults)
+        lines.append(row(name, meant, len(faults), hidden, len(hours), recall, median, worst))
     return "\n".join(lines)
 
 
-def table_of_findings(warnings: list[Score], listed: list[Score]) -> str:
-    """Return a table with a row per kind of finding: true and false warnings, and false findings per week.
-
-    :param listed: the same fleets, scored with findings of any severity.
-    """
-    row = "{:<16}{:>6}{:>7}{:>11}{:>12}{:>19}".format
-    lines = [row("finding", "true", "false", "precision", "false/week", "or listed: false")]
+def table_of_findings(scores: list[Score]) -> str:
+    """Return a table with a row per kind of finding: true and false findings, and false findings per week."""
+    row = "{:<16}{:>6}{:>7}{:>11}{:>12}".format
+    lines = [row("finding", "true", "false", "precision", "false/week")]
     all_kinds = sorted(set().union(*MEANT.values()))
-    weeks = len(warnings) * EVALUATED_DAYS / 7
+    weeks = len(scores) * EVALUATED_DAYS / 7
     for name, kinds in [*((kind, [kind]) for kind in all_kinds), ("all", all_kinds)]:
-        counts, listed_counts = (
-            Counter(is_true for score in scores for finding, is_true in score.judged() if finding.kind in kinds)
-            for scores in (warnings, listed)
-        )
+        counts = Counter(is_true for score in scores for finding, is_true in score.judged() if finding.kind in kinds)
         precision = f"{counts[True] / counts.total():.3f}" if counts else "-"
-        rates = (f"{verdicts[False] / weeks:.3f}" for verdicts in (counts, listed_counts))
-        lines.append(row(name, counts[True], counts[False], precision, *rates))
+        lines.append(row(name, counts[True], counts[False], precision, f"{counts[False] / weeks:.3f}"))
     return "\n".join(lines)
