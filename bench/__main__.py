@@ -8,31 +8,17 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
-
-from cryptography.hazmat.primitives.asymmetric import ec
+from typing import Any
 
 from agentidp.db.embedded_postgres import EmbeddedPostgresError, temporary
-from agentidp.db.migrations import migrate
+from agentidp.db.embedded_postgres.home import read_postmaster
 from agentidp.server.serve import gunicorn_config
 from bench import load
-from bench.case import Case, header, line, usual_cases
-from bench.database import (
-    AGENTS,
-    FEDERATED_RULE,
-    TARGET,
-    TOOLS,
-    Shape,
-    Tally,
-    add_codes,
-    allow_exchange,
-    are_delegations_counted,
-    describe_machine,
-    seed,
-    set_quotas,
-)
+from bench.case import Case, header, is_chosen, line, usual_cases
+from bench.database import FEDERATED_RULE, TARGET, TOOLS, Shape, add_codes, describe_machine, execute, set_quotas
 from bench.growth import measure_growth
 from bench.peer import peer
 from bench.requests import (
@@ -50,12 +36,7 @@ from bench.requests import (
     send,
 )
 from bench.servers import ServerFailed, free_ports, server, service_settings
-
-FLOOR_WORKER = (
-    *("--worker-class", "gthread", "--threads", "4"),
-    *("--logger-class", "gunicorn.glogging.Logger", "--forwarded-allow-ips", ""),
-)
-"""The floor keeps gunicorn's own worker and the settings of earlier versions, so that ratios can be compared."""
+from bench.service import serve
 
 ASSERTIONS_PER_SECOND = 3000
 """Number of assertions that are signed in advance per second of the service's rounds."""
@@ -75,71 +56,60 @@ class Bench:
         self.figures: dict[str, Any] = {}
         self.postgres = stack.enter_context(temporary(durable=True))
         self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        migrate(self.postgres.url)
-        clients = seed(self.postgres.url, self.key, Shape(agents=AGENTS + 4))
-        *self.clients, self.far, self.exhausted, self.subject, self.actor = clients
+        shape, log = Shape(agents=104), self.directory / "service.log"
+        self.service = stack.enter_context(serve(self.postgres.url, shape, log))
+        *self.clients, self.far, self.exhausted, self.subject, self.actor = self.service.clients
         set_quotas(self.postgres.url, self.far, self.exhausted)
-        allow_exchange(self.postgres.url, self.subject, self.actor)
-        self.postmaster = int((self.postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
-        self.tally = Tally(self.postgres.url)
-        self.port, self.floor_port, self.stock_port, self.peer_port = free_ports(4)
-        self.issuer = f"http://localhost:{self.port}"
+        execute(self.postgres.url, "add_resource_servers", agent_id=self.actor[0], target=TARGET, tools=TOOLS)
         # The server on stock parts gets the same tokens, so both have one issuer.
+        self.issuer = f"http://localhost:{self.service.port}"
         self.settings = service_settings(self.postgres.url) | {"AGENTIDP_ISSUER": self.issuer}
-        self.service = self._start("service", ["agentidp", "serve"], self.port, self.settings)
-        token = send(self.port, "POST", TOKEN, basic(self.clients[0]), GRANT)
-        self.tally.issued += 1
-        self.bearer = json.loads(token[1])["access_token"]
-        self.floor = self._start_floor(token)
 
-    def _start(self, name: str, arguments: list[str], port: int, environment: dict[str, str]) -> int:
-        log = self.directory / f"{name}.log"
-        return self._stack.enter_context(server(arguments, port=port, environment=environment, log=log))
+    def _start(self, name: str, arguments: list[str], environment: dict[str, str]) -> tuple[int, int]:
+        """Start a server and return its port and its process id."""
+        [port], log = free_ports(1), self.directory / f"{name}.log"
+        settings = self.settings | environment
+        return port, self._stack.enter_context(server(arguments, port=port, environment=settings, log=log))
 
-    def _start_floor(self, token: tuple[str, str]) -> int:
-        introspection = send(self.port, "POST", INTROSPECT, basic(self.clients[0]), f"token={self.bearer}")
-        answers = {TOKEN: ("POST", *token), INTROSPECT: ("POST", *introspection)}
+    def compare_with_floor(self) -> None:
+        """Compare with a bare Flask route."""
+        port, client, bearer = self.service.port, self.clients[0], self.service.bearer
+        self.service.tally.issued += 1
+        bodies = {TOKEN: GRANT, INTROSPECT: f"token={bearer}"}
+        answers = {path: ("POST", *send(port, "POST", path, basic(client), body)) for path, body in bodies.items()}
         for path in (TREND, HEATMAP, AGENT_USAGE):
-            answers[path] = ("GET", *send(self.port, "GET", path, f"Bearer {self.bearer}"))
+            answers[path] = ("GET", *send(port, "GET", path, f"Bearer {bearer}"))
         (self.directory / "answers.json").write_text(json.dumps(answers))
-        return self._start(
-            "floor",
-            ["gunicorn", "--config", str(gunicorn_config()), *FLOOR_WORKER, "bench.floor:app"],
-            self.floor_port,
-            {"BENCH_ANSWERS": str(self.directory / "answers.json"), **self.settings},
-        )
+        # The floor keeps gunicorn's own worker and the settings of earlier versions, so that ratios can be compared.
+        worker = "--worker-class gthread --threads 4 --logger-class gunicorn.glogging.Logger --forwarded-allow-ips="
+        command = ["gunicorn", "--config", str(gunicorn_config()), *worker.split(), "bench.floor:app"]
+        floor = self._start("floor", command, {"BENCH_ANSWERS": str(self.directory / "answers.json")})
+        self.compare("floor", *floor, self.cases())
 
     def cases(self) -> list[Case]:
         """Return the chosen cases."""
-        federated = post_federated(self.clients[0][0], self.key, FEDERATED_RULE)
-        floor_requests = [post(TOKEN, GRANT + "x" * 600)]
+        federated = post_federated(self.clients[0][0], self.service.key, FEDERATED_RULE)
         cases = [
-            *usual_cases(self.clients, self.bearer),
+            *usual_cases(self.clients, self.service.bearer),
             Case("token, three quotas", [post(TOKEN, GRANT, self.far)], issues_tokens=True),
             Case("token, refused by a quota", [post(TOKEN, GRANT, self.exhausted)], is_refused=True),
-            Case("private_key_jwt", [], issues_tokens=True, once=True, other_requests=floor_requests),
-            Case("token by exchange", [], issues_tokens=True, once=True, other_requests=floor_requests),
-            Case("token by code", [], issues_tokens=True, once=True, other_requests=floor_requests),
-            Case("federated token", [federated], issues_tokens=True, other_requests=floor_requests),
+            Case("federated token", [federated], issues_tokens=True),
         ]
-        chosen = [case for case in cases if is_chosen(case, self.options)]
-        for case in chosen:
-            if case.once:
-                number = int((self.options.rounds + 1) * self.options.seconds * ASSERTIONS_PER_SECOND)
-                client, forms = self.clients[0], [GRANT] * number
-                if case.name == "token by exchange":
-                    client, forms = self.actor, [exchange_of(self._subject_token(), TARGET)] * number
-                elif case.name == "token by code":
-                    client, forms = self.actor, add_codes(self.postgres.url, self.actor, number)
-                case.upcoming = iter(post_assertions(client[0], self.key, self.issuer, forms)), case.upcoming[1]
-        return chosen
+        number = int((self.options.rounds + 1) * self.options.seconds * ASSERTIONS_PER_SECOND)
+        forms_by_case: dict[str, tuple[tuple[str, str], Callable[[], list[str]]]] = {
+            "private_key_jwt": (self.clients[0], lambda: [GRANT] * number),
+            "token by exchange": (self.actor, lambda: [self._exchange()] * number),
+            "token by code": (self.actor, lambda: add_codes(self.postgres.url, self.actor, number)),
+        }
+        for name, (client, make_forms) in forms_by_case.items():
+            if is_chosen(name, self.options.only):
+                requests = post_assertions(client[0], self.service.key, self.issuer, make_forms())
+                cases.append(Case(name, requests, issues_tokens=True, once=True))
+        return [case for case in cases if is_chosen(case.name, self.options.only)]
 
-    def _subject_token(self) -> str:
-        """Return a token that the actor may exchange."""
-        _, body = send(self.port, "POST", TOKEN, basic(self.subject), f"{GRANT}&resource={TOOLS}")
-        self.tally.issued += 1
-        return str(json.loads(body)["access_token"])
+    def _exchange(self) -> str:
+        """Return the form by which the actor exchanges a token of the subject."""
+        return exchange_of(self.service.request_token(self.subject, f"&resource={TOOLS}"), TARGET)
 
     def compare(self, other: str, port: int, process: int, cases: list[Case], *, is_ours: bool = False) -> None:
         """Measure the cases on the service and on the server *other* at *port*, and print them.
@@ -147,42 +117,30 @@ class Bench:
         :param is_ours: whether the tokens of *other* are counted in the same database.
         """
         print(f"\n{header(other)}")
-        self.figures[other] = {}
+        figures, tally = self.figures.setdefault(other, {}), self.service.tally
         for case in cases:
-            processes = (self.service, process, self.postmaster)
-            responses = case.measure((self.port, port), processes, self.options)
+            processes = (self.service.process, process, read_postmaster(self.postgres.home).pid)
+            responses = case.measure((self.service.port, port), processes, self.options)
             if case.issues_tokens:
-                self.tally.issued += sum(responses if is_ours else responses[:1])
+                tally.issued += sum(responses if is_ours else responses[:1])
                 if self.options.wrk:
-                    self.tally.unanswered += self.options.connections * (self.options.rounds + 1) * (1 + is_ours)
-            self.figures[other][case.name] = case.figures()
-            print(line(case.name, self.figures[other][case.name]), flush=True)
+                    tally.unanswered += self.options.connections * (self.options.rounds + 1) * (1 + is_ours)
+            figures[case.name] = case.figures()
+            print(line(case.name, figures[case.name]), flush=True)
 
     def compare_with_stock(self) -> None:
         """Compare with the same service on the stock parts of gunicorn and Flask."""
-        environment = self.settings | {"AGENTIDP_FAST_PATH": "off"}
-        process = self._start("stock", ["agentidp", "serve"], self.stock_port, environment)
+        stock = self._start("stock", ["agentidp", "serve"], {"AGENTIDP_FAST_PATH": "off"})
         names = self.options.only or ["trend, 30 days", "token, 100 agents"]
-        cases = [case for case in usual_cases(self.clients, self.bearer) if any(name in case.name for name in names)]
-        self.compare("stock", self.stock_port, process, cases, is_ours=True)
+        cases = [case for case in usual_cases(self.clients, self.service.bearer) if is_chosen(case.name, names)]
+        self.compare("stock", *stock, cases, is_ours=True)
 
     def compare_with_peer(self) -> None:
         """Compare tokens with the peer, which stores its tokens in the same PostgreSQL."""
-        process = self._stack.enter_context(peer(self.postgres.url, self.peer_port, self.clients, self.directory))
+        [port] = free_ports(1)
+        process = self._stack.enter_context(peer(self.postgres.url, port, self.directory))
         requests = [post(TOKEN, GRANT, client) for client in self.clients]
-        self.compare("peer", self.peer_port, process, [Case("token, 100 agents", requests, issues_tokens=True)])
-
-    def is_exact(self) -> bool:
-        """Print and return whether every token was counted exactly once."""
-        is_exact, sentence = self.tally.is_exact()
-        are_exact, delegations = are_delegations_counted(self.postgres.url)
-        print(f"\n{sentence}; {delegations}")
-        return is_exact and are_exact
-
-
-def is_chosen(case: Case, options: argparse.Namespace) -> bool:
-    """Return whether the options choose a case."""
-    return any(word in case.name for word in options.only or [""])
+        self.compare("peer", port, process, [Case("token, 100 agents", requests, issues_tokens=True)])
 
 
 def run(options: argparse.Namespace) -> tuple[bool, dict[str, Any]]:
@@ -193,11 +151,11 @@ def run(options: argparse.Namespace) -> tuple[bool, dict[str, Any]]:
         print(bench.figures["facts"], flush=True)
         generator = "wrk" if options.wrk else "Python"
         print(f"{options.connections} connections by {generator}, {options.rounds} rounds of {options.seconds:g} s")
-        bench.compare("floor", bench.floor_port, bench.floor, bench.cases())
+        bench.compare_with_floor()
         bench.compare_with_stock()
         if options.peer:
             bench.compare_with_peer()
-        return bench.is_exact(), bench.figures
+        return bench.service.tally.is_exact("\ntokens"), bench.figures
 
 
 def arguments() -> argparse.Namespace:
@@ -207,14 +165,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=8, help="rounds per server and case (default: 8)")
     parser.add_argument("--connections", type=int, default=16, help="busy connections (default: 16)")
     parser.add_argument("--only", action="append", metavar="CASE", help="cases with CASE in their name; repeatable")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of half a second, to see that it works")
     parser.add_argument("--wrk", action="store_true", help="load with wrk where requests may repeat, in whole seconds")
     parser.add_argument("--peer", action="store_true", help="compare tokens with @node-oauth/oauth2-server; needs npm")
     parser.add_argument("--growth", action="store_true", help="compare a small database with grown databases instead")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="file (default: build/bench.json)")
     options = parser.parse_args()
-    if options.quick:
-        options.seconds, options.rounds = 0.5, 3
     if min(options.seconds, options.rounds, options.connections) <= 0:
         parser.error("--seconds, --rounds and --connections must be greater than zero")
     for is_needed, program in ((options.wrk, "wrk"), (options.peer, "npm")):
@@ -224,17 +179,13 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def _stop(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the benchmark, or end with a sentence that says what failed."""
     if sys.platform != "linux":
         raise SystemExit("the benchmark reads /proc and needs Linux")
     options = arguments()
     for signum in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _stop)
+        signal.signal(signum, signal.default_int_handler)
     try:
         exact, figures = measure_growth(options) if options.growth else run(options)
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

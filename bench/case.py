@@ -55,12 +55,6 @@ class Case:
     service: Rounds = field(default_factory=Rounds)
     other: Rounds = field(default_factory=Rounds)
 
-    def __post_init__(self) -> None:
-        self.upcoming = (
-            iter(self.requests) if self.once else itertools.cycle(self.requests),
-            itertools.cycle(self.other_requests or self.requests),
-        )
-
     def measure(self, ports: tuple[int, int], processes: tuple[int, int, int], options: Any) -> list[int]:
         """Run the rounds on the service and the other server in turn, and return the number of responses of each.
 
@@ -68,6 +62,8 @@ class Case:
         :raises LoadFailed: a request was refused that must succeed, or the reverse.
         """
         (*servers, postgres), responses = processes, [0, 0]
+        other_requests = itertools.cycle(self.other_requests or self.requests)
+        upcoming = (iter(self.requests) if self.once else itertools.cycle(self.requests), other_requests)
         for number in range(options.rounds + 1):
             # The order alternates, so that neither server always runs on the caches that the other leaves behind.
             for which in (0, 1) if number % 2 else (1, 0):
@@ -76,7 +72,7 @@ class Case:
                 seconds = options.seconds if number else options.seconds * WARM_UP
                 # wrk repeats requests.
                 run = wrk.run if options.wrk and not self.once else load.run
-                result = run(ports[which], self.upcoming[which], connections=options.connections, seconds=seconds)
+                result = run(ports[which], upcoming[which], connections=options.connections, seconds=seconds)
                 cpu = [cpu_seconds(process) - earlier for process, earlier in zip(measured, begin, strict=True)]
                 refusals = result.responses if self.is_refused and which == 0 else 0
                 if not result.responses or result.refused != refusals:
@@ -102,6 +98,11 @@ class Case:
         }
 
 
+def is_chosen(name: str, words: list[str] | None) -> bool:
+    """Return whether a case's name contains one of the words of ``--only``, or ``--only`` is not an option."""
+    return any(word in name for word in words or [""])
+
+
 def usual_cases(clients: list[tuple[str, str]], bearer: str) -> list[Case]:
     """Return the cases that are measured on any database.
 
@@ -119,10 +120,7 @@ def usual_cases(clients: list[tuple[str, str]], bearer: str) -> list[Case]:
 
 
 def header(other: str) -> str:
-    """Return the head of the table.
-
-    :param other: the name of the other server.
-    """
+    """Return the head of the table. *other*: the name of the other server."""
     return (
         f"{'':<26}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{other + '/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
         f"{'ratio':>7}{'min':>7}{'max':>6}{'µs Python':>11}{'µs PostgreSQL':>15}{'µs ' + other:>10}{'load CPU':>10}"

@@ -2,12 +2,13 @@
 
 An organization of 20,000 agents sends each read of the API, MCP and the dashboard by 16 connections. Meanwhile a second
 organization requests tokens and reads its trend. The first line is the control, in which the connections read a trend.
-With ``--organizations 2`` two such organizations read at the same time. It needs wrk.
+It needs wrk.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -18,25 +19,24 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import psycopg
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentidp import create_app
 from agentidp.config import Settings
 from agentidp.db.embedded_postgres import temporary
-from agentidp.db.migrations import migrate
 from agentidp.http.openapi import declarations_of, to_camel_case
 from agentidp.scopes import SCOPES
 from bench import wrk
+from bench.case import is_chosen
 from bench.database import Shape, describe_machine, seed
 from bench.load import PATIENCE
-from bench.requests import GRANT, TOKEN, TREND, basic, get, send
-from bench.servers import free_ports, server, service_settings
+from bench.requests import GRANT, TOKEN, TREND, basic, get
+from bench.servers import service_settings
+from bench.service import serve
 
 CONNECTIONS = 16
 CONTROL = "`GET /api/v1/analytics/tokens?days=90`"
@@ -79,41 +79,27 @@ def _parameters(view: object) -> set[str]:
     return {name for schema in schemas for name in getattr(schema, "fields", {})}
 
 
-class Neighbour(threading.Thread):
-    """A client of another organization, which requests tokens and reads its trend until it is stopped."""
+def be_neighbour(port: int, client: tuple[str, str], stopped: threading.Event) -> tuple[list[float], Counter[int]]:
+    """Request tokens of another organization, and read its trend after every tenth token, until *stopped* is set.
 
-    def __init__(self, port: int, client: tuple[str, str]) -> None:
-        super().__init__()
-        self.latencies: list[float] = []
-        self.reads: Counter[int] = Counter()
-        self._port, self._client, self._stopped = port, client, threading.Event()
-
-    def run(self) -> None:
-        """Send token requests, and a read after every tenth token."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
-        headers = {"Authorization": basic(self._client), "Content-Type": "application/x-www-form-urlencoded"}
-        while not self._stopped.is_set():
+    :returns: the seconds per token, and the statuses of the reads.
+    """
+    latencies: list[float] = []
+    statuses: Counter[int] = Counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    headers = {"Authorization": basic(client), "Content-Type": "application/x-www-form-urlencoded"}
+    with contextlib.closing(connection):
+        while not stopped.wait(0.005):
             begin = time.perf_counter()
             connection.request("POST", TOKEN, GRANT, headers)
             bearer = json.loads(connection.getresponse().read())["access_token"]
-            self.latencies.append(time.perf_counter() - begin)
-            if len(self.latencies) % 10 == 1:
+            latencies.append(time.perf_counter() - begin)
+            if len(latencies) % 10 == 1:
                 connection.request("GET", TREND, headers={"Authorization": f"Bearer {bearer}"})
                 response = connection.getresponse()
                 response.read()
-                self.reads[response.status] += 1
-            time.sleep(0.005)
-        connection.close()
-
-    def stop(self) -> None:
-        """Wait for the last response."""
-        self._stopped.set()
-        self.join()
-
-    def percentiles(self) -> tuple[float, float]:
-        """Return the p50 and the p99 of the tokens in milliseconds."""
-        percentiles = statistics.quantiles(self.latencies, n=100)
-        return percentiles[49] * 1000, percentiles[98] * 1000
+                statuses[response.status] += 1
+    return latencies, statuses
 
 
 def read_status(port: int, request: bytes) -> str:
@@ -123,67 +109,53 @@ def read_status(port: int, request: bytes) -> str:
         return connection.recv(12, socket.MSG_WAITALL)[9:].decode()
 
 
-def measure(port: int, requests: list[bytes], client: tuple[str, str], seconds: float) -> tuple[float, Neighbour]:
-    """Load the service with :data:`CONNECTIONS` per request while a neighbour sends its own requests.
+def measure(
+    port: int, request: bytes, client: tuple[str, str], seconds: float
+) -> tuple[float, list[float], Counter[int]]:
+    """Load the service with :data:`CONNECTIONS` while a neighbour sends its own requests.
 
-    :returns: responses per second to *requests*, and the neighbour, which has stopped.
+    :returns: responses per second to *request*, the seconds per token of the neighbour, and the statuses of its reads.
     """
-    neighbour = Neighbour(port, client)
-    neighbour.start()
-
-    with ThreadPoolExecutor(len(requests)) as pool:
-        load = partial(wrk.run, port, connections=CONNECTIONS, seconds=seconds)
-        rounds = pool.map(load, [iter([request]) for request in requests])
-    neighbour.stop()
-    return sum(result.rate for result in rounds), neighbour
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        neighbour = pool.submit(be_neighbour, port, client, stopped)
+        try:
+            result = wrk.run(port, iter([request]), connections=CONNECTIONS, seconds=seconds)
+        finally:
+            stopped.set()
+    return result.rate, *neighbour.result()
 
 
 def main() -> None:
     """Measure each read, and print a row of a table per read."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument("--agents", type=int, default=20_000)
-    parser.add_argument(
-        "--organizations", type=int, default=1, help="number of organizations that read at the same time"
-    )
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument(
         "--only", action="append", help="the control, and the reads with this text in their name; repeatable"
     )
     options = parser.parse_args()
-    key = ec.generate_private_key(ec.SECP256R1())
     with temporary(durable=True) as postgres, tempfile.TemporaryDirectory() as directory:
-        migrate(postgres.url)
-        # seed() makes one large organization per call.
-        shapes = [Shape(agents=options.agents, others=0, days=31)] * options.organizations
-        busy = [seed(postgres.url, key, shape)[0] for shape in shapes]
-        with psycopg.connect(postgres.url) as connection:
-            connection.execute(
-                "update agents set scopes = %s where agent_id = any (%s)", ([*SCOPES], [agent[0] for agent in busy])
-            )
-        [client] = seed(postgres.url, key, Shape(agents=1, others=0))
-        [port] = free_ports(1)
-        environment = service_settings(postgres.url) | {"AGENTIDP_ISSUER": f"http://localhost:{port}"}
-        settings = Settings.from_environment(os.environ | environment)
-        print(describe_machine(postgres.url, Path(directory)), COLUMNS, sep="\n\n", flush=True)
-        with server(["agentidp", "serve"], port=port, environment=environment, log=Path(directory) / "log"):
-            bodies = [send(port, "POST", TOKEN, basic(agent), GRANT)[1] for agent in busy]
-            reads = [
-                build_reads(settings, json.loads(body)["access_token"], agent[0])
-                for body, agent in zip(bodies, busy, strict=True)
-            ]
+        shape = Shape(agents=options.agents, others=0, days=31)
+        with serve(postgres.url, shape, Path(directory) / "log") as service:
+            port, reader = service.port, service.clients[0]
+            with psycopg.connect(postgres.url) as connection:
+                connection.execute("update agents set scopes = %s where agent_id = %s", [[*SCOPES], reader[0]])
+            # seed() makes one large organization per call.
+            [client] = seed(postgres.url, service.key, Shape(agents=1, others=0))
+            print(describe_machine(postgres.url, Path(directory)), COLUMNS, sep="\n\n", flush=True)
+            settings = Settings.from_environment(os.environ | service_settings(postgres.url) | {"PORT": str(port)})
             control = (0.0, 0.0)
-            for name in reads[0]:
-                if name == CONTROL or any(text in name for text in options.only or [""]):
-                    rate, neighbour = measure(port, [read[name] for read in reads], client, options.seconds)
-                    p50, p99 = neighbour.percentiles()
+            for name, request in build_reads(settings, service.request_token(reader), reader[0]).items():
+                if name == CONTROL or is_chosen(name, options.only):
+                    rate, latencies, statuses = measure(port, request, client, options.seconds)
+                    percentiles = statistics.quantiles(latencies, n=100)
+                    p50, p99 = percentiles[49] * 1000, percentiles[98] * 1000
                     control = (p50, p99) if name == CONTROL else control
-                    statuses = ", ".join(f"{count} of {code}" for code, count in sorted(neighbour.reads.items()))
+                    neighbour_reads = ", ".join(f"{count} of {code}" for code, count in sorted(statuses.items()))
                     ratios = f"{p50 / control[0]:.1f}, {p99 / control[1]:.1f}"
-                    status = read_status(port, reads[0][name])
-                    print(
-                        f"| {name} | {status} | {rate:,.0f} | {p50:.1f} | {p99:.1f} | {ratios} | {statuses} |",
-                        flush=True,
-                    )
+                    columns = [name, read_status(port, request), f"{rate:,.0f}", f"{p50:.1f}", f"{p99:.1f}"]
+                    print(f"| {' | '.join([*columns, ratios, neighbour_reads])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,28 +6,25 @@ It loads two databases of one PostgreSQL in turn, with a service on each: a smal
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-from cryptography.hazmat.primitives.asymmetric import ec
 from psycopg import sql
 
 from agentidp.db.embedded_postgres import temporary
-from agentidp.db.migrations import migrate
-from agentidp.registry.cursor import encode_cursor
-from bench.case import Case, usual_cases
-from bench.database import Shape, Tally, describe_machine, seed
-from bench.requests import GRANT, TOKEN, basic, get, post, send
-from bench.servers import free_ports, server, service_settings
+from agentidp.db.embedded_postgres.home import read_postmaster
+from bench.case import Case, is_chosen, usual_cases
+from bench.database import Shape, describe_machine
+from bench.requests import get
+from bench.service import Service, serve
 
 MAX_SECONDS = 0.5
 """Maximum seconds per round. In many short rounds, other load on the machine affects both databases."""
@@ -42,29 +39,6 @@ GROWN = {
 }
 """Name -> the content of a grown database."""
 
-PAGE = 5
-"""Agents per page."""
-
-BUSY_AGENT = "token, 100 agents beside one"
-
-
-@dataclass
-class Served:
-    """The service on one database."""
-
-    url: str
-    port: int
-    process: int
-    clients: list[tuple[str, str]]
-    bearer: str
-    tally: Tally
-
-    def is_exact(self, name: str) -> bool:
-        """Print and return whether every token was counted exactly once."""
-        is_exact, sentence = self.tally.is_exact()
-        print(f"{name}: {sentence}")
-        return is_exact
-
 
 def measure_growth(options: Namespace) -> tuple[bool, dict[str, Any]]:
     """Print and return the processor time per request in the small database and in each of the grown databases.
@@ -75,83 +49,57 @@ def measure_growth(options: Namespace) -> tuple[bool, dict[str, Any]]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agentidp-bench-")))
         # Autovacuum's work would be charged to the requests of both. The databases are vacuumed when they are filled.
         postgres = stack.enter_context(temporary(durable=True, settings={"autovacuum": "off"}))
-        postmaster = int((postgres.home / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+        postmaster = read_postmaster(postgres.home).pid
         figures: dict[str, Any] = {"facts": describe_machine(postgres.url, directory)}
         print(f"{figures['facts']}\nprocessor time of a request in µs, Python and PostgreSQL\n{HEADER}")
-        small = stack.enter_context(served(postgres.url, directory / "small.log", SMALL))
-        exact = True
+        small, is_exact = stack.enter_context(serve_new_database(postgres.url, directory / "small.log", SMALL)), True
         for name, shape in GROWN.items():
-            with served(postgres.url, directory / "grown.log", shape) as grown:
-                cases = cases_of(small, grown) + (busy_agent(grown) if shape.agents > SMALL.agents else [])
+            with serve_new_database(postgres.url, directory / "grown.log", shape) as grown:
                 figures[name] = {}
-                for case in cases:
-                    if not any(word in case.name for word in options.only or [""]):
+                for case in cases_of(small, grown):
+                    if not is_chosen(case.name, options.only):
                         continue
-                    first = grown if case.name == BUSY_AGENT else small
                     responses = case.measure(
-                        (first.port, grown.port),
-                        (first.process, grown.process, postmaster),
+                        (small.port, grown.port),
+                        (small.process, grown.process, postmaster),
                         Namespace(**vars(options) | {"seconds": min(options.seconds, MAX_SECONDS)}),
                     )
                     if case.issues_tokens:
-                        first.tally.issued += responses[0]
+                        small.tally.issued += responses[0]
                         grown.tally.issued += responses[1]
                     figures[name][case.name] = case.figures()
                     print(line(name, case.name, figures[name][case.name]), flush=True)
-                exact &= grown.is_exact(name)
-        return exact & small.is_exact("small"), figures
+                is_exact &= grown.tally.is_exact(name)
+        return small.tally.is_exact("small") and is_exact, figures
 
 
 @contextlib.contextmanager
-def served(server_url: str, log: Path, shape: Shape) -> Iterator[Served]:
+def serve_new_database(server_url: str, log: Path, shape: Shape) -> Iterator[Service]:
     """Fill a throw-away database of a PostgreSQL server and run the service on it."""
     name = f"agentidp_bench_{secrets.token_hex(4)}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    url = urlsplit(server_url)._replace(path=f"/{name}").geturl()
-    migrate(url)
-    clients = seed(url, ec.generate_private_key(ec.SECP256R1()), shape)
-    tally = Tally(url)
-    [port] = free_ports(1)
-    with server(["agentidp", "serve"], port=port, environment=service_settings(url), log=log) as process:
-        _, body = send(port, "POST", TOKEN, basic(clients[0]), GRANT)
-        tally.issued += 1
-        yield Served(url, port, process, clients, json.loads(body)["access_token"], tally)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    with serve(urlsplit(server_url)._replace(path=f"/{name}").geturl(), shape, log) as service:
+        yield service
 
 
-def busy_agent(database: Served) -> list[Case]:
-    """Return the case that compares one agent that gets all tokens with a hundred agents."""
-    requests = [post(TOKEN, GRANT, client) for client in database.clients[:100]]
-    return [Case(BUSY_AGENT, requests[:1], issues_tokens=True, other_requests=requests)]
-
-
-def cases_of(small: Served, grown: Served) -> list[Case]:
-    """Return the cases with the requests of each database's own agents.
+def cases_of(small: Service, grown: Service) -> list[Case]:
+    """Return the usual cases of one agent and a page of agents, with the requests of each database's own agents.
 
     The response of "agents" lists every agent that has tokens, so it grows with them.
     """
+    cases, grown_cases = (
+        [
+            *usual_cases(service.clients[: SMALL.agents], service.bearer),
+            Case("page of agents", [get("/api/v1/agents?limit=5", service.bearer)]),
+        ]
+        for service in (small, grown)
+    )
     return [
-        Case(case.name, case.requests, issues_tokens=case.issues_tokens, other_requests=other.requests)
-        for case, other in zip(cases_of_database(small), cases_of_database(grown), strict=True)
+        replace(case, other_requests=other.requests)
+        for case, other in zip(cases, grown_cases, strict=True)
+        if case.name != "token, 100 agents"
     ]
-
-
-def cases_of_database(database: Served) -> list[Case]:
-    """Return the usual cases of one agent, and the first and the last page of agents."""
-    cases = usual_cases(database.clients[: SMALL.agents], database.bearer)
-    with psycopg.connect(database.url) as connection:
-        [(created_at, agent_id)] = connection.execute(
-            "select created_at, agent_id from agents"
-            " where organization_id = (select organization_id from clients where client_id = %s)"
-            " order by created_at desc, agent_id desc offset %s limit 1",
-            [database.clients[0][0], PAGE],
-        ).fetchall()
-    pages = {"first": "", "last": f"&cursor={encode_cursor(created_at, agent_id)}"}
-    for name, cursor in pages.items():
-        cases.append(Case(f"{name} page of agents", [get(f"/api/v1/agents?limit={PAGE}{cursor}", database.bearer)]))
-    return [case for case in cases if case.name != "token, 100 agents"]
 
 
 HEADER = f"{'grown to':<22}{'request':<30}{'small':>8}{'grown':>8}{'ratio':>7}"

@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 PATIENCE = 10
 """Maximum seconds to wait for a response before the run fails."""
@@ -56,26 +56,23 @@ def percentile(ordered: list[float], per_cent: float) -> float:
 class _Connection:
     socket: socket.socket
     since: float = 0.0
-    received: list[bytes] = field(default_factory=list)
-    refused: int = 0
-    """Responses by which a quota refused a token."""
+    received: bytes = b""
 
     def send(self, request: bytes, since: float) -> None:
         """Send a request whose latency counts from *since*."""
         self.since = since
         self.socket.sendall(request)
 
-    def receive(self) -> bool:
-        """Read received bytes and return whether the response is complete."""
+    def receive(self) -> bytes:
+        """Read received bytes and return the response if it is complete."""
         data = self.socket.recv(65536)
         if not data:
             raise LoadFailed("the server closed the connection")
-        self.received.append(data)
-        if not _is_complete(whole := b"".join(self.received)):
-            return False
-        self.refused += whole.startswith(b"HTTP/1.1 429 ")
-        self.received.clear()
-        return True
+        self.received += data
+        if not _is_complete(self.received):
+            return b""
+        response, self.received = self.received, b""
+        return response
 
 
 def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: float) -> Round:
@@ -98,22 +95,22 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
         cpu_begin, begin = time.process_time(), now()
         for client in clients.values():
             client.send(next(upcoming), now())
-        busy = connections
+        busy, refused = connections, 0
         while busy:
             ready = poll.poll(PATIENCE)
             if not ready:
                 raise LoadFailed(f"no response for {PATIENCE} seconds")
             for descriptor, _ in ready:
                 client = clients[descriptor]
-                if not client.receive():
+                if not (response := client.receive()):
                     continue
                 arrived = now()
+                refused += response.startswith(b"HTTP/1.1 429 ")
                 latencies.append(arrived - client.since)
                 if arrived < begin + seconds:
                     client.send(next(upcoming), arrived)
                 else:
                     busy -= 1
-        refused = sum(client.refused for client in clients.values())
         elapsed, cpu, latencies = now() - begin, time.process_time() - cpu_begin, sorted(latencies)
         percentiles = {per_cent: percentile(latencies, per_cent) for per_cent in (50.0, 99.0)}
         return Round(len(latencies), elapsed, cpu, percentiles, refused)

@@ -7,6 +7,7 @@ import http.client
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -54,22 +55,18 @@ def post_assertions(client_id: str, key: ec.EllipticCurvePrivateKey, issuer: str
     :param forms: the rest of the form of each request.
     """
     claims = {"iss": client_id, "sub": client_id, "aud": issuer, "exp": int(time.time()) + 3000}
-    return [
-        post(
-            TOKEN,
-            f"{form}&{ASSERTION}"
-            + jwt.encode(claims | {"jti": uuid.uuid4().hex}, key, "ES256", headers={"kid": "bench"}),
-        )
-        for form in forms
-    ]
+    return [post(TOKEN, f"{form}&{_assertion(claims | {'jti': uuid.uuid4().hex}, key)}") for form in forms]
 
 
 def post_federated(client_id: str, key: ec.EllipticCurvePrivateKey, rule: Mapping[str, str]) -> bytes:
     """Return a token request with a token of another issuer, which may be sent repeatedly."""
     now = int(time.time())
     claims = {"iss": rule["issuer"], "sub": rule["subject"], "aud": rule["audience"], "iat": now, "exp": now + 3000}
-    token = jwt.encode(claims, key, "ES256", headers={"kid": "bench"})
-    return post(TOKEN, f"{GRANT}&client_id={client_id}&{ASSERTION}{token}")
+    return post(TOKEN, f"{GRANT}&client_id={client_id}&{_assertion(claims, key)}")
+
+
+def _assertion(claims: dict[str, Any], key: ec.EllipticCurvePrivateKey) -> str:
+    return ASSERTION + jwt.encode(claims, key, "ES256", headers={"kid": "bench"})
 
 
 def send(port: int, method: str, path: str, authorization: str, body: str | None = None) -> tuple[str, str]:

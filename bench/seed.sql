@@ -1,7 +1,7 @@
 -- Small organizations and a large one, each with days of usage up to today (UTC), every hour counted.
 -- The daily rows of an organization and those of its agents come from the same figures, so that their sums agree.
 -- Only the large organization's agents have credentials, a secret each, by which all their tokens are attributed; the first
--- has a key as well.
+-- and the last have a key as well.
 -- Parameters: large (its organization_id); secret_hashes (bytea[], one for each of its agents); jwks and trust (JSON text);
 -- others (how many small organizations); agents_each (agents of each of them); days; times (by which all tokens are
 -- multiplied).
@@ -49,7 +49,7 @@ key_credential as (
     insert into credentials (organization_id, agent_id, credential_id, jwks, created_at)
     select organization_id, agent_id, gen_random_uuid(), %(jwks)s::jsonb, now()
     from planned
-    where organization_id = %(large)s and number = 1
+    where organization_id = %(large)s and number in (1, cardinality(%(secret_hashes)s::bytea[]))
 ),
 rule as (
     insert into credentials (organization_id, agent_id, credential_id, trust_selector, trust, created_at)

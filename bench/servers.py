@@ -17,7 +17,8 @@ from pathlib import Path
 from agentidp.parent_death import signal_at_parent_death
 
 ROOT = Path(__file__).resolve().parent.parent
-START_TIMEOUT = 30
+SECRET_KEY = secrets.token_urlsafe(48)
+START_TIMEOUT = 120
 """Maximum seconds until a server answers."""
 
 STOP_TIMEOUT = 40
@@ -41,7 +42,7 @@ def service_settings(url: str) -> dict[str, str]:
     """Return the settings of a service on the database at *url* that is to be measured."""
     return {
         "AGENTIDP_DATABASE_URL": url,
-        "AGENTIDP_SECRET_KEY": secrets.token_urlsafe(48),
+        "AGENTIDP_SECRET_KEY": SECRET_KEY,
         # Its evaluations would be charged to the requests of the first case.
         "AGENTIDP_WATCH": "off",
         # One agent requests more tokens than the default rate allows.
@@ -60,9 +61,10 @@ def server(arguments: list[str], *, port: int, environment: dict[str, str], log:
     :raises ServerFailed: the server ends or does not answer.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("AGENTIDP_", "WEB_", "GUNICORN_"))}
-    with log.open("wb") as output:
+    with (
+        log.open("wb") as output,
         # In its own session, because Ctrl-C must reach this process alone, which stops the servers in order.
-        process = subprocess.Popen(
+        subprocess.Popen(
             arguments if arguments[0] == "node" else [sys.executable, "-m", *arguments],
             cwd=ROOT,
             env=inherited | {"PORT": str(port), "PYTHONPATH": str(ROOT)} | environment,
@@ -70,32 +72,28 @@ def server(arguments: list[str], *, port: int, environment: dict[str, str], log:
             stderr=output,
             start_new_session=True,
             preexec_fn=signal_at_parent_death(signal.SIGTERM),
-        )
+        ) as process,
+    ):
         try:
             _await_answer(process, port, log)
             yield process.pid
         finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(STOP_TIMEOUT)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _await_answer(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-        try:
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
             connection.request("GET", "/healthz")
             connection.getresponse()
             return
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.05)
-        finally:
-            connection.close()
+        time.sleep(0.05)
     raise ServerFailed(f"{process.args!r} did not start: {log.read_text()[-2000:]}")
 
 

@@ -1,8 +1,9 @@
 // What AgentIdP is compared with: @node-oauth/oauth2-server on Express, which signs a JWT after RFC 9068 with ES256 for each
-// token, and stores the token in PostgreSQL. One process a core, as its users run it. PORT, PROCESSES, SIGNING_KEY (PEM)
-// and the variables of libpq (PGHOST, …) are its settings.
+// token, and stores the token in PostgreSQL. One process per core, as its users run it. PORT and the variables of libpq
+// (PGHOST, …) are its settings.
 import cluster from "node:cluster";
-import { createHash, createPrivateKey, randomBytes, sign } from "node:crypto";
+import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
+import { availableParallelism } from "node:os";
 import OAuth2Server from "@node-oauth/oauth2-server";
 import express from "express";
 import pg from "pg";
@@ -14,7 +15,8 @@ const SAVE_TOKEN = "insert into peer_tokens (token_hash, client_id, expires_at) 
 
 const issuer = `http://localhost:${process.env.PORT}`;
 const pool = new pg.Pool({ max: 8 });
-const key = createPrivateKey(process.env.SIGNING_KEY);
+// Nobody verifies the tokens, so each process has a key of its own.
+const key = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
 const digest = (text) => createHash("sha256").update(text).digest();
 const base64url = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
 const head = base64url({ alg: "ES256", typ: "at+jwt", kid: "peer" });
@@ -61,7 +63,7 @@ app.post("/api/v1/token", express.urlencoded({ extended: false }), async (receiv
 });
 
 if (cluster.isPrimary) {
-  for (let started = 0; started < Number(process.env.PROCESSES); started += 1) cluster.fork();
+  for (let started = 0; started < availableParallelism(); started += 1) cluster.fork();
   process.on("SIGTERM", () => process.exit());
 } else {
   app.listen(Number(process.env.PORT), "127.0.0.1");
