@@ -285,8 +285,7 @@ class IssuerKeys:
         began_at = self._now()
         with self._lock:
             slow_ids = self._list_slow_organizations(began_at)
-            maximums = MAX_WAITING, MAX_WAITING_PER_ORGANIZATION, MAX_WAITING_OF_SLOW
-            if _is_full(self._waiting, organization_id, slow_ids, *maximums):
+            if self._must_not_wait(organization_id, slow_ids, MAX_WAITING_OF_SLOW):
                 raise KeysUnavailable("crowded", "too many requests wait for providers", RETRY_AFTER)
             self._waiting.append(organization_id)
         try:
@@ -358,8 +357,7 @@ class IssuerKeys:
     def _wait_for_fetch(self, state: SourceState, organization_id: str) -> None:
         with self._lock:
             fetch, slow_ids = state.fetch, self._list_slow_organizations(self._now())
-            maximums = MAX_WAITING, MAX_WAITING_PER_ORGANIZATION, 0
-            if fetch is None or _is_full(self._waiting, organization_id, slow_ids, *maximums):
+            if fetch is None or self._must_not_wait(organization_id, slow_ids, 0):
                 return
             self._waiting.append(organization_id)
         try:
@@ -367,6 +365,12 @@ class IssuerKeys:
         finally:
             with self._lock:
                 self._waiting.remove(organization_id)
+
+    def _must_not_wait(self, organization_id: str, slow_ids: set[str], max_slow: int) -> bool:
+        """Return whether a request of an organization must not wait. The parameters are those of :func:`_is_full`."""
+        # Leaves half of the places to organizations without a place, so that a few slow ones cannot take all places.
+        max_own = MAX_WAITING_PER_ORGANIZATION if len(self._waiting) < MAX_WAITING // 2 else 1
+        return _is_full(self._waiting, organization_id, slow_ids, MAX_WAITING, max_own, max_slow)
 
     def _list_slow_organizations(self, now: float) -> set[str]:
         """Return the organizations for which a fetch is slow now or was slow in the last :data:`SLOW_FOR` seconds."""

@@ -416,6 +416,18 @@ class TestWhoWaits:
         wait_until(process.is_there)
         assert not any(one.done() for one in waiting)
 
+    def test_an_organization_gets_a_second_place_only_while_half_of_all_are_free(self, process: Process) -> None:
+        """Three organizations with providers that respond after almost three seconds would take all places."""
+        with contextlib.ExitStack() as places:
+            taken = []
+            for organization in ["org-a", "org-b", "org-c"] * MAX_WAITING_PER_ORGANIZATION:
+                with contextlib.suppress(KeysUnavailable):
+                    places.enter_context(process.keys.reserve_exchange(organization))
+                    taken.append(organization)
+            assert taken == ["org-a", "org-b", "org-c"]
+            for organization in (ACME, OTHER):
+                places.enter_context(process.keys.reserve_exchange(organization))
+
     def test_nobody_waits_for_an_organization_that_had_a_slow_fetch(self, process: Process, requests: Requests) -> None:
         waiting = requests.begin(ACME, "one")
         process.now += SLOW
