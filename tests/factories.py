@@ -223,7 +223,10 @@ def close_owner_connection() -> None:
 
 def _has_ended(connection: psycopg.Connection[Any]) -> bool:
     """Whether the server has ended an idle connection. The server sends a message before it closes a connection."""
-    return connection.closed or bool(select.select([connection], [], [], 0)[0])
+    poll = select.poll()
+    if not connection.closed:
+        poll.register(connection, select.POLLIN)
+    return connection.closed or bool(poll.poll(0))
 
 
 def execute(url: str, statement: str, *parameters: Any) -> list[Any]:
