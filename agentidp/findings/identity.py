@@ -8,7 +8,7 @@ silence turns out to be a rotated secret, or if the spikes of four agents become
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -50,7 +50,6 @@ def reconcile(
     at: datetime,
     *,
     not_computed: Collection[str],
-    new_id: Callable[[], UUID] = uuid.uuid4,
 ) -> Reconciliation:
     """Compare computed findings with stored findings, and return the findings to store and their changes.
 
@@ -61,7 +60,7 @@ def reconcile(
     pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
     for index, finding in enumerate(computed):
         previous = matches.get(index)
-        current = _new_finding(finding, at, new_id()) if previous is None else _update_finding(previous, finding, at)
+        current = _new_finding(finding, at) if previous is None else _update_finding(previous, finding, at)
         pairs.append((previous, current))
     computed_ids = {current.finding_id for _, current in pairs}
     for previous in stored:
@@ -142,10 +141,10 @@ def _is_ongoing(finding: Finding, at: datetime) -> bool:
     return finding.ends > at - kind_of(finding).ends_after
 
 
-def _new_finding(finding: Finding, at: datetime, finding_id: UUID) -> StoredFinding:
+def _new_finding(finding: Finding, at: datetime) -> StoredFinding:
     return StoredFinding(
         **vars(finding),
-        finding_id=finding_id,
+        finding_id=uuid.uuid4(),
         highest=finding.severity,
         first_seen_at=at,
         last_seen_at=at,

@@ -50,7 +50,7 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
         )
 
 
-def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") -> None:
+def refuse_busy_address(bind: str) -> None:
     """Refuse an address on which gunicorn cannot listen, or on which another instance listens (reuse_port).
 
     :param bind: ``address:port`` or ``unix:path``.
@@ -66,7 +66,8 @@ def refuse_busy_address(bind: str, *, hint: str = "set PORT to another port") ->
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {bind}: {error.strerror or error}; {hint}") from None
+        error_message = f"cannot listen on {bind}: {error.strerror or error}; set PORT to another port"
+        raise ConfigurationError(error_message) from None
 
 
 def parse_address(bind: str) -> tuple[str, int]:
