@@ -77,6 +77,8 @@ def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> 
 class Dispatcher:
     """Sends the due messages of all organizations to their alert targets.
 
+    In a turn, one thread sends messages to one target.
+
     :param settings: the operator's settings. Their ``database_url`` names the database role that owns the tables.
     :param database: the database for the statements of single organizations.
     :param clock: returns the current time, with time zone.
@@ -97,12 +99,12 @@ class Dispatcher:
     def start_turns(self) -> int:
         """Start to send due messages in the free threads, and return without waiting for the threads.
 
-        :returns: the number of targets to which a thread sends.
+        :returns: the number of new turns.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
         self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
-        at, started_count = self._clock(), 0
+        at, new_turn_count = self._clock(), 0
         # Iterates over a copy, because other threads may add items during the loop.
         slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
         for organization_id in self._list_waiting_organizations(at):
@@ -121,21 +123,21 @@ class Dispatcher:
             )
             for target in targets:
                 self._turns[self._threads.submit(self._send_to_target, organization_id, target)] = organization_id
-            started_count += len(targets)
-        return started_count
+            new_turn_count += len(targets)
+        return new_turn_count
 
     def send_due_messages(self) -> int:
         """Send messages, and return when no message is due any more.
 
-        :returns: how many times a thread sent to a target.
+        :returns: the number of turns.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
-        total_turns = 0
-        while turn_count := self.start_turns():
-            total_turns += turn_count
+        total_turn_count = 0
+        while new_turn_count := self.start_turns():
+            total_turn_count += new_turn_count
             wait(self._turns)
-        return total_turns
+        return total_turn_count
 
     def close(self) -> None:
         """Wait for the threads that are sending, and close the database connection."""

@@ -414,9 +414,15 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
         {"credentialId": str(row.credential_id), "label": row.label, "lastUsedAt": timestamp(row.last_used_at)}
         for row in impact.other_credentials or []
     ]
-    id_members = {"credentialId": str(credential_id), "agentId": str(agent_id)}
-    use_members = {"lastUsedAt": timestamp(impact.last_used_at), "otherCredentials": other_credentials}
-    return json_response(id_members | _represent_impact(impact) | use_members)
+    return json_response(
+        {
+            "credentialId": str(credential_id),
+            "agentId": str(agent_id),
+            **_represent_impact(impact),
+            "lastUsedAt": timestamp(impact.last_used_at),
+            "otherCredentials": other_credentials,
+        }
+    )
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/impact")
@@ -426,8 +432,14 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
     """Return what breaks if the agent is suspended or deleted: its tokens of 90 days, and agents that act for it."""
     impact = read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-    further_members = {"actingAgents": _represent_agents(impact.acting), "grants": impact.grants}
-    return json_response({"agentId": str(agent_id)} | _represent_impact(impact) | further_members)
+    return json_response(
+        {
+            "agentId": str(agent_id),
+            **_represent_impact(impact),
+            "actingAgents": _represent_agents(impact.acting),
+            "grants": impact.grants,
+        }
+    )
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>/impact")
@@ -438,9 +450,15 @@ def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
     """Return what breaks if the resource server is deleted: its tokens of 90 days, and the agents that got them."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     impact = read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
-    id_members = {"resourceServerId": str(resource_server_id), "resource": server.resource}
-    further_members = {"agents": _represent_agents(impact.takers), "grants": impact.grants}
-    return json_response(id_members | _represent_impact(impact) | further_members)
+    return json_response(
+        {
+            "resourceServerId": str(resource_server_id),
+            "resource": server.resource,
+            **_represent_impact(impact),
+            "agents": _represent_agents(impact.takers),
+            "grants": impact.grants,
+        }
+    )
 
 
 def _represent_impact(impact: Impact) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: st
     if agent_id == UNKNOWN_AGENT:
         return
     app_services = services()
-    cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {agent_id}", None)
-    if throttle.admit_event(app_services.database, cell, at):
+    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {agent_id}", None)
+    if throttle.admit_event(app_services.database, throttle_cell, at):
         actor = request_actor("anonymous", "anonymous")
         with app_services.database.of(organization_id, at).transaction(actor) as transaction:
             audit.record(transaction, "agent.sign_in_refused", agent_id, after={"by": by, "reason": reason})

@@ -283,7 +283,7 @@ class Heatmap:
     busiest: tuple[int, int] | None
 
 
-def build_heatmap(days: list[DayUsage], at: datetime, first_used: date | None = None) -> Heatmap:
+def build_heatmap(days: list[DayUsage], at: datetime, first_usage_day: date | None = None) -> Heatmap:
     """Compute the average requests per hour of the week.
 
     Averages are comparable, unlike sums, because the period can have one weekday more often than another. Hours that
@@ -292,7 +292,7 @@ def build_heatmap(days: list[DayUsage], at: datetime, first_used: date | None = 
     counts: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
     for day in days:
         complete_hours = 24 if day.day < at.date() else at.hour
-        if first_used is None or day.day >= first_used:
+        if first_usage_day is None or day.day >= first_usage_day:
             for hour, requests in enumerate(day.requests_by_hour[:complete_hours]):
                 counts[day.day.isoweekday() % 7][hour].append(requests)
     averages = [[_mean(hour_counts) if hour_counts else None for hour_counts in hours] for hours in counts]

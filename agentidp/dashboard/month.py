@@ -84,14 +84,14 @@ def show_month(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = _read_month(at)
     comparison = Comparison(period, "month")
-    rows, earlier_rows, first_usage = caller.read_together(
+    rows, earlier_rows, first_usage_rows = caller.read_together(
         Call("analytics/usage_by_day", period.bounds),
         Call("analytics/usage_by_day", comparison.bounds),
         Call("dashboard/first_usage", {}),
     )
-    first_used = first_usage[0].on_day if first_usage else None
+    first_usage_day = first_usage_rows[0].on_day if first_usage_rows else None
     days = counts.build_days(rows)
-    pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_used), days)
+    pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_usage_day), days)
     return pages.page(
         "month.html",
         slow_part=lambda: _read_page(caller, period, pairs, days, at),

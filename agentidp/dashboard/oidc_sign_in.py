@@ -131,8 +131,8 @@ def log_refusal(organization_id: str, issuer: str, subject: str, name: str | Non
     app_services, identity = services(), format_identity(issuer, subject)
     fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": fields})
-    cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {identity}", None)
-    if throttle.admit_event(app_services.database, cell, at):
+    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {identity}", None)
+    if throttle.admit_event(app_services.database, throttle_cell, at):
         actor = request_actor(*list_actor_fields(issuer, subject, name))
         with app_services.database.of(organization_id, at).transaction(actor) as transaction:
             audit.record(transaction, "person.sign_in_refused", identity, after={"reason": reason})

@@ -48,7 +48,7 @@ def show_overview(caller: Caller) -> Response:
     comparison = read_comparison(period)
     usage_filter = read_usage_filter(caller, period)
     today, week_ago = period.today, period.today - WEEK
-    rows, earlier_rows, failing, markers, first_usage, *unfiltered_rows = caller.read_together(
+    rows, earlier_rows, failing_target_rows, markers, first_usage_rows, *unfiltered_rows = caller.read_together(
         usage_filter.build_days_call(period.bounds),
         usage_filter.build_days_call(comparison.bounds),
         Call("alerts/failing_targets", {}),
@@ -57,22 +57,22 @@ def show_overview(caller: Caller) -> Response:
         *([] if usage_filter.values else _calls_without_filter(period)),
     )
     hours_of_today, hours_week_ago, *months = unfiltered_rows or ([], [])
-    first_used = first_usage[0].on_day if first_usage else None
+    first_usage_day = first_usage_rows[0].on_day if first_usage_rows else None
     days = usage_filter.build_days(rows, **period.bounds)
     earlier_days = usage_filter.build_days(earlier_rows, **comparison.bounds)
-    past_days = counts.match_days(earlier_days, comparison, first_used)
+    past_days = counts.match_days(earlier_days, comparison, first_usage_day)
     pairs = pair_days(period, past_days, days)
     total = sum(day.tokens for day in days)
     is_chosen = usage_filter.values or request.args.keys() & {"days", "month", "from", "to"}
     if not is_chosen and not _has_usage(caller, period, total, past_days):
         return pages.page("first_steps.html", here="overview", issued=total, days=period.days)
     if usage_filter.values:
-        month, names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
-        figures = build_headline(period, pairs, days, None, at, names)
+        month, count_names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
+        figures = build_headline(period, pairs, days, None, at, count_names)
     else:
         month = months[0][0] if months else None
         hours = {"today": counts.build_hours(hours_of_today, today)}
-        if first_used and first_used <= week_ago:
+        if first_usage_day and first_usage_day <= week_ago:
             hours["week_ago"] = counts.build_hours(hours_week_ago, week_ago)
         figures = build_headline(period, pairs, days, hours, at)
     if month is not None:
@@ -89,7 +89,7 @@ def show_overview(caller: Caller) -> Response:
             [(day.day, day.tokens) for day in days],
             token_findings,
             today,
-            today if usage_filter.values else first_used or today,
+            today if usage_filter.values else first_usage_day or today,
             [None if day is None else day.tokens for day in past_days],
             [earlier_findings.get(day.day, []) if day else [] for day in past_days],
         )
@@ -116,7 +116,7 @@ def show_overview(caller: Caller) -> Response:
             "agent_count": agent_count,
             "badges": group_by_agent(recent_findings),
             "share_limit": SHARE_LIMIT,
-            "week": charts.build_heatmap(week_days, at, first_used),
+            "week": charts.build_heatmap(week_days, at, first_usage_day),
             "tokens": charts.stack_bars(tokens, _list_tokens_by_day(stack_rows, period, stacked_agents)),
             "rejections": charts.draw_chart([(day.day, day.rejected) for day in days], rejection_findings, today),
             "days_newest_first": [
@@ -135,7 +135,7 @@ def show_overview(caller: Caller) -> Response:
         issued=total,
         pairs=pairs,
         figures=figures,
-        failing_targets=failing,
+        failing_targets=failing_target_rows,
     )
 
 

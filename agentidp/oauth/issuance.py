@@ -185,14 +185,15 @@ def record_issuance(
                 # Takes the resource and the delegation rule from the grant, because the request need not name them.
                 parameters = parameters | {"resource": rows[0].resource, "rule_id": rows[0].delegation_rule_id}
             missing_scopes = find_missing_scopes(database, parameters)
-            sentences, scopes = [describe_missing_scopes(missing_scopes)], {*itertools.chain(*missing_scopes.values())}
+            scopes = {*itertools.chain(*missing_scopes.values())}
+            description_parts = [describe_missing_scopes(missing_scopes)]
             if _OWN_API in missing_scopes:
-                sentences.append("for a scope of a resource server, send the parameter resource as well")
+                description_parts.append("for a scope of a resource server, send the parameter resource as well")
             elif call.name == "oauth/issue_access_token" and parameters["resource"] and not scopes.isdisjoint(SCOPES):
-                sentences.append("for a scope of this API, leave out the parameter resource")
+                description_parts.append("for a scope of this API, leave out the parameter resource")
             if any("," in scope for scope in scopes):
-                sentences.append("scopes are separated by blanks")
-            error.description = "; ".join(sentences)
+                description_parts.append("scopes are separated by blanks")
+            error.description = "; ".join(description_parts)
         raise
 
 

@@ -198,7 +198,7 @@ def _measure_nesting_depth(claims: dict[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class _Comparer:
-    s: Services
+    app_services: Services
     database: OrganizationDatabase
     token: IssuerToken
     at: datetime
@@ -248,7 +248,7 @@ class _Comparer:
 
     def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
         """Return why no rule of trust can be made for the token's subject alone, or ``None`` if one can."""
-        issuer, organization_id = self.s.settings.issuer, self.database.organization_id
+        issuer, organization_id = self.app_services.settings.issuer, self.database.organization_id
         try:
             narrow_to_subject(trust, self.token.claims.get("sub"), own_issuer=issuer, organization_id=organization_id)
         except RuleRefused as error:
@@ -262,7 +262,7 @@ class _Comparer:
             if not actor_ids:
                 continue
             # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
-            issuer, prepared_claims = self.s.settings.issuer, self.token.prepared_claims
+            issuer, prepared_claims = self.app_services.settings.issuer, self.token.prepared_claims
             named_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
             expected_id = next(
                 (str(actor_id) for actor_id in actor_ids if str(actor_id) == named_id), str(actor_ids[0])
@@ -301,7 +301,7 @@ class _Comparer:
         if len(self.token.jwt.tried) >= MAX_KEYS:
             return f"not verified: {MAX_KEYS} keys of other rules were tried before"
         try:
-            keys = self.s.issuer_tokens.find_keys(rule, self.token, self.database.organization_id)
+            keys = self.app_services.issuer_tokens.find_keys(rule, self.token, self.database.organization_id)
         except KeysUnavailable as unavailable:
             return f"no keys of the issuer: {unavailable}"
         if not keys:

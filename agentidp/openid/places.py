@@ -1,9 +1,9 @@
 """Limit how many codes a process exchanges at the same time: it has a few places, and each exchange takes a place.
 
 An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So a site, which is
-the network of a home or an office, gets few places, and sites with recent failures share half of all places. Finding
-no place twice counts as a failure, so that all sites of an attacker soon count as failed, while a person soon finds a
-place.
+the network of a home or an office, gets few places, and sites with recent failures share half of all places. If a site
+finds no place twice, this counts as a failure. So all sites of an attacker soon count as failed, and a person soon
+finds a place.
 """
 
 from __future__ import annotations
@@ -30,46 +30,46 @@ _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """Limits the threads that exchange codes, in total and per site. A site is a number for a client's network."""
+    """Limits the threads that exchange codes, in total and per site. A site is identified by its throttle cell."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy: list[int] = []
         self._failures: dict[int, tuple[int, datetime]] = {}
 
-    def reserve_thread(self, site: int, at: datetime) -> bool:
+    def reserve_thread(self, site_cell: int, at: datetime) -> bool:
         """Reserve a thread for a site. Return whether a thread was free. If so, call :meth:`release_thread` later."""
         with self._lock:
-            if self._busy.count(site) >= PLACES_OF_ONE:
+            if self._busy.count(site_cell) >= PLACES_OF_ONE:
                 return False
             has_place = len(self._busy) < PLACES
-            if has_place and self._has_failed(site, at):
-                has_place = sum(self._has_failed(busy_site, at) for busy_site in self._busy) < PLACES_OF_FAILED
+            if has_place and self._has_failed(site_cell, at):
+                has_place = sum(self._has_failed(busy_cell, at) for busy_cell in self._busy) < PLACES_OF_FAILED
             if has_place:
-                self._busy.append(site)
+                self._busy.append(site_cell)
             else:
-                self._add_failure(_NO_PLACE, site, at)
+                self._add_failure(_NO_PLACE, site_cell, at)
             return has_place
 
-    def release_thread(self, site: int, at: datetime, *, has_failed: bool) -> None:
+    def release_thread(self, site_cell: int, at: datetime, *, has_failed: bool) -> None:
         """Release the thread of a site, and remember whether the exchange failed."""
         with self._lock:
-            self._busy.remove(site)
+            self._busy.remove(site_cell)
             if has_failed:
-                self._add_failure(_FAILURE, site, at)
+                self._add_failure(_FAILURE, site_cell, at)
             else:
-                self._failures.pop(site, None)
+                self._failures.pop(site_cell, None)
 
-    def _has_failed(self, site: int, at: datetime) -> bool:
-        return self._count_recent_failures(site, at) >= _FAILURE
+    def _has_failed(self, site_cell: int, at: datetime) -> bool:
+        return self._count_recent_failures(site_cell, at) >= _FAILURE
 
-    def _count_recent_failures(self, site: int, at: datetime) -> int:
-        count, last_at = self._failures.get(site, (0, at))
+    def _count_recent_failures(self, site_cell: int, at: datetime) -> int:
+        count, last_at = self._failures.get(site_cell, (0, at))
         return count if at - last_at < FAILED_FOR else 0
 
-    def _add_failure(self, weight: int, site: int, at: datetime) -> None:
-        count = self._count_recent_failures(site, at) + weight
-        self._failures.pop(site, None)
-        self._failures[site] = count, at
+    def _add_failure(self, weight: int, site_cell: int, at: datetime) -> None:
+        count = self._count_recent_failures(site_cell, at) + weight
+        self._failures.pop(site_cell, None)
+        self._failures[site_cell] = count, at
         if len(self._failures) > MAX_REMEMBERED:
             del self._failures[next(iter(self._failures))]

@@ -193,33 +193,33 @@ class Provider:
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
         address_cell = throttle.compute_cell(secret_key, f"response of a provider{organization_id}", address)
-        site = throttle.compute_cell(
+        site_cell = throttle.compute_cell(
             secret_key, f"response of a provider, by site{organization_id}", address, throttle.SITE
         )
-        if throttle.is_throttled(app_services.database, [address_cell, site], at):
+        if throttle.is_throttled(app_services.database, [address_cell, site_cell], at):
             raise TooManyFailures
-        with self._reserve_place(site, at):
+        with self._reserve_place(site_cell, at):
             try:
                 yield
             except SignInRefused:
                 throttle.admit_event(app_services.database, address_cell, at)
-                throttle.admit_event(app_services.database, site, at, every=throttle.INTERVAL_OF_SITE)
+                throttle.admit_event(app_services.database, site_cell, at, every=throttle.INTERVAL_OF_SITE)
                 raise
 
     @contextlib.contextmanager
-    def _reserve_place(self, site: int, at: datetime) -> Iterator[None]:
+    def _reserve_place(self, site_cell: int, at: datetime) -> Iterator[None]:
         if self.organization_id is not None:
             with self._explain_errors(), self._keys.reserve_exchange(self.organization_id):
                 yield
             return
-        if not self._places.reserve_thread(site, at):
+        if not self._places.reserve_thread(site_cell, at):
             raise ProviderUnavailable
         has_failed = True
         try:
             yield
             has_failed = False
         finally:
-            self._places.release_thread(site, at, has_failed=has_failed)
+            self._places.release_thread(site_cell, at, has_failed=has_failed)
 
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:

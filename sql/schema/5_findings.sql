@@ -5,7 +5,7 @@ create table findings (
     organization_id text collate "C" not null references organizations,
     finding_id uuid not null,
     kind text not null,
-    -- The id of the agent with which the finding deals, or 'organization'.
+    -- The id of the agent that the finding is about, or 'organization'.
     subject text not null,
     severity text not null check (severity in ('info', 'warning', 'critical')),
     -- The highest severity reported so far. Only a higher severity is an escalation.
