@@ -28,7 +28,7 @@ def test_registers_an_api_an_agent_with_its_scope_and_a_credential(
     page.get_by_label("Scopes").fill("files:read\nfiles:write")
     page.get_by_role("button", name="Register the resource server").click()
     expect(page.get_by_text("No agent has a scope of this API.")).to_be_visible()
-    page.get_by_role("link", name="the agent\u2019s page").click()
+    page.get_by_role("link", name="Give scopes to an agent").click()
     page.get_by_role("link", name="New agent").click()
     page.get_by_label("Name").fill("operator")
     page.get_by_label("Description").fill("Reads files.\nAll of them.")
