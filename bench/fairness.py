@@ -2,7 +2,7 @@
 
 An organization of 20,000 agents sends each read of the API, MCP and the dashboard by 16 connections. Meanwhile a second
 organization requests tokens and reads its trend. The first line is the control, in which the connections read a trend.
-It needs wrk.
+With ``--organizations 2`` two such organizations read at the same time. It needs wrk.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -110,26 +111,27 @@ def read_status(port: int, request: bytes) -> str:
 
 
 def measure(
-    port: int, request: bytes, client: tuple[str, str], seconds: float
+    port: int, requests: list[bytes], client: tuple[str, str], seconds: float
 ) -> tuple[float, list[float], Counter[int]]:
-    """Load the service with :data:`CONNECTIONS` while a neighbour sends its own requests.
+    """Load the service with :data:`CONNECTIONS` per request while a neighbour sends its own requests.
 
-    :returns: responses per second to *request*, the seconds per token of the neighbour, and the statuses of its reads.
+    :returns: responses per second to *requests*, the seconds per token of the neighbour, and the statuses of its reads.
     """
-    stopped = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
+    stopped, load = threading.Event(), partial(wrk.run, port, connections=CONNECTIONS, seconds=seconds)
+    with ThreadPoolExecutor(1 + len(requests)) as pool:
         neighbour = pool.submit(be_neighbour, port, client, stopped)
         try:
-            result = wrk.run(port, iter([request]), connections=CONNECTIONS, seconds=seconds)
+            rate = sum(result.rate for result in pool.map(load, [iter([request]) for request in requests]))
         finally:
             stopped.set()
-    return result.rate, *neighbour.result()
+    return rate, *neighbour.result()
 
 
 def main() -> None:
     """Measure each read, and print a row of a table per read."""
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument("--agents", type=int, default=20_000)
+    parser.add_argument("--organizations", type=int, default=1, help="busy organizations (default: 1)")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument(
         "--only", action="append", help="the control, and the reads with this text in their name; repeatable"
@@ -138,17 +140,21 @@ def main() -> None:
     with temporary(durable=True) as postgres, tempfile.TemporaryDirectory() as directory:
         shape = Shape(agents=options.agents, others=0, days=31)
         with serve(postgres.url, shape, Path(directory) / "log") as service:
-            port, reader = service.port, service.clients[0]
-            with psycopg.connect(postgres.url) as connection:
-                connection.execute("update agents set scopes = %s where agent_id = %s", [[*SCOPES], reader[0]])
             # seed() makes one large organization per call.
+            more = [seed(postgres.url, service.key, shape)[0] for _ in range(1, options.organizations)]
             [client] = seed(postgres.url, service.key, Shape(agents=1, others=0))
+            port, readers = service.port, [service.clients[0], *more]
+            with psycopg.connect(postgres.url) as connection:
+                agent_ids = [agent_id for agent_id, _ in readers]
+                connection.execute("update agents set scopes = %s where agent_id = any(%s)", [[*SCOPES], agent_ids])
             print(describe_machine(postgres.url, Path(directory)), COLUMNS, sep="\n\n", flush=True)
             settings = Settings.from_environment(os.environ | service_settings(postgres.url) | {"PORT": str(port)})
             control = (0.0, 0.0)
-            for name, request in build_reads(settings, service.request_token(reader), reader[0]).items():
+            reads = [build_reads(settings, service.request_token(reader), reader[0]) for reader in readers]
+            for name, request in reads[0].items():
                 if name == CONTROL or is_chosen(name, options.only):
-                    rate, latencies, statuses = measure(port, request, client, options.seconds)
+                    requests = [requests_by_name[name] for requests_by_name in reads]
+                    rate, latencies, statuses = measure(port, requests, client, options.seconds)
                     percentiles = statistics.quantiles(latencies, n=100)
                     p50, p99 = percentiles[49] * 1000, percentiles[98] * 1000
                     control = (p50, p99) if name == CONTROL else control
