@@ -334,7 +334,7 @@ def last_day(ends: datetime) -> date:
 
 
 def _find_maximum(counts: list[int]) -> int:
-    """Return the highest count on the axis: the maximum, or less if up to a tenth of the counts are outliers."""
+    """Return the maximum of the counts that the axis shows in full. Outliers, at most a tenth, are left out."""
     highest_first = sorted((count for count in counts if count), reverse=True)
     for outlier_count in range(max(1, len(highest_first) // 10), 0, -1):
         kept_counts = highest_first[outlier_count:]

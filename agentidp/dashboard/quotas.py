@@ -155,7 +155,7 @@ def _show_quota(
     :param form: the content of the form; ``None`` for the current quota.
     :raises NotFound: the agent, or the quota to remove, does not exist.
     """
-    # Checks that the agent exists: its id in the path may be the nil UUID, which stands for the organization.
+    # Checks that the agent exists. Otherwise the nil UUID in the path would show the organization's quotas.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     rows, *agents = caller.read_together(build_usage_call(agent_id), *calls)
     agent = require_row(agents[0]) if agents else None

@@ -56,7 +56,7 @@ class RuleResult:
     :param agent_id: the agent of a rule of trust, with the rule's ``credential_id``; ``None`` for another kind of rule.
     :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
     :param needs_client_id: whether the client must send ``client_id`` with the token.
-    :param resource: the resource for which the agent might exchange a token that this server has issued.
+    :param resource: for a token of this server, the resource for which the agent might exchange it; otherwise ``None``.
     """
 
     rule: str

@@ -1,6 +1,6 @@
 -- Counts a failed authentication at "at" in its throttle, and returns one row. If the throttle admits no further failure, it does
--- not change, so that further attempts do not prolong the wait, and no row is returned. Also deletes a few throttles with the next
--- numbers that were not used for a minute.
+-- not change, so that further attempts do not prolong the wait, and no row is returned. Also deletes at most ten of the throttles
+-- with the next higher numbers, if they have not been used for a minute.
 -- Parameters: organization_id: of the throttles; cell: the throttle's number; nearby: the number of cells after it to search
 -- for unused throttles; every (interval): the time after which a failure is forgotten; at (timestamptz); latest (timestamptz):
 -- a later admits_at is ignored, because a wrong clock has written it.

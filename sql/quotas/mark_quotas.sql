@@ -3,8 +3,8 @@
 -- Parameters: organization_id; agent_id: nil for the organization.
 with marked as (
     select
-        -- of_organization compares this column and not the parameter, from which Citus would see that of_organization changes no
-        -- row. Citus would then run neither update.
+        -- The update of organizations compares this column with the nil UUID. If it compared the parameter, Citus would see
+        -- beforehand that no organization is changed, and would run neither of the two updates.
         %(agent_id)s::uuid as agent_id,
         case
             when count(*) > 0 then array[
