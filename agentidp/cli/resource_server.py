@@ -126,7 +126,7 @@ def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str])
 @click.option(
     "--organization",
     metavar="ID|NAME",
-    help="List the resource servers of this organization, instead of all identifiers.",
+    help="List the resource servers of this organization. Default: list the identifiers of all organizations.",
 )
 @click.option(
     "--conflicts", is_flag=True, help="List only identifiers that are registered, but that no organization owns."
@@ -203,6 +203,6 @@ def _describe_loss(services: Services, resource: str, owner_id: str) -> str:
     organization_name = organization_rows[0].name if organization_rows else f"the deleted organization {owner_id}"
     return (
         f"This takes the identifier {resource} from {organization_name}. {agents_with_scopes} of the organization can "
-        "get no further token for the resource server. The next organization that owns the identifier gets tokens for "
-        "it."
+        "get no further token for the resource server. Then only agents of the identifier's next owner can get tokens "
+        "for it."
     )
