@@ -50,7 +50,7 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
     """
     # The key comes before the record of the link, so that a link that cannot be signed is not recorded.
     signing_key = app_services.keys.current().signing
-    client, granted = operator_token.count_token(
+    client, token_grant = operator_token.count_token(
         app_services,
         organization_id,
         agent_id,
@@ -61,8 +61,8 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
         is_counted=False,
     )
     audience = app_services.settings.dashboard_sign_in
-    grant = issuance.Grant(granted.scope, token_ttl=LIFETIME)
-    body = issuance.build_token_response(app_services, signing_key, client, grant, resource=audience, at=at)
+    link_grant = issuance.Grant(token_grant.scope, token_ttl=LIFETIME)
+    body = issuance.build_token_response(app_services, signing_key, client, link_grant, resource=audience, at=at)
     return f"{audience}?token={body['access_token']}"
 
 

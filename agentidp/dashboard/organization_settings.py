@@ -43,11 +43,11 @@ def _change_settings(caller: Caller, template: str, members: list[Member], path:
     """Show the form for *members*, or set them and redirect to *path*. A refused form is shown again."""
     form, status = None, 200
     if request.method == "POST":
-        typed = forms.read_fields(members)
+        typed_values = forms.read_fields(members)
         try:
-            change = forms.load(OrganizationChangeSchema(), forms.build_body(members, typed))
+            change = forms.load(OrganizationChangeSchema(), forms.build_body(members, typed_values))
         except ValidationError as error:
-            form, status = Form(typed, forms.errors(error, forms.labels(members))), error.status
+            form, status = Form(typed_values, forms.errors(error, forms.labels(members))), error.status
         else:
             with session.begin_change(caller, SCOPE) as transaction:
                 update_organization(transaction, change)

@@ -71,8 +71,8 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
     """
     preset = find_preset(presets, request.args.get("preset", presets[0].name))
     if preset is None:
-        names = ", ".join(preset.name for preset in presets)
-        raise ValidationError(f"The preset must be one of {names}.", details={"preset": [f"must be one of {names}"]})
+        choices = f"must be one of {', '.join(preset.name for preset in presets)}"
+        raise ValidationError(f"The preset {choices}.", details={"preset": [choices]})
     answers = {
         question.name: request.args.get(question.name, question.proposed).strip() for question in preset.questions
     }

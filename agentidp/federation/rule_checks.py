@@ -274,9 +274,9 @@ def list_warnings(rule: Mapping[str, Any]) -> list[str]:
 def _list_expected_values(subject: str | None, claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if subject is not None:
         yield "subject", subject
-    for claim_name, expected in claims.items():
-        for expected_value in as_list(expected):
-            yield claim_name, expected_value
+    for claim_name, value_or_values in claims.items():
+        for claim_value in as_list(value_or_values):
+            yield claim_name, claim_value
 
 
 def check_provider_issuer(issuer: str, own_issuer: str, *, allows_loopback: bool) -> None:
@@ -340,7 +340,7 @@ def _check_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", "must be an object")
     if len(claims) > MAX_CLAIMS:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
-    for claim_name, expected in claims.items():
+    for claim_name, value_or_values in claims.items():
         _check_string("claims", claim_name)
         # Refuses a claim such as "iss", and a JSON Pointer to it, such as "/iss".
         if claim_name.removeprefix("/") in _OWN_MEMBERS:
@@ -349,16 +349,16 @@ def _check_claims(claims: object) -> dict[str, Any]:
             )
         if claim_name.startswith("/") and claim_name.count("/") > MAX_POINTER:
             raise RuleRefused("claims", f"{claim_name} must be at most {MAX_POINTER} levels deep")
-        expected_values = as_list(expected)
-        if not 1 <= len(expected_values) <= MAX_VALUES:
+        claim_values = as_list(value_or_values)
+        if not 1 <= len(claim_values) <= MAX_VALUES:
             raise RuleRefused("claims", f"{claim_name} must have 1 to {MAX_VALUES} values")
-        for expected_value in expected_values:
-            if isinstance(expected_value, str):
+        for claim_value in claim_values:
+            if isinstance(claim_value, str):
                 try:
-                    _check_string("claims", expected_value)
+                    _check_string("claims", claim_value)
                 except RuleRefused as error:
                     raise RuleRefused("claims", f"{claim_name} {error}") from None
-            elif type(expected_value) is not bool and not (type(expected_value) is int and abs(expected_value) < 2**53):
+            elif type(claim_value) is not bool and not (type(claim_value) is int and abs(claim_value) < 2**53):
                 raise RuleRefused(
                     "claims", f"{claim_name} must be a string, a whole number or a boolean, or a list of these"
                 )
@@ -370,10 +370,10 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
         raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
     if subject is not None:
         _check_pattern("subject", "", subject)
-    for claim_name, expected in claims.items():
-        for expected_value in as_list(expected):
-            if isinstance(expected_value, str):
-                _check_pattern("claims", f"{claim_name} ", expected_value)
+    for claim_name, value_or_values in claims.items():
+        for claim_value in as_list(value_or_values):
+            if isinstance(claim_value, str):
+                _check_pattern("claims", f"{claim_name} ", claim_value)
     if subject is not None and issuer.startswith(SPIFFE) and not subject.startswith(f"{issuer}/"):
         raise RuleRefused("subject", f"must be a SPIFFE ID of the trust domain: {issuer}/...")
     if subject is not None and subject.startswith(_SERVICE_ACCOUNT):
@@ -423,7 +423,9 @@ def _check_service_account(subject: str) -> None:
 
 
 def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, Any]) -> None:
-    naming_claims = {name for name, expected in claims.items() if not any(map(_names_nobody, as_list(expected)))}
+    naming_claims = {
+        name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
+    }
     if issuer in _PINS:
         # Requires an id, because another customer could later take over a name and get the agents.
         id_claims = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]

@@ -46,22 +46,22 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     # The row without an agent contains the organization's days of rest.
     rest_weekdays = next((row.history for row in rows if row.agent_id is None), ())
     history_by_agent = [(row, expand_to_hours(row.history, hour_count)) for row in rows if row.agent_id is not None]
-    works_by_day = {}
+    agents_at_work_by_day = {}
     for day in range(HISTORY, -(-hour_count // DAY)):
         begins_at = instant(_first_history_day(query), day * DAY)
         if begins_at.isoweekday() % 7 in rest_weekdays and not query.is_holiday(
             begins_at, begins_at + timedelta(days=1)
         ):
-            agent_works = [
-                (row, *agent_work)
+            agents_at_work = [
+                (row, *token_counts)
                 for row, tokens_by_hour in history_by_agent
-                if (agent_work := find_unusual_work(tokens_by_hour, day))
+                if (token_counts := find_unusual_work(tokens_by_hour, day))
             ]
-            if agent_works:
-                works_by_day[day] = agent_works
+            if agents_at_work:
+                agents_at_work_by_day[day] = agents_at_work
     return [
-        _make_finding(days, [agent_work for day in days for agent_work in works_by_day[day]], query)
-        for days in group_adjacent(list(works_by_day), 1)
+        _make_finding(days, [agent_at_work for day in days for agent_at_work in agents_at_work_by_day[day]], query)
+        for days in group_adjacent(list(agents_at_work_by_day), 1)
     ]
 
 
@@ -112,14 +112,14 @@ def _first_history_day(query: FindingsQuery) -> date:
     return query.until - timedelta(days=min(query.days, thresholds.MAX_WEEKEND_DAYS) + HISTORY)
 
 
-def _make_finding(rest_days: list[int], agent_works: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
+def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
     """Return the finding about work on adjacent days of rest.
 
-    :param agent_works: an agent's row, its tokens and its usual tokens, per day and agent.
+    :param agents_at_work: an agent's row, its tokens and its usual tokens, per day and agent.
     """
-    names_by_id = {row.agent_id: row.agent_name for row, *_ in agent_works}
+    names_by_id = {row.agent_id: row.agent_name for row, *_ in agents_at_work}
     tokens_by_id: Counter[UUID] = Counter()
-    for row, agent_tokens, _ in agent_works:
+    for row, agent_tokens, _ in agents_at_work:
         tokens_by_id[row.agent_id] += agent_tokens
     agents = [
         Contributor(agent_id=agent_id, agent_name=names_by_id[agent_id], count=token_count)
@@ -128,7 +128,7 @@ def _make_finding(rest_days: list[int], agent_works: list[tuple[Any, int, int]],
     is_alone = len(agents) == 1
     companions = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
-    issued, usual = tokens_by_id.total(), sum(usual for *_, usual in agent_works)
+    issued, usual = tokens_by_id.total(), sum(usual for *_, usual in agents_at_work)
     return Finding(
         kind="weekend",
         severity=Severity.warning if issued - usual >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,

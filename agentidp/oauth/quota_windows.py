@@ -69,11 +69,11 @@ def read_quotas(quotas_column: str | None) -> list[Quota]:
     """
     fields, fields_per_holder, quotas = (quotas_column or "").split(), 1 + 2 * len(WINDOWS), []
     for first_index in range(0, len(fields), fields_per_holder):
-        holder, *numbers = fields[first_index : first_index + fields_per_holder]
-        for window, tokens, tokens_left in zip(WINDOWS, numbers[:3], numbers[3:], strict=True):
-            if tokens != "-":
-                signed_limit = int(tokens)
-                quotas.append(Quota(holder, window, abs(signed_limit), max(int(tokens_left), 0), signed_limit > 0))
+        holder, *window_fields = fields[first_index : first_index + fields_per_holder]
+        for window, limit_text, tokens_left in zip(WINDOWS, window_fields[:3], window_fields[3:], strict=True):
+            if limit_text != "-":
+                limit = int(limit_text)
+                quotas.append(Quota(holder, window, abs(limit), max(int(tokens_left), 0), is_enforced=limit > 0))
     return quotas
 
 
