@@ -56,8 +56,8 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
     # The credentials are listed first, because list_used_resources() removes the rows of the attribution.
-    usages = [usage for usage in list_credential_usages(attribution) if not usage.revoked_at]
-    resources = [usage for usage in resource_usage.list_used_resources(attribution, servers) if usage.tokens]
+    credential_usages = [usage for usage in list_credential_usages(attribution) if not usage.revoked_at]
+    resource_usages = [usage for usage in resource_usage.list_used_resources(attribution, servers) if usage.tokens]
     agent_delegations = delegations.represent(delegation_rows, period)
     quotas = compute_used_quotas([*own_quotas, *shared_quotas], caller.at)
     return pages.page(
@@ -70,9 +70,9 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
         scopes=_group_scopes_by_api(agents[0].scopes if agents else [], servers),
         quotas=quotas,
         unset=find_windows_without(quotas, agent_id),
-        credentials=usages,
+        credentials=credential_usages,
         issuers={row.credential_id: row.trust["issuer"] for row in credentials if row.trust},
-        resources=resources,
+        resources=resource_usages,
         acts_for=[row for row in agent_delegations if row["agentId"] == str(agent_id)],
         acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],
         max_delegations=MAX_DELEGATIONS,
@@ -93,27 +93,27 @@ def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, li
     The row is ``None`` for our own API and ``""`` for scopes that no longer belong to any API. A scope of two resource
     servers is in both groups.
     """
-    groups: list[tuple[Any, list[str]]] = [
+    scope_groups: list[tuple[Any, list[str]]] = [
         (server, [scope for scope in scopes if scope in api_scopes])
         for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
     ]
-    grouped_scopes = {scope for _, group in groups for scope in group}
-    groups.append(("", [scope for scope in scopes if scope not in grouped_scopes]))
-    return [(server, group) for server, group in groups if group]
+    grouped_scopes = {scope for _, scope_group in scope_groups for scope in scope_group}
+    scope_groups.append(("", [scope for scope in scopes if scope not in grouped_scopes]))
+    return [(server, scope_group) for server, scope_group in scope_groups if scope_group]
 
 
 def _build_slow_part(
     caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any], rejections: list[Any]
 ) -> dict[str, Any]:
     """Return the template's variables for the part of the page that is sent last."""
-    findings = read_page_findings(caller, period, {agent_id})
-    token_findings, rejection_findings = charts.group_by_day(findings.listed)
+    page_findings = read_page_findings(caller, period, {agent_id})
+    token_findings, rejection_findings = charts.group_by_day(page_findings.listed)
     created = activity[0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in activity]
     return {
-        "page_findings": findings,
+        "page_findings": page_findings,
         "markers": charts.place_markers(markers, period.first, period.last, {agent_id}),
-        "max_findings": len(findings.listed),
+        "max_findings": len(page_findings.listed),
         "days_newest_first": [
             (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)
         ],

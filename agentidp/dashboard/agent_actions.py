@@ -54,8 +54,8 @@ def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
     credentials = select_unrevoked_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
-        consequences = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-        sentences = impact.describe_impact(consequences)
+        agent_impact = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
+        sentences = impact.describe_impact(agent_impact)
     return _confirm_action(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
 
@@ -69,12 +69,12 @@ def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UU
                 end_tokens(transaction, agent_id, caller.clock)
             end_credential(transaction, agent_id, credential_id)
         return pages.see_other(f"/agents/{agent_id}")
-    rows = caller.read("agents/list_credentials", agent_id=agent_id)
-    credential = require_row([row for row in rows if row.credential_id == credential_id])
-    is_last = sum(row.credential_id is not None for row in rows) == 1
-    ttl = caller.settings.token_ttl
+    credential_rows = caller.read("agents/list_credentials", agent_id=agent_id)
+    credential = require_row([row for row in credential_rows if row.credential_id == credential_id])
+    is_last = sum(row.credential_id is not None for row in credential_rows) == 1
+    token_ttl = caller.settings.token_ttl
     sentences = impact.describe_impact(
-        impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, ttl)
+        impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
     )
     return _confirm_action(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
 
@@ -85,23 +85,23 @@ def add_secret(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for another credential, or create the credential and show its secret for the only time."""
     if request.method != "POST":
         return _credential_form(caller, agent_id, Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
-    key, values = read_form_key(), forms.read_fields(MEMBERS)
+    form_key, field_values = read_form_key(), forms.read_fields(MEMBERS)
     message = (
         "The form created the credential {id}. Its secret was shown only once. If you did not copy the secret, "
         "revoke this credential and create another one."
     )
-    path, label = f"/agents/{agent_id}", "The page of the agent"
+    agent_path, link_label = f"/agents/{agent_id}", "The page of the agent"
     try:
-        credential_values = forms.load(NewCredentialSchema(), forms.build_body(MEMBERS, values))
+        credential_values = forms.load(NewCredentialSchema(), forms.build_body(MEMBERS, field_values))
         refuse_past_expiry(credential_values["expires_at"], caller.at)
-        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
-            credential, secret = add_credential(transaction, agent_id, **credential_values)
-            store_created_id(transaction, key, credential.credential_id)
+        with begin_creation(caller, SCOPE, form_key, message=message, path=agent_path, label=link_label) as transaction:
+            credential, client_secret = add_credential(transaction, agent_id, **credential_values)
+            store_created_id(transaction, form_key, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
     except (ValidationError, Conflict) as error:
-        form = Form(values, forms.errors(error, forms.labels(MEMBERS)), key.text)
+        form = Form(field_values, forms.errors(error, forms.labels(MEMBERS)), form_key.text)
         return _credential_form(caller, agent_id, form, error.status)
-    return pages.page("new_credential.html", agent=agent, credential=credential, secret=secret)
+    return pages.page("new_credential.html", agent=agent, credential=credential, secret=client_secret)
 
 
 def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:

@@ -30,18 +30,18 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for a rule of trust, or create the rule and show it with its warnings."""
     if request.method != "POST":
         return _show_form(caller, agent_id)
-    key, values = read_form_key(), forms.read_fields([*rule_form.MEMBERS, *LABEL])
+    form_key, fields = read_form_key(), forms.read_fields([*rule_form.MEMBERS, *LABEL])
     message, path, label = "The form created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
     try:
-        body = rule_form.read_rule(caller, check_rule, values) | forms.build_body(LABEL, values)
-        members = forms.load(NewCredentialSchema(), body | {"type": "federated"})
+        credential_body = rule_form.read_rule(caller, check_rule, fields) | forms.build_body(LABEL, fields)
+        members = forms.load(NewCredentialSchema(), credential_body | {"type": "federated"})
         rule = check_trust(members["rule"], caller.settings, caller.organization_id)
-        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
+        with begin_creation(caller, SCOPE, form_key, message=message, path=path, label=label) as transaction:
             credential, _ = add_credential(transaction, agent_id, label=members["label"], rule=rule, expires_at=None)
-            store_created_id(transaction, key, credential.credential_id)
+            store_created_id(transaction, form_key, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
     except (ValidationError, Conflict) as error:
-        return _show_form(caller, agent_id, Form(values, forms.errors(error, LABELS), key.text), error.status)
+        return _show_form(caller, agent_id, Form(fields, forms.errors(error, LABELS), form_key.text), error.status)
     needs_client_id = rule["audience"] != rule_form.own_audience(caller)
     return pages.page(
         "new_rule.html", here="agents", agent=agent, rule=represent(credential), needs_client_id=needs_client_id
@@ -58,7 +58,7 @@ def test_token(caller: Caller, agent_id: UUID) -> Response:
 def _show_form(caller: Caller, agent_id: UUID, form: Form | None = None, status: int = 200) -> Response:
     draft = rule_form.read_draft(WORKLOADS, caller, check_rule, form)
     agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
-    values = forms.default_values(LABEL)
+    default_values = forms.default_values(LABEL)
     return rule_form.render_form(
-        "agent_rule_form.html", caller, draft, form, status, values, here="agents", agent=agent, members=LABEL
+        "agent_rule_form.html", caller, draft, form, status, default_values, here="agents", agent=agent, members=LABEL
     )

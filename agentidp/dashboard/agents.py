@@ -99,16 +99,16 @@ def list_agents(caller: Caller) -> Response:
 
 def _read_page(caller: Caller, period: Period, page: int) -> dict[str, Any]:
     """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
-    call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page - 1))
-    [rows] = caller.read_together(call)
-    if not rows and page != 1:
+    agents_call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page - 1))
+    [agent_rows] = caller.read_together(agents_call)
+    if not agent_rows and page != 1:
         return _read_page(caller, period, 1)
     return {
-        "agents": rows,
-        "count": count_matches(rows),
+        "agents": agent_rows,
+        "count": count_matches(agent_rows),
         "unusual": unusual_agents_by_id,
         "number": page,
-        "pages": max(1, -(-count_matches(rows) // PAGE_SIZE)),
+        "pages": max(1, -(-count_matches(agent_rows) // PAGE_SIZE)),
     }
 
 
@@ -119,9 +119,9 @@ def select_agents(
 
     The agents with findings are ``None`` if the findings could not be computed.
     """
-    selection, badges = _read_selection(), read_unusual_agents(caller)
-    agent_ids = list(badges or {}) if selection.unusual else None
-    return build_agents_call(period, selection, offset, limit=limit, agent_ids=agent_ids), selection, badges
+    selection, badges_by_agent = _read_selection(), read_unusual_agents(caller)
+    agent_ids = list(badges_by_agent or {}) if selection.unusual else None
+    return build_agents_call(period, selection, offset, limit=limit, agent_ids=agent_ids), selection, badges_by_agent
 
 
 def build_agents_call(
@@ -171,10 +171,10 @@ def build_next_agents_call(selected: Call, after: UUID, limit: int) -> Call:
 
 
 def _read_selection() -> Selection:
-    arguments = {name: value.strip() for name, value in request.args.items() if name in Selection.__slots__}
-    selection = Selection(**arguments)
+    filter_values = {name: value.strip() for name, value in request.args.items() if name in Selection.__slots__}
+    selection = Selection(**filter_values)
     choices = {"status": ("", *STATUSES_OF_USAGE), "sort": SORTS, "order": ("", "asc", "desc"), "unusual": ("", "1")}
-    if any(getattr(selection, name) not in values for name, values in choices.items()):
+    if any(getattr(selection, name) not in allowed_values for name, allowed_values in choices.items()):
         raise ValidationError("The agents cannot be filtered or sorted by this.")
     if len(selection.search) > MAX_NAME or "\0" in selection.search:
         raise ValidationError(f"Search for at most {MAX_NAME} characters.")

@@ -48,16 +48,16 @@ class Reference:
 def list_audit_events(caller: Caller) -> Response:
     """Show the newest audit events that the filters select, or a page of older events."""
     selection = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
-    ids, ambiguous_names = _find_ids(caller, selection)
-    events = _read_events(caller, selection | ids)
+    ids_by_filter, ambiguous_names = _find_ids(caller, selection)
+    events = _read_events(caller, selection | ids_by_filter)
     page_events = events[:PAGE_SIZE]
     query = {name: value for name, value in selection.items() if value}
     query_of_older = urlencode(query | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
-    names = _read_references(caller, page_events)
+    references_by_id = _read_references(caller, page_events)
     return pages.page(
         "audit.html",
         here="audit",
-        events=[_describe(event, names, caller.at) for event in page_events],
+        events=[_describe(event, references_by_id, caller.at) for event in page_events],
         selection=selection,
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
@@ -72,7 +72,7 @@ def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str]
     """Return the ids of the subject and actor that the filters name, by filter, and (id, name) pairs for a name of
     several objects. A name without an object may be a user of the operating system."""
     names = {name: selection[name] for name in ("subject", "actor") if selection[name] and "\0" not in selection[name]}
-    names = {filter_: name for filter_, name in names.items() if not words.IS_ID.fullmatch(name)}
+    names = {filter_name: name for filter_name, name in names.items() if not words.IS_ID.fullmatch(name)}
     if not names:
         return {}, {}
     calls = [
@@ -84,21 +84,21 @@ def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str]
         Call("oauth/list_resource_servers", {}), Call("alerts/list_targets", {}), *calls
     )
     names_by_id = words.map_names_by_id([row for rows in agents for row in rows], servers, targets)
-    matches = {
-        filter_: [(id_, name_of_id) for id_, name_of_id in names_by_id.items() if name_of_id == name]
-        for filter_, name in names.items()
+    matches_by_filter = {
+        filter_name: [(object_id, object_name) for object_id, object_name in names_by_id.items() if object_name == name]
+        for filter_name, name in names.items()
     }
-    ids = {filter_: pairs[0][0] for filter_, pairs in matches.items() if len(pairs) == 1}
-    return ids, {filter_: pairs for filter_, pairs in matches.items() if len(pairs) > 1}
+    ids_by_filter = {filter_name: pairs[0][0] for filter_name, pairs in matches_by_filter.items() if len(pairs) == 1}
+    return ids_by_filter, {filter_name: pairs for filter_name, pairs in matches_by_filter.items() if len(pairs) > 1}
 
 
 def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:
     if selection["action"] not in ("", *ACTIONS):
         raise ValidationError("There is no such action.")
-    if any(len(value) > MAX_ID or "\0" in value for value in selection.values()):
+    if any(len(filter_value) > MAX_ID or "\0" in filter_value for filter_value in selection.values()):
         raise ValidationError(f"An ID has at most {MAX_ID} characters.")
-    below = request.args.get("below")
-    if below is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", below):
+    below_text = request.args.get("below")
+    if below_text is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", below_text):
         raise ValidationError("This is not the number of an event.")
     until = None
     if selection["until"]:
@@ -107,12 +107,12 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
             until = datetime.combine(date.fromisoformat(selection["until"]), time.max, UTC)
         except ValueError:
             raise ValidationError("The last day must be a date.") from None
-    filters = {name: selection[name] or None for name in ("actor", "action", "subject")}
-    max_sequence = int(below) if below else None
-    [rows] = caller.read_together(
-        build_list_call(below=max_sequence, **filters, since=None, until=until, limit=PAGE_SIZE + 1)
+    filter_values = {filter_name: selection[filter_name] or None for filter_name in ("actor", "action", "subject")}
+    max_sequence = int(below_text) if below_text else None
+    [event_rows] = caller.read_together(
+        build_list_call(below=max_sequence, **filter_values, since=None, until=until, limit=PAGE_SIZE + 1)
     )
-    return represent_rows(rows)
+    return represent_rows(event_rows)
 
 
 def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]:
@@ -120,17 +120,17 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
     agents, servers, targets = caller.read_together(*words.build_name_calls(events))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
     # The names of deleted targets and resource servers exist only in the events.
-    names = {
+    references_by_id = {
         event["subject"]: Reference(event["subjectType"].replace("_", " "), members["name"])
         for event in events
         if event["subjectType"] in ("alert_target", "resource_server") and "name" in (members := words.members(event))
     }
-    names[caller.organization_id] = Reference("organization", g.viewer.organization_name)
+    references_by_id[caller.organization_id] = Reference("organization", g.viewer.organization_name)
     for row in servers:
-        path = server_path.format(row.resource_server_id)
-        names[str(row.resource_server_id)] = Reference("resource server", row.name, path)
-    names |= {str(row.target_id): Reference("alert target", row.name) for row in targets}
-    return names | {str(row.agent_id): Reference("", row.name, f"/agents/{row.agent_id}") for row in agents}
+        server_page = server_path.format(row.resource_server_id)
+        references_by_id[str(row.resource_server_id)] = Reference("resource server", row.name, server_page)
+    references_by_id |= {str(row.target_id): Reference("alert target", row.name) for row in targets}
+    return references_by_id | {str(row.agent_id): Reference("", row.name, f"/agents/{row.agent_id}") for row in agents}
 
 
 def _describe(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> dict[str, Any]:
@@ -146,16 +146,16 @@ def _describe(event: dict[str, Any], names: dict[str, Reference], at: datetime) 
 
 def _describe_subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
     """Return the subject of an audit event. A subject without a name is shown by its id."""
-    subject, kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
+    subject, subject_kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
     if subject in names:
         return names[subject]
-    if kind == "credential":
-        return Reference(kind, members.get("label") or "", agent=names.get(members.get("agentId", "")))
-    if kind == "finding":
-        return Reference(kind, kind_label(str(members.get("kind", ""))), f"/findings/{subject}")
-    if kind in words.NAMED:
-        issuer = members.get("issuer") if kind == "openid provider" else None
-        return Reference(kind, members.get("kind") or members.get("name") or issuer or subject)
+    if subject_kind == "credential":
+        return Reference(subject_kind, members.get("label") or "", agent=names.get(members.get("agentId", "")))
+    if subject_kind == "finding":
+        return Reference(subject_kind, kind_label(str(members.get("kind", ""))), f"/findings/{subject}")
+    if subject_kind in words.NAMED:
+        issuer = members.get("issuer") if subject_kind == "openid provider" else None
+        return Reference(subject_kind, members.get("kind") or members.get("name") or issuer or subject)
     return Reference("", subject)
 
 
@@ -173,7 +173,7 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
         if isinstance(value, list):
             return ", ".join(map(describe, value))
         if isinstance(value, dict):
-            return ", ".join(f"{words_of(name)} {describe(member)}" for name, member in value.items())
+            return ", ".join(f"{words_of(name)} {describe(inner_value)}" for name, inner_value in value.items())
         if value in names:
             return names[value].name
         if isinstance(value, str) and _IS_INSTANT.fullmatch(value):
@@ -183,11 +183,11 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
     before, after = event["before"], event["after"]
     if before is not None and after is not None:
         return [f"{words_of(name)}: {describe(before[name])} → {describe(value)}" for name, value in after.items()]
-    members = {
+    shown_members = {
         name: value
         for name, value in words.members(event).items()
         if value is not False and value not in (None, "", [])
     }
     if event["subjectType"] == "credential":
-        members.pop("agentId", None)
-    return [f"{words_of(name)}: {describe(value)}" for name, value in members.items()]
+        shown_members.pop("agentId", None)
+    return [f"{words_of(name)}: {describe(value)}" for name, value in shown_members.items()]

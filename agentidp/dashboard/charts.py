@@ -124,8 +124,8 @@ class Chart:
     def ticks(self) -> list[tuple[float, Bar]]:
         """The bars with a date below them, each with its position as a percentage of the chart's width."""
         last_index, gap_count = len(self.bars) - 1, MAX_TICKS - 1
-        indexes = sorted({round(tick * last_index / gap_count) for tick in range(MAX_TICKS)})
-        return [(self._percentage(self.bars[index]), self.bars[index]) for index in indexes]
+        bar_indexes = sorted({round(tick_number * last_index / gap_count) for tick_number in range(MAX_TICKS)})
+        return [(self._percentage(self.bars[bar_index]), self.bars[bar_index]) for bar_index in bar_indexes]
 
     def _percentage(self, bar: Bar) -> float:
         return round(100 * (bar.x + STEP / 2) / (STEP * len(self.bars)), 2)
@@ -153,19 +153,19 @@ def stack_bars(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Char
     """
     if not parts:
         return chart
-    remaining, tops = [bar.count for bar in chart.bars], [float(HEIGHT)] * len(chart.bars)
+    remaining_counts, bar_tops = [bar.count for bar in chart.bars], [float(HEIGHT)] * len(chart.bars)
     layers = []
     for label, part_counts in [*parts, ("", [bar.count for bar in chart.bars])]:
-        segments, counts = [], []
-        for index, bar in enumerate(chart.bars):
-            count = min(part_counts[index], remaining[index])
-            counts.append(count)
-            if count:
-                remaining[index] -= count
-                height = round(bar.height * count / bar.count, 2)
-                tops[index] = round(tops[index] - height, 2)
-                segments.append((bar.x, tops[index], height))
-        layers.append(Layer(label, counts, segments))
+        segments, layer_counts = [], []
+        for bar_index, bar in enumerate(chart.bars):
+            layer_count = min(part_counts[bar_index], remaining_counts[bar_index])
+            layer_counts.append(layer_count)
+            if layer_count:
+                remaining_counts[bar_index] -= layer_count
+                segment_height = round(bar.height * layer_count / bar.count, 2)
+                bar_tops[bar_index] = round(bar_tops[bar_index] - segment_height, 2)
+                segments.append((bar.x, bar_tops[bar_index], segment_height))
+        layers.append(Layer(label, layer_counts, segments))
     return replace(chart, layers=[layer for layer in layers if layer.segments])
 
 
@@ -201,23 +201,23 @@ def draw_chart(
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
     # Imported usage can be older than the agent.
-    first_used = next((when for when, count in counts if count), running)
-    existed_from = counts[0][0] if created is None else min(created, first_used)
+    first_usage = next((day_or_hour for day_or_hour, count in counts if count), running)
+    empty_from = counts[0][0] if created is None else min(created, first_usage)
     has_line = any(earlier_counts)
     max_count = _round_up(_find_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
     bars = []
-    for index, (when, count) in enumerate(counts):
+    for index, (day_or_hour, count) in enumerate(counts):
         earlier = earlier_counts[index] if has_line else None
         bars.append(
             Bar(
-                when,
+                day_or_hour,
                 count,
                 earlier,
-                findings.get(when, []),
+                findings.get(day_or_hour, []),
                 x=STEP * index,
                 height=min(MAX_HEIGHT, max(MIN_HEIGHT, round(HEIGHT * count / max_count, 1))) if count else 0,
-                is_running=when == running,
-                is_empty=count == 0 and existed_from <= when < running,
+                is_running=day_or_hour == running,
+                is_empty=count == 0 and empty_from <= day_or_hour < running,
                 earlier_height=None if earlier is None else min(MAX_HEIGHT, round(HEIGHT * earlier / max_count, 1)),
                 earlier_findings=earlier_findings[index] if earlier is not None and earlier_findings else [],
             )
@@ -241,9 +241,9 @@ def draw_hours(
     :param expected: the count to compare with, per hour.
     """
     midnight = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
-    counts = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
-    created = created_at and _hour(created_at.astimezone(UTC))
-    return draw_chart(counts, {}, _hour(at), created, expected)
+    counts_by_hour = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
+    creation_hour = created_at and _hour(created_at.astimezone(UTC))
+    return draw_chart(counts_by_hour, {}, _hour(at), creation_hour, expected)
 
 
 def _hour(at: datetime) -> datetime:
@@ -289,13 +289,13 @@ def build_heatmap(days: list[DayUsage], at: datetime, first_usage_day: date | No
     Averages are comparable, unlike sums, because the period can have one weekday more often than another. Hours that
     are not over, and days before the first usage, do not count.
     """
-    counts: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
-    for day in days:
-        complete_hours = 24 if day.day < at.date() else at.hour
-        if first_usage_day is None or day.day >= first_usage_day:
-            for hour, requests in enumerate(day.requests_by_hour[:complete_hours]):
-                counts[day.day.isoweekday() % 7][hour].append(requests)
-    averages = [[_mean(hour_counts) if hour_counts else None for hour_counts in hours] for hours in counts]
+    counts_by_weekday: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
+    for day_usage in days:
+        complete_hours = 24 if day_usage.day < at.date() else at.hour
+        if first_usage_day is None or day_usage.day >= first_usage_day:
+            for hour, requests in enumerate(day_usage.requests_by_hour[:complete_hours]):
+                counts_by_weekday[day_usage.day.isoweekday() % 7][hour].append(requests)
+    averages = [[_mean(hour_counts) if hour_counts else None for hour_counts in hours] for hours in counts_by_weekday]
     highest, weekday, hour = max(
         (average or 0, weekday, hour) for weekday, hours in enumerate(averages) for hour, average in enumerate(hours)
     )
@@ -317,14 +317,14 @@ def place_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     """
     markers = []
     for row in rows:
-        first_marked = row.starts_at.astimezone(UTC).date()
+        first_marked_day = row.starts_at.astimezone(UTC).date()
         # Without max(), a marker of a single instant at midnight, such as a deployment, would end before it begins.
-        last_marked = max(first_marked, last_day(row.ends_at.astimezone(UTC)))
+        last_marked_day = max(first_marked_day, last_day(row.ends_at.astimezone(UTC)))
         is_about_chart = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
-        if first_marked <= last and last_marked >= first and is_about_chart:
-            first_marked, last_marked = max(first_marked, first), min(last_marked, last)
-            x, width = STEP * (first_marked - first).days, STEP * ((last_marked - first_marked).days + 1)
-            markers.append(ChartMarker(row.kind, first_marked, last_marked, row.note, x, width, row.marker_id))
+        if first_marked_day <= last and last_marked_day >= first and is_about_chart:
+            first_marked_day, last_marked_day = max(first_marked_day, first), min(last_marked_day, last)
+            x, width = STEP * (first_marked_day - first).days, STEP * ((last_marked_day - first_marked_day).days + 1)
+            markers.append(ChartMarker(row.kind, first_marked_day, last_marked_day, row.note, x, width, row.marker_id))
     return sorted(markers, key=lambda marker: (marker.first, marker.last))
 
 

@@ -28,10 +28,10 @@ class Comparison:
     def choices(self) -> dict[str, str]:
         """The words for each comparison that the page offers, by value of the parameter ``compare``."""
         weeks, days = self._weeks, self.period.days
-        choices = {"weeks": "a week earlier" if weeks == 1 else f"{weeks} weeks earlier"}
+        words_by_choice = {"weeks": "a week earlier" if weeks == 1 else f"{weeks} weeks earlier"}
         if days % WEEK.days:
-            choices["days"] = "a day earlier" if days == 1 else f"{days} days earlier"
-        return choices | {"month": "a month earlier", "year": "52 weeks earlier"}
+            words_by_choice["days"] = "a day earlier" if days == 1 else f"{days} days earlier"
+        return words_by_choice | {"month": "a month earlier", "year": "52 weeks earlier"}
 
     @property
     def words(self) -> str:
@@ -46,7 +46,7 @@ class Comparison:
     @property
     def bounds(self) -> dict[str, date]:
         """The first and last earlier day, as parameters of a statement."""
-        days = [day for day in self.days if day is not None]
+        days = [earlier_day for earlier_day in self.days if earlier_day is not None]
         # No day is left if the period is only the 31st and the earlier month has no such day.
         return {"first": min(days, default=self.period.first), "last": max(days, default=self.period.first)}
 
@@ -57,8 +57,8 @@ class Comparison:
 
     def _find_earlier_day(self, day: date) -> date | None:
         if self.name == "month":
-            month = day.replace(day=1) - DAY
-            return month.replace(day=day.day) if day.day <= month.day else None
+            last_earlier_day = day.replace(day=1) - DAY
+            return last_earlier_day.replace(day=day.day) if day.day <= last_earlier_day.day else None
         distances: dict[str, timedelta] = {"weeks": self._weeks * WEEK, "days": self.period.days * DAY, "year": YEAR}
         return day - distances[self.name]
 

@@ -65,13 +65,13 @@ def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: 
     """Return the variables for the part of the page that is sent last. Too high a *page* means the last page."""
     attribution, _ = usage_filter.read_attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
-    unrevoked = [used for used in list_used_credentials(attribution) if used.created_at and not used.revoked_at]
+    unrevoked = [usage for usage in list_used_credentials(attribution) if usage.created_at and not usage.revoked_at]
     selected = {name: list(filter(passes, unrevoked)) for name, passes in build_selectors(unrevoked, caller.at).items()}
     page_count = max(1, -(-len(selected[show]) // PAGE_SIZE))
     page = min(page, page_count)
     return {
         "credentials": selected[show][PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
-        "counts": {name: len(credentials) for name, credentials in selected.items()},
+        "counts": {name: len(selected_usages) for name, selected_usages in selected.items()},
         "number": page,
         "pages": page_count,
     }
@@ -82,17 +82,17 @@ def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: 
 def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show a credential that was not revoked before the period, its tokens by day, and the resources of the tokens."""
     period = parse_period(caller.at)
-    call = Call("agents/list_credentials", {"agent_id": agent_id})
-    attribution, [rows] = read_attribution(caller, period, agent_id, call)
+    credentials_call = Call("agents/list_credentials", {"agent_id": agent_id})
+    attribution, [credential_rows] = read_attribution(caller, period, agent_id, credentials_call)
     usages = list_credential_usages(attribution)
     usage = require_row([usage for usage in usages if usage.credential_id == credential_id])
-    counts = [(period.first + number * DAY, tokens) for number, tokens in enumerate(usage.by_day)]
+    tokens_by_day = [(period.first + day_index * DAY, tokens) for day_index, tokens in enumerate(usage.by_day)]
     return pages.page(
         "credential.html",
         here="agents",
         credential=usage,
-        rule=next((row.trust for row in rows if row.credential_id == credential_id), None),
-        tokens=charts.draw_chart(counts, {}, period.today, usage.created_at.astimezone(UTC).date()),
+        rule=next((row.trust for row in credential_rows if row.credential_id == credential_id), None),
+        tokens=charts.draw_chart(tokens_by_day, {}, period.today, usage.created_at.astimezone(UTC).date()),
         own_resource=caller.settings.resource,
         period=period,
     )
@@ -101,13 +101,13 @@ def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Resp
 def list_credential_usages(attribution: Attribution) -> list[CredentialUsage]:
     """Return the credentials with their tokens, most tokens first, and last the credentials newer than the period."""
     usages = [usage for usage in list_used_credentials(attribution) if usage.created_at]
-    ids = {usage.credential_id for usage in usages}
-    newer = [
+    used_ids = {usage.credential_id for usage in usages}
+    newer_usages = [
         CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[row.agent_id], days=attribution.period.days)
         for row in attribution.credentials
-        if row.credential_id not in ids
+        if row.credential_id not in used_ids
     ]
-    return usages + newer
+    return usages + newer_usages
 
 
 def build_selectors(unrevoked: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:

@@ -65,15 +65,15 @@ def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
 
     :param rows: rows of :func:`agentidp.analytics.attribution.build_delegations_call` for the days from *first*.
     """
-    resources = [target["resource"] for target in rule.resources]
-    days = [
-        first + timedelta(days=row.days[-1])
-        for row in rows
-        if row.issuer == rule.trust["issuer"] and row.resource in resources
+    rule_resources = [target["resource"] for target in rule.resources]
+    use_days = [
+        first + timedelta(days=delegation_row.days[-1])
+        for delegation_row in rows
+        if delegation_row.issuer == rule.trust["issuer"] and delegation_row.resource in rule_resources
         # Agents of apps are not in agent_ids, because the rule admits them by the host of their app (client_hosts).
-        if row.agent_id in rule.agent_ids or rule.client_hosts
+        if delegation_row.agent_id in rule.agent_ids or rule.client_hosts
     ]
-    return max(days, default=None)
+    return max(use_days, default=None)
 
 
 @blueprint.route("/dashboard/delegation-rules/new", methods=["GET", "POST"])
@@ -82,17 +82,17 @@ def new_delegation_rule(caller: Caller) -> Response:
     """Show the form for a delegation rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
         return _show_form(caller)
-    values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
-    values["resources"] = request.form.getlist("resources")
-    message, path, label = "The form created the rule.", "/delegation-rules", "Delegation rules"
+    field_values, form_key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
+    field_values["resources"] = request.form.getlist("resources")
+    message, list_path, link_label = "The form created the rule.", "/delegation-rules", "Delegation rules"
     try:
-        trust = rule_form.read_rule(caller, check_delegation_rule, values)
-        rule_values = forms.load(NewDelegationRuleSchema(), _build_body(caller, values) | {"trust": trust})
-        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
+        trust = rule_form.read_rule(caller, check_delegation_rule, field_values)
+        rule_values = forms.load(NewDelegationRuleSchema(), _build_body(caller, field_values) | {"trust": trust})
+        with begin_creation(caller, SCOPE, form_key, message=message, path=list_path, label=link_label) as transaction:
             rule = add_rule(transaction, caller.settings, rule_values)
-            store_created_id(transaction, key, rule.delegation_rule_id)
+            store_created_id(transaction, form_key, rule.delegation_rule_id)
     except (ValidationError, Conflict) as error:
-        return _show_form(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
+        return _show_form(caller, Form(field_values, forms.errors(error, LABELS), form_key.text), error.status)
     return pages.see_other("/delegation-rules")
 
 

@@ -77,7 +77,7 @@ class Evidence:
 
 def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
     """Return the statements that read the evidence of a finding. Pass their rows to :func:`build_evidence`."""
-    first, last = _find_drawn_days(finding, at)
+    first_day, last_day = _find_drawn_days(finding, at)
     is_by_hour, agent_ids = _is_by_hour(finding, at), _find_drawn_agents(finding)
     if finding.credential_id is not None:
         name = "analytics/agent_use"
@@ -85,7 +85,7 @@ def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
         name = "analytics/agent_usage_by_hour" if is_by_hour else "analytics/agent_activity"
     else:
         name = "analytics/usage_by_hour" if is_by_hour else "analytics/usage_by_day"
-    bounds: dict[str, Any] = {"first": first, "last": last}
+    bounds: dict[str, Any] = {"first": first_day, "last": last_day}
     usage_calls = [Call(name, bounds | {"agent_id": agent_id}) for agent_id in agent_ids] or [Call(name, bounds)]
     event_bounds = {"since": finding.begins - DAY, "until": min(finding.ends, at)}
     return [*usage_calls, Call("findings/markers", event_bounds | {"max_events": thresholds.MAX_AUDIT_EVENTS})]
@@ -93,28 +93,28 @@ def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
 
 def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
     """Return the evidence of a finding, from the rows of :func:`build_calls`."""
-    *usage_lists, markers = rows
+    *usage_rows_per_call, markers = rows
     unit = kind_of(finding).counted
-    drawn_first, last = _find_drawn_days(finding, at)
-    first, _ = _find_days(finding, at)
-    period = Period(first=first, last=last, today=at.date(), query=f"from={first}&to={last}")
-    counts = _sum_counts(finding, [row for usage_rows in usage_lists for row in usage_rows], unit)
-    days = [drawn_first + number * DAY for number in range((last - drawn_first).days + 1)]
+    first_drawn_day, last = _find_drawn_days(finding, at)
+    first_finding_day, _ = _find_days(finding, at)
+    period = Period(first=first_finding_day, last=last, today=at.date(), query=f"from={first_finding_day}&to={last}")
+    counts = _sum_counts(finding, [row for usage_rows in usage_rows_per_call for row in usage_rows], unit)
+    days = [first_drawn_day + day_offset * DAY for day_offset in range((last - first_drawn_day).days + 1)]
     day_charts: list[tuple[date | None, Chart]] = []
     if _is_by_hour(finding, at):
         for day in days:
             midnight = datetime.combine(day, time(), UTC)
-            expected = [_compute_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
-            hours = [HourUsage(hour, **{unit: counts[day, hour]}) for hour in range(24)]
-            day_charts.append((day, charts.draw_hours(day, hours, unit, at, expected=expected)))
+            expected_counts = [_compute_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
+            hour_usages = [HourUsage(hour, **{unit: counts[day, hour]}) for hour in range(24)]
+            day_charts.append((day, charts.draw_hours(day, hour_usages, unit, at, expected=expected_counts)))
     else:
         if finding.since and finding.since != finding.begins:
             flags = {finding.since.date(): [finding]}
         else:
-            flags = {day: [finding] for day in days if first <= day and period.days <= DAYS_BEFORE}
-        expected = [_compute_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
+            flags = {day: [finding] for day in days if first_finding_day <= day and period.days <= DAYS_BEFORE}
+        expected_counts = [_compute_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
         counts_by_day = [(day, counts[day, None]) for day in days]
-        day_charts.append((None, charts.draw_chart(counts_by_day, flags, at.date(), earlier_counts=expected)))
+        day_charts.append((None, charts.draw_chart(counts_by_day, flags, at.date(), earlier_counts=expected_counts)))
     changes = [
         (row.starts_at, CHANGES[row.kind], row.note)
         for row in markers
@@ -127,7 +127,7 @@ def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidenc
         unit,
         _find_drawn_agents(finding),
         day_charts,
-        (drawn_first, last),
+        (first_drawn_day, last),
         period,
         changes[-MAX_CHANGES:],
         limit_words,
@@ -154,17 +154,17 @@ def _find_drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
     A chart with one point per day begins :data:`DAYS_BEFORE` days before the finding, but has at most
     :data:`MAX_DAYS_DRAWN` days.
     """
-    first, last = _find_days(finding, at)
+    first_day, last_day = _find_days(finding, at)
     if not _is_by_hour(finding, at):
-        first = max(first - DAYS_BEFORE * DAY, last - (MAX_DAYS_DRAWN - 1) * DAY)
-    return first, last
+        first_day = max(first_day - DAYS_BEFORE * DAY, last_day - (MAX_DAYS_DRAWN - 1) * DAY)
+    return first_day, last_day
 
 
 def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
-    first, last = _find_days(finding, at)
+    first_day, last_day = _find_days(finding, at)
     # The expected number of rejections is known per day and not per hour.
-    is_short = finding.ends - finding.begins < DAY and finding.kind != "rejections"
-    return (last - first).days < MAX_DAYS_OF_HOURS and is_short
+    has_hourly_counts = finding.ends - finding.begins < DAY and finding.kind != "rejections"
+    return (last_day - first_day).days < MAX_DAYS_OF_HOURS and has_hourly_counts
 
 
 def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:

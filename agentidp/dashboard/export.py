@@ -84,11 +84,11 @@ def export_days(caller: Caller) -> Response:
     usage_filter = read_usage_filter(caller, period)
     if not usage_filter.values:
         return _export_view(caller, "days", usage_by_day, period)
-    [rows] = caller.read_together(usage_filter.build_days_call(period.bounds))
-    columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
-    values = attrgetter("day", *columns)
-    by_day = [list(values(day)) for day in usage_filter.build_days(rows, **period.bounds)]
-    return _send_csv(f"days-{period.first}-{period.last}", ("date", *columns), by_day)
+    [day_rows] = caller.read_together(usage_filter.build_days_call(period.bounds))
+    usage_columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
+    get_values = attrgetter("day", *usage_columns)
+    csv_rows = [list(get_values(day)) for day in usage_filter.build_days(day_rows, **period.bounds)]
+    return _send_csv(f"days-{period.first}-{period.last}", ("date", *usage_columns), csv_rows)
 
 
 @blueprint.get("/dashboard/activity.csv")
@@ -99,13 +99,13 @@ def export_activity(caller: Caller) -> Response:
     usage_filter = read_usage_filter(caller, period, ("owner", "agent"))
     if not usage_filter.values:
         return _export_view(caller, "activity", activity_heatmap, period)
-    [rows] = caller.read_together(usage_filter.build_hours_call(period.bounds))
-    requests: Counter[tuple[int, int]] = Counter()
-    for row in rows:
-        for hour, count in enumerate(row.requests_by_hour):
-            requests[row.on_day.isoweekday() % 7, hour] += count
-    cells = [[*cell, count] for cell, count in sorted(requests.items()) if count]
-    return _send_csv(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), cells)
+    [day_rows] = caller.read_together(usage_filter.build_hours_call(period.bounds))
+    request_counts: Counter[tuple[int, int]] = Counter()
+    for day_row in day_rows:
+        for hour, count in enumerate(day_row.requests_by_hour):
+            request_counts[day_row.on_day.isoweekday() % 7, hour] += count
+    csv_rows = [[*weekday_and_hour, count] for weekday_and_hour, count in sorted(request_counts.items()) if count]
+    return _send_csv(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), csv_rows)
 
 
 @blueprint.get("/dashboard/owners.csv")
@@ -155,10 +155,10 @@ def _export_items(
     :param represent: returns an item as the API's JSON.
     """
     period = parse_period(caller.at)
-    filters = usage.DELEGATION_FILTERS if name == "delegations" else tuple(LABELS)
-    items = read_items(caller, period, read_usage_filter(caller, period, filters))
+    filter_names = usage.DELEGATION_FILTERS if name == "delegations" else tuple(LABELS)
+    exported_items = read_items(caller, period, read_usage_filter(caller, period, filter_names))
     request.environ["HTTP_ACCEPT"] = "text/csv"
-    return _download(f"{name}-{period.first}-{period.last}", data_response({"data": items}, schema, represent))
+    return _download(f"{name}-{period.first}-{period.last}", data_response({"data": exported_items}, schema, represent))
 
 
 @blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
@@ -205,21 +205,21 @@ def export_agents(caller: Caller) -> Response:
     ordered by id, so that each agent is included exactly once although its counts change meanwhile.
     """
     period = parse_period(caller.at)
-    agents_call, selection, badges = select_agents(caller, period, limit=MAX_AT_ONCE)
-    if selection.unusual and badges is None:
+    agents_call, selection, badges_by_agent = select_agents(caller, period, limit=MAX_AT_ONCE)
+    if selection.unusual and badges_by_agent is None:
         # Without findings, the file of agents with findings would be empty, as if no agent had any.
         raise ServiceUnavailable
-    [rows] = caller.read_together(agents_call)
-    name = f"agents-{period.first}-{period.last}"
-    if count_matches(rows) <= MAX_AT_ONCE:
-        return _send_csv(name, AGENT, [_list_values(row) for row in rows])
-    [first_rows] = caller.read_together(build_next_agents_call(agents_call, UUID(int=0), MAX_EXAMINED))
-    response = _send_csv(name, AGENT, [])
-    header = response.get_data(as_text=True)
+    [agent_rows] = caller.read_together(agents_call)
+    file_name = f"agents-{period.first}-{period.last}"
+    if count_matches(agent_rows) <= MAX_AT_ONCE:
+        return _send_csv(file_name, AGENT, [_list_values(agent_row) for agent_row in agent_rows])
+    [first_agent_rows] = caller.read_together(build_next_agents_call(agents_call, UUID(int=0), MAX_EXAMINED))
+    response = _send_csv(file_name, AGENT, [])
+    csv_header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
     # The first rows are read before the status is sent, so that an error until here has its own status. A later error
     # ends the connection before the response is complete.
-    response.response = itertools.chain([header], _export_further_agents(caller, agents_call, first_rows))
+    response.response = itertools.chain([csv_header], _export_further_agents(caller, agents_call, first_agent_rows))
     return response
 
 
@@ -233,9 +233,9 @@ def _export_further_agents(caller: Caller, call: Call, rows: Rows) -> Iterator[s
 
 
 def _list_values(row: Any) -> list[Any]:
-    hours = (timestamp(hour) for hour in (row.last_token, row.last_request, row.last_rejection))
+    last_hours = (timestamp(hour) for hour in (row.last_token, row.last_request, row.last_rejection))
     listed_values = (getattr(row, member.column) for member in LISTED_MEMBERS)
-    return [row.agent_id, row.name, row.status, *_usage(row), *hours, *listed_values]
+    return [row.agent_id, row.name, row.status, *_usage(row), *last_hours, *listed_values]
 
 
 @blueprint.get("/dashboard/days/<on_day>/agents.csv")
@@ -243,11 +243,11 @@ def _list_values(row: Any) -> list[Any]:
 def export_agents_of_day(caller: Caller, on_day: str) -> Response:
     """Return a file with all agents with usage on a day, or in the chosen hour, in the order of the page's table."""
     day = parse_past_day(on_day, caller.at.astimezone(UTC))
-    call = build_agents_of_day_call(day, limit=None)
-    [rows] = caller.read_together(call)
-    hour = call.parameters["at_hour"]
+    agents_call = build_agents_of_day_call(day, limit=None)
+    [agent_rows] = caller.read_together(agents_call)
+    hour = agents_call.parameters["at_hour"]
     name = f"agents-{day}" if hour is None else f"agents-{day}-{hour:02}h"
-    return _send_csv(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in rows])
+    return _send_csv(name, ("agentId", "name", *USAGE), [[row.agent_id, row.name, *_usage(row)] for row in agent_rows])
 
 
 def _download(name: str, response: Response) -> Response:

@@ -67,8 +67,8 @@ def coordinate(value: float) -> str:
 
 def break_lines(address: str) -> Markup:
     """Return a URL or a subject as HTML, in which lines may break after ``/``, ``:`` and ``.``."""
-    pieces = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", address)
-    return Markup("").join(Markup('<span class="part">{}</span>').format(piece) for piece in pieces if piece)
+    address_parts = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", address)
+    return Markup("").join(Markup('<span class="part">{}</span>').format(piece) for piece in address_parts if piece)
 
 
 def with_code(sentence: str) -> Markup:
@@ -104,7 +104,7 @@ def look_alikes(agents: Iterable[Any]) -> set[UUID]:
     for agent in agents:
         letters = (char for char in unicodedata.normalize("NFKC", agent.name) if unicodedata.category(char) != "Cf")
         ids_by_look["".join(letters)[:MAX_SHOWN_LETTERS].casefold().translate(LOOKS)].append(agent.agent_id)
-    return {agent_id for ids in ids_by_look.values() if len(ids) > 1 for agent_id in ids}
+    return {agent_id for agent_ids in ids_by_look.values() if len(agent_ids) > 1 for agent_id in agent_ids}
 
 
 def day_label(day: date, at: datetime) -> str:
@@ -147,66 +147,66 @@ def count_incidents(incidents: list[Incident], at: datetime) -> str:
     """Return in words how many incidents are ongoing and ended, and, unless zero, how many ongoing incidents are
     acknowledged and how many incidents began in the last 24 hours."""
     findings = [incident.head for incident in incidents]
-    ongoing = [finding for finding in findings if finding.is_ongoing]
-    acknowledged_count = sum(finding.acknowledged_at is not None for finding in ongoing)
+    ongoing_findings = [finding for finding in findings if finding.is_ongoing]
+    acknowledged_count = sum(finding.acknowledged_at is not None for finding in ongoing_findings)
     new_count = sum(finding.begins > at - timedelta(days=1) for finding in findings)
-    counts = [f"{len(ongoing)} ongoing", f"{len(incidents) - len(ongoing)} ended"]
-    counts += [f"{acknowledged_count} acknowledged"] if acknowledged_count else []
-    counts += [f"{new_count} new in 24 hours"] if new_count else []
-    return ", ".join(counts)
+    count_phrases = [f"{len(ongoing_findings)} ongoing", f"{len(incidents) - len(ongoing_findings)} ended"]
+    count_phrases += [f"{acknowledged_count} acknowledged"] if acknowledged_count else []
+    count_phrases += [f"{new_count} new in 24 hours"] if new_count else []
+    return ", ".join(count_phrases)
 
 
 def begin_or_end(finding: StoredFinding, at: datetime) -> str:
     """Return in a few words since when a finding is ongoing, or on which day it ended, for a row of a list."""
     if finding.ended_at is not None:
         return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"
-    begins = (finding.since or finding.begins).astimezone(UTC)
-    if finding.kind == "budget" and begins == finding.begins:
+    shown_begin = (finding.since or finding.begins).astimezone(UTC)
+    if finding.kind == "budget" and shown_begin == finding.begins:
         # A budget's finding begins with the month. Readers need the time at which the forecast exceeded the budget.
-        begins = finding.first_seen_at.astimezone(UTC)
-    is_day = begins.time() == time() or at - begins > timedelta(days=2)
-    return f"since {day_label(begins, at) if is_day else time_label(begins, at)}"
+        shown_begin = finding.first_seen_at.astimezone(UTC)
+    shows_day_only = shown_begin.time() == time() or at - shown_begin > timedelta(days=2)
+    return f"since {day_label(shown_begin, at) if shows_day_only else time_label(shown_begin, at)}"
 
 
 def next_page(finding: Finding) -> tuple[str, str]:
     """Return the page that a reader of a finding should see next: its path in the dashboard, and the link's text."""
-    agent = f"/agents/{finding.agent_id}" if finding.agent_id else ""
-    first = finding.begins.astimezone(UTC).date()
+    agent_path = f"/agents/{finding.agent_id}" if finding.agent_id else ""
+    first_day = finding.begins.astimezone(UTC).date()
     if is_about_organization(finding) and finding.kind != "spike" and finding.agents:
         return f"/agents/{finding.agents[0].agent_id}", f"Page of {finding.agents[0].agent_name}"
-    if finding.kind == "uncached_tokens" and not agent:
+    if finding.kind == "uncached_tokens" and not agent_path:
         return "/agents?unusual=1", "Agents with findings"
     if finding.kind == "budget":
-        return f"/agents?month={first:%Y-%m}", f"Agents of {first:%B}"
+        return f"/agents?month={first_day:%Y-%m}", f"Agents of {first_day:%B}"
     if finding.credential_id:
-        return f"{agent}#credentials", f"Credentials of {finding.agent_name}"
-    if finding.kind == "quota" and not agent:
+        return f"{agent_path}#credentials", f"Credentials of {finding.agent_name}"
+    if finding.kind == "quota" and not agent_path:
         return "/quotas", "Quotas"
-    if finding.kind in ("spike", "weekend") or not agent:
-        return f"{agent}/days/{first}", f"Hours of {first:%A}, {first.day} {first:%B}"
-    return agent, f"Page of {finding.agent_name}"
+    if finding.kind in ("spike", "weekend") or not agent_path:
+        return f"{agent_path}/days/{first_day}", f"Hours of {first_day:%A}, {first_day.day} {first_day:%B}"
+    return agent_path, f"Page of {finding.agent_name}"
 
 
 def time_range(finding: StoredFinding, at: datetime) -> Markup:
     """Return the time that a finding is about as HTML, without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
-    begin = _time(begins, f"{time_label(begins, at)} UTC")
+    begin_html = _time(begins, f"{time_label(begins, at)} UTC")
     # The stored end has only milliseconds, so it may differ slightly from the equal instant last_seen_at.
     if finding.is_ongoing and finding.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
-        return Markup("since ") + begin
+        return Markup("since ") + begin_html
     last = charts.last_day(ends)
     if begins.time() == ends.time() == time():
-        begin = _time(begins, day_label(begins, at))
-        return begin if last == begins.date() else begin + " to " + _time(last, day_label(last, at))
+        begin_html = _time(begins, day_label(begins, at))
+        return begin_html if last == begins.date() else begin_html + " to " + _time(last, day_label(last, at))
     end_label = f"{ends:%H:%M}" if begins.date() == last else time_label(ends, at)
-    return begin + " to " + _time(ends, f"{end_label} UTC")
+    return begin_html + " to " + _time(ends, f"{end_label} UTC")
 
 
 def _time(when: date, label: str) -> Markup:
     """Return a day or an instant as HTML. The page's script adds the reader's local time to an instant."""
     is_instant = isinstance(when, datetime) and label.endswith("UTC")
-    value = f"{when:%Y-%m-%dT%H:%MZ}" if is_instant else f"{when:%Y-%m-%d}"
-    return Markup('<time datetime="{}">{}</time>').format(value, label)
+    time_value = f"{when:%Y-%m-%dT%H:%MZ}" if is_instant else f"{when:%Y-%m-%d}"
+    return Markup('<time datetime="{}">{}</time>').format(time_value, label)
 
 
 def format_dates(sentence: str, at: datetime) -> str:
@@ -237,13 +237,13 @@ def finding_html(sentence: str, finding: Finding, at: datetime, base: str | None
     names_pattern = "|".join(re.escape(name) for name in sorted(ids_by_name, key=len, reverse=True))
     html = Markup()
     # A pattern with a group makes split() return the names too, as every second piece.
-    for index, piece in enumerate(re.split(rf"(?<!\w)({names_pattern})(?!\w)", sentence)):
-        agent_id = ids_by_name.pop(piece, None) if index % 2 else None
+    for index, sentence_part in enumerate(re.split(rf"(?<!\w)({names_pattern})(?!\w)", sentence)):
+        agent_id = ids_by_name.pop(sentence_part, None) if index % 2 else None
         if agent_id is None:
-            html += format_dates(piece, at)
+            html += format_dates(sentence_part, at)
             continue
-        isolated = Markup("<bdi>{}</bdi>").format(piece)
-        html += Markup('<a href="{}/agents/{}">{}</a>').format(base, agent_id, isolated) if base else isolated
+        isolated_name = Markup("<bdi>{}</bdi>").format(sentence_part)
+        html += Markup('<a href="{}/agents/{}">{}</a>').format(base, agent_id, isolated_name) if base else isolated_name
     return html
 
 

@@ -58,8 +58,8 @@ def act_on_finding(caller: Caller, finding_id: UUID, action: str) -> Response:
 
 def _render_finding(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:
     finding, at = read_callers_finding(caller, finding_id), caller.at.astimezone(UTC)
-    history, *rows = caller.read_together(
+    history_rows, *rows = caller.read_together(
         Call("finding_state/finding_history", {"finding_id": finding_id}), *evidence.build_calls(finding, at)
     )
-    context |= {"finding": finding, "history": history, "evidence": evidence.build_evidence(finding, at, *rows)}
+    context |= {"finding": finding, "history": history_rows, "evidence": evidence.build_evidence(finding, at, *rows)}
     return pages.page("finding.html", status, here="findings", **context)

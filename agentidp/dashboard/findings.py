@@ -41,8 +41,8 @@ class Selection:
         """Return whether a finding names the selected agent and an agent of the selected owner."""
         is_of_owner = not self.owner or any(owners.get(agent_id) == self.owner for agent_id in finding.agent_ids)
         agent = self.agent.casefold()
-        names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
-        is_named = agent in map(str, finding.agent_ids) or any(agent in name.casefold() for name in names)
+        agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
+        is_named = agent in map(str, finding.agent_ids) or any(agent in name.casefold() for name in agent_names)
         return is_of_owner and is_named
 
 
@@ -61,20 +61,20 @@ def _read_page(caller: Caller, selection: Selection, page: int) -> dict[str, Any
     listing = read_listing(caller, MAX_DAYS)
     findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}
-    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(agent_ids)}))
-    owners = {row.agent_id: row.owner for row in agents}
+    [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(agent_ids)}))
+    owners_by_id = {agent_row.agent_id: agent_row.owner for agent_row in agent_rows}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
-    incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners)])
-    rows = finding_rows(incidents)
-    page_count = max(1, -(-len(rows) // PAGE_SIZE))
+    incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners_by_id)])
+    incident_rows = finding_rows(incidents)
+    page_count = max(1, -(-len(incident_rows) // PAGE_SIZE))
     page = min(page, page_count)
     return {
         "listing": listing,
-        "listed": rows[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
+        "listed": incident_rows[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
         "selected": incidents,
         "states": STATES,
         "kinds": KINDS,
-        "owners": sorted({owner for owner in owners.values() if owner}, key=str.casefold),
+        "owners": sorted({owner for owner in owners_by_id.values() if owner}, key=str.casefold),
         "number": page,
         "pages": page_count,
         "page_size": PAGE_SIZE,

@@ -81,17 +81,17 @@ def read_form_key() -> FormKey:
 
     :raises ValidationError: the key is missing, malformed or expired.
     """
-    key = request.form.get(NAME, "")
-    match = _KEY.fullmatch(key)
-    if match is None:
+    key_text = request.form.get(NAME, "")
+    key_match = _KEY.fullmatch(key_text)
+    if key_match is None:
         raise ValidationError("This form is not valid. Open its page again.")
-    opened_at = datetime.fromtimestamp(int(match[1]), UTC)
+    opened_at = datetime.fromtimestamp(int(key_match[1]), UTC)
     # The key may be from the future: the clock of the server that opened the form may be ahead.
     if not -LIFETIME < g.at - opened_at < LIFETIME:
-        hours = LIFETIME // timedelta(hours=1)
-        raise ValidationError(f"This form was opened more than {hours} hours ago. Open its page again.")
-    digest = hashlib.sha256(json.dumps(["form", request.path, key]).encode()).digest()
-    return FormKey(key, digest, opened_at + LIFETIME)
+        max_hours = LIFETIME // timedelta(hours=1)
+        raise ValidationError(f"This form was opened more than {max_hours} hours ago. Open its page again.")
+    digest = hashlib.sha256(json.dumps(["form", request.path, key_text]).encode()).digest()
+    return FormKey(key_text, digest, opened_at + LIFETIME)
 
 
 @contextlib.contextmanager
