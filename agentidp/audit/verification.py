@@ -13,7 +13,7 @@ from agentidp.audit.chain import CONTENT, NO_HASH, compute_event_hash, content_h
 
 
 class Head(NamedTuple):
-    """The sequence and hash of an audit event. Those of a chain's last event are also stored as the chain's head."""
+    """The sequence and hash of an audit event. The stored head of a chain is that of the chain's last event."""
 
     sequence: int
     hash: str

@@ -124,7 +124,7 @@ class Caller:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Open a durable transaction, in which the caller is admitted (:meth:`admit`) unless this was done before."""
+        """Open a durable transaction. It first admits the caller (:meth:`admit`), unless this was already done."""
         self._check_no_transaction()
         self._is_in_transaction = True
         try:

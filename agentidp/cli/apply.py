@@ -29,7 +29,7 @@ SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
 
 class _Command(click.Command):
-    """The command ``apply``. Wrong usage ends it with exit code 1, because exit code 2 means that something differs."""
+    """The command ``apply``. Wrong usage ends it with exit code 1 instead of 2, because 2 is :data:`DIFFERENT`."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:

@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
 
     id: str
     names: Sequence[str]
-    """Names by which the user may call the object. Error messages show the first name."""
+    """Names that the user may type for the object. Error messages show the first name."""
 
     row: Any = None
     owner: str = ""

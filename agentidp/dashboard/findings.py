@@ -38,7 +38,10 @@ class Selection:
         return urlencode({name: value for name, value in (asdict(self) | further).items() if value})
 
     def selects(self, finding: StoredFinding, owners: dict[UUID, str]) -> bool:
-        """Return whether a finding names the selected agent and an agent of the selected owner."""
+        """Return whether a finding is about the selected agent and about an agent of the selected owner.
+
+        The agent may be selected by its ID or by a part of its name. Without a selection, any agent is meant.
+        """
         is_of_owner = not self.owner or any(owners.get(agent_id) == self.owner for agent_id in finding.agent_ids)
         agent = self.agent.casefold()
         agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]

@@ -143,7 +143,7 @@ def find_unusual_hours(
     return [unusual_by_hour[hour] for hour in sorted(unusual_by_hour)]
 
 
-# The next function computes the expected tokens, term 1 in the module's docstring.
+# Expected tokens: term 1 in the module's docstring
 
 
 def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
@@ -165,7 +165,7 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hou
     )
 
 
-# The next functions compute the surprise, term 2 in the module's docstring.
+# Surprise: term 2 in the module's docstring
 
 
 class Sum(NamedTuple):
@@ -214,7 +214,8 @@ def sum_tokens_by_rule(
     for end_hour in range(2 * DAY, len(night_sums)):
         night_end_hours = (end_hour - 2 * DAY, end_hour - DAY, end_hour)
         if all(are_nights_full[hour] for hour in night_end_hours):
-            # A night is a time of usually low activity. Otherwise three busy afternoons would pass for nights.
+            # Three nights are judged only at a time of day at which few tokens are expected. Otherwise three busy
+            # afternoons would be reported.
             is_time_of_rest = night_sums[end_hour].expected <= thresholds.REST_SHARE * expected_by_day[end_hour]
             three_night_sums[end_hour] = Sum(
                 sum(night_sums[hour].tokens for hour in night_end_hours),
@@ -234,7 +235,7 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
     ]
 
 
-# The next functions apply the usual surprises and the limit, terms 3 and 4 in the module's docstring.
+# Usual surprises and the limit: terms 3 and 4 in the module's docstring
 
 
 def select_usual_days(day: int, rule: SpikeRule) -> slice:

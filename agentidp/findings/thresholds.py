@@ -123,9 +123,9 @@ MIN_WEEKEND_WARNING_TOKENS = 30  # more than usual, of all agents together, from
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
 # Limits for findings of the kind dominance
-MAX_DOMINANCE_PERCENT = 80  # of the month's tokens that one agent may have
-MIN_DOMINANCE_TOKENS = 100  # of all agents together
-DOMINANCE_DAYS = 7  # first days of a month, up to which the week before the month counts too
+MAX_DOMINANCE_PERCENT = 80  # of the month's tokens: an agent with more is reported
+MIN_DOMINANCE_TOKENS = 100  # of all agents together: with fewer in the month, no agent is reported
+DOMINANCE_DAYS = 7  # on the first 7 days of a month, the tokens of the 7 days before the month count too
 
 # Limits for findings of the kind quota
 QUOTA_NEAR_PERCENT = 80  # of a quota that are used when it is listed

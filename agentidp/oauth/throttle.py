@@ -107,7 +107,8 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _mask_address(remote_address: str, prefix: Prefix) -> bytes:
-    # Every network has sixteen bytes, so that network and client_id, joined, are never equal for two different pairs.
+    # The result has sixteen bytes for IPv4 too. With a fixed length, different pairs of network and client_id never
+    # have the same throttle_key.
     try:
         address = ip_address(remote_address)
     except ValueError:
