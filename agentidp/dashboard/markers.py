@@ -60,22 +60,22 @@ def delete_marker(caller: Caller, marker_id: UUID) -> Response:
         return pages.see_other("#trend")
     [rows] = caller.read_together(Call("markers/list_markers", {"limit": MAX_LISTED}))
     row = require_row([row for row in rows if row.marker_id == marker_id])
-    first = row.starts_at.astimezone(UTC).date()
-    last = max(first, charts.last_day(row.ends_at.astimezone(UTC)))
-    return pages.page("confirm_marker.html", here="overview", marker=row, first=first, last=last)
+    first_day = row.starts_at.astimezone(UTC).date()
+    last_day = max(first_day, charts.last_day(row.ends_at.astimezone(UTC)))
+    return pages.page("confirm_marker.html", here="overview", marker=row, first_day=first_day, last_day=last_day)
 
 
 def _build_times(values: dict[str, Any]) -> dict[str, Any]:
     """Return the start and the end of a marker in the form of the API. The entire last day is included."""
-    first, last, time = parse_date(values["startsAt"]), parse_date(values["endsAt"]), values["time"] or "00:00"
-    details = {} if first else {"startsAt": ["must be a day"]}
-    if values["endsAt"] and (last is None or (first and last < first)):
+    first_day, last_day, time = parse_date(values["startsAt"]), parse_date(values["endsAt"]), values["time"] or "00:00"
+    details = {} if first_day else {"startsAt": ["must be a day"]}
+    if values["endsAt"] and (last_day is None or (first_day and last_day < first_day)):
         details["endsAt"] = ["must be a day that is not before the first day"]
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", time):
         details["time"] = ["must be a time such as 09:30"]
     if details:
         raise ValidationError(details=details)
-    return {"startsAt": f"{first}T{time}:00Z", "endsAt": last and f"{last + DAY}T00:00:00Z"}
+    return {"startsAt": f"{first_day}T{time}:00Z", "endsAt": last_day and f"{last_day + DAY}T00:00:00Z"}
 
 
 def _form(form: Form, status: int = 200) -> Response:

@@ -78,8 +78,8 @@ def run_on_citus(
         return _run_once(connection, organization_id, calls, durable=durable)
     except psycopg.Error as error:
         # A transaction that is still open after the error was not committed, so its outcome is known.
-        is_open = connection.info.transaction_status == TransactionStatus.INERROR
-        if not is_open and (is_lost(error) or may_have_committed(error)):
+        is_transaction_open = connection.info.transaction_status == TransactionStatus.INERROR
+        if not is_transaction_open and (is_lost(error) or may_have_committed(error)):
             raise OutcomeLost(str(error)) from error
         raise
 

@@ -117,8 +117,8 @@ def find_quiet_days(
     requests_by_day, first_midnight = sum_by_day(requests_by_hour), find_first_midnight(requests_by_hour)
     if first_midnight is None:
         return []
-    # The key is the number of earlier days with requests, so quiet days with no request between them have the same key.
-    runs_by_key: dict[int, list[int]] = {}
+    # The key is the number of days with requests before a quiet day. It is the same for all quiet days of one period.
+    quiet_days_by_active_day_count: dict[int, list[int]] = {}
     for day in range(first_judged_day, len(requests_by_day) - 1):
         past_days = range(day - 7, first_midnight // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]
         past_requests = [requests_by_day[past_day] for past_day in past_days]
@@ -128,7 +128,8 @@ def find_quiet_days(
             and median_low(past_requests) >= thresholds.MIN_QUIET_DAY_REQUESTS
             and not any(hour in busy_hours or hour in holidays for hour in range(day * DAY, (day + 1) * DAY))
         ):
-            runs_by_key.setdefault(sum(map(bool, requests_by_day[:day])), []).append(day)
+            active_day_count = sum(map(bool, requests_by_day[:day]))
+            quiet_days_by_active_day_count.setdefault(active_day_count, []).append(day)
     last_active_hour = max(hour for hour, requests in enumerate(requests_by_hour) if requests)
     return [
         QuietTime(
@@ -138,7 +139,7 @@ def find_quiet_days(
             observed=0,
             may_be_holiday=True,
         )
-        for quiet_days in runs_by_key.values()
+        for quiet_days in quiet_days_by_active_day_count.values()
     ]
 
 

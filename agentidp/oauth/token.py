@@ -122,9 +122,9 @@ def issue_token() -> Response:
     form = read_form(request)
     check_grant_type(form)
     id_jag_token = id_jag.read(app_services, form)
-    is_workloads_token = form["grant_type"] == issuance.JWT_BEARER and id_jag_token is None
+    is_workload_grant = form["grant_type"] == issuance.JWT_BEARER and id_jag_token is None
     is_exchange = form["grant_type"] == issuance.TOKEN_EXCHANGE
-    is_redeeming = form["grant_type"] in issuance.REDEEMING
+    is_redemption = form["grant_type"] in issuance.REDEEMING
     scopes = read_scopes(form)
     resource = read_resource(form)
     proof = read_dpop_proof(request, at)
@@ -132,10 +132,10 @@ def issue_token() -> Response:
         resource = token_exchange.check_form(form, resource)
     elif id_jag_token is not None:
         resource = id_jag.find_resource(id_jag_token, form, app_services.settings.resource)
-    if is_redeeming:
-        grant_token = authorization_grant.check_form(form)
-        client = authorization_grant.read_client(request, form, grant_token, at)
-    elif is_workloads_token:
+    if is_redemption:
+        code_or_refresh_token = authorization_grant.check_form(form)
+        client = authorization_grant.read_client(request, form, code_or_refresh_token, at)
+    elif is_workload_grant:
         client = client_authentication.read_client_from_grant(request, form, at)
     else:
         client = client_authentication.read_client(request, form, at)
@@ -155,9 +155,9 @@ def issue_token() -> Response:
                 grant, subject = token_exchange.record_exchange(
                     app_services, database, form, client, issuance_call, proof, id_jag_token
                 )
-            elif is_redeeming:
+            elif is_redemption:
                 redemption = authorization_grant.record_redemption(
-                    database, form, grant_token, client, issuance_call, proof
+                    database, form, code_or_refresh_token, client, issuance_call, proof
                 )
                 if redemption is not None:
                     grant, subject, resource, refresh_token = redemption
@@ -166,7 +166,7 @@ def issue_token() -> Response:
         except issuance.AssertionUsed:
             client = replace(client, refusal=client_assertion.USED_BEFORE)
         if grant is None:
-            make_error = client_authentication.invalid_grant if is_workloads_token else None
+            make_error = client_authentication.invalid_grant if is_workload_grant else None
             client = client_authentication.verify_again_or_refuse(request, client, at, make_error)
     app_services.token_rate.count(*client.credential)
     body = issuance.build_token_response(

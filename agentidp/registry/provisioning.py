@@ -220,17 +220,17 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
-    checked_trust = check_trust(
+    trust = check_trust(
         members["trust"], settings, transaction.organization_id, check=check_provisioning_rule, within="trust"
     )
     agent_template = members["agent_template"]
     try:
         refuse_unknown_scopes(transaction, agent_template["scopes"])
-    except ValidationError as refused:
-        messages = [f"scopes {message}" for message in refused.details["scopes"]]
+    except ValidationError as error:
+        messages = [f"scopes {message}" for message in error.details["scopes"]]
         raise ValidationError(details={"agentTemplate": messages}) from None
-    stored_template = json.dumps(AgentTemplateSchema().dump(agent_template))
-    return RULES.add_rule(transaction, **members | {"trust": checked_trust, "agent_template": stored_template})
+    template_json = json.dumps(AgentTemplateSchema().dump(agent_template))
+    return RULES.add_rule(transaction, **members | {"trust": trust, "agent_template": template_json})
 
 
 def create_agent_at_first_sight(

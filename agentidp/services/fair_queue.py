@@ -151,22 +151,22 @@ class FairQueue:
         return not self._inside
 
     def _displace_request(self, organization_id: str) -> None:
-        own_count = self._inside[organization_id]
-        if own_count >= MAX_REQUESTS_PER_ORGANIZATION:
+        own_request_count = self._inside[organization_id]
+        if own_request_count >= MAX_REQUESTS_PER_ORGANIZATION:
             raise _refusal()
         if sum(self._inside.values()) < MAX_REQUESTS:
             return
-        turns = [turn for turn in reversed(self._waiting) if not turn.has_run]
-        displaced_turn = max(turns, key=lambda turn: self._inside[turn.organization_id], default=None)
-        if own_count or displaced_turn is None or self._inside[displaced_turn.organization_id] == 1:
+        refusable_turns = [turn for turn in reversed(self._waiting) if not turn.has_run]
+        displaced_turn = max(refusable_turns, key=lambda turn: self._inside[turn.organization_id], default=None)
+        if own_request_count or displaced_turn is None or self._inside[displaced_turn.organization_id] == 1:
             raise _refusal()
         self._waiting.remove(displaced_turn)
         displaced_turn.wake()
 
     def _may_run(self, turn: Turn) -> bool:
-        own_count = self._running[turn.organization_id]
-        max_running = MAX_RUNNING_TOGETHER if own_count else MAX_RUNNING
-        return sum(self._running.values()) < max_running and own_count < MAX_RUNNING_PER_ORGANIZATION
+        own_running_count = self._running[turn.organization_id]
+        max_running = MAX_RUNNING_TOGETHER if own_running_count else MAX_RUNNING
+        return sum(self._running.values()) < max_running and own_running_count < MAX_RUNNING_PER_ORGANIZATION
 
     def _run(self, turn: Turn) -> None:
         turn.is_running = turn.has_run = True

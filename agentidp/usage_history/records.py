@@ -113,8 +113,8 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
         header = next(rows, [])
         source.line = rows.line_num
         if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
-            rule = f"name {', '.join(REQUIRED)}, and may name {' and '.join(OPTIONAL)}"
-            raise BadRecord(f"the first line must {rule}, each once")
+            required_names, optional_names = ", ".join(REQUIRED), " and ".join(OPTIONAL)
+            raise BadRecord(f"the first line must name {required_names}, and may name {optional_names}, each once")
         # An optional field that the header lacks gets the index -1, where each row has an appended None.
         select_values = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for row in rows:
