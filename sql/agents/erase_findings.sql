@@ -1,5 +1,5 @@
--- Deletes the findings that name an agent, including their changes and alerts, and the mutes for the agent. Replaces the agent's
--- name by 'erased' where the agent has acknowledged, changed or muted other findings. Returns one row per deleted finding.
+-- Deletes the findings that name an agent, their changes and alerts, and the mutes of findings about the agent. Replaces the
+-- agent's name by 'erased' where the agent has acknowledged, changed or muted other findings. Returns one row per deleted finding.
 -- Parameters: organization_id; agent_id.
 --
 -- for: operator

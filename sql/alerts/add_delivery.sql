@@ -1,5 +1,5 @@
--- Puts a change of a finding into the outbox for an alert target, unless it is already there. Returns the delivery's ID, or no
--- row if the change was there.
+-- Puts a change of a finding into the outbox for an alert target, unless the outbox already has the change for the target. Returns
+-- the delivery's ID, or no row if nothing was added.
 -- Parameters: organization_id, target_id, delivery_id, finding_id; change: opened, escalated or resolved; payload: the change as
 -- JSON; at.
 --

@@ -1,5 +1,5 @@
--- Deletes the deliveries of all organizations that were created before made_before. If a target has accepted changes of a
--- finding, but not yet its end, the last accepted delivery is deleted only if it was created before kept_after, because it shows
+-- Deletes the deliveries of all organizations that were created before made_before. Until a target has accepted the end of a
+-- finding, its last accepted delivery about the finding is kept, unless created before kept_after, because this delivery shows
 -- that the target must still receive the end. Returns no row.
 -- Parameters: made_before; kept_after: an earlier instant than made_before.
 --

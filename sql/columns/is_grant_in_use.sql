@@ -1,7 +1,7 @@
 -- Whether a grant is in use. A statement includes this condition as {is_grant_in_use}.
 expires_at > %(at)s and last_used_at is not null
--- Ending an agent's tokens also ends the grants that were created earlier. The sub-select reads tokens_not_before of all agents
--- once, because a join that was planned on empty tables would read all agents for each grant.
+-- When an administrator ends an agent's tokens, the agent's earlier grants end too. The sub-select reads tokens_not_before of all
+-- agents once, because a join that was planned on empty tables would read all agents for each grant.
 and is_token_in_force(
     (
         (

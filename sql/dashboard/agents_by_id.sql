@@ -1,11 +1,11 @@
--- Returns an organization's next agents in the order of their ids, with their usage in a period. The next call continues after
--- the last agent, even if usage is counted meanwhile. One row per agent, sorted by id: is_listed: whether the filters match; and
--- the columns of dashboard/agents except place, matches, all_agents and all_tokens. The last agent that was read has a row even
--- if it is not listed. No row if there is no further agent.
+-- Returns an organization's next agents in the order of their ids, with their usage in a period. The next call continues after the
+-- last id, so no agent is missed if usage is counted between two calls. One row per agent, sorted by id: is_listed: whether the
+-- filters match; and the columns of dashboard/agents except place, matches, all_agents and all_tokens. The last agent has a row
+-- even if is_listed is false. Returns no row if there is no further agent.
 -- Parameters: organization_id; after (uuid): only greater ids are returned; first, last, search, owner, status and agent_ids as
 -- in dashboard/agents; limit: the number of agents to read, listed or not.
 --
--- pages: 1000, a search for each day, and the usage of the ids that are looked at
+-- pages: 1000, for each day, the usage of the agents that are read
 -- fleet-pages: 1600
 -- example: first=2026-01-16; last=2026-04-15; search=; owner=null; status=null; agent_ids=null; limit=50;
 --   after=00000000-0000-0000-0000-000000000000
@@ -19,7 +19,7 @@ with next_agents as materialized (
     limit %(limit)s
 ),
 last_agent as materialized (select agent_id from next_agents order by agent_id desc limit 1),
--- Reads a range of ids per day. Looking up each agent would be slower, because most deleted agents have no usage.
+-- Reads a range of ids per day, because most deleted agents have no usage, and looking up each of them would be slower.
 counted as materialized (
     select
         usage.agent_id,

@@ -1,5 +1,5 @@
 -- Returns the functions of AgentIdP that are not yet on the workers, one row per function: signature; argument: the name of the
--- argument that selects the worker, or null if a call runs where it is made. The called functions come before their callers.
+-- argument that selects the worker, or null if a call runs on the node that makes the call. A function comes after its callees.
 with ours as (
     select
         functions.oid,

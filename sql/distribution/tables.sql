@@ -1,5 +1,5 @@
--- Returns the tables of AgentIdP that must be on the workers, one row per table: name; is_distributed: whether the table must be
--- distributed by organization, because otherwise every node gets all rows; is_done: whether Citus has distributed or copied the
+-- Returns the tables of AgentIdP that must be on the workers, one row per table: name; is_distributed: true if the table must be
+-- distributed by organization, false if every node must have all its rows; is_done: whether Citus has distributed or copied the
 -- table already. A table comes after the tables that its foreign keys reference.
 with recursive ours as (
     select

@@ -70,7 +70,7 @@ cross join lateral (
     ) as before
 ) as in_window
 left join lateral (
-    -- The first day on which the month's tokens reached the percentage. This is today if no earlier day is.
+    -- The first day on which the month's tokens reached the percentage: today, unless they reached it on an earlier day.
     select coalesce(min(summed.day), %(day)s::date) as passed_on
     from (
         select counted.day, sum(counted.tokens) over (order by counted.day) as tokens

@@ -3,8 +3,8 @@
 -- tokens of 24 hours, the requests of 24 hours].
 -- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent was issued at
 -- least min_tokens, and more than "factor" times the tokens that it needed. The agents must have at least min_days suspect days.
--- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, do not count: a further item
--- of the history subtracts them by negative counts.
+-- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, do not count: an additional
+-- item of the history has their negative counts.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first day that may
 -- be suspect, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days; max_agents: the
 -- maximum number of agents, those with the most tokens on suspect days.
@@ -45,7 +45,7 @@ suspect_days as materialized (
     select
         days.agent_id,
         days.tokens - coalesce(counted.tokens, 0) as tokens,
-        -- If some tokens do not count, the hours of the other tokens are unknown, so the agent certainly needed only one token.
+        -- If some tokens do not count, the hours of the other tokens are unknown, so "fewest" is one token.
         case when counted.tokens is null then days.fewest else 1 end as fewest
     from days
     left join lateral (

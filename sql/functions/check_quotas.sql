@@ -121,7 +121,7 @@ begin
                     when v_left[1] <= 0 then 1
                     else 0
                 end;
-                -- A refusal (rank 4 to 6) needs no exclusive lock. It stays right, because counters never decrease.
+                -- A refusal (rank 4 to 6) needs no exclusive lock, because counters never decrease, so the quota stays exhausted.
                 if not v_is_exclusive and v_rank < 4 and v_max_rank < 4 then
                     raise exception 'near the limit' using errcode = 'QUOTA';
                 end if;

@@ -15,7 +15,7 @@ language plpgsql as $$
 declare
     v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
-    -- For requests that are not rejected, the updates omit that counter: adding zero would take a tenth of an admission's time.
+    -- If true, the updates leave out the rejected requests, because adding zero takes a tenth of the time of a request.
     v_is_request boolean := p_rejected = 0;
 begin
     loop

@@ -37,10 +37,10 @@ begin
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Leaves out the audience of the exchanged token, because the next check is stricter.
+        -- Leaves out the audience of the exchanged token, because the statement below checks it more strictly.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
-    -- An entry for an ID-JAG has no aud, because the audience of an ID-JAG is this server. There is nothing to check then.
+    -- The entry of an ID-JAG has no aud, because its audience is this server and needs no check.
     if refusal is null and p_ancestors -> 0 ? 'aud' then
         -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
         -- cloud's resource server does not count, because all customers of the cloud use the same audience.
@@ -73,7 +73,7 @@ begin
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id
                 and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
-            -- The rule let an earlier agent act for the subject, but may not let this agent act.
+            -- The rule has let an earlier agent act for the subject, but does not let this agent act.
             if not found then
                 refusal := 'no delegation rule';
             end if;
@@ -102,7 +102,7 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    -- Compares the resource as well as the audience, because the resource server may have changed its audience. The
+                    -- Compares both the resource and the aud, because the audience of the resource server may have changed. The
                     -- audience //host belongs to the identifier https://host.
                     (
                         resource_key(ancestor.value ->> 'resource') = any (v_target.keys)

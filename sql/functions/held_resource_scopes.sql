@@ -1,7 +1,7 @@
 -- Returns the scopes of the organization's resource server whose tokens have the audience p_resource, or null if there is none or
 -- if the organization does not own the resource identifier that this audience requires. The transaction is already restricted to
 -- the organization's rows.
--- Parameters: p_organization_id; p_resource: the audience, which is the resource server's identifier unless it names another one.
+-- Parameters: p_organization_id; p_resource: the audience, which is by default the resource server's identifier.
 create or replace function held_resource_scopes(
     p_organization_id text,
     p_resource text

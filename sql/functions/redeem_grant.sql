@@ -32,7 +32,7 @@ begin
     -- Takes the lock of issue_token before it locks the grant's row. In the opposite order, this transaction and a transaction that
     -- ends the grant could wait for each other.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
-    -- If two requests send the same token, the second waits here for the first, and then fails because the token was used.
+    -- If two requests send the same code or refresh token, the second waits here for the first, and then fails.
     select
         grants.resource, grants.issuer, grants.delegation_rule_id, grants.subject_encrypted, grants.expires_at, grants.scopes,
         grants.token_digest, grants.challenge, grants.redirect_uri, grants.jkt, grants.days, grants.created_at
@@ -51,7 +51,7 @@ begin
     end;
     -- Anybody can send a public client's id, so a wrong code or refresh token writes nothing, not even the time of last use.
     if v_is_public and v_refusal is not null then
-        -- The agent may not be a public client. Then the request gets no precise reason, and the grant does not end.
+        -- If the agent is not a public client, the sender must not learn the reason, and must not end the grant.
         perform
         from credentials
         where
@@ -76,7 +76,7 @@ begin
             from unnest(v_grant.scopes) as allowed (scope)
             where allowed.scope = any (v_agent_scopes) and allowed.scope = any (v_target_scopes)
         ));
-        -- With the scope "", which no agent has, exchange_token refuses the token.
+        -- exchange_token refuses the scope "", because no agent has it.
         if v_scope = '{}' or not v_scope <@ v_grant.scopes then
             v_scope := '{""}';
         end if;

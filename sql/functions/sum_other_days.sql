@@ -2,7 +2,7 @@
 -- quota per month. The caller has the exclusive lock of the quota's holder (check_quotas).
 --
 -- The quota's row is locked first. An import of past usage takes no quota lock and, as its last step, marks the sum as stale. So
--- the import either waits for the row and then marks this sum, or its usage is already visible.
+-- either the import waits for the row and marks this sum as stale, or the sum already includes the imported usage.
 --
 -- Parameters: p_organization_id; p_agent_id: nil_uuid() for the organization's quota; p_day.
 create or replace function sum_other_days(
