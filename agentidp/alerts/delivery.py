@@ -55,7 +55,7 @@ def compute_delay(failures: int, jitter: float) -> timedelta:
     :param failures: the number of consecutive failures, at least 1.
     :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """
-    # With the exponent 20, the delay exceeds LONGEST_DELAY already. A larger exponent could make timedelta overflow.
+    # The exponent stops at 20, where the delay already exceeds LONGEST_DELAY, because timedelta could overflow.
     delay = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
     return delay * (1 - jitter / 2)
 

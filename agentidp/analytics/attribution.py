@@ -108,7 +108,7 @@ def read_attribution(
     names_by_id = {row.agent_id: row.name for row in agent_rows}
     not_attributed = [0] * period.days
     for row in token_rows:
-        # The row without a credential has all tokens. Subtracting those of credentials leaves the tokens without one.
+        # The row without a credential has all tokens, so the tokens of the rows with a credential are subtracted.
         add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
     attributed_rows = [row for row in token_rows if row.credential_id is not None]
     return Attribution(period, attributed_rows, not_attributed, credential_rows, names_by_id, agent_id), more_rows

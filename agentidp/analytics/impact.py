@@ -184,7 +184,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     for row in token_rows:
         for hour, token_count in _list_hours_with_tokens(row):
             if row.credential_id is None:
-                # A row without a credential has all tokens of the agent. The other rows subtract theirs below.
+                # The row without a credential has all tokens, so the other rows subtract their tokens below.
                 tokens_by_hour[hour, ttl] += token_count
             else:
                 tokens_by_hour[hour, lifetimes[row.resource]] += token_count

@@ -89,7 +89,7 @@ class PeriodArguments(ma.Schema):
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         """Add the default period to a field's description. :class:`ma.Schema` calls this method for each field."""
         if field_name == "days":
-            # The schema has no default, because generated clients would send it in addition to another period.
+            # The schema has no default, because generated clients would send the default in addition to another period.
             default = "the current month" if self.default_days is None else f"`days={self.default_days}`"
             description = f"{field_obj.metadata['description']}. A request without a period means {default}"
             field_obj.metadata = {**field_obj.metadata, "description": description}

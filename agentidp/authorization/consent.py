@@ -77,6 +77,6 @@ def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
 def _mark_used(transaction: Transaction, consent: Consent) -> None:
     consent.check_provider(transaction)
     digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
-    # The leeway is added twice, because another server's clock may be behind.
+    # The clocks of two servers may differ by twice LEEWAY, so another server may accept the form for longer.
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     transaction.fetch("oauth/use_identifier", digest=digest, expires_at=expires_at)

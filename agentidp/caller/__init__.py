@@ -307,8 +307,8 @@ def init_app(app: Flask) -> None:
 
     @app.before_request
     def count_unguarded_request() -> None:
-        # Counts requests to public routes and unknown paths too if they have a valid token, and OPTIONS requests, for
-        # which Flask calls no view.
+        # Counts requests with a valid token even if no protected view runs: requests to public routes and unknown
+        # paths, and OPTIONS requests.
         request = current_request()
         view = app.view_functions.get(request.endpoint or "")
         is_unguarded = request.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"

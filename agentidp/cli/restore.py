@@ -58,7 +58,7 @@ def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
         "restored database does not contain them. Alerts that were waiting at the time of the backup are sent again."
     )
     if restored.left_out:
-        # The names are escaped, because whoever wrote the backup file could choose any characters.
+        # The names are escaped, because the author of the backup file could choose any characters.
         table_names = ", ".join(ascii(table_name)[1:-1] for table_name in restored.left_out)
         click.echo(f"Tables that do not belong to AgentIdP were not restored: {table_names}.")
     if restored.migrations:

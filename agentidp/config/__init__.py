@@ -216,7 +216,7 @@ def _number(env: Mapping[str, str], name: str, default: int, minimum: int, maxim
     value = env.get(name)
     if value is None:
         return default
-    # The expression excludes what \d or int() would accept: digits of other scripts, underscores and blanks.
+    # The expression excludes digits of other scripts, underscores and blanks, which \d or int() would accept.
     if not re.fullmatch(r"[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
         raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
     return int(value)

@@ -191,7 +191,7 @@ def time_range(finding: StoredFinding, at: datetime) -> Markup:
     """Return the time that a finding is about as HTML, without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     begin_html = _time(begins, f"{time_label(begins, at)} UTC")
-    # The stored end has only milliseconds, so it may differ slightly from the equal instant last_seen_at.
+    # An end that equals last_seen_at may differ from it slightly, because it is stored in milliseconds.
     if finding.is_ongoing and finding.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
         return Markup("since ") + begin_html
     last = charts.last_day(ends)

@@ -48,7 +48,7 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
 
     :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`.
     """
-    # The key comes before the record of the link, so that a link that cannot be signed is not recorded.
+    # Gets the signing key first, so that a link is recorded only if it can be signed.
     signing_key = app_services.keys.current().signing
     client, token_grant = operator_token.count_token(
         app_services,
@@ -85,7 +85,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
-    # The key comes before the link is used up, so that the link stays valid if its session cannot be signed.
+    # Gets the signing key first, so that the link is used up only if its session can be signed.
     signing_key = app_services.keys.current().signing
     digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     database, actor = app_services.database.of(link.organization_id, at), attempts.session_actor(link.agent_id)

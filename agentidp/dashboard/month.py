@@ -128,7 +128,7 @@ def _read_page(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
     sums = list(accumulate(day.tokens for day in days))
     findings = read_page_findings(caller, period)
     if not is_known:
-        # A finding about the month's budget may show the budget if the audit events do not.
+        # The audit events do not show the budget of the month here, but a finding about the budget contains it.
         budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
         is_known, limit = bool(budgets), int(budgets[0]) if budgets else None
     exceeded_on = next((day.day for day, total in zip(days, sums, strict=True) if limit and total > limit), None)
@@ -186,7 +186,7 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
 
 def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
-    # Only days at the end of a month can lack an earlier day, so the days of the pairs are consecutive.
+    # Only the last days of a month can lack a day to compare with, so the days of the pairs are consecutive.
     ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [
         Call("analytics/agent_usage", {"first": first, "last": last, "with_names": False, "limit": None})

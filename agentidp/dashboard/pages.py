@@ -124,7 +124,7 @@ def render_error(error: ApiError) -> Response:
     context["is_error"] = type(error) is not session.NotSignedIn
     is_about_sign_in = isinstance(error, session.NotSignedIn | SignInRefused)
     if type(error) is session.NotSignedIn and _is_from_other_site():
-        # Browsers withhold the cookie on the way from another site (SameSite). The page's reload sends it.
+        # The browser withholds the cookie if a link on another site led here (SameSite), and sends it at the reload.
         context["again"] = return_page.find_page(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)

@@ -85,7 +85,7 @@ class Person:
 
     def build_revocation(self) -> Call:
         """Return the statement that ends this session on all devices."""
-        # A server accepts a session until LEEWAY after its end, by a clock that may be another LEEWAY behind.
+        # A server accepts a session until LEEWAY after its end, and the server's clock may be another LEEWAY behind.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 

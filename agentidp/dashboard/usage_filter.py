@@ -92,7 +92,7 @@ class UsageFilter:
         if self.counts_tokens_only and self.agent_id is not None:
             return Call("analytics/agent_use", {**bounds, "agent_id": self.agent_id})
         if self.counts_tokens_only:
-            # The credential is no parameter: its filter allows a single agent, as in the case above, or no agent.
+            # This statement needs no credential: a filter by credential leaves one agent (see above) or no agent.
             return Call(
                 "dashboard/tokens_of_resource", {**bounds, "agent_ids": self._agent_ids, "resource": self.resource}
             )

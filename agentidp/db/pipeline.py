@@ -188,8 +188,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
         try:
             self.wait(_send_and_fetch(pgconn, len(expected_answers), received_results))
         except psycopg.OperationalError as lost:
-            # If any statement failed, the server has committed nothing. Only the first result in each list is the
-            # answer, because the loss of the connection may have added a second result.
+            # If any statement failed, the server has committed nothing. Only the first result per answer is checked,
+            # because a lost connection may have added a second result.
             failed_answer = next(
                 (
                     answer_with_error

@@ -134,7 +134,7 @@ def apply_file(
                 "nothing was applied, because others have changed this since the plan was "
                 f"printed:\n{conflict_lines}{_ADVICE}"
             )
-        # This loop blocks token requests of organizations whose quotas change, so everything was read before.
+        # This loop blocks token requests of organizations whose quotas change, so all reading was done before the loop.
         for organization, transaction, plan in zip(declared, transactions, applied_file.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:

@@ -113,8 +113,8 @@ def _build_kubernetes_rule(answers: Answers) -> dict[str, Any]:
 
 
 def _build_github_rule(answers: Answers) -> dict[str, Any]:
-    # GitHub writes the environment (with "%3A" for ":") into the subject or, without an environment, the branch. The
-    # rule compares other answers with claims.
+    # GitHub's subject contains the environment (with "%3A" for ":") or, without an environment, the branch. The rule
+    # compares answers that are not in the subject with claims.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner, _, repository_name = repository.partition("/")
     is_whole_owner = repository_name == "*"

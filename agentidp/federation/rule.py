@@ -86,7 +86,7 @@ class TokenClaims:
                 if (type(value), value) in typed_values:
                     return True
                 continue
-            # Strings that begin with the prefix directly follow it in sorted order, so checking the next is enough.
+            # In sorted order, strings with a prefix directly follow the prefix, so checking the next string is enough.
             index = bisect_right(sorted_strings, value[:-1])
             if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
                 return True

@@ -23,7 +23,7 @@ def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, u
     for item in day_rows or ():
         day_number, day_counts = item[0], item[unit_index]
         begin_hour, end_hour = day_number * DAY, (day_number + 1) * DAY
-        # Most days have only one row, which is assigned, because adding it to zeros would take three times as long.
+        # Most days have a single row. Its counts are assigned, because adding them to zeros takes three times as long.
         counts_by_hour[begin_hour:end_hour] = (
             map(add, counts_by_hour[begin_hour:end_hour], day_counts) if day_number in filled_days else day_counts
         )

@@ -65,7 +65,7 @@ def find_silence_by_hours(
     :param last_active_hour: the last hour with a request of the agent.
     """
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
-    # Item 0 is the number of weeks with activity in the hour of the week of *first_hour*, item 1 in the hour after it.
+    # Item n is the number of weeks in which the agent was active in the hour of the week n hours after *first_hour*.
     active_weeks_by_hour = [
         count_active_weeks(requests_by_hour, first_hour + hour, last_active_hour // DAY, week_count)
         for hour in range(WEEK)
@@ -107,7 +107,7 @@ def find_silence_by_days(
     """
     requests_by_day, last_day = sum_by_day(requests_by_hour), last_active_hour // DAY
     today = (len(requests_by_hour) - 1) // DAY
-    # Item 0 has the requests on the weekday of the last active day, one per week, and item 1 those on the next weekday.
+    # Item n is a list with one number per week: the requests on the weekday n days after *last_day*.
     weekdays = [requests_by_day[last_day - 7 * week_count + offset : last_day : 7] for offset in range(7)]
     missed_weekdays = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days]
     active_weeks = [sum(map(bool, weekday)) for weekday in missed_weekdays if is_workday(weekday, weekdays)]

@@ -92,7 +92,7 @@ def find_unusual_hours(
         returned too, so that the caller can see when a spike that is ongoing at *first_requested_hour* began.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # The first hour for which an expected count can be computed. All lists below begin with this hour.
+    # All lists below begin with this hour, the first for which an expected count can be computed.
     start_hour = max(first_hour + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     judged_tokens = tokens_by_hour[start_hour:]
     expected_by_hour = [

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 MAX_CONTRIBUTORS = 5  # agents that a finding about several agents names
 MIN_CONTRIBUTOR_PERCENT = 10  # of the tokens of a finding: an agent with fewer did not cause it
-COMMON_CAUSE_AGENTS = 4  # agents whose spikes begin in the same hour, and are one finding
+COMMON_CAUSE_AGENTS = 4  # agents whose spikes become one finding if they begin in the same hour
 
 # Limits for the expected and usual counts (surprise.py)
-SEASON_WEEKS = 6  # weeks before an hour whose same hour of the week says what is expected
-MIN_SEASON_WEEKS = 3  # with fewer weeks of history, the same hour of SEASON_DAYS days is used
-SEASON_DAYS = 14  # days before an hour whose same hour says what is expected of an agent with a short history
-USUAL_DAYS = 35  # days whose highest surprises are usual
+SEASON_WEEKS = 6  # earlier weeks whose same hour of the week gives the expected count of an hour
+MIN_SEASON_WEEKS = 3  # with fewer weeks of history, the same hour of SEASON_DAYS earlier days is used
+SEASON_DAYS = 14  # earlier days whose same hour gives the expected count, if the history is short
+USUAL_DAYS = 35  # days whose highest surprises count as usual
 NEW_LEVEL_DAYS = 5  # last days that do not count as usual: a change that lasts longer is a new level
 
 
@@ -40,7 +40,7 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
     SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
 )
-# Each factor is multiplied by this power of the number of agents, because more agents exceed a limit by chance.
+# SpikeRule.factor is multiplied by this power of the number of agents: with more agents, more exceed it by chance.
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # of the eight hours of a night
 RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised
@@ -58,8 +58,8 @@ MAX_SPIKE_AGENTS = 100  # of these, agents whose history is read: those whose ho
 MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike
 
 # Limits for findings of the kind silence
-SILENCE_WEEKS = 8  # weeks before a silence that say what is usual
-MIN_SILENCE_WEEKS = 3  # of these weeks in which the agent or the organization must have worked
+SILENCE_WEEKS = 8  # weeks before a silence whose activity counts as usual
+MIN_SILENCE_WEEKS = 3  # weeks of these in which the agent or the organization must have worked
 MAX_SILENCE_WEEKS = 5  # weeks after which a silent agent is dormant instead
 MIN_QUIET_HOURS = 3  # quiet hours after which the history of an agent that works around the clock is read
 MIN_QUIET_DAYS = 2  # quiet days after which the history of any other agent is read
@@ -78,7 +78,7 @@ MIN_QUIET_DAY_REQUESTS = 20  # usual requests of a weekday on which the only age
 MIN_STOPPED_AGENTS = 4  # agents of the sample that stop in the same hour and are part of the organization
 MIN_STOPPED_SHARE = 0.25  # of the agents that were active in the hour before
 MIN_STOPPED_HOURS = 3  # steady hours that an agent must stay quiet to have stopped
-STEADY_SHARE = 0.75  # of the weeks in which an agent is active in its steady hours
+STEADY_SHARE = 0.75  # minimum share of the weeks in which an agent is active in a steady hour
 MAX_SAMPLED_AGENTS = 32  # agents by which an organization is judged: those with the lowest ids
 MAX_SILENT_AGENTS = 100  # agents that may have stopped and whose history is read
 
@@ -88,38 +88,38 @@ DEPLOYMENT_TIMES = 3  # maximum ratio to the expected tokens of a spike that a d
 MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are searched
 
 # Limits for findings of the kind rejections
-REJECTION_DAYS = 28  # days before a day that say what is usual
+REJECTION_DAYS = 28  # days before a day whose rejections count as usual
 MIN_REJECTED = 15  # rejected requests of an agent on a UTC day
-REJECTED_TIMES = 3  # times the 75th percentile of the days before, which a day must exceed
+REJECTED_TIMES = 3  # a day must exceed this multiple of the 75th percentile of the days before
 MAX_REJECTED_AGENTS = 50  # agents whose history is read: those with the most rejected requests
 MAX_SOURCES = 3  # networks and reasons that a finding names
 
 # Limits for findings of the kind uncached_tokens
-UNCACHED_FACTOR = 10  # times the needed tokens: fewer may have several scopes, resource servers or instances as cause
-MIN_UNCACHED_TOKENS = 30  # of an agent on a day: fewer cost nothing, and a job that starts each hour has fewer
+UNCACHED_FACTOR = 10  # times the needed tokens: several scopes, resource servers or instances may explain fewer
+MIN_UNCACHED_TOKENS = 30  # tokens per agent and day: fewer cost nothing, and an hourly job gets fewer
 MIN_UNCACHED_DAYS = 2  # active days in a row: a single day is an incident and not a habit
 MAX_NEW_HABIT_DAYS = 14  # days at the end of a habit that may be a new habit
-NEW_HABIT_TIMES = 3  # times the median waste of the days before, which each day of a new habit must exceed
+NEW_HABIT_TIMES = 3  # each day of a new habit must exceed this multiple of the median waste of the days before
 MIN_OLD_HABIT_DAYS = 7  # days of the habit before a new one
-MIN_UNCACHED_DAYS_READ = 7  # days in which candidates are searched, if fewer days are asked for
-MAX_UNCACHED_DAYS_READ = 14  # days in which candidates are searched, if more days are asked for
+MIN_UNCACHED_DAYS_READ = 7  # days in which candidates are searched if fewer days are requested
+MAX_UNCACHED_DAYS_READ = 14  # days in which candidates are searched if more days are requested
 # The dispersion of hourly counts is the median of (a - b)^2 / (a + b) of two consecutive hours. It is 0.45 for a
 # Poisson count, and below 0.1 if each of many instances caches its token and requests one per lifetime.
-MAX_REPLICA_DISPERSION = 0.15  # of instances that keep their tokens
+MAX_REPLICA_DISPERSION = 0.15  # maximum dispersion for instances that cache their tokens
 MIN_DISPERSION_PAIRS = 16  # pairs of hours with a token in at least one of them
-MAX_REPLICAS = 100  # estimated instances: more mean that steady counts have a schedule as cause
+MAX_REPLICAS = 100  # estimated instances: steady counts of more instances are caused by a schedule instead
 MAX_UNCACHED_SUSPECTS = 50  # agents whose history is read: those with the most tokens on their costly days
 MAX_UNCACHED_AGENTS = 20  # agents that a finding about several agents names
 
 # Limits for findings of the kind weekend
-WEEKEND_WEEKS = 8  # weeks before a day that say what is usual
-MIN_WEEKEND_WEEKS = 3  # of these weeks in which an agent must have worked
-MAX_WEEKEND_DAYS = 28  # days that are judged at most
+WEEKEND_WEEKS = 8  # weeks before a day whose tokens count as usual
+MIN_WEEKEND_WEEKS = 3  # weeks of these in which an agent must have worked
+MAX_WEEKEND_DAYS = 28  # maximum number of judged days
 MAX_REST_DAYS = 2  # weekdays that are days of rest: those with less than half of the average, then the weekend
 QUIET_PERCENT = 25  # of an agent's average on other weekdays: a quiet weekday has at most that many tokens
 PART_PERCENT = 50  # of that average: a weekday with more is a working day, and with fewer has hours of rest
-MIN_WEEKEND_TOKENS = 10  # more than usual
-MIN_WEEKEND_WARNING_TOKENS = 30  # more than usual, of all agents together, from which on it is a warning
+MIN_WEEKEND_TOKENS = 10  # tokens beyond the usual ones
+MIN_WEEKEND_WARNING_TOKENS = 30  # tokens beyond the usual ones, of all agents, that make a warning
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
 # Limits for findings of the kind dominance
@@ -128,7 +128,7 @@ MIN_DOMINANCE_TOKENS = 100  # of all agents together: with fewer in the month, n
 DOMINANCE_DAYS = 7  # on the first 7 days of a month, the tokens of the 7 days before the month count too
 
 # Limits for findings of the kind quota
-QUOTA_NEAR_PERCENT = 80  # of a quota that are used when it is listed
+QUOTA_NEAR_PERCENT = 80  # used share of a quota from which the quota is listed
 
 # Limits for findings of the kind expiring_credential
 EXPIRY_REMINDERS = (30, 14, 7, 1)  # days before the end of a credential at which reminders are due
@@ -145,6 +145,6 @@ MAX_DORMANT_AGENTS = 100  # agents that are named: those that have been dormant 
 SUSPENSION_NOTICE_DAYS = 14  # days from the announcement of a suspension to the suspension
 
 # Limits for findings of the kind budget
-BUDGET_NEAR_PERCENT = 80  # of the budget that are used when it is a warning
-BUDGET_WEEKS = 4  # weeks whose median of a weekday is used for the forecast
+BUDGET_NEAR_PERCENT = 80  # used share of the budget from which the finding is a warning
+BUDGET_WEEKS = 4  # weeks of which the forecast uses the median per weekday
 MIN_BUDGET_DAYS = 7  # days since the organization's first usage before a forecast is a warning

@@ -394,7 +394,7 @@ def _parse_delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(tuple(actors), ancestors, None, subject_id, rule_id, grant_id)
         else:
             delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
-        # Each actor exchanged one ancestor. Only the earliest may have exchanged another issuer's token instead.
+        # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
         is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None

@@ -34,6 +34,6 @@ def reseal_secrets(
             if not sealer.is_current(str(row_id), sealed):
                 parameters = {"organization_id": row.organization_id, id_name: row_id, "previous": sealed}
                 parameters |= {"sealed": sealer.seal(str(row_id), plaintext)}
-                # Skips a secret that was just replaced, because the server has encrypted it under the current secret.
+                # Skips a row that a server has just replaced, because the server used the current instance secret.
                 changed_count += len(connection.execute(load_sql(store_statement), parameters).fetchall())
     return changed_count, len(rows)

@@ -129,7 +129,7 @@ def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable
     if report is None:
         return process.communicate()[1]
     copied_by_table: dict[int, int] = {}
-    # The transaction with the snapshot would not see the current progress, so this is a second connection.
+    # Uses a second connection, because the transaction with the snapshot would not see the current progress.
     with connect(url) as connection:
         [estimate_row] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
         while True:

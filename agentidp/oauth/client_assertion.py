@@ -87,7 +87,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, key_id] = jwk, key
             return _add_verified_key(client, jwk, unverified_jwt.claims)
-        # The key that made the signature gives the most precise reason, so a wrong signature does not replace it.
+        # Prefers the reason for the key that made the signature, because for all other keys the signature is wrong.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if not tried_keys:

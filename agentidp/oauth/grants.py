@@ -75,7 +75,7 @@ class GrantToken:
 
     @property
     def _cipher(self) -> AESGCM:
-        # Derives the key from the handle, which has 256 random bits, because the instance secret can be replaced.
+        # Derives the key from the handle (256 random bits), and not from the instance secret, which can be replaced.
         return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
 
 

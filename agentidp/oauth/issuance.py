@@ -170,7 +170,7 @@ def record_issuance(
         else:
             with database.transaction() as transaction:
                 rows = transaction.run(call)
-                # The use of a proof or ID-JAG is stored only for an issued token, as neither authenticates the client.
+                # A refused request consumes no proof or ID-JAG, because neither authenticates the client.
                 if rows and rows[0].scope is not None:
                     for use_call, reuse_error in use_calls:
                         _consume(transaction, use_call, reuse_error)

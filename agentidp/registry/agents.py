@@ -345,7 +345,7 @@ def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], dat
     """
     quotas.lock(transaction)
     agent_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    # Ends tokens until the next full second, because "iat" has no fractions: tokens of this second look alike.
+    # Ends all tokens of the current second, because "iat" has no fractions that would tell which tokens are earlier.
     tokens_not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
     [changed_row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=tokens_not_before)
     earlier_settings = {"tokensNotBefore": schemas.timestamp(agent_row.tokens_not_before)}

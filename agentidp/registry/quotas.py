@@ -320,7 +320,7 @@ def _find_owner_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The window is the key, because the audit trail would omit it as a member that the change leaves equal.
+    # The window is the key, because the audit trail omits members whose values do not change.
     return {row.quota_window: represent_settings(row)}
 
 

@@ -79,7 +79,7 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
 
 
 TOOL_TIMEOUT = 120  # Maximum seconds that a program other than the server runs.
-# All environment variables of PostgreSQL. It must not inherit others, such as PGOPTIONS, LD_PRELOAD and secrets.
+# PostgreSQL gets only these environment variables, and does not inherit PGOPTIONS, LD_PRELOAD or secrets.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
