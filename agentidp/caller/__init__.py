@@ -158,6 +158,7 @@ class Caller:
         self._check_no_transaction()
         token = self._token_to_admit
         if token is not None:
+            # A later read from the replica compares its position with this position of the primary.
             rows_by_call = self._run_and_admit(token, POSITION if self.replica else ())
             if self.replica:
                 self.replica.store_position(*rows_by_call[:2])

@@ -194,9 +194,10 @@ def _list_tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[t
 
 
 def find_refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:
-    """Return the organization's own quotas that refuse tokens now, in the form of :func:`used_quotas`.
+    """Return the organization's own quotas that refuse tokens now, as :func:`compute_used_quotas` does.
 
-    Each has a further member ``since``: the hour of the first refused token, or ``None`` if no agent was refused yet.
+    Each quota has a further member ``since``: the hour of the first refused token, or ``None`` if no token was refused
+    yet.
 
     :param refusals: rows of ``dashboard/first_refusals``.
     """

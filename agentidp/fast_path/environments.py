@@ -26,10 +26,12 @@ def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi
     """Return an empty response to a request, and the request's WSGI environment.
 
     ``connection.shared_environ`` caches the variables that are the same for a connection's requests. gunicorn itself
-    creates it for the first request, for a repeated header, and for a header that affects other variables.
+    creates the whole environment of the first request, and of requests with a repeated header or a header that affects
+    other variables.
     """
     shared_variables, headers = connection.shared_environ, request.headers
     header_names = {header_name for header_name, _ in headers}
+    # For other requests, gunicorn joins repeated headers, removes SCRIPT_NAME from the path, or sends 100 Continue.
     is_plain = (
         len(header_names) == len(headers) and "SCRIPT_NAME" not in header_names and not request._expected_100_continue
     )

@@ -161,6 +161,7 @@ class PollingWorker(Worker):
         while True:
             self._may_serve.acquire()
             self._gave_way.discard(thread_id)
+            # While this thread serves a request, give_way() may pass its place to another thread.
             while thread_id not in self._gave_way:
                 for descriptor, _ in self._epoll.poll(None, 1):
                     self._busy_since[thread_id] = time.monotonic()
@@ -242,6 +243,7 @@ class PollingWorker(Worker):
                 raise
             self.log.exception("Error handling request")
             util.close_graceful(conn.sock)
+            # gunicorn's handle() catches this exception and sends nothing more.
             raise StopIteration from None
         return not response.should_close()
 

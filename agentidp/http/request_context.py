@@ -22,13 +22,16 @@ class Context:
     """The class of Flask's ``g``, with plain attributes, which are faster than the attributes of Flask's own class."""
 
     started: float
+    """The time of ``time.perf_counter`` at which the request began. The log line gives the time since then."""
     at: datetime
+    """The instant of the request, at which its token is issued and by which the request is counted."""
     request_id: str
     span: Any
     caller: Any = None
     organization_id: str | None = None
     agent_id: Any = None
     quota: str | None = None
+    """For the log line: the holder and window of a quota that is used up, and ``refused`` or ``observed``."""
     max_rows: int | None = None
     """Maximum number of rows in a response, or ``None`` without a maximum."""
     row_count = 0

@@ -164,7 +164,10 @@ def try_rules(
     at: datetime,
     **options: bool,
 ) -> Verdict:
-    """Return the result of :meth:`IssuerTokens.verify` for a client. Raise an error if an issuer's keys are missing."""
+    """Return the result of :meth:`IssuerTokens.verify_token` for a client.
+
+    :raises OAuthError: the keys of an issuer cannot be read now.
+    """
     try:
         return services.issuer_tokens.verify_token(
             token, candidates, at, organization_id=client.organization_id, **options

@@ -26,7 +26,8 @@ from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-"""The grant type for a token of another issuer (RFC 7523 section 2.1): a workload's token, or an ID-JAG."""
+"""The grant type for a token of another issuer (RFC 7523 section 2.1): a workload's token, or an ID-JAG (identity
+assertion JWT authorization grant, :mod:`agentidp.oauth.id_jag`)."""
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - RFC 8693 section 2.1
 """The grant type by which a client exchanges a subject's token for a token with which it acts for the subject."""
@@ -61,11 +62,14 @@ class Client:
     The statement that issues the token compares a secret's digest. It also checks that a valid credential still has the
     key or the rule of trust that verified the client's assertion. The ids of an unknown client match no row.
 
+    :param secret_hash: the digest of the secret in the request; ``None`` if the request has no secret.
     :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
     :param is_remembered: whether the organization was in memory, without a query.
     :param key_or_rule: the key (alone in a JSON array) or rule of trust (a JSON object) that verified the assertion.
+        Statements call it ``jwk``.
     :param digest: the digest of the assertion's ``jti``, which the statement that issues the token consumes.
     :param expires_at: the time until which the digest is stored.
+    :param is_federated: whether the assertion is a token of another issuer.
     :param refusal: the logged reason why the assertion is refused.
     :param new_subject: the provisioning rule's row and the token of a subject that has no agent yet.
     :param verify_again: verifies the assertion by the stored rules, if a remembered rule has verified it.
@@ -253,6 +257,7 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
     if not rows:
         return None
     [grant_row] = rows
+    # The statements for exchanges and for codes and refresh tokens return a refusal too.
     is_exchange = call.name != "oauth/issue_access_token"
     if is_exchange and grant_row.refusal is not None:
         raise SubjectRefused(grant_row.refusal)

@@ -146,6 +146,8 @@ def issue_token() -> Response:
     signing_key = app_services.keys.current().signing
     database = app_services.database.of(client.organization_id, at)
     grant, subject, refresh_token = None, None, None
+    # The statement refuses a client whose assertion was verified by a rule in memory that has been deleted since. Then
+    # the assertion is verified again by the stored rules, and the token is issued or refused.
     while grant is None:
         issuance_call = issuance.build_call(
             client, scope=scopes, resource=resource, has_proof=proof is not None, is_counted=True

@@ -254,7 +254,7 @@ def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
 
 def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
     """Encrypt the client secrets again under the current instance secret. For the result, see
-    :func:`agentidp.jose.resealing.reseal`.
+    :func:`agentidp.jose.resealing.reseal_secrets`.
     """
     return reseal_secrets(
         settings,
