@@ -1,6 +1,6 @@
 -- Returns a finding with its state: one row, or no row if there is no such finding.
--- Parameters: organization_id; finding_id; at (timestamptz): the current time, by which muted_until is null if the finding is not
--- muted.
+-- Parameters: organization_id; finding_id; at (timestamptz): the current time. muted_until is null unless the finding is muted at
+-- this time.
 select {finding}
 from findings
 where

@@ -1,8 +1,8 @@
 -- Returns the findings that are ongoing or ended after ended_after, including their states, one row per finding.
--- Parameters: organization_id; ended_after (timestamptz); at (timestamptz): the current time, by which muted_until is null if the
--- finding is not muted.
+-- Parameters: organization_id; ended_after (timestamptz); at (timestamptz): the current time. muted_until is null unless the
+-- finding is muted at this time.
 --
--- pages: 1200, for two look-ups of mutes per finding
+-- pages: 1200, for two searches per finding for a mute
 select {finding}
 from findings
 where

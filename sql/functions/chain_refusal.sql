@@ -1,7 +1,7 @@
--- Returns the logged reason why a token by exchange must be refused, or null. The transaction is already restricted to the
--- organization's rows.
+-- Returns the reason, for the log, why a token exchange must be refused, or null if it may be accepted. The transaction is already
+-- restricted to the organization's rows.
 -- Parameters: p_organization_id; p_agent_ids: the actors and the agent for which they act, each once; p_issued_at: for each of
--- these agents, the iat of the newest token that was made from a token of the agent, or null; p_jtis: the jti of the token and of
+-- these agents, the iat of the agent's token, or of the token that was made from it, or null; p_jtis: the jti of the token and of
 -- each token that was exchanged for it; p_audiences: each aud of these exchanged tokens; p_rule_id: the delegation rule that
 -- accepted the other issuer's token, or null.
 create or replace function chain_refusal(

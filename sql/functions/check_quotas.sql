@@ -71,7 +71,7 @@ begin
         loop
             begin
                 if not v_is_exclusive then
-                    -- The shared lock fails only if another transaction has the exclusive lock. Then the quota is near its limit.
+                    -- The shared lock fails only if another transaction has the exclusive lock, which it takes near the limit.
                     v_is_exclusive := not pg_try_advisory_xact_lock_shared(v_key, v_lock);
                 end if;
                 if v_is_exclusive then

@@ -1,4 +1,4 @@
--- Counts that a quota has refused a token, or would have refused the token if the quota were enforced. Returns true.
+-- Counts a token that a quota has refused, or would have refused if the quota were enforced. Returns true.
 --
 -- Each session uses one of 16 counter rows (slots) per day, so that refusals rarely wait for each other.
 --

@@ -33,8 +33,8 @@ declare
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Blocks changes of the organization's quotas until this transaction ends (lock_quotas). So no token is issued under the old
-    -- quotas after their change was committed.
+    -- Blocks changes of the organization's quotas until this transaction ends (lock_quotas), so that no token is issued under old
+    -- quotas after the new quotas were committed.
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
@@ -113,7 +113,7 @@ begin
             if v_checked[4]::boolean then
                 v_granted := null;
                 if p_digest is null then
-                    -- The commit does not wait for the disk, because a crash may lose the count of a refusal.
+                    -- The commit does not wait for the disk, because losing the count of a refusal in a crash is acceptable.
                     v_entered := set_config('synchronous_commit', 'off', true);
                 end if;
             end if;
@@ -127,8 +127,8 @@ begin
             p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );
     end if;
-    -- A refused token is a use of the credential too. The row is updated at most once per minute, because all tokens of a
-    -- credential wait for its update.
+    -- Requesting a token that is refused is a use of the credential too. The row is updated at most once per minute, because all
+    -- token requests of a credential wait for the update.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then
         update credentials
         set last_used_at = p_at

@@ -2,7 +2,7 @@
 -- Parameters: organization_id; at; agent_id, delegation_rule_id, resource and issuer: count only grants to this agent, by this
 -- rule, for this resource or of people of this issuer; null for all; grant_id, subject: null.
 --
--- pages: 6000, by resource or issuer it reads the grants of the organization, at most 100,000, and its agents
+-- pages: 6000, a count by resource or issuer reads the organization's grants, at most 100,000, and its agents
 -- example: grant_id=null; subject=null; agent_id=null; delegation_rule_id=null; resource=null; issuer=null
 with filtered as (
     {filtered_grants}

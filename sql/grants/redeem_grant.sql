@@ -1,8 +1,8 @@
 -- Redeems a grant's authorization code or refresh token: issues an access token, as oauth/exchange_token does for a subject token,
 -- and replaces the code or refresh token by a new refresh token. If no access token is issued, nothing is replaced.
 --
--- Returns no row if the client's authentication fails. Otherwise returns one row: the columns of oauth/exchange_token; refusal: the
--- reason for the log why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a
+-- Returns no row if the client's authentication fails. Otherwise returns one row: the columns of oauth/exchange_token; refusal:
+-- the logged reason why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a
 -- token is issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, durable: as in oauth/issue_access_token;
@@ -12,7 +12,7 @@
 -- jkt: the thumbprint of the key to which the token will be bound, or null;
 -- grant_id; token_digest: the digest of the code or refresh token; next_digest: the digest of the new refresh token;
 -- challenge: the PKCE challenge for the verifier that the client has sent, or null for a refresh token;
--- redirect_uri: the URI that the client has sent, or null, which is not compared.
+-- redirect_uri: the URI that the client has sent, or null to compare no URI.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select

@@ -1,7 +1,7 @@
 -- Returns the rules of trust by which a client may accept a token of another issuer, one row per rule: agent_id; trust, as text;
 -- is_in_force: true. The agent is active, and the rule is neither revoked nor expired at "at". Rules for the token's subject come
--- before other rules, and older rules before newer rules. Only rules that together have at most max_characters are returned, and
--- also the first rule for the token's subject that exceeds them, with null as trust.
+-- before other rules, and older rules before newer rules. Rules are left out as soon as they and the rules before them have more
+-- than max_characters together. The first rule for the token's subject that is over this limit is returned with null as trust.
 -- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): the values of
 -- trust_selector, each a digest of an issuer and a subject, of the rules that the token may match; max_characters; at
 -- (timestamptz).

@@ -15,7 +15,7 @@
 -- agent_ids (uuid[]): the client, the earlier actors and a subject that is an agent, each once, or null if the subject's token is
 -- refused already;
 -- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token if it was made from a token of the agent, or
--- of the agent's actor token, or null;
+-- the iat of the actor's token if the agent is the actor, or null;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
 -- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
 -- resource (the identifier if aud is another name, or null); empty for a token of another issuer, except for an ID-JAG with
@@ -25,7 +25,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
 from exchange_token(
-    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
+    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,

@@ -8,15 +8,15 @@
 -- token_agent_id, jti, issued_at (timestamptz), audience: of the token, all null if there is no token;
 -- own_resource: our own API;
 -- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by
--- exchange, or null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token that
--- was exchanged. Such a token is active only while its subject, its actors, its rule and the exchanged tokens with their audiences
--- are;
+-- exchange, or null for any other token: the agents and the rule as in oauth/exchange_token, and the jti and aud of each token
+-- that was exchanged. Such a token is active only while its subject and actors are active, its rule exists, and the exchanged
+-- tokens and their audiences are valid;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select scopes, is_active
 from inspect_token(
-    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
+    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

@@ -9,7 +9,7 @@
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash: null if a key or a rule of trust has verified the client's token;
--- jwk (jsonb): that key, alone in an array, or that rule, which one of the client's credentials must have;
+-- jwk (jsonb): an array with only that key, or that rule. One of the client's credentials must have the key or the rule;
 -- digest and expires_at: of the assertion's identifier, or null. The identifier of an authentic client is consumed; a second
 -- use is a unique violation, which rolls back everything;
 -- scope (text[]): null for all scopes of the agent at the resource;
@@ -23,7 +23,7 @@
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
 from issue_token(
-    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
+    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,

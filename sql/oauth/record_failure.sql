@@ -27,7 +27,7 @@ insert into throttles as throttle (organization_id, cell, admits_at)
 values (
     %(organization_id)s,
     %(cell)s::integer,
-    -- An unused throttle admits a minute's maximum of failures at once, of which this failure is the first.
+    -- An unused throttle admits at once as many failures as it admits in a minute. This failure is the first of them.
     %(at)s::timestamptz - interval '1 minute' + 2 * %(every)s::interval
 )
 on conflict (organization_id, cell) do update

@@ -8,14 +8,14 @@
 -- all; by_share: whether the rows are sorted by share; limit and offset: of the rows; after_id (uuid) and after_place: the
 -- agent_id (nil for the organization) and the window's position (1 to 3) in the last row of the previous page, or null;
 -- min_percent: the minimum used share, 0 for all quotas; only_enforced: whether quotas that only observe are left out. Without
--- by_share, only the page's quotas are summed, and there is no minimum share.
+-- by_share, the usage is summed only for the quotas of the page, so min_percent must be 0.
 --
 -- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null; min_percent=0; only_enforced=false
 -- pages: 500, all of the organization's quotas, and each day of the month for a quota per month whose sum is not stored
 with listed as materialized (
     select
         quotas.agent_id, agents.name as agent_name, quotas.quota_window, quotas.tokens, quotas.is_enforced,
-        -- The tokens of the month's other days. The first token of a day stores their sum. Null if no token has stored it today.
+        -- The tokens on the month's other days. The first token of today stores this sum. Null if it is not stored yet.
         case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
         case
             when quotas.quota_window = 'month' and quotas.other_days_of is distinct from %(day)s::date then array(

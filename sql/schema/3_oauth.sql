@@ -3,7 +3,7 @@
 -- The keys belong to the instance and not to an organization, because all organizations' resource servers verify tokens.
 create table signing_keys (
     kid text primary key,
-    -- Lists need the algorithm of a revoked key too, but only the private key, which is erased, would show it.
+    -- Lists show the algorithm of a revoked key too, which cannot be read from the erased private key.
     alg text not null,
     -- Encrypted by AES-256-GCM with a key derived from the instance secret; the kid is the associated data. Empty after a
     -- revocation.
@@ -45,7 +45,7 @@ create table resource_servers (
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource),
     foreign key (organization_id, agent_id) references agents
 );
--- The foreign key needs this index when the row of an agent is deleted, and would read all resource servers without it.
+-- Without this index, PostgreSQL would check the foreign key by reading all resource servers when an agent's row is deleted.
 create index resource_servers_organization_id_agent_id_idx on resource_servers (organization_id, agent_id)
     where agent_id is not null;
 alter table resource_servers enable row level security, force row level security;
@@ -103,10 +103,10 @@ alter table used_identifiers enable row level security, force row level security
 create policy own_organization on used_identifiers using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on used_identifiers to agentidp_service;
 
--- Throttles of failed authentications by client and by address. admits_at is the instant from which a cell admits another
--- failure: the theoretical arrival time of the generic cell rate algorithm less its tolerance. The table cannot outgrow the range
--- of cell, which is a number. A cell without a failure for a minute may be deleted. organization_id is the same in all rows,
--- because throttles are read before the client's organization is known.
+-- Throttles of failed authentications by client and by address. admits_at is the instant from which a cell admits another failure:
+-- the theoretical arrival time of the generic cell rate algorithm less its tolerance. The cells are numbers in a fixed range, so
+-- the table cannot grow without limit. A cell without a failure for a minute may be deleted. organization_id is the same in all
+-- rows, because throttles are read before the client's organization is known.
 --
 -- The table is logged although its rows may get lost in a crash. If a database with an unlogged table is copied (create database
 -- ... template), PostgreSQL 15 to 18 do not recreate the table's index after a crash, and each failed authentication then failed

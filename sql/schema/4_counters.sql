@@ -1,7 +1,7 @@
 -- The exact counters of tokens, requests and rejected requests.
 
--- The counters of an organization. One row per UTC day and slot. Transactions use different slots, so as not to wait for others.
--- The 24 hours are an array, because a reader of 90 days then fetches 90 rows instead of 2,160, and counting costs the same.
+-- The counters of an organization. One row per UTC day and slot. Transactions use different slots, so they do not wait for each
+-- other. The 24 hours are an array, so that a reader of 90 days fetches 90 rows instead of 2,160. Counting costs the same.
 --
 -- No check constrains the length of the arrays, because PostgreSQL parses the checks of a table again for each update, which took
 -- a fifth of the time of counting a request. Every writer keeps the length.
@@ -37,9 +37,9 @@ alter table agent_usage_daily enable row level security, force row level securit
 create policy own_organization on agent_usage_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agent_usage_daily to agentidp_service;
 
--- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction
--- that counts a token for the agent counts it here too. If agent_usage_daily has more tokens of an agent, the difference was
--- imported without credentials.
+-- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction that
+-- counts a token for the agent counts it here too. Imported tokens have no credential, so agent_usage_daily may have more tokens
+-- of an agent.
 create table credential_usage_daily (
     organization_id text collate "C" not null,
     day date not null,

@@ -105,7 +105,7 @@ create table markers (
     foreign key (organization_id, agent_id) references agents
 );
 create index markers_organization_id_ends_at_idx on markers (organization_id, ends_at);
--- The foreign key needs this index when the row of an agent is deleted, and would read all markers without it.
+-- Without this index, PostgreSQL would check the foreign key by reading all markers when an agent's row is deleted.
 create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
 alter table markers enable row level security, force row level security;
 create policy own_organization on markers using (organization_id = current_setting('agentidp.organization_id', true));

@@ -27,8 +27,8 @@ create table audit_events (
     action text not null,
     subject_type text not null,
     subject text not null,
-    -- The values before and after the change. The chain contains only content_hash, so it can still be verified after before,
-    -- after and salt are erased. The random salt keeps anybody from finding the erased content by trial.
+    -- The values before and after the change. The chain contains only content_hash, so it can still be verified after the columns
+    -- "before", "after" and "salt" are erased. The random salt keeps anybody from guessing erased content.
     before jsonb,
     after jsonb,
     salt bytea,

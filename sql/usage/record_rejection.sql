@@ -2,7 +2,7 @@
 -- client ids add no rows. Returns one row.
 -- Parameters: organization_id; agent_id; day and hour: of the failure in UTC.
 select count_usage(
-    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
+    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_day => %(day)s::date,

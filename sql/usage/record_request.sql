@@ -4,7 +4,7 @@
 -- durable: false lets the commit be acknowledged before it is on disk.
 select agent_id
 from admit_request(
-    -- Citus requires that the function reads only rows of this organization, compared in the collation of their column ("C").
+    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_jti => %(jti)s::text,
