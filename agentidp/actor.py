@@ -38,11 +38,11 @@ def find_operator() -> Actor:
     """
     user_id = os.geteuid()
     try:
-        user = pwd.getpwuid(user_id).pw_name
+        user_entry = pwd.getpwuid(user_id).pw_name
     except KeyError:
         # The operating system has no name for the user, for example in a container.
-        user = f"uid {user_id}"
+        user_entry = f"uid {user_id}"
     sudo_user = os.environ.get("SUDO_USER", "")
-    name = f"{user} (sudo by {sudo_user})" if sudo_user and sudo_user != user else user
+    user_name = f"{user_entry} (sudo by {sudo_user})" if sudo_user and sudo_user != user_entry else user_entry
     # The database refuses a name that is not valid UTF-8.
-    return Actor("operator", name.encode("ascii", "backslashreplace").decode()[:200])
+    return Actor("operator", user_name.encode("ascii", "backslashreplace").decode()[:200])

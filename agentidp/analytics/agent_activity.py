@@ -41,20 +41,20 @@ class AgentActivitySchema(PeriodSchema):
 def agent_activity(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
     period = read_period(arguments, caller.at)
-    rows = caller.read("analytics/agent_activity", agent_id=agent_id, **period.bounds)
-    if not rows:
+    day_rows = caller.read("analytics/agent_activity", agent_id=agent_id, **period.bounds)
+    if not day_rows:
         raise NotFound
     return data_response(
         {
             "tenantId": caller.organization_id,
             "agentId": str(agent_id),
-            "agentName": rows[0].agent_name,
-            "status": rows[0].status,
+            "agentName": day_rows[0].agent_name,
+            "status": day_rows[0].status,
             **period.described,
-            "lastTokenHour": timestamp(rows[0].last_token_hour),
+            "lastTokenHour": timestamp(day_rows[0].last_token_hour),
             "data": [
                 {"date": row.date, "tokens": row.tokens, "requests": row.requests, "rejected": row.rejected}
-                for row in rows
+                for row in day_rows
             ],
         },
         AgentDaySchema,

@@ -122,8 +122,8 @@ def agent_rejections(caller: Caller, arguments: dict[str, Any], agent_id: UUID) 
     """
     period = read_period(arguments, caller.at)
     response_body = {"tenantId": caller.organization_id, "agentId": str(agent_id), **period.described}
-    [rows] = caller.read_together(build_rejections_call(agent_id, period))
-    return data_response({**response_body, "data": represent_rejections(rows)}, RejectionSchema)
+    [rejection_rows] = caller.read_together(build_rejections_call(agent_id, period))
+    return data_response({**response_body, "data": represent_rejections(rejection_rows)}, RejectionSchema)
 
 
 def build_rejections_call(agent_id: UUID, period: Period) -> Call:

@@ -38,7 +38,7 @@ def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens of all agents per UTC day. Days without tokens have no item."""
     period = read_period(arguments, caller.at)
     # The names are read after the tokens, so that they include agents that were created in between.
-    rows, agent_rows = caller.read_together(
+    token_rows, agent_rows = caller.read_together(
         Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}), Call("analytics/agent_names", {})
     )
     names_by_id = {row.agent_id: row.name for row in agent_rows}
@@ -47,5 +47,5 @@ def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
         agent_id, agent_name = str(row.agent_id), names_by_id[row.agent_id]
         return {"date": row.on_day.isoformat(), "tokens": row.tokens, "agentId": agent_id, "agentName": agent_name}
 
-    response_body = {"tenantId": caller.organization_id, **period.described, "data": check_rows(rows)}
+    response_body = {"tenantId": caller.organization_id, **period.described, "data": check_rows(token_rows)}
     return data_response(response_body, AgentTokensOfDaySchema, represent)

@@ -124,8 +124,8 @@ def build_delegations_call(period: Period, agent_id: UUID | None) -> Call:
 
 def add_tokens(tokens_by_day: list[int], row: Any, factor: int = 1) -> None:
     """Add the tokens per day of a row, multiplied by *factor*, to *tokens_by_day*."""
-    for day, day_tokens in zip(row.days, row.tokens, strict=True):
-        tokens_by_day[day] += factor * day_tokens
+    for day_index, day_tokens in zip(row.days, row.tokens, strict=True):
+        tokens_by_day[day_index] += factor * day_tokens
 
 
 def respond_by_day(
@@ -147,11 +147,11 @@ def respond_by_day(
 
     def generate_rows() -> Iterator[dict[str, Any]]:
         for usage in usages:
-            item = represent(usage, caller.settings.resource)
-            members = {name: item[name] for name in member_names}
-            for date, tokens in zip(dates, item["tokensByDay"], strict=True):
+            usage_json = represent(usage, caller.settings.resource)
+            usage_members = {name: usage_json[name] for name in member_names}
+            for date, tokens in zip(dates, usage_json["tokensByDay"], strict=True):
                 if tokens:
-                    yield {"date": date, "tokens": tokens, **members}
+                    yield {"date": date, "tokens": tokens, **usage_members}
 
     rows = check_rows(list(islice(generate_rows(), MAX_ROWS + 1)))
     return data_response({"tenantId": caller.organization_id, **period.described, "data": rows}, item_schema)

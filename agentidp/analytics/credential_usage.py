@@ -103,9 +103,9 @@ class CredentialUsage:
     def by_day(self) -> list[int]:
         """The number of the credential's tokens on each day of the period."""
         tokens_by_day = [0] * self.days
-        for days, counts in self.usage:
-            for day, count in zip(days, counts, strict=True):
-                tokens_by_day[day] += count
+        for days, token_counts in self.usage:
+            for day, token_count in zip(days, token_counts, strict=True):
+                tokens_by_day[day] += token_count
         return tokens_by_day
 
 

@@ -80,11 +80,11 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
 
     :param rows: the rows of :func:`agentidp.analytics.attribution.build_delegations_call`.
     """
-    items = []
+    delegation_items = []
     for row in rows:
         tokens_by_day = [0] * period.days
         add_tokens(tokens_by_day, row)
-        items.append(
+        delegation_items.append(
             {
                 "agentId": str(row.agent_id),
                 "agentName": row.agent_name,
@@ -96,5 +96,5 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
                 "tokensByDay": tokens_by_day,
             }
         )
-    names = ("agentId", "subjectAgentId", "issuer", "resource")
-    return sorted(items, key=lambda item: (-item["tokens"], *(item[name] or "" for name in names)))
+    sorted_names = ("agentId", "subjectAgentId", "issuer", "resource")
+    return sorted(delegation_items, key=lambda item: (-item["tokens"], *(item[name] or "" for name in sorted_names)))

@@ -45,9 +45,9 @@ class OwnerUsageSchema(PeriodSchema):
 def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
     period = read_period(arguments, caller.at)
-    [rows] = caller.read_together(build_owner_usage_call(period))
+    [owner_rows] = caller.read_together(build_owner_usage_call(period))
     return data_response(
-        {"tenantId": caller.organization_id, **period.described, "data": represent(rows)}, OwnerTokensSchema
+        {"tenantId": caller.organization_id, **period.described, "data": represent(owner_rows)}, OwnerTokensSchema
     )
 
 

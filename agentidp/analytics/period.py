@@ -128,13 +128,13 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
     today = at.astimezone(UTC).date()
-    kind, *other_kinds = _list_given_kinds(arguments) or [("month",)]
+    kind_names, *other_kinds = _list_given_kinds(arguments) or [("month",)]
     superfluous_names = [name for other_kind in other_kinds for name in other_kind if name in arguments]
     if superfluous_names:
-        raise _error(f"must not be given with {kind[0].rstrip('_')}", *superfluous_names)
+        raise _error(f"must not be given with {kind_names[0].rstrip('_')}", *superfluous_names)
     if "days" in arguments:
         return Period.of(arguments["days"], at)
-    if "month" in kind:
+    if "month" in kind_names:
         first_day = arguments.get("month", today.replace(day=1))
         if first_day > today:
             raise _error(MONTH_RULE, "month")

@@ -37,7 +37,7 @@ class UsageByDaySchema(PeriodSchema):
 def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens, requests, rejected requests and tokens refused by quotas per UTC day, zeros included, oldest first."""
     period = read_period(arguments, caller.at)
-    rows, refusal_rows = caller.read_together(
+    day_rows, refusal_rows = caller.read_together(
         Call("analytics/usage_by_day", period.bounds), Call("analytics/refusals_by_day", period.bounds)
     )
     refused_by_day = {row.on_day: row.refused for row in refusal_rows}
@@ -49,7 +49,7 @@ def usage_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
             "rejected": row.rejected,
             "refused": refused_by_day.get(row.on_day, 0),
         }
-        for row in rows
+        for row in day_rows
     ]
     return data_response(
         {"tenantId": caller.organization_id, **period.described, "data": response_rows}, OrganizationDaySchema

@@ -56,9 +56,9 @@ def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
     included.
     """
     period = read_period(arguments, caller.at)
-    rows = caller.read("analytics/usage_by_hour", **period.bounds)
+    hour_rows = caller.read("analytics/usage_by_hour", **period.bounds)
     return data_response(
-        {"tenantId": caller.organization_id, **period.described, "data": _list_hours(rows, period)}, HourSchema
+        {"tenantId": caller.organization_id, **period.described, "data": _list_hours(hour_rows, period)}, HourSchema
     )
 
 
@@ -70,14 +70,14 @@ def usage_by_hour(caller: Caller, arguments: dict[str, Any]) -> Response:
 def agent_usage_by_hour(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent in each UTC hour, by default of today, zeros included."""
     period = read_period(arguments, caller.at)
-    rows = read_agent_hours(caller, agent_id, period.first, period.last)
+    hour_rows = read_agent_hours(caller, agent_id, period.first, period.last)
     return data_response(
         {
             "tenantId": caller.organization_id,
             "agentId": str(agent_id),
-            "agentName": rows[0].agent_name,
+            "agentName": hour_rows[0].agent_name,
             **period.described,
-            "data": _list_hours(rows, period),
+            "data": _list_hours(hour_rows, period),
         },
         HourSchema,
     )
@@ -99,9 +99,9 @@ def read_agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) ->
 def _list_hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
     rows_by_hour = {(row.on_day, row.at_hour): row for row in rows}
     midnight = datetime.combine(period.first, time(), UTC)
-    items = []
+    hours_json = []
     for hour in (midnight + timedelta(hours=hour_number) for hour_number in range(24 * period.days)):
         row = rows_by_hour.get((hour.date(), hour.hour))
-        usage = {name: getattr(row, name, 0) for name in ("tokens", "requests", "rejected")}
-        items.append({"hour": timestamp(hour), **usage})
-    return items
+        counts = {count_name: getattr(row, count_name, 0) for count_name in ("tokens", "requests", "rejected")}
+        hours_json.append({"hour": timestamp(hour), **counts})
+    return hours_json

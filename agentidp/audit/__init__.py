@@ -157,11 +157,11 @@ def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> 
         event |= {"sequence": sequence, "previous_hash": previous_hash}
         event["content_hash"] = bytes.fromhex(content_hash(_build_event(event)))
         event["hash"] = previous_hash = bytes.fromhex(compute_event_hash(_build_event(event)))
-        event_contents = {
+        json_columns = {
             member_name: None if event[member_name] is None else json.dumps(event[member_name])
             for member_name in ("before", "after")
         }
-        transaction.fetch("audit/add_event", **event | event_contents)
+        transaction.fetch("audit/add_event", **event | json_columns)
 
 
 def represent(row: Any) -> dict[str, Any]:

@@ -26,9 +26,9 @@ def read_chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[
 
     :param after: yield only events with a greater sequence.
     """
-    while rows := database.fetch("audit/events_after", after=after, limit=PAGE_SIZE):
-        yield from map(audit.represent, rows)
-        after = rows[-1].sequence
+    while event_rows := database.fetch("audit/events_after", after=after, limit=PAGE_SIZE):
+        yield from map(audit.represent, event_rows)
+        after = event_rows[-1].sequence
 
 
 def head_of(database: OrganizationDatabase) -> Head | None:

@@ -30,14 +30,14 @@ class Pruned(NamedTuple):
 
 def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
     """Return the last sequence of each chain of audit events, including the instance's chain, by organization ID."""
-    rows = operator.execute(load_sql("audit/all_heads")).fetchall()
-    return {row.organization_id: row.sequence for row in rows}
+    organization_rows = operator.execute(load_sql("audit/all_heads")).fetchall()
+    return {organization_row.organization_id: organization_row.sequence for organization_row in organization_rows}
 
 
 def list_organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
     """Return the organizations without audit events. Their events were removed, because each creation is recorded."""
-    rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
-    return [row.organization_id for row in rows]
+    organization_rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
+    return [organization_row.organization_id for organization_row in organization_rows]
 
 
 def read_events_since(
@@ -67,17 +67,17 @@ def verify_chain(database: OrganizationDatabase, noted_event: Head | None = None
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
     while True:
-        head = head_of(database)
-        result = verify_events(read_chain(database), head, noted_event)
-        if result.broken_at is None or head_of(database) == head:
-            return result
+        chain_head = head_of(database)
+        verification = verify_events(read_chain(database), chain_head, noted_event)
+        if verification.broken_at is None or head_of(database) == chain_head:
+            return verification
 
 
 def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
     """Return the number of audit events older than *cutoff*, which :func:`prune_events` would remove."""
     with operator_transaction(operator, organization_id, at) as transaction:
-        rows = transaction.fetch("audit/last_before", cutoff=cutoff)
-    return int(rows[0].events) if rows else 0
+        count_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
+    return int(count_rows[0].events) if count_rows else 0
 
 
 def prune_events(
@@ -88,16 +88,16 @@ def prune_events(
     A new event records the removal, so that the remaining events can still be verified.
     """
     with operator_transaction(operator, organization_id, at) as transaction:
-        last_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
-        if not last_rows:
+        last_event_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
+        if not last_event_rows:
             return None
-        [last_row] = last_rows
-        [count_row] = transaction.fetch("audit/prune_events", sequence=last_row.sequence)
-        last_removed_event = {"sequence": last_row.sequence, "hash": bytes(last_row.hash).hex()}
+        [last_event_row] = last_event_rows
+        [count_row] = transaction.fetch("audit/prune_events", sequence=last_event_row.sequence)
+        last_removed_event = {"sequence": last_event_row.sequence, "hash": bytes(last_event_row.hash).hex()}
         audit.record(
             transaction, "audit.pruned", organization_id, after=last_removed_event | {"events": count_row.events}
         )
-    return Pruned(organization_id, count_row.events, last_row.sequence)
+    return Pruned(organization_id, count_row.events, last_event_row.sequence)
 
 
 def erase(transaction: Transaction, subjects: list[str] | None) -> int:

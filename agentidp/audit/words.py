@@ -44,9 +44,9 @@ def build_name_calls(events: Iterable[dict[str, Any]]) -> list[Call]:
         for recorded_value in recorded_values
         for value in (recorded_value if isinstance(recorded_value, list) else [recorded_value])
     ]
-    ids = {UUID(value) for value in possible_ids if isinstance(value, str) and IS_ID.fullmatch(value)}
+    agent_ids = {UUID(value) for value in possible_ids if isinstance(value, str) and IS_ID.fullmatch(value)}
     return [
-        Call("audit/agent_names", {"agent_ids": list(ids)}),
+        Call("audit/agent_names", {"agent_ids": list(agent_ids)}),
         Call("oauth/list_resource_servers", {}),
         Call("alerts/list_targets", {}),
     ]

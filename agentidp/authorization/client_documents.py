@@ -73,8 +73,8 @@ def find_client(requested: AuthorizationRequest, organization_id: str, at: datet
     :raises ValidationError: the app has no agent, or its document does not contain the redirect URI.
     """
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
-    rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
-    if not rows or not is_registered(requested.redirect_uri, rows[0].redirect_uris):
+    agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
+    if not agent_rows or not is_registered(requested.redirect_uri, agent_rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)
     return replace(requested, organization_id=organization_id, agent_id=agent_id)
 
@@ -105,9 +105,9 @@ def admit_app(
         )
     if not agents or agents[0].document_fresh_until <= at:
         redirect_uris, fresh_until = _read_document(client_uri, organization_id, claims["sub"], at)
-        scopes = dict.fromkeys(scope for rule in rules for entry in rule.resources for scope in entry["scopes"])
+        all_scopes = dict.fromkeys(scope for rule in rules for entry in rule.resources for scope in entry["scopes"])
         try:
-            _store_agent(organization_id, client_uri, redirect_uris, list(scopes), fresh_until, at)
+            _store_agent(organization_id, client_uri, redirect_uris, list(all_scopes), fresh_until, at)
         except ValidationError:
             _remember_failure(organization_id, claims["sub"], at)
             raise
@@ -126,7 +126,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
             raise RateLimited(
                 f"An app that you have just used could not be looked up. Try again in {PAUSE.seconds} seconds."
             )
-        slow_ids = {organization for organization, slow_at in _slow_at.items() if began_at - slow_at < SLOW_FOR}
+        slow_ids = {slow_id for slow_id, slow_at in _slow_at.items() if began_at - slow_at < SLOW_FOR}
         is_full = organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS
         if organization_id in slow_ids:
             is_full |= len(_reading_organizations & slow_ids) >= MAX_READINGS_OF_SLOW
@@ -171,8 +171,8 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
 
 def _remember_failure(organization_id: str, person: str, at: datetime) -> None:
     with _lock:
-        for key in [key for key, failed_at in _failed_at.items() if at - failed_at >= PAUSE]:
-            del _failed_at[key]
+        for expired_key in [expired_key for expired_key, failed_at in _failed_at.items() if at - failed_at >= PAUSE]:
+            del _failed_at[expired_key]
         _failed_at[organization_id, person] = at
 
 
@@ -187,15 +187,15 @@ def _store_agent(
     """Create an app's agent, or update its redirect URIs. If the URIs change, end all grants of people to the agent."""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
     database = services().database.of(organization_id, at)
-    for name in (host, add_subject_suffix(host, "", client_uri)):
+    for agent_name in (host, add_subject_suffix(host, "", client_uri)):
         try:
             with database.transaction(request_actor("system", "agentidp")) as transaction:
                 transaction.fetch("organizations/lock_organization")
-                rows = transaction.fetch("agents/get_agent", agent_id=agent_id)
-                if not rows:
-                    _add_agent(transaction, client_uri, name, redirect_uris, scopes)
-                elif set(rows[0].redirect_uris) != set(redirect_uris):
-                    _replace_redirect_uris(transaction, rows[0], redirect_uris)
+                agent_rows = transaction.fetch("agents/get_agent", agent_id=agent_id)
+                if not agent_rows:
+                    _add_agent(transaction, client_uri, agent_name, redirect_uris, scopes)
+                elif set(agent_rows[0].redirect_uris) != set(redirect_uris):
+                    _replace_redirect_uris(transaction, agent_rows[0], redirect_uris)
                 transaction.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:

@@ -68,15 +68,15 @@ def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
             _mark_used(transaction, consent)
-            details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
-            audit.record(transaction, "grant.refused", agent_id, after=details)
+            refusal_details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
+            audit.record(transaction, "grant.refused", agent_id, after=refusal_details)
     except psycopg.errors.UniqueViolation:
         raise ValidationError(INVALID) from None
 
 
 def _mark_used(transaction: Transaction, consent: Consent) -> None:
     consent.check_provider(transaction)
-    digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
+    form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
     # The clocks of two servers may differ by twice LEEWAY, so another server may accept the form for longer.
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
-    transaction.fetch("oauth/use_identifier", digest=digest, expires_at=expires_at)
+    transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)

@@ -58,7 +58,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     app_services = services()
     agent_id, resource = requested.agent_id, requested.resource
     subject = compute_person_subject(requested.organization_id, claims["iss"], claims["sub"])
-    [organization], agents, servers, rules, grants = app_services.database.of(requested.organization_id, at).run(
+    [organization], agent_rows, servers, rules, grants = app_services.database.of(requested.organization_id, at).run(
         Call("organizations/get_organization", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
@@ -71,9 +71,9 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     server = next((server for server in servers if server.resource == resource and _supports_delegation(server)), None)
     if server is None:
         raise OAuthError("invalid_target", "resource is not a resource server at which an agent may act for people")
-    if not agents or agents[0].status != "active" or organization.suspended_at is not None:
+    if not agent_rows or agent_rows[0].status != "active" or organization.suspended_at is not None:
         raise OAuthError("access_denied", "the agent or its organization is suspended")
-    [agent] = agents
+    [agent] = agent_rows
     rule = next((rule for rule in rules if accepts(rule.trust, claims)), None)
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)

@@ -130,24 +130,24 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     """
     if len(query) > MAX_QUERY:
         raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
-    pairs = parse_qsl(query, keep_blank_values=True)
-    counts = Counter(name for name, _ in pairs)
-    parameters = {name: value for name, value in pairs if value and counts[name] == 1}
+    names_and_values = parse_qsl(query, keep_blank_values=True)
+    counts_by_name = Counter(name for name, _ in names_and_values)
+    parameters = {name: value for name, value in names_and_values if value and counts_by_name[name] == 1}
     client_id, redirect_uri = (parameters.pop(name, None) for name in ("client_id", "redirect_uri"))
     if client_id is None or redirect_uri is None:
         raise ValidationError("The request of the app must contain client_id and redirect_uri exactly once.")
-    repeated = frozenset(name for name, count in counts.items() if count > 1)
+    repeated_names = frozenset(name for name, count in counts_by_name.items() if count > 1)
     if is_client_uri(client_id) and is_redirect_uri(redirect_uri):
         return AuthorizationRequest(
-            UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, redirect_uri, parameters, repeated, client_uri=client_id
+            UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, redirect_uri, parameters, repeated_names, client_uri=client_id
         )
     client = public_client(client_id)
-    rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
+    agent_rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
     # Refuses the id of an app's agent as client_id, because only the app's URI makes us read its current document.
-    is_app = bool(rows) and rows[0].client_uri is not None
-    if not rows or is_app or not is_registered(redirect_uri, rows[0].redirect_uris):
+    is_app = bool(agent_rows) and agent_rows[0].client_uri is not None
+    if not agent_rows or is_app or not is_registered(redirect_uri, agent_rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)
-    return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated)
+    return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated_names)
 
 
 def find_organization_id(requested: AuthorizationRequest) -> str | None:

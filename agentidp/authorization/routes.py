@@ -96,7 +96,7 @@ def callback(organization_id: str | None = None) -> Response:
         description = "no rule lets the agent act for the person"
         uri = requested.build_redirect(error="access_denied", error_description=description)
         return pages.page("authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=uri)
-    form = Consent(
+    consent = Consent(
         query=query,
         organization_id=requested.organization_id,
         issuer=provider.settings.issuer,
@@ -110,7 +110,7 @@ def callback(organization_id: str | None = None) -> Response:
         form_id=secrets.token_hex(16),
         provider_version=provider.version,
     )
-    return _render_consent_form(requested, offer, form)
+    return _render_consent_form(requested, offer, consent)
 
 
 @blueprint.get(person_page.PATH)

@@ -77,14 +77,14 @@ class SealedForm:
             old.
         """
         try:
-            content = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
-            form = cls(**json.loads(content))
+            form_json = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
+            form = cls(**json.loads(form_json))
         # The constructor raises TypeError if another release, with other fields, has made the form.
         except (ValueError, TypeError, Unreadable):
             raise ValidationError(INVALID) from None
-        age = at - datetime.fromtimestamp(form.asked_at, UTC)
+        form_age = at - datetime.fromtimestamp(form.asked_at, UTC)
         is_same_browser = secrets.compare_digest(form.browser, str(flask.session.get(_BROWSER)))
-        if not is_same_browser or not -LIFETIME < age < LIFETIME:
+        if not is_same_browser or not -LIFETIME < form_age < LIFETIME:
             raise ValidationError(INVALID)
         return form
 

@@ -121,6 +121,6 @@ def _describe_consequences(services: Services, kid: str) -> str:
 
 def _list_keys(services: Services) -> list[dict[str, Any]]:
     return [
-        {name: timestamp(value) if isinstance(value, datetime) else value for name, value in key.items()}
+        {member_name: timestamp(value) if isinstance(value, datetime) else value for member_name, value in key.items()}
         for key in key_rotation.describe_keys(services.settings, at=utc_now())
     ]

@@ -113,8 +113,8 @@ def find_candidate(
     agent_id = _parse_uuid(id_or_name)
     shown_name = str(agent_id) if agent_id else repr(id_or_name)
     unknown_message = f"{owner} has no {kind} {shown_name}" if owner else f"there is no {kind} {shown_name}"
-    names = [name for candidate in candidates for name in candidate.names]
-    raise ConfigurationError(unknown_message + _suggest_names(id_or_name, names))
+    candidate_names = [candidate_name for candidate in candidates for candidate_name in candidate.names]
+    raise ConfigurationError(unknown_message + _suggest_names(id_or_name, candidate_names))
 
 
 def find_organization(services: Services, id_or_name: str) -> Any:

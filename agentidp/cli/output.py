@@ -59,8 +59,8 @@ def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | Non
     else:
         labels = [f"{_to_words(name)[:1].upper()}{_to_words(name)[1:]}:" for name in members]
         label_width = max(map(len, labels))
-        for label, value in zip(labels, members.values(), strict=True):
-            click.echo(f"{label:<{label_width}}  {_format_for_people(value)}".rstrip())
+        for label, member_value in zip(labels, members.values(), strict=True):
+            click.echo(f"{label:<{label_width}}  {_format_for_people(member_value)}".rstrip())
         if shown_once and members.get(shown_once) is not None:
             click.echo(
                 f"The {_to_words(shown_once)} is not shown again. Store it where only the agent or service that needs "
@@ -97,14 +97,14 @@ def is_terminal() -> bool:
 
 def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     *cut_columns, last_column = columns
-    lines = [[_to_words(name).upper() for name in columns]]
+    table_lines = [[_to_words(name).upper() for name in columns]]
     for row in rows:
         cut_cells = [_truncate(_format_for_people(row[name])) for name in cut_columns]
-        lines.append([*cut_cells, _format_for_people(row[last_column])])
-    column_widths = [max(map(_measure_width, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        padding = [width - _measure_width(cell) for cell, width in zip(line, column_widths, strict=True)]
-        click.echo("  ".join(cell + " " * count for cell, count in zip(line, padding, strict=True)).rstrip())
+        table_lines.append([*cut_cells, _format_for_people(row[last_column])])
+    column_widths = [max(map(_measure_width, column_cells)) for column_cells in zip(*table_lines, strict=True)]
+    for table_line in table_lines:
+        space_counts = [width - _measure_width(text) for text, width in zip(table_line, column_widths, strict=True)]
+        click.echo("  ".join(text + " " * count for text, count in zip(table_line, space_counts, strict=True)).rstrip())
 
 
 def _to_words(name: str) -> str:

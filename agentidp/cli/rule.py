@@ -47,9 +47,9 @@ class RuleKind(NamedTuple):
 
 def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
     [[count_row]] = database.run(build_count_grants_call(rule_id=row.delegation_rule_id))
-    apps = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
+    apps_phrase = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
     sentences = [
-        f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{apps}.",
+        f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{apps_phrase}.",
         "Introspection then reports the tokens that were issued by the rule as inactive.",
         describe_ended_grants(count_row.grants) if count_row.grants else "",
     ]
@@ -149,11 +149,11 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
 
 def _summarize_rule(kind: RuleKind, rule_row: Any) -> dict[str, Any]:
     rule = kind.registry.represent(rule_row)
-    members = rule | rule["trust"]
+    shown_members = rule | rule["trust"]
     if kind is _DELEGATION:
-        members["agents"] = ", ".join([*rule_row.agents, *(f"apps of {host}" for host in rule_row.client_hosts)])
-        members["resources"] = [permission["resource"] for permission in rule["resources"]]
-    return {name: members[name] for name in kind.columns}
+        shown_members["agents"] = ", ".join([*rule_row.agents, *(f"apps of {host}" for host in rule_row.client_hosts)])
+        shown_members["resources"] = [permission["resource"] for permission in rule["resources"]]
+    return {name: shown_members[name] for name in kind.columns}
 
 
 delegation_commands, provisioning_commands = map(_make_rule_commands, (_DELEGATION, _PROVISIONING))

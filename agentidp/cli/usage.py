@@ -106,16 +106,16 @@ def _open_source(path: Path) -> Iterator[Source]:
 
 
 def _print_import(imported: Imported, is_dry_run: bool, as_json: bool) -> None:
-    members = asdict(imported)
-    members |= {name: timestamp(members[name]) for name in ("first", "last", "repeats")}
+    import_members = asdict(imported)
+    import_members |= {name: timestamp(import_members[name]) for name in ("first", "last", "repeats")}
     if as_json:
-        show_object(members, as_json)
+        show_object(import_members, as_json)
     elif imported.repeats:
-        click.echo(f"This file was imported at {members['repeats']}. Nothing was added.")
+        click.echo(f"This file was imported at {import_members['repeats']}. Nothing was added.")
     else:
-        counts = ", ".join(f"{members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
-        period = f" from {members['first']} to {members['last']}" if imported.first else ""
-        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{period}.")
+        counts = ", ".join(f"{import_members[name]:,} {name}" for name in ("records", "tokens", "requests", "rejected"))
+        period_phrase = f" from {import_members['first']} to {import_members['last']}" if imported.first else ""
+        click.echo(f"{'Would import' if is_dry_run else 'Imported'} {counts}{period_phrase}.")
 
 
 @commands.command("export")

@@ -234,14 +234,14 @@ def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str,
 
 
 def _read_networks(env: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...] | None:
-    value = env.get(name)
-    if not value:
+    setting_value = env.get(name)
+    if not setting_value:
         return None
     try:
-        return tuple(ip_network(network.strip()) for network in value.split(","))
+        return tuple(ip_network(network_text.strip()) for network_text in setting_value.split(","))
     except ValueError:
         raise ConfigurationError(
-            f"{name} must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas, not {value!r}"
+            f"{name} must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas, not {setting_value!r}"
         ) from None
 
 
@@ -264,44 +264,44 @@ def _address(env: Mapping[str, str], name: str) -> str | None:
 
 
 def _read_postgres_url(env: Mapping[str, str], name: str) -> str | None:
-    value = env.get(name)
-    if value is None:
+    database_url = env.get(name)
+    if database_url is None:
         return None
     try:
-        scheme = urlsplit(value).scheme
+        scheme = urlsplit(database_url).scheme
     except ValueError:
         scheme = ""
     # The error message does not contain the value, because a URL may contain a password.
     if scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
-    return value
+    return database_url
 
 
 def _read_issuer(env: Mapping[str, str]) -> str:
-    value = env.get("AGENTIDP_ISSUER")
-    if value is None:
+    issuer = env.get("AGENTIDP_ISSUER")
+    if issuer is None:
         return f"http://localhost:{_number(env, 'PORT', DEFAULT_PORT, 1, 65_535)}"
     may_be_http = env.get("AGENTIDP_INSECURE_HTTP") == "allow"
-    if value.endswith("/") or not is_issuer(value, may_be_http=may_be_http):
+    if issuer.endswith("/") or not is_issuer(issuer, may_be_http=may_be_http):
         raise ConfigurationError(
             "AGENTIDP_ISSUER must be an https URL without credentials, query, fragment and closing slash "
             "(RFC 8414 section 2; http is for localhost only, or for a trial in a network that you trust "
             "with AGENTIDP_INSECURE_HTTP=allow: everyone on the way can then read secrets and tokens)"
         )
-    return value
+    return issuer
 
 
 def _read_secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> bytes | None:
-    name, value = read_secret(env, setting, setting_of_file)
-    if value is None:
+    setting_name, secret_key = read_secret(env, setting, setting_of_file)
+    if secret_key is None:
         return None
-    if len(value) < MIN_SECRET_LENGTH:
+    if len(secret_key) < MIN_SECRET_LENGTH:
         raise ConfigurationError(
-            f"{name} must hold at least {MIN_SECRET_LENGTH} characters, "
+            f"{setting_name} must hold at least {MIN_SECRET_LENGTH} characters, "
             "for example the output of: openssl rand -base64 48"
         )
     try:
-        return value.encode()
+        return secret_key.encode()
     except UnicodeEncodeError:
         # Python turns invalid UTF-8 in the environment into surrogates, which cannot be encoded again.
-        raise ConfigurationError(f"{name} must be text in UTF-8") from None
+        raise ConfigurationError(f"{setting_name} must be text in UTF-8") from None

@@ -115,10 +115,10 @@ def _printable(env: Mapping[str, str], name: str, default: str, maximum: int) ->
 
 
 def _read_client_secret(env: Mapping[str, str]) -> str:
-    name, value = read_secret(env, "AGENTIDP_OIDC_CLIENT_SECRET", "AGENTIDP_OIDC_CLIENT_SECRET_FILE")
-    if not re.fullmatch(r"[ -~]{0,1000}", value or ""):
-        raise ConfigurationError(f"{name} must hold at most 1000 printable ASCII characters")
-    return value or ""
+    variable_name, client_secret = read_secret(env, "AGENTIDP_OIDC_CLIENT_SECRET", "AGENTIDP_OIDC_CLIENT_SECRET_FILE")
+    if not re.fullmatch(r"[ -~]{0,1000}", client_secret or ""):
+        raise ConfigurationError(f"{variable_name} must hold at most 1000 printable ASCII characters")
+    return client_secret or ""
 
 
 def _scopes(env: Mapping[str, str], name: str) -> str:
@@ -130,19 +130,19 @@ def _scopes(env: Mapping[str, str], name: str) -> str:
 
 
 def _read_values(env: Mapping[str, str], name: str) -> frozenset[str]:
-    value = env.get(name)
-    if value is None:
+    setting_value = env.get(name)
+    if setting_value is None:
         return frozenset()
-    items = [item.strip() for item in value.split(",")]
-    if not all(item and item.isprintable() for item in items):
+    claim_values = [claim_value.strip() for claim_value in setting_value.split(",")]
+    if not all(claim_value and claim_value.isprintable() for claim_value in claim_values):
         raise ConfigurationError(f"{name} must be values separated by commas, or * for any")
-    return frozenset(items)
+    return frozenset(claim_values)
 
 
 def _read_organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
     organization_ids: dict[str, str] = {}
-    for item in _read_values(env, name):
-        claim_value, _, organization_id = (text.strip() for text in item.rpartition("="))
+    for assignment in _read_values(env, name):
+        claim_value, _, organization_id = (side.strip() for side in assignment.rpartition("="))
         if not claim_value or claim_value in organization_ids or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(
                 f"{name} must be value=organization ID, for example acme=org-01234567-89ab-cdef-0123-456789abcdef, "

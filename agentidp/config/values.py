@@ -39,13 +39,13 @@ def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> t
     :returns: the name of the variable that is set, and the secret. The secret is None if neither is set.
     :raises ConfigurationError: both variables are set, or the file cannot be read. The message contains no secret.
     """
-    value, file = env.get(setting), env.get(setting_of_file)
-    if value is not None and file is not None:
+    secret, secret_file = env.get(setting), env.get(setting_of_file)
+    if secret is not None and secret_file is not None:
         raise ConfigurationError(f"set {setting} or {setting_of_file}, not both")
-    if file is None:
-        return setting, value
+    if secret_file is None:
+        return setting, secret
     try:
-        return setting_of_file, Path(file).read_text(encoding="utf-8").strip()
+        return setting_of_file, Path(secret_file).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigurationError(f"{setting_of_file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -35,15 +35,15 @@ def new_agent(caller: Caller) -> Response:
     """Show the form for a new agent, or create the agent and redirect to the agent's page."""
     if request.method != "POST":
         return _show_form(caller, Form(NEW, form_key=new_form_key(caller.at)))
-    key = read_form_key()
-    message, path, label = "The form created the agent.", "/agents/{id}", "The page of the agent"
+    form_key = read_form_key()
+    message, list_path, link_label = "The form created the agent.", "/agents/{id}", "The page of the agent"
     try:
         agent_values = forms.load(NewAgentSchema(), _read_body())
-        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
+        with begin_creation(caller, SCOPE, form_key, message=message, path=list_path, label=link_label) as transaction:
             agent = add_agent(transaction, **agent_values, max_agents=caller.settings.max_agents)
-            store_created_id(transaction, key, agent.agent_id)
+            store_created_id(transaction, form_key, agent.agent_id)
     except (ValidationError, Conflict) as error:
-        return _show_form(caller, _form_with_errors(error, key.text), status=error.status)
+        return _show_form(caller, _form_with_errors(error, form_key.text), status=error.status)
     return pages.see_other(f"/agents/{agent.agent_id}")
 
 

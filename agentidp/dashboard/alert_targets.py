@@ -65,22 +65,22 @@ def new_alert_target(caller: Caller) -> Response:
     """Show the form for a new alert target, or create the target and show a webhook's key for the only time."""
     if request.method != "POST":
         return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
-    values, key = forms.read_fields(MEMBERS), read_form_key()
+    field_values, form_key = forms.read_fields(MEMBERS), read_form_key()
     message = (
         "The form added the target. The key of a webhook was shown only once. If you did not copy it, delete the "
         "target and add it again."
     )
     try:
-        target_values = forms.load(NewAlertTargetSchema(), forms.build_body(MEMBERS, values))
-        creation = begin_creation(caller, SCOPE, key, message=message, path="/alert-targets", label="All targets")
+        target_values = forms.load(NewAlertTargetSchema(), forms.build_body(MEMBERS, field_values))
+        creation = begin_creation(caller, SCOPE, form_key, message=message, path="/alert-targets", label="All targets")
         with creation as transaction:
-            row, secret = add_target(transaction, caller.settings, target_values)
-            store_created_id(transaction, key, row.target_id)
+            target_row, signing_secret = add_target(transaction, caller.settings, target_values)
+            store_created_id(transaction, form_key, target_row.target_id)
     except (ValidationError, Conflict) as error:
-        return _form(Form(values, forms.errors(error, forms.labels(MEMBERS)), key.text), error.status)
-    if secret is None:
+        return _form(Form(field_values, forms.errors(error, forms.labels(MEMBERS)), form_key.text), error.status)
+    if signing_secret is None:
         return pages.see_other("/alert-targets")
-    return pages.page("new_alert_target.html", here="alerts", target=row, secret=secret)
+    return pages.page("new_alert_target.html", here="alerts", target=target_row, secret=signing_secret)
 
 
 @blueprint.route(

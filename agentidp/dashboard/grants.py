@@ -73,22 +73,22 @@ def end_one_grant(caller: Caller, grant_id: UUID) -> Response:
         with session.begin_change(caller, SCOPE) as transaction:
             end_grant(transaction, grant_id)
         return pages.see_other("/grants")
-    [rows] = caller.read_together(build_list_call(grant_id=grant_id))
-    require_row(rows)
-    return pages.page("confirm_grants.html", here="delegation", grants=rows, path=f"/grants/{grant_id}")
+    [grant_rows] = caller.read_together(build_list_call(grant_id=grant_id))
+    require_row(grant_rows)
+    return pages.page("confirm_grants.html", here="delegation", grants=grant_rows, path=f"/grants/{grant_id}")
 
 
 def _show_grants(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:
     """Return the page with the newest grants: to an agent, by a rule, or of the organization."""
-    rows, rules, agents = caller.read_together(
+    grant_rows, rules, agent_rows = caller.read_together(
         build_list_call(agent_id, rule_id, limit=MAX_PAGE + 1),
         Call("delegation/list_rules", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
     )
     context: dict[str, Any] = {"path": "/grants"}
     if agent_id is not None:
-        context = {"path": f"/agents/{agent_id}/grants", "name": require_row(agents).name}
+        context = {"path": f"/agents/{agent_id}/grants", "name": require_row(agent_rows).name}
     elif rule_id is not None:
         context = {"path": f"/delegation-rules/{rule_id}/grants", "name": find_rule(rules, rule_id).name}
-    has_more = len(rows) > MAX_PAGE
-    return pages.page(template, here="delegation", grants=rows[:MAX_PAGE], has_more=has_more, **context)
+    has_more = len(grant_rows) > MAX_PAGE
+    return pages.page(template, here="delegation", grants=grant_rows[:MAX_PAGE], has_more=has_more, **context)

@@ -57,19 +57,19 @@ def build_headline(
     figures = []
     if period.is_running:
         figures.append(_build_today_figure(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""))
-    for name in names:
-        label = name.capitalize()
-        total = sum(getattr(day, name) for day in days)
-        count = sum(getattr(day, name) for day, _ in pairs)
-        earlier_count = sum(getattr(past, name) for _, past in pairs)
+    for usage_name in names:
+        label = usage_name.capitalize()
+        total_count = sum(getattr(day, usage_name) for day in days)
+        count = sum(getattr(day, usage_name) for day, _ in pairs)
+        earlier_count = sum(getattr(earlier_day, usage_name) for _, earlier_day in pairs)
         # If all usage is from today, a comparison of complete days would wrongly say that there was no usage.
-        is_compared = pairs and (count or earlier_count or not total)
+        is_compared = pairs and (count or earlier_count or not total_count)
         severity = None
-        if name == "rejected" and any(past.requests for _, past in pairs):
-            rejected = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
-            severity = rejected_severity(rejected, earlier_count)
+        if usage_name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
+            rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
+            severity = rejected_severity(rejected_count, earlier_count)
         note = compare_counts(count, earlier_count) if is_compared else ""
-        figures.append(Figure(f"{label} in {number_of(period.days, 'day')}", f"{total:,}", note, severity))
+        figures.append(Figure(f"{label} in {number_of(period.days, 'day')}", f"{total_count:,}", note, severity))
     return figures
 
 
@@ -108,11 +108,11 @@ def compare_counts(count: int, earlier_count: int, when: str = "", earlier: str 
         return (
             f"{count:,}{when}, as many as{earlier or ' then'}" if count else f"none{when}, and none{earlier or ' then'}"
         )
-    counts = f"{count:,}{when} after {earlier_count:,}{earlier}"
+    both_counts = f"{count:,}{when} after {earlier_count:,}{earlier}"
     percent = round(100 * abs(count - earlier_count) / earlier_count) if earlier_count else MAX_PERCENT + 1
     if percent > MAX_PERCENT:
-        return counts
-    return f"{counts}: {percent or 'less than 1'} % {'more' if count > earlier_count else 'fewer'}"
+        return both_counts
+    return f"{both_counts}: {percent or 'less than 1'} % {'more' if count > earlier_count else 'fewer'}"
 
 
 def _build_today_figure(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:

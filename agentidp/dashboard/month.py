@@ -104,23 +104,23 @@ def show_month(caller: Caller) -> Response:
 
 def _read_month(at: datetime) -> Period:
     """Return the month that the request has chosen, or in which the chosen days end, until today."""
-    requested = parse_period(at)
-    first = requested.last.replace(day=1)
-    last = (first + 31 * DAY).replace(day=1) - DAY
-    return Period(first, min(last, requested.today), requested.today, f"month={first:%Y-%m}")
+    requested_period = parse_period(at)
+    first_day = requested_period.last.replace(day=1)
+    last_day = (first_day + 31 * DAY).replace(day=1) - DAY
+    return Period(first_day, min(last_day, requested_period.today), requested_period.today, f"month={first_day:%Y-%m}")
 
 
 def _read_page(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage], at: datetime) -> dict[str, Any]:
     owners, agents = _read_shares(caller, period, pairs)
     may_see_changes = g.viewer.may("audit:read")
-    begins, ends = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
+    month_begin, month_end = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
     [organization], budget_rows, later_rows, earlier_rows, markers, *changes = caller.read_together(
         Call("organizations/get_organization", {}),
         budget.build_call(),
-        _events_call(since=ends, until=None, action="organization.changed"),
-        _events_call(since=None, until=ends, limit=1),
+        _events_call(since=month_end, until=None, action="organization.changed"),
+        _events_call(since=None, until=month_end, limit=1),
         Call("markers/list_markers", {"limit": MAX_LISTED}),
-        *([_events_call(since=begins, until=ends)] if may_see_changes else []),
+        *([_events_call(since=month_begin, until=month_end)] if may_see_changes else []),
     )
     limit_now = organization.monthly_token_budget
     is_known = period.is_running or (bool(earlier_rows) and len(later_rows) <= MAX_EVENTS)
@@ -171,50 +171,50 @@ def find_budget_before(events: list[dict[str, Any]], now: int | None) -> int | N
 
 def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetime]]:
     """Return, per action, a sentence, the number and the latest time of its events; the most frequent action first."""
-    numbers: Counter[str] = Counter()
+    counts_by_action: Counter[str] = Counter()
     latest: dict[str, str] = {}
     for event in events[:MAX_EVENTS]:
-        subject, _, change = event["action"].partition(".")
-        if subject not in LEFT_OUT and not any(part in change for part in LEFT_OUT_ACTIONS):
-            numbers[event["action"]] += 1
+        subject, _, change_name = event["action"].partition(".")
+        if subject not in LEFT_OUT and not any(omitted_action in change_name for omitted_action in LEFT_OUT_ACTIONS):
+            counts_by_action[event["action"]] += 1
             latest.setdefault(event["action"], event["at"])
     return [
         (ACTIONS[action].description.partition(". ")[0].rstrip("."), number, datetime.fromisoformat(latest[action]))
-        for action, number in numbers.most_common()
+        for action, number in counts_by_action.most_common()
     ]
 
 
 def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
     # Only the last days of a month can lack a day to compare with, so the days of the pairs are consecutive.
-    ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
+    day_ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [
-        Call("analytics/agent_usage", {"first": first, "last": last, "with_names": False, "limit": None})
-        for first, last in [(period.first, period.last), *ranges]
+        Call("analytics/agent_usage", {"first": first_day, "last": last_day, "with_names": False, "limit": None})
+        for first_day, last_day in [(period.first, period.last), *day_ranges]
     ]
     counts_by_agent = [{UUID(row.agent_id): row.token_count for row in rows} for rows in caller.read_together(*calls)]
     tokens, compared, earlier = [*counts_by_agent, {}, {}][:3]
     agent_ids = list(tokens | earlier)
     [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
-    agents = [
-        Share(row.name, row.agent_id, *(by_agent.get(row.agent_id, 0) for by_agent in (tokens, compared, earlier)))
+    agent_shares = [
+        Share(row.name, row.agent_id, *(counts.get(row.agent_id, 0) for counts in (tokens, compared, earlier)))
         for row in rows
     ]
-    owner_by_id = {row.agent_id: row.owner for row in rows}
-    by_owner: dict[str, list[Share]] = {}
-    for agent in agents:
-        by_owner.setdefault(owner_by_id[agent.agent_id], []).append(agent)
-    owners = [_sum_shares(owner, shares) for owner, shares in by_owner.items()]
-    return _select_largest(owners), _select_largest(agents)
+    owners_by_id = {row.agent_id: row.owner for row in rows}
+    shares_by_owner: dict[str, list[Share]] = {}
+    for agent_share in agent_shares:
+        shares_by_owner.setdefault(owners_by_id[agent_share.agent_id], []).append(agent_share)
+    owner_shares = [_sum_shares(owner, shares) for owner, shares in shares_by_owner.items()]
+    return _select_largest(owner_shares), _select_largest(agent_shares)
 
 
 def _select_largest(shares: list[Share]) -> list[Share]:
     """Return the largest shares, and one share with the sum of all others."""
-    by_tokens = sorted(shares, key=lambda share: (-share.tokens, -share.earlier, share.label, str(share.agent_id)))
-    small_shares = by_tokens[MAX_ROWS:]
-    return by_tokens[:MAX_ROWS] + ([_sum_shares(None, small_shares)] if small_shares else [])
+    sorted_shares = sorted(shares, key=lambda share: (-share.tokens, -share.earlier, share.label, str(share.agent_id)))
+    small_shares = sorted_shares[MAX_ROWS:]
+    return sorted_shares[:MAX_ROWS] + ([_sum_shares(None, small_shares)] if small_shares else [])
 
 
 def _sum_shares(label: str | None, shares: list[Share]) -> Share:
-    columns = ("tokens", "compared", "earlier")
-    return Share(label, None, *(sum(getattr(share, column) for share in shares) for column in columns))
+    amount_names = ("tokens", "compared", "earlier")
+    return Share(label, None, *(sum(getattr(share, amount_name) for share in shares) for amount_name in amount_names))

@@ -68,9 +68,9 @@ def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None
     :raises Conflict: the form was opened before somebody else added the provider.
     """
     if provider is None:
-        new = forms.load(NewOpenidProviderSchema(), body)
+        new_provider = forms.load(NewOpenidProviderSchema(), body)
         with session.begin_change(caller, SCOPE) as transaction:
-            add_provider(transaction, caller.settings, **new)
+            add_provider(transaction, caller.settings, **new_provider)
         return
     provider_id = provider.openid_provider_id
     if request.form.get("provider", str(provider_id)) != str(provider_id):
@@ -78,9 +78,9 @@ def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None
     if not body["clientSecret"]:
         # The form does not show the stored secret, so an empty field means that the secret does not change.
         del body["clientSecret"]
-    change = forms.load(OpenidProviderChangeSchema(), body)
+    changed_members = forms.load(OpenidProviderChangeSchema(), body)
     with session.begin_change(caller, SCOPE) as transaction:
-        update_provider(transaction, caller.settings, provider_id, change)
+        update_provider(transaction, caller.settings, provider_id, changed_members)
 
 
 @blueprint.route("/dashboard/openid-provider/<uuid:openid_provider_id>/delete", methods=["GET", "POST"])

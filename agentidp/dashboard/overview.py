@@ -99,9 +99,9 @@ def show_overview(caller: Caller) -> Response:
         else:
             # The agents are read here, because with many agents it takes longer than the first part of the page.
             hours_calls = [usage_filter.build_hours_call(period.bounds)] if usage_filter.values else []
-            agents, *by_hour = caller.read_together(_build_agents_call(period, usage_filter), *hours_calls)
-            if by_hour:
-                week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in by_hour[0]]
+            agents, *hour_rows = caller.read_together(_build_agents_call(period, usage_filter), *hours_calls)
+            if hour_rows:
+                week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in hour_rows[0]]
             agent_count = count_matches(agents)
         stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
         quota_calls = [build_usage_call(None), Call("dashboard/first_refusals", {})] if period.is_running else []
@@ -164,11 +164,11 @@ def _build_agents_call(period: Period, usage_filter: UsageFilter) -> Call:
 def _read_agents_by_tokens(caller: Caller, tokens_by_agent: dict[UUID, list[int]]) -> tuple[list[Any], int]:
     """Return the agents with the most tokens, with their tokens on each day, and the number of all agents."""
     agent_ids = list(tokens_by_agent)[:BUSIEST]
-    [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
+    [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
-        SimpleNamespace(**row._asdict(), by_day=by_day, tokens=sum(by_day))
-        for row in rows
-        for by_day in [tokens_by_agent[row.agent_id]]
+        SimpleNamespace(**agent_row._asdict(), by_day=tokens_by_day, tokens=sum(tokens_by_day))
+        for agent_row in agent_rows
+        for tokens_by_day in [tokens_by_agent[agent_row.agent_id]]
     ]
     return sorted(agents, key=lambda agent: agent_ids.index(agent.agent_id)), len(tokens_by_agent)
 
@@ -187,10 +187,10 @@ def _list_tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[t
         return []
     if hasattr(agents[0], "by_day"):
         return [(agent.name, agent.by_day) for agent in agents]
-    by_agent = {agent.agent_id: [0] * period.days for agent in agents}
+    tokens_by_agent = {agent.agent_id: [0] * period.days for agent in agents}
     for row in rows:
-        by_agent[row.agent_id][(row.on_day - period.first).days] = row.tokens
-    return [(agent.name, by_agent[agent.agent_id]) for agent in agents]
+        tokens_by_agent[row.agent_id][(row.on_day - period.first).days] = row.tokens
+    return [(agent.name, tokens_by_agent[agent.agent_id]) for agent in agents]
 
 
 def find_refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:

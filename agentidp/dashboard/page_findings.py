@@ -86,9 +86,9 @@ class Row:
     @property
     def sentence(self) -> str:
         """The sentence about the row's similar findings, which begins with their number."""
-        head = self.incident.head
-        words = USED_QUOTAS.get(head.severity) if head.kind == "quota" else None
-        return f"{len(self.equal):,} {words or EQUAL[head.kind]}"
+        first_finding = self.incident.head
+        quota_words = USED_QUOTAS.get(first_finding.severity) if first_finding.kind == "quota" else None
+        return f"{len(self.equal):,} {quota_words or EQUAL[first_finding.kind]}"
 
     @property
     def agent_names(self) -> list[str]:
@@ -106,18 +106,18 @@ class Row:
 
 def finding_rows(incidents: list[Incident]) -> list[Row]:
     """Return the rows of a list of incidents. Similar findings are one row, at the place of the first of them."""
-    groups: dict[tuple[object, ...], list[Incident]] = {}
+    incidents_by_key: dict[tuple[object, ...], list[Incident]] = {}
     for incident in incidents:
         finding = incident.head
         is_equal = finding.kind in EQUAL and finding.agent_id is not None and not incident.parts
-        key = (finding.kind, finding.severity, finding.is_ongoing, finding.acknowledged_at is None)
-        groups.setdefault(key if is_equal else (finding.finding_id,), []).append(incident)
+        group_key = (finding.kind, finding.severity, finding.is_ongoing, finding.acknowledged_at is None)
+        incidents_by_key.setdefault(group_key if is_equal else (finding.finding_id,), []).append(incident)
     rows = []
-    for group in groups.values():
-        if len(group) >= MIN_EQUAL:
-            rows.append(Row(group[0], tuple(incident.head for incident in group)))
+    for incident_group in incidents_by_key.values():
+        if len(incident_group) >= MIN_EQUAL:
+            rows.append(Row(incident_group[0], tuple(incident.head for incident in incident_group)))
         else:
-            rows.extend(map(Row, group))
+            rows.extend(map(Row, incident_group))
     return rows
 
 
@@ -130,20 +130,20 @@ def read_page_findings(
     :param agent_ids: the agents of which a finding must name at least one; ``None`` for all findings.
     :param comparison: the earlier days that the page also shows.
     """
-    first = comparison.bounds["first"] if comparison else period.first
-    days = (period.today - first).days + 1 if (period.today - period.last).days < MAX_DAYS else 1
-    listing = read_listing(caller, min(days, MAX_DAYS))
+    first_day = comparison.bounds["first"] if comparison else period.first
+    day_count = (period.today - first_day).days + 1 if (period.today - period.last).days < MAX_DAYS else 1
+    listing = read_listing(caller, min(day_count, MAX_DAYS))
     if listing is None:
         return PageFindings(None, [], [], (), period.first)
     findings = sorted(
         (finding for finding in listing.findings if agent_ids is None or not agent_ids.isdisjoint(finding.agent_ids)),
         key=lambda finding: (not finding.is_ongoing, -finding.severity),
     )
-    inside = _select_findings(findings, period.first, period.last)
-    inside_ids = {finding.finding_id for finding in inside}
+    findings_inside = _select_findings(findings, period.first, period.last)
+    inside_ids = {finding.finding_id for finding in findings_inside}
     return PageFindings(
-        shown=[finding for finding in inside if not _is_folded(finding, period, caller.at)],
-        folded=[finding for finding in inside if _is_folded(finding, period, caller.at)],
+        shown=[finding for finding in findings_inside if not _is_folded(finding, period, caller.at)],
+        folded=[finding for finding in findings_inside if _is_folded(finding, period, caller.at)],
         outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
         not_computed=listing.not_computed,
         known_from=max(listing.first_day, period.today - (MAX_DAYS - 1) * DAY),
@@ -153,8 +153,8 @@ def read_page_findings(
 
 def _select_findings(findings: list[StoredFinding], first: date, last: date) -> list[StoredFinding]:
     """Return the findings that are about at least one of the UTC days from *first* to *last*."""
-    begins, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
-    return [finding for finding in findings if finding.begins < ends and finding.ends > begins]
+    first_instant, end_instant = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
+    return [finding for finding in findings if finding.begins < end_instant and finding.ends > first_instant]
 
 
 def _is_folded(finding: StoredFinding, period: Period, at: datetime) -> bool:
@@ -169,11 +169,11 @@ def is_recent(finding: StoredFinding, at: datetime) -> bool:
 
 def group_by_agent(findings: list[StoredFinding]) -> BadgesByAgent:
     """Return the findings by agent. A finding that names several agents is listed for each of them."""
-    by_agent: BadgesByAgent = {}
+    findings_by_agent: BadgesByAgent = {}
     for finding in sorted(findings, key=lambda finding: -finding.severity):
         for agent_id in finding.agent_ids:
-            by_agent.setdefault(agent_id, []).append(finding)
-    return by_agent
+            findings_by_agent.setdefault(agent_id, []).append(finding)
+    return findings_by_agent
 
 
 def read_unusual_agents(caller: Caller) -> BadgesByAgent | None:

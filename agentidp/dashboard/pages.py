@@ -185,13 +185,13 @@ def _render(slow_template: str, context: dict[str, Any], slow_part: Callable[[],
 
 def _stream_page(html: str, slow_html: Iterator[str]) -> Iterator[str]:
     """Yield a page up to :data:`SLOW_PART`, and then the slow part and the end of the page."""
-    beginning, _, end = html.partition(SLOW_PART)
-    yield beginning
+    html_before, _, html_after = html.partition(SLOW_PART)
+    yield html_before
     try:
         # The slow part is rendered before it is sent: the request's context must not wait for a slow client.
-        middle = "".join(slow_html)
+        rendered_html = "".join(slow_html)
     except Exception:
         yield '<p class="notice" role="alert">The rest of the page could not be loaded. Reload the page.</p>'
         # Makes gunicorn close the connection early, by which the page's script recognizes the failure.
         raise
-    yield middle + end
+    yield rendered_html + html_after

@@ -52,16 +52,16 @@ class Period(period.Period):
 
     def _shifted_query(self, step: int) -> str:
         if self.query.startswith("month="):
-            first = ((self.first - DAY) if step < 0 else (self.first + 31 * DAY)).replace(day=1)
-            return f"month={first:%Y-%m}" if EARLIEST <= first <= self.today else ""
-        first, last = (day + step * self.days * DAY for day in (self.first, self.last))
-        if first < EARLIEST or (step > 0 and self.is_running):
+            first_day = ((self.first - DAY) if step < 0 else (self.first + 31 * DAY)).replace(day=1)
+            return f"month={first_day:%Y-%m}" if EARLIEST <= first_day <= self.today else ""
+        first_day, last_day = (day + step * self.days * DAY for day in (self.first, self.last))
+        if first_day < EARLIEST or (step > 0 and self.is_running):
             return ""
-        if last >= self.today:
-            first, last = first - (last - self.today), self.today
+        if last_day >= self.today:
+            first_day, last_day = first_day - (last_day - self.today), self.today
             if self.days <= MAX_DAYS:
                 return f"days={self.days}"
-        return f"from={first}&to={last}"
+        return f"from={first_day}&to={last_day}"
 
     @property
     def days_ago(self) -> int:
@@ -79,11 +79,11 @@ def parse_period(at: datetime) -> Period:
     arguments = {name: value for name in NAMES if (value := request.args.get(name))}
     arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
     try:
-        requested = period.read_period(forms.load(period.PeriodArguments(), arguments), at)
+        requested_period = period.read_period(forms.load(period.PeriodArguments(), arguments), at)
     except ValidationError as error:
         rules = [f"{name} {rules[0]}" for name, rules in error.details.items()]
         raise ValidationError(f"The period is not valid: {', '.join(rules)}.") from None
-    return Period(requested.first, requested.last, at.astimezone(UTC).date(), urlencode(arguments))
+    return Period(requested_period.first, requested_period.last, at.astimezone(UTC).date(), urlencode(arguments))
 
 
 def kept_query(at: datetime) -> str:

@@ -95,9 +95,9 @@ class Person:
         if not self.provider_version:
             # Servers of an older release can read only cookies without this member.
             del members["provider_version"]
-        plain = json.dumps(members, separators=(",", ":")).encode()
+        session_json = json.dumps(members, separators=(",", ":")).encode()
         prefix = OWN_PREFIX if self.provider_version else PREFIX
-        return prefix + base64.urlsafe_b64encode(_build_sealer(settings, prefix).seal(_ROW, plain)).decode()
+        return prefix + base64.urlsafe_b64encode(_build_sealer(settings, prefix).seal(_ROW, session_json)).decode()
 
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
@@ -111,8 +111,8 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     if (oidc is None and prefix == PREFIX) or len(cookie) > MAX_LENGTH:
         return None
     try:
-        sealed = base64.urlsafe_b64decode(cookie.removeprefix(prefix).encode("ascii"))
-        person = Person(**json.loads(_build_sealer(settings, prefix).open(_ROW, sealed)))
+        sealed_session = base64.urlsafe_b64decode(cookie.removeprefix(prefix).encode("ascii"))
+        person = Person(**json.loads(_build_sealer(settings, prefix).open(_ROW, sealed_session)))
     # The session of another release can have other members than Person, which raises TypeError.
     except (ValueError, TypeError, Unreadable):
         return None
@@ -131,5 +131,5 @@ def _build_sealer(settings: Settings, prefix: str) -> Sealer:
         return Sealer(settings, b"agentidp dashboard session of a person at an organization's provider")
     oidc = settings.oidc
     assert oidc is not None  # noqa: S101 - without these settings, nobody has a session of this kind
-    provider = hashlib.sha256("\0".join((oidc.issuer, oidc.client_id, oidc.client_secret)).encode()).digest()
-    return Sealer(settings, b"agentidp dashboard session of a person" + provider)
+    provider_digest = hashlib.sha256("\0".join((oidc.issuer, oidc.client_id, oidc.client_secret)).encode()).digest()
+    return Sealer(settings, b"agentidp dashboard session of a person" + provider_digest)

@@ -57,8 +57,8 @@ blueprint = pages.new_blueprint("dashboard-provisioning-rules", __name__)
 def list_provisioning_rules(caller: Caller) -> Response:
     """Show all provisioning rules, oldest first, with the number of their agents."""
     calls = Call("provisioning/list_rules", {}), Call("organizations/get_organization", {})
-    rows, [organization] = caller.read_together(*calls)
-    rules = [represent(row) for row in rows]
+    rule_rows, [organization] = caller.read_together(*calls)
+    rules = [represent(rule_row) for rule_row in rule_rows]
     return pages.page(
         "provisioning_rules.html",
         here="provisioning",
@@ -83,18 +83,18 @@ def new_provisioning_rule(caller: Caller) -> Response:
     """Show the form for a provisioning rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
         return _show_form(caller)
-    values, key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
-    values["scopes"] = request.form.getlist("scopes")
-    message, path, label = "The form created the rule.", "/provisioning-rules", "Automatic registration"
+    fields, form_key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
+    fields["scopes"] = request.form.getlist("scopes")
+    message, list_path, link_label = "The form created the rule.", "/provisioning-rules", "Automatic registration"
     try:
-        trust = rule_form.read_rule(caller, check_provisioning_rule, values)
-        rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(values) | {"trust": trust})
-        with begin_creation(caller, SCOPE, key, message=message, path=path, label=label) as transaction:
+        trust = rule_form.read_rule(caller, check_provisioning_rule, fields)
+        rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(fields) | {"trust": trust})
+        with begin_creation(caller, SCOPE, form_key, message=message, path=list_path, label=link_label) as transaction:
             rule = add_rule(transaction, caller.settings, rule_values)
-            store_created_id(transaction, key, rule.provisioning_rule_id)
+            store_created_id(transaction, form_key, rule.provisioning_rule_id)
     except (ValidationError, Conflict) as error:
         error.details = _flatten_details(error.details)
-        return _show_form(caller, Form(values, forms.errors(error, LABELS), key.text), error.status)
+        return _show_form(caller, Form(fields, forms.errors(error, LABELS), form_key.text), error.status)
     return pages.see_other("/provisioning-rules")
 
 
@@ -108,8 +108,8 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
         return pages.see_other("/provisioning-rules")
     rule = represent(find_rule(caller.read("provisioning/list_rules"), provisioning_rule_id))
     count = rule["agents"]
-    agents = "The agent that it created stays" if count == 1 else f"The {count:,} agents that it created stay"
-    message = f"The rule will create no more agents. {agents if count else 'It has created none'}."
+    agents_sentence = "The agent that it created stays" if count == 1 else f"The {count:,} agents that it created stay"
+    message = f"The rule will create no more agents. {agents_sentence if count else 'It has created none'}."
     return rule_form.confirm_deletion("provisioning", provisioning_rule_id, rule["name"], message)
 
 
@@ -123,10 +123,10 @@ def test_token(caller: Caller) -> Response:
 def _build_body(values: dict[str, Any]) -> dict[str, Any]:
     """Return the request body of the API for a form, without the rule of trust."""
     quotas = {window: {"tokens": parse_number(values[window]), "enforce": True} for window in WINDOWS if values[window]}
-    template = forms.build_body([*AGENT, *AGENT_LIMITS], values) | {"quotas": quotas, "scopes": values["scopes"]}
-    if not template["name"]:
-        del template["name"]
-    return forms.build_body([*NAME, *LIMITS], values) | {"agentTemplate": template}
+    agent_template = forms.build_body([*AGENT, *AGENT_LIMITS], values) | {"quotas": quotas, "scopes": values["scopes"]}
+    if not agent_template["name"]:
+        del agent_template["name"]
+    return forms.build_body([*NAME, *LIMITS], values) | {"agentTemplate": agent_template}
 
 
 def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
@@ -134,9 +134,9 @@ def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
     template = details.get("agentTemplate")
     if not isinstance(template, dict):
         return details
-    rule = {name: rules for name, rules in details.items() if name != "agentTemplate"}
+    rule_details = {name: rules for name, rules in details.items() if name != "agentTemplate"}
     agent = {"agentName" if name == "name" else name: rules for name, rules in template.items() if name != "quotas"}
-    return {**rule, **agent, **template.get("quotas", {})}
+    return {**rule_details, **agent, **template.get("quotas", {})}
 
 
 def _show_form(caller: Caller, form: Form | None = None, status: int = 200) -> Response:

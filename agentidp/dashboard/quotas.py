@@ -51,14 +51,14 @@ def compute_used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any
 
 
 def _compute_use(row: Any, at: datetime) -> dict[str, Any]:
-    begins, ends = find_window_bounds(row.quota_window, at)
+    window_begin, window_end = find_window_bounds(row.quota_window, at)
     return {
         **row._asdict(),
         "window": row.quota_window,
         "percent": 100 * row.used // row.tokens,
         "left": max(row.tokens - row.used, 0),
-        "ends": ends,
-        "exhausted": predict_exhaustion(row.used, row.tokens, begins, ends, at),
+        "ends": window_end,
+        "exhausted": predict_exhaustion(row.used, row.tokens, window_begin, window_end, at),
         "severity": severity_of(row.used, row.tokens, is_enforced=row.is_enforced),
     }
 
@@ -76,22 +76,22 @@ def list_quotas(caller: Caller) -> Response:
     page, filter_name = read_page_number(), request.args.get("show", "")
     if filter_name not in FILTERS:
         raise ValidationError("The quotas cannot be filtered by this.")
-    rows, organization_rows = caller.read_together(
+    quota_rows, organization_rows = caller.read_together(
         build_share_call(PAGE_SIZE, PAGE_SIZE * (page - 1), **FILTERS[filter_name][1]), build_usage_call(None)
     )
-    if not rows and page != 1:
+    if not quota_rows and page != 1:
         raise NotFound
-    count = rows[0].count if rows else 0
+    quota_count = quota_rows[0].count if quota_rows else 0
     return pages.page(
         "quotas.html",
         here="quotas",
-        quotas=compute_used_quotas(rows, caller.at),
-        counts={filter_name: count},
+        quotas=compute_used_quotas(quota_rows, caller.at),
+        counts={filter_name: quota_count},
         filters={name: label for name, (label, _) in FILTERS.items()},
         show=filter_name,
         unset=find_windows_without(compute_used_quotas(organization_rows, caller.at), None),
         number=page,
-        pages=max(1, -(-count // PAGE_SIZE)),
+        pages=max(1, -(-quota_count // PAGE_SIZE)),
     )
 
 
@@ -157,15 +157,15 @@ def _show_quota(
     """
     # Checks that the agent exists. Otherwise the nil UUID in the path would show the organization's quotas.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
-    rows, *agents = caller.read_together(build_usage_call(agent_id), *calls)
-    agent = require_row(agents[0]) if agents else None
-    quotas = compute_used_quotas(rows, caller.at)
+    quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)
+    agent = require_row(agent_rows[0]) if agent_rows else None
+    quotas = compute_used_quotas(quota_rows, caller.at)
     quota = next((quota for quota in quotas if quota["window"] == window), None)
     if quota is None and template == "confirm_quota.html":
         raise NotFound
     if form is None:
-        current = {"tokens": quota["tokens"], "enforce": quota["is_enforced"]} if quota else {}
-        form = Form(forms.default_values(MEMBERS) | current)
+        current_values = {"tokens": quota["tokens"], "enforce": quota["is_enforced"]} if quota else {}
+        form = Form(forms.default_values(MEMBERS) | current_values)
     return pages.page(
         template,
         status,

@@ -58,16 +58,16 @@ def new_resource_server(caller: Caller) -> Response:
     """Show the form for a new resource server, or register it and redirect to its page."""
     if request.method != "POST":
         return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
-    values, key = forms.read_fields(MEMBERS), read_form_key()
+    field_values, form_key = forms.read_fields(MEMBERS), read_form_key()
     message, label = "The form registered the resource server.", "The page of the resource server"
     try:
-        server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, values))
-        creation = begin_creation(caller, SCOPE, key, message=message, path="/resource-servers/{id}", label=label)
+        server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, field_values))
+        creation = begin_creation(caller, SCOPE, form_key, message=message, path="/resource-servers/{id}", label=label)
         with creation as transaction:
             server = add_resource_server(transaction, caller.settings, **server_values)
-            store_created_id(transaction, key, server.resource_server_id)
+            store_created_id(transaction, form_key, server.resource_server_id)
     except (ValidationError, Conflict) as error:
-        return _form(Form(values, forms.errors(error, forms.labels(MEMBERS)), key.text), status=error.status)
+        return _form(Form(field_values, forms.errors(error, forms.labels(MEMBERS)), form_key.text), status=error.status)
     return pages.see_other(f"/resource-servers/{server.resource_server_id}")
 
 
@@ -126,8 +126,8 @@ def _read_impact(caller: Caller, server: Any) -> impact.Impact:
 def _read_server(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
     """Return a resource server with the agents that have its scopes."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
-    return {"server": server, "holders": holders, "count": holders[0].matches if holders else 0}
+    scope_holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
+    return {"server": server, "holders": scope_holders, "count": scope_holders[0].matches if scope_holders else 0}
 
 
 def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def _build_body(values: Mapping[str, Any]) -> dict[str, Any]:
 
     :raises ValidationError: the claims or the keys cannot be converted.
     """
-    return {name: value for name, value in forms.build_body(MEMBERS, values).items() if value}
+    return {field_name: value for field_name, value in forms.build_body(MEMBERS, values).items() if value}
 
 
 def _check(caller: Caller, check: Check, rule: dict[str, Any]) -> dict[str, Any]:

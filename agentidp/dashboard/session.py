@@ -107,8 +107,8 @@ def sign_token(app_services: Services, signing_key: SigningKey, client: issuance
     """Return the token of a session that begins at *at*, for a client to whom :data:`SCOPE` was granted."""
     grant = issuance.Grant(SCOPE, token_ttl=LIFETIME)
     resource = app_services.settings.dashboard
-    body = issuance.build_token_response(app_services, signing_key, client, grant, resource=resource, at=at)
-    return str(body["access_token"])
+    response_body = issuance.build_token_response(app_services, signing_key, client, grant, resource=resource, at=at)
+    return str(response_body["access_token"])
 
 
 def is_suitable(token: AccessToken) -> bool:

@@ -104,13 +104,13 @@ def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | No
 
     :raises psycopg.errors.UniqueViolation: the assertion was used before.
     """
-    call = issuance.build_call(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
+    grant_call = issuance.build_call(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
     database = services().database.of(client.organization_id, at)
     with database.transaction(attempts.session_actor(client.agent_id)) as transaction:
-        rows = transaction.run(call)
-        if rows and rows[0].scope is not None:
+        grant_rows = transaction.run(grant_call)
+        if grant_rows and grant_rows[0].scope is not None:
             attempts.record_success(transaction, client.agent_id, "credential")
-    return issuance.read_grant(client, call, rows, at=at)
+    return issuance.read_grant(client, grant_call, grant_rows, at=at)
 
 
 def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:

@@ -78,18 +78,18 @@ def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilt
 def list_tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[ResourceUsage]:
     """Return the tokens that pass the filters, by resource. With filters, only resources with tokens are returned."""
     attribution, [servers] = usage_filter.read_attribution(caller, period, RESOURCE_SERVERS)
-    items = list_used_resources(attribution, servers)
-    return [item for item in items if item.tokens] if usage_filter.values else items
+    resource_usages = list_used_resources(attribution, servers)
+    return [item for item in resource_usages if item.tokens] if usage_filter.values else resource_usages
 
 
 def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
     """Return the tokens by exchange that pass the filters by their actor or subject, as JSON of the API."""
-    [rows] = caller.read_together(build_delegations_call(period, usage_filter.agent_id))
+    [delegation_rows] = caller.read_together(build_delegations_call(period, usage_filter.agent_id))
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent(
         [
             row
-            for row in rows
+            for row in delegation_rows
             if (agent_ids is None or row.agent_id in agent_ids or row.subject_agent_id in agent_ids)
             and resource in (None, row.resource)
         ],
@@ -112,12 +112,12 @@ def _show_usage(
     usage_filter = read_usage_filter(caller, period, filters)
 
     def slow_part() -> dict[str, Any]:
-        items = read_items(caller, period, usage_filter)
-        page_count = max(1, -(-len(items) // PAGE_SIZE))
+        usages = read_items(caller, period, usage_filter)
+        page_count = max(1, -(-len(usages) // PAGE_SIZE))
         page = min(requested_page, page_count)
         return {
-            "items": items[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
-            "tokens": sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in items),
+            "items": usages[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
+            "tokens": sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in usages),
             "number": page,
             "pages": page_count,
         }

@@ -107,13 +107,13 @@ class UsageFilter:
         if not self.counts_tokens_only:
             # The list of requests by hour has a single element, because only the requests of the whole day are known.
             return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
-        tokens = [0] * ((last - first).days + 1)
+        tokens_by_day = [0] * ((last - first).days + 1)
         for row in rows:
             if self.agent_id is None:
-                tokens[(row.on_day - first).days] = row.tokens
+                tokens_by_day[(row.on_day - first).days] = row.tokens
             elif self._is_use(row):
-                tokens[(row.on_day - first).days] += sum(row.hours)
-        return [DayUsage(first + number * DAY, count, 0, []) for number, count in enumerate(tokens)]
+                tokens_by_day[(row.on_day - first).days] += sum(row.hours)
+        return [DayUsage(first + day_index * DAY, count, 0, []) for day_index, count in enumerate(tokens_by_day)]
 
     def build_hours_call(self, bounds: dict[str, date]) -> Call:
         """Return the statement that reads the requests of the selected agents per day and hour."""
@@ -121,30 +121,30 @@ class UsageFilter:
 
     def read_tokens_by_agent(self, caller: Caller, period: Period) -> dict[UUID, list[int]]:
         """Return the tokens per day that pass the filters and have a credential, by agent, most tokens first."""
-        by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * period.days)
+        tokens_by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * period.days)
         for row in self.read_attribution(caller, period)[0].rows:
-            add_tokens(by_agent[row.agent_id], row)
-        return dict(sorted(by_agent.items(), key=lambda item: (-sum(item[1]), item[0])))
+            add_tokens(tokens_by_agent[row.agent_id], row)
+        return dict(sorted(tokens_by_agent.items(), key=lambda item: (-sum(item[1]), item[0])))
 
     def read_attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
         """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
         has_several_agents = self.agent_ids is not None and self.agent_id is None
-        days = (self.build_days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
-        attribution, rows = read_attribution(caller, period, self.agent_id, *calls, *days)
+        day_calls = (self.build_days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
+        attribution, rows = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
         if not self.values:
             return attribution, rows
         attribution.rows = list(filter(self.is_counted, attribution.rows))
-        used = {row.credential_id for row in attribution.rows}
+        used_credential_ids = {row.credential_id for row in attribution.rows}
         attribution.credentials = [
             row
             for row in attribution.credentials
             if (self.agent_ids is None or row.agent_id in self.agent_ids)
             and self.credential_id in (None, row.credential_id)
-            and (self.resource is None or row.credential_id in used)
+            and (self.resource is None or row.credential_id in used_credential_ids)
         ]
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
-        elif days:
+        elif day_calls:
             attribution.not_attributed = [day.tokens for day in self.build_days(rows.pop(), **period.bounds)]
             for row in attribution.rows:
                 add_tokens(attribution.not_attributed, row, -1)
@@ -173,34 +173,34 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
         "resource": Call("oauth/list_resource_servers", {}),
         "credential": Call("dashboard/credential", {"first": period.first, "credential_id": ids.get("credential")}),
     }
-    rows = dict(zip(values, caller.read_together(*(calls[name] for name in values)), strict=True))
-    labels, agents = dict(values), []
-    if "owner" in rows:
-        if not rows["owner"]:
+    rows_by_filter = dict(zip(values, caller.read_together(*(calls[name] for name in values)), strict=True))
+    labels, agent_id_sets = dict(values), []
+    if "owner" in rows_by_filter:
+        if not rows_by_filter["owner"]:
             raise ValidationError(f"No agent has the owner {owner}.")
-        agents.append({row.agent_id for row in rows["owner"]})
-    if "agent" in rows:
-        if not rows["agent"]:
+        agent_id_sets.append({row.agent_id for row in rows_by_filter["owner"]})
+    if "agent" in rows_by_filter:
+        if not rows_by_filter["agent"]:
             raise ValidationError("The organization has no agent with this ID.")
-        labels["agent"] = rows["agent"][0].name
-        agents.append({ids["agent"]})
-    if "credential" in rows:
-        if not rows["credential"]:
+        labels["agent"] = rows_by_filter["agent"][0].name
+        agent_id_sets.append({ids["agent"]})
+    if "credential" in rows_by_filter:
+        if not rows_by_filter["credential"]:
             raise ValidationError("The organization has no credential with this ID that was in force in these days.")
-        [credential] = rows["credential"]
+        [credential] = rows_by_filter["credential"]
         labels["credential"] = credential.label or str(ids["credential"])[:8]
-        agents.append({credential.agent_id})
+        agent_id_sets.append({credential.agent_id})
     if resource == caller.settings.resource:
         labels["resource"], resource = "this server\N{RIGHT SINGLE QUOTATION MARK}s own API", ""
-    elif "resource" in rows:
-        server = next((row for row in rows["resource"] if row.resource == resource), None)
+    elif "resource" in rows_by_filter:
+        server = next((row for row in rows_by_filter["resource"] if row.resource == resource), None)
         if server is None:
             raise ValidationError(f"The organization has no API with the identifier {resource}.")
         labels["resource"] = server.name
     return UsageFilter(
         values,
         labels,
-        frozenset(set.intersection(*agents)) if agents else None,
+        frozenset(set.intersection(*agent_id_sets)) if agent_id_sets else None,
         resource if "resource" in values else None,
         ids.get("credential"),
     )
