@@ -35,7 +35,7 @@ _audited = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).
 def add_target(transaction: Transaction, settings: Settings, new_target: dict[str, Any]) -> tuple[Any, str | None]:
     """Create an alert target.
 
-    :param new_target: the fields loaded by :class:`NewAlertTargetSchema`.
+    :param new_target: the fields loaded by :class:`~agentidp.alerts.target_fields.NewAlertTargetSchema`.
     :returns: the target's row, and the key that signs its messages, or None if it is not a webhook.
     :raises ValidationError: the address is not allowed for the type.
     :raises Conflict: another target has the name, or the organization has the maximum number of targets.

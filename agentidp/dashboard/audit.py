@@ -69,8 +69,8 @@ def list_audit_events(caller: Caller) -> Response:
 
 
 def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str], dict[str, list[tuple[str, str]]]]:
-    """Return the ids of the subject and actor that the filters name, by filter, and (id, name) pairs for a name of
-    several objects. A name without an object may be a user of the operating system."""
+    """Return the id of the object that a filter names, by filter. For a name of several objects, return instead their
+    (id, name) pairs, by filter. A name without an object may be a user of the operating system."""
     names = {name: selection[name] for name in ("subject", "actor") if selection[name] and "\0" not in selection[name]}
     names = {filter_name: name for filter_name, name in names.items() if not words.IS_ID.fullmatch(name)}
     if not names:
@@ -160,8 +160,8 @@ def _describe_subject(event: dict[str, Any], names: dict[str, Reference]) -> Ref
 
 
 def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> list[str]:
-    """Return the changes of an audit event, one text per member. Left out are empty members and flags of a created or
-    deleted subject that are not set, and the agent of a credential, which the subject names already."""
+    """Return the changes of an audit event, one text per member. For a created or deleted subject, leave out empty
+    members, false flags, and the agent of a credential, which the subject names already."""
 
     def describe(value: Any) -> str:
         if value is None or value in ("", []):

@@ -31,7 +31,7 @@ OUTLIER_TIMES = 4
 """Minimum ratio of a count that is cut off to the highest count that is not cut off."""
 
 MIN_OTHERS = 5
-"""Minimum number of counts above zero that are not cut off. With fewer counts, the axis reaches the highest one."""
+"""Minimum number of counts above zero that are not cut off. With fewer counts, the axis reaches the highest count."""
 
 MAX_TICKS = 5
 """Maximum number of dates that a chart shows below its bars."""

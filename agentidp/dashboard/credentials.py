@@ -34,7 +34,7 @@ FILTERS = {
     "ending": f"expires within {SOON.days} days",
     "several": "more than one in use",
 }
-"""The labels of the filters, by value of the parameter."""
+"""The labels of the filters, by value of the parameter ``show``."""
 
 blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 

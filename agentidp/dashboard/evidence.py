@@ -34,7 +34,7 @@ LIMITS = {
     **dict.fromkeys(("budget", "quota", "dominance"), "limit"),
     **dict.fromkeys(("dormant_agent", "expiring_credential", "unused_credential"), "reported from"),
 }
-"""The words for the amount with which the observed amount is compared, by kind. Other kinds have ``expected``."""
+"""The words for the amount with which the observed amount is compared, by kind. Other kinds use ``expected``."""
 
 CHANGES = CHANGE_SENTENCES | {
     "agent.changed": "The scopes of an agent were changed",

@@ -68,7 +68,7 @@ class Budget:
     :param is_known: whether the audit trail shows what the budget was.
     :param tokens: the budget at the end of the month, or now in the current month; ``None`` without a budget.
     :param now: the budget now.
-    :param exceeded_on: the day on which the tokens exceeded it.
+    :param exceeded_on: the day on which the tokens exceeded the budget.
     """
 
     is_known: bool
@@ -161,7 +161,7 @@ def _events_call(
 
 
 def find_budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
-    """Return the budget before the first of several events that changed it, or the budget now if no event did.
+    """Return the budget before the earliest event that changed the budget, or *now* if no event changed it.
 
     :param events: the changes of the organization, newest first.
     """

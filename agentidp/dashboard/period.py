@@ -42,12 +42,12 @@ class Period(period.Period):
 
     @property
     def previous_query(self) -> str:
-        """The query of the period of the same length before this period; empty if it began before the year 2000."""
+        """The query of the period of the same length before this period; empty if it would begin before 2000."""
         return self._shifted_query(-1)
 
     @property
     def next_query(self) -> str:
-        """The query of the next period of the same length, until today at the latest; empty after today's period."""
+        """The query of the next period of the same length, which ends today at the latest; empty if there is none."""
         return self._shifted_query(1)
 
     def _shifted_query(self, step: int) -> str:
@@ -87,7 +87,7 @@ def parse_period(at: datetime) -> Period:
 
 
 def kept_query(at: datetime) -> str:
-    """Return the end of a URL for the period of the request; empty if it has chosen none, or an invalid one.
+    """Return the query with the request's period, and its ``?``; empty without a period, or for an invalid period.
 
     :param at: as for :func:`parse_period`.
     """

@@ -34,11 +34,11 @@ SCOPE = "analytics:read"
 """The only scope for which an agent's session token is issued."""
 
 LIFETIME = 12 * 60 * 60
-"""Seconds until a session expires: a working day, and less than a signing key stays published. A session with a pasted
+"""Seconds until a session expires, about a working day. Signing keys stay published for longer. A session with a pasted
 token expires with the token."""
 
 CHALLENGE = 'Cookie realm="agentidp"'
-"""The challenge of a 401 (RFC 9110 section 15.5.2). Browsers would ask for a password if they knew the scheme."""
+"""The challenge of a 401 (RFC 9110 section 15.5.2). Browsers do not know the scheme, and so ask for no password."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -58,7 +58,7 @@ def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
 
 
 def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
-    """Return a spike with the causes of *uncached_finding*, about the same agent, if both begin within a day.
+    """Return a spike with the causes of *uncached_finding* (about the same agent) if both begin within a day.
 
     A retry loop has another cause, and so has a spike that begins long after the agent has stopped caching its tokens.
     """

@@ -45,7 +45,7 @@ class QuietTime(NamedTuple):
 
 
 def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
-    """Return the usual number of active agents for each busy hour from *since* on. Busy hours have two or more.
+    """Return the usual number of active agents per busy hour from *since* on. A busy hour has two or more of them.
 
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """
@@ -108,7 +108,7 @@ def find_quiet_days(
 ) -> list[QuietTime]:
     """Return the quiet periods of whole days without requests, for an organization without busy hours.
 
-    Quiet days are one period if no request was made between them. It is ongoing if no request was made after it.
+    Quiet days are one period if no request was made between them. The period is ongoing if no request followed it.
 
     :param requests_by_hour: the requests of the whole sample by hour. The last hour is not over.
     :param first_judged_day: the first day that is judged.

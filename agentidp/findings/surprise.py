@@ -86,7 +86,7 @@ def find_unusual_hours(
 ) -> list[UnusualHour]:
     """Return the unusual hours of an agent. The first two weeks of an agent are not judged.
 
-    :param tokens_by_hour: the tokens by the hour.
+    :param tokens_by_hour: the agent's tokens by hour.
     :param first_hour: the midnight of the first day with a token.
     :param first_requested_hour: the midnight of the first requested day. Unusual hours of a few days before it are
         returned too, so that the caller can see when a spike that is ongoing at *first_requested_hour* began.
@@ -185,7 +185,7 @@ def surprise(count: float, expected: float) -> float:
 def sum_tokens_by_rule(
     tokens: Sequence[int], expected_tokens: Sequence[float]
 ) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return, per rule of ``SPIKE_RULES``, a list with one sum per hour, of the hours that the rule judges then.
+    """Return, per rule of ``SPIKE_RULES``, a list that has for each hour the sum that the rule judges in this hour.
 
     The rules judge the hour itself, the eight hours that end with it (a night), and three nights. An hour is *raised*
     if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is not unusual. A night
@@ -287,8 +287,8 @@ def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
 def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_hour: int) -> list[UnusualHour]:
     """Return the hours in an agent's first two weeks with more tokens than a healthy client needs.
 
-    The hours must also exceed a multiple of the agent's busiest hour until a day before, so that a loop is reported for
-    a day.
+    Each hour must also exceed a multiple of the busiest hour that is at least a day older, so that a retry loop is
+    reported for a day.
     """
     unusual_hours: list[UnusualHour] = []
     busiest_hour_tokens = 0

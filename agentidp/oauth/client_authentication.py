@@ -208,7 +208,7 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 def verify_again_or_refuse(
     request: Request, client: Client, at: datetime, make_error: Callable[..., OAuthError] | None = None
 ) -> Client:
-    """Verify a refused assertion again, by the stored rules of trust, if the rule that accepted it was in memory.
+    """Verify an assertion again, by the stored rules of trust, if the database refused the remembered rule for it.
 
     :raises OAuthError: as :func:`refuse_client`, unless another rule accepts the assertion.
     """

@@ -80,8 +80,8 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
 
     :param organization_id: the organization in the token's audience. No other organization's rules are read.
     :param rows: the result of :func:`trusting_rules_call`.
-    :returns: the client with the rule that accepts the token; or the only agent with a rule for such a token, with the
-        reason why no rule accepts the token; or an unknown client.
+    :returns: the client with the rule that accepts the token. If no rule accepts the token, the only agent with a rule
+        for such a token, together with the reason, or else an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     candidates = read_candidates(services, organization_id, rows)

@@ -64,7 +64,7 @@ class Client:
 
     :param secret_hash: the digest of the secret in the request; ``None`` if the request has no secret.
     :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
-    :param is_remembered: whether the organization was in memory, without a query.
+    :param is_remembered: whether the client's organization was read from memory instead of the database.
     :param key_or_rule: the key (alone in a JSON array) or rule of trust (a JSON object) that verified the assertion.
         Statements call it ``jwk``.
     :param digest: the digest of the assertion's ``jti``, which the statement that issues the token consumes.

@@ -21,8 +21,8 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
 MAX_FAILURES_PER_MINUTE = 10
-"""Maximum failures per minute that a throttle admits, at once if there was none for a minute. Also the maximum refused
-sign-ins of an agent or person per minute that the audit trail records."""
+"""Maximum failures per minute that a throttle admits. After a minute without failures, it admits all of them at once.
+The audit trail records at most as many refused sign-ins per minute of an agent or person."""
 
 INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is also the longest time that a client must wait."""
@@ -56,7 +56,7 @@ INTERVAL_OF_SITE = INTERVAL / 3
 
 
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:
-    """Count and report a failed authentication and update its throttle, in one round trip.
+    """Count and log a failed authentication and update its throttle, in one round trip.
 
     :returns: the logged reason; and the time after which another failure is certainly admitted, or ``None`` if this
         failure is admitted.

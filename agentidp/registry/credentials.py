@@ -319,9 +319,9 @@ def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID,
 
 
 def select_unrevoked_credentials(rows: Rows) -> Rows:
-    """Return those rows of ``agents/list_credentials`` that are credentials.
+    """Return the rows of ``agents/list_credentials`` without the row that stands for an agent without credentials.
 
-    :raises NotFound: the statement has returned no row, because the agent does not exist.
+    :raises NotFound: there is no row, because the agent does not exist.
     """
     if not rows:
         raise NotFound

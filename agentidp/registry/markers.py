@@ -30,7 +30,7 @@ MAX_LENGTH = timedelta(days=366)
 """Maximum duration of a marker, from its start to its end."""
 
 MAX_AGE = timedelta(days=400)
-"""Maximum age of a marker since its end. Findings are younger, so a new marker deletes older markers."""
+"""Maximum age of a marker since its end. All findings are younger, so adding a marker deletes older markers."""
 
 MAX_DISTANCE = 2 * MAX_AGE
 """Maximum time between now and the start of a new marker."""

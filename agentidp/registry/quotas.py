@@ -281,7 +281,7 @@ def replace_quotas(transaction: Transaction, agent_id: UUID | None, new_quotas: 
 
 
 def build_usage_call(agent_id: UUID | None) -> Call:
-    """Return the call that reads an agent's quotas and the tokens used; ``None`` for the organization's own quotas."""
+    """Return the call that reads the quotas of an agent or (``None``) of the organization, and the used tokens."""
     return _build_call(agent_id=agent_id or ORGANIZATION)
 
 
