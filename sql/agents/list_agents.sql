@@ -17,8 +17,8 @@ where
     and deleted_at is null
     and (%(name)s::text is null or name = %(name)s::text)
     and (%(owner)s::text is null or owner = %(owner)s::text)
-    -- This lower bound, at which the index scan begins, uses greatest(), which ignores null parameters. With coalesce(), the
-    -- planner would not use the index under row-level security.
+    -- The index scan begins at this lower bound. greatest() ignores null parameters. With coalesce(), the planner would not use
+    -- the index under row-level security.
     and (created_at, agent_id) > (
         greatest(%(after_at)s::timestamptz, '-infinity'),
         greatest(%(after_id)s::uuid, nil_uuid())

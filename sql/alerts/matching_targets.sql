@@ -3,8 +3,8 @@
 -- and owners match the finding. A target that has received the beginning also receives all later changes until the end, even if
 -- it is disabled now or no longer matches.
 -- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: the finding's severity and
--- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end; others: whether to
--- leave out targets that have received the beginning but not the end.
+-- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end; others: true leaves
+-- out targets that have received the beginning but not the end.
 --
 -- example: severities={info}; kind=spike; follows=true; ends=false; others=false
 select targets.target_id

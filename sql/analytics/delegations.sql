@@ -1,9 +1,9 @@
 -- Returns the tokens that token exchange issued in a period, one row per acting agent, subject and resource: agent_id and
--- agent_name: the acting agent; subject_agent_id and subject_agent_name: the agent that it acted for (null: a subject of another
--- issuer); issuer: the other issuer, or empty; resource; days (integer[], ascending): the days with tokens, as numbers of days
--- after "first"; tokens (bigint[]): the tokens on each of these days.
--- Parameters: organization_id; agent_id: only tokens for which this agent acted, or was the subject (null: all tokens); first and
--- last: the first and the last day of the period.
+-- agent_name of the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted (null: a subject of
+-- another issuer); issuer: the other issuer, or empty; resource; days (integer[], ascending): the days with tokens, as numbers of
+-- days after "first"; tokens (bigint[]): the tokens on each of these days.
+-- Parameters: organization_id; agent_id: returns only the tokens of which this agent is the acting agent or the subject (null: all
+-- tokens); first and last: the first and the last day of the period.
 --
 -- fleet-pages: 300
 with used as (
@@ -29,7 +29,7 @@ with used as (
     where
         organization_id = %(organization_id)s and subject_agent_id = %(agent_id)s and issuer = ''
         and day >= %(first)s::date and day < %(last)s::date + 1
-        -- The select above has already read the tokens of an agent that acted for itself.
+        -- Leaves out the tokens of an agent that acted for itself, because the select above has read them.
         and agent_id <> %(agent_id)s
 ),
 counted as (

@@ -1,7 +1,7 @@
 -- Returns a page of an organization's agents with their usage in a period: all registered agents, and the deleted agents with
 -- usage in the period. One row per agent, sorted: agent_id, name, description, owner, status (active, suspended or deleted),
--- tokens, requests, rejected; last_token, last_request, last_rejection: the last hour with a token, request or rejection, or
--- null; in each row matches: the number of agents that match the filters, all_agents and all_tokens: the totals of the
+-- tokens, requests, rejected; last_token, last_request, last_rejection: the last hour with a token, request or rejection, or null;
+-- the same in each row: matches: the number of agents that match the filters; all_agents and all_tokens: the totals of the
 -- organization.
 -- Parameters: organization_id; first; last: the first and the last day; search: text that the name, the id, the description or
 -- the owner contains, empty for all agents; owner: the only owner, null for all; status: null for all; agent_ids (uuid[]): the

@@ -1,4 +1,4 @@
--- Returns what may explain a finding: the markers that overlap a period, and the newest audit events of the period about new
+-- Returns the possible causes of a finding: the markers that overlap a period, and the newest audit events of the period about new
 -- credentials, revoked credentials, changed scopes and ended tokens. One row per marker or event, earliest first: kind (of the
 -- marker, or the event's action), starts_at, ends_at; agent_id (null: all agents); note.
 -- Parameters: organization_id; since and until (timestamptz): the first and the last instant of the period; max_events: the

@@ -37,7 +37,7 @@ create or replace function check_quotas(
 ) returns text[]
 language plpgsql as $$
 declare
-    -- Maximum number of tokens that are counted but not visible yet: one per connection and one per prepared transaction.
+    -- Maximum number of tokens that open transactions can count: one per connection and one per prepared transaction.
     v_margin constant bigint :=
         current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint;
     v_quotas bigint[];
@@ -54,7 +54,7 @@ declare
     v_words text;
     v_exhausted text[];
 begin
-    -- Takes the agent's lock (17) before the organization's lock (18), for which more transactions wait.
+    -- Takes the agent's lock (17) first, because more transactions wait for the organization's lock (18).
     for v_lock in 17..18 loop
         v_quotas := case v_lock when 17 then p_agent_quotas else p_organization_quotas end;
         continue when v_quotas is null;

@@ -1,8 +1,8 @@
 -- Waits until no token of an organization is being issued, and blocks new tokens until this transaction ends, because the
 -- organization's quotas are about to change. Call the function before the transaction locks any row, because a token that is
 -- being issued may wait for that row. Returns true.
--- Parameters: p_organization_id; p_timeout: the maximum wait for a lock, with its unit. New tokens wait behind this transaction,
--- so the timeout must be short in case a token hangs.
+-- Parameters: p_organization_id; p_timeout: the maximum wait for a lock, with its unit. New tokens wait as long as this
+-- transaction waits, so the timeout must be short.
 create or replace function lock_quotas(
     p_organization_id text,
     p_timeout text

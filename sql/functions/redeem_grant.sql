@@ -49,7 +49,7 @@ begin
         when v_grant.jkt is not null and v_grant.jkt is distinct from p_jkt then 'code or refresh token of another key'
         when v_grant.resource <> p_resource then 'wrong resource'
     end;
-    -- Anybody can send a public client's id, so a wrong code or refresh token writes nothing, not even the time of last use.
+    -- Anybody can send a public client's id, so nothing is written for a wrong code or refresh token, not even last_used_at.
     if v_is_public and v_refusal is not null then
         -- If the agent is not a public client, the sender must not learn the reason, and must not end the grant.
         perform
@@ -109,7 +109,7 @@ begin
             token_digest = p_next_digest,
             challenge = null,
             redirect_uri = null,
-            -- A key protects only a public client's refresh token; authentication protects all others (RFC 9449 section 5).
+            -- Only a public client's refresh token is bound to a key. Other clients authenticate (RFC 9449 section 5).
             jkt = case when v_is_public then coalesce(v_grant.jkt, p_jkt) end,
             last_used_at = p_at,
             expires_at = ends_at

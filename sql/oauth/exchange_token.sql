@@ -18,8 +18,8 @@
 -- the iat of the actor's token if the agent is the actor, or null;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
 -- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
--- resource (the identifier if aud is another name, or null); empty for a token of another issuer, except for an ID-JAG with
--- scopes: one object with scope and resource;
+-- resource (the resource server's identifier if aud is not the identifier, otherwise null); empty for a token of another issuer,
+-- except for an ID-JAG with scopes: one object with scope and resource;
 -- is_bound: whether the subject's token is bound to a key.
 --
 -- pages: 500, one use in 16 deletes up to 64 expired identifiers, each by its key

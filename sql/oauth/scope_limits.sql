@@ -1,4 +1,4 @@
--- Returns the maximum scopes of a token for a resource, one row per limiting party: holder: the party in words; scopes.
+-- Returns the maximum scopes of a token for a resource, one row per limit: holder, such as "the agent" or "the grant"; scopes.
 -- Parameters: organization_id; agent_id: the client; resource: null for our own API; subject_agent_id and rule_id: the subject of an
 -- exchange and the delegation rule for it, or null; grant_id: the grant that is redeemed, or null.
 select 'the resource server' as holder, scopes

@@ -1,4 +1,4 @@
--- Returns which of the throttles in "cells" admit no failure at "at", one row per throttle.
+-- Returns the throttles in "cells" that admit no failure at "at", one row per throttle.
 -- Parameters: organization_id: of the throttles; cells (integer[]): the numbers of the throttles; at (timestamptz); latest
 -- (timestamptz): a later admits_at is ignored, because a wrong clock has written it.
 --

@@ -37,7 +37,7 @@ with listed as materialized (
     ) as agents on true
     where
         quotas.organization_id = %(organization_id)s
-        -- The index scan reads only between these bounds. greatest() and least() ignore null.
+        -- The index scan reads only between these bounds, in which greatest() and least() ignore null parameters.
         and quotas.agent_id
             >= greatest(%(agent_id)s::uuid, %(after_id)s::uuid, nil_uuid())
         and quotas.agent_id <= least(%(agent_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff')

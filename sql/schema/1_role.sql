@@ -16,7 +16,7 @@ end $$;
 do $$
 begin
     -- A superuser may switch to any role without a grant. Since PostgreSQL 16, the creator of a role may grant the role but not
-    -- switch to it, so from then on the condition asks for 'set'.
+    -- switch to it, so the condition then tests for 'set'.
     if not (select rolsuper from pg_roles where rolname = current_user)
         and not pg_has_role(
             current_user,

@@ -109,8 +109,8 @@ grant select, insert, update, delete on used_identifiers to agentidp_service;
 -- rows, because throttles are read before the client's organization is known.
 --
 -- The table is logged although its rows may get lost in a crash. If a database with an unlogged table is copied (create database
--- ... template), PostgreSQL 15 to 18 do not recreate the table's index after a crash, and each failed authentication then failed
--- with XX002. The log costs little, because the transaction of a failure commits with synchronous_commit = off.
+-- ... template), PostgreSQL 15 to 18 do not recreate the table's index after a crash, and each failed authentication then raises
+-- XX002. The log costs little, because the transaction of a failure commits with synchronous_commit = off.
 create table throttles (
     organization_id text collate "C" not null,
     cell integer not null,

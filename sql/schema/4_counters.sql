@@ -118,7 +118,7 @@ group by usage.organization_id, usage.day, cell.ordinal, usage.agent_id
 having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0;
 
 -- The sums of the complete days of a month, so that a reader need not add up every day of every agent. The sums can be deleted at
--- any time, because readers then use the counters of the days.
+-- any time, because without them readers use the counters of the days.
 create table usage_monthly (
     organization_id text collate "C" not null references organizations,
     -- The first day of a UTC calendar month.

@@ -30,8 +30,8 @@ create table findings (
     announced_severity text check (announced_severity in ('info', 'warning', 'critical')),
     primary key (organization_id, finding_id)
 );
--- A single range of this index has all findings that have not ended or that ended lately. The index is partial, so that the
--- planner uses only the primary key to look up one finding, even if the plan is made on an empty table.
+-- A single range of this index has all ongoing findings (ended_at is infinity) and the findings that ended lately. The index is
+-- partial, so that the planner uses only the primary key to look up one finding, even if the plan is made on an empty table.
 create index findings_organization_id_ended_at_idx on findings (organization_id, ended_at) where ended_at is not null;
 alter table findings enable row level security, force row level security;
 create policy own_organization on findings using (organization_id = current_setting('agentidp.organization_id', true));

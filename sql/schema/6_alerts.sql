@@ -68,7 +68,7 @@ create index alert_deliveries_organization_id_target_id_finding_id_idx
 create index alert_deliveries_organization_id_target_id_created_at_idx
     on alert_deliveries (organization_id, target_id, created_at);
 create index alert_deliveries_organization_id_created_at_idx on alert_deliveries (organization_id, created_at);
--- This index finds the targets that were told that a finding began, because they are also told that it ended.
+-- This index finds the targets that have received the beginning of a finding, because they must also receive its end.
 create index alert_deliveries_organization_id_finding_id_created_at_idx
     on alert_deliveries (organization_id, finding_id, created_at);
 alter table alert_deliveries enable row level security, force row level security;

@@ -3,8 +3,8 @@
 -- expired credential replaces the logged reason.
 -- Parameters: organization_id; agent_id; day: of the failure in UTC; at (timestamptz): of the failure; secret_hash: the hash of
 -- the secret that the client sent, or null; reason: the logged reason; network: text; most_rows: the maximum number of rows per
--- organization and day, beyond which one row counts all failures; nobody: the agent_id of that row; keep_days: the number of days
--- to keep, today included.
+-- organization and day, beyond which one row counts all further failures; nobody: the agent_id of that row; keep_days: the number
+-- of days to keep, today included.
 --
 -- citus: in steps
 -- example: network=198.51.100.0/24; reason=wrong secret; most_rows=200; keep_days=30

@@ -1,5 +1,5 @@
 -- Returns the UTC calendar months whose stored sums of tokens are missing, or differ from the counters of the days before "day".
--- One row per month, oldest first: month: the month's first day; until: the day after the last day that its sums must include.
+-- One row per month, oldest first: month: the month's first day; until: the day after the last day that the sums must include.
 -- Parameters: organization_id; day: today in UTC.
 --
 -- pages: 500, the organization's days, four rows each
