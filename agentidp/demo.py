@@ -218,11 +218,11 @@ class _Demo:
         audit.record(transaction, "organization.created", ORGANIZATION_ID, after=new_members)
         for resource in (ORDERS, TICKETS, PAYMENTS):
             self._add_server(resource, 215)
-        for index, agent in enumerate(AGENTS[:-2]):
-            self._add_agent(agent, 210 - 5 * index)
+        for agent_number, agent in enumerate(AGENTS[:-2]):
+            self._add_agent(agent, 210 - 5 * agent_number)
         self._add_server(TRACKER, 100, agent_id=self._agent_ids[TWO_RESOURCES])
         self._add_credential(UNUSED, self._begin_on(95), "test environment")
-        rule = {
+        rule_members = {
             "name": "staff",
             "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
             "agentIds": [str(self._agent_ids[EDITOR])],
@@ -230,14 +230,14 @@ class _Demo:
             "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
         }
         self._rule_id = add_rule(
-            self._begin_on(92), self._settings, NewDelegationRuleSchema().load(rule)
+            self._begin_on(92), self._settings, NewDelegationRuleSchema().load(rule_members)
         ).delegation_rule_id
         update_agent(self._begin_on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
         self._add_grants(EDITOR)
         # The quotas are newer than the retry loop, because the quota per hour would have refused the loop's tokens.
-        for holder, window, tokens, is_enforced in QUOTAS:
-            holder_id = self._agent_ids[holder] if holder else None
+        for quota_holder, window, tokens, is_enforced in QUOTAS:
+            holder_id = self._agent_ids[quota_holder] if quota_holder else None
             set_quota(self._begin_on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
         self._add_agent(ASSISTANT, ASSISTANT.joined)
         self._add_grants(ASSISTANT)
@@ -255,8 +255,8 @@ class _Demo:
         return self._transaction.as_of(datetime.combine(day, time(hour), UTC))
 
     def _add_server(self, resource: str, days_ago: int, **members: Any) -> None:
-        name, scopes = SERVERS[resource]
-        members |= {"resource": resource, "name": name, "scopes": scopes, "token_per_call": resource == PAYMENTS}
+        server_name, scopes = SERVERS[resource]
+        members |= {"resource": resource, "name": server_name, "scopes": scopes, "token_per_call": resource == PAYMENTS}
         add_resource_server(self._begin_on(days_ago), self._settings, **members)
 
     def _add_agent(self, agent: DemoAgent, days_ago: int) -> None:
@@ -306,8 +306,8 @@ class _Demo:
                 is_revoked = agent is ROTATED and starts_at < revoked_at
                 credential_id = revoked_id if is_revoked else self._credential_ids[agent]
                 last_used_at[credential_id] = starts_at
-                for index, resource in enumerate(agent.resources):
-                    if tokens := (counts[0] + index) // len(agent.resources):
+                for resource_index, resource in enumerate(agent.resources):
+                    if tokens := (counts[0] + resource_index) // len(agent.resources):
                         hourly_tokens.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
         add_usage(self._transaction, hours_by_agent)
         usage_rows = [
@@ -323,17 +323,17 @@ class _Demo:
         ]
         delegation_rows += [
             {"day": str(day), "agent_id": str(self._agent_ids[agent]), "resource": resource}
-            | {"subject_agent_id": str(self._agent_ids[subject]), "tokens": sum(tokens) // divisor}
+            | {"subject_agent_id": str(self._agent_ids[subject_agent]), "tokens": sum(tokens) // divisor}
             for (day, agent, _, resource), tokens in hourly_tokens.items()
-            for subject, divisor in DELEGATED.items()
+            for subject_agent, divisor in DELEGATED.items()
             # The tracker can only act for a subject that got a token for the tracker on the same day.
-            if (day, subject, self._credential_ids[subject], TRACKER) in hourly_tokens
+            if (day, subject_agent, self._credential_ids[subject_agent], TRACKER) in hourly_tokens
             and (resource == ORDERS and sum(tokens) >= divisor)
         ]
         self._transaction.fetch("demo/attribute_usage", counts=Jsonb(usage_rows))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegation_rows))
-        times = [*last_used_at.values()]
-        self._transaction.fetch("demo/use_credentials", credential_ids=[*last_used_at], used_at=times)
+        use_times = [*last_used_at.values()]
+        self._transaction.fetch("demo/use_credentials", credential_ids=[*last_used_at], used_at=use_times)
         self._transaction.fetch("demo/use_grants", expires_at=None)
 
 
@@ -359,7 +359,7 @@ def generate_traffic(at: datetime) -> Iterator[AgentHour]:
             for hour in range(0 if day == outage_day else 24 if days_ago else at.hour + 1):
                 counts = _draw_counts(agent, day, days_ago, hour, random, is_retrying=day == retry_day)
                 if days_ago == 0 and hour == at.hour:
-                    counts = [int(count * share_of_hour) for count in counts]
+                    counts = [int(hour_count * share_of_hour) for hour_count in counts]
                 if any(counts):
                     yield AgentHour(agent, datetime.combine(day, time(hour), UTC), *counts)
 
@@ -368,8 +368,8 @@ def _draw_counts(
     agent: DemoAgent, day: date, days_ago: int, hour: int, random: Random, *, is_retrying: bool
 ) -> list[int]:
     if is_retrying and agent is RETRYING and hour in RETRY_HOURS:
-        tokens = _draw_count(RETRY_TOKENS, random)
-        return [tokens, tokens, 0]
+        token_count = _draw_count(RETRY_TOKENS, random)
+        return [token_count, token_count, 0]
     if agent is ROTATED and days_ago == ROTATED_AGO and hour in ROTATED_HOURS:
         return [0, 0, _draw_count(ROTATED_REJECTED, random)]
     share_of_peak = int((agent.rhythm.weekend if day.weekday() >= 5 else agent.rhythm.weekday)[hour]) / 9
@@ -377,10 +377,10 @@ def _draw_counts(
         return [0, 0, 0]
     if agent.rhythm.grows:
         share_of_peak *= 1 - GROWTH * days_ago / (DAYS - 1)
-    tokens = _draw_count(agent.tokens * share_of_peak, random)
+    token_count = _draw_count(agent.tokens * share_of_peak, random)
     # The number of calls is independent of this hour's tokens, because calls also use cached tokens of earlier hours.
-    calls = _draw_count(agent.tokens * agent.calls * share_of_peak, random)
-    return [tokens, tokens + calls, int(random.random() < REJECTED_BY_CHANCE)]
+    call_count = _draw_count(agent.tokens * agent.calls * share_of_peak, random)
+    return [token_count, token_count + call_count, int(random.random() < REJECTED_BY_CHANCE)]
 
 
 def _draw_count(mean: float, random: Random) -> int:

@@ -87,8 +87,8 @@ class Channels:
 
     def _post(self, url: SplitResult, body: bytes, headers: dict[str, str]) -> None:
         if url.username is not None:
-            credentials = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+            user_and_password = f"{unquote(url.username)}:{unquote(url.password or '')}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(user_and_password).decode()}"
         try:
             response = request(
                 "POST",

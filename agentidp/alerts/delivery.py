@@ -158,7 +158,7 @@ class Dispatcher:
             if self._connection is not None:
                 self._connection.close()
             raise DatabaseUnavailable(" ".join(str(error).split())) from error
-        return [row.organization_id for row in rows]
+        return [organization_row.organization_id for organization_row in rows]
 
     def _send_to_target(self, organization_id: str, target: Any) -> None:
         """Send a target's due messages until none is left, a message fails or is slow, or the time ``TURN`` is over."""

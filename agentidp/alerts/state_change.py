@@ -59,8 +59,8 @@ class StateChange:
     def to_json(self) -> dict[str, Any]:
         """Return the state change as JSON for the outbox."""
         json_values = asdict(self)
-        for name in ("finding_id", "agent_id"):
-            json_values[name] = None if json_values[name] is None else str(json_values[name])
+        for member_name in ("finding_id", "agent_id"):
+            json_values[member_name] = None if json_values[member_name] is None else str(json_values[member_name])
         return json_values | {"opened_at": timestamp(self.opened_at), "at": timestamp(self.at)}
 
     @classmethod

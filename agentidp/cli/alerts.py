@@ -236,5 +236,5 @@ def _fetch_target_and_address(services: Services, database: OrganizationDatabase
 
 def _find_target(database: OrganizationDatabase, target: str) -> Any:
     target_rows = database.fetch("alerts/list_targets")
-    candidates = [Candidate(str(row.target_id), [row.name], row) for row in target_rows]
+    candidates = [Candidate(str(target_row.target_id), [target_row.name], target_row) for target_row in target_rows]
     return find_candidate(target, candidates, kind="alert target")

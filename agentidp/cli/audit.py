@@ -75,7 +75,7 @@ def list_events(organization: str | None, as_json: bool, **filters: Any) -> None
     member_names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
     if not as_json:
         sentences = [words.describe_event(event, names_by_id) for event in events]
-        events = [{name: event[name] for name in member_names} for event in events]
+        events = [{member_name: event[member_name] for member_name in member_names} for event in events]
         if is_terminal():
             events = [event | {"event": sentence} for event, sentence in zip(events, sentences, strict=True)]
     show(events, as_json, columns=("sequence", "at", "event", "after"))

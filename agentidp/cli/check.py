@@ -48,9 +48,9 @@ def run_checks(backups: Path | None, backup_hours: int, is_strict: bool, as_json
     # The command prints each problem as the result of a check, so problems are not logged as well.
     logging.disable(logging.CRITICAL)
     try:
-        maximum_age = timedelta(hours=backup_hours)
+        max_backup_age = timedelta(hours=backup_hours)
         with show_activity("Checking settings, database and keys"):
-            results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=maximum_age))
+            results = list(check_instance(os.environ, utc_now(), backups=backups, maximum_age=max_backup_age))
     finally:
         logging.disable(logging.NOTSET)
     result_rows = [{"status": result.status, "check": result.check, "message": result.message} for result in results]

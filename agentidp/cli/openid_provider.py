@@ -74,8 +74,8 @@ def delete_provider(organization: str) -> None:
     """Delete the organization's own OpenID provider. All grants by people of this provider end."""
     with open_organization(organization) as (services, database):
         provider_row = _find_provider(database)
-        [[count_row]] = database.run(build_count_grants_call(issuer=provider_row.issuer))
-        consequences = describe_ended_sign_ins(provider_row.issuer, count_row.grants)
+        [[session_count_row]] = database.run(build_count_grants_call(issuer=provider_row.issuer))
+        consequences = describe_ended_sign_ins(provider_row.issuer, session_count_row.grants)
         confirm(lambda: f"This deletes the OpenID provider {provider_row.issuer}. {consequences}")
         with begin_transaction(services, database) as transaction:
             openid_providers.remove_provider(transaction, provider_row.openid_provider_id)

@@ -69,8 +69,8 @@ def read_steps(directory: Path) -> list[Step]:
     schema_files, migration_files, function_files = (
         sorted((directory / step_name).glob("*.sql")) for step_name in ("schema", "migrations", "functions")
     )
-    content = "".join(f"{sql_file.name}\n{sql_file.read_text(encoding='utf-8')}" for sql_file in function_files)
-    content_digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    step_sql = "".join(f"{sql_file.name}\n{sql_file.read_text(encoding='utf-8')}" for sql_file in function_files)
+    content_digest = hashlib.sha256(step_sql.encode()).hexdigest()[:16]
     return [
         Step(SCHEMA, schema_files),
         *(Step(sql_file.stem, [sql_file]) for sql_file in migration_files),
@@ -124,10 +124,10 @@ def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: 
     """
     parameters = {"creates_role": creates_role}
     if missing_rights := connection.execute(load_sql("database/missing_rights"), parameters).fetchall():
-        statements = "; ".join(row.statement for row in missing_rights)
+        grant_statements = "; ".join(missing_right.statement for missing_right in missing_rights)
         raise ConfigurationError(
             f"the role {connection.info.user} may not create or use the role agentidp_service: "
-            f"let a superuser of the server run once: {statements}"
+            f"let a superuser of the server run once: {grant_statements}"
         )
 
 
@@ -205,5 +205,5 @@ def _parse_release_number(name: str) -> tuple[int, ...]:
 
 def split_statements(sql: str) -> list[str]:
     """Return the statements of a SQL file. Function bodies in ``begin atomic`` are not supported."""
-    statements = (match[0].strip() for match in _SQL_STATEMENT.finditer(sql))
+    statements = (statement_match[0].strip() for statement_match in _SQL_STATEMENT.finditer(sql))
     return [statement for statement in statements if re.sub(r"--[^\n]*|\s", "", statement)]

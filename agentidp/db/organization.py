@@ -98,9 +98,9 @@ class OrganizationDatabase:
 
         :param durable: whether the commit waits for the disk. Reads and the count of a request need not wait.
         """
-        common_values = self._common | {"durable": durable}
+        scope_values = self._common | {"durable": durable}
         return self._runner.run_for_organization(
-            self.organization_id, [Call(call.name, common_values | call.parameters) for call in calls], durable=durable
+            self.organization_id, [Call(call.name, scope_values | call.parameters) for call in calls], durable=durable
         )
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:

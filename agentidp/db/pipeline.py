@@ -136,8 +136,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
         """
         transformer = self._transformer
         encoded_calls = []
-        for query_text, parameters in calls:
-            statement = Statement.parse(query_text)
+        for statement_text, parameters in calls:
+            statement = Statement.parse(statement_text)
             encoded_values = transformer.dump_sequence(
                 [parameters[parameter_name] for parameter_name in statement.parameters],
                 [PyFormat.AUTO] * len(statement.parameters),
@@ -151,15 +151,15 @@ class PipelinedConnection(psycopg.Connection[Any]):
             raise
         results = []
         # There may be more answers than calls, because a failed preparation adds one. The loop ends at its error.
-        for answer, (query, _, types, _) in zip(answers, encoded_calls, strict=False):
+        for answer, (query, _, parameter_types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
             transformer.set_pgresult(answer)
-            make_row = self._row_types.get((query, types))
+            make_row = self._row_types.get((query, parameter_types))
             if make_row is None:
                 # The columns of a prepared statement never change, so the row's type is cached.
                 make_row = _make_row_type(tuple(answer.fname(column_index) for column_index in range(answer.nfields)))
-                self._row_types[query, types] = make_row
+                self._row_types[query, parameter_types] = make_row
             rows: list[Any] = []
             for first_row in range(0, answer.ntuples, BLOCK):
                 rows += transformer.load_rows(first_row, min(first_row + BLOCK, answer.ntuples), make_row)
@@ -174,14 +174,14 @@ class PipelinedConnection(psycopg.Connection[Any]):
         # The list has an entry per expected answer: the statement's key for a preparation, _RUN for an execution.
         expected_answers: list[Any] = []
         pgconn.enter_pipeline_mode()
-        for query, encoded_values, types, formats in encoded_calls:
-            statement_key = query, types
+        for query, encoded_values, parameter_types, parameter_formats in encoded_calls:
+            statement_key = query, parameter_types
             if statement_key not in prepared_names:
                 # A name is never used again: after a failure, the server may or may not have prepared the statement.
                 prepared_names[statement_key] = b"agentidp_%d" % next(self._numbers)
-                pgconn.send_prepare(prepared_names[statement_key], query, types)
+                pgconn.send_prepare(prepared_names[statement_key], query, parameter_types)
                 expected_answers.append(statement_key)
-            pgconn.send_query_prepared(prepared_names[statement_key], encoded_values, formats)
+            pgconn.send_query_prepared(prepared_names[statement_key], encoded_values, parameter_formats)
             expected_answers.append(_RUN)
         pgconn.pipeline_sync()
         received_results: list[list[PGresult]] = []

@@ -41,8 +41,8 @@ def load_sql(name: str) -> str:
 
     :param name: the path without the suffix, for example ``analytics/token_trend``.
     """
-    lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
-    return insert_columns("\n".join(line for line in lines if not line.lstrip().startswith("--")))
+    sql_lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
+    return insert_columns("\n".join(sql_line for sql_line in sql_lines if not sql_line.lstrip().startswith("--")))
 
 
 def insert_columns(statement: str) -> str:
@@ -53,10 +53,10 @@ def insert_columns(statement: str) -> str:
 @functools.cache
 def only_reads(name: str) -> bool:
     """Return whether ``sql/<name>.sql`` neither changes nor locks rows. PL/pgSQL functions count as changing rows."""
-    statement = load_sql(name)
+    statement_text = load_sql(name)
     sql_files = (sql_directory() / "functions").glob("*.sql")
     called_functions = {file.stem for file in sql_files if "language plpgsql" in file.read_text(encoding="utf-8")}
-    return _WRITES.search(statement) is None and called_functions.isdisjoint(_CALL.findall(statement))
+    return _WRITES.search(statement_text) is None and called_functions.isdisjoint(_CALL.findall(statement_text))
 
 
 @functools.cache

@@ -225,8 +225,8 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
         ],
         # The address of a target is secret, so the file names an environment variable instead.
         "alertTargets": [
-            targets.represent(target) | {"url": f"$ALERT_URL_{target.target_id.hex.upper()}"}
-            for target in transaction.fetch("alerts/list_targets")
+            targets.represent(target_row) | {"url": f"$ALERT_URL_{target_row.target_id.hex.upper()}"}
+            for target_row in transaction.fetch("alerts/list_targets")
         ],
         "openidProviders": [openid_providers.represent(row) for row in transaction.fetch("openid/get_provider")],
     }
@@ -272,17 +272,17 @@ def _compare_addresses(
     """
     existing_targets = {target["name"]: target for target in (current or {}).get(ALERT_TARGET.section, [])}
     problems = []
-    for index, members in enumerate(declared.content.get(ALERT_TARGET.section, [])):
-        reference, target = members.get("url"), existing_targets.get(members["name"])
+    for index, target_members in enumerate(declared.content.get(ALERT_TARGET.section, [])):
+        reference, target = target_members.get("url"), existing_targets.get(target_members["name"])
         address = _read_address(reference) if reference else None
         if target is None and address is None:
-            place = declared.describe_place(ALERT_TARGET.section, index, "url")
+            problem_place = declared.describe_place(ALERT_TARGET.section, index, "url")
             variable = (reference or "$").removeprefix("$")
             advice = f"set {variable} or {variable}_FILE" if variable else "name a variable, such as $ON_CALL_URL"
-            problems.append(f"{place}: a new alert target needs an address: {advice}")
+            problems.append(f"{problem_place}: a new alert target needs an address: {advice}")
         elif target is not None and reference:
-            is_same = address in (None, _read_stored_address(transaction, settings, UUID(target["targetId"])))
-            target["url"] = reference if is_same else target["destination"]
+            is_same_address = address in (None, _read_stored_address(transaction, settings, UUID(target["targetId"])))
+            target["url"] = reference if is_same_address else target["destination"]
     if problems:
         raise ConfigurationError("\n".join(problems))
 
@@ -314,9 +314,9 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
             for agent_name in sorted(
                 deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
             ):
-                place = declared.describe_place(section, index, member)
+                problem_place = declared.describe_place(section, index, member)
                 raise ConfigurationError(
-                    f"{place}: names the agent {agent_name!r}, which would be deleted because agents does not "
+                    f"{problem_place}: names the agent {agent_name!r}, which would be deleted because agents does not "
                     "name it\n"
                     "Add the agent to agents, or remove its name here."
                 )

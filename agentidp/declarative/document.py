@@ -61,7 +61,7 @@ def read_document(text: bytes, source: str) -> list[DeclaredOrganization]:
             continue
         describe_place = partial(_describe_place, source, root)
         mistakes: Any = DocumentSchema().validate(document) if isinstance(document, dict) else ["must be a mapping"]
-        problems += [f"{describe_place(*path)}: {rule}" for path, rule in _flatten_messages(mistakes, ())]
+        problems += [f"{describe_place(*path)}: {broken_rule}" for path, broken_rule in _flatten_messages(mistakes, ())]
         if not mistakes:
             for index, content in enumerate(normalize_instants(DocumentSchema().fields, document)["organizations"]):
                 organizations.append(DeclaredOrganization(content, partial(describe_place, "organizations", index)))
@@ -80,8 +80,8 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
         loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
-            sizes: dict[int, int] = {}
-            if _check_node(node, sizes) > len(sizes) + MAX_REPEATED:
+            node_sizes: dict[int, int] = {}
+            if _check_node(node, node_sizes) > len(node_sizes) + MAX_REPEATED:
                 raise _mistake(node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once")
             yield node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
@@ -107,7 +107,7 @@ def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
     if node.tag in _NOT_IN_JSON:
         raise _mistake(node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here")
     sizes[id(node)] = 0
-    children = [] if isinstance(node, yaml.ScalarNode) else node.value
+    child_nodes = [] if isinstance(node, yaml.ScalarNode) else node.value
     if isinstance(node, yaml.MappingNode):
         key_tags_and_values: set[tuple[str, str]] = set()
         for key_node, _ in node.value:
@@ -115,8 +115,8 @@ def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
                 if (key_node.tag, key_node.value) in key_tags_and_values:
                     raise _mistake(key_node, f"the key {key_node.value!r} is there twice")
                 key_tags_and_values.add((key_node.tag, key_node.value))
-        children = itertools.chain.from_iterable(node.value)
-    sizes[id(node)] = 1 + sum(_check_node(child, sizes) for child in children)
+        child_nodes = itertools.chain.from_iterable(node.value)
+    sizes[id(node)] = 1 + sum(_check_node(child_node, sizes) for child_node in child_nodes)
     return sizes[id(node)]
 
 

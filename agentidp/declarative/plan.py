@@ -82,11 +82,11 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
         member = "organizationId" if declared_id else "name"
         matching_ids = [row["organizationId"] for row in existing if row[member] == organization.content[member]]
         if declared_id and not matching_ids:
-            place = organization.describe_place("organizationId")
-            raise ConfigurationError(f"{place}: there is no organization {declared_id!r}")
+            problem_place = organization.describe_place("organizationId")
+            raise ConfigurationError(f"{problem_place}: there is no organization {declared_id!r}")
         if len(matching_ids) > 1:
-            ids = ", ".join(matching_ids)
-            error_message = f"{len(matching_ids)} organizations have this name: add organizationId, one of {ids}"
+            listed_ids = ", ".join(matching_ids)
+            error_message = f"{len(matching_ids)} organizations have this name: add organizationId, one of {listed_ids}"
             raise ConfigurationError(f"{organization.describe_place('name')}: {error_message}")
         if matching_ids and matching_ids[0] in resolved_ids:
             raise ConfigurationError(f"{organization.describe_place(member)}: this organization is in the file twice")
@@ -127,8 +127,8 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
         dict.fromkeys(ORGANIZATION_MEMBERS) | UNSET | {kind.section: [] for kind in KINDS} | content
     )
     for kind in KINDS:
-        defaults = select_members(UNSET, kind.members) | kind.defaults
-        filled_content[kind.section] = [defaults | members for members in filled_content[kind.section]]
+        default_values = select_members(UNSET, kind.members) | kind.defaults
+        filled_content[kind.section] = [default_values | members for members in filled_content[kind.section]]
     return filled_content
 
 

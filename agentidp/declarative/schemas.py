@@ -113,12 +113,12 @@ class DocumentSchema(ma.Schema):
 def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict[str, Any]) -> dict[str, Any]:
     """Return a file's content with all instants in the format of the API, so that equal instants are equal strings."""
     normalized_content = dict(content)
-    for name, value in content.items():
-        match fields[name]:
-            case Instant() as field if value is not None:
-                normalized_content[name] = timestamp(field.deserialize(value))
+    for member_name, member_value in content.items():
+        match fields[member_name]:
+            case Instant() as field if member_value is not None:
+                normalized_content[member_name] = timestamp(field.deserialize(member_value))
             case ma.fields.List(inner=ma.fields.Nested(schema=schema)):
-                normalized_content[name] = [normalize_instants(schema.fields, item) for item in value]
+                normalized_content[member_name] = [normalize_instants(schema.fields, item) for item in member_value]
     return normalized_content
 
 
@@ -142,14 +142,14 @@ class Kind(NamedTuple):
 
 
 def _make_kind(section: str, key: str, schema: type[ma.Schema], new_schema: type[ma.Schema] | None = None) -> Kind:
-    defaults = {
+    default_values = {
         field_name: field.default
         for field_name, field in (new_schema or schema)().fields.items()
         if isinstance(field, Member) and field.default is not ma.missing
     }
     member_names = tuple(field_name for field_name in schema().fields if field_name != key)
     singular_noun = section.removesuffix("s")
-    return Kind(words_of(singular_noun), section, key, f"{singular_noun}Id", defaults, member_names)
+    return Kind(words_of(singular_noun), section, key, f"{singular_noun}Id", default_values, member_names)
 
 
 AGENT = _make_kind("agents", "name", _AgentSchema, NewAgentSchema)

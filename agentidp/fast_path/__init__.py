@@ -24,9 +24,9 @@ TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
 
 def list_untested_libraries() -> list[str]:
     """Return the name and the version of each installed library whose version was not tested."""
-    installed_versions = {name: version(name) for name in TESTED}
+    installed_versions = {library_name: version(library_name) for library_name in TESTED}
     return [
-        f"{name} {installed_version}"
-        for name, installed_version in installed_versions.items()
-        if installed_version not in TESTED[name]
+        f"{library_name} {installed_version}"
+        for library_name, installed_version in installed_versions.items()
+        if installed_version not in TESTED[library_name]
     ]

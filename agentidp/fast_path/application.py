@@ -39,16 +39,16 @@ class FastRequest(BoundedRequest):
 
         :raises ClientDisconnected: the connection ended before the body was complete.
         """
-        length = self.environ.get("CONTENT_LENGTH", "")
-        if not length.isdecimal() or int(length) > MAX_BODY:
+        body_length = self.environ.get("CONTENT_LENGTH", "")
+        if not body_length.isdecimal() or int(body_length) > MAX_BODY:
             return super().stream
         try:
-            body = self.environ["wsgi.input"].read(int(length))
+            request_body = self.environ["wsgi.input"].read(int(body_length))
         except OSError:
             raise ClientDisconnected from None
-        if len(body) < int(length):
+        if len(request_body) < int(body_length):
             raise ClientDisconnected
-        return io.BytesIO(body)
+        return io.BytesIO(request_body)
 
 
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -91,27 +91,27 @@ class FastApplication(Application):
         :returns: a WSGI application that sends the response.
         """
         request = current_request()
-        rule = request.url_rule
+        url_rule = request.url_rule
         if (
-            rule is None
-            or rule.endpoint not in self._endpoints_without_hooks
+            url_rule is None
+            or url_rule.endpoint not in self._endpoints_without_hooks
             or request.method == "OPTIONS"
             or not self._got_first_request
             or request_started.receivers
             or request_finished.receivers
         ):
             return super().full_dispatch_request()
-        result: Any = None
+        view_result: Any = None
         try:
             for run_before in self.before_request_funcs[None]:
-                result = run_before()
-                if result is not None:
+                view_result = run_before()
+                if view_result is not None:
                     break
             else:
-                result = self.view_functions[rule.endpoint](**request.view_args or {})
+                view_result = self.view_functions[url_rule.endpoint](**request.view_args or {})
         except Exception as error:
-            result = self.handle_user_exception(error)
-        response: Response = result if isinstance(result, Response) else self.make_response(result)
+            view_result = self.handle_user_exception(error)
+        response: Response = view_result if isinstance(view_result, Response) else self.make_response(view_result)
         for change_response in reversed(self.after_request_funcs[None]):
             response = change_response(response)
         return functools.partial(send_response, response)

@@ -23,11 +23,11 @@ def build_agent_name(template: str, claims: dict[str, Any]) -> str | None:
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
     """
-    values = {claim_name: read_claim(claims, claim_name) for claim_name in _CLAIM.findall(template)}
-    if any(type(claim_value) not in (str, int) for claim_value in values.values()):
+    claim_values = {claim_name: read_claim(claims, claim_name) for claim_name in _CLAIM.findall(template)}
+    if any(type(claim_value) not in (str, int) for claim_value in claim_values.values()):
         return None
-    name = _CLAIM.sub(lambda claim: str(values[claim[1]]), template)
-    return in_one_line(name)[:MAX_NAME].rstrip() or None
+    agent_name = _CLAIM.sub(lambda claim: str(claim_values[claim[1]]), template)
+    return in_one_line(agent_name)[:MAX_NAME].rstrip() or None
 
 
 def add_subject_suffix(name: str, issuer: str, subject: str) -> str:

@@ -262,8 +262,8 @@ class IssuerKeys:
     def get_metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
         """Return an issuer's metadata (OpenID Connect Discovery section 3), which is cached together with its keys."""
         state = self._get_state(source, organization_id)
-        published = self._get_usable(state, organization_id) or self._fetch_and_wait(state, organization_id)
-        metadata: dict[str, Any] = json.loads(published.metadata)
+        published_documents = self._get_usable(state, organization_id) or self._fetch_and_wait(state, organization_id)
+        metadata: dict[str, Any] = json.loads(published_documents.metadata)
         return metadata
 
     def mark_proven(self, source: KeySource, *, organization_id: str) -> None:
@@ -374,29 +374,29 @@ class IssuerKeys:
 
     def _list_slow_organizations(self, now: float) -> set[str]:
         """Return the organizations for which a fetch is slow now or was slow in the last :data:`SLOW_FOR` seconds."""
-        recent_ids = {organization for organization, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
+        recent_ids = {organization_id for organization_id, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
         slow_fetches = [fetch for fetch in self._fetches if now - fetch.began_at >= SLOW and fetch.thread.is_alive()]
         return recent_ids | {fetch.organization_id for fetch in slow_fetches}
 
     def _run_fetch(self, state: SourceState, organization_id: str) -> None:
-        began_at, published, max_age, failure = self._now(), None, 0.0, None
+        began_at, published, max_age, failure_reason = self._now(), None, 0.0, None
         try:
             published, max_age = self._fetch_published(state.source)
         except RequestFailed as failed:
-            failure = str(failed)
-        ISSUER_KEY_FETCHES.labels("failed" if failure else "fetched").inc()
+            failure_reason = str(failed)
+        ISSUER_KEY_FETCHES.labels("failed" if failure_reason else "fetched").inc()
         with self._lock:
             now = self._now()
             self._slow_at = {slow_id: slow_at for slow_id, slow_at in self._slow_at.items() if now - slow_at < SLOW_FOR}
             if now - began_at >= SLOW:
                 self._slow_at[organization_id] = now
-            state.failure = failure
+            state.failure = failure_reason
             if published is not None:
                 state.published, state.fetched_at, state.fresh_until = published, now, now + max_age
             has_keys = state.get_usable(now) is not None
             state.next_fetch = now + (PAUSE if has_keys else PAUSE_WITHOUT_KEYS)
-        if failure is not None:
-            log_fields: dict[str, Any] = {"issuer": state.source.issuer, "reason": failure}
+        if failure_reason is not None:
+            log_fields: dict[str, Any] = {"issuer": state.source.issuer, "reason": failure_reason}
             if has_keys:
                 log_fields["keys_age"] = round(now - state.fetched_at)
             logger.warning("keys of an issuer not fetched", extra={"fields": log_fields})
@@ -497,9 +497,9 @@ def _remove_nested_members(json_object: dict[str, Any]) -> dict[str, Any]:
 
     def is_flat(value: Any) -> bool:
         is_list = isinstance(value, list)
-        return all(isinstance(item, str) for item in value) if is_list else not isinstance(value, dict)
+        return all(isinstance(list_item, str) for list_item in value) if is_list else not isinstance(value, dict)
 
-    return {name: value for name, value in json_object.items() if is_flat(value)}
+    return {member_name: value for member_name, value in json_object.items() if is_flat(value)}
 
 
 def parse_json_object(body: bytes) -> dict[str, Any] | None:
@@ -513,6 +513,6 @@ def parse_json_object(body: bytes) -> dict[str, Any] | None:
 
 def parse_max_age(headers: list[tuple[str, str]]) -> float:
     """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), from ``MIN_AGE`` to ``MAX_AGE``."""
-    directives = ",".join(value for name, value in headers if name.lower() == "cache-control").lower()
+    directives = ",".join(value for header_name, value in headers if header_name.lower() == "cache-control").lower()
     max_age = _MAX_AGE_DIRECTIVE.search(directives)
     return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

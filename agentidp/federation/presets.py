@@ -116,9 +116,9 @@ def _build_github_rule(answers: Answers) -> dict[str, Any]:
     # GitHub's subject contains the environment (with "%3A" for ":") or, without an environment, the branch. The rule
     # compares answers that are not in the subject with claims.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
-    owner, _, repository_name = repository.partition("/")
+    owner_name, _, repository_name = repository.partition("/")
     is_whole_owner = repository_name == "*"
-    pinned_id = answers["id"] or (owner if is_whole_owner else repository_name).partition("@")[2]
+    pinned_id = answers["id"] or (owner_name if is_whole_owner else repository_name).partition("@")[2]
     claims = {"repository_owner_id" if is_whole_owner else "repository_id": pinned_id} if pinned_id else {}
     subject = f"repo:{repository}"
     if is_whole_owner:

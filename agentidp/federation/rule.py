@@ -48,12 +48,12 @@ class Comparison(NamedTuple):
     @property
     def texts(self) -> tuple[str, str]:
         """The expected and the actual value as text, in JSON if different values would look equal, as 7 and "7" do."""
-        expected, actual = (
+        expected_text, actual_text = (
             value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.actual)
         )
-        if expected == actual and not self.is_met:
+        if expected_text == actual_text and not self.is_met:
             return json.dumps(self.expected), json.dumps(self.actual)
-        return expected, actual
+        return expected_text, actual_text
 
 
 class TokenClaims:
@@ -78,8 +78,8 @@ class TokenClaims:
         """
         if name not in self._values:
             values = [value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)]
-            strings = sorted(value for value in values if type(value) is str)
-            self._values[name] = {(type(value), value) for value in values}, strings
+            claim_strings = sorted(value for value in values if type(value) is str)
+            self._values[name] = {(type(value), value) for value in values}, claim_strings
         typed_values, sorted_strings = self._values[name]
         for value in as_list(expected):
             if not is_pattern(value):
@@ -87,8 +87,8 @@ class TokenClaims:
                     return True
                 continue
             # In sorted order, strings with a prefix directly follow the prefix, so checking the next string is enough.
-            index = bisect_right(sorted_strings, value[:-1])
-            if index < len(sorted_strings) and sorted_strings[index].startswith(value[:-1]):
+            next_index = bisect_right(sorted_strings, value[:-1])
+            if next_index < len(sorted_strings) and sorted_strings[next_index].startswith(value[:-1]):
                 return True
         return False
 
@@ -123,18 +123,18 @@ class Rule:
     @classmethod
     def parse(cls, rule_json: str) -> Rule:
         """Return the rule that a JSON text describes."""
-        trust = json.loads(rule_json)
-        claims = trust.get("claims", {})
+        rule_members = json.loads(rule_json)
+        claims = rule_members.get("claims", {})
         if not claims.keys().isdisjoint(("email", "/email")):
             # Requires a verified email address, because at some providers anyone can enter another person's address.
             claims = {"email_verified": True} | claims
         return cls(
-            issuer=trust["issuer"],
-            subject=trust.get("subject"),
+            issuer=rule_members["issuer"],
+            subject=rule_members.get("subject"),
             claims=claims,
-            audience=trust["audience"],
-            jwks=trust["jwks"]["keys"] if "jwks" in trust else None,
-            jwks_uri=trust.get("jwksUri"),
+            audience=rule_members["audience"],
+            jwks=rule_members["jwks"]["keys"] if "jwks" in rule_members else None,
+            jwks_uri=rule_members.get("jwksUri"),
             rule_json=rule_json,
         )
 
@@ -218,8 +218,8 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
     # Ignores a trust domain in iss, because only the SPIFFE ID in sub names the trust domain of a JWT-SVID.
     issuers = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
-        trust_domain, slash, workload_path = subject.removeprefix(SPIFFE).partition("/")
-        if trust_domain and slash and workload_path and _is_printable(trust_domain):
+        trust_domain, slash_or_empty, workload_path = subject.removeprefix(SPIFFE).partition("/")
+        if trust_domain and slash_or_empty and workload_path and _is_printable(trust_domain):
             return (*issuers, SPIFFE + trust_domain)
     return issuers
 

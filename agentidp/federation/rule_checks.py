@@ -410,12 +410,12 @@ def _check_pattern(member: str, name: str, value: str) -> None:
 
 
 def _check_service_account(subject: str) -> None:
-    namespace, _, name = subject.removeprefix(_SERVICE_ACCOUNT).partition(":")
+    namespace, _, account_name = subject.removeprefix(_SERVICE_ACCOUNT).partition(":")
     if is_pattern(namespace):
         raise RuleRefused(
             "subject", "must name the namespace, because otherwise every service account of the cluster would match it"
         )
-    if name == "default":
+    if account_name == "default":
         raise RuleRefused(
             "subject",
             "must not be the default service account, which pods without their own share: give the workload its own",

@@ -24,10 +24,10 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
     :raises RuleRefused: a line has another form.
     """
     values_by_name: dict[str, list[Any]] = {}
-    for pair in pairs:
-        claim_name, equals_sign, value_text = pair.partition("=")
+    for claim_text in pairs:
+        claim_name, equals_sign, value_text = claim_text.partition("=")
         if not equals_sign:
-            raise RuleRefused("claims", f"must be name=value, or name:=true, false or a whole number, not {pair}")
+            raise RuleRefused("claims", f"must be name=value, or name:=true, false or a whole number, not {claim_text}")
         if not claim_name.endswith(":"):
             values_by_name.setdefault(claim_name, []).append(value_text)
             continue
@@ -61,7 +61,7 @@ def parse_jwk_set(text: str) -> dict[str, Any]:
     :raises RuleRefused: the text is not a JWK Set.
     """
     try:
-        keys = json.loads(text)["keys"]
-        return {"keys": [jwk for jwk in map(read_usable_jwk, keys) if jwk is not None]}
+        jwks = json.loads(text)["keys"]
+        return {"keys": [jwk for jwk in map(read_usable_jwk, jwks) if jwk is not None]}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise RuleRefused("jwks", "must be a JWK Set") from None

@@ -54,8 +54,8 @@ def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
     :raises DatabaseUnavailable: no kind could be computed.
     """
     kinds = {name: kind for name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry}
-    calls = {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()}
-    rows_by_name = _read_rows(run, calls)
+    calls_by_name = {MARKERS: markers.call(query)} | {name: kind.call(query) for name, kind in kinds.items()}
+    rows_by_name = _read_rows(run, calls_by_name)
     marker_rows = rows_by_name.pop(MARKERS, [])
     query = markers.add_holidays(query, marker_rows)
     findings = [finding for name, rows in rows_by_name.items() for finding in kinds[name].findings(rows, query)]
@@ -72,10 +72,10 @@ def _read_rows(run: Run, calls: dict[str, Call]) -> dict[str, Rows]:
     except DatabaseUnavailable as unavailable:
         # All statements of a round trip fail if one of them exceeds its time, so each call is repeated separately.
         rows_by_name, deadline = {}, time.monotonic() + MAX_SECONDS
-        for name, call in calls.items():
+        for statement_name, call in calls.items():
             if time.monotonic() < deadline:
                 with contextlib.suppress(DatabaseUnavailable):
-                    [rows_by_name[name]] = run(call)
+                    [rows_by_name[statement_name]] = run(call)
         if not rows_by_name.keys() - {MARKERS}:
             raise unavailable
         return rows_by_name

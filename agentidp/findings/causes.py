@@ -48,12 +48,12 @@ def _explains(finding: Finding, other: Finding) -> bool:
 
 
 def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
-    kinds = {*finding.also_seen_as}.union(*({other.kind, *other.also_seen_as} for other in effects))
+    merged_kinds = {*finding.also_seen_as}.union(*({effect.kind, *effect.also_seen_as} for effect in effects))
     return replace(
         finding,
-        severity=max((finding.severity, *(other.severity for other in effects))),
-        excess=max(finding.excess, *(other.excess for other in effects if other.kind != "dominance"), 0.0),
-        also_seen_as=tuple(sorted(kinds - {finding.kind})),
+        severity=max((finding.severity, *(effect.severity for effect in effects))),
+        excess=max(finding.excess, *(effect.excess for effect in effects if effect.kind != "dominance"), 0.0),
+        also_seen_as=tuple(sorted(merged_kinds - {finding.kind})),
     )
 
 

@@ -39,8 +39,8 @@ def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -
     findings, peaks_by_index = [*findings], dict[int, Peak]()
     if calls_by_index:
         with contextlib.suppress(DatabaseUnavailable):
-            for index, rows in zip(calls_by_index, run(*calls_by_index.values()), strict=True):
-                findings[index] = _add_names(replace(findings[index], agents=tuple(map(_build_contributor, rows))))
+            for index, peak_rows in zip(calls_by_index, run(*calls_by_index.values()), strict=True):
+                findings[index] = _add_names(replace(findings[index], agents=tuple(map(_build_contributor, peak_rows))))
             peaks_by_index = _read_highest_peaks(run, findings, query)
     return [
         _add_cause(_add_names(finding) if finding.kind == "spike" else finding, findings, peaks_by_index.get(index))
@@ -57,14 +57,14 @@ def is_about_organization(finding: Finding) -> bool:
 
 def _build_contributors_call(finding: Finding, query: FindingsQuery) -> Call:
     """Return the statement that reads the agents with the most tokens in the finding's month, day or hour."""
-    first_day, limit = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
+    first_day, limit_parameter = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
     duration = finding.ends - finding.begins
     if duration > timedelta(days=1):
         period = {"first": first_day, "last": query.today}
-        return Call("analytics/agent_usage", period | limit | {"with_names": True})
+        return Call("analytics/agent_usage", period | limit_parameter | {"with_names": True})
     first_hour = finding.begins.hour if duration < timedelta(days=1) else None
     day_or_hour = {"on_day": first_day, "at_hour": first_hour}
-    return Call("dashboard/agents_of_the_day", day_or_hour | limit | {"by_rejected": False})
+    return Call("dashboard/agents_of_the_day", day_or_hour | limit_parameter | {"by_rejected": False})
 
 
 def _build_contributor(row: Any) -> Contributor:
@@ -131,11 +131,11 @@ def _add_names(finding: Finding) -> Finding:
     if not main_contributors:
         return replace(finding, agents=contributors)
     # The agents' counts were read after the finding and may have grown since, so they are capped.
-    count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
-    tokens_in_words = f"{number_of(finding.observed, 'token')} ({100 * count / finding.observed:.0f} %)"
-    names = join_names([contributor.agent_name for contributor in main_contributors])
+    main_token_count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
+    tokens_in_words = f"{number_of(finding.observed, 'token')} ({100 * main_token_count / finding.observed:.0f} %)"
+    agent_names = join_names([contributor.agent_name for contributor in main_contributors])
     verb = "was" if len(main_contributors) == 1 else "were"
-    summary = f"{finding.summary} {names} {verb} issued {count:,.0f} of the {tokens_in_words}."
+    summary = f"{finding.summary} {agent_names} {verb} issued {main_token_count:,.0f} of the {tokens_in_words}."
     return replace(finding, agents=contributors, summary=summary)
 
 
@@ -152,11 +152,11 @@ def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> 
     ]
     cause = min(possible_causes, key=lambda other: (-other.excess, kind_of(other).cause_rank), default=None)
     if peak and peak.excess >= min_excess and (cause is None or peak.excess > 2 * cause.excess):
-        causes = (
+        cause_sentence = (
             f"{peak.agent_name} was issued {number_of(peak.tokens, 'token')} on {day_in_words(peak.day)}; on its "
             f"median day of the month it was issued {peak.usual:,.0f}."
         )
-        return replace(finding, causes=causes, next_step="See the hours of that day, and what changed then.")
+        return replace(finding, causes=cause_sentence, next_step="See the hours of that day, and what changed then.")
     if cause is None:
         return finding
     return replace(finding, causes=f"{cause.summary} {cause.causes}", next_step=cause.next_step)

@@ -56,7 +56,7 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
     days_left = max((row.expires_at - at) / DAY, 0.0)
     hours_left = number_of(int(24 * days_left), "hour") if 24 * days_left >= 1 else "less than an hour"
     remaining_time = number_of(int(days_left), "day") if days_left >= 1 else hours_left
-    causes = (
+    cause_sentence = (
         f"It was created to end then. {'Each' if has_ended else 'From then on each'} request with it is refused, and "
         "what uses it stops working."
     )
@@ -66,7 +66,7 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
     )
     if has_agent_moved(row.last_used_at, row.moved_at):
         severity = Severity.info
-        causes = (
+        cause_sentence = (
             "Its agent has another credential that ends later, which was last used at "
             f"{instant_in_words(row.moved_at)}, so it has probably moved to that credential."
         )
@@ -86,7 +86,7 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
         step=1 + thresholds.EXPIRY_REMINDERS.index(reminder),
         summary=f"{credential_in_words(row)} {'ended' if has_ended else f'ends in {remaining_time},'} at "
         f"{instant_in_words(row.expires_at)}. It {last_use_in_words(row)}.",
-        causes=causes,
+        causes=cause_sentence,
         next_step=next_step,
     )
 

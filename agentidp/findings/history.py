@@ -20,8 +20,8 @@ def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, u
     """
     counts_by_hour = [0] * (-(-hour_count // DAY) * DAY)
     filled_days = set()
-    for item in day_rows or ():
-        day_number, day_counts = item[0], item[unit_index]
+    for day_row in day_rows or ():
+        day_number, day_counts = day_row[0], day_row[unit_index]
         begin_hour, end_hour = day_number * DAY, (day_number + 1) * DAY
         # Most days have a single row. Its counts are assigned, because adding them to zeros takes three times as long.
         counts_by_hour[begin_hour:end_hour] = (
@@ -54,13 +54,13 @@ def sum_by_day(counts: Sequence[int]) -> list[int]:
 
 def group_adjacent(numbers: Sequence[int], max_gap: int) -> list[list[int]]:
     """Group sorted numbers, such as hours, into runs. Neighbours in a run differ by at most *max_gap*."""
-    runs: list[list[int]] = []
+    number_groups: list[list[int]] = []
     for number in numbers:
-        if runs and number - runs[-1][-1] <= max_gap:
-            runs[-1].append(number)
+        if number_groups and number - number_groups[-1][-1] <= max_gap:
+            number_groups[-1].append(number)
         else:
-            runs.append([number])
-    return runs
+            number_groups.append([number])
+    return number_groups
 
 
 def median(values: list[float]) -> float:

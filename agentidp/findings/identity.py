@@ -58,8 +58,8 @@ def reconcile(
     """
     matches = _match_findings(stored, computed)
     pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
-    for index, finding in enumerate(computed):
-        previous = matches.get(index)
+    for computed_index, finding in enumerate(computed):
+        previous = matches.get(computed_index)
         current = _new_finding(finding, at) if previous is None else _update_finding(previous, finding, at)
         pairs.append((previous, current))
     computed_ids = {current.finding_id for _, current in pairs}

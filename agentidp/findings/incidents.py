@@ -49,8 +49,8 @@ def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
         if index not in incidents_by_index and (is_about_organization(finding) or finding.kind == "dominance"):
             part_indexes = [
                 other_index
-                for other_index, other in enumerate(findings)
-                if other_index not in (index, *incidents_by_index) and _is_part(other, finding)
+                for other_index, other_finding in enumerate(findings)
+                if other_index not in (index, *incidents_by_index) and _is_part(other_finding, finding)
             ]
             incident = Incident(finding, tuple(findings[part_index] for part_index in part_indexes))
             incidents_by_index |= dict.fromkeys((index, *part_indexes), incident)

@@ -144,9 +144,9 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     days = arguments.pop("days")
     listing = read_callers_listing(caller, days=days)
     head_ids_by_part = {
-        part.finding_id: str(incident.head.finding_id)
+        part_finding.finding_id: str(incident.head.finding_id)
         for incident in group_into_incidents(listing.findings)
-        for part in incident.parts
+        for part_finding in incident.parts
     }
     response_rows = [
         finding.represent() | {"partOf": head_ids_by_part.get(finding.finding_id)}
@@ -177,13 +177,13 @@ def represent_with_history(fetch: Fetch, finding: StoredFinding) -> dict[str, An
     """Return a finding with the changes of its state as JSON of the API."""
     history = [
         {
-            "at": timestamp(row.changed_at),
-            "change": row.change,
-            "severity": row.severity,
-            "by": row.changed_by,
-            "note": row.note,
+            "at": timestamp(change_row.changed_at),
+            "change": change_row.change,
+            "severity": change_row.severity,
+            "by": change_row.changed_by,
+            "note": change_row.note,
         }
-        for row in fetch("finding_state/finding_history", finding_id=finding.finding_id)
+        for change_row in fetch("finding_state/finding_history", finding_id=finding.finding_id)
     ]
     return finding.represent() | {"history": history}
 

@@ -49,7 +49,7 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
 
     A deployment is preferred to other markers, because deployments often also rotate a credential or change scopes.
     """
-    candidates = [
+    matching_markers = [
         marker
         for marker in marker_rows
         if kind_of(finding).has_marked_cause
@@ -59,11 +59,11 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
         and marker.starts_at < finding.begins + HOUR
         and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
-    if not candidates:
+    if not matching_markers:
         return finding
-    marker = max(candidates, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
-    note = f": {marker.note}" if marker.note else ""
-    causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{note}."
+    marker = max(matching_markers, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
+    marker_note = f": {marker.note}" if marker.note else ""
+    causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{marker_note}."
     is_expected = (
         finding.kind == "spike"
         and finding.severity is Severity.warning

@@ -91,7 +91,7 @@ def find_silence_by_hours(
     if not was_working(requests_by_hour, last_hours, first_hour, week_count):
         return None
     active_hours = (hour for hour in range(first_hour, last_active_hour + 1) if requests_by_hour[hour])
-    pause_lengths = [len(list_steady_hours(range(begin + 1, end))) for begin, end in pairwise(active_hours)]
+    pause_lengths = [len(list_steady_hours(range(begin + 1, end_hour))) for begin, end_hour in pairwise(active_hours)]
     # The second-longest pause is compared, because the longest pause may have been an incident.
     if len(missed_hours) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pause_lengths])[-2]:
         return None
@@ -115,7 +115,7 @@ def find_silence_by_days(
     has_rest_days = requests_by_day[last_day - 13 : last_day + 1].count(0) > 1
     may_be_holiday = has_rest_days and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    if sum(evidence(count, week_count) for count in active_weeks) < min_evidence:
+    if sum(evidence(active_week_count, week_count) for active_week_count in active_weeks) < min_evidence:
         return None
     return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "days")
 
@@ -138,8 +138,8 @@ def count_active_weeks(requests_by_hour: Sequence[int], hour: int, last_day: int
     :param hour: an index of *requests_by_hour*, or an hour after their end.
     """
     first_hour = (last_day - 7 * week_count) * DAY
-    same_hours = range(first_hour + (hour - first_hour) % WEEK, last_day * DAY, WEEK)
-    return sum(1 for same_hour in same_hours if requests_by_hour[same_hour])
+    past_hours = range(first_hour + (hour - first_hour) % WEEK, last_day * DAY, WEEK)
+    return sum(1 for past_hour in past_hours if requests_by_hour[past_hour])
 
 
 def was_working(requests_by_hour: Sequence[int], hours: Sequence[int], first_hour: int, week_count: int) -> bool:

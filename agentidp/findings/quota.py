@@ -27,13 +27,13 @@ def build_call(query: FindingsQuery) -> Call:
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per agent with a quota that is nearly used up, and also one for the organization."""
     most_urgent_by_agent: dict[UUID | None, Finding] = {}
-    for row in rows:
-        severity = severity_of(row.used, row.tokens, is_enforced=row.is_enforced)
+    for quota_row in rows:
+        severity = severity_of(quota_row.used, quota_row.tokens, is_enforced=quota_row.is_enforced)
         if severity is not None:
-            finding = _make_finding(row, severity, query.at)
-            other = most_urgent_by_agent.get(row.agent_id)
-            if other is None or (severity, finding.ends) > (other.severity, other.ends):
-                most_urgent_by_agent[row.agent_id] = finding
+            finding = _make_finding(quota_row, severity, query.at)
+            most_urgent = most_urgent_by_agent.get(quota_row.agent_id)
+            if most_urgent is None or (severity, finding.ends) > (most_urgent.severity, most_urgent.ends):
+                most_urgent_by_agent[quota_row.agent_id] = finding
     return list(most_urgent_by_agent.values())
 
 

@@ -177,9 +177,9 @@ def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -
 def _describe_sources(sources: list[tuple[int, str, str, int]]) -> str:
     """Return sentences about the reasons and networks of the rejections, or an empty string if they are unknown."""
     counts_by_reason, counts_by_network = Counter[str](), Counter[str]()
-    for _, network, reason, count in sources:
-        counts_by_reason[reason] += count
-        counts_by_network[network] += count
+    for _, network, reason, rejection_count in sources:
+        counts_by_reason[reason] += rejection_count
+        counts_by_network[network] += rejection_count
     return (
         f" Reasons: {_list_most_frequent(counts_by_reason)}. Networks: {_list_most_frequent(counts_by_network)}."
         if counts_by_network

@@ -72,8 +72,8 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 def _list_holiday_hours(query: FindingsQuery, hour_count: int) -> set[int]:
     """Return the hours of the history that lie within a marked holiday."""
-    begins = [instant(_first_history_day(query), hour) for hour in range(hour_count + 1)]
-    return {hour for hour in range(hour_count) if query.is_holiday(begins[hour], begins[hour + 1])}
+    hour_begins = [instant(_first_history_day(query), hour) for hour in range(hour_count + 1)]
+    return {hour for hour in range(hour_count) if query.is_holiday(hour_begins[hour], hour_begins[hour + 1])}
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -130,10 +130,10 @@ def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent],
     if quiet_time.stopped:
         agents = [sampled_agents[agent_index] for agent_index in quiet_time.stopped]
         # If the sample is full, agents that are not in the sample may also have stopped.
-        at_least = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
+        at_least_words = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
         baseline = "the agents that were active in the hour before"
         summary = (
-            f"{agents[0].name} and {at_least}{len(agents) - 1:,} other agents stopped in the same hour and "
+            f"{agents[0].name} and {at_least_words}{len(agents) - 1:,} other agents stopped in the same hour and "
             f"{'have been' if is_ongoing else 'were'} quiet {period_words}."
         )
         causes = "They have a common cause: their network, their platform, a deployment."
@@ -187,11 +187,11 @@ def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent],
 def _find_absent_agents(quiet_time: QuietTime, sampled_agents: list[Agent]) -> list[Agent]:
     """Return the agents that were active in these hours a week before but not in the period, the busiest first."""
     quiet_hours = slice(quiet_time.begins, quiet_time.ends)
-    week_before = slice(quiet_time.begins - WEEK, quiet_time.ends - WEEK)
+    hours_week_before = slice(quiet_time.begins - WEEK, quiet_time.ends - WEEK)
     absent_agents = [
-        agent for agent in sampled_agents if any(agent.counts[week_before]) and not any(agent.counts[quiet_hours])
+        agent for agent in sampled_agents if any(agent.counts[hours_week_before]) and not any(agent.counts[quiet_hours])
     ]
-    return sorted(absent_agents, key=lambda agent: (-sum(agent.counts[week_before]), str(agent.agent_id)))
+    return sorted(absent_agents, key=lambda agent: (-sum(agent.counts[hours_week_before]), str(agent.agent_id)))
 
 
 def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: FindingsQuery) -> Finding:

@@ -62,10 +62,10 @@ def store_evaluation(
     if evaluated_at is not None and last_evaluation.first_day <= query.since and evaluated_at >= query.at:
         return []
     stored_rows = transaction.fetch("finding_state/stored_findings", ended_after=_midnight(query) - timedelta(days=1))
-    stored_findings = [finding_from_row(row) for row in stored_rows]
-    result = reconcile(stored_findings, computed.findings, query.at, not_computed=computed.not_computed)
-    if result.findings:
-        _store_reconciliation(transaction, result)
+    stored_findings = [finding_from_row(finding_row) for finding_row in stored_rows]
+    reconciliation = reconcile(stored_findings, computed.findings, query.at, not_computed=computed.not_computed)
+    if reconciliation.findings:
+        _store_reconciliation(transaction, reconciliation)
     # If the last evaluation was before the first day of this one, findings that ended in between are unknown.
     has_gap = evaluated_at is not None and evaluated_at.astimezone(UTC).date() < query.since
     transaction.fetch(
@@ -74,7 +74,7 @@ def store_evaluation(
         not_computed=list(computed.not_computed),
         took=seconds,
     )
-    return result.findings
+    return reconciliation.findings
 
 
 def _store_reconciliation(transaction: Transaction, result: Reconciliation) -> None:

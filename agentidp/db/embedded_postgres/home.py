@@ -69,20 +69,20 @@ def running_url(home: Path) -> str | None:
     """
     home = Path(home).resolve()
     try:
-        server = read_postmaster(home)
-        if server.status != "ready" or not is_alive(server.pid):
+        postmaster = read_postmaster(home)
+        if postmaster.status != "ready" or not is_alive(postmaster.pid):
             return None
         password = (home / "password").read_text()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
-            connection.connect(f"{server.socket_directory}/.s.PGSQL.{PORT}")
+            connection.connect(f"{postmaster.socket_directory}/.s.PGSQL.{PORT}")
     except PermissionError as error:
         raise EmbeddedPostgresError(
             f"the user id {os.geteuid()} may not read {error.filename or home}: run this as the user that owns it"
         ) from error
     except OSError:
         return None
-    return server_url(password, server.socket_directory)
+    return server_url(password, postmaster.socket_directory)
 
 
 Account = pwd.struct_passwd
@@ -220,8 +220,8 @@ class SocketDirectory:
         The path does not change until `remove` is called, so that a server that is started again keeps its URL.
         """
         if self._temporary:
-            for file in Path(self._temporary).iterdir():
-                file.unlink()
+            for new_file in Path(self._temporary).iterdir():
+                new_file.unlink()
             return self._temporary
         path = self._path
         if path.is_symlink():

