@@ -143,7 +143,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         )
     client = public_client(client_id)
     agent_rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
-    # Refuses the id of an app's agent as client_id, because only the app's URI makes us read its current document.
+    # Refuses the id of an app's agent as client_id: an app must send its URI, so that its current document is read.
     is_app = bool(agent_rows) and agent_rows[0].client_uri is not None
     if not agent_rows or is_app or not is_registered(redirect_uri, agent_rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)

@@ -192,6 +192,6 @@ def _stream_page(html: str, slow_html: Iterator[str]) -> Iterator[str]:
         rendered_html = "".join(slow_html)
     except Exception:
         yield '<p class="notice" role="alert">The rest of the page could not be loaded. Reload the page.</p>'
-        # Makes gunicorn close the connection early, by which the page's script recognizes the failure.
+        # Makes gunicorn close the connection early, so that the page's script recognizes the failure.
         raise
     yield rendered_html + html_after

@@ -250,7 +250,7 @@ class IssuerKeys:
     def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
         """Return an issuer's keys that may have made a token's signature, as :meth:`KeySet.find_keys` does.
 
-        If no cached key may have made it, the keys are fetched.
+        If no cached key may have made the signature, the keys are fetched.
 
         :raises KeysUnavailable: the keys are not available now.
         """

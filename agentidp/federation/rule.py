@@ -225,7 +225,7 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # The issuer of a rule has only printable ASCII characters, and PostgreSQL refuses some other characters.
+    # Any other issuer matches no rule, because rules accept only printable ASCII, and PostgreSQL might refuse it.
     return issuer.isascii() and issuer.isprintable()
 
 

@@ -43,7 +43,7 @@ def _explains(finding: Finding, other: Finding) -> bool:
         # ``dominance`` is about the month so far, so only an ongoing spike that is at least as severe explains it.
         is_ongoing = finding.ends > other.ends - DAY
         return finding.excess >= other.excess and is_ongoing and finding.severity >= other.severity
-    # ``weekend`` does not explain a critical spike, because a retry loop is more than work on a weekend.
+    # A critical spike is a retry loop, which is more than work on a weekend, so ``weekend`` does not explain it.
     return not (finding.kind == "weekend" and other.severity is Severity.critical)
 
 

@@ -19,7 +19,7 @@ class Unreadable(Exception):
 
 
 class Sealer:
-    """Encrypts values for the database under the instance secret, and decrypts them under this or the previous one.
+    """Encrypts values for the database under the instance secret. Decrypts them under this or the previous secret.
 
     Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the row's id as associated data.
 

@@ -107,7 +107,7 @@ class SigningKeys:
         return keys
 
     def find_key(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid* or ``None``. If it is unknown, read the keys again, because it may be new.
+        """Return the published key *kid* or ``None``. For an unknown key, read the keys again, because it may be new.
 
         :raises DatabaseUnavailable: this process has not read a usable key yet.
         """

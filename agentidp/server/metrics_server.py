@@ -110,7 +110,7 @@ class WorkerMetrics:
         yield issued_tokens
 
     def fold_ended_workers(self) -> None:
-        """Add the metrics of ended workers to the files of process ID 0, which no worker has, and delete theirs."""
+        """Move the metrics of ended workers to the files of process ID 0, which no worker has."""
         for pid_marker in self._directory.glob(f"*{_ENDED}"):
             worker_pid = pid_marker.name.removesuffix(_ENDED)
             with self._lock:

@@ -25,11 +25,11 @@ from collections.abc import Callable
 from agentidp.http.errors import RateLimited
 
 MAX_RUNNING = 5
-"""Maximum number of requests that run at once. Each uses a database connection, and token requests need some too."""
+"""Maximum number of requests that run at once. Each uses a database connection, and token requests need others."""
 
 MAX_RUNNING_TOGETHER = 3
-"""Maximum number of running requests after an organization's second request has started. More would only compete for
-the interpreter, and take the places of organizations without a running request."""
+"""Maximum number of running requests, including the new request, when an organization starts a second request. More
+would only compete for the interpreter, and take the places of organizations without a running request."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
 """Maximum number of running requests per organization: one can use the interpreter while another uses the database."""

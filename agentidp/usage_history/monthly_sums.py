@@ -38,7 +38,7 @@ def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: da
 
 
 def delete_sums(transaction: Transaction, day: date) -> None:
-    """Delete the stored sums of the month that contains *day*. Call this in the transaction that deletes its usage."""
+    """Delete the stored sums of the month that contains *day*. Call this in the transaction that deletes usage."""
     _block_other_changes(transaction)
     transaction.fetch("usage_history/delete_sums", on_day=day)
 
