@@ -265,7 +265,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _directory_for_tests(durable: bool) -> str:
-    # Prefers memory, where creating a database takes 8 ms instead of 200 ms. The path of a socket must be short.
+    # Prefers memory, where creating a database takes 8 ms instead of 200 ms. A socket needs one of these short paths.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
