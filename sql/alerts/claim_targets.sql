@@ -1,6 +1,6 @@
 -- Leases alert targets of the organization, so that no other process sends to them until leased_until. Chooses targets that are
--- enabled and have a due delivery, but no pause and no lease, first those whose last lease is oldest. Returns one row per leased
--- target, including its encrypted address.
+-- enabled and have a due delivery, but no pause and no lease. Targets whose last lease ended first are chosen first. Returns one
+-- row per leased target, including its encrypted address.
 -- Parameters: organization_id; at: the current time; leased_until; most: the maximum number of targets.
 --
 -- pages: 300, for the earliest delivery of each target of the organization

@@ -2,7 +2,7 @@
 -- quota, sorted by agent_id: agent_id and agent_name (null: a quota of the organization); quota_window: hour, day or month;
 -- tokens: the quota; is_enforced; used: the tokens issued in the current window; passed_on: the day on which a monthly quota
 -- reached the percentage or, if it is used up, 100 percent (null for other quotas).
--- Parameters: organization_id; day and hour: the current ones in UTC; percent.
+-- Parameters: organization_id; day and hour: the current day and hour in UTC; percent.
 --
 -- pages: 80000, for three quotas of each of a thousand agents, and the days of a month whose sums are not stored
 with today as materialized (

@@ -22,7 +22,7 @@ declare
     v_is_consumed boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Reads all three rows in any case, so that the time does not reveal whether a client exists.
+    -- Always reads the organization, agent and credential, so that the time does not reveal whether the client exists.
     perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
     v_is_active := found;
     select agents.scopes, tokens_not_before

@@ -38,8 +38,8 @@ begin
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
-    -- One statement per table, because a Citus worker plans a join again for each token. Reads all three rows in any case, so that
-    -- the time does not reveal whether a client exists.
+    -- One statement per table, because a Citus worker plans a join again for each token. Always reads the rows of the
+    -- organization, agent and credential, so that the time does not reveal whether the client exists.
     select organizations.quotas
     into v_organization_quotas
     from organizations
@@ -68,8 +68,8 @@ begin
         from resource_servers as target
         -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
-        -- Uses two statements instead of a join, because on Citus a statement in a function reads either the organization's rows or
-        -- a table that is on every node.
+        -- Uses two statements instead of a join, because on Citus a statement in a function cannot read both the organization's
+        -- rows and a table that is on every node.
         if v_target_scopes is not null then
             perform
             from resource_identifiers

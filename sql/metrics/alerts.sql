@@ -1,5 +1,5 @@
--- Returns the numbers of an organization's alerts, for the operator's metrics. One row per type of its targets: the alerts that
--- wait for enabled targets, the instant of the oldest of them, and the alerts delivered and abandoned in the last day.
+-- Returns the numbers of an organization's alerts, for the operator's metrics. One row per type of alert target: the alerts that
+-- wait for enabled targets, the instant of the oldest waiting alert, and the alerts delivered and abandoned in the last day.
 -- Parameters: organization_id; at (timestamptz).
 --
 -- pages: 300000, a hundred thousand alerts of the last days, two pages each

@@ -1,7 +1,7 @@
--- Returns the agents of provisioning rules that have requested no token for the number of days in their rule, one row per
--- agent: agent_id, last_seen_at, expires_after_days. Leaves out suspended agents, and agents whose subject must not get a new
--- agent: the rule of trust for the subject is revoked, the agent has used tokens of a quota in its current window, or somebody
--- has set a quota of the agent, which a new agent would not have.
+-- Returns the agents of provisioning rules that have requested no token for the number of days in their rule, one row per agent:
+-- agent_id, last_seen_at, expires_after_days. Leaves out suspended agents, and agents whose subject must not get a new agent: the
+-- rule of trust for the subject is revoked, the agent has a quota and was active in the quota's current window, or somebody has
+-- set a quota of the agent, which a new agent would not have.
 -- Parameters: organization_id; at (timestamptz); day; most: the maximum number of rows.
 --
 -- pages: 800, the credentials and quotas of each agent that a rule has created

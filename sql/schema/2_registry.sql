@@ -8,7 +8,7 @@ create table organizations (
     monthly_token_budget bigint check (monthly_token_budget between 1 and 1000000000000),
     -- The instant of the suspension. No agent of a suspended organization may act. Null: not suspended.
     suspended_at timestamptz,
-    -- A copy of the organization's own quotas, as in the column quotas of the table agents.
+    -- A copy of the organization's own quotas, in the form of the column quotas of the table agents.
     quotas bigint[],
     -- The number of days after which a dormant agent is suspended. Null: never.
     suspend_dormant_after_days integer,
@@ -31,13 +31,13 @@ create table agents (
     status text not null check (status in ('active', 'suspended')),
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    -- The row of a deleted agent stays, so that its usage stays countable and its id is never used again.
+    -- The row of a deleted agent stays, so that its usage can be counted and its id is never used again.
     deleted_at timestamptz,
     -- Whether the agent gets only tokens that are bound to a key (RFC 9449 section 5.2).
     dpop_bound_access_tokens boolean not null default false,
     -- The contact for the agent: a person, a team or an address. Empty: unknown.
     owner text not null default '',
-    -- The number of instances of the agent that run, from 1 to 10,000. Null: not declared.
+    -- The number of running instances of the agent, from 1 to 10,000. Null: not declared.
     expected_replicas integer,
     -- A copy of the agent's quotas per hour, day and month, each as a signed_quota() or null. Null without quotas. Issuing a
     -- token reads this row anyway, while reading the table quotas took a third of the time of the check. The transaction that
@@ -90,8 +90,8 @@ create table credentials (
     jwks jsonb,
     -- The rule of trust as JSON of the API. A rule never changes.
     trust jsonb,
-    -- The first half of the SHA-256 of the rule's issuer and subject, by which a token without client_id finds the rule. It is a
-    -- column, because under row-level security an index scan can compare columns but not results of functions such as ->>.
+    -- The first half of the SHA-256 of the rule's issuer and subject, by which the rule for a token without client_id is found. It
+    -- is a column, because under row-level security an index scan can compare columns but not results of functions such as ->>.
     trust_selector uuid,
     -- A text by which people recognize the credential in a list.
     label text check (char_length(label) between 1 and 100),
@@ -141,7 +141,7 @@ create table delegation_rules (
     trust jsonb not null,
     -- The agents that may act by the rule.
     agent_ids uuid[] not null check (cardinality(agent_ids) between 1 and 100),
-    -- The resources and the maximum scopes, in the API's form: [{"resource": "https://...", "scopes": ["a"]}].
+    -- The resources, each with its maximum scopes, in the API's form: [{"resource": "https://...", "scopes": ["a"]}].
     resources jsonb not null,
     created_at timestamptz not null,
     primary key (organization_id, delegation_rule_id),

@@ -18,7 +18,7 @@ create table findings (
     -- Infinity for a finding that has not ended. The column is never null, but has no "not null" constraint, because with it the
     -- planner would use the partial index below for any condition.
     ended_at timestamptz,
-    -- The number of evaluations since the last one that returned the finding.
+    -- The number of evaluations since the finding was last returned by an evaluation.
     misses smallint not null,
     acknowledged_at timestamptz,
     -- The name of the agent that acknowledged the finding, or 'operator' for a command.

@@ -49,7 +49,7 @@ create table alert_deliveries (
     attempts integer not null default 0,
     next_attempt_at timestamptz not null,
     delivered_at timestamptz,
-    -- The instant of the last failed attempt, after which the delivery was given up. Null: not given up.
+    -- The instant of the last attempt, after whose failure the delivery was given up. Null: not given up.
     abandoned_at timestamptz,
     last_error text,
     primary key (organization_id, delivery_id),
