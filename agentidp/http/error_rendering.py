@@ -79,11 +79,11 @@ def _find_endpoint_of_path() -> str:
 
 
 def _render_http_exception(error: HTTPException) -> Response:
-    status = error.code or 500
+    status_code = error.code or 500
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         methods = ", ".join(sorted(error.valid_methods))
         return _render_for_endpoint(WrongMethod(f"This address takes only {methods}.", headers={"Allow": methods}))
-    return _render_for_endpoint(_BY_STATUS.get(status, ApiError if status >= 500 else ValidationError)())
+    return _render_for_endpoint(_BY_STATUS.get(status_code, ApiError if status_code >= 500 else ValidationError)())
 
 
 def log_unexpected(error: Exception) -> None:

@@ -63,15 +63,15 @@ def describe_error(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     :param headers: further headers: the header's name -> the name of its description in the document.
     """
     error_code = name.removeprefix("OAUTH_")
-    error = ERRORS[error_code]
-    description = error.description or error_code.replace("_", " ").capitalize()
+    error_class = ERRORS[error_code]
+    description = error_class.description or error_code.replace("_", " ").capitalize()
     # Generated clients need a body that is one reference to a schema, so the code is only in the description.
     return {
         "description": f"`{error_code}`: {description}" if name == error_code else description,
         "headers": {
             "X-Request-Id": "X-Request-Id",
             **headers,
-            **{header_name: header_name for header_name in error.always_sent},
+            **{header_name: header_name for header_name in error_class.always_sent},
         },
         "content": {"application/json": {"schema": ErrorSchema if name == error_code else OAuthErrorSchema}},
     }

@@ -185,13 +185,13 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
     blueprints = {name: blueprint for name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)}
     for name, blueprint in blueprints.items():
         spec.tag({"name": name, "description": blueprint.description})
-    for rule in app.url_map.iter_rules():
-        blueprint_name, _, name = rule.endpoint.rpartition(".")
+    for url_rule in app.url_map.iter_rules():
+        blueprint_name, _, name = url_rule.endpoint.rpartition(".")
         if blueprint_name in blueprints:
-            operation = _describe_operation(app.view_functions[rule.endpoint], rule)
-            methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            operation = _describe_operation(app.view_functions[url_rule.endpoint], url_rule)
+            methods = (url_rule.methods or set()) - {"HEAD", "OPTIONS"}
             spec.path(
-                _IN_ADDRESS.sub(lambda match: f"{{{to_camel_case(match[2])}}}", rule.rule),
+                _IN_ADDRESS.sub(lambda match: f"{{{to_camel_case(match[2])}}}", url_rule.rule),
                 operations={
                     method.lower(): operation | {"tags": [blueprint_name], "operationId": name} for method in methods
                 },

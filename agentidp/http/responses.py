@@ -132,7 +132,7 @@ def _encode_row(row: dict[str, Any]) -> str:
 
 
 def _find_long_members(row: dict[str, Any]) -> list[str]:
-    return [name for name, value in row.items() if isinstance(value, list) and len(value) > BLOCK]
+    return [member_name for member_name, value in row.items() if isinstance(value, list) and len(value) > BLOCK]
 
 
 @functools.cache

@@ -71,7 +71,7 @@ def merge_changed_columns(body_schema: ma.Schema, row: Any, change: dict[str, An
     :param change: the columns that the request changes.
     """
     changed_columns = [field.attribute or member_name for member_name, field in body_schema.fields.items()]
-    return {column: change.get(column, getattr(row, column)) for column in changed_columns}
+    return {column_name: change.get(column_name, getattr(row, column_name)) for column_name in changed_columns}
 
 
 class ReturnedSchema(ma.Schema):
@@ -309,18 +309,18 @@ class Text(Member, ma.fields.String):
     def __init__(self, minimum: int, maximum: int, *, multiline: bool = False, **kwargs: Any) -> None:
         self.maximum = maximum
         self.kind = "lines" if multiline else "text"
-        forbidden = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
-        length = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
+        forbidden_characters = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
+        length_check = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
         # The pattern has the rules of _deserialize, except for the characters in agentidp.http.text._IN_NO_SCHEMA.
         end_character = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
-        pattern = f"{end_character}(?:[^{forbidden}]*{end_character})?"
+        pattern = f"{end_character}(?:[^{forbidden_characters}]*{end_character})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}
-        super().__init__(validate=length, metadata=metadata, **kwargs)
+        super().__init__(validate=length_check, metadata=metadata, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if refusal := text_refusal(text, is_multiline=self.kind == "lines"):
-            raise ma.ValidationError(refusal)
+        if broken_rule := text_refusal(text, is_multiline=self.kind == "lines"):
+            raise ma.ValidationError(broken_rule)
         if text != text.strip():
             raise ma.ValidationError("must not begin or end with white space")
         return text

@@ -126,8 +126,8 @@ class Delegation:
     def build_claims(self) -> dict[str, Any]:
         """Return the claims that only a token by exchange has (RFC 8693 section 4.1)."""
         act: dict[str, Any] = {}
-        for actor in reversed(self.actors):
-            act = {"sub": str(actor)} | ({"act": act} if act else {})
+        for actor_id in reversed(self.actors):
+            act = {"sub": str(actor_id)} | ({"act": act} if act else {})
         claims: dict[str, Any] = {"act": act}
         if self.subject_id is not None:
             issuer, subject = self.subject_id
@@ -258,8 +258,8 @@ def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
     """Return a token's signature (RFC 7518 section 3). ES256 takes a third of the calls that PyJWT would need."""
     if key.alg == "ES256":
-        numbers = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
-        return b"".join([number.to_bytes(32) for number in numbers])
+        r_and_s = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
+        return b"".join([integer.to_bytes(32) for integer in r_and_s])
     signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
     return signature
 
@@ -339,7 +339,7 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
     organization_id, client_id, subject = claims["organization_id"], claims["client_id"], claims["sub"]
     scope = claims.get("scope", "")
     strings = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"], claims.get("resource", ""))
-    if not all(isinstance(string, str) for string in strings):
+    if not all(isinstance(string_claim, str) for string_claim in strings):
         raise TokenRefused("a claim is not a string")
     try:
         agent_id = UUID(client_id)

@@ -85,7 +85,7 @@ def build_jwk_schema() -> dict[str, Any]:
                 "kid": {"type": ["string", "null"], "pattern": f"^[ -~]{{1,{MAX_KID_LENGTH}}}$"},
                 **({"crv": {"const": key_type.curve}} if key_type.curve else {}),
             },
-            "not": {"anyOf": [{"required": [member]} for member in sorted(_PRIVATE)]},
+            "not": {"anyOf": [{"required": [private_member]} for private_member in sorted(_PRIVATE)]},
         }
 
     return {"oneOf": [build_key_schema(key_type) for key_type in KEY_TYPES]}
@@ -115,11 +115,11 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
         isinstance(kid, str) and 1 <= len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable()
     ):
         raise ValueError(f"kid must have 1 to {MAX_KID_LENGTH} printable ASCII characters")
-    values = [jwk.get(member) for member in key_type.members]
-    if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in values):
+    member_values = [jwk.get(member) for member in key_type.members]
+    if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in member_values):
         raise ValueError("is not a valid key")
     alg = normalize_algorithm(alg)
-    public_members = {"kty": kty, **dict(zip(key_type.members, values, strict=True))}
+    public_members = {"kty": kty, **dict(zip(key_type.members, member_values, strict=True))}
     try:
         key = jwt.PyJWK.from_dict(public_members, alg).key
     except (jwt.PyJWTError, ValueError, TypeError):
@@ -127,9 +127,9 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     if isinstance(key, RSAPublicKey):
         if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
             raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
-        numbers = key.public_numbers()
-        if refusal := find_weakness(numbers.n, numbers.e):
-            raise ValueError(refusal)
+        rsa_numbers = key.public_numbers()
+        if weakness := find_weakness(rsa_numbers.n, rsa_numbers.e):
+            raise ValueError(weakness)
     return public_members | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
 
 

@@ -68,14 +68,14 @@ def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
     :returns: the kid of a new key that signs from now on, if *kid* was the key that signed; otherwise ``None``.
     """
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
-        rows = _all_keys(connection)
-        key_row = next((key_row for key_row in rows if key_row.kid == kid), None)
+        key_rows = _all_keys(connection)
+        key_row = next((key_row for key_row in key_rows if key_row.kid == kid), None)
         if key_row is None:
             raise no_such_key(kid)
         if key_row.revoked_at is not None:
             return None
         # Leaves out keys that no server can decrypt, because servers ignore them when they choose the key that signs.
-        usable_rows = select_unrevoked(_select_usable(KeySealer(settings), rows))
+        usable_rows = select_unrevoked(_select_usable(KeySealer(settings), key_rows))
         transaction.fetch("signing_keys/revoke_key", kid=kid)
         audit.record(transaction, "signing_key.revoked", kid)
         if usable_rows and find_signing_row(usable_rows, at) is not key_row:
@@ -97,8 +97,8 @@ def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
     sealer = KeySealer(settings)
     changed_count = 0
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
-        rows = select_unrevoked(_all_keys(connection))
-        for key_row in rows:
+        key_rows = select_unrevoked(_all_keys(connection))
+        for key_row in key_rows:
             sealed_key = bytes(key_row.private_key_encrypted)
             try:
                 private_key = sealer.open(key_row.kid, sealed_key)
@@ -112,7 +112,7 @@ def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
                 transaction.fetch("signing_keys/reseal_key", kid=key_row.kid, private_key_encrypted=resealed_key)
                 audit.record(transaction, "signing_key.reencrypted", key_row.kid)
                 changed_count += 1
-    return changed_count, len(rows)
+    return changed_count, len(key_rows)
 
 
 def describe_keys(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:

@@ -21,19 +21,19 @@ def reseal_secrets(
     """
     changed_count = 0
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        rows = connection.execute(load_sql(list_statement)).fetchall()
-        for row in rows:
-            row_id, sealed = getattr(row, id_name), bytes(row.sealed)
+        secret_rows = connection.execute(load_sql(list_statement)).fetchall()
+        for secret_row in secret_rows:
+            row_id, sealed_secret = getattr(secret_row, id_name), bytes(secret_row.sealed)
             try:
-                plaintext = sealer.open(str(row_id), sealed)
+                plaintext = sealer.open(str(row_id), sealed_secret)
             except Unreadable:
                 raise ConfigurationError(
                     f"neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the {noun} {row_id}: "
                     "delete it, and create it again"
                 ) from None
-            if not sealer.is_current(str(row_id), sealed):
-                parameters = {"organization_id": row.organization_id, id_name: row_id, "previous": sealed}
+            if not sealer.is_current(str(row_id), sealed_secret):
+                parameters = {"organization_id": secret_row.organization_id, id_name: row_id, "previous": sealed_secret}
                 parameters |= {"sealed": sealer.seal(str(row_id), plaintext)}
                 # Skips a row that a server has just replaced, because the server used the current instance secret.
                 changed_count += len(connection.execute(load_sql(store_statement), parameters).fetchall())
-    return changed_count, len(rows)
+    return changed_count, len(secret_rows)

@@ -31,7 +31,7 @@ def has_roca_fingerprint(modulus: int) -> bool:
     moduli. Source: Nemec, Sys, Svenda, Klinec, Matyas, "The Return of Coppersmith's Attack" (ACM CCS 2017), and its
     detection tool, ``roca-detect``.
     """
-    return all(modulus % prime in powers for prime, powers in _SUBGROUPS.items())
+    return all(modulus % prime in powers_of_65537 for prime, powers_of_65537 in _SUBGROUPS.items())
 
 
 def find_weakness(modulus: int, exponent: int) -> str | None:

@@ -171,13 +171,13 @@ class SigningKeys:
     def _open_keys(self, rows: Rows, read_at: float) -> None:
         opened_keys: dict[str, OpenedKey] = {}
         ignored_kids: set[str] = set()
-        for row in select_unrevoked(rows):
+        for key_row in select_unrevoked(rows):
             try:
-                opened_keys[row.kid] = self._opened.get(row.kid) or self._sealer.open_key(
-                    row.kid, bytes(row.private_key_encrypted)
+                opened_keys[key_row.kid] = self._opened.get(key_row.kid) or self._sealer.open_key(
+                    key_row.kid, bytes(key_row.private_key_encrypted)
                 )
             except Unreadable:
-                ignored_kids.add(row.kid)
+                ignored_kids.add(key_row.kid)
         for kid in sorted(ignored_kids - self._ignored_kids):
             logger.error(
                 "a signing key is ignored: the instance secret does not decrypt it", extra={"fields": {"kid": kid}}
@@ -190,7 +190,7 @@ class SigningKeys:
             raise DatabaseUnavailable(reason)
         with self._lock:
             self._opened = opened_keys
-            self._rows = [row for row in rows if row.kid not in ignored_kids]
+            self._rows = [key_row for key_row in rows if key_row.kid not in ignored_kids]
             self._keys = self._select_keys(datetime.now(UTC))
             self._read_at = read_at
 
@@ -204,7 +204,7 @@ class SigningKeys:
 
     def _select_keys(self, at: datetime) -> Keys:
         previous_keys = self._keys
-        published_kids = [row.kid for row in select_published(self._rows, at)]
+        published_kids = [key_row.kid for key_row in select_published(self._rows, at)]
         has_changed = previous_keys is None or previous_keys.published.keys() != set(published_kids)
         return Keys(
             signing=self._opened[find_signing_row(self._rows, at).kid].signing,
@@ -222,8 +222,8 @@ def select_unrevoked(rows: Rows) -> Rows:
 
 def find_signing_row(rows: Rows, at: datetime) -> Any:
     """Return the row of the key that signs at *at*, or else of the oldest key. *rows* are sorted, newest first."""
-    candidates = select_unrevoked(rows)
-    return next((row for row in candidates if row.signs_from <= at), candidates[-1])
+    signing_candidates = select_unrevoked(rows)
+    return next((key_row for key_row in signing_candidates if key_row.signs_from <= at), signing_candidates[-1])
 
 
 def select_published(rows: Rows, at: datetime) -> Rows:
@@ -231,16 +231,16 @@ def select_published(rows: Rows, at: datetime) -> Rows:
     signing_row = find_signing_row(rows, at)
     retires_at = NEVER
     published_rows = []
-    for row in rows:
-        if row is signing_row or (row.revoked_at is None and at < retires_at):
-            published_rows.append(row)
+    for key_row in rows:
+        if key_row is signing_row or (key_row.revoked_at is None and at < retires_at):
+            published_rows.append(key_row)
         # A key that was revoked before its first signature does not replace its predecessor.
-        if row.revoked_at is None or row.signs_from < row.revoked_at:
-            retires_at = row.signs_from + RETIRE_AFTER
+        if key_row.revoked_at is None or key_row.signs_from < key_row.revoked_at:
+            retires_at = key_row.signs_from + RETIRE_AFTER
     return published_rows
 
 
 def find_next_change(rows: Rows, at: datetime) -> datetime:
     """Return the next time after *at* at which a key begins to sign or is retired."""
-    instants = [instant for row in rows for instant in (row.signs_from, row.signs_from + RETIRE_AFTER)]
-    return min((instant for instant in instants if instant > at), default=NEVER)
+    change_times = [instant for key_row in rows for instant in (key_row.signs_from, key_row.signs_from + RETIRE_AFTER)]
+    return min((instant for instant in change_times if instant > at), default=NEVER)

@@ -87,8 +87,8 @@ class Archive(NamedTuple):
 
     def list_tables(self) -> set[str]:
         """Return the names of the tables in the backup. Names outside the schema public begin with their schema."""
-        entries = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
-        return {name if schema == "public" else f"{schema}.{name}" for schema, name in entries}
+        schemas_and_names = _TABLE.findall(_run_pg_restore(self.programs, self.file, "--list"))
+        return {name if schema_name == "public" else f"{schema_name}.{name}" for schema_name, name in schemas_and_names}
 
     def read_rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
@@ -147,17 +147,17 @@ class Archive(NamedTuple):
 
 def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
     """Yield the rows of one table in pieces, up to the end mark. If the mark is missing, pg_restore fails."""
-    lines: list[bytes] = []
+    row_lines: list[bytes] = []
     piece_size = 0
-    for line in output:
-        if line == _END_OF_ROWS:
+    for row_line in output:
+        if row_line == _END_OF_ROWS:
             break
-        lines.append(line)
-        piece_size += len(line)
+        row_lines.append(row_line)
+        piece_size += len(row_line)
         if piece_size >= MIN_PIECE_SIZE:
-            yield b"".join(lines)
-            lines, piece_size = [], 0
-    yield b"".join(lines)
+            yield b"".join(row_lines)
+            row_lines, piece_size = [], 0
+    yield b"".join(row_lines)
 
 
 def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:

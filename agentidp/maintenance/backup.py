@@ -36,8 +36,8 @@ class Contents(NamedTuple):
     def __str__(self) -> str:
         """Return a phrase such as ``1 organization, 2 agents and 3 tokens``."""
         counts_and_nouns = zip(self, ("organization", "agent", "token"), strict=True)
-        phrases = [f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts_and_nouns]
-        return f"{phrases[0]}, {phrases[1]} and {phrases[2]}"
+        count_phrases = [f"{row_count:,} {noun}{'' if row_count == 1 else 's'}" for row_count, noun in counts_and_nouns]
+        return f"{count_phrases[0]}, {count_phrases[1]} and {count_phrases[2]}"
 
 
 def back_up(
@@ -102,10 +102,10 @@ def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
 def _run_pg_dump(pg_dump: Path, url: str, snapshot: str, file: Path, report: Callable[[float], None] | None) -> None:
     connection_arguments, environment = build_connection_arguments(url)
     # The draft is in the directory of the final file, because files can only be renamed within a file system.
-    with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft:
+    with tempfile.NamedTemporaryFile(dir=file.absolute().parent, prefix=f".{file.name}.", delete=False) as draft_file:
         try:
-            options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
-            command = [str(pg_dump), *connection_arguments, *options, f"--file={draft.name}"]
+            dump_options = ["--format=custom", f"--snapshot={snapshot}", "--no-publications", "--no-subscriptions"]
+            command = [str(pg_dump), *connection_arguments, *dump_options, f"--file={draft_file.name}"]
             with subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
             ) as process:
@@ -116,10 +116,10 @@ def _run_pg_dump(pg_dump: Path, url: str, snapshot: str, file: Path, report: Cal
                     raise
             if process.returncode:
                 raise ConfigurationError(f"pg_dump failed: {find_first_error(error_output, process.returncode)}")
-            os.fsync(draft.fileno())
-            Path(draft.name).replace(file)
+            os.fsync(draft_file.fileno())
+            Path(draft_file.name).replace(file)
         except BaseException:
-            Path(draft.name).unlink(missing_ok=True)
+            Path(draft_file.name).unlink(missing_ok=True)
             raise
     sync_directory(file.absolute().parent)
 

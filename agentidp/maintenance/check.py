@@ -35,7 +35,7 @@ def check_instance(
     settings, invalid_names, results = _check_settings(environ)
     yield from results
     if settings is not None:
-        if not any(name.startswith("AGENTIDP_SECRET_KEY") for name in invalid_names):
+        if not any(variable_name.startswith("AGENTIDP_SECRET_KEY") for variable_name in invalid_names):
             yield from _check_secret(settings, environ)
         if invalid_names & _DATABASE_SETTINGS:
             yield Result("database", FAILED, "the settings of the database are invalid: correct the settings first")
@@ -51,8 +51,8 @@ def check_instance(
 
 def list_setting_names() -> set[str]:
     """Return the names of all settings, which are taken from the source of ``agentidp.config``."""
-    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
-    return set(_NAME.findall("\n".join(sources))) | READ_ELSEWHERE
+    module_sources = [Path(str(module_path.__file__)).read_text(encoding="utf-8") for module_path in (config, oidc)]
+    return set(_NAME.findall("\n".join(module_sources))) | READ_ELSEWHERE
 
 
 def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
@@ -61,7 +61,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
     :returns: the settings without the invalid variables, or None if they are still invalid; the names of the invalid
         variables; the results.
     """
-    environ = {name: value for name, value in environ.items() if value != ""}
+    environ = {name: variable_value for name, variable_value in environ.items() if variable_value != ""}
     setting_names, invalid_names = list_setting_names(), set[str]()
     results = [
         Result("settings", WARNING, f"{name} is no setting, so it has no effect: correct its name or remove it")
@@ -76,12 +76,12 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
             if not names_in_error & invalid_names:
                 results.append(Result("settings", FAILED, str(error)))
             # If the error names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
-            prefixes = tuple(name for name in names_in_error if name.endswith("_"))
-            culprit_names = {name for name in environ if name in names_in_error or name.startswith(prefixes)}
+            name_prefixes = tuple(name for name in names_in_error if name.endswith("_"))
+            culprit_names = {name for name in environ if name in names_in_error or name.startswith(name_prefixes)}
             if not culprit_names:
                 return None, invalid_names | names_in_error, results
             invalid_names |= culprit_names
-            environ = {name: value for name, value in environ.items() if name not in culprit_names}
+            environ = {name: variable_value for name, variable_value in environ.items() if name not in culprit_names}
         else:
             if not results:
                 valid_count = len(setting_names & environ.keys())

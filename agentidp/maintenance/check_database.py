@@ -55,13 +55,13 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
         if not role.has_schema:
             yield Result("schema", WARNING, "the database is empty: run agentidp db migrate")
             return
-        for name, check in _list_checks(settings, role, at):
+        for check_name, check in _list_checks(settings, role, at):
             try:
                 results = list(check(connection))
             except psycopg.Error as error:
                 results = [(FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
-            yield from (Result(name, status, message) for status, message in results)
-            if name == "schema" and results[0][0] != OK:
+            yield from (Result(check_name, status, message) for status, message in results)
+            if check_name == "schema" and results[0][0] != OK:
                 # The checks after this check need an up-to-date schema.
                 return
 
@@ -71,10 +71,10 @@ def check_replica(url: str) -> Result:
     try:
         with connect_unchecked(url, "AGENTIDP_READ_DATABASE_URL") as connection:
             configure_operator(connection)
-            [row] = connection.execute(load_sql("maintenance/is_replica")).fetchall()
+            [replica_row] = connection.execute(load_sql("maintenance/is_replica")).fetchall()
     except ConfigurationError as error:
         return Result("read replica", WARNING, f"{error}: until it does, the primary serves its reads")
-    if not row.is_replica:
+    if not replica_row.is_replica:
         message = "the server of AGENTIDP_READ_DATABASE_URL is no replica: correct the URL"
         return Result("read replica", WARNING, message)
     return Result("read replica", OK, "responds")
@@ -172,11 +172,11 @@ def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Ou
     oldest_accepted = at - timedelta(seconds=2 * settings.watch_interval)
     [watch_row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
     late_ids = []
-    for organization in connection.execute(load_sql("organizations/all_organizations")).fetchall():
-        with operator_transaction(connection, organization.organization_id, at) as transaction:
-            evaluations = transaction.fetch("finding_state/last_evaluation")
-        if (evaluations[0].evaluated_at if evaluations else organization.created_at) < oldest_accepted:
-            late_ids.append(organization.organization_id)
+    for organization_row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
+        with operator_transaction(connection, organization_row.organization_id, at) as transaction:
+            evaluation_rows = transaction.fetch("finding_state/last_evaluation")
+        if (evaluation_rows[0].evaluated_at if evaluation_rows else organization_row.created_at) < oldest_accepted:
+            late_ids.append(organization_row.organization_id)
     if watch_row.is_watched and not late_ids:
         yield OK, "an instance watches, and every organization was evaluated in time"
     elif watch_row.is_watched:

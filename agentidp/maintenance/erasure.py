@@ -30,8 +30,8 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         update_organization(transaction, {"suspended_at": at})
-    days = count_tokens_by_day(database_url, organization_id, first_kept=date.max, at=at)
-    delete_days(database_url, organization_id, days, first_kept=date.max, at=at)
+    usage_days = count_tokens_by_day(database_url, organization_id, first_kept=date.max, at=at)
+    delete_days(database_url, organization_id, usage_days, first_kept=date.max, at=at)
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         transaction.fetch("organizations/erase_organization")
         erase(transaction, None)

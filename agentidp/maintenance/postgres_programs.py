@@ -36,9 +36,9 @@ def find_backup_programs(server_major: int, bindir: Path | None, settings: Setti
     :raises ConfigurationError: there is no such installation.
     """
     installations = _find_installations(bindir, settings)
-    new_enough = [installation for installation in installations if installation.major >= server_major]
-    if new_enough:
-        return min(new_enough, key=lambda installation: installation.major)
+    usable_installations = [installation for installation in installations if installation.major >= server_major]
+    if usable_installations:
+        return min(usable_installations, key=lambda installation: installation.major)
     raise ConfigurationError(
         f"pg_dump of PostgreSQL {server_major} or newer is needed, because the server is PostgreSQL {server_major}; "
         f"{_describe_installations(installations)}: install that version's client programs, or name their directory "

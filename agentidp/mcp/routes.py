@@ -107,10 +107,10 @@ def _list_tools(message: Message, caller: Caller) -> dict[str, Any]:
 
 
 def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
-    name, arguments = message.params.get("name"), message.params.get("arguments")
-    tool = _get_tools().get(name) if isinstance(name, str) else None
+    tool_name, arguments = message.params.get("name"), message.params.get("arguments")
+    tool = _get_tools().get(tool_name) if isinstance(tool_name, str) else None
     if tool is None or tool.scope not in caller.scopes:
-        raise RpcError(messages.INVALID_PARAMS, f"there is no tool {name}, or the token lacks its scope")
+        raise RpcError(messages.INVALID_PARAMS, f"there is no tool {tool_name}, or the token lacks its scope")
     if not isinstance(arguments, dict | None):
         raise RpcError(messages.INVALID_PARAMS, "arguments must be an object")
     return message.result(**call_tool(current_app, tool, arguments or {}, caller))

@@ -49,12 +49,12 @@ def build_tools(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
     :param document: the OpenAPI document.
     """
     tools = {}
-    for rule in app.url_map.iter_rules():
-        view: Any = app.view_functions[rule.endpoint]
+    for url_rule in app.url_map.iter_rules():
+        view: Any = app.view_functions[url_rule.endpoint]
         if hasattr(view, "declared") and (tool := declarations_of(view).tool):
-            name, max_rows = tool
-            definition = _build_definition(name, _find_operation(document, rule), document)
-            tools[name] = Tool(rule, view.authentication, definition, max_rows)
+            tool_name, max_rows = tool
+            definition = _build_definition(tool_name, _find_operation(document, url_rule), document)
+            tools[tool_name] = Tool(url_rule, view.authentication, definition, max_rows)
     return tools
 
 
@@ -92,20 +92,20 @@ def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
 
     def refer_to_definitions(value: Any) -> Any:
         if isinstance(value, list):
-            return [refer_to_definitions(item) for item in value]
+            return [refer_to_definitions(list_item) for list_item in value]
         if not isinstance(value, dict):
             return value
         if "$ref" in value:
-            name = value["$ref"].rpartition("/")[2]
-            if name not in definitions:
+            schema_name = value["$ref"].rpartition("/")[2]
+            if schema_name not in definitions:
                 # The empty entry ends the recursion if the schema refers to itself.
-                definitions[name] = {}
-                definitions[name] = refer_to_definitions(schemas[name])
-            return {"$ref": f"#/$defs/{name}"}
-        return {key: refer_to_definitions(member) for key, member in value.items()}
+                definitions[schema_name] = {}
+                definitions[schema_name] = refer_to_definitions(schemas[schema_name])
+            return {"$ref": f"#/$defs/{schema_name}"}
+        return {member_name: refer_to_definitions(member_schema) for member_name, member_schema in value.items()}
 
-    result: dict[str, Any] = refer_to_definitions(schema)
-    return result | ({"$defs": definitions} if definitions else {})
+    schema_with_references: dict[str, Any] = refer_to_definitions(schema)
+    return schema_with_references | ({"$defs": definitions} if definitions else {})
 
 
 def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -143,13 +143,13 @@ def _build_result(body: dict[str, Any], text: str, max_rows: int, row_count: int
 
     :param row_count: the number of items before the view cut them off, or 0 if it did not.
     """
-    data = body.get("data")
-    row_count = row_count or (len(data) if isinstance(data, list) else 0)
-    if data is None or row_count <= max_rows:
+    items = body.get("data")
+    row_count = row_count or (len(items) if isinstance(items, list) else 0)
+    if items is None or row_count <= max_rows:
         return {"content": [_text_item(text)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
-    if len(data) > max_rows:
-        body = body | {"data": data[:max_rows]}
+    if len(items) > max_rows:
+        body = body | {"data": items[:max_rows]}
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     meta = {"agentidp/items": {"returned": max_rows, "of": row_count}}
     return {"content": [_text_item(text), _text_item(note)], "structuredContent": body, "isError": False, "_meta": meta}
@@ -160,8 +160,8 @@ def _text_item(text: str) -> dict[str, str]:
 
 
 def _format_error(error: ApiError) -> str:
-    details = "; ".join(f"{name} {', '.join(rules)}" for name, rules in error.details.items())
-    return f"{error.message} {details}".strip()
+    detail_phrases = "; ".join(f"{name} {', '.join(broken_rules)}" for name, broken_rules in error.details.items())
+    return f"{error.message} {detail_phrases}".strip()
 
 
 def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -171,11 +171,11 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     """
     path, query_arguments = tool.rule.rule, dict(arguments)
     for argument_name in tool.rule.arguments:
-        member = to_camel_case(argument_name)
+        argument_key = to_camel_case(argument_name)
         try:
-            path = path.replace(f"<uuid:{argument_name}>", str(UUID(query_arguments.pop(member, None))))
+            path = path.replace(f"<uuid:{argument_name}>", str(UUID(query_arguments.pop(argument_key, None))))
         except (TypeError, ValueError, AttributeError):
-            raise ValidationError(details={member: ["must be a UUID"]}) from None
+            raise ValidationError(details={argument_key: ["must be a UUID"]}) from None
     value_strings = {
         argument_name: _as_text(argument_name, argument_value)
         for argument_name, argument_value in query_arguments.items()

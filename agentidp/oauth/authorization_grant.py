@@ -106,7 +106,7 @@ def record_redemption(
     next_token = grants.create_token(token.agent_id, token.handle)
     redirect_uri = form.get("redirect_uri")
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
-    parameters: dict[str, Any] = {
+    redeem_parameters: dict[str, Any] = {
         "scope": remove_offline_access(issuance_call.parameters["scope"]),
         # Takes the resource from the form, because null in the issuance call can also mean our own API.
         "resource": form.get("resource"),
@@ -117,9 +117,9 @@ def record_redemption(
         "challenge": code_verifier and base64url(hashlib.sha256(code_verifier.encode()).digest()).decode(),
         "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
     }
-    call = Call("grants/redeem_grant", issuance_call.parameters | parameters)
+    redeem_call = Call("grants/redeem_grant", issuance_call.parameters | redeem_parameters)
     try:
-        grant = issuance.record_issuance(database, client, call, proof)
+        grant = issuance.record_issuance(database, client, redeem_call, proof)
     except issuance.SubjectRefused as refused:
         raise _reject_token(database, token, client, str(refused)) from None
     if grant is None:

@@ -65,34 +65,34 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
     """
     algorithm, key_id = unverified_jwt.alg, unverified_jwt.kid
     remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
-    refusal: str | None = "unknown key"
+    refusal_reason: str | None = "unknown key"
     if remembered_key is not None:
-        refusal = _find_refusal(services, unverified_jwt, remembered_key[1], at)
-        if refusal is None:
+        refusal_reason = _find_refusal(services, unverified_jwt, remembered_key[1], at)
+        if refusal_reason is None:
             return _add_verified_key(client, remembered_key[0], unverified_jwt.claims)
     max_keys = MAX_SIGNATURES[normalize_algorithm(algorithm)]
-    rows = services.database.of(client.organization_id, at).fetch(
+    key_rows = services.database.of(client.organization_id, at).fetch(
         "oauth/client_keys", agent_id=client.agent_id, alg=normalize_algorithm(algorithm), kid=key_id, most=max_keys
     )
     tried_keys = [] if remembered_key is None else [remembered_key[0]]
-    for row in rows:
-        jwk = json.dumps([row.jwk])
+    for key_row in key_rows:
+        jwk = json.dumps([key_row.jwk])
         if jwk in tried_keys or len(tried_keys) >= max_keys:
             continue
         tried_keys.append(jwk)
-        key = jwt.PyJWK.from_dict(row.jwk).key
-        key_refusal = _find_refusal(services, unverified_jwt, key, at)
+        public_key = jwt.PyJWK.from_dict(key_row.jwk).key
+        key_refusal = _find_refusal(services, unverified_jwt, public_key, at)
         if key_refusal is None:
             if len(services.client_keys) >= MAX_REMEMBERED:
                 services.client_keys.clear()
-            services.client_keys[client.agent_id, algorithm, key_id] = jwk, key
+            services.client_keys[client.agent_id, algorithm, key_id] = jwk, public_key
             return _add_verified_key(client, jwk, unverified_jwt.claims)
         # Prefers the reason for the key that made the signature, because for all other keys the signature is wrong.
-        if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
-            refusal = key_refusal
+        if key_refusal != WRONG_SIGNATURE or refusal_reason == "unknown key":
+            refusal_reason = key_refusal
     if not tried_keys:
         _find_refusal(services, unverified_jwt, NOBODYS_KEYS[normalize_algorithm(algorithm)], at)
-    return replace(client, refusal=refusal)
+    return replace(client, refusal=refusal_reason)
 
 
 def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:

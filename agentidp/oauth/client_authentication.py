@@ -125,19 +125,19 @@ def read_client_from_grant(request: Request, form: dict[str, str], at: datetime)
 
 def _parse_basic(header: str) -> tuple[str, str]:
     """Return the ``client_id`` and the secret in an Authorization header."""
-    scheme, _, encoded = header.partition(" ")
+    scheme, _, encoded_pair = header.partition(" ")
     if scheme.lower() != "basic":
         raise invalid_client("the scheme of the Authorization header must be Basic")
-    if "," in encoded:
+    if "," in encoded_pair:
         # A comma shows that the header is repeated (RFC 9110 section 5.2), because base64 contains no comma.
         raise OAuthError("invalid_request", "there is more than one Authorization header")
     try:
-        decoded = binascii.a2b_base64(encoded.strip(" "), strict_mode=True)
-        client_id, colon, client_secret = decoded.partition(b":")
+        decoded_pair = binascii.a2b_base64(encoded_pair.strip(" "), strict_mode=True)
+        client_id, colon, client_secret = decoded_pair.partition(b":")
         if not colon:
             raise ValueError
         # Clients form-encode both values (RFC 6749 section 2.3.1). Without % and +, there is nothing to decode.
-        if b"%" not in decoded and b"+" not in decoded:
+        if b"%" not in decoded_pair and b"+" not in decoded_pair:
             return client_id.decode(), client_secret.decode()
         return _decode_form_value(client_id), _decode_form_value(client_secret)
     except (binascii.Error, UnicodeError, ValueError):

@@ -30,8 +30,8 @@ def hash_secret(client_secret: str) -> bytes:
 
 
 def _encode_base62(number: int, length: int) -> str:
-    digits = ""
+    base62_digits = ""
     for _ in range(length):
-        number, digit = divmod(number, len(_DIGITS))
-        digits = _DIGITS[digit] + digits
-    return digits
+        number, digit_value = divmod(number, len(_DIGITS))
+        base62_digits = _DIGITS[digit_value] + base62_digits
+    return base62_digits

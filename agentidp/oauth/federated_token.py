@@ -45,14 +45,14 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
     organization_id, memory_key = client.organization_id, (client.agent_id, token.issuers)
 
     def read_rules() -> list[Candidate]:
-        rows = services.database.of(organization_id, at).fetch(
+        rule_rows = services.database.of(organization_id, at).fetch(
             "oauth/client_rules",
             agent_id=client.agent_id,
             issuers=list(token.issuers),
             selectors=token.selectors,
             max_characters=MAX_CHARACTERS,
         )
-        return read_candidates(services, organization_id, rows)
+        return read_candidates(services, organization_id, rule_rows)
 
     verdict, is_from_memory = try_remembered_rules(services, token, client, at, key=memory_key, read_rules=read_rules)
     if not verdict.accepting:

@@ -268,17 +268,17 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         raise OAuthError("invalid_dpop_proof", f"the {bound_party}: send a proof in the header DPoP")
     if grant_row.exhausted is not None:
         holder, window = grant_row.exhausted.split(" ")
-        result = "observed" if grant_row.scope is not None else "refused"
-        QUOTAS_EXHAUSTED.labels(holder, window, result).inc()
+        quota_result = "observed" if grant_row.scope is not None else "refused"
+        QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
         if has_request_context():
             # The request's log line gets these ids and the quota.
             g.organization_id, g.agent_id = client.organization_id, client.agent_id
-            g.quota = f"{grant_row.exhausted} {result}"
+            g.quota = f"{grant_row.exhausted} {quota_result}"
         if grant_row.scope is None:
             raise quota_windows.build_quota_error(quota_windows.read_quotas(grant_row.quotas), holder, window, at)
     if grant_row.scope is None:
-        party = "agent or the subject" if is_exchange else "agent"
-        raise OAuthError("invalid_scope", f"the {party} does not have every scope that was asked for")
+        refused_party = "agent or the subject" if is_exchange else "agent"
+        raise OAuthError("invalid_scope", f"the {refused_party} does not have every scope that was asked for")
     return Grant(
         grant_row.scope,
         quota_windows.read_quotas(grant_row.quotas),

@@ -189,7 +189,7 @@ def protected_mcp() -> Response:
 
 def _respond_with_metadata(scopes: Iterable[str]) -> Response:
     settings = services().settings
-    body = {
+    metadata = {
         "resource": settings.resource,
         "authorization_servers": [settings.issuer],
         "jwks_uri": f"{settings.issuer}/.well-known/jwks.json",
@@ -198,4 +198,4 @@ def _respond_with_metadata(scopes: Iterable[str]) -> Response:
         "dpop_signing_alg_values_supported": list(ALGORITHMS),
         "resource_name": "AgentIdP",
     }
-    return json_response(body, headers=CACHED)
+    return json_response(metadata, headers=CACHED)

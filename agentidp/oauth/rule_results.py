@@ -207,12 +207,12 @@ class _Comparer:
     def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
         results = [
             RuleResult(
-                f"the rule {row.label or row.credential_id} of the agent {row.agent_name}",
-                self._compare_rule(row.trust),
-                row.agent_id,
-                row.credential_id,
+                f"the rule {rule_row.label or rule_row.credential_id} of the agent {rule_row.agent_name}",
+                self._compare_rule(rule_row.trust),
+                rule_row.agent_id,
+                rule_row.credential_id,
             )
-            for row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
+            for rule_row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
         ]
         is_for_organization = self.token.organization_id == self.database.organization_id
         if not is_for_organization or len({result.agent_id for result in results if result.is_accepted}) > 1:
@@ -257,8 +257,8 @@ class _Comparer:
 
     def compare_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
         results = []
-        for row in self.database.fetch("delegation/list_rules"):
-            actor_ids = [actor_id for actor_id in row.agent_ids if agent_id in (None, actor_id)]
+        for rule_row in self.database.fetch("delegation/list_rules"):
+            actor_ids = [actor_id for actor_id in rule_row.agent_ids if agent_id in (None, actor_id)]
             if not actor_ids:
                 continue
             # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
@@ -268,15 +268,15 @@ class _Comparer:
                 (str(actor_id) for actor_id in actor_ids if str(actor_id) == named_id), str(actor_ids[0])
             )
             id_jag_audience = {"audience": issuer} if self.is_id_jag else {}
-            comparisons = self._compare_rule({"audience": expected_id} | row.trust | id_jag_audience)
+            comparisons = self._compare_rule({"audience": expected_id} | rule_row.trust | id_jag_audience)
             if self.is_id_jag:
                 comparisons.append(Comparison("client_id", expected_id, named_id, named_id == expected_id))
             refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
             is_acting_allowed = None in refusals
             actor_verdict = "can act" if is_acting_allowed else str(refusals.pop())
             comparisons.append(Comparison("agent for the subject", "can act", actor_verdict, is_acting_allowed))
-            title = f"the delegation rule {row.name}"
-            results.append(RuleResult(title, comparisons, delegation_rule=row.name, is_id_jag=self.is_id_jag))
+            title = f"the delegation rule {rule_row.name}"
+            results.append(RuleResult(title, comparisons, delegation_rule=rule_row.name, is_id_jag=self.is_id_jag))
         return results
 
     def _compare_rule(self, trust: dict[str, Any]) -> list[Comparison]:

@@ -96,8 +96,8 @@ def compute_cell(secret_key: bytes, client_id: str, remote_address: str | None, 
     :param remote_address: the peer's IP address. Other strings, as for a UNIX socket, count as one address.
     """
     throttle_key = _mask_address(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
-    return int.from_bytes(digest) % CELLS
+    key_digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
+    return int.from_bytes(key_digest) % CELLS
 
 
 @lru_cache(maxsize=16)

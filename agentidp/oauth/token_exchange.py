@@ -89,15 +89,15 @@ class Subject:
 
     def list_issue_instants(self) -> list[datetime | None]:
         """Return per agent of the delegation the earliest ``iat`` of its tokens in the request, or ``None``."""
-        instants: dict[UUID, datetime] = {}
+        instants_by_agent: dict[UUID, datetime] = {}
         if self.token is not None:
             earlier_delegation = self.token.delegation
             agent_ids = [self.token.agent_id] if earlier_delegation is None else earlier_delegation.agent_ids
-            instants = dict.fromkeys(agent_ids, self.token.issue_instant)
+            instants_by_agent = dict.fromkeys(agent_ids, self.token.issue_instant)
         if self.actor_token is not None:
-            actor_id, instant = self.actor_token.agent_id, self.actor_token.issue_instant
-            instants[actor_id] = min(instant, instants.get(actor_id, instant))
-        return [instants.get(agent_id) for agent_id in self.delegation.agent_ids]
+            actor_id, actor_instant = self.actor_token.agent_id, self.actor_token.issue_instant
+            instants_by_agent[actor_id] = min(actor_instant, instants_by_agent.get(actor_id, actor_instant))
+        return [instants_by_agent.get(agent_id) for agent_id in self.delegation.agent_ids]
 
 
 class UnacceptableToken(Exception):
@@ -155,13 +155,13 @@ def record_exchange(
     try:
         return issuance.record_issuance(database, client, exchange_call, proof, id_jag_use), subject
     except issuance.SubjectRefused as error:
-        reason = token_refusal or str(error)
+        refusal_reason = token_refusal or str(error)
     memory_key = _memory_key(client, id_jag_token is not None)
-    if reason == DELETED_RULE and services.issuer_tokens.rule_cache.forget(client.organization_id, memory_key):
+    if refusal_reason == DELETED_RULE and services.issuer_tokens.rule_cache.forget(client.organization_id, memory_key):
         # The deleted rule was in memory, so a stored rule may accept the token. The assertion is already consumed.
-        next_call = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record_exchange(services, database, form, client, next_call, proof, id_jag_token)
-    refusal_error = _record_unacceptable_token(database, client, reason)
+        call_without_assertion = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
+        return record_exchange(services, database, form, client, call_without_assertion, proof, id_jag_token)
+    refusal_error = _record_unacceptable_token(database, client, refusal_reason)
     raise refusal_error if id_jag_token is None else client_authentication.invalid_grant()
 
 
@@ -251,15 +251,15 @@ def _find_accepting_rule(
 
     def read_rules() -> list[Candidate]:
         # Returns rules only to an authentic client, because effects such as requests for keys would reveal the rules.
-        rows = services.database.of(client.organization_id, at).fetch(
+        rule_rows = services.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
         )
         # If a rule has no audience, the token's aud must be the id of the acting agent. An ID-JAG names the agent in
         # client_id instead, and its aud must be our issuer.
-        audience = {"audience": services.settings.issuer} if is_id_jag else {}
-        rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience) for row in rows]
+        audience_member = {"audience": services.settings.issuer} if is_id_jag else {}
+        rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience_member) for row in rule_rows]
         rules = [services.issuer_tokens.parse_rule(client.organization_id, rule_text) for rule_text in rule_texts]
-        return [Candidate(rule, row=row) for rule, row in zip(rules, rows, strict=True)]
+        return [Candidate(rule, row=row) for rule, row in zip(rules, rule_rows, strict=True)]
 
     verdict, _ = federated_token.try_remembered_rules(
         services,

@@ -51,9 +51,9 @@ def read_subject(claims: Mapping[str, Any]) -> str:
 
 def read_name(claims: Mapping[str, Any]) -> str | None:
     """Return a person's name or email address for display, or ``None`` if the claims contain neither."""
-    for claim in ("name", "preferred_username", "email"):
-        value = claims.get(claim)
-        if isinstance(value, str) and (name := in_one_line(value)[:MAX_NAME].rstrip()):
+    for claim_name in ("name", "preferred_username", "email"):
+        claim_value = claims.get(claim_name)
+        if isinstance(claim_value, str) and (name := in_one_line(claim_value)[:MAX_NAME].rstrip()):
             return name
     return None
 
@@ -77,13 +77,13 @@ def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> s
 
     :raises NoAccess: the claims name no organization, or more than one.
     """
-    values = read_strings(claims, settings.organization_claim)
+    claim_values = read_strings(claims, settings.organization_claim)
     if settings.organizations:
-        organization_ids = {settings.organizations[value] for value in values if value in settings.organizations}
+        organization_ids = {settings.organizations[value] for value in claim_values if value in settings.organizations}
         if not organization_ids and ANYONE in settings.organizations:
             organization_ids = {settings.organizations[ANYONE]}
     else:
-        organization_ids = {value for value in values if ORGANIZATION_ID.fullmatch(value)}
+        organization_ids = {value for value in claim_values if ORGANIZATION_ID.fullmatch(value)}
     if not organization_ids:
         raise NoAccess("no organization", "Your account belongs to no organization here.")
     if len(organization_ids) > 1:
@@ -114,9 +114,9 @@ def read_strings(claims: Mapping[str, Any], name: str | None) -> set[str]:
     # Ignores an unverified email address, because some providers let anyone enter another person's address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
-    member: Any = claims
+    claim_value: Any = claims
     for member_name in [name] if name in claims else name.split("."):
-        member = member.get(member_name) if isinstance(member, Mapping) else None
-    values: Iterable[Any] = member if isinstance(member, list) else [member]
+        claim_value = claim_value.get(member_name) if isinstance(claim_value, Mapping) else None
+    claim_values: Iterable[Any] = claim_value if isinstance(claim_value, list) else [claim_value]
     # Drops the value ANYONE, because in the settings it stands for every person and not for a value of a claim.
-    return {value for value in values if isinstance(value, str) and value != ANYONE}
+    return {text for text in claim_values if isinstance(text, str) and text != ANYONE}

@@ -80,24 +80,24 @@ def begin_flow(
     """
     endpoint = _read_endpoint(metadata, "authorization_endpoint", networks).geturl()
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-    flow = Flow(state, nonce, verifier, return_to, provider_version)
+    new_flow = Flow(state, nonce, verifier, return_to, provider_version)
     # Leaves out an empty version, because the previous release cannot read a flow with a version.
-    flows = [*flask.session.get(_FLOWS, []), flow if provider_version else flow[:-1]][-MAX_FLOWS:]
+    flows = [*flask.session.get(_FLOWS, []), new_flow if provider_version else new_flow[:-1]][-MAX_FLOWS:]
     while len(flows) > 1 and sum(len(field) for stored_flow in flows for field in stored_flow) > MAX_CHARACTERS:
         del flows[0]
     flask.session[_FLOWS] = flows
-    challenge = base64url(hashlib.sha256(flow.verifier.encode()).digest()).decode()
-    query = {
+    challenge = base64url(hashlib.sha256(new_flow.verifier.encode()).digest()).decode()
+    query_parameters = {
         "response_type": "code",
         "client_id": settings.client_id,
         "redirect_uri": redirect_uri,
         "scope": settings.scopes,
-        "state": flow.state,
-        "nonce": flow.nonce,
+        "state": new_flow.state,
+        "nonce": new_flow.nonce,
         "code_challenge": challenge,
         "code_challenge_method": "S256",
     }
-    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query_parameters)}"
 
 
 def find_flow() -> Flow | None:
@@ -136,10 +136,10 @@ def complete_flow(
     access_token = str(tokens.get("access_token", ""))
     claims = _verify_id_token(tokens.get("id_token"), settings, flow.nonce, access_token, keys_of, at)
     claim_names = (settings.organization_claim, settings.role_claim)
-    is_claim_missing = any(name and not read_strings(claims, name) for name in claim_names)
+    is_claim_missing = any(claim_name and not read_strings(claims, claim_name) for claim_name in claim_names)
     if is_claim_missing and metadata.get("userinfo_endpoint") is not None:
-        url = _read_endpoint(metadata, "userinfo_endpoint", keys.networks)
-        userinfo = _request_json("GET", url, deadline, {"Authorization": f"Bearer {access_token}"}, keys)
+        userinfo_url = _read_endpoint(metadata, "userinfo_endpoint", keys.networks)
+        userinfo = _request_json("GET", userinfo_url, deadline, {"Authorization": f"Bearer {access_token}"}, keys)
         if userinfo.get("sub") != claims["sub"]:
             raise BadResponse("the userinfo is of another subject")
         claims = merge_claims(claims, userinfo)
@@ -223,7 +223,7 @@ def _find_wrong_claim(
     # A missing azp is accepted only if the token has a single audience.
     azp = claims.get("azp", settings.client_id if len(audiences) == 1 else None)
     earliest, latest = now - CLOCK_DIFFERENCE, now + CLOCK_DIFFERENCE
-    checks = {
+    validity_by_claim = {
         "iss": claims.get("iss") == settings.issuer,
         "sub": "sub" in claims,
         "aud": settings.client_id in audiences,
@@ -234,7 +234,7 @@ def _find_wrong_claim(
         "nbf": _is_time(claims.get("nbf", now), 0, latest),
         "at_hash": claims.get("at_hash") in (None, _hash_access_token(unverified_jwt.alg, access_token)),
     }
-    return next((name for name, is_valid in checks.items() if not is_valid), None)
+    return next((claim_name for claim_name, is_valid in validity_by_claim.items() if not is_valid), None)
 
 
 def _is_time(value: object, earliest: float, latest: float) -> bool:
@@ -243,8 +243,8 @@ def _is_time(value: object, earliest: float, latest: float) -> bool:
 
 def _hash_access_token(alg: str, access_token: str) -> str:
     """Return the correct ``at_hash`` of an access token (OpenID Connect Core section 3.1.3.6). Ed25519 uses SHA-512."""
-    bits = alg[-3:] if alg[-3:] in ("256", "384") else "512"
-    digest = hashlib.new(f"sha{bits}", access_token.encode(errors="replace")).digest()
+    hash_bits = alg[-3:] if alg[-3:] in ("256", "384") else "512"
+    digest = hashlib.new(f"sha{hash_bits}", access_token.encode(errors="replace")).digest()
     return base64url(digest[: len(digest) // 2]).decode()
 
 

@@ -69,10 +69,10 @@ def _find_own_provider(organization_id: str | None, at: datetime) -> Provider | 
     if organization_id is None or not ORGANIZATION_ID.fullmatch(organization_id):
         return None
     app_services = services()
-    rows = app_services.database.of(organization_id, at).fetch("openid/sign_in_provider")
-    if not rows:
+    provider_rows = app_services.database.of(organization_id, at).fetch("openid/sign_in_provider")
+    if not provider_rows:
         return None
-    [row] = rows
+    [row] = provider_rows
     try:
         settings = _build_settings(app_services.settings, row)
     except Unreadable:

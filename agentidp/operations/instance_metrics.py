@@ -127,9 +127,9 @@ class InstanceMetrics:
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of the last reading."""
         reading = self._reading
-        release: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
+        release_labels: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
         # This is no InfoMetricFamily, because Prometheus's older text format would lose its help text.
-        yield build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release)
+        yield build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release_labels)
         worker_count = self._settings.web_concurrency
         yield GaugeMetricFamily("agentidp_workers_configured", "Workers that should run", worker_count)
         yield GaugeMetricFamily("agentidp_database_up", "Whether the database responds", reading.is_database_up)
@@ -168,15 +168,15 @@ def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
     for counter_name, help_text in _USAGE.items():
         values: dict[tuple[str, ...], float] = {(row.organization,): getattr(row, counter_name) for row in shown_usage}
         yield build_gauge(f"agentidp_organization_{counter_name}", f"{help_text} (UTC)", ["organization"], values)
-    names: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in shown_usage if row.name}
-    yield build_gauge("agentidp_organization_info", "Names", ["organization", "name"], names)
+    names_by_labels: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in shown_usage if row.name}
+    yield build_gauge("agentidp_organization_info", "Names", ["organization", "name"], names_by_labels)
 
 
 def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
     """Return the usage of the organizations with most tokens this month, the sum of all others, and unknown clients."""
     unknown_clients = [counts for counts in usage if counts.organization == UNKNOWN]
-    organizations = [counts for counts in usage if counts.organization != UNKNOWN]
-    organizations.sort(key=lambda counts: (-counts.tokens_this_month, counts.organization))
-    smaller = organizations[max_organizations:]
-    smaller_sum = Usage(OTHER, **{name: sum(getattr(counts, name) for counts in smaller) for name in _USAGE})
-    return [*organizations[:max_organizations], *([smaller_sum] if smaller else []), *unknown_clients]
+    organization_usage = [counts for counts in usage if counts.organization != UNKNOWN]
+    organization_usage.sort(key=lambda counts: (-counts.tokens_this_month, counts.organization))
+    smaller_usage = organization_usage[max_organizations:]
+    smaller_sum = Usage(OTHER, **{name: sum(getattr(counts, name) for counts in smaller_usage) for name in _USAGE})
+    return [*organization_usage[:max_organizations], *([smaller_sum] if smaller_usage else []), *unknown_clients]

@@ -69,7 +69,7 @@ def request(
         raise RequestFailed("the address has an invalid port") from None
     # The Host header is set here, so that it is the same with and without a proxy.
     fixed_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    request_target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
         addresses: list[str] = []
         if proxy is not None and not is_plain:
@@ -86,7 +86,7 @@ def request(
             apply_deadline()
             if not is_plain:
                 _start_tls(connection, host, apply_deadline)
-            connection.request(method, target, body, fixed_headers | dict(headers))
+            connection.request(method, request_target, body, fixed_headers | dict(headers))
             with connection.getresponse() as response:
                 response_body = b"" if max_body is None else _read_body(response, max_body)
                 return Response(response.status, response.reason, response.getheaders(), response_body)

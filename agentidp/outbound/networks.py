@@ -107,8 +107,8 @@ class AllowedNetworks:
         :raises AddressRefused: at least one of the addresses is refused.
         :raises OSError: the name has no address.
         """
-        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+        address_entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(address_entry[4][0]) for address_entry in address_entries))
         for address in addresses:
             self.check_address(ip_address(address), is_plain=is_plain)
         return addresses

@@ -43,7 +43,7 @@ MAX_DESCRIPTION = 1000
 def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
     """Raise an error for the member ``scopes`` if our own API and the organization's resource servers lack a scope."""
     if not SCOPES.keys() >= {*scopes}:
-        server_scopes = [row.scope for row in transaction.fetch("oauth/resource_server_scopes")]
+        server_scopes = [server_row.scope for server_row in transaction.fetch("oauth/resource_server_scopes")]
         if not {*scopes} <= {*SCOPES, *server_scopes}:
             all_scopes = ", ".join([*SCOPES, *server_scopes])
             message = f"must be among {all_scopes}: register other scopes with their resource server first"
@@ -65,11 +65,11 @@ def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Calla
     """
     names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
     # Replaces characters that PostgreSQL refuses in a string: lone surrogates and NUL.
-    storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
-    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
+    storable_names = [agent_name.encode(errors="replace").decode().replace("\0", "\ufffd") for agent_name in names]
+    calls = [Call("agents/agents_named", {"name": agent_name, "is_deleted": False}) for agent_name in storable_names]
     rows_by_name = dict(zip(names, read_together(*calls) if calls else [], strict=True))
-    ids_by_name = {name: str(rows[0].agent_id) for name, rows in rows_by_name.items() if rows}
-    unknown_names = [name for name in names if name not in ids_by_name]
+    ids_by_name = {agent_name: str(rows[0].agent_id) for agent_name, rows in rows_by_name.items() if rows}
+    unknown_names = [agent_name for agent_name in names if agent_name not in ids_by_name]
     if unknown_names:
         message = f"must exist in the organization by name or ID: {unknown_names[0]!r} does not"
         raise ValidationError(details={member: [message]})

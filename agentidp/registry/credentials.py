@@ -298,8 +298,8 @@ def create_credential(caller: Caller, members: dict[str, Any], agent_id: UUID) -
 @blueprint.response(200, schemas.list_of(CredentialSchema))
 def list_credentials(caller: Caller, agent_id: UUID) -> Response:
     """List the credentials of an agent."""
-    rows = select_unrevoked_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
-    return json_response({"data": [represent(row) for row in rows]})
+    credential_rows = select_unrevoked_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
+    return json_response({"data": [represent(credential_row) for credential_row in credential_rows]})
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials/<uuid:credential_id>", methods=["DELETE"])
@@ -438,12 +438,12 @@ def represent(credential: Any) -> dict[str, Any]:
 
 
 def _add_type_and_rule(credential: Any) -> dict[str, Any]:
-    columns: dict[str, Any] = credential._asdict()
+    credential_columns: dict[str, Any] = credential._asdict()
     if credential.trust:
         warnings = rule_checks.list_warnings(credential.trust)
-        return columns | {"type": "federated", "jwks": None, **credential.trust, "warnings": warnings}
+        return credential_columns | {"type": "federated", "jwks": None, **credential.trust, "warnings": warnings}
     if credential.jwks == PUBLIC_JWKS:
-        return columns | {"type": "public", "jwks": None}
+        return credential_columns | {"type": "public", "jwks": None}
     if credential.jwks is not None:
-        return columns | {"type": "key", "jwks": {"keys": credential.jwks}}
-    return columns | {"type": "secret", "jwks": None}
+        return credential_columns | {"type": "key", "jwks": {"keys": credential.jwks}}
+    return credential_columns | {"type": "secret", "jwks": None}

@@ -163,8 +163,8 @@ def get_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
 def change_openid_provider(caller: Caller, change: dict[str, Any], openid_provider_id: UUID) -> Response:
     """Change the OpenID provider, except its issuer. The people who have signed in there must sign in again."""
     with caller.transaction() as transaction:
-        row = update_provider(transaction, caller.settings, openid_provider_id, change)
-    return json_response(represent(row))
+        provider_row = update_provider(transaction, caller.settings, openid_provider_id, change)
+    return json_response(represent(provider_row))
 
 
 @blueprint.route("/api/v1/openid-providers/<uuid:openid_provider_id>", methods=["DELETE"])
@@ -192,7 +192,7 @@ def add_provider(
         raise ValidationError(details={refused.member: [str(refused)]}) from None
     _check_roles(issuer, columns)
     provider_id = uuid.uuid4()
-    rows = transaction.fetch(
+    provider_rows = transaction.fetch(
         "openid/add_provider",
         openid_provider_id=provider_id,
         version=uuid.uuid4(),
@@ -200,11 +200,11 @@ def add_provider(
         sealed=seal_secret(settings, provider_id, client_secret),
         **columns,
     )
-    if not rows:
+    if not provider_rows:
         raise Conflict("The organization has an OpenID provider; delete it first.")
-    [row] = rows
-    audit.record(transaction, "openid_provider.created", provider_id, after=_represent_settings(row))
-    return row
+    [provider_row] = provider_rows
+    audit.record(transaction, "openid_provider.created", provider_id, after=_represent_settings(provider_row))
+    return provider_row
 
 
 def update_provider(transaction: Transaction, settings: Settings, provider_id: UUID, change: dict[str, Any]) -> Any:
@@ -215,18 +215,18 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     :raises ValidationError: the role of everybody (``*``) at a public issuer is refused.
     """
     earlier_row = find_provider(transaction.fetch("openid/lock_provider"), provider_id)
-    columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
-    _check_roles(earlier_row.issuer, columns)
+    new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    _check_roles(earlier_row.issuer, new_columns)
     has_new_secret = "client_secret" in change
     sealed = seal_secret(settings, provider_id, change["client_secret"]) if has_new_secret else earlier_row.sealed
-    [row] = transaction.fetch(
-        "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), sealed=sealed, **columns
+    [new_row] = transaction.fetch(
+        "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), sealed=sealed, **new_columns
     )
     # Records only the time of a new client secret, because even a digest would help to guess the secret.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
-    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(row) | secret_change
+    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(new_row) | secret_change
     audit.record(transaction, "openid_provider.changed", provider_id, before=old_settings, after=new_settings)
-    return row
+    return new_row
 
 
 def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
@@ -234,9 +234,9 @@ def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
 
     :raises NotFound: the organization has no such provider.
     """
-    row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
-    ended_count = end_issuer_grants(transaction, row.issuer)
-    old_settings = _represent_settings(row) | {"endedGrants": ended_count}
+    provider_row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
+    ended_count = end_issuer_grants(transaction, provider_row.issuer)
+    old_settings = _represent_settings(provider_row) | {"endedGrants": ended_count}
     audit.record(transaction, "openid_provider.deleted", provider_id, before=old_settings)
 
 
@@ -246,10 +246,10 @@ def find_provider(rows: list[Any], provider_id: UUID) -> Any:
 
 
 def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
-    for member in ("administrators", "viewers"):
-        if ANYONE in columns[member] and is_open_issuer(issuer):
+    for member_name in ("administrators", "viewers"):
+        if ANYONE in columns[member_name] and is_open_issuer(issuer):
             message = "must not contain *, because anybody can have an account at this issuer"
-            raise ValidationError(details={member: [message]})
+            raise ValidationError(details={member_name: [message]})
 
 
 def reencrypt_secrets(settings: Settings) -> tuple[int, int]:

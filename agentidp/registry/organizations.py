@@ -89,8 +89,8 @@ def change_organization(caller: Caller, change: dict[str, Any]) -> Response:
     provisioning rules create agents. Tokens beyond a budget are still issued.
     """
     with caller.transaction() as transaction:
-        row = update_organization(transaction, change)
-    return json_response(represent(row))
+        organization_row = update_organization(transaction, change)
+    return json_response(represent(organization_row))
 
 
 def add_organization(database_url: str, *, name: str, at: datetime) -> str:
@@ -147,15 +147,15 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
         that suspends the organization, or ``None``, which resumes it.
     """
     [earlier_row] = transaction.fetch("organizations/lock_organization")
-    columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
-    [row] = transaction.fetch("organizations/change_organization", **columns)
-    if row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
+    new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    [new_row] = transaction.fetch("organizations/change_organization", **new_columns)
+    if new_row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
         # Withdraws announced suspensions, because they were computed from the earlier number of days.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
-        [row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
-    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(row)
+        [new_row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
+    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(new_row)
     audit.record(
         transaction, "organization.changed", transaction.organization_id, before=old_settings, after=new_settings
     )
-    return row
+    return new_row

@@ -227,8 +227,8 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
     try:
         refuse_unknown_scopes(transaction, agent_template["scopes"])
     except ValidationError as error:
-        messages = [f"scopes {message}" for message in error.details["scopes"]]
-        raise ValidationError(details={"agentTemplate": messages}) from None
+        error_messages = [f"scopes {message}" for message in error.details["scopes"]]
+        raise ValidationError(details={"agentTemplate": error_messages}) from None
     template_json = json.dumps(AgentTemplateSchema().dump(agent_template))
     return RULES.add_rule(transaction, **members | {"trust": trust, "agent_template": template_json})
 
@@ -255,9 +255,9 @@ def create_agent_at_first_sight(
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
     # Tries a name with a suffix if another agent has the first name.
-    for name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
+    for possible_name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
         try:
-            return _create_agent_by_rule(database, rule, agent_rule, name=name, max_agents=settings.max_agents)
+            return _create_agent_by_rule(database, rule, agent_rule, name=possible_name, max_agents=settings.max_agents)
         except (Conflict, ValidationError):
             continue
     raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)

@@ -200,8 +200,8 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
     """List an agent's quotas, with the tokens used and left. The organization's quotas apply to the agent too."""
     require_row(caller.read("agents/get_agent", agent_id=agent_id))
     [quota_rows] = caller.read_together(build_usage_call(agent_id))
-    data = [represent(quota_row, caller.at) for quota_row in quota_rows]
-    return json_response({"agentId": str(agent_id), "data": data})
+    quotas_json = [represent(quota_row, caller.at) for quota_row in quota_rows]
+    return json_response({"agentId": str(agent_id), "data": quotas_json})
 
 
 @contextlib.contextmanager

@@ -48,13 +48,13 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
         raise ConfigurationError(f"the metadata of {resource} is not a JSON object")
     issuers = metadata.get("authorization_servers")
     has_issuer = isinstance(issuers, list) and issuer in issuers
-    for is_expected, problem in (
+    for is_expected, problem_sentence in (
         (metadata.get("resource") == resource, f"resource is not {resource}"),
         (has_issuer, f"authorization_servers does not name {issuer}"),
         (metadata.get(ORGANIZATION_MEMBER) == organization_id, f"{ORGANIZATION_MEMBER} is not {organization_id}"),
     ):
         if not is_expected:
-            raise ConfigurationError(f"the metadata of {resource} proves nothing: {problem}")
+            raise ConfigurationError(f"the metadata of {resource} proves nothing: {problem_sentence}")
 
 
 def build_metadata_path(url: SplitResult) -> str:

@@ -196,7 +196,7 @@ def add_resource_server(
     _check_and_claim(transaction, settings, "resource", resource)
     claimed_audience = _claim_audience(transaction, settings, columns["audience"])
     try:
-        rows = transaction.fetch(
+        server_rows = transaction.fetch(
             "oauth/add_resource_server",
             resource_server_id=uuid.uuid4(),
             audience_claim=claimed_audience,
@@ -205,12 +205,12 @@ def add_resource_server(
         )
     except psycopg.errors.UniqueViolation:
         raise ResourceTaken from None
-    if not rows:
+    if not server_rows:
         raise Conflict(
             f"The organization has {MAX_RESOURCE_SERVERS} resource servers; delete one first.",
             details={"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]},
         )
-    [row] = rows
+    [row] = server_rows
     audit.record(transaction, "resource_server.created", row.resource_server_id, after=_represent_settings(row))
     return row
 
@@ -245,16 +245,16 @@ def update_resource_server(
     :raises ResourceTaken: another organization owns the audience.
     """
     earlier_row = require_row(transaction.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))
-    columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     refuse_unknown_agent(transaction, change.get("agent_id"))
     if "audience" in change:
-        columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
+        new_columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
     else:
-        columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
-    [row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **columns)
-    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(row)
+        new_columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
+    [new_row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **new_columns)
+    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(new_row)
     audit.record(transaction, "resource_server.changed", resource_server_id, before=old_settings, after=new_settings)
-    return row
+    return new_row
 
 
 def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:

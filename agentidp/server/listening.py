@@ -62,9 +62,9 @@ def refuse_busy_address(bind: str) -> None:
     host, port = parse_address(bind)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
+        with socket.socket(family) as probe_socket:
+            probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe_socket.bind((host, port))
     except OSError as error:
         error_message = f"cannot listen on {bind}: {error.strerror or error}; set PORT to another port"
         raise ConfigurationError(error_message) from None

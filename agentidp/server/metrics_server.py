@@ -46,13 +46,13 @@ def remove_leftovers(parent: Path) -> None:
     for directory in parent.glob("agentidp-metrics-locked-*"):
         # O_NOFOLLOW refuses links, which other accounts can create in a directory that everybody may write to.
         with contextlib.suppress(OSError):
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            lock_descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                if os.fstat(descriptor).st_uid == os.geteuid():
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock_descriptor).st_uid == os.geteuid():
+                    fcntl.flock(lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(directory)
             finally:
-                os.close(descriptor)
+                os.close(lock_descriptor)
 
 
 class MetricsServer:
@@ -102,7 +102,7 @@ class WorkerMetrics:
     def collect(self) -> Iterator[Metric]:
         """Return the sums of the workers' metrics. The number of issued tokens is computed from these sums."""
         with self._lock:
-            files = [str(file) for file in self._directory.glob("*.db") if _has_content(file)]
+            files = [str(metrics_file) for metrics_file in self._directory.glob("*.db") if _has_content(metrics_file)]
             metrics = list(MultiProcessCollector.merge(files))
         yield from metrics
         issued_tokens = CounterMetricFamily("agentidp_tokens_issued", "Tokens that were issued to clients")

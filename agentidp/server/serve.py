@@ -179,9 +179,9 @@ def _accepts_connections(bind: str) -> bool:
             return b" 200 " in connection.recv(64)
     host, port = parse_address(bind)
     host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=1)) as client:
-        client.request("GET", "/healthz")
-        return client.getresponse().status == 200
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=1)) as health_client:
+        health_client.request("GET", "/healthz")
+        return health_client.getresponse().status == 200
 
 
 @contextlib.contextmanager

@@ -93,5 +93,5 @@ def _format_command(program: str, environ: Mapping[str, str]) -> str:
 
 
 def _describe_secrets(environ: Mapping[str, str]) -> str:
-    names = [name for name in SECRET_VARIABLES if environ.get(name)]
-    return f"(First set {' and '.join(names)} there too.)\n" if names else ""
+    variable_names = [variable_name for variable_name in SECRET_VARIABLES if environ.get(variable_name)]
+    return f"(First set {' and '.join(variable_names)} there too.)\n" if variable_names else ""

@@ -34,12 +34,12 @@ class TokenRate:
         """
         if not self.limit:
             return None
-        minute, seconds = divmod(int(at.timestamp()), MINUTE)
+        minute, seconds_of_minute = divmod(int(at.timestamp()), MINUTE)
         if minute != self._minute:
             self._minute, self._issued, self._credentials = minute, {}, set()
         if self._issued.get(agent_id, 0) < self.limit or (agent_id, credential) not in self._credentials:
             return None
-        return MINUTE - seconds
+        return MINUTE - seconds_of_minute
 
     def count(self, agent_id: UUID, credential: bytes | str | None) -> None:
         """Count a token that was issued to an agent."""

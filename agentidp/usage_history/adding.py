@@ -27,11 +27,11 @@ def add_usage(transaction: Transaction, sums: dict[UUID, Hours]) -> None:
     :param sums: the usage to add, by agent ID.
     :raises psycopg.errors.NumericValueOutOfRange: the counter of an hour would exceed PostgreSQL's integer.
     """
-    counts_per_hour = [counts for hours in sums.values() for counts in hours.values()]
+    counts_per_hour = [counts for agent_hours in sums.values() for counts in agent_hours.values()]
     transaction.fetch(
         "usage_history/add_usage",
         agent_ids=list(sums),
-        agents=[agent_number for agent_number, hours in enumerate(sums.values(), 1) for _ in hours],
-        hours=[hour for hours in sums.values() for hour in hours],
-        **{name: [counts[index] for counts in counts_per_hour] for index, name in enumerate(COUNTS)},
+        agents=[agent_number for agent_number, agent_hours in enumerate(sums.values(), 1) for _ in agent_hours],
+        hours=[hour for agent_hours in sums.values() for hour in agent_hours],
+        **{count_name: [counts[index] for counts in counts_per_hour] for index, count_name in enumerate(COUNTS)},
     )

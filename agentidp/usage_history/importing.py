@@ -72,22 +72,22 @@ def import_usage(
     :param is_dry_run: check and sum the records without adding them.
     :raises ImportRefused: a record is bad, or a counter of one hour would exceed PostgreSQL's integer.
     """
-    total = Imported()
+    import_total = Imported()
     try:
         with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
-            for sums in _sum_records(source, file_format, _read_agent_ids(transaction), at, total):
-                _add_sums(transaction, sums, total)
-            _record_import(transaction, source.digest, total)
-            for statement in FORGET_SUMS:
-                transaction.fetch(statement)
-            if is_dry_run or total.repeats:
+            for sums_by_agent in _sum_records(source, file_format, _read_agent_ids(transaction), at, import_total):
+                _add_sums(transaction, sums_by_agent, import_total)
+            _record_import(transaction, source.digest, import_total)
+            for statement_name in FORGET_SUMS:
+                transaction.fetch(statement_name)
+            if is_dry_run or import_total.repeats:
                 raise _RollBack
     except _RollBack:
         pass
     except psycopg.errors.NumericValueOutOfRange:
         message = "an agent or the organization would have more than 2,147,483,647 in one hour"
         raise ImportRefused([(source.line, message)]) from None
-    return total
+    return import_total
 
 
 def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
@@ -108,8 +108,8 @@ def _sum_records(
     :raises ImportRefused: a record is bad.
     """
     problems: list[tuple[int, str]] = []
-    sums: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
-    hours_by_agent = {agent: sums[agent_id] for agent, agent_id in agents.items()}
+    sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
+    hours_by_agent = {agent: sums_by_agent[agent_id] for agent, agent_id in agents.items()}
     convert_values, cell_count = Reader(at).convert, 0
     # This loop is not split into functions, because another call per record would slow down large imports.
     try:
@@ -134,9 +134,9 @@ def _sum_records(
                 counter_cell[2] += record_counts[2]
                 continue
             if cell_count == MAX_CELLS:
-                yield sums
+                yield sums_by_agent
                 cell_count = 0
-                for agent_hours in sums.values():
+                for agent_hours in sums_by_agent.values():
                     agent_hours.clear()
             cell_count += 1
             hours[hour] = [*record_counts]
@@ -144,16 +144,16 @@ def _sum_records(
         problems.append((source.line, str(error)))
     if problems:
         raise ImportRefused(problems)
-    yield sums
+    yield sums_by_agent
 
 
 def _add_sums(transaction: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
     add_usage(transaction, sums)
     counts_per_hour = [counts for agent_hours in sums.values() for counts in agent_hours.values()]
-    for index, name in enumerate(COUNTS):
-        setattr(total, name, getattr(total, name) + sum(counts[index] for counts in counts_per_hour))
-    if hours := [hour for agent_hours in sums.values() for hour in agent_hours]:
-        first_hour, last_hour = EPOCH + min(hours) * AN_HOUR, EPOCH + max(hours) * AN_HOUR
+    for count_index, count_name in enumerate(COUNTS):
+        setattr(total, count_name, getattr(total, count_name) + sum(counts[count_index] for counts in counts_per_hour))
+    if all_hours := [hour for agent_hours in sums.values() for hour in agent_hours]:
+        first_hour, last_hour = EPOCH + min(all_hours) * AN_HOUR, EPOCH + max(all_hours) * AN_HOUR
         total.first = min(first_hour, total.first or first_hour)
         total.last = max(last_hour, total.last or last_hour)
 

@@ -44,10 +44,10 @@ def delete_days(
     :param at: the current time, with time zone.
     """
     with connect(database_url) as connection:
-        for index, day in enumerate(days):
+        for day_index, day in enumerate(days):
             with operator_transaction(connection, organization_id, at) as transaction:
                 transaction.fetch("usage_history/delete_day", on_day=day)
                 delete_sums(transaction, day)
-                if index == 0:
+                if day_index == 0:
                     deleted_period = {"from": day.isoformat(), "before": first_kept.isoformat()}
                     audit.record(transaction, "usage.pruned", organization_id, before=deleted_period)

@@ -108,27 +108,27 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
-    rows = csv.reader(source.decode_lines(), strict=True)
+    csv_reader = csv.reader(source.decode_lines(), strict=True)
     try:
-        header = next(rows, [])
-        source.line = rows.line_num
+        header = next(csv_reader, [])
+        source.line = csv_reader.line_num
         if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
             required_names, optional_names = ", ".join(REQUIRED), " and ".join(OPTIONAL)
             raise BadRecord(f"the first line must name {required_names}, and may name {optional_names}, each once")
         # An optional field that the header lacks gets the index -1, where each row has an appended None.
         select_values = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
-        for row in rows:
-            source.line = rows.line_num
-            if len(row) == len(header):
-                row.append(None)  # type: ignore[arg-type]
-                yield select_values(row)
-            elif row:
-                yield BadRecord(f"has {len(row)} fields, and the first line has {len(header)}")
+        for csv_row in csv_reader:
+            source.line = csv_reader.line_num
+            if len(csv_row) == len(header):
+                csv_row.append(None)  # type: ignore[arg-type]
+                yield select_values(csv_row)
+            elif csv_row:
+                yield BadRecord(f"has {len(csv_row)} fields, and the first line has {len(header)}")
     except csv.Error as error:
-        source.line = rows.line_num
+        source.line = csv_reader.line_num
         raise BadRecord(f"is not CSV: {error}") from None
     except UnicodeDecodeError:
-        source.line = rows.line_num + 1
+        source.line = csv_reader.line_num + 1
         raise BadRecord("is not UTF-8") from None
 
 
@@ -153,7 +153,7 @@ def _parse_json(line: str) -> Values | BadRecord:
         return BadRecord("is not a JSON object")
     if unknown_names := members.keys() - {*REQUIRED, *OPTIONAL}:
         return BadRecord(f"has the unknown member {min(unknown_names)!r}")
-    return [members.get(name) for name in REQUIRED + OPTIONAL]
+    return [members.get(member_name) for member_name in REQUIRED + OPTIONAL]
 
 
 class Reader:
