@@ -41,13 +41,13 @@ def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per UTC day over the days of a period, zeros included, oldest first."""
     period = read_period(arguments, caller.at)
     tokens_by_day = [0] * period.days
-    for day, tokens in caller.read("analytics/token_trend", **period.bounds):
-        tokens_by_day[day] = tokens
-    response_rows = list(zip(_dates(period), tokens_by_day, strict=True))
+    for day_index, tokens in caller.read("analytics/token_trend", **period.bounds):
+        tokens_by_day[day_index] = tokens
+    response_rows = list(zip(_list_dates(period), tokens_by_day, strict=True))
     return data_response({"tenantId": caller.organization_id, "days": period.days, "data": response_rows}, DaySchema)
 
 
 @lru_cache(maxsize=256)
-def _dates(period: Period) -> tuple[str, ...]:
+def _list_dates(period: Period) -> tuple[str, ...]:
     """Return the days of a period in ISO 8601, oldest first. Cached, because requests repeat few periods."""
-    return tuple((period.first + timedelta(since)).isoformat() for since in range(period.days))
+    return tuple((period.first + timedelta(days=day_index)).isoformat() for day_index in range(period.days))

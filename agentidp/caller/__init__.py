@@ -49,9 +49,9 @@ ADVICE = {
 }
 """Advice to a client whose authentic access token is refused, by logged reason."""
 
-_BOUND = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
-_NOT_BOUND = "The access token is not bound to a key. Send it with the scheme Bearer."
-_OTHER_KEY = "The access token is bound to another key. Sign the DPoP proof with the key of the token request."
+_USE_DPOP = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
+_USE_BEARER = "The access token is not bound to a key. Send it with the scheme Bearer."
+_USE_BOUND_KEY = "The access token is bound to another key. Sign the DPoP proof with the key of the token request."
 _CREDENTIALS = re.compile(r"(bearer|dpop) +(\S+)", re.IGNORECASE)
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -194,7 +194,8 @@ class Caller:
 
     def _finish_admission(self, token: AccessToken, rows: Rows) -> None:
         if not rows:
-            raise InvalidToken(ADVICE.get(record_rejection(self._database, token.agent_id, "revoked token")))
+            logged_reason = record_rejection(self._database, token.agent_id, "revoked token")
+            raise InvalidToken(ADVICE.get(logged_reason))
         self._token_to_admit = None
 
 
@@ -274,7 +275,7 @@ def authenticate(at: datetime) -> Caller:
         token = verify_token(unverified_token, audience=app_services.settings.resource)
         # RFC 9449 section 7.2: a token that is bound to a key needs the scheme DPoP, and any other token Bearer.
         if (token.jkt is not None) != (scheme == "dpop"):
-            raise TokenRefused("sent by the wrong scheme", token, _NOT_BOUND if token.jkt is None else _BOUND)
+            raise TokenRefused("sent by the wrong scheme", token, _USE_BEARER if token.jkt is None else _USE_DPOP)
         if token.jkt is not None:
             proof = _verify_proof(unverified_token, token, at)
     except TokenRefused as error:
@@ -299,7 +300,7 @@ def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.P
         record_rejection(app_services.database.of(token.organization_id, at), token.agent_id, "wrong DPoP proof")
         raise InvalidProof(str(error), ALGORITHMS) from None
     if proof.jkt != token.jkt:
-        raise TokenRefused("bound to another key", token, _OTHER_KEY)
+        raise TokenRefused("bound to another key", token, _USE_BOUND_KEY)
     return proof
 
 

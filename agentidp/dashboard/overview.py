@@ -48,6 +48,7 @@ def show_overview(caller: Caller) -> Response:
     comparison = read_comparison(period)
     usage_filter = read_usage_filter(caller, period)
     today, week_ago = period.today, period.today - WEEK
+    # With a filter, the page shows neither hours nor the budget, so unfiltered_rows is empty.
     rows, earlier_rows, failing_target_rows, markers, first_usage_rows, *unfiltered_rows = caller.read_together(
         usage_filter.build_days_call(period.bounds),
         usage_filter.build_days_call(comparison.bounds),
@@ -56,6 +57,7 @@ def show_overview(caller: Caller) -> Response:
         Call("dashboard/first_usage", {}),
         *([] if usage_filter.values else _calls_without_filter(period)),
     )
+    # The budget is read only for a period that includes today. For other periods, months is empty.
     hours_of_today, hours_week_ago, *months = unfiltered_rows or ([], [])
     first_usage_day = first_usage_rows[0].on_day if first_usage_rows else None
     days = usage_filter.build_days(rows, **period.bounds)

@@ -255,14 +255,15 @@ class IssuerKeys:
         :raises KeysUnavailable: the keys are not available now.
         """
         state = self._get_state(source, organization_id)
-        published = self._get_usable(state, organization_id)
+        published = self._get_usable_and_refresh(state, organization_id)
         keys = published.keys.find_keys(kid, alg) if published is not None else []
         return keys or self._fetch_and_wait(state, organization_id).keys.find_keys(kid, alg)
 
     def get_metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
         """Return an issuer's metadata (OpenID Connect Discovery section 3), which is cached together with its keys."""
         state = self._get_state(source, organization_id)
-        published_documents = self._get_usable(state, organization_id) or self._fetch_and_wait(state, organization_id)
+        usable_documents = self._get_usable_and_refresh(state, organization_id)
+        published_documents = usable_documents or self._fetch_and_wait(state, organization_id)
         metadata: dict[str, Any] = json.loads(published_documents.metadata)
         return metadata
 
@@ -306,7 +307,8 @@ class IssuerKeys:
                 forget_uses(self._unproven, MAX_UNPROVEN, MAX_UNPROVEN_PER_ORGANIZATION)
             return state
 
-    def _get_usable(self, state: SourceState, organization_id: str) -> Published | None:
+    def _get_usable_and_refresh(self, state: SourceState, organization_id: str) -> Published | None:
+        """Return the fetched keys and metadata if they may still be used, and begin to fetch stale ones again."""
         published = state.get_usable(self._now())
         if published is not None and self._now() >= state.fresh_until:
             self._begin_fetch(state, organization_id)

@@ -146,12 +146,13 @@ def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
 
 def _describe_further_facts(spike: Spike, first_day: date) -> str:
     """Return more sentences of the summary, about the deciding hour, an earlier day like this one, and a new level."""
-    deciding_hour, reason = spike.deciding_hour.hour, spike.deciding_hour.reason
+    deciding_hour = spike.deciding_hour
+    reason = deciding_hour.reason
     sentences = ""
     if reason.hours == 1 and len(spike.hours) > 1:
         sentences += (
-            f" In the hour from {instant_in_words(instant(first_day, deciding_hour))} it was issued {reason.tokens:,}; "
-            f"typically it is {reason.expected:,}."
+            f" In the hour from {instant_in_words(instant(first_day, deciding_hour.hour))} it was issued "
+            f"{reason.tokens:,}; typically it is {reason.expected:,}."
         )
     if reason.similar_day is not None:
         similar_day = day_in_words(instant(first_day, reason.similar_day).date())

@@ -92,18 +92,18 @@ def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:
 
 
 def _discover(message: Message, _: Caller) -> dict[str, Any]:
-    return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_server_description(), **_cache_instructions())
+    return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_describe_server(), **_build_cache_members())
 
 
 def _offer_revision(message: Message, _caller: Caller) -> dict[str, Any]:
     requested_revision = message.params.get("protocolVersion")
     revision = requested_revision if requested_revision in HANDSHAKE else HANDSHAKE[0]
-    return message.result(protocolVersion=revision, **_server_description(), serverInfo=_server())
+    return message.result(protocolVersion=revision, **_describe_server(), serverInfo=_build_server_info())
 
 
 def _list_tools(message: Message, caller: Caller) -> dict[str, Any]:
     tools = [tool.definition for tool in _get_tools().values() if tool.scope in caller.scopes]
-    return message.result(tools=tools, **_cache_instructions())
+    return message.result(tools=tools, **_build_cache_members())
 
 
 def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
@@ -125,19 +125,19 @@ _METHODS: dict[str, Callable[[Message, Caller], dict[str, Any]]] = {
 }
 
 
-def _server_description() -> dict[str, Any]:
+def _describe_server() -> dict[str, Any]:
     return {
         "capabilities": {"tools": {}},
         "instructions": INSTRUCTIONS,
-        "_meta": {"io.modelcontextprotocol/serverInfo": _server()},
+        "_meta": {"io.modelcontextprotocol/serverInfo": _build_server_info()},
     }
 
 
-def _server() -> dict[str, str]:
+def _build_server_info() -> dict[str, str]:
     return {"name": "agentidp", "title": "AgentIdP", "version": importlib.metadata.version("agentidp")}
 
 
-def _cache_instructions() -> dict[str, Any]:
+def _build_cache_members() -> dict[str, Any]:
     # The list can be cached per client, because it depends only on the release and the token's scopes.
     return {"ttlMs": 3_600_000, "cacheScope": "private"}
 

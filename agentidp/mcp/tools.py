@@ -185,8 +185,11 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     if len(query) > MAX_QUERY:
         raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
     mcp_environ = current_request().environ
-    headers = {name: value for name, value in mcp_environ.items() if not name.startswith(("HTTP_", "CONTENT_"))}
-    return headers | {
+    # Copies the variables of the connection, such as the client's address, but no header of the MCP request.
+    connection_variables = {
+        name: value for name, value in mcp_environ.items() if not name.startswith(("HTTP_", "CONTENT_"))
+    }
+    return connection_variables | {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
         "QUERY_STRING": query,

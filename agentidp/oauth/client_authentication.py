@@ -59,7 +59,7 @@ ADVICE_FOR_KEYS = {
 }
 """Descriptions in error responses, by logged reason, for an assertion that the client's own key has signed."""
 
-_AUTHENTICATION = ("client_secret", "client_assertion", "client_assertion_type")
+_CREDENTIAL_PARAMETERS = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _uuid = lru_cache(maxsize=4096)(UUID)
 
@@ -99,7 +99,7 @@ def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
 
 def has_credential(request: Request, form: dict[str, str]) -> bool:
     """Return whether a request contains a credential of its client."""
-    return request.environ.get("HTTP_AUTHORIZATION") is not None or not form.keys().isdisjoint(_AUTHENTICATION)
+    return request.environ.get("HTTP_AUTHORIZATION") is not None or not form.keys().isdisjoint(_CREDENTIAL_PARAMETERS)
 
 
 def public_client(client_id: str) -> Client:

@@ -33,7 +33,22 @@ TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ie
 MAX_SUBJECT = 255
 """Maximum number of characters of another issuer's ``sub`` (OpenID Connect Core section 2)."""
 
-(
+UNREADABLE = "unreadable subject token"
+INVALID = "invalid subject token"
+OTHER_ORGANIZATION = "subject token of another organization"
+ENDED = "subject token expired"
+TOO_LONG = "too many actors"
+HAS_ACT = "subject token has actors"
+OTHER_ACTOR = "subject names another actor"
+NO_SUBJECT = "subject token without subject"
+WRONG_ACTOR_TOKEN = "wrong actor token"  # noqa: S105 - a reason, and no password
+OTHER_AUDIENCE = "subject token for another"
+AUDIENCE_ENDED = "audience ended"
+SUBJECT_ENDED = "subject or actor ended"
+REVOKED = "subject token revoked"
+NO_RULE = "no delegation rule"
+DELETED_RULE = "delegation rule deleted"
+REASONS = (
     UNREADABLE,
     INVALID,
     OTHER_ORGANIZATION,
@@ -49,22 +64,6 @@ MAX_SUBJECT = 255
     REVOKED,
     NO_RULE,
     DELETED_RULE,
-) = REASONS = (
-    "unreadable subject token",
-    "invalid subject token",
-    "subject token of another organization",
-    "subject token expired",
-    "too many actors",
-    "subject token has actors",
-    "subject names another actor",
-    "subject token without subject",
-    "wrong actor token",
-    "subject token for another",
-    "audience ended",
-    "subject or actor ended",
-    "subject token revoked",
-    "no delegation rule",
-    "delegation rule deleted",
 )
 """Logged reasons why a subject's or actor's token is not acceptable. The database returns the last six."""
 
@@ -231,19 +230,19 @@ def _read_issuer_subject(
 ) -> Subject:
     if token is None:
         raise UnacceptableToken(UNREADABLE)
-    rule = _find_accepting_rule(services, token, client, resource, at, is_id_jag)
+    rule_row = _find_accepting_rule(services, token, client, resource, at, is_id_jag)
     claims = token.claims
     if refusal := find_subject_refusal(claims, client.agent_id, services.settings.issuer):
         raise UnacceptableToken(refusal)
-    subject_id = (rule.trust["issuer"], claims["sub"])
-    delegation = Delegation((client.agent_id,), (), None, subject_id, rule.delegation_rule_id)
+    subject_id = (rule_row.trust["issuer"], claims["sub"])
+    delegation = Delegation((client.agent_id,), (), None, subject_id, rule_row.delegation_rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
 
 
 def _find_accepting_rule(
     services: Services, token: IssuerToken, client: Client, resource: str, at: datetime, is_id_jag: bool
 ) -> Any:
-    """Return the oldest delegation rule that accepts a token and has the resource, or else the oldest that accepts it.
+    """Return the oldest delegation rule, as a row, that accepts a token and has the resource, or else accepts it.
 
     Rules in memory that have the resource are tried first. The key in memory contains the client's credential. The
     statement that issues the token checks that the rule still exists.

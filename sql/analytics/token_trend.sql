@@ -1,5 +1,5 @@
--- Returns an organization's tokens per UTC day of a period, one row per day with usage: since: the number of days after the first
--- day; tokens.
+-- Returns an organization's tokens per UTC day of a period. One row per day with usage: since (the number of days since the first
+-- day) and tokens.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
 -- pages: 500, for four rows per day of the organization

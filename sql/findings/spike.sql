@@ -38,9 +38,9 @@ quarters as materialized (
     from (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
-        cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as later (days)
+        cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as day_offsets (days)
         -- Without "offset 0", the planner would expect many agents, and read the days of all agents.
-        cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
+        cross join lateral (select %(since)s::date + day_offsets.days as day offset 0) as calendar
         cross join lateral (
             select counted.agent_id, counted.day, counted.tokens_by_hour
             from agent_usage_daily as counted
@@ -60,5 +60,6 @@ candidates as materialized (
     order by max((highest_hour - mean_hour) / (mean_hour + 10)) desc nulls last, agent_id
     limit %(max_agents)s::integer
 )
+-- The query in columns/token_history reads the history of each candidate.
 {token_history}
 order by agents.agent_id

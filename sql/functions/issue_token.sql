@@ -22,9 +22,9 @@ declare
     v_agent_quotas bigint[];
     v_credential record;
     v_target_scopes text[] := p_own_scopes;
-    v_claim text;
+    v_owned_identifier text;
     v_granted text[];
-    v_checked text[];
+    v_quota_texts text[]; -- of check_quotas: the quotas, then the holder, the window and whether an exhausted quota is enforced
     v_is_active boolean;
     v_must_prove boolean;
     -- Nothing reads these three variables. Assigning the functions' results to them is faster than "perform".
@@ -34,7 +34,7 @@ declare
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
     -- Blocks changes of the organization's quotas until this transaction ends (lock_quotas), so that no token is issued under old
-    -- quotas after the new quotas were committed.
+    -- quotas after the new quotas were committed. The attempt is an expression, which is faster than "perform".
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
@@ -64,7 +64,7 @@ begin
     if p_resource is not null then
         select
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
-        into v_target_scopes, audience, token_ttl, subject, v_claim
+        into v_target_scopes, audience, token_ttl, subject, v_owned_identifier
         from resource_servers as target
         -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
@@ -73,7 +73,7 @@ begin
         if v_target_scopes is not null then
             perform
             from resource_identifiers
-            where organization_id = p_organization_id and resource = resource_key(v_claim);
+            where organization_id = p_organization_id and resource = resource_key(v_owned_identifier);
             if not found then
                 v_target_scopes := null;
             end if;
@@ -101,16 +101,16 @@ begin
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
         -- Runs before any write. Otherwise, while this transaction waits for the quota's lock, the holder of that lock could wait
         -- for a row that this transaction has locked.
-        v_checked := check_quotas(
+        v_quota_texts := check_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );
-        quotas := v_checked[1];
-        if v_checked[2] is not null then
-            exhausted := v_checked[2] || ' ' || v_checked[3];
+        quotas := v_quota_texts[1];
+        if v_quota_texts[2] is not null then
+            exhausted := v_quota_texts[2] || ' ' || v_quota_texts[3];
             v_is_counted := count_refusal(
-                p_organization_id, p_agent_id, p_day, p_hour, v_checked[2], v_checked[3], v_checked[4]::boolean
+                p_organization_id, p_agent_id, p_day, p_hour, v_quota_texts[2], v_quota_texts[3], v_quota_texts[4]::boolean
             );
-            if v_checked[4]::boolean then
+            if v_quota_texts[4]::boolean then
                 v_granted := null;
                 if p_digest is null then
                     -- The commit does not wait for the disk, because losing the count of a refusal in a crash is acceptable.
