@@ -55,15 +55,15 @@ class AgentUsageSchema(ma.Schema):
 def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Tokens issued per agent, by default in the current calendar month (UTC) so far."""
     period, with_names = read_period(arguments, caller.at), "include" in arguments
-    rows = caller.read("analytics/agent_usage", **period.bounds, with_names=with_names, limit=None)
+    agent_rows = caller.read("analytics/agent_usage", **period.bounds, with_names=with_names, limit=None)
     is_month = not arguments.keys() & {"days", "from_"}
     period_members = {"month": period.first.strftime("%Y-%m")} if is_month else period.described
     if with_names:
         response_rows = [
-            {"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in rows
+            {"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in agent_rows
         ]
     else:
-        response_rows = [row[:2] for row in rows]
+        response_rows = [row[:2] for row in agent_rows]
     return data_response(
         {"tenantId": caller.organization_id, **period_members, "data": response_rows},
         NamedAgentTokensSchema if with_names else AgentTokensSchema,

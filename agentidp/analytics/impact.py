@@ -474,6 +474,6 @@ def _represent_impact(impact: Impact) -> dict[str, Any]:
 
 
 def _represent_agents(agents: Iterable[AgentTokens]) -> list[dict[str, Any]]:
-    names = ("agentId", "agentName", "tokens", "lastTokenDay")
-    rows = [(str(agent.agent_id), agent.name, agent.tokens, agent.last_day.isoformat()) for agent in agents]
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    member_names = ("agentId", "agentName", "tokens", "lastTokenDay")
+    agent_rows = [(str(agent.agent_id), agent.name, agent.tokens, agent.last_day.isoformat()) for agent in agents]
+    return [dict(zip(member_names, agent_row, strict=True)) for agent_row in agent_rows]

@@ -154,7 +154,7 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
 
 
 def _list_given_kinds(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [names for names in KINDS if any(name in arguments for name in names)]
+    return [kind for kind in KINDS if any(argument_name in arguments for argument_name in kind)]
 
 
 def _error(rule: str, *names: str) -> ValidationError:

@@ -90,7 +90,7 @@ class ResourceUsage:
     @property
     def agents(self) -> list[tuple[UUID, str, int]]:
         """The ID, name and number of tokens of each agent that got tokens for the resource, most tokens first."""
-        agents = [(agent_id, name, token_count) for (agent_id, name), token_count in self.by_agent.items()]
+        agents = [(agent_id, agent_name, token_count) for (agent_id, agent_name), token_count in self.by_agent.items()]
         return sorted(agents, key=lambda agent: (-agent[2], agent[0]))
 
 

@@ -97,11 +97,11 @@ def read_agent_hours(caller: Caller, agent_id: UUID, first: date, last: date) ->
 
 
 def _list_hours(rows: Rows, period: Period) -> list[dict[str, Any]]:
-    rows_by_hour = {(row.on_day, row.at_hour): row for row in rows}
+    rows_by_hour = {(hour_row.on_day, hour_row.at_hour): hour_row for hour_row in rows}
     midnight = datetime.combine(period.first, time(), UTC)
     hours_json = []
     for hour in (midnight + timedelta(hours=hour_number) for hour_number in range(24 * period.days)):
-        row = rows_by_hour.get((hour.date(), hour.hour))
-        counts = {count_name: getattr(row, count_name, 0) for count_name in ("tokens", "requests", "rejected")}
+        hour_row = rows_by_hour.get((hour.date(), hour.hour))
+        counts = {count_name: getattr(hour_row, count_name, 0) for count_name in ("tokens", "requests", "rejected")}
         hours_json.append({"hour": timestamp(hour), **counts})
     return hours_json

@@ -127,10 +127,10 @@ def record(
     if action not in ACTIONS:
         raise ValueError(f"describe the action {action} in ACTIONS")
     if before is not None and after is not None:
-        changed_names = [name for name in before | after if before.get(name) != after.get(name)]
+        changed_names = [member for member in before | after if before.get(member) != after.get(member)]
         if not changed_names:
             return
-        before, after = ({name: values.get(name) for name in changed_names} for values in (before, after))
+        before, after = ({member: members.get(member) for member in changed_names} for members in (before, after))
     event = {
         "organization_id": transaction.organization_id,
         "event_id": uuid.uuid4(),
@@ -174,7 +174,7 @@ def _build_event(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _convert_values(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: _as_json(value) for name, value in members.items()}
+    return {member_name: _as_json(member_value) for member_name, member_value in members.items()}
 
 
 def _as_json(value: Any) -> Any:

@@ -25,7 +25,7 @@ def content_hash(event: dict[str, Any]) -> str:
 
 def compute_event_hash(event: dict[str, Any]) -> str:
     """Return the ``hash`` of an audit event: the SHA-256 of its members except ``hash`` and :data:`CONTENT`."""
-    return _sha256({name: value for name, value in event.items() if name not in (*CONTENT, "hash")})
+    return _sha256({member: member_value for member, member_value in event.items() if member not in (*CONTENT, "hash")})
 
 
 def _sha256(value: dict[str, Any]) -> str:

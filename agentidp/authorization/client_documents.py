@@ -93,19 +93,19 @@ def admit_app(
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
     database = services().database.of(organization_id, at)
-    rules, agents = database.run(
+    rules, agent_rows = database.run(
         Call("grants/admitting_rules", {"agent_id": agent_id, "client_host": host}),
         Call("agents/get_agent", {"agent_id": agent_id}),
     )
     accepting_rules = [rule for rule in rules if decision.accepts(rule.trust, claims)]
-    if not any(entry["resource"] == requested.resource for rule in accepting_rules for entry in rule.resources):
+    if not any(access["resource"] == requested.resource for rule in accepting_rules for access in rule.resources):
         raise ValidationError(
             f"No rule of your organization lets apps of {host} act for you at the server that the app wants to use. "
             "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."
         )
-    if not agents or agents[0].document_fresh_until <= at:
+    if not agent_rows or agent_rows[0].document_fresh_until <= at:
         redirect_uris, fresh_until = _read_document(client_uri, organization_id, claims["sub"], at)
-        all_scopes = dict.fromkeys(scope for rule in rules for entry in rule.resources for scope in entry["scopes"])
+        all_scopes = dict.fromkeys(scope for rule in rules for access in rule.resources for scope in access["scopes"])
         try:
             _store_agent(organization_id, client_uri, redirect_uris, list(all_scopes), fresh_until, at)
         except ValidationError:
@@ -147,7 +147,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
         )
         # Requires the content type of JSON, because files that a host's users upload mostly have other types (draft
         # section 4).
-        is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
+        is_json = any(header.lower() == "content-type" and _JSON.match(content) for header, content in response.headers)
         document = parse_json_object(response.body) if response.status == 200 and is_json else None
         if document is None:
             raise DocumentRefused(

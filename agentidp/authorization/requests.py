@@ -131,12 +131,12 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     if len(query) > MAX_QUERY:
         raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
     names_and_values = parse_qsl(query, keep_blank_values=True)
-    counts_by_name = Counter(name for name, _ in names_and_values)
-    parameters = {name: value for name, value in names_and_values if value and counts_by_name[name] == 1}
-    client_id, redirect_uri = (parameters.pop(name, None) for name in ("client_id", "redirect_uri"))
+    counts_by_name = Counter(parameter for parameter, _ in names_and_values)
+    parameters = {parameter: value for parameter, value in names_and_values if value and counts_by_name[parameter] == 1}
+    client_id, redirect_uri = (parameters.pop(parameter, None) for parameter in ("client_id", "redirect_uri"))
     if client_id is None or redirect_uri is None:
         raise ValidationError("The request of the app must contain client_id and redirect_uri exactly once.")
-    repeated_names = frozenset(name for name, count in counts_by_name.items() if count > 1)
+    repeated_names = frozenset(parameter for parameter, count in counts_by_name.items() if count > 1)
     if is_client_uri(client_id) and is_redirect_uri(redirect_uri):
         return AuthorizationRequest(
             UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, redirect_uri, parameters, repeated_names, client_uri=client_id

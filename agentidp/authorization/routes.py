@@ -43,8 +43,8 @@ def refuse_other_sites() -> None:
 @blueprint.after_request
 def set_security_headers(response: Response) -> Response:
     """Set the security headers of a response, and forbid caching."""
-    for name, value in SECURITY.items():
-        response.headers.setdefault(name, value)
+    for header_name, header_value in SECURITY.items():
+        response.headers.setdefault(header_name, header_value)
     response.headers.pop("Cross-Origin-Opener-Policy", None)
     response.headers["Cache-Control"] = "no-store"
     return response

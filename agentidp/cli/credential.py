@@ -202,7 +202,7 @@ def list_credentials(agent: str, organization: str | None, as_json: bool) -> Non
         )
     shown_credentials = [credentials.represent(credential_row) for credential_row in credential_rows]
     if not as_json:
-        shown_credentials = [{name: members.get(name) for name in LISTED_FIELDS} for members in shown_credentials]
+        shown_credentials = [{column: members.get(column) for column in LISTED_FIELDS} for members in shown_credentials]
     show(shown_credentials, as_json)
 
 

@@ -45,7 +45,7 @@ def list_grants(organization: str, agent: str | None, rule: str | None, as_json:
         [grant_rows] = database.run(grants.build_list_call(agent_id, rule_id, limit=MAX_GRANTS))
     shown_grants = [grants.represent(grant_row) for grant_row in grant_rows]
     if not as_json:
-        shown_grants = [{name: members[name] for name in _COLUMNS} for members in shown_grants]
+        shown_grants = [{column_name: grant[column_name] for column_name in _COLUMNS} for grant in shown_grants]
     show(shown_grants, as_json)
 
 

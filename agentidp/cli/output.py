@@ -57,7 +57,7 @@ def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | Non
     elif not is_terminal() or len(members) == 1:
         click.echo("\t".join(map(format_cell, members.values())))
     else:
-        labels = [f"{_to_words(name)[:1].upper()}{_to_words(name)[1:]}:" for name in members]
+        labels = [f"{_to_words(member_name)[:1].upper()}{_to_words(member_name)[1:]}:" for member_name in members]
         label_width = max(map(len, labels))
         for label, member_value in zip(labels, members.values(), strict=True):
             click.echo(f"{label:<{label_width}}  {_format_for_people(member_value)}".rstrip())
@@ -97,10 +97,10 @@ def is_terminal() -> bool:
 
 def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     *cut_columns, last_column = columns
-    table_lines = [[_to_words(name).upper() for name in columns]]
-    for row in rows:
-        cut_cells = [_truncate(_format_for_people(row[name])) for name in cut_columns]
-        table_lines.append([*cut_cells, _format_for_people(row[last_column])])
+    table_lines = [[_to_words(column).upper() for column in columns]]
+    for members in rows:
+        cut_cells = [_truncate(_format_for_people(members[column])) for column in cut_columns]
+        table_lines.append([*cut_cells, _format_for_people(members[last_column])])
     column_widths = [max(map(_measure_width, column_cells)) for column_cells in zip(*table_lines, strict=True)]
     for table_line in table_lines:
         space_counts = [width - _measure_width(text) for text, width in zip(table_line, column_widths, strict=True)]

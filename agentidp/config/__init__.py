@@ -163,7 +163,7 @@ class Settings:
         :param environ: the environment variables. None means those of the process. Empty variables count as unset.
         :raises ConfigurationError: a setting is invalid. The message contains the variable's name and the broken rule.
         """
-        env = {name: value for name, value in (os.environ if environ is None else environ).items() if value != ""}
+        env = {setting: value for setting, value in (os.environ if environ is None else environ).items() if value != ""}
         settings = cls(
             database_url=_read_postgres_url(env, "AGENTIDP_DATABASE_URL"),
             read_database_url=_read_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),

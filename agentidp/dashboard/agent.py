@@ -108,7 +108,7 @@ def _build_slow_part(
     """Return the template's variables for the part of the page that is sent last."""
     page_findings = read_page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed)
-    created = activity[0].created_at.astimezone(UTC).date()
+    created_on = activity[0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in activity]
     return {
         "page_findings": page_findings,
@@ -117,7 +117,7 @@ def _build_slow_part(
         "days_newest_first": [
             (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)
         ],
-        "tokens": charts.draw_chart([(day, row.tokens) for day, row in days], token_findings, period.today, created),
+        "tokens": charts.draw_chart([(day, row.tokens) for day, row in days], token_findings, period.today, created_on),
         "rejections": charts.draw_chart([(day, row.rejected) for day, row in days], rejection_findings, period.today),
         "rejection_sources": [(row, NEXT_STEPS.get(row.reason, "")) for row in rejections if row.date is not None],
         "max_rejection_sources": MAX_REJECTIONS,

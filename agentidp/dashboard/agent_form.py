@@ -78,9 +78,9 @@ def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None, 
     :param form: the content of the form; ``None`` for the agent's current values.
     :param agent_id: the agent that is edited; ``None`` for a new agent.
     """
-    calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
-    servers, *agents = caller.read_together(Call("oauth/list_resource_servers", {}), *calls)
-    agent = require_row(agents[0]) if agents else None
+    agent_calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
+    servers, *agent_rows = caller.read_together(Call("oauth/list_resource_servers", {}), *agent_calls)
+    agent = require_row(agent_rows[0]) if agent_rows else None
     if form is None and agent is not None:
         form = Form(forms.format_values(MEMBERS, represent(agent)) | {"scopes": agent.scopes})
     registered_scopes = {*SCOPES, *(scope for server in servers for scope in server.scopes)}

@@ -66,7 +66,7 @@ class Selection:
     @property
     def filters(self) -> dict[str, str]:
         """The values of the filters that are set, by name."""
-        return {name: value for name in FILTERS if (value := getattr(self, name))}
+        return {filter_name: filter_value for filter_name in FILTERS if (filter_value := getattr(self, filter_name))}
 
     def query_of_heading(self, period: Period, sort: str) -> str:
         """Return the query of the link in a column's heading, which reverses the order by this column."""
@@ -76,7 +76,7 @@ class Selection:
     def query(self, period: Period, **changes: Any) -> str:
         """Return the query of a URL with this selection and *changes*."""
         parameters = dataclasses.asdict(self) | changes
-        return f"{period.query}&{urlencode({name: value for name, value in parameters.items() if value})}"
+        return f"{period.query}&{urlencode({parameter: value for parameter, value in parameters.items() if value})}"
 
 
 @blueprint.get("/dashboard/agents")

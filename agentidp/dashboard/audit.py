@@ -51,8 +51,8 @@ def list_audit_events(caller: Caller) -> Response:
     ids_by_filter, ambiguous_names = _find_ids(caller, selection)
     events = _read_events(caller, selection | ids_by_filter)
     page_events = events[:PAGE_SIZE]
-    query = {name: value for name, value in selection.items() if value}
-    query_of_older = urlencode(query | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
+    filters = {name: value for name, value in selection.items() if value}
+    query_of_older = urlencode(filters | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
     references_by_id = _read_references(caller, page_events)
     return pages.page(
         "audit.html",
@@ -64,7 +64,7 @@ def list_audit_events(caller: Caller) -> Response:
         ambiguous=ambiguous_names,
         older=query_of_older,
         is_first="below" not in request.args,
-        newest=urlencode(query),
+        newest=urlencode(filters),
     )
 
 

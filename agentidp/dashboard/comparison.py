@@ -46,9 +46,9 @@ class Comparison:
     @property
     def bounds(self) -> dict[str, date]:
         """The first and last earlier day, as parameters of a statement."""
-        days = [earlier_day for earlier_day in self.days if earlier_day is not None]
+        past_days = [earlier_day for earlier_day in self.days if earlier_day is not None]
         # No day is left if the period is only the 31st and the earlier month has no such day.
-        return {"first": min(days, default=self.period.first), "last": max(days, default=self.period.first)}
+        return {"first": min(past_days, default=self.period.first), "last": max(past_days, default=self.period.first)}
 
     @property
     def _weeks(self) -> int:

@@ -66,12 +66,12 @@ def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: 
     attribution, _ = usage_filter.read_attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
     unrevoked = [usage for usage in list_used_credentials(attribution) if usage.created_at and not usage.revoked_at]
-    selected = {name: list(filter(passes, unrevoked)) for name, passes in build_selectors(unrevoked, caller.at).items()}
-    page_count = max(1, -(-len(selected[show]) // PAGE_SIZE))
+    usages = {name: list(filter(passes, unrevoked)) for name, passes in build_selectors(unrevoked, caller.at).items()}
+    page_count = max(1, -(-len(usages[show]) // PAGE_SIZE))
     page = min(page, page_count)
     return {
-        "credentials": selected[show][PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
-        "counts": {name: len(selected_usages) for name, selected_usages in selected.items()},
+        "credentials": usages[show][PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
+        "counts": {name: len(selected_usages) for name, selected_usages in usages.items()},
         "number": page,
         "pages": page_count,
     }

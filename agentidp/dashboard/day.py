@@ -27,15 +27,15 @@ def show_organization_day(caller: Caller, on_day: str) -> Response:
     """Show the hours of a UTC day, and the agents with usage on this day or in the chosen hour."""
     at = caller.at.astimezone(UTC)
     day = parse_past_day(on_day, at)
-    call = build_agents_of_day_call(day, limit=PAGE_SIZE)
-    hour_rows, agents = caller.read_together(counts.usage_by_hour_call(day), call)
+    agents_call = build_agents_of_day_call(day, limit=PAGE_SIZE)
+    hour_rows, agent_rows = caller.read_together(counts.usage_by_hour_call(day), agents_call)
     return pages.page(
         "day.html",
         here="overview",
-        hour=call.parameters["at_hour"],
-        by_rejected=call.parameters["by_rejected"],
-        agents=agents,
-        count=agents[0].agents if agents else 0,
+        hour=agents_call.parameters["at_hour"],
+        by_rejected=agents_call.parameters["by_rejected"],
+        agents=agent_rows,
+        count=agent_rows[0].agents if agent_rows else 0,
         **_context(day, hour_rows, at),
     )
 

@@ -45,13 +45,13 @@ blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 def list_delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
     period = Period.of(MAX_DAYS, caller.at)
-    rules, delegations = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
+    rules, uses = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
     agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
     names_by_id = {row.agent_id: row.name for row in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
         "delegation_rules.html",
         here="delegation",
-        rules=[(rule, _find_last_use(rule, delegations, period.first)) for rule in rules],
+        rules=[(rule, _find_last_use(rule, uses, period.first)) for rule in rules],
         names_by_id=names_by_id,
         members=DETAILS,
         max_rules=MAX_RULES,

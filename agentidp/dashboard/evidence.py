@@ -169,21 +169,21 @@ def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
 
 def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:
     """Return the sums of the rows' attribute *unit*, by pairs of a day and an hour (``None`` for rows per day)."""
-    counts: Counter[tuple[date, int | None]] = Counter()
-    for row in rows:
-        if hasattr(row, "credential_id"):
-            if row.credential_id == finding.credential_id:
-                counts[row.on_day, None] += sum(row.hours)
-        elif hasattr(row, "at_hour"):
+    sums: Counter[tuple[date, int | None]] = Counter()
+    for usage_row in rows:
+        if hasattr(usage_row, "credential_id"):
+            if usage_row.credential_id == finding.credential_id:
+                sums[usage_row.on_day, None] += sum(usage_row.hours)
+        elif hasattr(usage_row, "at_hour"):
             # The statement returns one row without an hour if there is no usage.
-            if row.at_hour is not None:
-                counts[row.on_day, row.at_hour] += getattr(row, unit)
-        elif unit == "requests" and hasattr(row, "requests_by_hour"):
-            counts[row.on_day, None] += sum(row.requests_by_hour)
+            if usage_row.at_hour is not None:
+                sums[usage_row.on_day, usage_row.at_hour] += getattr(usage_row, unit)
+        elif unit == "requests" and hasattr(usage_row, "requests_by_hour"):
+            sums[usage_row.on_day, None] += sum(usage_row.requests_by_hour)
         else:
-            day = date.fromisoformat(row.date) if hasattr(row, "date") else row.on_day
-            counts[day, None] += getattr(row, unit)
-    return counts
+            day = date.fromisoformat(usage_row.date) if hasattr(usage_row, "date") else usage_row.on_day
+            sums[day, None] += getattr(usage_row, unit)
+    return sums
 
 
 def _compute_expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:

@@ -226,7 +226,7 @@ def export_agents(caller: Caller) -> Response:
 def _export_further_agents(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
     """Yield the agents that *call* selects as CSV, ordered by id. *rows* are the first rows."""
     while rows:
-        listed_values = [_list_values(row) for row in rows if row.is_listed]
+        listed_values = [_list_values(agent_row) for agent_row in rows if agent_row.is_listed]
         if listed_values:
             yield format_csv(None, listed_values)
         [rows] = caller.read_together(build_next_agents_call(call, rows[-1].agent_id, MAX_EXAMINED))

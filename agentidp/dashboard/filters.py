@@ -194,11 +194,11 @@ def time_range(finding: StoredFinding, at: datetime) -> Markup:
     # An end that equals last_seen_at may differ from it slightly, because it is stored in milliseconds.
     if finding.is_ongoing and finding.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
         return Markup("since ") + begin_html
-    last = charts.last_day(ends)
+    end_day = charts.last_day(ends)
     if begins.time() == ends.time() == time():
         begin_html = _time(begins, day_label(begins, at))
-        return begin_html if last == begins.date() else begin_html + " to " + _time(last, day_label(last, at))
-    end_label = f"{ends:%H:%M}" if begins.date() == last else time_label(ends, at)
+        return begin_html if end_day == begins.date() else begin_html + " to " + _time(end_day, day_label(end_day, at))
+    end_label = f"{ends:%H:%M}" if begins.date() == end_day else time_label(ends, at)
     return begin_html + " to " + _time(ends, f"{end_label} UTC")
 
 

@@ -44,11 +44,11 @@ def show_finding(caller: Caller, finding_id: UUID) -> Response:
 def act_on_finding(caller: Caller, finding_id: UUID, action: str) -> Response:
     """Acknowledge, mute or unmute a finding, and redirect to the page from which the form was sent."""
     schema = actions.MuteSchema() if action == "mute" else actions.NoteSchema()
-    fields = forms.members(schema)
+    form_fields = forms.members(schema)
     try:
-        values = forms.load(schema, forms.build_body(fields, forms.read_fields(fields)))
+        action_values = forms.load(schema, forms.build_body(form_fields, forms.read_fields(form_fields)))
         with session.begin_change(caller, SCOPE) as transaction:
-            actions.apply_action(transaction, finding_id, ACTIONS[action], **values)
+            actions.apply_action(transaction, finding_id, ACTIONS[action], **action_values)
     except ValidationError as error:
         message = " ".join(forms.errors(error, LABELS).values())
         return _render_finding(caller, finding_id, error.status, message=message, form=request.form)

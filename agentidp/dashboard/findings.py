@@ -35,7 +35,7 @@ class Selection:
 
     def query(self, **further: Any) -> str:
         """Return the query of a URL with these filters and *further* parameters."""
-        return urlencode({name: value for name, value in (asdict(self) | further).items() if value})
+        return urlencode({parameter: value for parameter, value in (asdict(self) | further).items() if value})
 
     def selects(self, finding: StoredFinding, owners: dict[UUID, str]) -> bool:
         """Return whether a finding is about the selected agent and about an agent of the selected owner.
@@ -43,9 +43,9 @@ class Selection:
         The agent may be selected by its ID or by a part of its name. Without a selection, any agent is meant.
         """
         is_of_owner = not self.owner or any(owners.get(agent_id) == self.owner for agent_id in finding.agent_ids)
-        agent = self.agent.casefold()
+        search = self.agent.casefold()
         agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
-        is_named = agent in map(str, finding.agent_ids) or any(agent in name.casefold() for name in agent_names)
+        is_named = search in map(str, finding.agent_ids) or any(search in name.casefold() for name in agent_names)
         return is_of_owner and is_named
 
 

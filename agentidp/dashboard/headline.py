@@ -58,7 +58,7 @@ def build_headline(
     if period.is_running:
         figures.append(_build_today_figure(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""))
     for usage_name in names:
-        label = usage_name.capitalize()
+        figure_label = usage_name.capitalize()
         total_count = sum(getattr(day, usage_name) for day in days)
         count = sum(getattr(day, usage_name) for day, _ in pairs)
         earlier_count = sum(getattr(earlier_day, usage_name) for _, earlier_day in pairs)
@@ -69,7 +69,7 @@ def build_headline(
             rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
             severity = rejected_severity(rejected_count, earlier_count)
         note = compare_counts(count, earlier_count) if is_compared else ""
-        figures.append(Figure(f"{label} in {number_of(period.days, 'day')}", f"{total_count:,}", note, severity))
+        figures.append(Figure(f"{figure_label} in {number_of(period.days, 'day')}", f"{total_count:,}", note, severity))
     return figures
 
 
@@ -84,16 +84,16 @@ def build_budget_figure(month: Any, at: datetime) -> Figure:
 
     :param month: the row of ``findings/budget``.
     """
-    label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
-    path = f"/month?month={at:%Y-%m}"
+    figure_label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
+    month_path = f"/month?month={at:%Y-%m}"
     if month.budget is None:
-        return Figure(label, "none", forecast, path=path)
+        return Figure(figure_label, "none", forecast, path=month_path)
     severity = None
     if month.tokens > month.budget:
         severity = Severity.critical
     elif month.crosses_on:
         severity = Severity.warning
-    return Figure(label, used_percent(month), forecast, severity, path)
+    return Figure(figure_label, used_percent(month), forecast, severity, month_path)
 
 
 def compare_counts(count: int, earlier_count: int, when: str = "", earlier: str = "") -> str:

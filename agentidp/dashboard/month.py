@@ -84,13 +84,13 @@ def show_month(caller: Caller) -> Response:
     at = caller.at.astimezone(UTC)
     period = _read_month(at)
     comparison = Comparison(period, "month")
-    rows, earlier_rows, first_usage_rows = caller.read_together(
+    day_rows, earlier_rows, first_usage_rows = caller.read_together(
         Call("analytics/usage_by_day", period.bounds),
         Call("analytics/usage_by_day", comparison.bounds),
         Call("dashboard/first_usage", {}),
     )
     first_usage_day = first_usage_rows[0].on_day if first_usage_rows else None
-    days = counts.build_days(rows)
+    days = counts.build_days(day_rows)
     pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_usage_day), days)
     return pages.page(
         "month.html",
@@ -125,21 +125,21 @@ def _read_page(caller: Caller, period: Period, pairs: list[Pair], days: list[Day
     limit_now = organization.monthly_token_budget
     is_known = period.is_running or (bool(earlier_rows) and len(later_rows) <= MAX_EVENTS)
     limit = limit_now if period.is_running else find_budget_before(represent_rows(later_rows), limit_now)
-    sums = list(accumulate(day.tokens for day in days))
+    totals = list(accumulate(day.tokens for day in days))
     findings = read_page_findings(caller, period)
     if not is_known:
         # The audit events do not show the budget of the month here, but a finding about the budget contains it.
         budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
         is_known, limit = bool(budgets), int(budgets[0]) if budgets else None
-    exceeded_on = next((day.day for day, total in zip(days, sums, strict=True) if limit and total > limit), None)
+    exceeded_on = next((day.day for day, total in zip(days, totals, strict=True) if limit and total > limit), None)
     return {
         "owners": owners,
         "agents": agents,
         "budget": Budget(is_known, limit if is_known else None, limit_now, exceeded_on if is_known else None),
         "running": budget_rows[0] if period.is_running else None,
-        "issued": sums[-1],
+        "issued": totals[-1],
         "growth": charts.draw_chart(
-            [(day.day, total) for day, total in zip(days, sums, strict=True)],
+            [(day.day, total) for day, total in zip(days, totals, strict=True)],
             {},
             period.today,
             period.today,
@@ -172,15 +172,15 @@ def find_budget_before(events: list[dict[str, Any]], now: int | None) -> int | N
 def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetime]]:
     """Return, per action, a sentence, the number and the latest time of its events; the most frequent action first."""
     counts_by_action: Counter[str] = Counter()
-    latest: dict[str, str] = {}
+    latest_at: dict[str, str] = {}
     for event in events[:MAX_EVENTS]:
         subject, _, change_name = event["action"].partition(".")
         if subject not in LEFT_OUT and not any(omitted_action in change_name for omitted_action in LEFT_OUT_ACTIONS):
             counts_by_action[event["action"]] += 1
-            latest.setdefault(event["action"], event["at"])
+            latest_at.setdefault(event["action"], event["at"])
     return [
-        (ACTIONS[action].description.partition(". ")[0].rstrip("."), number, datetime.fromisoformat(latest[action]))
-        for action, number in counts_by_action.most_common()
+        (ACTIONS[action].description.partition(". ")[0].rstrip("."), count, datetime.fromisoformat(latest_at[action]))
+        for action, count in counts_by_action.most_common()
     ]
 
 

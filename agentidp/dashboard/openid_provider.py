@@ -46,17 +46,17 @@ def openid_provider(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def edit_openid_provider(caller: Caller) -> Response:
     """Show the form for the provider, or add or change the provider and redirect to its page."""
-    rows = caller.read("openid/get_provider")
-    provider, status = rows[0] if rows else None, 200
+    provider_rows = caller.read("openid/get_provider")
+    provider, status = provider_rows[0] if provider_rows else None, 200
     members = CHANGEABLE if provider else MEMBERS
     form = Form(forms.format_values(members, represent(provider)) if provider else forms.default_values(members))
     if request.method == "POST":
-        values = forms.read_fields(members)
+        field_values = forms.read_fields(members)
         try:
-            _store_provider(caller, provider, forms.build_body(members, values))
+            _store_provider(caller, provider, forms.build_body(members, field_values))
             return pages.see_other("/openid-provider")
         except (ValidationError, Conflict) as error:
-            form, status = Form(values, forms.errors(error, forms.labels(members))), error.status
+            form, status = Form(field_values, forms.errors(error, forms.labels(members))), error.status
     # A page never shows the secret.
     form = Form({**form.values, "clientSecret": ""}, form.errors)
     return _show_provider(caller, "openid_provider_form.html", status, form=form, members=members, provider=provider)

@@ -72,8 +72,8 @@ def new_blueprint(name: str, import_name: str) -> Blueprint:
     @blueprint.after_request
     def add_security_headers(response: Response) -> Response:
         # The headers are set here and not in page(), because Flask responds to OPTIONS without a view.
-        for name, value in SECURITY.items():
-            response.headers.setdefault(name, value)
+        for header_name, header_value in SECURITY.items():
+            response.headers.setdefault(header_name, header_value)
         return response
 
     return blueprint

@@ -76,13 +76,13 @@ def parse_period(at: datetime) -> Period:
     :raises ValidationError: as :func:`agentidp.analytics.period.read_period`.
     """
     # Forms also send empty fields, which are ignored.
-    arguments = {name: value for name in NAMES if (value := request.args.get(name))}
+    arguments = {parameter_name: value for parameter_name in NAMES if (value := request.args.get(parameter_name))}
     arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
     try:
         requested_period = period.read_period(forms.load(period.PeriodArguments(), arguments), at)
     except ValidationError as error:
-        rules = [f"{name} {rules[0]}" for name, rules in error.details.items()]
-        raise ValidationError(f"The period is not valid: {', '.join(rules)}.") from None
+        broken_rules = [f"{parameter_name} {broken_rules[0]}" for parameter_name, broken_rules in error.details.items()]
+        raise ValidationError(f"The period is not valid: {', '.join(broken_rules)}.") from None
     return Period(requested_period.first, requested_period.last, at.astimezone(UTC).date(), urlencode(arguments))
 
 

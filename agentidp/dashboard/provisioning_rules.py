@@ -134,8 +134,8 @@ def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
     template = details.get("agentTemplate")
     if not isinstance(template, dict):
         return details
-    rule_details = {name: rules for name, rules in details.items() if name != "agentTemplate"}
-    agent = {"agentName" if name == "name" else name: rules for name, rules in template.items() if name != "quotas"}
+    rule_details = {field: rules for field, rules in details.items() if field != "agentTemplate"}
+    agent = {"agentName" if field == "name" else field: rules for field, rules in template.items() if field != "quotas"}
     return {**rule_details, **agent, **template.get("quotas", {})}
 
 

@@ -87,7 +87,7 @@ def list_quotas(caller: Caller) -> Response:
         here="quotas",
         quotas=compute_used_quotas(quota_rows, caller.at),
         counts={filter_name: quota_count},
-        filters={name: label for name, (label, _) in FILTERS.items()},
+        filters={name: filter_label for name, (filter_label, _) in FILTERS.items()},
         show=filter_name,
         unset=find_windows_without(compute_used_quotas(organization_rows, caller.at), None),
         number=page,

@@ -88,10 +88,10 @@ def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: Usag
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent(
         [
-            row
-            for row in delegation_rows
-            if (agent_ids is None or row.agent_id in agent_ids or row.subject_agent_id in agent_ids)
-            and resource in (None, row.resource)
+            exchange
+            for exchange in delegation_rows
+            if (agent_ids is None or exchange.agent_id in agent_ids or exchange.subject_agent_id in agent_ids)
+            and resource in (None, exchange.resource)
         ],
         period,
     )
@@ -117,7 +117,7 @@ def _show_usage(
         page = min(requested_page, page_count)
         return {
             "items": usages[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
-            "tokens": sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in usages),
+            "tokens": sum(usage["tokens"] if isinstance(usage, dict) else usage.tokens for usage in usages),
             "number": page,
             "pages": page_count,
         }

@@ -72,8 +72,8 @@ class UsageFilter:
         :param names: the only filters to keep; without names, all.
         :param changes: parameter -> another value, empty for no filter.
         """
-        values = {name: value for name, value in (self.values | changes).items() if value}
-        return urlencode({name: value for name, value in values.items() if not names or name in names})
+        values = {name: filter_value for name, filter_value in (self.values | changes).items() if filter_value}
+        return urlencode({name: filter_value for name, filter_value in values.items() if not names or name in names})
 
     def is_counted(self, row: Any) -> bool:
         """Return whether a row of ``analytics/tokens_by_credential`` passes the filters and has a credential."""
@@ -113,7 +113,7 @@ class UsageFilter:
                 tokens_by_day[(row.on_day - first).days] = row.tokens
             elif self._is_use(row):
                 tokens_by_day[(row.on_day - first).days] += sum(row.hours)
-        return [DayUsage(first + day_index * DAY, count, 0, []) for day_index, count in enumerate(tokens_by_day)]
+        return [DayUsage(first + day_index * DAY, tokens, 0, []) for day_index, tokens in enumerate(tokens_by_day)]
 
     def build_hours_call(self, bounds: dict[str, date]) -> Call:
         """Return the statement that reads the requests of the selected agents per day and hour."""
@@ -130,9 +130,9 @@ class UsageFilter:
         """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
         has_several_agents = self.agent_ids is not None and self.agent_id is None
         day_calls = (self.build_days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
-        attribution, rows = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
+        attribution, more_rows = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
         if not self.values:
-            return attribution, rows
+            return attribution, more_rows
         attribution.rows = list(filter(self.is_counted, attribution.rows))
         used_credential_ids = {row.credential_id for row in attribution.rows}
         attribution.credentials = [
@@ -145,10 +145,10 @@ class UsageFilter:
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
         elif day_calls:
-            attribution.not_attributed = [day.tokens for day in self.build_days(rows.pop(), **period.bounds)]
+            attribution.not_attributed = [day.tokens for day in self.build_days(more_rows.pop(), **period.bounds)]
             for row in attribution.rows:
                 add_tokens(attribution.not_attributed, row, -1)
-        return attribution, rows
+        return attribution, more_rows
 
 
 def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LABELS) -> UsageFilter:

@@ -108,8 +108,8 @@ class Database:
                 return run_on_citus(connection, organization_id, calls, durable=durable)
             enter_call = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
             all_calls = calls if enters_organization(calls[0].name) else [enter_call, *calls]
-            rows = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
-        return rows[-len(calls) :]
+            rows_of_calls = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
+        return rows_of_calls[-len(calls) :]
 
     @contextlib.contextmanager
     def open_transaction(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:

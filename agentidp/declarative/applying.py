@@ -374,7 +374,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
         if not new_rules:
             applied.new_agents.append((change.organization, change.name, agent_id))
         # Some members, such as the status, cannot be set when an agent is created, but can be changed afterwards.
-        changed_members = {name: value for name, value in changed_members.items() if name not in new_members}
+        changed_members = {member: value for member, value in changed_members.items() if member not in new_members}
     if changed_members:
         agents.update_agent(transaction, agent_id, agents.AgentChangeSchema().load(changed_members))
     if new_quotas is not None:
@@ -403,7 +403,7 @@ def _change_rule(transaction: Transaction, settings: Settings, change: Change, a
 
 
 def _change_resource_server(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
-    changed_members = {name: value for name, value in change.after.items() if name != "agent"}
+    changed_members = {member_name: value for member_name, value in change.after.items() if member_name != "agent"}
     if change.action == "create":
         new_members = resource_servers.NewResourceServerSchema().load({"resource": change.name} | changed_members)
         resource_servers.add_resource_server(transaction, settings, **new_members)

@@ -80,7 +80,7 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
     for organization in declared:
         declared_id = organization.content.get("organizationId")
         member = "organizationId" if declared_id else "name"
-        matching_ids = [row["organizationId"] for row in existing if row[member] == organization.content[member]]
+        matching_ids = [other["organizationId"] for other in existing if other[member] == organization.content[member]]
         if declared_id and not matching_ids:
             problem_place = organization.describe_place("organizationId")
             raise ConfigurationError(f"{problem_place}: there is no organization {declared_id!r}")
@@ -106,7 +106,7 @@ def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_
     organization_name = content["name"]
     declared_members = select_members(content, ORGANIZATION_MEMBERS)
     if current is None:
-        new_members = {name: value for name, value in declared_members.items() if name != "name"}
+        new_members = {member: member_value for member, member_value in declared_members.items() if member != "name"}
         changes, current = [Change("create", ORGANIZATION, organization_name, organization_name, after=new_members)], {}
     else:
         changes = _compare_members(
@@ -139,7 +139,7 @@ def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[
     for change in strict_changes:
         planned_change = planned_changes.get((change.type, change.name))
         planned_members = planned_change.after if planned_change else {}
-        omitted_members = {name: value for name, value in change.after.items() if name not in planned_members}
+        omitted_members = {member: value for member, value in change.after.items() if member not in planned_members}
         if change.action == "delete" and planned_change is None:
             omitted_changes.append(change)
         elif change.action == "change" and omitted_members:
@@ -151,22 +151,22 @@ def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[
 def _compare_objects(
     kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
 ) -> Iterator[Change]:
-    existing_by_key = {members[kind.key]: members for members in current.get(kind.section, [])}
-    for index, members in enumerate(declared):
-        key, path = members[kind.key], (kind.section, index)
+    existing_by_key = {object_members[kind.key]: object_members for object_members in current.get(kind.section, [])}
+    for index, object_members in enumerate(declared):
+        key, path = object_members[kind.key], (kind.section, index)
         if existing := existing_by_key.get(key):
-            compared_members = select_members(members, kind.members)
+            compared_members = select_members(object_members, kind.members)
             object_id = existing[kind.id_name]
             yield from _compare_members(kind.type, organization, key, compared_members, existing, object_id, path)
         else:
-            new_members = select_members(kind.defaults | members, kind.members)
+            new_members = select_members(kind.defaults | object_members, kind.members)
             yield Change("create", kind.type, organization, key, after=new_members, path=path)
 
 
 def _compare_members(
     type_: str, organization: str, key: str, declared: dict[str, Any], existing: dict[str, Any], id_: str, path: Path
 ) -> list[Change]:
-    changed_members = {name: value for name, value in declared.items() if not _is_same(value, existing[name])}
+    changed_members = {member: value for member, value in declared.items() if not _is_same(value, existing[member])}
     earlier_members = select_members(existing, changed_members)
     change = Change("change", type_, organization, key, earlier_members, changed_members, id_, path)
     return [change] if changed_members else []

@@ -101,9 +101,9 @@ def _read_highest_peaks(run: Run, findings: list[Finding], query: FindingsQuery)
     }
     rows_by_call = run(*calls_by_index.values()) if calls_by_index else []
     peaks_by_index = {}
-    for (index, call), rows in zip(calls_by_index.items(), rows_by_call, strict=True):
-        day_count = (call.parameters["last"] - call.parameters["first"]).days + 1
-        peaks = [find_highest_peak(contributor, rows, day_count) for contributor in findings[index].agents]
+    for (index, history_call), history_rows in zip(calls_by_index.items(), rows_by_call, strict=True):
+        day_count = (history_call.parameters["last"] - history_call.parameters["first"]).days + 1
+        peaks = [find_highest_peak(contributor, history_rows, day_count) for contributor in findings[index].agents]
         peaks_by_index[index] = max(peaks, key=lambda peak: peak.excess)
     return peaks_by_index
 

@@ -53,18 +53,18 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per agent and run of days with far more rejected requests than usual."""
     hour_count = hours_until(query.at, _first_history_day(query))
     findings: list[Finding] = []
-    for row in rows:
-        rejections_by_hour = expand_to_hours(row.history, hour_count, 1)
-        tokens_by_hour = expand_to_hours(row.history, hour_count, 2)
-        rejections_by_day, active_days = sum_by_day(rejections_by_hour), [day for day, *_ in row.history]
+    for agent_row in rows:
+        rejections_by_hour = expand_to_hours(agent_row.history, hour_count, 1)
+        tokens_by_hour = expand_to_hours(agent_row.history, hour_count, 2)
+        rejections_by_day, active_days = sum_by_day(rejections_by_hour), [day for day, *_ in agent_row.history]
         baselines_by_day = {
             day: baseline
             for day in range(thresholds.REJECTION_DAYS, len(rejections_by_day))
             if (baseline := find_exceeded_baseline(rejections_by_day, day, active_days)) is not None
         }
         findings += [
-            _make_finding(days, baselines_by_day, rejections_by_hour, tokens_by_hour, row, query)
-            for days in group_adjacent(list(baselines_by_day), 1)
+            _make_finding(unusual_days, baselines_by_day, rejections_by_hour, tokens_by_hour, agent_row, query)
+            for unusual_days in group_adjacent(list(baselines_by_day), 1)
         ]
     return findings
 

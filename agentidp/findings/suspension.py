@@ -35,11 +35,11 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
             quotas.lock(transaction)
             dormant_rows = transaction.run(dormant_agent.build_call())
         suspended_rows = _select_due_rows(transaction, dormant_rows)
-        for row in suspended_rows:
-            reason = {"dormantSince": find_dormant_since(row), "suspendDormantAfterDays": row.suspend_after_days}
-            update_agent(transaction, row.agent_id, {"status": "suspended"}, reason=reason)
-        _announce_suspensions(transaction, [row for row in dormant_rows if row not in suspended_rows])
-    return [row.agent_id for row in suspended_rows]
+        for agent in suspended_rows:
+            reason = {"dormantSince": find_dormant_since(agent), "suspendDormantAfterDays": agent.suspend_after_days}
+            update_agent(transaction, agent.agent_id, {"status": "suspended"}, reason=reason)
+        _announce_suspensions(transaction, [agent for agent in dormant_rows if agent not in suspended_rows])
+    return [agent.agent_id for agent in suspended_rows]
 
 
 def find_suspension_time(row: Any, at: datetime) -> datetime | None:
@@ -60,9 +60,9 @@ def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
     Their announced time has passed, and the finding that announced the suspension is still ongoing.
     """
     due_rows = [
-        row
-        for row in dormant_rows
-        if row.suspends_at and find_suspension_time(row, transaction.at) == row.suspends_at <= transaction.at
+        agent
+        for agent in dormant_rows
+        if agent.suspends_at and find_suspension_time(agent, transaction.at) == agent.suspends_at <= transaction.at
     ]
     if not due_rows:
         return []
@@ -72,19 +72,19 @@ def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
         for finding in stored_findings
         if finding.kind == "dormant_agent" and finding.severity != "info" and finding.ended_at is None
     }
-    return [row for row in due_rows if str(row.agent_id) in announced_ids]
+    return [agent for agent in due_rows if str(agent.agent_id) in announced_ids]
 
 
 def _announce_suspensions(transaction: Transaction, rows: Rows) -> None:
     """Announce the suspension of newly dormant agents, and withdraw announcements for others."""
     times_by_id = {
-        row.agent_id: suspends_at
-        for row in rows
-        if (suspends_at := find_suspension_time(row, transaction.at)) is not None
+        agent.agent_id: suspends_at
+        for agent in rows
+        if (suspends_at := find_suspension_time(agent, transaction.at)) is not None
     }
     transaction.fetch("agents/withdraw_suspensions", agent_ids=list(times_by_id))
-    for row in rows:
-        if row.agent_id in times_by_id and row.suspends_at is None:
-            suspends_at = times_by_id[row.agent_id]
-            transaction.fetch("agents/announce_suspension", agent_id=row.agent_id, suspends_at=suspends_at)
-            audit.record(transaction, "agent.suspension_announced", row.agent_id, after={"suspendsAt": suspends_at})
+    for agent in rows:
+        if agent.agent_id in times_by_id and agent.suspends_at is None:
+            suspends_at = times_by_id[agent.agent_id]
+            transaction.fetch("agents/announce_suspension", agent_id=agent.agent_id, suspends_at=suspends_at)
+            audit.record(transaction, "agent.suspension_announced", agent.agent_id, after={"suspendsAt": suspends_at})

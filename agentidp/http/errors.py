@@ -50,9 +50,9 @@ class ApiError(Exception):
 def _build_challenge(scheme: str, **parameters: str | None) -> dict[str, str]:
     # Characters that RFC 6750 section 3 forbids in the challenge's parameters are replaced.
     safe_values = {
-        name: re.sub(r"[^ !#-\[\]-~]", "?", value) for name, value in parameters.items() if value is not None
+        parameter: re.sub(r"[^ !#-\[\]-~]", "?", value) for parameter, value in parameters.items() if value is not None
     }
-    formatted_parameters = "".join(f', {name}="{value}"' for name, value in safe_values.items())
+    formatted_parameters = "".join(f', {parameter}="{value}"' for parameter, value in safe_values.items())
     return {"WWW-Authenticate": f'{scheme} realm="agentidp"{formatted_parameters}'}
 
 

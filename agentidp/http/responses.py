@@ -138,18 +138,18 @@ def _find_long_members(row: dict[str, Any]) -> list[str]:
 @functools.cache
 def _build_json_template(item_schema: type[ma.Schema]) -> str:
     """Return a format string that turns a tuple into a JSON object. Integers, ids and dates need no escaping."""
-    fields = item_schema().fields.items()
-    return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in fields) + "}"
+    member_fields = item_schema().fields.items()
+    return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in member_fields) + "}"
 
 
 def _encode_csv(blocks: Iterable[list[Any]], item_schema: type[ma.Schema]) -> str:
     column_paths = _list_column_paths(item_schema)
-    rows = (
+    csv_rows = (
         row if isinstance(row, tuple) else [functools.reduce(operator.getitem, path, row) for path in column_paths]
         for block in blocks
         for row in block
     )
-    return format_csv((".".join(path) for path in column_paths), rows)
+    return format_csv((".".join(path) for path in column_paths), csv_rows)
 
 
 def format_csv(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:

@@ -121,13 +121,13 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
     alg = normalize_algorithm(alg)
     public_members = {"kty": kty, **dict(zip(key_type.members, member_values, strict=True))}
     try:
-        key = jwt.PyJWK.from_dict(public_members, alg).key
+        public_key = jwt.PyJWK.from_dict(public_members, alg).key
     except (jwt.PyJWTError, ValueError, TypeError):
         raise ValueError("is not a valid key") from None
-    if isinstance(key, RSAPublicKey):
-        if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+    if isinstance(public_key, RSAPublicKey):
+        if not MIN_RSA_BITS <= public_key.key_size <= MAX_RSA_BITS:
             raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
-        rsa_numbers = key.public_numbers()
+        rsa_numbers = public_key.public_numbers()
         if weakness := find_weakness(rsa_numbers.n, rsa_numbers.e):
             raise ValueError(weakness)
     return public_members | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})

@@ -63,7 +63,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
     """
     environ = {name: variable_value for name, variable_value in environ.items() if variable_value != ""}
     setting_names, invalid_names = list_setting_names(), set[str]()
-    results = [
+    setting_results = [
         Result("settings", WARNING, f"{name} is no setting, so it has no effect: correct its name or remove it")
         for name in sorted(environ)
         if name.startswith("AGENTIDP_") and name not in setting_names and not name.startswith("AGENTIDP_TEST_")
@@ -74,19 +74,19 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
         except ConfigurationError as error:
             names_in_error = set(_NAME.findall(str(error)))
             if not names_in_error & invalid_names:
-                results.append(Result("settings", FAILED, str(error)))
+                setting_results.append(Result("settings", FAILED, str(error)))
             # If the error names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
             name_prefixes = tuple(name for name in names_in_error if name.endswith("_"))
             culprit_names = {name for name in environ if name in names_in_error or name.startswith(name_prefixes)}
             if not culprit_names:
-                return None, invalid_names | names_in_error, results
+                return None, invalid_names | names_in_error, setting_results
             invalid_names |= culprit_names
             environ = {name: variable_value for name, variable_value in environ.items() if name not in culprit_names}
         else:
-            if not results:
+            if not setting_results:
                 valid_count = len(setting_names & environ.keys())
-                results.append(Result("settings", OK, f"{valid_count} are set, and all are valid"))
-            return settings, invalid_names, results
+                setting_results.append(Result("settings", OK, f"{valid_count} are set, and all are valid"))
+            return settings, invalid_names, setting_results
 
 
 def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Result]:

@@ -57,11 +57,11 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
             return
         for check_name, check in _list_checks(settings, role, at):
             try:
-                results = list(check(connection))
+                outcomes = list(check(connection))
             except psycopg.Error as error:
-                results = [(FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
-            yield from (Result(check_name, status, message) for status, message in results)
-            if check_name == "schema" and results[0][0] != OK:
+                outcomes = [(FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
+            yield from (Result(check_name, status, message) for status, message in outcomes)
+            if check_name == "schema" and outcomes[0][0] != OK:
                 # The checks after this check need an up-to-date schema.
                 return
 

@@ -109,7 +109,7 @@ def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
         )
     password = parameters.pop("password", None)
     # PostgreSQL's programs must not get AgentIdP's settings, because one of them is the instance secret.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AGENTIDP_")}
+    environment = {parameter: value for parameter, value in os.environ.items() if not parameter.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
         environment["PGPASSWORD"] = str(password)

@@ -91,13 +91,13 @@ def read_form(request: Request) -> dict[str, str]:
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
     if len(dict(name_value_pairs)) < len(name_value_pairs):
         counts_by_name = Counter(parameter_name for parameter_name, _ in name_value_pairs)
-        repeated_names = [parameter_name for parameter_name, count in counts_by_name.items() if count > 1]
+        repeated_names = [parameter_name for parameter_name, value_count in counts_by_name.items() if value_count > 1]
         if repeated_names == ["resource"]:
             # RFC 8707 section 2 allows several resources, but our tokens have one audience.
             raise OAuthError("invalid_target", "resource must name one resource server only")
         parameter_name = repeated_names[0] if re.fullmatch("[a-z_]{1,30}", repeated_names[0]) else "a parameter"
         raise OAuthError("invalid_request", f"{parameter_name} is repeated")
-    return {parameter_name: value for parameter_name, value in name_value_pairs if value}
+    return {parameter_name: parameter_value for parameter_name, parameter_value in name_value_pairs if parameter_value}
 
 
 def parse_pairs(form: str) -> list[tuple[str, str]]:

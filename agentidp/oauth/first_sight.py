@@ -81,7 +81,7 @@ def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID
     # Replaces characters that PostgreSQL refuses. This is safe, because is_met_by() compares the real subject.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
     rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
-    return next((row.agent_id for row in rows if Rule.from_trust(row.trust).is_met_by(token.prepared_claims)), None)
+    return next((rule.agent_id for rule in rows if Rule.from_trust(rule.trust).is_met_by(token.prepared_claims)), None)
 
 
 def create_agent(services: Services, client: Client, at: datetime) -> Client:

@@ -205,7 +205,7 @@ class _Comparer:
     is_id_jag: bool
 
     def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
-        results = [
+        rule_results = [
             RuleResult(
                 f"the rule {rule_row.label or rule_row.credential_id} of the agent {rule_row.agent_name}",
                 self._compare_rule(rule_row.trust),
@@ -215,24 +215,24 @@ class _Comparer:
             for rule_row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, most=MAX_RULES)
         ]
         is_for_organization = self.token.organization_id == self.database.organization_id
-        if not is_for_organization or len({result.agent_id for result in results if result.is_accepted}) > 1:
-            results = [replace(result, needs_client_id=True) for result in results]
-        return results
+        if not is_for_organization or len({result.agent_id for result in rule_results if result.is_accepted}) > 1:
+            rule_results = [replace(result, needs_client_id=True) for result in rule_results]
+        return rule_results
 
     def compare_provisioning_rules(self) -> list[RuleResult]:
         [accepting_rows] = self.database.run(first_sight.provisioning_rules_call(self.token))
-        agent_ids = {row.provisioning_rule_id: row.agent_id for row in accepting_rows}
+        agent_ids = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rows}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
         [organization] = self.database.fetch("organizations/get_organization")
         is_provisioning_on = organization.provisions_agents
         results = []
-        for row in self.database.fetch("provisioning/list_rules"):
-            name_template = row.agent_template["name"]
-            existing_agent_id = agent_ids.get(row.provisioning_rule_id) or ended_agent_id
+        for rule in self.database.fetch("provisioning/list_rules"):
+            name_template = rule.agent_template["name"]
+            existing_agent_id = agent_ids.get(rule.provisioning_rule_id) or ended_agent_id
             agent_name = build_agent_name(name_template, self.token.claims)
-            rule_refusal = self._find_own_rule_refusal(row.trust)
+            rule_refusal = self._find_own_rule_refusal(rule.trust)
             comparisons = [
-                *self._compare_rule(row.trust),
+                *self._compare_rule(rule.trust),
                 Comparison(
                     "name of the agent", name_template, agent_name, agent_name is not None, agent_name is not None
                 ),
@@ -240,10 +240,10 @@ class _Comparer:
                 Comparison(
                     "agent of the subject", "none yet", str(existing_agent_id or "none yet"), existing_agent_id is None
                 ),
-                Comparison("agents", f"fewer than {row.max_agents}", str(row.agents), row.agents < row.max_agents),
+                Comparison("agents", f"fewer than {rule.max_agents}", str(rule.agents), rule.agents < rule.max_agents),
                 Comparison("provisioning", "on", "on" if is_provisioning_on else "off", is_provisioning_on),
             ]
-            results.append(RuleResult(f"the provisioning rule {row.name}", comparisons, provisioning_rule=row.name))
+            results.append(RuleResult(f"the provisioning rule {rule.name}", comparisons, provisioning_rule=rule.name))
         return results
 
     def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:

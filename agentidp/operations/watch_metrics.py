@@ -53,8 +53,8 @@ class WatchFigures:
             self._not_computed += row.not_computed
         for row in alerts:
             labels = (row.type,)
-            for count_name, counts in self._alerts.items():
-                counts[labels] += getattr(row, count_name)
+            for count_name, alert_counts in self._alerts.items():
+                alert_counts[labels] += getattr(row, count_name)
             if row.oldest is not None:
                 self._oldest_waiting[labels] = min(self._oldest_waiting.get(labels, math.inf), row.oldest.timestamp())
 
