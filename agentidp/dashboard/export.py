@@ -226,16 +226,16 @@ def export_agents(caller: Caller) -> Response:
 def _export_further_agents(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
     """Yield the agents that *call* selects as CSV, ordered by id. *rows* are the first rows."""
     while rows:
-        listed_values = [_list_values(agent_row) for agent_row in rows if agent_row.is_listed]
-        if listed_values:
-            yield format_csv(None, listed_values)
+        csv_rows = [_list_values(agent_row) for agent_row in rows if agent_row.is_listed]
+        if csv_rows:
+            yield format_csv(None, csv_rows)
         [rows] = caller.read_together(build_next_agents_call(call, rows[-1].agent_id, MAX_EXAMINED))
 
 
 def _list_values(row: Any) -> list[Any]:
-    last_hours = (timestamp(hour) for hour in (row.last_token, row.last_request, row.last_rejection))
-    listed_values = (getattr(row, member.column) for member in LISTED_MEMBERS)
-    return [row.agent_id, row.name, row.status, *_usage(row), *last_hours, *listed_values]
+    activity_hours = (timestamp(hour) for hour in (row.last_token, row.last_request, row.last_rejection))
+    member_values = (getattr(row, member.column) for member in LISTED_MEMBERS)
+    return [row.agent_id, row.name, row.status, *_usage(row), *activity_hours, *member_values]
 
 
 @blueprint.get("/dashboard/days/<on_day>/agents.csv")

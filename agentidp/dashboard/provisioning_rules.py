@@ -131,12 +131,16 @@ def _build_body(values: dict[str, Any]) -> dict[str, Any]:
 
 def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
     """Return the details of an error by field of the form, whose fields are not nested as in the request body."""
-    template = details.get("agentTemplate")
-    if not isinstance(template, dict):
+    template_details = details.get("agentTemplate")
+    if not isinstance(template_details, dict):
         return details
     rule_details = {field: rules for field, rules in details.items() if field != "agentTemplate"}
-    agent = {"agentName" if field == "name" else field: rules for field, rules in template.items() if field != "quotas"}
-    return {**rule_details, **agent, **template.get("quotas", {})}
+    agent_details = {
+        "agentName" if field == "name" else field: rules
+        for field, rules in template_details.items()
+        if field != "quotas"
+    }
+    return {**rule_details, **agent_details, **template_details.get("quotas", {})}
 
 
 def _show_form(caller: Caller, form: Form | None = None, status: int = 200) -> Response:

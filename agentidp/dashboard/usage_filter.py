@@ -158,23 +158,23 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
     :raises ValidationError: the organization has no such owner, agent, resource or credential, or the page cannot be
         filtered by it.
     """
-    values = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
-    if not values:
+    filters = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
+    if not filters:
         return UsageFilter()
-    for name in values.keys() - set(names):
+    for name in filters.keys() - set(names):
         raise ValidationError(f"This cannot be filtered by {name}. Remove the filter.")
-    ids = {name: _requested_id(name, values[name]) for name in ("agent", "credential") if name in values}
-    owner, resource = values.get("owner", ""), values.get("resource", "")
+    uuids = {name: _requested_id(name, filters[name]) for name in ("agent", "credential") if name in filters}
+    owner, resource = filters.get("owner", ""), filters.get("resource", "")
     if len(owner) > MAX_OWNER or len(resource) > MAX_RESOURCE_LENGTH or "\0" in owner + resource:
         raise ValidationError("The owner or the API is too long.")
-    calls = {
+    calls_by_filter = {
         "owner": Call("dashboard/agents_of_owner", {"owner": owner}),
-        "agent": Call("audit/agent_names", {"agent_ids": [ids["agent"]] if "agent" in ids else []}),
+        "agent": Call("audit/agent_names", {"agent_ids": [uuids["agent"]] if "agent" in uuids else []}),
         "resource": Call("oauth/list_resource_servers", {}),
-        "credential": Call("dashboard/credential", {"first": period.first, "credential_id": ids.get("credential")}),
+        "credential": Call("dashboard/credential", {"first": period.first, "credential_id": uuids.get("credential")}),
     }
-    rows_by_filter = dict(zip(values, caller.read_together(*(calls[name] for name in values)), strict=True))
-    labels, agent_id_sets = dict(values), []
+    rows_by_filter = dict(zip(filters, caller.read_together(*(calls_by_filter[name] for name in filters)), strict=True))
+    labels, agent_id_sets = dict(filters), []
     if "owner" in rows_by_filter:
         if not rows_by_filter["owner"]:
             raise ValidationError(f"No agent has the owner {owner}.")
@@ -183,12 +183,12 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
         if not rows_by_filter["agent"]:
             raise ValidationError("The organization has no agent with this ID.")
         labels["agent"] = rows_by_filter["agent"][0].name
-        agent_id_sets.append({ids["agent"]})
+        agent_id_sets.append({uuids["agent"]})
     if "credential" in rows_by_filter:
         if not rows_by_filter["credential"]:
             raise ValidationError("The organization has no credential with this ID that was in force in these days.")
         [credential] = rows_by_filter["credential"]
-        labels["credential"] = credential.label or str(ids["credential"])[:8]
+        labels["credential"] = credential.label or str(uuids["credential"])[:8]
         agent_id_sets.append({credential.agent_id})
     if resource == caller.settings.resource:
         labels["resource"], resource = "this server\N{RIGHT SINGLE QUOTATION MARK}s own API", ""
@@ -198,11 +198,11 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
             raise ValidationError(f"The organization has no API with the identifier {resource}.")
         labels["resource"] = server.name
     return UsageFilter(
-        values,
+        filters,
         labels,
         frozenset(set.intersection(*agent_id_sets)) if agent_id_sets else None,
-        resource if "resource" in values else None,
-        ids.get("credential"),
+        resource if "resource" in filters else None,
+        uuids.get("credential"),
     )
 
 

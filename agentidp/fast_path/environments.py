@@ -29,21 +29,21 @@ def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi
     creates the whole environment of the first request, and of requests with a repeated header or a header that affects
     other variables.
     """
-    shared_variables, headers = connection.shared_environ, request.headers
+    shared_environ, headers = connection.shared_environ, request.headers
     header_names = {header_name for header_name, _ in headers}
     # For other requests, gunicorn joins repeated headers, removes SCRIPT_NAME from the path, or sends 100 Continue.
-    is_plain = (
+    has_plain_headers = (
         len(header_names) == len(headers) and "SCRIPT_NAME" not in header_names and not request._expected_100_continue
     )
     if (
-        not is_plain
-        or shared_variables is None
-        or shared_variables["agentidp.kind"] != (request.version, request.scheme)
+        not has_plain_headers
+        or shared_environ is None
+        or shared_environ["agentidp.kind"] != (request.version, request.scheme)
     ):
-        return _create_by_gunicorn(request, connection, cfg, can_share=is_plain)
+        return _create_by_gunicorn(request, connection, cfg, can_share=has_plain_headers)
     path = request.path
     environ = {
-        **shared_variables,
+        **shared_environ,
         "REQUEST_METHOD": request.method,
         "QUERY_STRING": request.query,
         "RAW_URI": request.uri,

@@ -128,12 +128,12 @@ class Blueprint(FlaskBlueprint):
         """
 
         def declare(declarations: Declarations) -> None:
-            response = declarations.responses.setdefault(status, {})
-            response.setdefault("description", description or http.HTTPStatus(status).phrase)
-            response.setdefault("headers", {"X-Request-Id": "X-Request-Id"}).update(headers or {})
+            response_object = declarations.responses.setdefault(status, {})
+            response_object.setdefault("description", description or http.HTTPStatus(status).phrase)
+            response_object.setdefault("headers", {"X-Request-Id": "X-Request-Id"}).update(headers or {})
             if schema is not None or content_type != JSON:
-                content = {} if schema is None else {"schema": schema}
-                response.setdefault("content", {})[content_type] = content
+                media_type_object = {} if schema is None else {"schema": schema}
+                response_object.setdefault("content", {})[content_type] = media_type_object
 
         return _decorator(declare)
 

@@ -72,16 +72,16 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
         try:
             settings = Settings.from_environment(environ)
         except ConfigurationError as error:
-            names_in_error = set(_NAME.findall(str(error)))
-            if not names_in_error & invalid_names:
+            names_in_message = set(_NAME.findall(str(error)))
+            if not names_in_message & invalid_names:
                 setting_results.append(Result("settings", FAILED, str(error)))
             # If the error names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
-            name_prefixes = tuple(name for name in names_in_error if name.endswith("_"))
-            culprit_names = {name for name in environ if name in names_in_error or name.startswith(name_prefixes)}
-            if not culprit_names:
-                return None, invalid_names | names_in_error, setting_results
-            invalid_names |= culprit_names
-            environ = {name: variable_value for name, variable_value in environ.items() if name not in culprit_names}
+            name_prefixes = tuple(name for name in names_in_message if name.endswith("_"))
+            blamed_names = {name for name in environ if name in names_in_message or name.startswith(name_prefixes)}
+            if not blamed_names:
+                return None, invalid_names | names_in_message, setting_results
+            invalid_names |= blamed_names
+            environ = {name: variable_value for name, variable_value in environ.items() if name not in blamed_names}
         else:
             if not setting_results:
                 valid_count = len(setting_names & environ.keys())
