@@ -311,9 +311,9 @@ def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
 
 
 def _list_agents(agents: Sequence[AgentTokens]) -> str:
-    phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
-    omission = f" and {len(phrases) - MAX_LISTED:,} more agents" if len(phrases) > MAX_LISTED else ""
-    return ", ".join(phrases[:MAX_LISTED]) + omission
+    agent_phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
+    omission = f" and {len(agent_phrases) - MAX_LISTED:,} more agents" if len(agent_phrases) > MAX_LISTED else ""
+    return ", ".join(agent_phrases[:MAX_LISTED]) + omission
 
 
 def _tokens(number: int) -> str:

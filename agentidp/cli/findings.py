@@ -188,4 +188,4 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
 def _select_members(finding: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return some members of a finding. The window becomes one string, ``from/to`` in UTC to the minute."""
     window = f"{finding['window']['from'][:16]}Z/{finding['window']['to'][:16]}Z"
-    return {name: window if name == "window" else finding[name] for name in names}
+    return {member_name: window if member_name == "window" else finding[member_name] for member_name in names}

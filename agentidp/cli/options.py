@@ -130,7 +130,7 @@ def list_column_names(schema_class: type[ma.Schema]) -> list[str]:
 
 
 def _list_members(schema: ma.Schema) -> list[tuple[str, Member]]:
-    return [(name, field) for name, field in schema.fields.items() if isinstance(field, Member)]
+    return [(field_name, field) for field_name, field in schema.fields.items() if isinstance(field, Member)]
 
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:

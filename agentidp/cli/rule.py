@@ -46,12 +46,12 @@ class RuleKind(NamedTuple):
 
 
 def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
-    [[count_row]] = database.run(build_count_grants_call(rule_id=row.delegation_rule_id))
+    [[grant_count_row]] = database.run(build_count_grants_call(rule_id=row.delegation_rule_id))
     apps_phrase = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
     sentences = [
         f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{apps_phrase}.",
         "Introspection then reports the tokens that were issued by the rule as inactive.",
-        describe_ended_grants(count_row.grants) if count_row.grants else "",
+        describe_ended_grants(grant_count_row.grants) if grant_count_row.grants else "",
     ]
     return " ".join(filter(None, sentences))
 

@@ -335,12 +335,12 @@ def last_day(ends: datetime) -> date:
 
 def _find_maximum(counts: list[int]) -> int:
     """Return the maximum of the counts that the axis shows in full. Outliers, at most a tenth, are left out."""
-    highest_first = sorted((count for count in counts if count), reverse=True)
-    for outlier_count in range(max(1, len(highest_first) // 10), 0, -1):
-        kept_counts = highest_first[outlier_count:]
-        if len(kept_counts) >= MIN_OTHERS and highest_first[outlier_count - 1] >= OUTLIER_TIMES * kept_counts[0]:
+    sorted_counts = sorted((count for count in counts if count), reverse=True)
+    for outlier_count in range(max(1, len(sorted_counts) // 10), 0, -1):
+        kept_counts = sorted_counts[outlier_count:]
+        if len(kept_counts) >= MIN_OTHERS and sorted_counts[outlier_count - 1] >= OUTLIER_TIMES * kept_counts[0]:
             return kept_counts[0]
-    return highest_first[0] if highest_first else 0
+    return sorted_counts[0] if sorted_counts else 0
 
 
 def _round_up(count: int) -> int:

@@ -72,7 +72,7 @@ _usage = attrgetter(*USAGE)
 @session.required
 def list_files(caller: Caller) -> Response:
     """Show the files with the usage of a period, and the API requests that return the same content."""
-    files = [file for file in FILES if not file[3] or any(map(g.viewer.may, file[3]))]
+    files = [export_file for export_file in FILES if not export_file[3] or any(map(g.viewer.may, export_file[3]))]
     return pages.page("export.html", here="export", period=parse_period(caller.at), files=files)
 
 

@@ -45,13 +45,13 @@ _DATE = re.compile(
 
 def init_app(app: Flask) -> None:
     """Make the functions of this module, and the maximum length of a note, available to templates."""
-    functions = (
+    filter_functions = (
         *(number, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, days_later, bar_label, bar_query, time_label, hour_label),
         *(group_into_incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_page),
         *(finding_html, format_dates, mute_days),
     )
-    app.jinja_env.filters |= {function.__name__: function for function in functions}
+    app.jinja_env.filters |= {filter_function.__name__: filter_function for filter_function in filter_functions}
     app.jinja_env.globals["max_note"] = MAX_NOTE
 
 

@@ -87,7 +87,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise LinkRefused
     # Gets the signing key first, so that the link is used up only if its session can be signed.
     signing_key = app_services.keys.current().signing
-    digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
+    link_digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     database, actor = app_services.database.of(link.organization_id, at), attempts.session_actor(link.agent_id)
     try:
         with database.transaction(actor) as transaction:
@@ -96,7 +96,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
             if not transaction.run(session.build_viewer_query(link)):
                 raise LinkRefused
             # The second of two concurrent uses waits here for the first, and then violates the unique index.
-            transaction.run(Call("oauth/use_identifier", {"digest": digest, "expires_at": link.refused_from}))
+            transaction.run(Call("oauth/use_identifier", {"digest": link_digest, "expires_at": link.refused_from}))
             attempts.record_success(transaction, link.agent_id, "link")
     except (LinkRefused, psycopg.errors.UniqueViolation):
         _record_refusal(link, at)

@@ -129,8 +129,8 @@ def _record_sign_in(person: Person, at: datetime) -> None:
 def log_refusal(organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime) -> None:
     """Log a refused sign-in. Also record it in the audit trail, unless the person was refused too often lately."""
     app_services, identity = services(), format_identity(issuer, subject)
-    fields = {"reason": reason, "person": identity, "address": request.remote_addr}
-    logger.warning("sign-in of a person refused", extra={"fields": fields})
+    log_fields = {"reason": reason, "person": identity, "address": request.remote_addr}
+    logger.warning("sign-in of a person refused", extra={"fields": log_fields})
     throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {identity}", None)
     if throttle.admit_event(app_services.database, throttle_cell, at):
         actor = request_actor(*list_actor_fields(issuer, subject, name))

@@ -52,7 +52,7 @@ def _change_settings(caller: Caller, template: str, members: list[Member], path:
             with session.begin_change(caller, SCOPE) as transaction:
                 update_organization(transaction, change)
             return pages.see_other(path)
-    [organization], [agents] = caller.read_together(
+    [organization], [agent_counts] = caller.read_together(
         Call("organizations/get_organization", {}), Call("agents/count_agents", {})
     )
     return pages.page(
@@ -60,7 +60,7 @@ def _change_settings(caller: Caller, template: str, members: list[Member], path:
         status,
         members=members,
         form=form or Form(forms.format_values(members, represent(organization))),
-        count=agents.count,
+        count=agent_counts.count,
         near_percent=BUDGET_NEAR_PERCENT,
         notice_days=SUSPENSION_NOTICE_DAYS,
     )

@@ -203,9 +203,9 @@ def find_refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dic
 
     :param refusals: rows of ``dashboard/first_refusals``.
     """
-    began_at = {row.quota_window: row.began_at for row in refusals}
+    began_at_by_window = {refusal_row.quota_window: refusal_row.began_at for refusal_row in refusals}
     return [
-        quota | {"since": began_at.get(quota["window"])}
+        quota | {"since": began_at_by_window.get(quota["window"])}
         for quota in compute_used_quotas(quotas, at)
         if quota["is_enforced"] and not quota["left"]
     ]

@@ -223,14 +223,14 @@ def enter_session(session: Session) -> bool:
 
     :param session: a verified session; a token must be suitable (:func:`is_suitable`).
     """
-    [rows] = services().database.of(session.organization_id, g.at).run(build_viewer_query(session))
-    if not rows:
+    [viewer_rows] = services().database.of(session.organization_id, g.at).run(build_viewer_query(session))
+    if not viewer_rows:
         return False
     agent_id = None if isinstance(session, Person) else session.agent_id
     actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
     # Without a token, Caller does not count the request, so pages that refresh themselves do not fill the heatmap.
     g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
-    g.session, g.viewer = session, _build_viewer(session, rows[0])
+    g.session, g.viewer = session, _build_viewer(session, viewer_rows[0])
     return True
 
 

@@ -56,7 +56,7 @@ class RuleCache(Generic[Key, Value]):
             return self._forget(organization_id, key)
 
     def _forget(self, organization_id: str, key: Key) -> bool:
-        values, characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
+        forgotten_values, characters = self._lists.get(organization_id, {}).pop(key, ([], 0))
         if characters:
             self._characters[organization_id] -= characters
-        return bool(values)
+        return bool(forgotten_values)

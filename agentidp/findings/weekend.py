@@ -128,18 +128,18 @@ def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int
     is_alone = len(agents) == 1
     companions = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
-    issued, usual = tokens_by_id.total(), sum(usual for *_, usual in agents_at_work)
+    issued, usual_tokens = tokens_by_id.total(), sum(usual_tokens for *_, usual_tokens in agents_at_work)
     return Finding(
         kind="weekend",
-        severity=Severity.warning if issued - usual >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
+        severity=Severity.warning if issued - usual_tokens >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
         agent_id=agents[0].agent_id if is_alone else None,
         agent_name=agents[0].agent_name if is_alone else None,
         begins=begins_at,
         ends=min(query.at, ends_at),
         unit="tokens",
         observed=issued,
-        expected=usual,
-        excess=issued - usual,
+        expected=usual_tokens,
+        excess=issued - usual_tokens,
         baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before, or none in hours "
         "of rest",
         agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),

@@ -75,8 +75,8 @@ class WatchFigures:
             yield GaugeMetricFamily(
                 "agentidp_findings_not_computed", "Kinds of findings that ran out of time, summed", self._not_computed
             )
-        for name, help_text in _ALERTS.items():
-            yield build_gauge(f"agentidp_alerts_{name}", help_text, ["type"], self._alerts[name])
+        for metric_suffix, help_text in _ALERTS.items():
+            yield build_gauge(f"agentidp_alerts_{metric_suffix}", help_text, ["type"], self._alerts[metric_suffix])
         yield build_gauge(
             "agentidp_alerts_oldest_waiting_timestamp_seconds",
             "When the alert that has waited for longest was made",

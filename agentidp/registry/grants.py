@@ -84,10 +84,10 @@ class EndedGrantsSchema(ma.Schema):
 def list_grants(caller: Caller, arguments: dict[str, Any]) -> Response:
     """List the grants by which people let agents act for them, newest first."""
     limit = arguments["limit"]
-    call = build_list_call(
+    grants_call = build_list_call(
         arguments["agent"], arguments["delegationRule"], before=decode_cursor(arguments["cursor"]), limit=limit + 1
     )
-    [grant_rows] = caller.read_together(call)
+    [grant_rows] = caller.read_together(grants_call)
     grant_page = grant_rows[:limit]
     next_cursor = encode_cursor(grant_page[-1].created_at, grant_page[-1].grant_id) if len(grant_rows) > limit else None
     return json_response({"data": [represent(grant_row) for grant_row in grant_page], "nextCursor": next_cursor})

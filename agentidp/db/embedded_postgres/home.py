@@ -99,9 +99,9 @@ def find_service_account() -> Account:
 def find_obstacle(path: Path, account: Account) -> Path | None:
     """Return the topmost directory of a path whose permissions keep `account` out, or None if there is none."""
     for directory in [*reversed(path.parents), path]:
-        status = directory.stat()
-        is_owner, is_in_group = status.st_uid == account.pw_uid, status.st_gid == account.pw_gid
-        if not status.st_mode & (0o100 if is_owner else 0o010 if is_in_group else 0o001):
+        directory_status = directory.stat()
+        is_owner, is_in_group = directory_status.st_uid == account.pw_uid, directory_status.st_gid == account.pw_gid
+        if not directory_status.st_mode & (0o100 if is_owner else 0o010 if is_in_group else 0o001):
             return directory
     return None
 
