@@ -19,17 +19,19 @@ def enqueue_alert(
     contributors: Collection[UUID] = (),
     is_for_new_receivers: bool = False,
 ) -> int:
-    """Put a state change into the outbox, once per target of the organization that receives such changes.
+    """Put a state change into the outbox, once per target of the organization that must receive the change.
 
-    A target that received a finding's beginning also receives its further changes, even if its filters have changed
-    meanwhile, because it would otherwise show the finding as ongoing for ever. If the target is disabled, it receives
-    them when it is enabled. Only these targets receive the end.
+    A target that has received a finding's beginning also receives the later changes and the end, even if the target's
+    filters have changed meanwhile, because the target would otherwise show the finding as ongoing for ever. A disabled
+    target receives these changes when it is enabled. Targets that have not received the beginning never receive the
+    end.
 
     A message is sent after the transaction commits. Enqueueing the same change again has no effect.
 
     :param transaction: the transaction that changes the finding's state.
     :param contributors: the agents that contribute to a finding about several agents.
-    :param is_for_new_receivers: whether to skip targets that have received the beginning but not the end.
+    :param is_for_new_receivers: whether to leave out targets that have received the beginning and are still to receive
+        the end.
     :returns: the number of targets.
     """
     alerted_severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
@@ -41,7 +43,7 @@ def enqueue_alert(
         severities=alerted_severities,
         follows=change.change != "opened",
         ends=change.change == "resolved",
-        others=is_for_new_receivers,
+        is_for_new_receivers=is_for_new_receivers,
     )
     for target_row in target_rows:
         transaction.as_of(change.at).fetch(

@@ -274,8 +274,8 @@ def group_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, Findings
 class Heatmap:
     """Average requests per hour of the week.
 
-    :param cells: (average, shade) per hour of each weekday, from Sunday. The average is ``None`` if the period has no
-        such hour that is over, and the shade is from 0 to :data:`SHADES`.
+    :param cells: per weekday, from Sunday, and hour: the average, and the shade from 0 to :data:`SHADES`. The average
+        is ``None`` if this hour is not yet over on any such weekday of the period.
     :param busiest: the weekday (0 = Sunday) and the hour with the greatest average; ``None`` without a request.
     """
 

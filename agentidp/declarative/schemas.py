@@ -170,4 +170,4 @@ ORGANIZATION_MEMBERS = tuple(
 """The members of an organization, except its id and its lists of objects."""
 
 UNSET: dict[str, Any] = {"agentProvisioning": False, "status": "active", "quotas": {}, "trust": []}
-"""Initial values of members that cannot be set at the creation. The initial value of all other members is None."""
+"""Initial values of members of organizations and agents that cannot be set when the object is created."""

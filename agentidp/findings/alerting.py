@@ -19,7 +19,7 @@ class Alert:
     finding: StoredFinding
     change: str
     severity: Severity
-    is_for_new_receivers: bool = False  # whether only targets get it that have received nothing about the finding
+    is_for_new_receivers: bool = False  # as in outbox.enqueue_alert
 
 
 def decide_alerts(

@@ -3,10 +3,10 @@
 -- and owners match the finding. A target that has received the beginning also receives all later changes until the end, even if
 -- it is disabled now or no longer matches.
 -- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: the finding's severity and
--- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end; others: true leaves
--- out targets that have received the beginning but not the end.
+-- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end;
+-- is_for_new_receivers: whether to leave out targets that have received the beginning and are still to receive the end.
 --
--- example: severities={info}; kind=spike; follows=true; ends=false; others=false
+-- example: severities={info}; kind=spike; follows=true; ends=false; is_for_new_receivers=false
 select targets.target_id
 from alert_targets as targets
 cross join lateral (
@@ -41,7 +41,7 @@ where
                         and agents.owner = any (targets.owners)
                 )
             )
-            and not (%(others)s::boolean and received.has_begun)
+            and not (%(is_for_new_receivers)s::boolean and received.has_begun)
         )
         or (%(follows)s::boolean and received.has_begun)
     )
