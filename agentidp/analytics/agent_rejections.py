@@ -20,7 +20,8 @@ blueprint = Blueprint("agent-rejections", __name__, description="Failed authenti
 
 _STEPS = {
     "wrong secret, wrong signature, unknown key": (
-        "Give the instance in this network the right secret or key. If nobody knows the network, somebody is guessing."
+        "Give the instance in this network the right secret or key. If the agent has no instance in this network, "
+        "somebody else tries to authenticate as the agent."
     ),
     "wrong audience": (
         "Let the platform issue its token for the audience that the rule of trust names. An assertion that a key of "
@@ -61,8 +62,8 @@ _STEPS = {
         "this server, and a token of another type from another issuer."
     ),
     "subject token of another organization, subject token for another": (
-        "Let the subject request its token for a resource server that this agent runs. If nobody knows this call, "
-        "somebody may be trying stolen tokens."
+        "Let the subject request its token for a resource server that this agent runs. If no caller of the agent has "
+        "sent this token, somebody may be trying stolen tokens."
     ),
     "subject names another actor, subject token has actors, too many actors, wrong actor token": (
         "Compare the token with what an exchange accepts by agentidp credential test."
@@ -84,8 +85,8 @@ _STEPS = {
         "by a thief."
     ),
     "wrong grant type, wrong code verifier, wrong redirect URI, wrong resource, code or refresh token of another key": (
-        "Correct the client's request for the grant's tokens. If nobody knows the network, somebody may be trying "
-        "stolen codes or refresh tokens."
+        "Correct the client's request for the grant's tokens. If the agent has no instance in this network, somebody "
+        "may be trying stolen codes or refresh tokens."
     ),
 }
 NEXT_STEPS = {reason: step for reasons, step in _STEPS.items() for reason in reasons.split(", ")}
