@@ -178,17 +178,17 @@ def verify_trails(organization: str | None, known_head: str | None, as_json: boo
     expected_head = None if known_head is None else _parse_head(known_head)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
-            unchained_ids = upkeep.list_organizations_without_chain(operator)
+            ids_without_chain = upkeep.list_organizations_without_chain(operator)
             trail_ids = _list_trail_ids(services, operator, organization)
             if organization is None:
-                trail_ids += unchained_ids
+                trail_ids += ids_without_chain
         with show_activity(f"Verifying {format_count(len(trail_ids), 'trail')}"):
             verifications = {
                 trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), expected_head)
                 for trail_id in trail_ids
             }
     for trail_id, verification in verifications.items():
-        if trail_id in unchained_ids and verification.broken_at is None:
+        if trail_id in ids_without_chain and verification.broken_at is None:
             verifications[trail_id] = MISSING
     show(
         [_describe_verification(trail_id, verification, as_json) for trail_id, verification in verifications.items()],

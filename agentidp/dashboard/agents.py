@@ -157,16 +157,18 @@ def count_matches(rows: Rows) -> int:
     return rows[0].matches if rows else 0
 
 
-def build_next_agents_call(selected: Call, after: UUID, limit: int) -> Call:
+def build_next_agents_call(agents_call: Call, after: UUID, limit: int) -> Call:
     """Return the statement that reads the next agents in the order of their ids.
 
     The last row may be an agent for which ``is_listed`` is false, because the next statement begins after the last row.
 
-    :param selected: the statement of :func:`build_agents_call` whose filters apply.
+    :param agents_call: the statement of :func:`build_agents_call` whose filters apply.
     :param after: only agents with greater ids are read.
     :param limit: the maximum number of agents that the statement examines, listed or not.
     """
-    filters = {name: selected.parameters[name] for name in ("first", "last", "search", "owner", "status", "agent_ids")}
+    filters = {
+        name: agents_call.parameters[name] for name in ("first", "last", "search", "owner", "status", "agent_ids")
+    }
     return Call("dashboard/agents_by_id", filters | {"after": after, "limit": limit})
 
 

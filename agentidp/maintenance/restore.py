@@ -73,7 +73,7 @@ def inspect_target(url: str) -> Target:
         service_roles = connection.execute(load_sql("maintenance/service_role")).fetchall()
         [role_row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
         other_sessions = _wait_for_other_sessions(connection)
-        drop_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
+        statement_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
         contents = None
         if role_row.has_schema and role_row.sees_all:
             # If a table is missing, the contents cannot be counted, but a backup can still be restored.
@@ -90,7 +90,8 @@ def inspect_target(url: str) -> Target:
         raise ConfigurationError(
             f"the database {role_row.database_name} contains tables that are not AgentIdP's: restore into another one"
         )
-    return Target(role_row.database_name, bool(service_roles), [drop_row.statement for drop_row in drop_rows], contents)
+    drop_statements = [row.statement for row in statement_rows]
+    return Target(role_row.database_name, bool(service_roles), drop_statements, contents)
 
 
 def _wait_for_other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
