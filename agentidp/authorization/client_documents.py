@@ -145,8 +145,8 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
             max_body=MAX_BODY,
             headers=ACCEPT,
         )
-        # Requires the content type of JSON, because files that a host's users upload mostly have other types (draft
-        # section 4).
+        # Requires the content type of JSON. Otherwise, a file that a user uploads to the app's host could pass for the
+        # app's document (draft-ietf-oauth-client-id-metadata-document section 4).
         is_json = any(header.lower() == "content-type" and _JSON.match(content) for header, content in response.headers)
         document = parse_json_object(response.body) if response.status == 200 and is_json else None
         if document is None:

@@ -78,8 +78,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
     allowed_scopes = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
-    # Ignores scopes of our own API that the resource server lacks. MCP clients request such scopes if the metadata of
-    # the resource server name no scopes.
+    # Ignores scopes of our own API, which MCP clients also request if the resource server's metadata name no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
     if not scopes:

@@ -60,8 +60,7 @@ def end_own_grant(visit: Visit, grant_id: UUID, at: datetime) -> None:
     """
     with services().database.of(visit.organization_id, at).transaction(visit.actor) as transaction:
         if visit.provider_version:
-            # The check is left out for people of the instance's provider, because they may still end their grants after
-            # the organization has added its own provider.
+            # People of the instance's provider may still end grants after the organization has added its own.
             visit.check_provider(transaction)
         require_row(transaction.run(build_list_call(grant_id=grant_id, subject=visit.subject)))
         end_grant(transaction, grant_id)

@@ -200,7 +200,7 @@ def draw_chart(
         zero, the chart has no comparison line.
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
-    # Imported usage can be older than the agent.
+    # Bars count as empty from the first usage on if it is older than the agent, as imported usage can be.
     first_usage = next((day_or_hour for day_or_hour, count in counts if count), running)
     empty_from = counts[0][0] if created is None else min(created, first_usage)
     has_line = any(earlier_counts)

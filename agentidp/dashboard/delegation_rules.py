@@ -70,7 +70,7 @@ def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
         first + timedelta(days=delegation_row.days[-1])
         for delegation_row in rows
         if delegation_row.issuer == rule.trust["issuer"] and delegation_row.resource in rule_resources
-        # Agents of apps are not in agent_ids, because the rule admits them by the host of their app (client_hosts).
+        # If the rule names hosts of apps (client_hosts), any agent may belong to an app that the rule admits.
         if delegation_row.agent_id in rule.agent_ids or rule.client_hosts
     ]
     return max(use_days, default=None)

@@ -162,7 +162,7 @@ def _find_drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
 
 def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
     first_day, last_day = _find_days(finding, at)
-    # The expected number of rejections is known per day and not per hour.
+    # Rejections are shown per day, because their expected number is not known per hour.
     has_hourly_counts = finding.ends - finding.begins < DAY and finding.kind != "rejections"
     return (last_day - first_day).days < MAX_DAYS_OF_HOURS and has_hourly_counts
 

@@ -217,8 +217,7 @@ def export_agents(caller: Caller) -> Response:
     response = _send_csv(file_name, AGENT, [])
     csv_header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
-    # The first rows are read before the status is sent, so that an error until here has its own status. A later error
-    # ends the connection before the response is complete.
+    # An error in the first rows, which are read already, had its own status. A later one ends the connection early.
     response.response = itertools.chain([csv_header], _export_further_agents(caller, agents_call, first_agent_rows))
     return response
 

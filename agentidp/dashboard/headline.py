@@ -62,7 +62,7 @@ def build_headline(
         total_count = sum(getattr(day, usage_name) for day in days)
         count = sum(getattr(day, usage_name) for day, _ in pairs)
         earlier_count = sum(getattr(earlier_day, usage_name) for _, earlier_day in pairs)
-        # If all usage is from today, a comparison of complete days would wrongly say that there was no usage.
+        # If all usage is from today, nothing is compared: the complete days would wrongly show no usage.
         is_compared = pairs and (count or earlier_count or not total_count)
         severity = None
         if usage_name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):

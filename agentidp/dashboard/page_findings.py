@@ -35,13 +35,13 @@ EQUAL = {
     "silence": "agents have stopped making requests",
     "unused_credential": f"credentials have not been used for {thresholds.UNUSED_DAYS} days or more",
 }
-"""The words after the number of similar findings in the sentence about them, by kind."""
+"""The sentence for a row of several similar findings, by kind. Their number is added at its beginning."""
 
 USED_QUOTAS = {
     Severity.warning: "agents have used up a quota, which refuses no token",
     Severity.critical: "agents have used up a quota, which refuses their tokens",
 }
-"""The words after the number of findings about used quotas in the sentence about them, by severity."""
+"""The sentence for a row of several used quotas, by severity. Their number is added at its beginning."""
 
 BadgesByAgent = dict[UUID, list[StoredFinding]]
 """The findings that are badges next to an agent's name, by agent, the most severe first."""

@@ -92,7 +92,7 @@ class UsageFilter:
         if self.counts_tokens_only and self.agent_id is not None:
             return Call("analytics/agent_use", {**bounds, "agent_id": self.agent_id})
         if self.counts_tokens_only:
-            # This statement needs no credential: a filter by credential leaves one agent (see above) or no agent.
+            # Needs no filter by credential, because such a filter leaves a single agent (handled above) or none.
             return Call(
                 "dashboard/tokens_of_resource", {**bounds, "agent_ids": self._agent_ids, "resource": self.resource}
             )

@@ -84,7 +84,7 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
 
 
 def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    """Let the servers cache plans for the service's role, unless a server does not reuse cached plans."""
+    """Let the servers cache plans for the service's role if all of them reuse cached plans. Otherwise forbid it."""
     can_cache_plans = True
     for server_row in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
         if not server_row.success and not server_row.result.endswith("plans are not kept"):

@@ -151,12 +151,12 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # During this pause, statements can run that waited behind this migration's lock.
+            # Pauses, so that other statements, which waited behind this migration's lock, can run.
             time.sleep(1)
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    # Citus warns about a view whose table is not distributed. The operator distributes the table after the migration.
+    # Leaves out Citus's warning about a view of a table that the operator distributes only after the migration.
     is_from_citus = "not in Citus' metadata" in (notice.message_primary or "")
     if notice.severity_nonlocalized == "WARNING" and not is_from_citus:
         logger.warning(notice.message_primary)

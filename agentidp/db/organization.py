@@ -49,7 +49,7 @@ class Transaction:
         return fetch_rows(connection.execute(load_sql(statement), parameters))
 
     def as_of(self, at: datetime, actor: Actor | None = None) -> Transaction:
-        """Return an object for the same open transaction at another instant. *actor*: by default the same actor."""
+        """Return this transaction with *at* as the current time of its statements. *actor*: by default the same."""
         copy = Transaction(self._connection, self.organization_id, at, actor or self.actor)
         copy._writes_before_commit = self._writes_before_commit
         return copy

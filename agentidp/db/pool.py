@@ -147,7 +147,7 @@ class Pool:
             self.breaker.open(self._reason)
 
     def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
-        # A server with too many connections refuses only new ones, so requests can use those in the pool.
+        # Refuses requests only if the pool is empty. Otherwise they can use its connections, even if no new ones open.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 

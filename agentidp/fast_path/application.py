@@ -57,7 +57,7 @@ def send_response(response: Response, environ: dict[str, Any], start_response: C
     A response with status 200 and a known length is sent without Werkzeug, which would copy its headers.
     """
     body = response.response
-    # Werkzeug must send other statuses, because it changes the headers Content-Length and Location of some of them.
+    # Requires the status 200, because for some others Werkzeug changes the headers Content-Length and Location.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)

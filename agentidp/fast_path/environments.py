@@ -31,7 +31,7 @@ def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi
     """
     shared_environ, headers = connection.shared_environ, request.headers
     header_names = {header_name for header_name, _ in headers}
-    # For other requests, gunicorn joins repeated headers, removes SCRIPT_NAME from the path, or sends 100 Continue.
+    # With plain headers, gunicorn need not join repeated ones, remove SCRIPT_NAME from the path, or send 100 Continue.
     has_plain_headers = (
         len(header_names) == len(headers) and "SCRIPT_NAME" not in header_names and not request._expected_100_continue
     )
@@ -61,7 +61,7 @@ def _create_by_gunicorn(
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)
     del environ["wsgi.early_hints"]
     environ["wsgi.multithread"] = True
-    # If SCRIPT_NAME is set, gunicorn must create every environment, because it removes SCRIPT_NAME from each path.
+    # Shares nothing if SCRIPT_NAME is set, because gunicorn must then remove it from the path of each request.
     if can_share and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
         connection.shared_environ = {
             name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _PER_REQUEST

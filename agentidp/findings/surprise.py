@@ -116,7 +116,7 @@ def find_unusual_hours(
         ]
         for hour in range(first_judged_hour - start_hour, len(judged_tokens)):
             hour_sum = hour_sums[hour]
-            # When daylight saving begins, work moves by an hour, so the neighbouring hours' tokens are expected too.
+            # Daylight saving can move the tokens of a neighbouring hour here. A sum of eight hours changes less.
             expected_nearby = (
                 max(hour_sum.expected, *expected_by_hour[hour - 1 : hour + 2]) if rule.hours == 1 else hour_sum.expected
             )
@@ -214,8 +214,7 @@ def sum_tokens_by_rule(
     for end_hour in range(2 * DAY, len(night_sums)):
         night_end_hours = (end_hour - 2 * DAY, end_hour - DAY, end_hour)
         if all(are_nights_full[hour] for hour in night_end_hours):
-            # Three nights are judged only at a time of day at which few tokens are expected. Otherwise three busy
-            # afternoons would be reported.
+            # Three nights must be at a time of few expected tokens. Otherwise three busy afternoons would be reported.
             is_time_of_rest = night_sums[end_hour].expected <= thresholds.REST_SHARE * expected_by_day[end_hour]
             three_night_sums[end_hour] = Sum(
                 sum(night_sums[hour].tokens for hour in night_end_hours),

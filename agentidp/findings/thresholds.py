@@ -42,31 +42,31 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
 )
 # SpikeRule.factor is multiplied by this power of the number of agents: with more agents, more exceed it by chance.
 AGENT_COUNT_EXPONENT = 0.1
-MIN_RAISED_HOURS = 6  # of the eight hours of a night
+MIN_RAISED_HOURS = 6  # minimum raised hours in a night of eight hours
 RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised
-REST_SHARE = 1 / 3  # maximum share of a day's expected tokens in a night: an average one, because a night is 8 hours
-MIN_EXCESS = 30  # tokens of a spike beyond the expected ones
-MIN_EXCESS_SHARE = 0.1  # of a day's expected tokens, which the tokens beyond the expected ones must reach
+REST_SHARE = 1 / 3  # maximum share of a day's expected tokens in a night, which has 8 of the 24 hours
+MIN_EXCESS = 30  # minimum tokens of a spike beyond the expected tokens
+MIN_EXCESS_SHARE = 0.1  # the same minimum as a share of the day's expected tokens; the larger minimum applies
 MIN_TIMES = 2  # minimum ratio of the tokens of a spike to the expected ones
-MIN_LOOP_EXCESS = 1000  # tokens beyond the expected ones in an hour that is critical
-LOOP_TIMES = 10  # times the agent's busiest hour, which an hour that is critical must exceed
+MIN_LOOP_EXCESS = 1000  # minimum tokens of a critical hour beyond the expected tokens
+LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest hour
 SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
 NEW_TOKENS = 500  # minimum tokens in an unusual hour of a newer agent: more than healthy instances need
-NEW_TIMES = 8  # times the busiest hour of a newer agent up to the day before, which such an hour must exceed
+NEW_TIMES = 8  # such an hour exceeds this multiple of the agent's busiest hour up to the day before
 MAX_SPIKE_SUSPECTS = 200  # agents whose hours are read: those whose days grew the most
 MAX_SPIKE_AGENTS = 100  # of these, agents whose history is read: those whose hours grew the most
 MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike
 
 # Limits for findings of the kind silence
 SILENCE_WEEKS = 8  # weeks before a silence whose activity counts as usual
-MIN_SILENCE_WEEKS = 3  # weeks of these in which the agent or the organization must have worked
+MIN_SILENCE_WEEKS = 3  # minimum number of these weeks in which the agent or the organization worked
 MAX_SILENCE_WEEKS = 5  # weeks after which a silent agent is dormant instead
 MIN_QUIET_HOURS = 3  # quiet hours after which the history of an agent that works around the clock is read
 MIN_QUIET_DAYS = 2  # quiet days after which the history of any other agent is read
 MIN_ACTIVE_HOURS = 6  # active hours on an agent's last two days from which it counts as working around the clock
 MIN_EVIDENCE_HOURS = 11.0  # evidence by hours: four hours in which the agent was active in all 8 weeks
-PAUSE_TIMES = 2  # times the agent's second-longest pause, which the missed hours must exceed
-REST_HOURS = 4  # hours in a row without steady activity that are a rest
+PAUSE_TIMES = 2  # the missed hours exceed this multiple of the agent's second-longest pause
+REST_HOURS = 4  # consecutive hours without steady activity that count as a rest
 MIN_EVIDENCE_DAYS = 7.5  # evidence by days: three weekdays on which the agent was active in all 8 weeks
 MIN_EVIDENCE_WORKDAYS = 10.0  # the same for an agent that rests: four days, because public holidays last up to three
 WORK_HOURS = 8  # last hours of an agent that show whether it stopped in the middle of its work
@@ -75,8 +75,8 @@ SILENCE_NEWS_DAYS = 7  # days for which an agent's silence is a warning; then it
 MIN_USUAL_AGENTS = 2  # usually active agents in a busy hour of the organization
 MIN_EVIDENCE_ORGANIZATION = 8.0  # half of the Poisson deviance of the number of active agents
 MIN_QUIET_DAY_REQUESTS = 20  # usual requests of a weekday on which the only agent is missed
-MIN_STOPPED_AGENTS = 4  # agents of the sample that stop in the same hour and are part of the organization
-MIN_STOPPED_SHARE = 0.25  # of the agents that were active in the hour before
+MIN_STOPPED_AGENTS = 4  # minimum agents of the sample that stop in the same hour if part of the organization is quiet
+MIN_STOPPED_SHARE = 0.25  # minimum share of these agents among those that were active in the hour before
 MIN_STOPPED_HOURS = 3  # steady hours that an agent must stay quiet to have stopped
 STEADY_SHARE = 0.75  # minimum share of the weeks in which an agent is active in a steady hour
 MAX_SAMPLED_AGENTS = 32  # agents by which an organization is judged: those with the lowest ids
@@ -113,18 +113,18 @@ MAX_UNCACHED_AGENTS = 20  # agents that a finding about several agents names
 
 # Limits for findings of the kind weekend
 WEEKEND_WEEKS = 8  # weeks before a day whose tokens count as usual
-MIN_WEEKEND_WEEKS = 3  # weeks of these in which an agent must have worked
+MIN_WEEKEND_WEEKS = 3  # minimum number of these weeks in which an agent worked
 MAX_WEEKEND_DAYS = 28  # maximum number of judged days
 MAX_REST_DAYS = 2  # weekdays that are days of rest: those with less than half of the average, then the weekend
-QUIET_PERCENT = 25  # of an agent's average on other weekdays: a quiet weekday has at most that many tokens
-PART_PERCENT = 50  # of that average: a weekday with more is a working day, and with fewer has hours of rest
+QUIET_PERCENT = 25  # maximum usual tokens on a quiet weekday, in percent of the agent's average on other weekdays
+PART_PERCENT = 50  # maximum on a weekday with hours of rest, in percent of that average; with more, it is a working day
 MIN_WEEKEND_TOKENS = 10  # tokens beyond the usual ones
 MIN_WEEKEND_WARNING_TOKENS = 30  # tokens beyond the usual ones, of all agents, that make a warning
 MAX_WEEKEND_AGENTS = 100  # agents whose history is read
 
 # Limits for findings of the kind dominance
-MAX_DOMINANCE_PERCENT = 80  # of the month's tokens: an agent with more is reported
-MIN_DOMINANCE_TOKENS = 100  # of all agents together: with fewer in the month, no agent is reported
+MAX_DOMINANCE_PERCENT = 80  # percent of the month's tokens; an agent with more is reported
+MIN_DOMINANCE_TOKENS = 100  # minimum tokens of all agents in the month; with fewer, no agent is reported
 DOMINANCE_DAYS = 7  # on the first 7 days of a month, the tokens of the 7 days before the month count too
 
 # Limits for findings of the kind quota

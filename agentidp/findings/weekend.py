@@ -32,7 +32,7 @@ HISTORY = 7 * thresholds.WEEKEND_WEEKS  # days of history before the days that a
 
 
 def build_call(query: FindingsQuery) -> Call:
-    """Return the statement that reads the tokens by hour of agents that worked on days of rest."""
+    """Return the statement that reads the hourly tokens of agents that worked while the organization usually rests."""
     first_day = _first_history_day(query)
     days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
     rest_parameters = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}

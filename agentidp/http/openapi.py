@@ -234,7 +234,7 @@ def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -
 
 
 class DescribedConverter(OpenAPIConverter):
-    """Converts schemas to JSON Schema, and adds their ``Meta.json_schema``, which has rules that fields lack."""
+    """Converts schemas to JSON Schema. ``Meta.json_schema`` adds rules that marshmallow's fields cannot express."""
 
     def schema2jsonschema(self, schema: ma.Schema) -> dict[str, Any]:
         """Return a schema as JSON Schema."""

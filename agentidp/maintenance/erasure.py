@@ -49,7 +49,7 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
     :raises NotFound: there is no deleted agent with this ID.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
-        # The findings are erased first, because the statement finds them by the agent's name.
+        # Erases the findings first. They are found by the agent's name, which the next statement erases.
         finding_rows = transaction.fetch("agents/erase_findings", agent_id=agent_id)
         if not transaction.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound

@@ -251,7 +251,7 @@ def refuse_client(
 
 
 def _build_rejection(client: Client) -> Rejection:
-    # Without client.refusal, the database has refused the assertion, because its key was revoked or has expired.
+    # An empty client.refusal means that the signature was right, but the database refused the key.
     credential_kind, logged_reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential_kind, logged_reason = "secret", "wrong secret"

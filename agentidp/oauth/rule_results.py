@@ -247,7 +247,7 @@ class _Comparer:
         return results
 
     def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
-        """Return why no rule of trust can be made for the token's subject alone, or ``None`` if one can."""
+        """Return why a rule of trust for only the token's subject would be refused, or ``None`` if it is valid."""
         issuer, organization_id = self.app_services.settings.issuer, self.database.organization_id
         try:
             narrow_to_subject(trust, self.token.claims.get("sub"), own_issuer=issuer, organization_id=organization_id)

@@ -82,7 +82,7 @@ def inspect_token(at: datetime, *, accepts_public_clients: bool = False) -> Toke
             },
         )
         try:
-            # Only the use of an assertion must survive a crash, so other inspections do not wait for the disk.
+            # With a digest, the statement records that an assertion was used. A crash must not lose this record.
             [client_rows] = app_services.database.of(client.organization_id, at).run(
                 issuance_call, durable=client.digest is not None
             )
