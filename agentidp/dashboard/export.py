@@ -217,7 +217,7 @@ def export_agents(caller: Caller) -> Response:
     response = _send_csv(file_name, AGENT, [])
     csv_header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
-    # An error in the first rows, which are read already, had its own status. A later one ends the connection early.
+    # An error until here has its own status, because nothing was sent yet. A later error ends the connection early.
     response.response = itertools.chain([csv_header], _export_further_agents(caller, agents_call, first_agent_rows))
     return response
 
