@@ -65,10 +65,10 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
     """
     algorithm, key_id = unverified_jwt.alg, unverified_jwt.kid
     remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
-    refusal_reason: str | None = "unknown key"
+    refusal: str | None = "unknown key"
     if remembered_key is not None:
-        refusal_reason = _find_refusal(services, unverified_jwt, remembered_key[1], at)
-        if refusal_reason is None:
+        refusal = _find_refusal(services, unverified_jwt, remembered_key[1], at)
+        if refusal is None:
             return _add_verified_key(client, remembered_key[0], unverified_jwt.claims)
     max_keys = MAX_SIGNATURES[normalize_algorithm(algorithm)]
     key_rows = services.database.of(client.organization_id, at).fetch(
@@ -88,11 +88,11 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
             services.client_keys[client.agent_id, algorithm, key_id] = jwk, public_key
             return _add_verified_key(client, jwk, unverified_jwt.claims)
         # Prefers the reason for the key that made the signature, because for all other keys the signature is wrong.
-        if key_refusal != WRONG_SIGNATURE or refusal_reason == "unknown key":
-            refusal_reason = key_refusal
+        if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
+            refusal = key_refusal
     if not tried_keys:
         _find_refusal(services, unverified_jwt, NOBODYS_KEYS[normalize_algorithm(algorithm)], at)
-    return replace(client, refusal=refusal_reason)
+    return replace(client, refusal=refusal)
 
 
 def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Client:
