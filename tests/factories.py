@@ -441,7 +441,7 @@ def count_usage(
                 trust_selector=None,
                 label=None,
                 expires_at=None,
-                most=1000,
+                max_credentials=1000,
             )
             call = issuance.build_call(
                 issuance.Client(organization_id, agent_id, secret_hash=digest),

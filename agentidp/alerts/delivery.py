@@ -119,7 +119,7 @@ class Dispatcher:
             if max_new_turns <= 0:
                 continue
             targets = self._database.of(organization_id, at).fetch_durably(
-                "alerts/claim_targets", leased_until=at + LEASE, most=max_new_turns
+                "alerts/claim_targets", leased_until=at + LEASE, max_targets=max_new_turns
             )
             for target in targets:
                 self._turns[self._threads.submit(self._send_to_target, organization_id, target)] = organization_id

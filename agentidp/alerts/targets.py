@@ -50,7 +50,7 @@ def add_target(transaction: Transaction, settings: Settings, new_target: dict[st
         target_id=target_id,
         destination=destination,
         sealed=TargetSealer(settings).seal(target_id, Address(url=url, secret=signing_secret)),
-        most=MAX_TARGETS,
+        max_targets=MAX_TARGETS,
         **target_columns,
     )
     if not target_rows:

@@ -133,24 +133,26 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
     return references_by_id | {str(row.agent_id): Reference("", row.name, f"/agents/{row.agent_id}") for row in agents}
 
 
-def _describe(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> dict[str, Any]:
+def _describe(event: dict[str, Any], references_by_id: dict[str, Reference], at: datetime) -> dict[str, Any]:
     """Return an audit event with the fields that the page shows."""
     return event | {
         "when": datetime.fromisoformat(event["at"]),
-        "by": names.get(event["actor"]) or Reference("", event["actor"]),
+        "by": references_by_id.get(event["actor"]) or Reference("", event["actor"]),
         "verb": ACTIONS[event["action"]].verb,
-        "object": _describe_subject(event, names),
-        "changes": _describe_changes(event, names, at),
+        "object": _describe_subject(event, references_by_id),
+        "changes": _describe_changes(event, references_by_id, at),
     }
 
 
-def _describe_subject(event: dict[str, Any], names: dict[str, Reference]) -> Reference:
+def _describe_subject(event: dict[str, Any], references_by_id: dict[str, Reference]) -> Reference:
     """Return the subject of an audit event. A subject without a name is shown by its id."""
     subject, subject_kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
-    if subject in names:
-        return names[subject]
+    if subject in references_by_id:
+        return references_by_id[subject]
     if subject_kind == "credential":
-        return Reference(subject_kind, members.get("label") or "", agent=names.get(members.get("agentId", "")))
+        return Reference(
+            subject_kind, members.get("label") or "", agent=references_by_id.get(members.get("agentId", ""))
+        )
     if subject_kind == "finding":
         return Reference(subject_kind, kind_label(str(members.get("kind", ""))), f"/findings/{subject}")
     if subject_kind in words.NAMED:
@@ -159,7 +161,7 @@ def _describe_subject(event: dict[str, Any], names: dict[str, Reference]) -> Ref
     return Reference("", subject)
 
 
-def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: datetime) -> list[str]:
+def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Reference], at: datetime) -> list[str]:
     """Return the changes of an audit event, one text per member. For a created or deleted subject, leave out empty
     members, false flags, and the agent of a credential, which the subject names already."""
 
@@ -174,8 +176,8 @@ def _describe_changes(event: dict[str, Any], names: dict[str, Reference], at: da
             return ", ".join(map(describe, value))
         if isinstance(value, dict):
             return ", ".join(f"{words_of(name)} {describe(inner_value)}" for name, inner_value in value.items())
-        if value in names:
-            return names[value].name
+        if value in references_by_id:
+            return references_by_id[value].name
         if isinstance(value, str) and _IS_INSTANT.fullmatch(value):
             return f"{time_label(datetime.fromisoformat(value), at)} UTC"
         return str(value)

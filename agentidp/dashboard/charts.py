@@ -30,7 +30,7 @@ MAX_HEIGHT = 108
 OUTLIER_TIMES = 4
 """Minimum ratio of a count that is cut off to the highest count that is not cut off."""
 
-MIN_OTHERS = 5
+MIN_UNCUT_COUNTS = 5
 """Minimum number of counts above zero that are not cut off. With fewer counts, the axis reaches the highest count."""
 
 MAX_TICKS = 5
@@ -338,7 +338,7 @@ def _find_maximum(counts: list[int]) -> int:
     sorted_counts = sorted((count for count in counts if count), reverse=True)
     for outlier_count in range(max(1, len(sorted_counts) // 10), 0, -1):
         kept_counts = sorted_counts[outlier_count:]
-        if len(kept_counts) >= MIN_OTHERS and sorted_counts[outlier_count - 1] >= OUTLIER_TIMES * kept_counts[0]:
+        if len(kept_counts) >= MIN_UNCUT_COUNTS and sorted_counts[outlier_count - 1] >= OUTLIER_TIMES * kept_counts[0]:
             return kept_counts[0]
     return sorted_counts[0] if sorted_counts else 0
 

@@ -223,12 +223,12 @@ class Member(ma.fields.Field[Any]):
         """The value of an omitted member, or :data:`marshmallow.missing` if there is no default."""
         return self.load_default() if callable(self.load_default) else self.load_default
 
-    def from_typed(self, typed: Any) -> Any:
+    def from_typed(self, typed_value: Any) -> Any:
         """Return the API's JSON value for typed text, or for a list of typed texts (``choices`` and ``items``).
 
         :raises marshmallow.ValidationError: the text is not valid.
         """
-        return None if self.allow_none and not typed else typed
+        return None if self.allow_none and not typed_value else typed_value
 
     def to_typed(self, value: Any) -> Any:
         """Return the text that people would type for a value of the API. ``items`` have one line per item."""
@@ -251,9 +251,9 @@ class Number(Member, ma.fields.Integer):
             raise self.make_error("invalid", input=value)
         return value
 
-    def from_typed(self, typed: Any) -> Any:
+    def from_typed(self, typed_value: Any) -> Any:
         """Return typed digits as a number. Return other text unchanged, because the schema refuses it later."""
-        return parse_number(typed) if typed else super().from_typed(typed)
+        return parse_number(typed_value) if typed_value else super().from_typed(typed_value)
 
 
 def parse_number(text: str) -> int | str:
@@ -282,9 +282,11 @@ class Instant(Member, ma.fields.AwareDateTime):
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         return timestamp(value)
 
-    def from_typed(self, typed: Any) -> Any:
+    def from_typed(self, typed_value: Any) -> Any:
         """Return the instant that people have typed, as :func:`parse_instant` does."""
-        return timestamp(parse_instant(typed)) if typed or self.required else super().from_typed(typed)
+        return (
+            timestamp(parse_instant(typed_value)) if typed_value or self.required else super().from_typed(typed_value)
+        )
 
 
 def parse_instant(text: str) -> datetime:

@@ -49,7 +49,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 class Redemption(NamedTuple):
     """The result of redeeming a code or refresh token: the counted access token and the next refresh token."""
 
-    granted: Grant
+    grant: Grant
     subject: Subject
     resource: str
     refresh_token: str

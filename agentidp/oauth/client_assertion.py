@@ -72,7 +72,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
             return _add_verified_key(client, remembered_key[0], unverified_jwt.claims)
     max_keys = MAX_SIGNATURES[normalize_algorithm(algorithm)]
     key_rows = services.database.of(client.organization_id, at).fetch(
-        "oauth/client_keys", agent_id=client.agent_id, alg=normalize_algorithm(algorithm), kid=key_id, most=max_keys
+        "oauth/client_keys", agent_id=client.agent_id, alg=normalize_algorithm(algorithm), kid=key_id, max_keys=max_keys
     )
     tried_keys = [] if remembered_key is None else [remembered_key[0]]
     for key_row in key_rows:

@@ -14,17 +14,17 @@ from datetime import datetime, timedelta
 PLACES = 4
 """Maximum number of threads per process that exchange codes at the provider at the same time."""
 
-PLACES_OF_ONE = 2
-"""Maximum number of threads that exchange codes for the same client network, so that none occupies all threads."""
+PLACES_PER_SITE = 2
+"""Maximum number of threads that exchange codes for the same site, so that no site occupies all threads."""
 
-PLACES_OF_FAILED = PLACES // 2
-"""Maximum number of threads that exchange codes for all client networks with recent failures together."""
+PLACES_OF_FAILED_SITES = PLACES // 2
+"""Maximum number of threads that exchange codes for all sites with recent failures together."""
 
 FAILED_FOR = timedelta(minutes=10)
-"""Maximum time for which a client network counts as failed after a failure. A successful exchange ends this time."""
+"""Maximum time for which a site counts as failed after a failure. A successful exchange ends this time."""
 
 MAX_REMEMBERED = 10_000
-"""Maximum number of client networks whose failures a process remembers. Together they take about 2 MB."""
+"""Maximum number of sites whose failures a process remembers. Together they take about 2 MB."""
 
 _NO_PLACE, _FAILURE = 1, 2
 
@@ -40,11 +40,11 @@ class Places:
     def reserve_thread(self, site_cell: int, at: datetime) -> bool:
         """Reserve a thread for a site. Return whether a thread was free. If so, call :meth:`release_thread` later."""
         with self._lock:
-            if self._busy.count(site_cell) >= PLACES_OF_ONE:
+            if self._busy.count(site_cell) >= PLACES_PER_SITE:
                 return False
             has_place = len(self._busy) < PLACES
             if has_place and self._has_failed(site_cell, at):
-                has_place = sum(self._has_failed(busy_cell, at) for busy_cell in self._busy) < PLACES_OF_FAILED
+                has_place = sum(self._has_failed(busy_cell, at) for busy_cell in self._busy) < PLACES_OF_FAILED_SITES
             if has_place:
                 self._busy.append(site_cell)
             else:

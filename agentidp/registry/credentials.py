@@ -83,10 +83,10 @@ class RuleObject(schemas.Member, ma.fields.Dict):
         self.kind, self.typed_as, self._parse, self._format = kind, typed_as, parse, format_
         super().__init__(**kwargs)
 
-    def from_typed(self, typed: Any) -> Any:
+    def from_typed(self, typed_value: Any) -> Any:
         """Return the object for a typed text or typed lines, or an empty object if nothing was typed."""
         try:
-            return self._parse(typed) if typed else {}
+            return self._parse(typed_value) if typed_value else {}
         except RuleRefused as refused:
             raise ma.ValidationError(str(refused)) from None
 
@@ -416,7 +416,7 @@ def add_credential(
         trust_selector=None if rule is None else rule_selector(rule["issuer"], rule.get("subject")),
         label=label,
         expires_at=expires_at,
-        most=MAX_CREDENTIALS,
+        max_credentials=MAX_CREDENTIALS,
     )
     if not credential_rows:
         raise Conflict(

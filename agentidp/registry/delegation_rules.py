@@ -77,10 +77,10 @@ class Resources(schemas.Member, ma.fields.List[Any]):
         item_field = ma.fields.Nested(DelegatedResourceSchema)
         super().__init__(cls_or_instance=item_field, validate=[length, _refuse_repeated_resources], **kwargs)
 
-    def from_typed(self, typed: Any) -> Any:
+    def from_typed(self, typed_value: Any) -> Any:
         """Return one entry per resource server. If several lines name the same server, their scopes are joined."""
         scopes_by_resource: dict[str, list[str]] = {}
-        for resource, *scopes in filter(None, map(str.split, typed)):
+        for resource, *scopes in filter(None, map(str.split, typed_value)):
             scopes_by_resource.setdefault(resource, []).extend(scopes)
         return [{"resource": resource, "scopes": scopes} for resource, scopes in scopes_by_resource.items()]
 

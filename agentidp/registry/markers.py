@@ -142,7 +142,7 @@ def add_marker(
         agent_id=agent_id,
         note=note,
         ended_before=transaction.at - MAX_AGE,
-        most=MAX_MARKERS,
+        max_markers=MAX_MARKERS,
     )
     if not marker_rows:
         raise Conflict(f"The organization has {MAX_MARKERS} markers; delete one first.")

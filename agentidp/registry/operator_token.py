@@ -70,7 +70,7 @@ def count_token(
             credential_id=credential_id,
             secret_hash=client.secret_hash,
             **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
-            most=MAX_CREDENTIALS + 1,
+            max_credentials=MAX_CREDENTIALS + 1,
         )
         call = issuance.build_call(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
         token_grant = issuance.read_grant(client, call, transaction.run(call), at=at)

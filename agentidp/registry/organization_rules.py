@@ -55,7 +55,7 @@ class OrganizationRules:
         transaction.fetch("organizations/lock_organization")
         all_columns |= {self._id_column: uuid.uuid4(), "trust": json.dumps(trust)}
         try:
-            rule_rows = transaction.fetch(self._add, **all_columns, most=MAX_RULES)
+            rule_rows = transaction.fetch(self._add, **all_columns, max_rules=MAX_RULES)
         except psycopg.errors.UniqueViolation:
             raise Conflict(f"Another {self._noun} has this name.", details={"name": ["is taken"]}) from None
         if not rule_rows:

@@ -63,10 +63,10 @@ class Quotas(schemas.Member, ma.fields.Nested):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(nested=quotas.QuotasSchema, **kwargs)
 
-    def from_typed(self, typed: Any) -> Any:
+    def from_typed(self, typed_value: Any) -> Any:
         """Parse lines such as ``day=1000``. Return an enforced quota per window."""
         quotas_by_window = {}
-        for quota_text in typed:
+        for quota_text in typed_value:
             window, _, tokens = quota_text.partition("=")
             if window not in WINDOWS or isinstance(schemas.parse_number(tokens), str):
                 raise ma.ValidationError(f"must be WINDOW=TOKENS, and the window one of {', '.join(WINDOWS)}")
@@ -313,12 +313,12 @@ def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
 
     If the subject of a deleted agent sends a token later, the rule creates a new agent.
     """
-    if not database.fetch("provisioning/expired_agents", most=1):
+    if not database.fetch("provisioning/expired_agents", max_rows=1):
         return []
     with database.transaction() as transaction:
         # Blocks tokens of the organization, so that no agent gets a token while it is deleted.
         quotas.lock(transaction)
-        agent_rows = transaction.fetch("provisioning/expired_agents", most=MAX_EXPIRED)
+        agent_rows = transaction.fetch("provisioning/expired_agents", max_rows=MAX_EXPIRED)
         for agent_row in agent_rows:
             event_reason = {"lastSeenAt": agent_row.last_seen_at, "expiresAfterDays": agent_row.expires_after_days}
             remove_agent(transaction, agent_row.agent_id, reason=event_reason)

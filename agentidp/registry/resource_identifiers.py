@@ -124,7 +124,7 @@ def assign_identifier(
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        claim_parameters = {"resource": resource, "own": list(settings.own_audiences)}
+        claim_parameters = {"resource": resource, "own_identifiers": list(settings.own_audiences)}
         [organization_row] = connection.execute(load_sql("oauth/own_resource"), claim_parameters).fetchall()
         if organization_row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")

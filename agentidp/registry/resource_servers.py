@@ -200,7 +200,7 @@ def add_resource_server(
             "oauth/add_resource_server",
             resource_server_id=uuid.uuid4(),
             audience_claim=claimed_audience,
-            most=MAX_RESOURCE_SERVERS,
+            max_resource_servers=MAX_RESOURCE_SERVERS,
             **columns,
         )
     except psycopg.errors.UniqueViolation:
@@ -216,7 +216,7 @@ def add_resource_server(
 
 
 def _check_and_claim(transaction: Transaction, settings: Settings, member: str, resource: str) -> None:
-    [row] = transaction.fetch("oauth/own_resource", resource=resource, own=list(settings.own_audiences))
+    [row] = transaction.fetch("oauth/own_resource", resource=resource, own_identifiers=list(settings.own_audiences))
     if row.is_own:
         raise ValidationError(details={member: ["must not be this server's own API or dashboard"]})
     claim_identifier(transaction, resource, member=member)

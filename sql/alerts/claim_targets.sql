@@ -1,10 +1,10 @@
 -- Leases alert targets of the organization, so that no other process sends to them until leased_until. Chooses targets that are
 -- enabled and have a due delivery, but no pause and no lease. Targets whose last lease ended first are chosen first. Returns one
 -- row per leased target, including its encrypted address.
--- Parameters: organization_id; at: the current time; leased_until; most: the maximum number of targets.
+-- Parameters: organization_id; at: the current time; leased_until; max_targets.
 --
 -- pages: 300, for the earliest delivery of each target of the organization
--- example: most=8
+-- example: max_targets=8
 with claimed as materialized (
     select target_id
     from alert_targets
@@ -24,7 +24,7 @@ with claimed as materialized (
             limit 1
         ) <= %(at)s
     order by leased_until
-    limit %(most)s
+    limit %(max_targets)s
     for update skip locked
 )
 

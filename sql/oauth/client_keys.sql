@@ -1,8 +1,8 @@
 -- Returns the public keys with which an assertion of an active client may be verified, one row per key, from credentials that are
 -- valid at "at". Keys with the kid in the assertion come first, then keys without a kid. Within each group, keys of newer
 -- credentials come first.
--- Parameters: organization_id; agent_id; alg: the algorithm of the keys; kid: the kid in the assertion, or null for any key; most:
--- the maximum number of keys; at (timestamptz).
+-- Parameters: organization_id; agent_id; alg: the algorithm of the keys; kid: the kid in the assertion, or null for any key;
+-- max_keys; at (timestamptz).
 --
 -- example: alg=ES256
 select key.jwk
@@ -20,4 +20,4 @@ order by
     credentials.created_at desc,
     credentials.credential_id,
     key.ordinal
-limit %(most)s
+limit %(max_keys)s

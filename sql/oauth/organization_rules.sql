@@ -1,6 +1,6 @@
 -- Returns the valid rules of trust of an organization's active agents, or of one active agent, one row per rule, oldest first:
 -- agent_id, agent_name, credential_id, label, trust.
--- Parameters: organization_id; agent_id (or null for all agents); most: the maximum number; at (timestamptz).
+-- Parameters: organization_id; agent_id (or null for all agents); max_rules; at (timestamptz).
 --
 -- pages: 8000, the agents of a thousand rules
 -- example: agent_id=null
@@ -23,4 +23,4 @@ cross join lateral (
     offset 0
 ) as active
 order by rules.created_at, rules.credential_id
-limit %(most)s
+limit %(max_rules)s

@@ -1,9 +1,9 @@
 -- Returns one row: is_own: whether a resource identifier is, in any spelling, one of this server's own.
--- Parameters: resource; own: this server's own identifiers.
+-- Parameters: resource; own_identifiers: this server's own identifiers.
 --
 -- citus: no shard, because it reads no table
 select exists (
     select
-    from unnest(%(own)s::text[]) as own (resource)
+    from unnest(%(own_identifiers)s::text[]) as own (resource)
     where resource_key(own.resource) = resource_key(%(resource)s::text)
 ) as is_own

@@ -2,10 +2,10 @@
 -- agent_id, last_seen_at, expires_after_days. Leaves out suspended agents, and agents whose subject must not get a new agent: the
 -- rule of trust for the subject is revoked, the agent has a quota and was active in the quota's current window, or somebody has
 -- set a quota of the agent, which a new agent would not have.
--- Parameters: organization_id; at (timestamptz); day; most: the maximum number of rows.
+-- Parameters: organization_id; at (timestamptz); day; max_rows.
 --
 -- pages: 800, the credentials and quotas of each agent that a rule has created
--- example: most=100
+-- example: max_rows=100
 select agents.agent_id, seen.last_seen_at, agents.expires_after_days
 from (
     select
@@ -50,4 +50,4 @@ where
             and quotas.updated_at > agents.created_at
     )
 order by seen.last_seen_at, agents.agent_id
-limit %(most)s
+limit %(max_rows)s

@@ -377,7 +377,7 @@ def test_two_dispatchers_do_not_send_the_same(acme: Acme) -> None:
 def test_a_lease_ends_by_itself(acme: Acme) -> None:
     acme.add_target(acme.receiver.url)
     acme.put(change())
-    acme.database.fetch_durably("alerts/claim_targets", leased_until=NOON + LEASE, most=1)
+    acme.database.fetch_durably("alerts/claim_targets", leased_until=NOON + LEASE, max_targets=1)
     acme.clock.now = NOON + LEASE - timedelta(seconds=1)
     acme.deliver()
     assert acme.receiver.received == []

@@ -220,7 +220,9 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "jti": "live",
         "limit": 100,
         "offset": 0,
-        "most": MAX_CREDENTIALS,
+        **dict.fromkeys(
+            ("max_credentials", "max_keys", "max_resource_servers", "max_rules", "max_targets"), MAX_CREDENTIALS
+        ),
         "findings": Jsonb([FINDING]),
         "changes": Jsonb([{**FINDING, "change_id": str(uuid.uuid4()), "change": "ended"}]),
         # Parameters for which null means all, the beginning, or no change.

@@ -201,7 +201,7 @@ KNOWN: dict[str, Any] = {
     "hour": NOON.hour,
     "limit": 50,
     "offset": 0,
-    "most": 1000,
+    **dict.fromkeys(("max_credentials", "max_keys", "max_resource_servers", "max_rules", "max_targets"), 1000),
     "cell": 16,
     "nearby": throttle.NEARBY,
     "every": throttle.INTERVAL,

@@ -8,8 +8,8 @@ from agentidp.openid.places import (
     FAILED_FOR,
     MAX_REMEMBERED,
     PLACES,
-    PLACES_OF_FAILED,
-    PLACES_OF_ONE,
+    PLACES_OF_FAILED_SITES,
+    PLACES_PER_SITE,
     Places,
 )
 from tests.factories import NOON
@@ -31,8 +31,8 @@ class TestPlaces:
 
     def test_a_site_has_few_and_all_together_have_few(self) -> None:
         places = Places()
-        assert taken(places, *[1] * (PLACES_OF_ONE + 1)) == [True] * PLACES_OF_ONE + [False]
-        assert taken(places, 2, 3, 4) == [True] * (PLACES - PLACES_OF_ONE) + [False]
+        assert taken(places, *[1] * (PLACES_PER_SITE + 1)) == [True] * PLACES_PER_SITE + [False]
+        assert taken(places, 2, 3, 4) == [True] * (PLACES - PLACES_PER_SITE) + [False]
         places.release_thread(1, NOON, has_failed=False)
         assert taken(places, 5, 6) == [True, False]
 
@@ -40,7 +40,7 @@ class TestPlaces:
         places = Places()
         for site in range(4):
             fail(places, site)
-        assert taken(places, 0, 1, 2) == [True] * PLACES_OF_FAILED + [False]
+        assert taken(places, 0, 1, 2) == [True] * PLACES_OF_FAILED_SITES + [False]
         assert taken(places, 7, 8) == [True, True]
 
     def test_a_success_or_time_makes_it_good(self) -> None:
