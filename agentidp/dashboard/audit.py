@@ -34,7 +34,7 @@ class Reference:
     :param kind: the type to write before the name; empty if the name is enough.
     :param name: the name for people.
     :param path: the path of the object's page, below the dashboard's path; empty if there is no page.
-    :param agent: the agent to which a credential belongs.
+    :param agent: the agent to which a credential or grant belongs.
     """
 
     kind: str
@@ -117,7 +117,8 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
 
 def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, Reference]:
     """Return the actors, subjects and mentioned objects of audit events that have a name, by id."""
-    agents, servers, targets = caller.read_together(*words.build_name_calls(events))
+    name_calls = words.build_name_calls(events)
+    agents, servers, targets, rules = caller.read_together(*name_calls, Call("delegation/list_rules", {}))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
     # The names of deleted targets and resource servers exist only in the events.
     references_by_id = {
@@ -130,6 +131,7 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
         server_page = server_path.format(row.resource_server_id)
         references_by_id[str(row.resource_server_id)] = Reference("resource server", row.name, server_page)
     references_by_id |= {str(row.target_id): Reference("alert target", row.name) for row in targets}
+    references_by_id |= {str(row.delegation_rule_id): Reference("delegation rule", row.name) for row in rules}
     return references_by_id | {str(row.agent_id): Reference("", row.name, f"/agents/{row.agent_id}") for row in agents}
 
 
@@ -149,7 +151,7 @@ def _describe_subject(event: dict[str, Any], references_by_id: dict[str, Referen
     subject, subject_kind, members = event["subject"], event["subjectType"].replace("_", " "), words.members(event)
     if subject in references_by_id:
         return references_by_id[subject]
-    if subject_kind == "credential":
+    if subject_kind in ("credential", "grant"):
         return Reference(
             subject_kind, members.get("label") or "", agent=references_by_id.get(members.get("agentId", ""))
         )
@@ -163,7 +165,7 @@ def _describe_subject(event: dict[str, Any], references_by_id: dict[str, Referen
 
 def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Reference], at: datetime) -> list[str]:
     """Return the changes of an audit event, one text per member. For a created or deleted subject, leave out empty
-    members, false flags, and the agent of a credential, which the subject names already."""
+    members, false flags, and the agent of a credential or grant, which the subject names already."""
 
     def describe(value: Any) -> str:
         if value is None or value in ("", []):
@@ -190,6 +192,6 @@ def _describe_changes(event: dict[str, Any], references_by_id: dict[str, Referen
         for name, value in words.members(event).items()
         if value is not False and value not in (None, "", [])
     }
-    if event["subjectType"] == "credential":
+    if event["subjectType"] in ("credential", "grant"):
         shown_members.pop("agentId", None)
-    return [f"{words_of(name)}: {describe(value)}" for name, value in shown_members.items()]
+    return [f"{words_of(name.removesuffix('Id'))}: {describe(value)}" for name, value in shown_members.items()]

@@ -20,6 +20,7 @@ from tests.factories import (
     a_finding,
     make_alert_target,
     make_finding,
+    make_grant,
     make_marker,
 )
 
@@ -61,7 +62,8 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
     server = f"resource-servers/{api.post('resource-servers', body).json['resourceServerId']}"
     rule = {"name": "people", "trust": {"issuer": "https://login.acme.example", "claims": {"groups": "support"}}}
     rule |= {"agentIds": [worker.client_id], "resources": [{"resource": body["resource"], "scopes": ["files:read"]}]}
-    api.post("delegation-rules", rule)
+    rule_id = api.post("delegation-rules", rule).json["delegationRuleId"]
+    api.delete(f"grants/{make_grant(worker, rule_id)}")
     api.patch(server, {"scopes": []})
     api.delete(server)
     target_id = make_alert_target(services, acme.organization_id, "on-call")
@@ -79,6 +81,7 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
         ["created the", "alert target on-call"],
         ["deleted the", "resource server Files"],
         ["changed the", "resource server Files", "scopes: files:read → none"],
+        ["ended the", "grant of worker"],
         ["created the", "delegation rule people"],
         ["registered the", "resource server Files"],
         ["acknowledged the", "finding spike"],
@@ -93,6 +96,11 @@ def test_shows_names_for_ids_and_nothing_for_what_is_not_set(
         "label: laptop",
         "expires at: Fri 1 May, 00:00 UTC",
         "type: secret",
+    }
+    assert changes["ended the", "grant of worker"] == {
+        "scopes: a",
+        f"resource: https://{worker.client_id}.example",
+        "delegation rule: people",
     }
     assert "agent ids: worker" in changes["created the", "delegation rule people"]
     assert "about: worker" in changes["acknowledged the", "finding spike"]
