@@ -106,8 +106,15 @@ def test_the_pages_show_that_the_traffic_has_moved_after_a_rotation(
     theirs = [row for row in rows if row[0] == "worker"]
     assert [(row[1], row[2], row[3], row[4], row[5]) for row in theirs] == [
         (unlabelled, "Thu 9 Apr, 12:00", "never", "4", OWN),
-        ("new", "Wed 15 Apr, 12:00", "Sun 14 Jun, 12:00", "3", f"2 {OWN} 1 {API}"),
+        ("new", "Wed 15 Apr, 12:00", "Sun 14 Jun, 12:00", "3", f"2 {OWN} and 1 more"),
     ]
+    [new_id] = [
+        row.credential_id
+        for row in worker.database.fetch("agents/list_credentials", agent_id=worker.agent_id)
+        if row.label
+    ]
+    credential_page = Page(signed_in.get(f"/dashboard/agents/{worker.agent_id}/credentials/{new_id}"))
+    assert f"APIs: 2 {OWN} 1 {API}" in credential_page.words
     # There is no second page.
     assert Page(signed_in.get(f"{PATH}?page=2")).table("Credentials") == rows
     # The list may have credentials of the agent of the session, too.
