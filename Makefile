@@ -56,6 +56,7 @@ lint: $(TESTABLE)  ## Check style, format, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/gunicorn.conf.py wsgi.py
 	$(BIN)/lint-imports
 
 bench: $(RUNNABLE)  ## Measure the service beside a bare Flask route, about six minutes

@@ -112,7 +112,7 @@ def on_starting(server: Any) -> None:
         for address in server.cfg.bind:
             refuse_exposed_address(address, settings.trusted_proxies)
         if settings.metrics_address:
-            refuse_busy_address(settings.metrics_address, hint="set AGENTIDP_METRICS_ADDRESS to another address")
+            refuse_busy_address(settings.metrics_address, advice="set AGENTIDP_METRICS_ADDRESS to another address")
     except ConfigurationError as error:
         raise SystemExit(f"Error: {error}") from None
     logging.getLogger("gunicorn.error").addFilter(AddressFilter(server.cfg.bind))

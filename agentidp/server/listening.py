@@ -50,10 +50,11 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
         )
 
 
-def refuse_busy_address(bind: str) -> None:
+def refuse_busy_address(bind: str, *, advice: str = "set PORT to another port") -> None:
     """Refuse an address on which gunicorn cannot listen, or on which another instance listens (reuse_port).
 
     :param bind: ``address:port`` or ``unix:path``.
+    :param advice: what the error advises, as a clause.
     :raises ConfigurationError: another process listens on the address, or it is not an address of this machine.
     """
     if bind.startswith("unix:"):
@@ -66,8 +67,7 @@ def refuse_busy_address(bind: str) -> None:
             probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe_socket.bind((host, port))
     except OSError as error:
-        error_message = f"cannot listen on {bind}: {error.strerror or error}; set PORT to another port"
-        raise ConfigurationError(error_message) from None
+        raise ConfigurationError(f"cannot listen on {bind}: {error.strerror or error}; {advice}") from None
 
 
 def parse_address(bind: str) -> tuple[str, int]:
