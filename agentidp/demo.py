@@ -235,7 +235,7 @@ class _Demo:
         update_agent(self._begin_on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
         self._add_grants(EDITOR)
-        # The quotas are newer than the retry loop, because the quota per hour would have refused the loop's tokens.
+        # The quotas are set after the day of the retry loop, because a quota per hour would refuse the loop's tokens.
         for quota_holder, window, tokens, is_enforced in QUOTAS:
             holder_id = self._agent_ids[quota_holder] if quota_holder else None
             set_quota(self._begin_on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)

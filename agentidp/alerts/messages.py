@@ -13,9 +13,10 @@ from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
-# An ongoing alert ends after this time, because Alertmanager resolves an alert without an end after five minutes.
+# The alert of an ongoing finding is sent with an end time, which is this long after the last change of the finding.
+# Without an end time, Alertmanager would resolve the alert after five minutes.
 ONGOING = timedelta(days=30)
-RESOLVED_TEST = timedelta(minutes=1)  # the same for the alert of a test
+RESOLVED_TEST = timedelta(minutes=1)  # time after which Alertmanager resolves the alert of a test
 
 _INTERPRETED = re.compile(
     r"[@#<>\[\]*~`|\\]"

@@ -51,7 +51,7 @@ class WholeNumber(click.IntRange):
 
 
 NONE = "none"
-"""The value of a numeric option that sets the field to ``null``."""
+"""The value by which a numeric option sets its field to ``null``."""
 
 LISTS = ("items", "choices")
 """The kinds of fields whose options may be repeated."""

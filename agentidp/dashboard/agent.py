@@ -55,7 +55,7 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
         build_rejections_call(agent_id, period),
     )
     activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
-    # The credentials are listed first, because list_used_resources() removes the rows of the attribution.
+    # The credentials are listed first, because list_used_resources() empties the list attribution.rows.
     credential_usages = [usage for usage in list_credential_usages(attribution) if not usage.revoked_at]
     resource_usages = [usage for usage in resource_usage.list_used_resources(attribution, servers) if usage.tokens]
     agent_delegations = delegations.represent(delegation_rows, period)

@@ -35,7 +35,7 @@ class Comparison:
 
     @property
     def words(self) -> str:
-        """The time between the two periods in words, such as ``5 weeks earlier``."""
+        """The time to go back to the earlier days, in words such as ``5 weeks earlier``."""
         return self.choices[self.name]
 
     @property
@@ -52,7 +52,7 @@ class Comparison:
 
     @property
     def _weeks(self) -> int:
-        """The minimum number of weeks between the two periods, so that they do not overlap."""
+        """The minimum number of weeks to go back, so that the earlier days do not overlap the period."""
         return -(-self.period.days // WEEK.days)
 
     def _find_earlier_day(self, day: date) -> date | None:

@@ -21,9 +21,10 @@ MAX_PERCENT = 200
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number in the headline, with a note that compares it, and a severity if it is too high.
+    """A number in the headline, with a note such as a comparison with earlier days, and a severity if it is too high.
 
-    :param path: the path of the page with more about it, below the dashboard's path; empty without a page.
+    :param path: the path of the page that shows more about the number, relative to the path of the dashboard. It is
+        empty if there is no such page.
     """
 
     label: str

@@ -44,9 +44,10 @@ class LinkRefused(session.NotSignedIn):
 
 
 def create_link(app_services: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
-    """Return a new link that signs in as an agent. The link is a secret, and is not counted as a token.
+    """Return a new link that signs in as an agent. The link is a secret. Usage does not include the link's token.
 
-    :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`.
+    :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`, which is
+        called with ``is_counted=False``.
     """
     # Gets the signing key first, so that a link is recorded only if it can be signed.
     signing_key = app_services.keys.current().signing

@@ -23,7 +23,8 @@ from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filt
 from agentidp.db.sql import Call
 
 DELEGATION_FILTERS = ("owner", "agent", "resource")
-"""The filters of tokens by exchange. These tokens are not counted per credential, so there is no such filter."""
+"""The filters of the page of delegations. Tokens by exchange are not counted per credential, so the page has no filter
+by credential."""
 
 blueprint = pages.new_blueprint("dashboard-usage", __name__)
 
@@ -46,7 +47,7 @@ def by_resource(caller: Caller) -> Response:
 @blueprint.get("/dashboard/usage/delegations")
 @session.required
 def by_delegation(caller: Caller) -> Response:
-    """Show the number of tokens per acting agent and per agent or issuer for which it acted."""
+    """Show the tokens per pair of an acting agent and its subject, which is an agent or the people of an issuer."""
     return _show_usage("delegations", caller, list_tokens_by_delegation, DELEGATION_FILTERS)
 
 

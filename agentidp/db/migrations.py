@@ -115,11 +115,12 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
 
 
 def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: bool) -> None:
-    """Raise an error if the connection's role may not create the service's role, or may not use the existing one.
+    """Raise an error if the connection's role lacks a right to create the service's role, or to use the existing one.
 
     Another installation on the same server may have created the service's role.
 
-    :param creates_role: whether the role will be created even if it exists.
+    :param creates_role: whether the caller will run ``create role`` in any case, which needs the right to create roles
+        even if the service's role exists.
     :raises ConfigurationError: a right is missing. The message has the statements that grant it.
     """
     parameters = {"creates_role": creates_role}

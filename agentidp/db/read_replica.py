@@ -72,7 +72,7 @@ class ReadReplica:
         :param replica: the row of ``database/replica_position``, which was read later.
         """
         if not replica.is_standby:
-            # The standby has become a primary. The breaker opens new connections, possibly to another standby.
+            # The standby has become a primary. The replica is not used until the breaker reaches a standby.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None

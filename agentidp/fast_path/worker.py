@@ -77,7 +77,10 @@ class Connection(TConn):
 
 
 class PollingWorker(Worker):
-    """gunicorn's worker, whose threads wait for requests themselves. ``--threads`` counts blocked threads too."""
+    """A gunicorn worker whose threads wait for requests themselves.
+
+    ``--threads`` is the number of all threads. At most :data:`MAX_SERVING` of them serve, and the others wait or block.
+    """
 
     alive: bool
     keepalived_conns: dict[int, Connection]
@@ -189,7 +192,8 @@ class PollingWorker(Worker):
             else:
                 self._serve_request(connection)
         except OSError:
-            # gunicorn has already closed the socket, for example after an incomplete response.
+            # gunicorn has already closed the socket, for example after an incomplete response. Until _close(), the
+            # connection still counts as open.
             self._close(connection)
         except BaseException:
             self.log.exception("Error handling request")

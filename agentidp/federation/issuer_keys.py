@@ -188,7 +188,10 @@ def read_usable_jwk(jwk: Any) -> dict[str, Any] | None:
 
 
 class Published(NamedTuple):
-    """An issuer's keys, and its metadata as JSON. The metadata is empty if a rule has the address of the keys."""
+    """An issuer's keys, and its metadata as JSON.
+
+    If the rule contains the address of the keys, no metadata is fetched, and *metadata* is ``{}``.
+    """
 
     metadata: str
     keys: KeySet

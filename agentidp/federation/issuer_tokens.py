@@ -183,9 +183,10 @@ class IssuerTokens:
         tries_every_owner: bool = False,
         is_last: bool = True,
     ) -> Verdict:
-        """Try candidate rules in their order, until a rule accepts the token.
+        """Try candidate rules in their order, by default until a rule accepts the token.
 
-        :param tries_every_owner: whether to try at least one rule of each owner, even after a rule has accepted.
+        :param tries_every_owner: whether to continue after a rule has accepted, with the rules of other owners
+            (:class:`Candidate`).
         :param is_last: whether the caller will try no further rules. If so, a failure verifies at least one signature,
             so that all failures take equally long.
         :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might accept it are not

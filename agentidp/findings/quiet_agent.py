@@ -65,7 +65,7 @@ def find_silence_by_hours(
     :param last_active_hour: the last hour with a request of the agent.
     """
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
-    # Item n is the number of weeks in which the agent was active in the hour of the week n hours after *first_hour*.
+    # Item n is about hour n of the weeks that begin at *first_hour*: the number of weeks with a request in this hour.
     active_weeks_by_hour = [
         count_active_weeks(requests_by_hour, first_hour + hour, last_active_hour // DAY, week_count)
         for hour in range(WEEK)

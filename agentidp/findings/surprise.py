@@ -61,7 +61,10 @@ beginning. One more day is needed because the first sums lack some of their hour
 
 
 class Reason(NamedTuple):
-    """Why an hour is unusual: the sum of the last ``hours`` hours, on each of ``days`` consecutive days."""
+    """The number of tokens that makes an hour unusual, and the number that was expected.
+
+    Both are for the ``hours`` hours that end with the unusual hour, added up over ``days`` consecutive days.
+    """
 
     hours: int
     tokens: int
@@ -92,7 +95,8 @@ def find_unusual_hours(
         returned too, so that the caller can see when a spike that is ongoing at *first_requested_hour* began.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # All lists below begin with this hour, the first for which an expected count can be computed.
+    # All lists below begin with this hour: DAYS_BEFORE days before the requested days, or the first hour for which an
+    # expected count can be computed if this is later.
     start_hour = max(first_hour + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     judged_tokens = tokens_by_hour[start_hour:]
     expected_by_hour = [
@@ -143,7 +147,7 @@ def find_unusual_hours(
     return [unusual_by_hour[hour] for hour in sorted(unusual_by_hour)]
 
 
-# Expected tokens: term 1 in the module's docstring
+# The next function computes expected tokens, which are term 1 in the module's docstring.
 
 
 def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
@@ -165,7 +169,7 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hou
     )
 
 
-# Surprise: term 2 in the module's docstring
+# The functions from here on compute surprises, which are term 2 in the module's docstring.
 
 
 class Sum(NamedTuple):

@@ -76,7 +76,7 @@ def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
 
 
 def _announce_suspensions(transaction: Transaction, rows: Rows) -> None:
-    """Announce the suspension of newly dormant agents, and withdraw announcements for others."""
+    """Announce suspensions of dormant agents, and withdraw all announcements that no longer apply."""
     times_by_id = {
         agent.agent_id: suspends_at
         for agent in rows

@@ -66,7 +66,10 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int] | None:
-    """Return an agent's tokens in the hours of a day in which it usually rests, and the usual number, or ``None``."""
+    """Return an agent's tokens on a usual day of rest and its usual tokens, or ``None`` if the tokens are not unusual.
+
+    The tokens are of the whole day, or only of the hours in which the agent usually rests (rule 3 of the module).
+    """
     tokens_by_day = sum_by_day(tokens_by_hour)
     first_active_day = next(
         (past_day for past_day in range(max(day - HISTORY, 0), day) if tokens_by_day[past_day]), day

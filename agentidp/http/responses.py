@@ -137,7 +137,10 @@ def _find_long_members(row: dict[str, Any]) -> list[str]:
 
 @functools.cache
 def _build_json_template(item_schema: type[ma.Schema]) -> str:
-    """Return a format string that turns a tuple into a JSON object. Integers, ids and dates need no escaping."""
+    """Return a format string that turns a tuple of integers, ids and dates into a JSON object.
+
+    The strings are not escaped, because ids and dates contain no character that needs it.
+    """
     member_fields = item_schema().fields.items()
     return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in member_fields) + "}"
 

@@ -12,7 +12,7 @@ def refuse_second_token() -> None:
     """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     environ = current_request().environ
     query = environ.get("QUERY_STRING", "")
-    # Other queries cannot contain the parameter, so they are not parsed. A "%" may encode letters of its name.
+    # Parses only a query that may contain the parameter access_token. A "%" may encode letters of this name.
     is_in_query = ("access_token" in query or "%" in query) and "access_token" in current_request().args
     if is_in_query or (environ.get("CONTENT_TYPE") and _is_in_form()):
         raise SecondToken

@@ -125,10 +125,10 @@ class SigningKeys:
         now = time.monotonic()
         if now >= self._retry_at:
             reading = self._begin_reading()
-            # The cached keys may be so old that one of them was revoked, so the request waits briefly for new keys.
             if keys is None:
                 reading.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
+                # The cached keys are so old that one may have been revoked, so the request waits briefly for new keys.
                 reading.wait(PATIENCE_SECONDS)
         if self._keys is None:
             raise DatabaseUnavailable("this process has not read a signing key that it can use")

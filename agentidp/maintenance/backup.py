@@ -55,7 +55,7 @@ def back_up(
     :param url: the database's URL, with a role that bypasses row-level security.
     :param bindir: the directory of pg_dump. None means to search for a suitable version.
     :param report: called with the completed share, from 0 to 1, estimated from PostgreSQL's statistics.
-    :returns: the contents of the backup.
+    :returns: how many organizations, agents and tokens the backup contains.
     :raises ConfigurationError: the backup failed, and *file* is unchanged. The message is for the operator.
     """
     if file.exists() and not file.is_file():

@@ -57,11 +57,11 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
     The process remembers the key that verified the client's last assertion, and tries that key first. The statement
-    that issues the token checks that a valid credential still has the key. Other keys are read from the database, so a
-    failure takes as many queries and signatures as for a client that is not remembered.
+    that issues the token checks that a valid credential still has the key. If the remembered key fails, the other keys
+    are read from the database and tried. A failure therefore takes equally long whether or not a key is remembered.
 
-    :returns: the client with the key that verified the assertion. If no key verifies the assertion, the client has the
-        reason instead, and the statement that issues the token treats it like a wrong secret.
+    :returns: the client with the key that verified the assertion. If no key did, the client has the reason as its
+        ``refusal``, and the statement that issues the token treats the client as if it had sent a wrong secret.
     """
     algorithm, key_id = unverified_jwt.alg, unverified_jwt.kid
     remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))

@@ -22,7 +22,7 @@ from agentidp.db.sql import Call
 
 MAX_FAILURES_PER_MINUTE = 10
 """Maximum failures per minute that a throttle admits. After a minute without failures, it admits all of them at once.
-The audit trail records at most as many refused sign-ins per minute of an agent or person."""
+This is also the maximum number of refused sign-ins per agent or person that the audit trail records in a minute."""
 
 INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is also the longest time that a client must wait."""

@@ -319,7 +319,9 @@ def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID,
 
 
 def select_unrevoked_credentials(rows: Rows) -> Rows:
-    """Return the rows of ``agents/list_credentials`` without the row that stands for an agent without credentials.
+    """Return those rows of ``agents/list_credentials`` that are credentials. The statement leaves out revoked ones.
+
+    For an agent without credentials, the statement returns a row without a credential, which is removed here.
 
     :raises NotFound: there is no row, because the agent does not exist.
     """

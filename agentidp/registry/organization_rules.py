@@ -46,10 +46,10 @@ class OrganizationRules:
         self._add, self._delete, self._list = add_statement, delete_statement, list_statement
 
     def add_rule(self, transaction: Transaction, trust: dict[str, Any], **all_columns: Any) -> Any:
-        """Create a rule, and return its row from *list_statement*.
+        """Create a rule, and return its row, as the class's ``list_statement`` reads it.
 
         :param trust: the rule of trust, which was checked.
-        :param all_columns: the other columns of the new row, except its id.
+        :param all_columns: the other columns of the new row. The function adds the rule's id and *trust* to them.
         :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
         """
         transaction.fetch("organizations/lock_organization")

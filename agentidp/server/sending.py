@@ -60,7 +60,8 @@ class _Body:
             self._set_timeout(remaining_seconds)
             yield chunk
             remaining_seconds -= time.monotonic() - began_at
-            # Computing the next chunk of a streamed response needs the turn. The chunks of a list are already computed.
+            # A streamed response computes its next chunk now, so the request first waits for its turn in the queue.
+            # The chunks of a list are already computed.
             if turn is not None and type(self._chunks) is not list:
                 turn.resume()
         self._set_timeout(None)

@@ -58,7 +58,7 @@ class Source(io.RawIOBase):
     """A file of usage that computes its SHA-256 while its lines are read.
 
     :param file: a file that is open for reading bytes.
-    :param on_read: called after each read with the number of bytes, or None.
+    :param on_read: a function that is called after each read with the number of bytes, or None to call no function.
     """
 
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None = None) -> None:

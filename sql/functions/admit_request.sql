@@ -29,7 +29,7 @@ begin
     end if;
     perform
     from revoked_tokens
-    -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
+    -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
     where organization_id = p_organization_id and jti = p_jti collate "default";
     if not found then
         v_slot := count_usage(p_organization_id, p_agent_id, p_day, p_hour, 1, 0);

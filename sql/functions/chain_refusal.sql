@@ -36,7 +36,7 @@ begin
     end loop;
     perform
     from revoked_tokens
-    -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
+    -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
     where organization_id = p_organization_id and jti = any (p_jtis collate "default");
     if found then
         return 'subject token revoked';

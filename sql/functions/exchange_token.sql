@@ -40,7 +40,7 @@ begin
         -- Leaves out the audience of the exchanged token, because the statement below checks it more strictly.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
-    -- The entry of an ID-JAG has no aud, because its audience is this server and needs no check.
+    -- The first object is the exchanged token. An ID-JAG has no aud in it, because its audience is this server and needs no check.
     if refusal is null and p_ancestors -> 0 ? 'aud' then
         -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
         -- cloud's resource server does not count, because all customers of the cloud use the same audience.

@@ -11,7 +11,7 @@ declare
     v_scopes text[] := (
         select scopes
         from resource_servers
-        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
+        -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
         where organization_id = p_organization_id and resource = p_resource collate "default"
     );
     v_keys text[] := array[resource_key(p_resource collate "default")];

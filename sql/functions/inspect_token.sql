@@ -68,7 +68,7 @@ begin
     if is_active then
         perform
         from revoked_tokens
-        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
+        -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
         where organization_id = p_organization_id and jti = p_jti collate "default";
         is_active := not found;
     end if;

@@ -33,8 +33,9 @@ declare
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Blocks changes of the organization's quotas until this transaction ends (lock_quotas), so that no token is issued under old
-    -- quotas after the new quotas were committed. The attempt is an expression, which is faster than "perform".
+    -- Shares the organization's quota lock until this transaction ends. A change of quotas waits for it (lock_quotas), so that no
+    -- token is issued under old quotas after the new quotas were committed. First tries to get the lock without waiting, in an
+    -- expression, which is faster than "perform".
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
@@ -66,7 +67,7 @@ begin
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_owned_identifier
         from resource_servers as target
-        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
+        -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
         -- Uses two statements instead of a join, because on Citus a statement in a function cannot read both the organization's
         -- rows and a table that is on every node.

@@ -1,6 +1,6 @@
--- Returns the rules of trust that may have given a token access until an administrator ended the access. These are the rules of
--- suspended agents, and the revoked rules whose subject is exactly the token's, even if their agent is deleted. Revoked rules of
--- agents that a provisioning rule has created for the subject are left out. Returns one row per rule: agent_id, trust.
+-- Returns rules of trust that may have accepted a token's subject until an administrator ended the access: the rules of suspended
+-- agents, and revoked rules for exactly this subject, even of deleted agents. A revoked rule is left out if a provisioning rule has
+-- created its agent for this subject. Returns one row per rule: agent_id, trust.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: the sub of the token.
 --
 -- pages: 1500, agents and credentials of the organization, once for a new subject

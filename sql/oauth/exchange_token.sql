@@ -14,11 +14,11 @@
 -- issuer and rule_id: for a subject of another issuer, the issuer and the rule that has accepted its token, otherwise null;
 -- agent_ids (uuid[]): the client, the earlier actors and a subject that is an agent, each once, or null if the subject's token is
 -- refused already;
--- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token if it was made from a token of the agent, or
--- the iat of the actor's token if the agent is the actor, or null;
+-- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token or actor's token that names the agent, the
+-- earlier iat if both tokens name it, and null if neither does;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
 -- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
--- resource (the resource server's identifier if aud is not the identifier, otherwise null); empty for a token of another issuer,
+-- resource (the resource server's identifier, or null if it equals aud); empty for a token of another issuer,
 -- except for an ID-JAG with scopes: one object with scope and resource;
 -- is_bound: whether the subject's token is bound to a key.
 --

@@ -39,7 +39,7 @@ create table resource_servers (
     token_ttl_changed_at timestamptz,
     -- The sub of the tokens: the agent's id, or the ids of the organization and of the agent.
     subject text not null default 'agent' check (subject in ('agent', 'organization-agent')),
-    -- The agent that runs the resource server and may exchange its tokens. Null: no agent.
+    -- The agent that runs the resource server. It may exchange tokens that were issued for the resource server. Null: no agent.
     agent_id uuid,
     primary key (organization_id, resource_server_id),
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource),

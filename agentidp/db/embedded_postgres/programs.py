@@ -137,7 +137,10 @@ class Programs:
         return process
 
     def _child_options(self) -> dict[str, Any]:
-        """Return options for a child process: account, environment, lock, and a signal if this process dies."""
+        """Return options for a child process: account, environment, and the open lock file.
+
+        The child process gets SIGINT if this process dies.
+        """
         account = self.account
         child_identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         return child_identity | {
