@@ -53,7 +53,7 @@ commands = click.Group(
 
 @commands.command("list")
 @organization_option
-@_days_option(help="Only findings that were ongoing in this number of days, including today.")
+@_days_option(help="Only findings that were ongoing in the last N days, including today.")
 @click.option("--state", type=click.Choice(STATES), help="Only findings in this state.")
 @click.option("--kind", type=click.Choice(STORED_KINDS), help="Only findings of this kind.")
 @click.option("--agent", metavar="ID|NAME", help="Only findings about this agent.")
