@@ -14,7 +14,7 @@ from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
 # The alert of an ongoing finding is sent with an end time, which is this long after the last change of the finding.
-# Without an end time, Alertmanager would resolve the alert after five minutes.
+# Alertmanager resolves an alert that has no end time after five minutes.
 ONGOING = timedelta(days=30)
 RESOLVED_TEST = timedelta(minutes=1)  # time after which Alertmanager resolves the alert of a test
 

@@ -318,7 +318,7 @@ def place_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     markers = []
     for row in rows:
         first_marked_day = row.starts_at.astimezone(UTC).date()
-        # Without max(), a marker of a single instant at midnight, such as a deployment, would end before it begins.
+        # max() keeps a marker of a single instant at midnight, such as a deployment, from ending before it begins.
         last_marked_day = max(first_marked_day, last_day(row.ends_at.astimezone(UTC)))
         is_about_chart = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
         if first_marked_day <= last and last_marked_day >= first and is_about_chart:

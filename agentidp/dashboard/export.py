@@ -207,7 +207,7 @@ def export_agents(caller: Caller) -> Response:
     period = parse_period(caller.at)
     agents_call, selection, badges_by_agent = select_agents(caller, period, limit=MAX_AT_ONCE)
     if selection.unusual and badges_by_agent is None:
-        # Without findings, the file of agents with findings would be empty, as if no agent had any.
+        # The findings are unknown, and an empty file would say that no agent has any.
         raise ServiceUnavailable
     [agent_rows] = caller.read_together(agents_call)
     file_name = f"agents-{period.first}-{period.last}"

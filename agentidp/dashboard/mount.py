@@ -71,6 +71,6 @@ def init_app(app: Flask) -> None:
         app.register_blueprint(module.blueprint)
     filters.init_app(app)
     form_key.init_app(app)
-    # Without these settings, each line of a template that has only a statement would be an empty line of the page.
+    # These settings keep lines of a template that have only a statement from becoming empty lines of the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     render_pages(app, "/dashboard", pages.render_error)

@@ -116,7 +116,7 @@ def page(
 def render_error(error: ApiError) -> Response:
     """Return the page for an error. The sign-in page shows errors about signing in."""
     if error.status in (404, 405):
-        # For an unknown path, no view has read the session, which the page's navigation needs.
+        # No view has read the session of an unknown path, but the page's navigation needs the session.
         session.resume_session_if_valid()
     context: dict[str, Any] = {"message": error.message, "title": TITLES.get(error.status, TITLES[500])}
     context |= {"here": find_place(request.path), "has_period": request.args.keys() & set(period.NAMES)}

@@ -228,7 +228,7 @@ def enter_session(session: Session) -> bool:
         return False
     agent_id = None if isinstance(session, Person) else session.agent_id
     actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
-    # Without a token, Caller does not count the request, so pages that refresh themselves do not fill the heatmap.
+    # Caller counts no request that has no token, so pages that refresh themselves do not fill the heatmap.
     g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
     g.session, g.viewer = session, _build_viewer(session, viewer_rows[0])
     return True

@@ -45,7 +45,7 @@ class OutcomeLost(psycopg.OperationalError):
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether this error ended the connection. If a commit was sent, its outcome is then unknown."""
     if error.sqlstate is None:
-        # Without a SQLSTATE, psycopg raises OperationalError only for a lost connection.
+        # An OperationalError that has no SQLSTATE always means a lost connection in psycopg.
         return isinstance(error, psycopg.OperationalError)
     # The server ends the connection after errors of these severities.
     return error.diag.severity_nonlocalized in ("FATAL", "PANIC")

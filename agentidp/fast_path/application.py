@@ -143,7 +143,7 @@ class FastApplication(Application):
         if request is None or rule is None:
             return super().create_url_adapter(request)
         request.url_rule, request.view_args = rule, {}
-        # Without an adapter, Flask uses request.url_rule and does not search for a route.
+        # Flask uses request.url_rule and does not search for a route if there is no adapter.
         return None
 
     @functools.cached_property

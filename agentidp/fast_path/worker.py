@@ -114,7 +114,7 @@ class PollingWorker(Worker):
             threading.Thread(target=self._serve_connections, name=f"serve-{thread_number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
-            # Without the lock, a connection that closes after the comparison might not wake this thread.
+            # The lock ensures that a connection that closes after the comparison wakes this thread.
             with self._lock:
                 self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()

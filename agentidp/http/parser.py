@@ -27,7 +27,7 @@ MAX_CACHED_QUERIES = 256
 class BoundedRequest(Request):
     """A request that is refused if its body is longer than ``MAX_BODY``. Werkzeug could truncate the body instead."""
 
-    # Without this attribute, Flask would look up its configuration for each request.
+    # This attribute keeps Flask from looking up its configuration for each request.
     max_content_length = MAX_BODY
 
     @cached_property
