@@ -272,7 +272,7 @@ def _create(postgres_url: str, name: str, template: str | None) -> None:
         else:
             running.copy(template, name)
         return
-    # Without fsync, copying the files is the faster way.
+    # The server runs without fsync, so copying the files is faster.
     statement = sql.SQL("create database {} template {} strategy file_copy")
     _administrator(postgres_url).execute(
         statement.format(sql.Identifier(name), sql.Identifier(template or "template0"))

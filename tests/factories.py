@@ -400,7 +400,7 @@ IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
 
 def make_one_of_each(client: FlaskClient, agent: Agent) -> dict[str, str]:
     """Make something of everything that an address can name; the ids by their names."""
-    # Which have no ids.
+    # Quotas have no ids.
     make_quotas(agent)
     return {name: str(make(client, agent)) for name, make in IDS.items()}
 

@@ -133,7 +133,7 @@ def test_the_deployment_guide_gives_the_defaults_of_the_code(monkeypatch: pytest
 def test_the_guide_to_containers_gives_the_variables_and_defaults_of_compose() -> None:
     compose = read("compose.yaml")
     guide = read("docs/containers.md")
-    # Those without a default are the secrets, which the first command of the guide makes.
+    # The variables without a default are secrets, which the first command of the guide makes.
     assert dict(re.findall(r"\$\{([A-Z_]+):-([^}]+)\}", compose)) == dict(
         re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \|", guide, re.MULTILINE)
     )

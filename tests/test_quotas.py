@@ -343,7 +343,7 @@ class TestTwoTransactions:
         scene.set_quota("day", 2, own=False)
         one, two = scene.sessions(2)
         one.issue(commit=True)
-        # As a token does that found more left.
+        # A token that saw more tokens left takes the lock in this mode.
         one.send("select pg_advisory_xact_lock_shared(hashtext(%(organization_id)s), 18)").result(PATIENCE)
         refused = two.ask()
         assert scene.observer.settle(two, refused)

@@ -110,7 +110,7 @@ def test_the_log_and_the_owner_learn_the_reason_and_who_has_the_secret_that_it_h
     assert acme.client_secret not in caplog.text
     after = REGISTRY.get_sample_value("agentidp_authentications_rejected_total", {"reason": reason})
     assert after == before + 1
-    # Of an agent that is not active, that is the reason, whatever was sent.
+    # If the agent is not active, the reason says so, whatever the client sent.
     first = (NOON.date(), acme.agent_id, NETWORK)
     assert rows(services, acme.organization_id) == {(*first, "wrong secret", 1), (*first, reason, 1)}
 

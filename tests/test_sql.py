@@ -43,7 +43,7 @@ def service(shared_app: Flask) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-# Those of distribution/ call functions of Citus; tests/db/test_distribution.py runs them on a cluster.
+# Statements in distribution/ call functions of Citus. tests/db/test_distribution.py runs them on a cluster.
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("distribution/")])
 def test_prepares_as_the_role_that_runs_it(service: psycopg.Connection, name: str) -> None:
     statement = numbered(name)

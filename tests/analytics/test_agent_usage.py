@@ -49,7 +49,7 @@ def test_returns_the_month_so_far_most_tokens_first_then_by_agent(
         ],
     }
     assert acme.get(USAGE).json == body
-    # Also when they are deleted or suspended.
+    # Deleted and suspended agents are listed too.
     assert acme.delete(f"agents/{second.client_id}").status_code == 204
     assert acme.patch(f"agents/{first.client_id}", {"status": "suspended"}).status_code == 200
     with_names = [item | {"agentName": name} for item, name in zip(body["data"], (b, a, c), strict=True)]

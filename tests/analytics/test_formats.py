@@ -270,7 +270,7 @@ def test_an_etag_is_of_the_answer(client: FlaskClient, cast: Cast) -> None:
     headers = cast.acme.bearer()
     tags = [client.get(TREND, headers=headers).headers["ETag"]]
     tags.append(client.get(f"{TREND}?days=29", headers=headers).headers["ETag"])
-    # Of another organization, with the same numbers.
+    # The outsider's organization has the same numbers.
     tags.append(client.get(TREND, headers=cast.outsider.bearer()).headers["ETag"])
     cast.acme.count(NOON, tokens=1)
     changed = client.get(TREND, headers=headers | {"If-None-Match": tags[0]})

@@ -232,9 +232,9 @@ def test_the_bound_of_valid_tokens_counts_with_the_lifetime_of_each_resource(
     clock.now = NOON - timedelta(hours=2)
     agent.get_tokens(client, 7)
     clock.now = NOON
-    # Those for our own API have expired.
+    # The tokens for our own API have expired.
     assert bounds() == [(5, "2026-04-15T14:00:00.000000Z")] * 3
-    # What was issued before is valid for four hours still. That is not stored, so it may be a day.
+    # The earlier tokens are valid for four more hours. The old lifetime is not stored, so a day is assumed.
     set_ttl(60)
     assert bounds() == [(5, "2026-04-16T10:00:00.000000Z")] * 3
     clock.now = NOON + timedelta(days=1) - timedelta(microseconds=1)

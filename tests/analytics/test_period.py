@@ -112,7 +112,7 @@ COUNTED = {
     date(2026, 3, 31): 32,
     date(2026, 4, 1): 64,
     TODAY: 128,
-    # As a server whose clock is ahead may have counted it.
+    # A server whose clock is ahead may have counted a token tomorrow.
     date(2026, 4, 16): 256,
 }
 """Day -> tokens, so that a sum says which days are in it."""

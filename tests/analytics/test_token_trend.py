@@ -17,8 +17,8 @@ RULE = "must be a whole number from 1 to 90"
 @ON_CITUS_TOO
 def test_returns_each_day_with_zeros_for_the_organization_of_the_token(client: FlaskClient, cast: Cast) -> None:
     acme = cast.acme
-    # Of the requests nothing is shown, nor of the day before the three, of another organization, and of tomorrow, as a
-    # server whose clock is ahead may have counted it.
+    # The trend shows no requests, no tokens of other days or organizations, and no tokens of tomorrow, which a server
+    # whose clock is ahead may have counted.
     for days, tokens, requests in ((0, 3, 11), (-2, 2, 0), (-3, 1, 0), (1, 5, 0)):
         acme.count(NOON + timedelta(days=days), tokens=tokens, requests=requests)
     cast.outsider.count(NOON, tokens=7)

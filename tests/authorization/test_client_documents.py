@@ -343,7 +343,7 @@ def test_the_page_names_the_host_and_nothing_that_the_document_claims(app_of_hos
     assert app_of_host.host in page.text
     assert "Somebody" not in page.text
     assert "logo" not in page.text
-    # Also when an administrator has given the agent another name.
+    # The page shows the host even after an administrator has renamed the agent.
     path = f"/api/v1/agents/{app_of_host.agent_id}"
     admin = app_of_host.editor.admin
     assert app_of_host.editor.client.patch(path, json={"name": "Desk"}, headers=admin.bearer()).status_code == 200

@@ -18,7 +18,7 @@ def test_registers_an_api_an_agent_with_its_scope_and_a_credential(
     operator = make_agent(stage.services, organization_id, "operator")
     page = open_page(operator, java_script_enabled=java_script_enabled, viewport=PHONE)
     page.goto("/dashboard/agents")
-    # Without JavaScript too.
+    # The menu works without JavaScript too.
     page.get_by_role("button", name="Menu").click()
     page.get_by_role("link", name="Settings").click()
     page.get_by_role("link", name="Resource servers").click()

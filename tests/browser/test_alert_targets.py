@@ -24,7 +24,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
         if java_script_enabled:
             for scheme in ("dark", "light"):
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-                # Of cells that are scrolled out of sight it cannot tell the contrast: test_accessibility looks at them.
+                # axe cannot compute the contrast of cells that are out of sight. test_accessibility checks them.
                 assert [one for one in looked_at(page, axe) if one[0] != "color-contrast"] == []
 
     page.get_by_role("button", name="Menu").press("Enter")

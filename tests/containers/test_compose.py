@@ -103,7 +103,7 @@ def test_a_container_has_no_root_no_capability_and_writes_nowhere(checkout: Chec
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     assert status["Uid"].split() == status["Gid"].split() == ["10001"] * 4
     assert (int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"]) == (0, 0, "1")
-    # As root, whom only the file system itself can refuse.
+    # Only a read-only file system can refuse root.
     as_root = checkout.inside(service, "touch", "/opt/new", options=["--user", "0"])
     assert "Read-only file system" in as_root.stderr
 
@@ -220,7 +220,7 @@ def applied(checkout: Checkout) -> list[str]:
 def test_an_upgrade_keeps_data_and_a_rollback_brings_the_backup_back(
     checkout: Checkout, client: tuple[str, str, str]
 ) -> None:
-    # As a release with other functions leaves it.
+    # A release with other functions would have left this name.
     older = "functions_0.9.0_0123456789abcdef"
     checkout.sql(f"update schema_migrations set name = '{older}' where starts_with(name, 'functions_')")
     before = tokens_of(checkout, client[0])

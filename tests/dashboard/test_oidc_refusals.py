@@ -375,7 +375,7 @@ class TestAProviderInTrouble:
     @pytest.mark.parametrize(
         ("metadata", "reason"),
         [
-            # Of its other members: tests/federation/test_issuer_keys.py.
+            # tests/federation/test_issuer_keys.py tests the other members of the metadata.
             ({"issuer": "https://elsewhere.example"}, "the metadata is of another issuer"),
             ({"jwks_uri": "https://192.0.2.1/keys"}, "the address is not public"),
             ({"authorization_endpoint": None}, NO_ENDPOINT.format("authorization")),

@@ -75,7 +75,7 @@ def test_the_period_before_and_the_next_one_have_the_same_length(
     ("query", "kept"), [("?month=2026-03", "?month=2026-03"), ("", ""), ("?days=91", ""), ("?days=", "")]
 )
 def test_the_navigation_keeps_the_period(signed_in: FlaskClient, query: str, kept: str) -> None:
-    # Also on pages without a period, so that it is kept on the way over them.
+    # Pages without a period keep the period in their links too.
     for path in ("/agents", "/audit", "/nothing"):
         page = Page(signed_in.get(f"/dashboard{path}{query}"))
         assert {f"/dashboard{place}{kept}" for place in ("", "/agents", "/findings", "/audit")} <= {*page.links}

@@ -194,7 +194,7 @@ def test_looks_again_for_its_scope_in_the_transaction_that_changes_something(
 def test_is_changed_with_its_scope_and_counts_no_request(client: FlaskClient, services: Services, route: Route) -> None:
     owner = make_agent(services, make_organization(services))
     ids = make_one_of_each(client, owner)
-    # Of two scopes the second one is enough.
+    # If a route accepts two scopes, the second one is enough.
     agent = owner.colleague("changes", {SCOPE, *route.scopes[-1:]})
     counts_before = counted(agent)
     response = send(client, route, session_of(agent), ids)

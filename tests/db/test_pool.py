@@ -185,7 +185,7 @@ def test_a_request_that_begins_to_wait_while_the_pool_is_closed_fails_soon(
     closed = pool._pool
     assert closed is not None
     closed.close()
-    # As if the request had looked just before the breaker opened.
+    # The request behaves as if it had looked at the pool just before the breaker opened.
     monkeypatch.setattr(closed, "_check_open_getconn", lambda: None)
     ends = time.monotonic() + PATIENCE
     with pytest.raises(NoConnection) as refused, pool.connection():

@@ -36,7 +36,7 @@ from tests.deploy.deployment import (
 )
 from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Server, wait_until
 
-# As the guide prints them.
+# These commands are spelled as in the guide.
 TREND = 'curl -s "http://localhost:3000/api/v1/analytics/tokens?days={}" \\\n-H "Authorization: Bearer $TOKEN" | jq .'
 HEATMAP = (
     'curl -s "http://localhost:3000/api/v1/analytics/agents/activity" \\\n-H "Authorization: Bearer $TOKEN" | jq .'

@@ -110,7 +110,7 @@ def test_over_tcp_behind_a_proxy_a_reload_resets_nothing_in_the_queue(database_u
     with Server(own, application="agentidp:create_app()") as server:
         wait_until(lambda: len(server.workers()) == 2)
         old = server.workers()
-        # As busy as can be: they take no connection, so all wait in the queue.
+        # Stopped workers accept no connection, so all requests wait in the queue.
         for worker in old:
             os.kill(worker, signal.SIGSTOP)
         with contextlib.ExitStack() as stack:

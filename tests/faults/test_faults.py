@@ -63,7 +63,7 @@ def database_frozen(postgres: EmbeddedPostgres, _: Server, __: Fleet) -> None:
 
 def counters_locked(postgres: EmbeddedPostgres, _: Server, __: Fleet) -> None:
     with psycopg.connect(postgres.url) as other:
-        # Of locked rows alone, tokens would soon take others: a request takes the lowest free slot.
+        # A lock on the rows would not suffice, because a token is counted in the lowest free slot.
         other.execute("lock table usage_daily in exclusive mode")
         time.sleep(STATEMENT_TIMEOUT + 1)
         other.rollback()

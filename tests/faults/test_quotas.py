@@ -112,7 +112,7 @@ def test_a_day_ends(dated: str, clock: FakeClock, directory: Path) -> None:
                 elif response.status == 429:
                     seconds.append(int(response.headers["Retry-After"]))
                 else:
-                    # Until it has seen that both clocks were set.
+                    # The server responds with 503 until it has seen that both clocks were set.
                     assert response.status == 503
             time.sleep(PAUSE)
     yesterday = midnight - timedelta(days=1)

@@ -310,7 +310,7 @@ def body(kind: str, severity: str, about: tuple[UUID, str] | None = None, **memb
         "agentCount": 1 if about else 0,
         "credentialId": None,
         "alsoSeenAs": [],
-        # That of most kinds.
+        # Most kinds have this value.
         "since": members["window"]["from"],
     } | members
 

@@ -91,7 +91,7 @@ def test_what_explains_a_finding_about_the_whole_follows_it_and_is_part_of_it(fl
     listed = fleet.listed()["data"]
     assert [reported["kind"] for reported in listed] == ["budget", "uncached_tokens", "spike"]
     assert [reported["partOf"] for reported in listed] == [None, listed[0]["findingId"], None]
-    # Also if the budget is not asked for.
+    # The finding has partOf even if the request omits budgets.
     assert fleet.listed(kind="uncached_tokens")["data"] == [listed[1]]
 
 

@@ -75,7 +75,7 @@ def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_l
         (75, 100, MIDNIGHT + timedelta(hours=16)),
         (100, 100, NOON),
         (120, 100, NOON),
-        # For longer than there are dates.
+        # The quota lasts for longer than there are dates.
         (1, MAX_TOKENS, None),
     ],
 )

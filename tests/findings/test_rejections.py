@@ -67,7 +67,7 @@ def test_a_day_has_far_more_than_the_28_before(before: list[int], rejected: int,
 def test_a_new_agent_had_no_quiet_days_before_its_first_one(lists: Lists) -> None:
     for name, days in (("new", 5), ("steady", 40)):
         settled(lists, name, days=days, rejected=20)
-    # Of the new one its first day alone, before which nothing was usual.
+    # The new agent's first day is reported, because nothing was usual before.
     assert shown(lists) == [("new", "04-10T09", "04-10T10:00", 20)]
 
 

@@ -114,7 +114,7 @@ def test_an_agent_is_silent(
     lists: Lists, hours: Callable[[datetime], bool], ends: datetime, now: datetime, is_silent: bool
 ) -> None:
     work(lists, "one", hours, ends=ends)
-    # As the only agent of its organization, it may be missed for whole days before.
+    # The finding about the organization may report whole days before.
     assert [
         listed_finding.agent_name for listed_finding in lists.findings("silence", now=now) if listed_finding.agent_id
     ] == ["one"] * is_silent

@@ -55,7 +55,7 @@ def week(weekday: int, on_day_of_rest: int) -> list[int]:
         (80, 0, 19, None),
         (20, 0, 10, (10, 0)),
         (20, 0, 9, None),
-        # As much more than what is usual, if that is as little.
+        # The tokens exceed the highest count by a quarter of an average day, and that count is at most a quarter.
         (80, 20, 40, (40, 20)),
         (80, 20, 39, None),
         (80, 21, 90, None),

@@ -208,7 +208,7 @@ def test_a_token_with_a_former_audience_is_inactive(client: FlaskClient, cast: C
     change(client, cast.acme, server, audience="sts.amazonaws.com")
     by_audience = ask_as(client, cast.acme, resource=resource).json["access_token"]
     assert introspect(client, cast.acme, by_audience).json["active"] is True
-    # Of the identifier, which the resource server still has.
+    # The first token is for the identifier, which the resource server still has.
     assert introspect(client, cast.acme, by_identifier).json["active"] is True
     change(client, cast.acme, server, audience=None)
     assert introspect(client, cast.acme, by_audience).json == INACTIVE

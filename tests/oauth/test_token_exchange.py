@@ -485,7 +485,7 @@ FOREIGN: list[tuple[dict[str, Any], str]] = [
     *[({"iss": iss}, "no rule of trust") for iss in ("https://other.example", ISSUER)],
     ({"groups": "guests"}, "token matches no rule"),
     *[({"aud": aud}, "wrong audience") for aud in ("OTHER", ISSUER, ["ACTOR", "them"])],
-    # Without the leeway, of which nothing would be left for the new token.
+    # The leeway does not apply, because the new token would have no lifetime.
     ({"exp": NOW}, "subject token expired"),
     ({"exp": NOW - 30}, "assertion expired"),
 ]
@@ -617,7 +617,7 @@ def test_tokens_of_an_actor_that_ended_its_own_are_exchanged_again(fleet: Fleet,
 def test_no_token_comes_of_a_token_that_ends_meanwhile(fleet: Fleet) -> None:
     url, subject_token = fleet.worker.database_url, fleet.subject_token
     with psycopg.connect(url) as ending, ThreadPoolExecutor() as pool:
-        # As end_tokens does.
+        # end_tokens takes this lock.
         ending.execute("select pg_advisory_xact_lock(hashtext(%s), 16)", [fleet.worker.organization_id])
         exchange = pool.submit(fleet.exchange, subject_token)
         wait_until(lambda: execute(url, WAITING))

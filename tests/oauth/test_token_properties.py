@@ -53,7 +53,7 @@ def send(client: FlaskClient, path: str, body: bytes, authorization: bytes | Non
     client.application.extensions["agentidp"].clock.advance(seconds=1)
     environ = {"REMOTE_ADDR": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}
     if authorization is not None:
-        # As WSGI has it: each byte a character (PEP 3333).
+        # In WSGI, each byte of a header is one character (PEP 3333).
         environ["HTTP_AUTHORIZATION"] = authorization.decode("latin-1")
     form = "application/x-www-form-urlencoded"
     return client.post(path, data=body, content_type=form, environ_overrides=environ)

@@ -331,7 +331,7 @@ def test_tokens_and_reads_of_others_do_not_wait_for_blocked_reads(
         threads = [threading.Thread(target=ask, args=(server, bearers[0], "findings")) for _ in range(32)]
         workers = 2
         with psycopg.connect(database_url) as connection:
-            # Of the statements that run here only findings read it.
+            # Of the statements in this test, only the findings read this table.
             connection.execute("lock table rejected_networks in access exclusive mode")
             for thread in threads:
                 thread.start()
