@@ -100,7 +100,11 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
             applied_file = apply_declared(
                 services.settings, declared_organizations, utc_now(), agreed_plans=planned_file.plans
             )
-    _print_next_commands(applied_file)
+    # The commands go to standard error, so that standard output stays valid JSON with --json.
+    for heading, command_lines in applied_file.next_commands.items():
+        click.echo(heading, err=True)
+        for command_line in command_lines:
+            print_text(f"    {command_line}", err=True)
 
 
 def _build_question(changes: list[Change]) -> str:
@@ -132,28 +136,10 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
     summary = ", ".join(f"{count} to {action}" for action, count in counts.items())
     click.echo(f"{summary}." if changes else "Nothing differs.")
-    omitted_changes = [change for plan in planned.plans for change in plan.omitted]
-    if omitted_changes:
+    omissions = [line for plan in planned.plans for line in plan.omissions]
+    if omissions:
         click.echo("The file omits these objects and members, so they stay unchanged (--strict would change them):")
-    for change in omitted_changes[:MAX_OMITTED]:
-        print_text(f"    {change}" + (f": {', '.join(change.after)}" if change.after else ""))
-    if len(omitted_changes) > MAX_OMITTED:
-        click.echo(f"    and {len(omitted_changes) - MAX_OMITTED} more")
-
-
-def _print_next_commands(applied: Applied) -> None:
-    """Print commands that the user needs for new agents and webhooks.
-
-    The commands go to standard error, so that standard output stays valid JSON with ``--json``.
-    """
-    agents_heading = "The new agents have no credential yet. These commands create their credentials:"
-    webhooks_heading = "The new webhooks sign their messages. These commands print the keys:"
-    for heading, command_line, objects in (
-        (agents_heading, "credential create --agent", applied.new_agents),
-        (webhooks_heading, "alerts target key", applied.new_webhooks),
-    ):
-        if objects:
-            click.echo(heading, err=True)
-        for organization, name, argument in objects:
-            comment = f"# {to_json(name)} of {to_json(organization)}"
-            print_text(f"    agentidp {command_line} {argument}  {comment}", err=True)
+    for line in omissions[:MAX_OMITTED]:
+        print_text(f"    {line}")
+    if len(omissions) > MAX_OMITTED:
+        click.echo(f"    and {len(omissions) - MAX_OMITTED} more")

@@ -38,6 +38,7 @@ from agentidp.declarative.plan import (
     list_omissions,
     resolve_ids,
     select_members,
+    to_json,
 )
 from agentidp.declarative.schemas import (
     AGENT,
@@ -66,6 +67,9 @@ from agentidp.registry import (
 LOCK = 0x_A9E7_DEC1
 """Key of the advisory lock that commands hold while they apply a file, so that none creates an organization twice."""
 
+NEW_AGENTS = "The new agents have no credential yet. These commands create their credentials:"
+NEW_WEBHOOKS = "The new webhooks sign their messages. These commands print the keys:"
+
 _ADVICE = "Run the command again: it prints the new plan first."
 
 
@@ -73,18 +77,21 @@ _ADVICE = "Run the command again: it prints the new plan first."
 class Applied:
     """What applying a file has changed.
 
-    :param new_agents: for each new agent without a credential: its organization, its name and its id.
-    :param new_webhooks: for each new webhook: its organization, its name, and its arguments for commands.
+    :param next_commands: by heading, the commands that the user needs for new agents and webhooks.
     """
 
     plans: list[Plan] = field(default_factory=list)
-    new_agents: list[tuple[str, str, UUID]] = field(default_factory=list)
-    new_webhooks: list[tuple[str, str, str]] = field(default_factory=list)
+    next_commands: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def changes(self) -> list[Change]:
         """Return the changes of all plans, in the order in which they were made."""
         return [change for plan in self.plans for change in plan.changes]
+
+    def add_next_command(self, heading: str, command: str, change: Change) -> None:
+        """Add a command that the user needs for a new object."""
+        comment = f"# {to_json(change.name)} of {to_json(change.organization)}"
+        self.next_commands.setdefault(heading, []).append(f"agentidp {command}  {comment}")
 
 
 def apply_file(
@@ -110,29 +117,25 @@ def apply_file(
     with connect(str(settings.database_url)) as connection, connection.transaction():
         connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
         organization_rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
-        organization_ids = resolve_ids(declared, [organizations.represent(row) for row in organization_rows])
-        plans: list[Plan | None] = [*agreed_plans] if agreed_plans is not None else [None] * len(declared)
-        for organization, existing_id, plan in zip(declared, organization_ids, plans, strict=True):
-            # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
-            organization_id = existing_id or (
-                plan.organization_id if plan and plan.is_new else organizations.generate_organization_id()
-            )
-            transaction = Transaction(connection, organization_id, at, find_operator())
-            enter_organization(connection, organization_id, durable=True)
+        existing_ids = resolve_ids(declared, [organizations.represent(row) for row in organization_rows])
+        # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
+        new_ids = [plan.organization_id for plan in agreed_plans or []] or [
+            organizations.generate_organization_id() for _ in declared
+        ]
+        for organization, existing_id, new_id in zip(declared, existing_ids, new_ids, strict=True):
+            transaction = Transaction(connection, existing_id or new_id, at, find_operator())
+            enter_organization(connection, transaction.organization_id, durable=True)
             current_content = read_current_content(transaction) if existing_id else None
-            content = _check_rules_of_trust(organization, settings, organization_id)
-            _compare_addresses(organization, transaction, settings, current_content)
-            strict_changes = list_changes(fill_omissions(content), current_content, is_pruning=True)
-            changes = strict_changes if is_strict else list_changes(content, current_content, is_pruning=is_pruning)
-            _refuse_deleted_agents(organization, changes)
-            omitted_changes = [] if current_content is None else list_omissions(changes, strict_changes)
-            applied_file.plans.append(Plan(content["name"], organization_id, not existing_id, changes, omitted_changes))
+            plan = _plan_changes(
+                organization, transaction, settings, current_content, is_pruning=is_pruning, is_strict=is_strict
+            )
+            applied_file.plans.append(plan)
             transactions.append(transaction)
-        if agreed_plans is not None and applied_file.plans != agreed_plans:
-            conflict_lines = "".join(f"  {line}\n" for line in list_conflicts(agreed_plans, applied_file.plans))
+        if agreed_plans is not None and (conflicts := list_conflicts(agreed_plans, applied_file.plans)):
+            conflict_lines = "".join(f"  {line}\n" for line in conflicts)
             raise ConfigurationError(
-                "nothing was applied, because others have changed this since the plan was "
-                f"printed:\n{conflict_lines}{_ADVICE}"
+                f"nothing was applied, because others have changed this since the plan was printed:\n{conflict_lines}"
+                f"{_ADVICE}"
             )
         # This loop blocks token requests of organizations whose quotas change, so all reading was done before the loop.
         for organization, transaction, plan in zip(declared, transactions, applied_file.plans, strict=True):
@@ -141,14 +144,14 @@ def apply_file(
                 # The quotas are locked before any row, because a token request that waits for a row blocks quotas.lock.
                 quotas.lock(transaction)
             for change in plan.changes:
-                with _name_place_in_errors(organization, change):
+                with _name_place_in_errors(organization, change.path, f"{change} no longer exists\n{_ADVICE}"):
                     _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied_file)
             # A file may register a resource server, and an agent that has its scopes and acts for it. The agent needs
             # the resource server's scopes, so the resource server exists first and gets its agent here.
             for change in plan.changes:
                 has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
                 if change.type == RESOURCE_SERVER.type and has_agent:
-                    with _name_place_in_errors(organization, change):
+                    with _name_place_in_errors(organization, change.path):
                         _set_agent_of_server(transaction, settings, change)
         if is_dry_run:
             raise psycopg.Rollback
@@ -157,6 +160,25 @@ def apply_file(
             enter_organization(connection, transaction.organization_id, durable=True)
             transaction.write_before_commit()
     return applied_file
+
+
+def _plan_changes(
+    declared: DeclaredOrganization,
+    transaction: Transaction,
+    settings: Settings,
+    current: dict[str, Any] | None,
+    *,
+    is_pruning: bool,
+    is_strict: bool,
+) -> Plan:
+    """Compare an organization in a file with its content in the database, which is None for a new organization."""
+    content = _check_rules_of_trust(declared, settings, transaction.organization_id)
+    _compare_addresses(declared, transaction, settings, current)
+    strict_changes = list_changes(fill_omissions(content), current, is_pruning=True)
+    changes = strict_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
+    _refuse_deleted_agents(declared, changes)
+    omissions = [] if current is None else list_omissions(changes, strict_changes)
+    return Plan(transaction.organization_id, changes, omissions)
 
 
 def export_organizations(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
@@ -239,10 +261,8 @@ def _check_rules_of_trust(declared: DeclaredOrganization, settings: Settings, or
     """
 
     def check_at_place(trust: dict[str, Any], check: Callable[..., Any], *path: str | int) -> dict[str, Any]:
-        try:
+        with _name_place_in_errors(declared, path):
             return credentials.check_trust(trust, settings, organization_id, check=check)
-        except ValidationError as error:
-            raise ConfigurationError(_describe_problems(declared, path, error)) from None
 
     content = copy.deepcopy(declared.content)
     for section, check in (
@@ -322,26 +342,24 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
                 )
 
 
-def _describe_problems(declared: DeclaredOrganization, path: Path, error: ApiError) -> str:
-    """Return a line per member of the file that breaks a rule: its place and the broken rules."""
-    problem_lines = [
-        f"{declared.describe_place(*path, member_name)}: {', '.join(broken_rules)}"
-        for member_name, broken_rules in error.details.items()
-    ]
-    return "\n".join(problem_lines) or f"{declared.describe_place(*path)}: {error.message}"
-
-
 @contextlib.contextmanager
-def _name_place_in_errors(declared: DeclaredOrganization, change: Change) -> Iterator[None]:
-    """Add the place in the file to the message of an error that a change raises."""
+def _name_place_in_errors(declared: DeclaredOrganization, path: Path, not_found: str = "") -> Iterator[None]:
+    """Add the place in the file to errors, with a line per member that breaks a rule.
+
+    :param path: the path to the object in the file, below its organization.
+    :param not_found: the message if the object does not exist.
+    """
     try:
         yield
     except NotFound:
-        raise ConfigurationError(
-            f"{declared.describe_place(*change.path)}: {change} no longer exists\n{_ADVICE}"
-        ) from None
-    except ApiError as error:
-        raise ConfigurationError(_describe_problems(declared, change.path, error)) from None
+        raise ConfigurationError(f"{declared.describe_place(*path)}: {not_found}") from None
+    except (ApiError, ma.ValidationError) as error:
+        details = error.details if isinstance(error, ApiError) else error.messages_dict
+        problem_lines = [
+            f"{declared.describe_place(*path, member_name)}: {', '.join(broken_rules)}"
+            for member_name, broken_rules in details.items()
+        ]
+        raise ConfigurationError("\n".join(problem_lines) or f"{declared.describe_place(*path)}: {error}") from None
 
 
 def _change_organization(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
@@ -372,7 +390,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
             transaction, **schema.load({"name": change.name} | new_members), max_agents=settings.max_agents
         ).agent_id
         if not new_rules:
-            applied.new_agents.append((change.organization, change.name, agent_id))
+            applied.add_next_command(NEW_AGENTS, f"credential create --agent {agent_id}", change)
         # Some members, such as the status, cannot be set when an agent is created, but can be changed afterwards.
         changed_members = {member: value for member, value in changed_members.items() if member not in new_members}
     if changed_members:
@@ -443,20 +461,17 @@ def _change_alert_target(transaction: Transaction, settings: Settings, change: C
     changed_members = dict(change.after)
     if "url" in changed_members:
         changed_members["url"] = _read_address(changed_members["url"])
-    try:
-        if change.id is None:
-            new_target = NewAlertTargetSchema().load({"name": change.name} | changed_members)
-            target_row, signing_secret = targets.add_target(transaction, settings, new_target)
-            if signing_secret is not None:
-                arguments = f"{target_row.target_id} --organization {transaction.organization_id}"
-                applied.new_webhooks.append((change.organization, change.name, arguments))
-        elif "type" in changed_members:
-            raise ma.ValidationError({"type": ["cannot be changed: give a target of another type another name"]})
-        else:
-            loaded_values = AlertTargetChangeSchema().load(changed_members)
-            targets.update_target(transaction, settings, UUID(change.id), loaded_values)
-    except ma.ValidationError as error:
-        raise ValidationError(details=error.messages_dict) from None
+    if change.id is None:
+        new_target = NewAlertTargetSchema().load({"name": change.name} | changed_members)
+        target_row, signing_secret = targets.add_target(transaction, settings, new_target)
+        if signing_secret is not None:
+            arguments = f"{target_row.target_id} --organization {transaction.organization_id}"
+            applied.add_next_command(NEW_WEBHOOKS, f"alerts target key {arguments}", change)
+    elif "type" in changed_members:
+        raise ValidationError(details={"type": ["cannot be changed: give a target of another type another name"]})
+    else:
+        loaded_values = AlertTargetChangeSchema().load(changed_members)
+        targets.update_target(transaction, settings, UUID(change.id), loaded_values)
 
 
 def _find_agent_id(transaction: Transaction, member: str, name: str) -> str:

@@ -49,14 +49,12 @@ class Plan:
 
     :param organization_id: the id of the organization, even if the organization is still to be created.
     :param changes: the changes, in the order in which they must be made.
-    :param omitted: changes of a strict comparison that are not made. They are only printed.
+    :param omissions: a line per object whose deletion or changed members the file omits. The lines are only printed.
     """
 
-    name: str
     organization_id: str
-    is_new: bool
     changes: list[Change]
-    omitted: list[Change] = field(default_factory=list, compare=False)
+    omissions: list[str]
 
 
 def to_json(value: Any) -> str:
@@ -76,22 +74,22 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
     :raises ConfigurationError: an id does not exist, several organizations have the name, or the file describes an
         organization twice.
     """
-    resolved_ids: list[str | None] = []
+    existing_ids: list[str | None] = []
     for organization in declared:
-        declared_id = organization.content.get("organizationId")
-        member = "organizationId" if declared_id else "name"
-        matching_ids = [other["organizationId"] for other in existing if other[member] == organization.content[member]]
-        if declared_id and not matching_ids:
-            problem_place = organization.describe_place("organizationId")
-            raise ConfigurationError(f"{problem_place}: there is no organization {declared_id!r}")
-        if len(matching_ids) > 1:
-            listed_ids = ", ".join(matching_ids)
-            error_message = f"{len(matching_ids)} organizations have this name: add organizationId, one of {listed_ids}"
-            raise ConfigurationError(f"{organization.describe_place('name')}: {error_message}")
-        if matching_ids and matching_ids[0] in resolved_ids:
-            raise ConfigurationError(f"{organization.describe_place(member)}: this organization is in the file twice")
-        resolved_ids.append(matching_ids[0] if matching_ids else None)
-    return resolved_ids
+        member_name = "organizationId" if "organizationId" in organization.content else "name"
+        id_or_name = organization.content[member_name]
+        ids = [row["organizationId"] for row in existing if row[member_name] == id_or_name]
+        problem = ""
+        if member_name == "organizationId" and not ids:
+            problem = f"there is no organization {id_or_name!r}"
+        elif len(ids) > 1:
+            problem = f"{len(ids)} organizations have this name: add organizationId, one of {', '.join(ids)}"
+        elif ids and ids[0] in existing_ids:
+            problem = "this organization is in the file twice"
+        if problem:
+            raise ConfigurationError(f"{organization.describe_place(member_name)}: {problem}")
+        existing_ids.append(ids[0] if ids else None)
+    return existing_ids
 
 
 def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
@@ -105,20 +103,21 @@ def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_
     """
     organization_name = content["name"]
     declared_members = select_members(content, ORGANIZATION_MEMBERS)
+    organization_change = Change("change", ORGANIZATION, organization_name, organization_name, after=declared_members)
     if current is None:
-        new_members = {member: member_value for member, member_value in declared_members.items() if member != "name"}
-        changes, current = [Change("create", ORGANIZATION, organization_name, organization_name, after=new_members)], {}
+        del declared_members["name"]
+        changes, current = [replace(organization_change, action="create")], {}
     else:
-        changes = _compare_members(
-            ORGANIZATION, organization_name, organization_name, declared_members, current, current["organizationId"], ()
-        )
-    creations_and_changes: list[Change] = []
-    for kind in KINDS:
-        if kind.section in content:
-            creations_and_changes += _compare_objects(kind, organization_name, content[kind.section], current)
-            # Deletions precede all creations, so that a new object can have the name of a deleted object.
-            changes += _list_deletions(kind, organization_name, content[kind.section], current) if is_pruning else []
-    return [*changes, *creations_and_changes]
+        changes = _list_differences(replace(organization_change, id=current["organizationId"]), current)
+    object_changes = [
+        change
+        for kind in KINDS
+        if kind.section in content
+        for change in _compare_objects(kind, organization_name, content[kind.section], current)
+    ]
+    # Deletions precede all creations, so that a new object can have the name of a deleted object.
+    changes += [change for change in object_changes if change.action == "delete" and is_pruning]
+    return changes + [change for change in object_changes if change.action != "delete"]
 
 
 def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
@@ -132,109 +131,64 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
     return filled_content
 
 
-def list_omissions(changes: list[Change], strict_changes: list[Change]) -> list[Change]:
-    """Return the parts of *strict_changes* that are not in *changes*: deletions, and changes of single members."""
-    planned_changes = {(change.type, change.name): change for change in changes}
-    omitted_changes = []
+def list_omissions(planned_changes: list[Change], strict_changes: list[Change]) -> list[str]:
+    """Return a line per object of which *strict_changes* have a deletion or members that are not in *planned_changes*.
+
+    :param strict_changes: the changes that would also be made if everything that the file omits were changed.
+    """
+    planned_members = {(change.type, change.name): change.after for change in planned_changes}
+    lines = []
     for change in strict_changes:
-        planned_change = planned_changes.get((change.type, change.name))
-        planned_members = planned_change.after if planned_change else {}
-        omitted_members = {member: value for member, value in change.after.items() if member not in planned_members}
-        if change.action == "delete" and planned_change is None:
-            omitted_changes.append(change)
-        elif change.action == "change" and omitted_members:
-            earlier_members = select_members(change.before, omitted_members)
-            omitted_changes.append(replace(change, before=earlier_members, after=omitted_members))
-    return omitted_changes
+        member_names = change.after.keys() - planned_members.get((change.type, change.name), {})
+        if change.action == "delete" and (change.type, change.name) not in planned_members:
+            lines.append(str(change))
+        elif change.action == "change" and member_names:
+            lines.append(f"{change}: {', '.join(name for name in change.after if name in member_names)}")
+    return lines
 
 
 def _compare_objects(
     kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
 ) -> Iterator[Change]:
-    existing_by_key = {object_members[kind.key]: object_members for object_members in current.get(kind.section, [])}
+    """Yield the changes, the creations and the deletions that make the objects of a kind match a file's list."""
+    existing_objects = current.get(kind.section, [])
+    existing_by_key = {object_members[kind.key]: object_members for object_members in existing_objects}
     for index, object_members in enumerate(declared):
-        key, path = object_members[kind.key], (kind.section, index)
-        if existing := existing_by_key.get(key):
-            compared_members = select_members(object_members, kind.members)
-            object_id = existing[kind.id_name]
-            yield from _compare_members(kind.type, organization, key, compared_members, existing, object_id, path)
+        change = Change("create", kind.type, organization, object_members[kind.key], path=(kind.section, index))
+        if existing := existing_by_key.get(change.name):
+            declared_members = select_members(object_members, kind.members)
+            change = replace(change, action="change", after=declared_members, id=existing[kind.id_name])
+            yield from _list_differences(change, existing)
         else:
-            new_members = select_members(kind.defaults | object_members, kind.members)
-            yield Change("create", kind.type, organization, key, after=new_members, path=path)
-
-
-def _compare_members(
-    type_: str, organization: str, key: str, declared: dict[str, Any], existing: dict[str, Any], id_: str, path: Path
-) -> list[Change]:
-    changed_members = {member: value for member, value in declared.items() if not _is_same(value, existing[member])}
-    earlier_members = select_members(existing, changed_members)
-    change = Change("change", type_, organization, key, earlier_members, changed_members, id_, path)
-    return [change] if changed_members else []
-
-
-def _is_same(value: Any, other_value: Any) -> bool:
-    """Return whether two values are equal. Lists such as scopes are equal in any order."""
-    if isinstance(value, list) and isinstance(other_value, list):
-        as_json = partial(json.dumps, sort_keys=True)
-        return sorted(value, key=as_json) == sorted(other_value, key=as_json)
-    return bool(value == other_value)
-
-
-def _list_deletions(
-    kind: Kind, organization: str, declared: list[dict[str, Any]], current: dict[str, Any]
-) -> Iterator[Change]:
-    declared_keys = {members[kind.key] for members in declared}
-    for members in current.get(kind.section, []):
+            yield replace(change, after=select_members(kind.defaults | object_members, kind.members))
+    declared_keys = {object_members[kind.key] for object_members in declared}
+    for existing in existing_objects:
         # Agents that provisioning rules created are not deleted, because no file lists them.
-        if members[kind.key] not in declared_keys and not members.get("provisioned"):
-            earlier_members, object_id = select_members(members, kind.members), members[kind.id_name]
-            yield Change("delete", kind.type, organization, members[kind.key], earlier_members, id=object_id)
+        if existing[kind.key] not in declared_keys and not existing.get("provisioned"):
+            deleted_members, object_id = select_members(existing, kind.members), existing[kind.id_name]
+            yield Change("delete", kind.type, organization, existing[kind.key], deleted_members, id=object_id)
+
+
+def _list_differences(change: Change, existing: dict[str, Any]) -> list[Change]:
+    """Return a change with only those members that differ from an existing object; empty if no member differs."""
+    changed_members = {member: value for member, value in change.after.items() if not _is_same(value, existing[member])}
+    previous_members = select_members(existing, changed_members)
+    return [replace(change, before=previous_members, after=changed_members)] if changed_members else []
+
+
+def _is_same(value: Any, existing_value: Any) -> bool:
+    """Return whether two values are equal. Lists such as scopes are equal in any order."""
+    if isinstance(value, list) and isinstance(existing_value, list):
+        as_json = partial(json.dumps, sort_keys=True)
+        return sorted(value, key=as_json) == sorted(existing_value, key=as_json)
+    return bool(value == existing_value)
 
 
 def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
-    """Return a line per object or member that somebody changed between the making of two plans for the same file."""
-    return [line for plans in zip(agreed_plans, new_plans, strict=True) for line in _compare_plans(*plans)]
-
-
-def _compare_plans(agreed_plan: Plan, new_plan: Plan) -> Iterator[str]:
-    if agreed_plan.organization_id != new_plan.organization_id:
-        presence = _describe_presence(not agreed_plan.is_new, not new_plan.is_new)
-        yield f"{ORGANIZATION} {to_json(agreed_plan.name)} {presence}"
-        return
+    """Return the objects whose changes differ between two lists of plans for the same file."""
     agreed_changes, new_changes = (
-        {(change.type, change.name): change for change in plan.changes} for plan in (agreed_plan, new_plan)
+        {(index, change.type, change.name): change for index, plan in enumerate(plans) for change in plan.changes}
+        for plans in (agreed_plans, new_plans)
     )
-    for object_key in agreed_changes | new_changes:
-        earlier_change, later_change = agreed_changes.get(object_key), new_changes.get(object_key)
-        if earlier_change == later_change:
-            continue
-        has_existed, exists_now = _has_existed(earlier_change, later_change), _has_existed(later_change, earlier_change)
-        if has_existed != exists_now or (earlier_change and later_change and earlier_change.id != later_change.id):
-            yield f"{earlier_change or later_change} {_describe_presence(has_existed, exists_now)}"
-            continue
-        earlier_members, later_members = (change.before if change else {} for change in (earlier_change, later_change))
-        for member in earlier_members | later_members:
-            value_texts = [
-                to_json(members[member]) if member in members else "as in the file"
-                for members in (earlier_members, later_members)
-            ]
-            if value_texts[0] != value_texts[1]:
-                yield f"{earlier_change or later_change}: {member} was {value_texts[0]}, is now {value_texts[1]}"
-
-
-def _has_existed(change: Change | None, other_change: Change | None) -> bool:
-    """Return whether an object existed when a plan was made.
-
-    A plan without a change of an object means that the object was as in the file. A file contains an object unless a
-    plan for the file deletes the object.
-
-    :param change: the change of the object in this plan, or None.
-    :param other_change: the change of the object in another plan of the same file, or None.
-    """
-    return change.action != "create" if change else other_change is not None and other_change.action != "delete"
-
-
-def _describe_presence(has_existed: bool, exists_now: bool) -> str:
-    if has_existed and exists_now:
-        return "was deleted and created again"
-    return "exists now" if exists_now else "no longer exists"
+    all_changes = agreed_changes | new_changes
+    return [str(change) for key, change in all_changes.items() if agreed_changes.get(key) != new_changes.get(key)]
