@@ -73,14 +73,11 @@ SERVERS = {
 
 ORDERS, TICKETS, PAYMENTS, TRACKER = SERVERS
 
-
-PROVIDER, CLIENT_URI, REDIRECT_URI = (
-    "https://login.demo.example",
-    "https://assistant.demo.example/client.json",
-    "http://127.0.0.1/callback",
-)
-"""The OpenID Connect provider of the demo's people, the client ID metadata document of the desktop client, and the
-redirect URI of both clients that people use. Nothing requests these URLs."""
+PROVIDER = "https://login.demo.example"
+CLIENT_URI = "https://assistant.demo.example/client.json"
+REDIRECT_URI = "http://127.0.0.1/callback"
+"""The people's OpenID Connect provider, the desktop client's metadata document, and the redirect URI of both clients.
+Nothing requests these URLs."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +113,7 @@ AGENTS = (
     DemoAgent("log-summarizer", "Turns error logs into one summary an hour.", "Platform", CONSTANT, 1, 8),
     DemoAgent("knowledge-indexer", "Indexes new documents for search.", "Support", CONSTANT, 1, 15),
     DemoAgent("crm-sync", "Keeps the customer records of sales and support the same.", "Sales", CONSTANT, 1, 20),
-    DemoAgent(
-        "sales-researcher", "Gathers what is known of a company before a call.", "Sales", AMERICAS, 5, 10, (TRACKER,)
-    ),
+    DemoAgent("sales-researcher", "Gathers facts about a company before a call.", "Sales", AMERICAS, 5, 10, (TRACKER,)),
     DemoAgent("code-editor", "Lets developers work on tickets in the editor.", "Platform", EUROPE, 6, 16, (TICKETS,)),
     DemoAgent("release-notes", "Writes release notes from merged changes.", "Platform", AMERICAS, 2, 7),
     DemoAgent("contract-summarizer", "Sums up contracts for the legal team.", "Legal", EUROPE, 4, 9, last=15),
@@ -131,9 +126,7 @@ AGENTS = (
     DemoAgent("weekly-report", "Writes the week's figures for the management.", "Data", WEEKENDS, 2, 30),
     DemoAgent("data-cleaner", "Finds duplicate and stale records.", "Data", WEEKENDS, 1, 50),
     DemoAgent("voice-transcriber", "Transcribes recorded calls.", "Support", AMERICAS, 4, 8, joined=24),
-    DemoAgent(
-        host_of(CLIENT_URI), "Answers the staff on their desktops.", "People", EUROPE, 3, 8, (TICKETS,), joined=9
-    ),
+    DemoAgent(host_of(CLIENT_URI), "Helps the staff on their desktops.", "People", EUROPE, 3, 8, (TICKETS,), joined=9),
 )
 
 # UNCACHED gets the most tokens of all agents in a month, because it requests a token before every call.
@@ -154,8 +147,12 @@ ROTATED_AGO, ROTATED_HOURS, ROTATED_REJECTED = 3, range(8, 12), 75
 
 REJECTED_BY_CHANCE = 1 / 150
 
-DELEGATED = {TRIAGE: 2, RESEARCHER: 4}
-"""The agents for whom the order tracker acts, each with a divisor: 2 means half of the tracker's tokens for orders."""
+DELEGATIONS = {
+    (TWO_RESOURCES, ORDERS): ((TRIAGE, 2), (RESEARCHER, 4)),
+    (EDITOR, TICKETS): ((None, 1),),
+    (ASSISTANT, TICKETS): ((None, 1),),
+}
+"""For whom agents act at a resource server: other agents, or people (None). The divisor 2 means half of the tokens."""
 
 GRANTS = {
     EDITOR: (("Anna Berg", 22), ("Ben Falk", 17)),
@@ -229,22 +226,18 @@ class _Demo:
             "clientHosts": [host_of(CLIENT_URI)],
             "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
         }
-        self._rule_id = add_rule(
-            self._begin_on(92), self._settings, NewDelegationRuleSchema().load(rule_members)
-        ).delegation_rule_id
+        rule_row = add_rule(self._begin_on(92), self._settings, NewDelegationRuleSchema().load(rule_members))
         update_agent(self._begin_on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
-        self._add_grants(EDITOR)
+        self._add_grants(EDITOR, rule_row.delegation_rule_id)
         # The quotas are set after the day of the retry loop, because a quota per hour would refuse the loop's tokens.
         for quota_holder, window, tokens, is_enforced in QUOTAS:
             holder_id = self._agent_ids[quota_holder] if quota_holder else None
             set_quota(self._begin_on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
         self._add_agent(ASSISTANT, ASSISTANT.joined)
-        self._add_grants(ASSISTANT)
+        self._add_grants(ASSISTANT, rule_row.delegation_rule_id)
         revoked_id = self._credential_ids[ROTATED]
-        self._credential_ids[ROTATED] = self._add_credential(
-            ROTATED, self._begin_on(ROTATED_AGO, 7), "production, rotated"
-        )
+        self._add_credential(ROTATED, self._begin_on(ROTATED_AGO, 7), "production, rotated")
         transaction = self._begin_on(ROTATED_AGO, ROTATED_HOURS.start)
         end_credential(transaction, self._agent_ids[ROTATED], revoked_id)
         self._add_usage(revoked_id, transaction.at)
@@ -270,34 +263,35 @@ class _Demo:
         transaction = self._begin_on(days_ago)
         agent_row = add_agent(transaction, max_agents=Settings.max_agents, scopes=scopes, **members)
         self._agent_ids[agent] = agent_row.agent_id
-        self._credential_ids[agent] = self._add_credential(agent, transaction)
+        self._add_credential(agent, transaction, "production")
         if agent is ASSISTANT:
-            transaction.fetch("agents/refresh_document", agent_id=self._agent_ids[agent], fresh_until=self._at)
+            transaction.fetch("agents/refresh_document", agent_id=agent_row.agent_id, fresh_until=self._at)
 
-    def _add_grants(self, agent: DemoAgent) -> None:
-        for person, days_ago in GRANTS[agent]:
-            subject = person.replace(" ", ".").lower()
-            actor_type, actor_name, display_name = list_actor_fields(PROVIDER, subject, person)
-            transaction = self._begin_on(days_ago)
-            transaction = transaction.as_of(transaction.at, Actor(actor_type, actor_name, display_name=display_name))
-            scopes = SERVERS[TICKETS][1]
-            permission = Permission(
-                self._agent_ids[agent], self._rule_id, PROVIDER, subject, TICKETS, scopes, 30, "", REDIRECT_URI, None
-            )
-            add_grant(transaction, permission)
-            transaction.fetch("demo/use_grants", expires_at=transaction.at + timedelta(days=30))
-
-    def _add_credential(self, agent: DemoAgent, transaction: Transaction, label: str = "production") -> Any:
+    def _add_credential(self, agent: DemoAgent, transaction: Transaction, label: str) -> None:
         # The random secret is discarded, so nobody can authenticate with the credential.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else transaction.at + timedelta(days=365)
         jwks = PUBLIC_JWKS if agent in GRANTS else None
         agent_id = self._agent_ids[agent]
         credential_row, _ = add_credential(transaction, agent_id, expires_at=expires_at, label=label, jwks=jwks)
-        return credential_row.credential_id
+        if label.startswith("production"):
+            self._credential_ids[agent] = credential_row.credential_id
+
+    def _add_grants(self, agent: DemoAgent, rule_id: UUID) -> None:
+        agent_id, scopes = self._agent_ids[agent], SERVERS[TICKETS][1]
+        for person, days_ago in GRANTS[agent]:
+            subject = person.replace(" ", ".").lower()
+            actor_type, actor_name, display_name = list_actor_fields(PROVIDER, subject, person)
+            transaction = self._begin_on(days_ago)
+            transaction = transaction.as_of(transaction.at, Actor(actor_type, actor_name, display_name=display_name))
+            add_grant(
+                transaction,
+                Permission(agent_id, rule_id, PROVIDER, subject, TICKETS, scopes, 30, "", REDIRECT_URI, None),
+            )
+            transaction.fetch("demo/use_grants", expires_at=transaction.at + timedelta(days=30))
 
     def _add_usage(self, revoked_id: UUID, revoked_at: datetime) -> None:
         hours_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
-        hourly_tokens: dict[tuple[date, DemoAgent, UUID, str], list[int]] = {}
+        tokens_by_hour: dict[tuple[date, DemoAgent, UUID, str], list[int]] = {}
         last_used_at: dict[UUID, datetime] = {}
         for agent, starts_at, *counts in generate_traffic(self._at):
             day, hour = starts_at.date(), starts_at.hour
@@ -308,28 +302,19 @@ class _Demo:
                 last_used_at[credential_id] = starts_at
                 for resource_index, resource in enumerate(agent.resources):
                     if tokens := (counts[0] + resource_index) // len(agent.resources):
-                        hourly_tokens.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
+                        tokens_by_hour.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
+        usage_rows, delegation_rows = [], []
+        for (day, agent, credential_id, resource), hourly_tokens in tokens_by_hour.items():
+            row = {"day": str(day), "agent_id": str(self._agent_ids[agent]), "resource": resource}
+            usage_rows.append(row | {"credential_id": str(credential_id), "tokens_by_hour": hourly_tokens})
+            for subject, divisor in DELEGATIONS.get((agent, resource), ()):
+                tokens = sum(hourly_tokens) // divisor
+                if subject is None:
+                    delegation_rows.append(row | {"issuer": PROVIDER, "tokens": tokens})
+                # The tracker can only act for a subject that got a token for the tracker on the same day.
+                elif tokens and (day, subject, self._credential_ids[subject], TRACKER) in tokens_by_hour:
+                    delegation_rows.append(row | {"subject_agent_id": str(self._agent_ids[subject]), "tokens": tokens})
         add_usage(self._transaction, hours_by_agent)
-        usage_rows = [
-            {"day": str(day), "agent_id": str(self._agent_ids[agent]), "credential_id": str(credential_id)}
-            | {"resource": resource, "tokens_by_hour": tokens}
-            for (day, agent, credential_id, resource), tokens in hourly_tokens.items()
-        ]
-        delegation_rows = [
-            {"day": str(day), "agent_id": str(self._agent_ids[agent]), "issuer": PROVIDER}
-            | {"resource": resource, "tokens": sum(tokens)}
-            for (day, agent, _, resource), tokens in hourly_tokens.items()
-            if agent in GRANTS
-        ]
-        delegation_rows += [
-            {"day": str(day), "agent_id": str(self._agent_ids[agent]), "resource": resource}
-            | {"subject_agent_id": str(self._agent_ids[subject_agent]), "tokens": sum(tokens) // divisor}
-            for (day, agent, _, resource), tokens in hourly_tokens.items()
-            for subject_agent, divisor in DELEGATED.items()
-            # The tracker can only act for a subject that got a token for the tracker on the same day.
-            if (day, subject_agent, self._credential_ids[subject_agent], TRACKER) in hourly_tokens
-            and (resource == ORDERS and sum(tokens) >= divisor)
-        ]
         self._transaction.fetch("demo/attribute_usage", counts=Jsonb(usage_rows))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegation_rows))
         use_times = [*last_used_at.values()]
