@@ -15,9 +15,7 @@ from agentidp.cli import (
     backup,
     check,
     credential,
-    dashboard,
     db,
-    demo,
     findings,
     grant,
     keys,
@@ -26,12 +24,10 @@ from agentidp.cli import (
     organization,
     quota,
     resource_server,
-    restore,
     rule,
     serve,
     token,
     usage,
-    watch,
 )
 from agentidp.cli.context import report_errors
 from agentidp.cli.version import print_version
@@ -67,8 +63,8 @@ _GROUPS = (
 for group in (*(module.commands for module in _GROUPS), rule.delegation_commands, rule.provisioning_commands):
     cli.add_command(group)
 for command in (
-    *(apply.apply_document, backup.back_up_database, check.run_checks, dashboard.print_sign_in_link),
-    *(demo.create_demo_organization, restore.restore_backup, serve.run_service, token.print_token, watch.run_watch),
+    *(apply.apply_document, backup.back_up_database, check.run_checks, token.print_sign_in_link),
+    *(serve.create_demo_organization, backup.restore_backup, serve.run_service, token.print_token, serve.run_watch),
 ):
     cli.add_command(command)
 

@@ -62,8 +62,7 @@ def create_agent(organization: str, as_json: bool, **options: Any) -> None:
         new_agent = agents.NewAgentSchema().load(read_options(agents.NewAgentSchema(), options))
         with database.transaction() as transaction:
             agent_row = agents.add_agent(transaction, **new_agent, max_agents=services.settings.max_agents)
-    response_body = agents.represent(agent_row)
-    show_object(response_body if as_json else {"agentId": response_body["agentId"]}, as_json)
+    show_object(agents.represent(agent_row), as_json, members=["agentId"])
 
 
 @commands.command("list")

@@ -95,9 +95,7 @@ def add_target(organization: str, as_json: bool, **options: Any) -> None:
     new_target = NewAlertTargetSchema().load(read_options(NewAlertTargetSchema(), options))
     with open_organization(organization) as (services, database), database.transaction() as transaction:
         target_row, signing_secret = targets.add_target(transaction, services.settings, new_target)
-    response_body = targets.represent(target_row)
-    response_body = response_body if as_json else {"targetId": response_body["targetId"]}
-    show_object(response_body | {"secret": signing_secret}, as_json)
+    show_object(targets.represent(target_row) | {"secret": signing_secret}, as_json, members=["targetId", "secret"])
 
 
 @target_commands.command("update")

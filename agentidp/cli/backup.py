@@ -1,4 +1,4 @@
-"""``agentidp backup``."""
+"""``agentidp backup`` and ``agentidp restore``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ from pathlib import Path
 
 import click
 
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import read_settings
-from agentidp.cli.options import bindir_option
 from agentidp.cli.progress import show_progress
+from agentidp.clock import utc_now
+from agentidp.config import ConfigurationError, Settings
+from agentidp.http.schemas import timestamp
+from agentidp.maintenance.archive import open_archive
 from agentidp.maintenance.backup import back_up
-from agentidp.server.runtime import open_database, refuse_without_data, secret_file
+from agentidp.maintenance.restore import inspect_target, restore_archive
+from agentidp.server.runtime import add_secret_from_file, open_database, refuse_without_data, secret_file
+
+bindir_option = click.option(
+    "--bindir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Directory of pg_dump and pg_restore. Default: the embedded PostgreSQL, PATH, or Debian's packages.",
+)
 
 
 @click.command("backup")
@@ -38,3 +50,66 @@ def back_up_database(file: Path, bindir: Path | None) -> None:
         f"A restored service needs the instance secret as well ({secret_place}): without the secret, it cannot decrypt "
         "its signing keys. Keep a copy of the secret apart from the backup."
     )
+
+
+@click.command("restore")
+@require_confirmation
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--clean",
+    is_flag=True,
+    help="First delete everything in the database. Without --clean, the database must be empty.",
+)
+@bindir_option
+def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
+    """Restore the backup FILE into an empty database.
+
+    The backup is restored in one transaction, and then the schema is brought up to date. With --clean, the command
+    deletes the contents of the database, and asks for its name first. Stop the service first. The settings must have
+    the instance secret with which the backup was made.
+    """
+    settings = _add_secret(read_settings())
+    archive = open_archive(file, bindir=bindir, settings=settings)
+    with open_database(settings) as runtime:
+        target = inspect_target(str(runtime.settings.database_url))
+        if not target.is_empty:
+            if not clean:
+                raise ConfigurationError(
+                    f"the database {target.name} is not empty. Restore into an empty database, or give --clean to "
+                    "delete everything in the database first"
+                )
+            content_words = "" if target.contents is None else f" ({target.contents})"
+            consequences = (
+                f"This deletes everything in the database {target.name}{content_words}. Then it restores the backup of "
+                f"{timestamp(archive.made_at)}. The deletion cannot be undone."
+            )
+            confirm(lambda: consequences, name=target.name)
+        with show_progress("Restoring") as report_progress:
+            restored = restore_archive(runtime.settings, archive, target, at=utc_now(), report=report_progress)
+    click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
+    click.echo(
+        "Before you start the service, repeat every revocation, suspension and erasure since the backup, because the "
+        "restored database does not contain them. Alerts that were waiting at the time of the backup are sent again."
+    )
+    if restored.left_out:
+        # The names are escaped, because the author of the backup file could choose any characters.
+        table_names = ", ".join(ascii(table_name)[1:-1] for table_name in restored.left_out)
+        click.echo(f"Tables that do not belong to AgentIdP were not restored: {table_names}.")
+    if restored.migrations:
+        click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
+
+
+def _add_secret(settings: Settings) -> Settings:
+    """Return the settings including the instance secret, but never create one, as it could not decrypt restored keys.
+
+    :raises ConfigurationError: there is no instance secret.
+    """
+    if settings.secret_key is not None:
+        return settings
+    places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
+    if settings.database_url is None:
+        file = secret_file(settings)
+        if file.exists():
+            return add_secret_from_file(settings)
+        places = f"{file}, or in AGENTIDP_SECRET_KEY"
+    raise ConfigurationError(f"the instance secret of the service that made the backup is missing: set it in {places}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, TextIO
+from uuid import UUID
 
 import click
 
@@ -18,6 +19,8 @@ from agentidp.cli.lookup import (
 )
 from agentidp.cli.options import WholeNumber, add_member_options, agent_option, as_json_option, parse_time, read_options
 from agentidp.cli.output import is_terminal, print_text, show, show_object, warn
+from agentidp.db.organization import OrganizationDatabase
+from agentidp.db.sql import Rows
 from agentidp.oauth import rule_results
 from agentidp.registry import agents, credentials
 
@@ -72,9 +75,9 @@ def create_credential(
             credential_row, client_secret = credentials.add_credential(
                 transaction, agent_id, label=new_credential["label"], jwks=new_credential["jwks"], expires_at=expires_at
             )
-    response_body = credentials.represent(credential_row)
-    summary = {"credentialId": response_body["credentialId"], "clientId": str(agent_id), "clientSecret": client_secret}
-    show_object(response_body | summary if as_json else summary, as_json, shown_once="clientSecret")
+    credential = credentials.represent(credential_row) | {"clientId": str(agent_id), "clientSecret": client_secret}
+    member_names = ("credentialId", "clientId", "clientSecret")
+    show_object(credential, as_json, members=member_names, shown_once="clientSecret")
 
 
 @commands.command("trust")
@@ -100,10 +103,9 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
             )
     credential = credentials.represent(credential_row)
     warn(credential["warnings"])
-    if not as_json:
-        member_names = ("credentialId", "issuer", "subject", "claims", "audience")
-        credential = {name: credential.get(name, {} if name == "claims" else None) for name in member_names}
-    show_object(credential, as_json)
+    default_claims: dict[str, Any] = {} if as_json else {"claims": {}}
+    member_names = ("credentialId", "issuer", "subject", "claims", "audience")
+    show_object(default_claims | credential, as_json, members=member_names)
 
 
 @commands.command("test")
@@ -197,13 +199,12 @@ def list_credentials(agent: str, organization: str | None, as_json: bool) -> Non
     subject. Only credentials that trust another issuer have an issuer and a subject.
     """
     with find_and_open_agent(agent, organization) as (_, database, agent_id):
-        credential_rows = credentials.select_unrevoked_credentials(
-            database.fetch("agents/list_credentials", agent_id=agent_id)
-        )
-    shown_credentials = [credentials.represent(credential_row) for credential_row in credential_rows]
-    if not as_json:
-        shown_credentials = [{column: members.get(column) for column in LISTED_FIELDS} for members in shown_credentials]
-    show(shown_credentials, as_json)
+        credential_rows = _fetch_credentials(database, agent_id)
+    show([credentials.represent(credential_row) for credential_row in credential_rows], as_json, members=LISTED_FIELDS)
+
+
+def _fetch_credentials(database: OrganizationDatabase, agent_id: UUID) -> Rows:
+    return credentials.select_unrevoked_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
 
 
 @commands.command("revoke")
@@ -220,21 +221,18 @@ def revoke_credential(
 ) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""
     with find_and_open_agent(agent, organization) as (services, database, agent_id):
-        credential_rows = credentials.select_unrevoked_credentials(
-            database.fetch("agents/list_credentials", agent_id=agent_id)
-        )
         candidates = [
-            Candidate(str(row.credential_id), [row.label] if row.label else [], row) for row in credential_rows
+            Candidate(str(row.credential_id), [row.label] if row.label else [], row)
+            for row in _fetch_credentials(database, agent_id)
         ]
         credential_row = find_candidate(credential, candidates, kind="credential", owner="the agent")
 
         def describe_consequences() -> str:
-            credential_id, label = credential_row.credential_id, credential_row.label
-            token_ttl = services.settings.token_ttl
+            credential_id, token_ttl = credential_row.credential_id, services.settings.token_ttl
             credential_impact = impact.read_credential_impact(
                 database.run, agent_id, credential_id, database.at, token_ttl
             )
-            label_suffix = f" ({label})" if label else ""
+            label_suffix = f" ({credential_row.label})" if credential_row.label else ""
             verdict = f"This revokes the credential {credential_id}{label_suffix}. A revocation cannot be undone."
             if ends_tokens:
                 verdict += " All tokens of the agent that were issued before now stop working at once."

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,18 +11,16 @@ from uuid import UUID
 import click
 
 from agentidp import findings
-from agentidp.cli.lookup import find_agent, open_organization
+from agentidp.cli.lookup import find_agent, open_organization, refuse_missing
 from agentidp.cli.options import WholeNumber, as_json_option, organization_option
 from agentidp.cli.output import show, show_object
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
-from agentidp.config import ConfigurationError
 from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, apply_action
 from agentidp.findings.finding import STATES
 from agentidp.findings.identity import FindingChange
 from agentidp.findings.listing import STORED_KINDS, filter_findings, represent_with_history
 from agentidp.findings.store import read_finding, read_listing
-from agentidp.http.errors import NotFound
 from agentidp.http.schemas import MAX_DAYS
 
 MEMBERS = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
@@ -66,10 +63,9 @@ def list_findings(organization: str, days: int, agent: str | None, as_json: bool
             agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id
         listing = read_listing(database.run, database.transaction, database.at, services.settings, days=days)
     _warn_of_missing_kinds(listing.not_computed)
-    shown_findings = [finding.represent() for finding in filter_findings(listing.findings, agent=agent_id, **filters)]
-    if not as_json:
-        shown_findings = [_select_members(finding, STATE_MEMBERS) for finding in shown_findings]
-    show(shown_findings, as_json, columns=STATE_MEMBERS[:7])
+    shown_findings = filter_findings(listing.findings, agent=agent_id, **filters)
+    represented_findings = [_represent_finding(finding, as_json) for finding in shown_findings]
+    show(represented_findings, as_json, members=STATE_MEMBERS, columns=STATE_MEMBERS[:7])
 
 
 @commands.command("compute")
@@ -86,10 +82,8 @@ def compute_findings(organization: str, days: int, as_json: bool) -> None:
         with show_activity("Computing the findings"):
             computed_findings = findings.compute_findings(database.run, query)
     _warn_of_missing_kinds(computed_findings.not_computed)
-    shown_findings = [finding.represent() for finding in computed_findings.findings]
-    if not as_json:
-        shown_findings = [_select_members(finding, MEMBERS) for finding in shown_findings]
-    show(shown_findings, as_json, columns=MEMBERS[:5])
+    represented_findings = [_represent_finding(finding, as_json) for finding in computed_findings.findings]
+    show(represented_findings, as_json, members=MEMBERS, columns=MEMBERS[:5])
 
 
 @commands.command("show")
@@ -97,7 +91,10 @@ def compute_findings(organization: str, days: int, as_json: bool) -> None:
 @organization_option
 def show_finding(finding_id: UUID, organization: str) -> None:
     """Print a finding and its history as JSON."""
-    with _refuse_unknown(finding_id), open_organization(organization) as (_, database):
+    with (
+        refuse_missing(f"the organization has no finding {finding_id}"),
+        open_organization(organization) as (_, database),
+    ):
         finding = represent_with_history(database.fetch, read_finding(database.fetch, finding_id))
     show_object(finding, True)
 
@@ -164,20 +161,12 @@ def _apply_action_and_print(
 ) -> None:
     loaded_values = schema.load(body)
     with (
-        _refuse_unknown(finding_id),
+        refuse_missing(f"the organization has no finding {finding_id}"),
         open_organization(organization) as (_, database),
         database.transaction() as transaction,
     ):
-        finding = apply_action(transaction, finding_id, action, **loaded_values).represent()
-    show_object(finding if as_json else _select_members(finding, STATE_MEMBERS), as_json)
-
-
-@contextlib.contextmanager
-def _refuse_unknown(finding_id: UUID) -> Iterator[None]:
-    try:
-        yield
-    except NotFound:
-        raise ConfigurationError(f"the organization has no finding {finding_id}") from None
+        finding = apply_action(transaction, finding_id, action, **loaded_values)
+    show_object(_represent_finding(finding, as_json), as_json, members=STATE_MEMBERS)
 
 
 def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
@@ -185,7 +174,8 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
         click.echo(f"Warning: some findings were not computed, because the database was too slow: {missing}", err=True)
 
 
-def _select_members(finding: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return some members of a finding. The window becomes one string, ``from/to`` in UTC to the minute."""
-    window = f"{finding['window']['from'][:16]}Z/{finding['window']['to'][:16]}Z"
-    return {member_name: window if member_name == "window" else finding[member_name] for member_name in names}
+def _represent_finding(finding: Any, as_json: bool) -> dict[str, Any]:
+    """Return a finding as JSON of the API. For people, its window is the string ``from/to`` in UTC to the minute."""
+    members: dict[str, Any] = finding.represent()
+    window = members["window"]
+    return members if as_json else members | {"window": f"{window['from'][:16]}Z/{window['to'][:16]}Z"}

@@ -8,17 +8,22 @@ from uuid import UUID
 import click
 
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
-from agentidp.cli.lookup import Candidate, begin_transaction, find_agent, find_candidate, open_organization
+from agentidp.cli.lookup import (
+    Candidate,
+    begin_transaction,
+    find_agent,
+    find_candidate,
+    open_organization,
+    refuse_missing,
+)
 from agentidp.cli.options import as_json_option, organization_option
 from agentidp.cli.output import show
-from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.http.errors import NotFound
 from agentidp.oauth.grants import MAX_GRANTS, end_grant
 from agentidp.registry import grants
 from agentidp.services import Services
 
-_COLUMNS = ("grantId", "agentName", "delegationRuleName", "subject", "resource", "scopes", "createdAt", "lastUsedAt")
+_MEMBERS = ("grantId", "agentName", "delegationRuleName", "subject", "resource", "scopes", "createdAt", "lastUsedAt")
 
 _agent_option = click.option("--agent", metavar="ID|NAME", help="Only grants to this agent.")
 _rule_option = click.option("--rule", metavar="ID|NAME", help="Only grants by this delegation rule.")
@@ -43,10 +48,7 @@ def list_grants(organization: str, agent: str | None, rule: str | None, as_json:
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
         [grant_rows] = database.run(grants.build_list_call(agent_id, rule_id, limit=MAX_GRANTS))
-    shown_grants = [grants.represent(grant_row) for grant_row in grant_rows]
-    if not as_json:
-        shown_grants = [{column_name: grant[column_name] for column_name in _COLUMNS} for grant in shown_grants]
-    show(shown_grants, as_json)
+    show([grants.represent(grant_row) for grant_row in grant_rows], as_json, members=_MEMBERS)
 
 
 @commands.command("end")
@@ -62,17 +64,17 @@ def end_grants(grant_id: UUID | None, organization: str, agent: str | None, rule
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
         confirm(lambda: _describe_consequences(database, grant_id, agent_id, rule_id))
-        try:
-            with begin_transaction(services, database) as transaction:
-                if grant_id is not None:
-                    end_grant(transaction, grant_id)
-                elif agent_id is not None:
-                    grants.end_agent_grants(transaction, agent_id)
-                elif rule_id is not None:
-                    grants.end_rule_grants(transaction, rule_id)
-        except NotFound:
-            missing_object = f"grant {grant_id}" if grant_id else f"agent {agent_id}"
-            raise ConfigurationError(f"the organization has no {missing_object}") from None
+        missing_object = f"grant {grant_id}" if grant_id else f"agent {agent_id}"
+        with (
+            refuse_missing(f"the organization has no {missing_object}"),
+            begin_transaction(services, database) as transaction,
+        ):
+            if grant_id is not None:
+                end_grant(transaction, grant_id)
+            elif agent_id is not None:
+                grants.end_agent_grants(transaction, agent_id)
+            elif rule_id is not None:
+                grants.end_rule_grants(transaction, rule_id)
 
 
 def _find_agent_and_rule(

@@ -16,6 +16,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.demo import OPERATOR, ORGANIZATION_ID, find_operator_id
+from agentidp.http.errors import NotFound
 from agentidp.http.schemas import AgentId, Items
 from agentidp.registry import organizations
 from agentidp.services import Services
@@ -93,6 +94,15 @@ def begin_transaction(
 ) -> contextlib.AbstractContextManager[Transaction]:
     """Begin a transaction at the current time. *database* has an earlier time, from before the confirmation."""
     return services.database.of(database.organization_id, utc_now()).transaction()
+
+
+@contextlib.contextmanager
+def refuse_missing(message: str) -> Iterator[None]:
+    """End the command with a message if the object that it reads or changes does not exist."""
+    try:
+        yield
+    except NotFound:
+        raise ConfigurationError(message) from None
 
 
 def find_candidate(

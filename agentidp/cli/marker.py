@@ -8,12 +8,10 @@ from uuid import UUID
 import click
 
 from agentidp.cli.confirmation import confirm, require_confirmation
-from agentidp.cli.lookup import begin_transaction, open_organization, replace_agent_names
+from agentidp.cli.lookup import begin_transaction, open_organization, refuse_missing, replace_agent_names
 from agentidp.cli.options import add_member_options, as_json_option, describe_fields, organization_option, read_options
 from agentidp.cli.output import show, show_object
-from agentidp.config import ConfigurationError
 from agentidp.db.sql import Rows
-from agentidp.http.errors import NotFound
 from agentidp.http.schemas import timestamp
 from agentidp.registry import markers
 
@@ -41,8 +39,7 @@ def create_marker(kind: str, organization: str, as_json: bool, **options: Any) -
         new_marker = markers.NewMarkerSchema().load(replace_agent_names(services, database, _MARKER, request_body))
         with database.transaction() as transaction:
             marker_row = markers.add_marker(transaction, **new_marker)
-    response_body = markers.represent(marker_row)
-    show_object(response_body if as_json else {"markerId": response_body["markerId"]}, as_json)
+    show_object(markers.represent(marker_row), as_json, members=["markerId"])
 
 
 @commands.command("list")
@@ -64,11 +61,11 @@ def delete_marker(marker_id: UUID, organization: str) -> None:
     with open_organization(organization) as (services, database):
         marker_rows = database.fetch("markers/list_markers", limit=markers.MAX_LISTED)
         confirm(lambda: _describe_consequences(marker_rows, marker_id))
-        try:
-            with begin_transaction(services, database) as transaction:
-                markers.remove_marker(transaction, marker_id)
-        except NotFound:
-            raise ConfigurationError(f"the organization has no marker {marker_id}") from None
+        with (
+            refuse_missing(f"the organization has no marker {marker_id}"),
+            begin_transaction(services, database) as transaction,
+        ):
+            markers.remove_marker(transaction, marker_id)
 
 
 def _describe_consequences(marker_rows: Rows, marker_id: UUID) -> str:

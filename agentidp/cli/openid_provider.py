@@ -35,8 +35,7 @@ def create_provider(organization: str, as_json: bool, **options: Any) -> None:
     new_provider = schema.load(read_options(schema, options))
     with open_organization(organization) as (services, database), database.transaction() as transaction:
         provider_row = openid_providers.add_provider(transaction, services.settings, **new_provider)
-    response_body = openid_providers.represent(provider_row)
-    show_object(response_body if as_json else {"openidProviderId": response_body["openidProviderId"]}, as_json)
+    show_object(openid_providers.represent(provider_row), as_json, members=["openidProviderId"])
 
 
 @commands.command("list")

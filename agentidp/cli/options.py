@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -230,10 +229,4 @@ organization_option = click.option(
 )
 agent_option = click.option(
     "--agent", required=True, metavar="ID|NAME", help="The agent's id, its client_id, or its name."
-)
-bindir_option = click.option(
-    "--bindir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIRECTORY",
-    help="Directory of pg_dump and pg_restore. Default: the embedded PostgreSQL, PATH, or Debian's packages.",
 )

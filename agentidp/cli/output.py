@@ -4,11 +4,8 @@
 - In a pipe or file, each row is a line of tab-separated values, in the order of the members.
 - With ``--json``, the output is JSON.
 
-Both functions escape characters that could manipulate a terminal, because anybody can choose names and tokens, and
-stored names can be older than the checks of :mod:`agentidp.http.text`.
-
-Commands pass dicts with the names of our JSON (``agentId``, ``createdAt``), from which headings and labels are derived.
-Members that only programs need are not in ``columns``.
+Both functions escape characters that could manipulate a terminal, because anybody can choose names and tokens.
+Headings and labels are derived from the names of JSON members, such as ``createdAt``.
 """
 
 from __future__ import annotations
@@ -31,41 +28,53 @@ MAX_CELL_LENGTH = 40
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
 
-def show(rows: list[dict[str, Any]], as_json: bool, *, columns: Sequence[str] = ()) -> None:
+def show(
+    rows: list[dict[str, Any]], as_json: bool, *, members: Sequence[str] = (), columns: Sequence[str] = ()
+) -> None:
     """Print a list: a table on a terminal, bare rows in a pipe, or JSON.
 
-    :param columns: the members that a terminal shows. Empty means all members.
+    :param members: the members that are printed without ``--json``. Empty means all members.
+    :param columns: the members that a terminal shows. Empty means all members that are printed.
     """
+    shown_rows = [_select_members(row, members) for row in rows]
     if as_json:
         click.echo(printable(json.dumps(rows, ensure_ascii=False)))
     elif not is_terminal():
-        for row in rows:
+        for row in shown_rows:
             click.echo("\t".join(map(format_cell, row.values())))
-    elif rows:
-        _show_table(rows, columns or [*rows[0]])
+    elif shown_rows:
+        _show_table(shown_rows, columns or [*shown_rows[0]])
     else:
         click.echo("There are none.", err=True)
 
 
-def show_object(members: dict[str, Any], as_json: bool, *, shown_once: str | None = None) -> None:
+def show_object(
+    row: dict[str, Any], as_json: bool, *, members: Sequence[str] = (), shown_once: str | None = None
+) -> None:
     """Print a single object: words on a terminal, bare values in a pipe, or JSON.
 
+    :param members: the members that are printed without ``--json``. Empty means all members.
     :param shown_once: the name of a member that no command can show again. A terminal gets a warning about it.
     """
+    shown_row = _select_members(row, members)
     if as_json:
-        click.echo(printable(json.dumps(members, ensure_ascii=False)))
-    elif not is_terminal() or len(members) == 1:
-        click.echo("\t".join(map(format_cell, members.values())))
+        click.echo(printable(json.dumps(row, ensure_ascii=False)))
+    elif not is_terminal() or len(shown_row) == 1:
+        click.echo("\t".join(map(format_cell, shown_row.values())))
     else:
-        labels = [f"{_to_words(member_name)[:1].upper()}{_to_words(member_name)[1:]}:" for member_name in members]
+        labels = [f"{_to_words(member_name)[:1].upper()}{_to_words(member_name)[1:]}:" for member_name in shown_row]
         label_width = max(map(len, labels))
-        for label, member_value in zip(labels, members.values(), strict=True):
+        for label, member_value in zip(labels, shown_row.values(), strict=True):
             click.echo(f"{label:<{label_width}}  {_format_for_people(member_value)}".rstrip())
-        if shown_once and members.get(shown_once) is not None:
+        if shown_once and shown_row.get(shown_once) is not None:
             click.echo(
                 f"The {_to_words(shown_once)} is not shown again. Store it where only the agent or service that needs "
                 "it can read it."
             )
+
+
+def _select_members(row: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: row.get(name) for name in names} if names else row
 
 
 def print_text(text: str, *, err: bool = False) -> None:

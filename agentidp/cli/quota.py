@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -11,19 +10,18 @@ from uuid import UUID
 import click
 
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
-from agentidp.cli.lookup import begin_transaction, open_agent_or_organization
+from agentidp.cli.lookup import begin_transaction, open_agent_or_organization, refuse_missing
 from agentidp.cli.options import add_member_options, as_json_option, list_column_names, read_options
 from agentidp.cli.output import show
 from agentidp.config import ConfigurationError
-from agentidp.db.organization import OrganizationDatabase, Transaction
-from agentidp.http.errors import NotFound
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds
 from agentidp.registry import quotas
-from agentidp.services import Services
 
 PAGE_SIZE = 500
 """Maximum number of quotas that ``agentidp quota list`` reads per statement."""
 
+_MISSING = "there is no such agent or quota"
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
 """The schema of the quota's fields that have options. If the option for ``enforce`` is omitted, it is false."""
 
@@ -41,16 +39,6 @@ _window_option = click.option(
     required=True,
     help="Window of the quota: a UTC hour, day or calendar month.",
 )
-
-
-@contextlib.contextmanager
-def _lock_quotas(services: Services, database: OrganizationDatabase) -> Iterator[Transaction]:
-    try:
-        with begin_transaction(services, database) as transaction:
-            quotas.lock(transaction)
-            yield transaction
-    except NotFound:
-        raise ConfigurationError("there is no such agent or quota") from None
 
 
 commands = click.Group(
@@ -81,7 +69,8 @@ def set_quota(agent: str | None, organization: str | None, window: str, **option
             used_tokens = sum(row.used for row in database.fetch("quotas/used_tokens", **statement_parameters))
             if used_tokens >= new_quota["tokens"]:
                 confirm(lambda: _describe_refusals(window, new_quota["tokens"], used_tokens, database.at))
-        with _lock_quotas(services, database) as transaction:
+        with refuse_missing(_MISSING), begin_transaction(services, database) as transaction:
+            quotas.lock(transaction)
             quotas.set_quota(transaction, agent_id, window, **new_quota)
 
 
@@ -139,7 +128,7 @@ def remove_quota(agent: str | None, organization: str | None, window: str) -> No
         [quota_rows] = database.run(quotas.build_usage_call(agent_id))
         quota = next((quota_row for quota_row in quota_rows if quota_row.quota_window == window), None)
         if quota is None:
-            raise ConfigurationError("there is no such agent or quota")
+            raise ConfigurationError(_MISSING)
         holder_name = quota.agent_name or "the organization"
         confirm(
             lambda: (
@@ -147,5 +136,6 @@ def remove_quota(agent: str | None, organization: str | None, window: str) -> No
                 "After the removal, this quota no longer refuses tokens."
             )
         )
-        with _lock_quotas(services, database) as transaction:
+        with refuse_missing(_MISSING), begin_transaction(services, database) as transaction:
+            quotas.lock(transaction)
             quotas.remove_quota(transaction, agent_id, window)

@@ -50,8 +50,7 @@ def create_server(organization: str, as_json: bool, **options: Any) -> None:
         new_server = schema.load(replace_agent_names(services, database, schema, read_options(schema, options)))
         with database.transaction() as transaction:
             server_row = resource_servers.add_resource_server(transaction, services.settings, **new_server)
-    response_body = resource_servers.represent(server_row)
-    show_object(response_body if as_json else {"resourceServerId": response_body["resourceServerId"]}, as_json)
+    show_object(resource_servers.represent(server_row), as_json, members=["resourceServerId"])
 
 
 @commands.command("show")

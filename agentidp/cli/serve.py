@@ -1,26 +1,32 @@
-"""``agentidp serve``."""
+"""``agentidp serve``, ``agentidp watch`` and ``agentidp demo``."""
 
 from __future__ import annotations
 
 import contextlib
+import logging.config
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import click
 
 from agentidp import demo
 from agentidp.actor import find_operator
-from agentidp.cli.context import read_settings
+from agentidp.cli.context import open_services, read_settings
 from agentidp.cli.lookup import find_agent_or_operator
+from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.http.errors import ApiError, OAuthError
+from agentidp.http.logs import build_logging_config
 from agentidp.registry import organizations
 from agentidp.server import serve
 from agentidp.server.runtime import Runtime
+from agentidp.server.watch import watch
 from agentidp.server.welcome import format_demo_welcome, format_empty_welcome
 from agentidp.services import Services
 
@@ -70,3 +76,37 @@ def _demo_link(runtime: Runtime) -> str | None:
             return link.create_link(services, *find_agent_or_operator(services, None), utc_now())
         except (ConfigurationError, DatabaseUnavailable, ApiError, OAuthError):
             return None
+
+
+@click.command("watch")
+@click.option(
+    "--once", is_flag=True, help="Evaluate the findings of each organization once and end, for example in a cron job."
+)
+def run_watch(once: bool) -> None:
+    """Evaluate findings and send alerts, until SIGTERM.
+
+    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. If this command runs several
+    times, only one process evaluates. If that process ends, even by SIGKILL, another process takes over within seconds.
+    agentidp serve starts this command by itself.
+    """
+    stop_event = threading.Event()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: stop_event.set())
+    with open_services() as services:
+        settings = services.settings
+        logging.config.dictConfig(build_logging_config(settings.log_level, settings.log_format))
+        watch(services, stop_event, once=once)
+
+
+@click.command("demo")
+def create_demo_organization() -> None:
+    """Create the demo organization, unless it exists.
+
+    It has 24 agents and 90 days of traffic.
+    """
+    with (
+        open_services(may_be_first=True) as services,
+        show_activity("Creating the demo organization: 24 agents and 90 days of traffic"),
+    ):
+        is_new = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
+    click.echo(f"{'Made' if is_new else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")

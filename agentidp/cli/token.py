@@ -1,4 +1,4 @@
-"""``agentidp token``."""
+"""``agentidp token`` and ``agentidp dashboard``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_agent_or_operator
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
+from agentidp.dashboard import link
 from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.oauth.token import read_scopes
 from agentidp.registry import operator_token
@@ -30,3 +31,12 @@ def print_token(agent: str | None, scope: str | None, resource: str | None) -> N
             services, organization_id, agent_id, scope=scopes, resource=resource, at=utc_now()
         )
     click.echo(access_token)
+
+
+@click.command("dashboard")
+@click.option("--agent", metavar="ID|NAME", help="Agent that the link signs in as. Default: the demo's operator.")
+def print_sign_in_link(agent: str | None) -> None:
+    """Print a link that signs in to the dashboard once. The link expires after a few minutes."""
+    with open_services() as services:
+        sign_in_link = link.create_link(services, *find_agent_or_operator(services, agent), utc_now())
+    click.echo(sign_in_link)
