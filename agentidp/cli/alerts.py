@@ -24,6 +24,7 @@ from agentidp.cli.options import (
     add_member_options,
     as_json_option,
     describe_fields,
+    flag_option,
     organization_option,
     read_options,
 )
@@ -206,7 +207,7 @@ def _represent_delivery(delivery_row: Any) -> dict[str, Any]:
 
 
 @commands.command("deliver")
-@click.option("--once", is_flag=True, help="End as soon as no alert is due.")
+@flag_option("--once", "once", "End as soon as no alert is due.")
 def send_due_alerts(once: bool) -> None:
     """Send the alerts that are due, until Ctrl-C."""
     with open_services() as services:

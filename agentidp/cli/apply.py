@@ -11,6 +11,7 @@ import click
 
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
+from agentidp.cli.options import flag_option
 from agentidp.cli.output import print_text, show
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
@@ -50,25 +51,16 @@ class _Command(click.Command):
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="A YAML file that describes the organizations, or - for standard input.",
 )
-@click.option(
-    "--plan",
-    "is_plan",
-    is_flag=True,
-    help="Print the differences without making changes. Exit code 0 if nothing differs, 2 otherwise.",
+@flag_option(
+    "--plan", "is_plan", "Print the differences without making changes. Exit code 0 if nothing differs, 2 otherwise."
 )
-@click.option(
-    "--prune",
-    "is_pruning",
-    is_flag=True,
-    help="Also delete agents and other objects that are missing from a list in FILE.",
-)
-@click.option(
+@flag_option("--prune", "is_pruning", "Also delete agents and other objects that are missing from a list in FILE.")
+@flag_option(
     "--strict",
     "is_strict",
-    is_flag=True,
-    help="Like --prune, but also empty the lists that FILE omits, and set omitted members to their defaults.",
+    "Like --prune, but also empty the lists that FILE omits, and set omitted members to their defaults.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+@flag_option("--json", "as_json", "Print the differences as JSON.")
 def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
     """Change organizations, agents, resource servers, rules and alert targets to match FILE.
 

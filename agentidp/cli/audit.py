@@ -19,7 +19,7 @@ from agentidp.audit.verification import MISSING, Head, Verification
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization
-from agentidp.cli.options import WholeNumber, as_json_option, parse_time
+from agentidp.cli.options import WholeNumber, as_json_option, flag_option, name_option, parse_time
 from agentidp.cli.output import is_terminal, show
 from agentidp.cli.progress import show_activity, track_progress
 from agentidp.clock import utc_now
@@ -31,12 +31,8 @@ from agentidp.services import Services
 POLL_SECONDS = 2.0
 """Seconds between two checks for further audit events."""
 
-trail_option = click.option(
-    "--organization", metavar="ID|NAME", help="The organization's id (org-…), or its name. Default: the instance."
-)
-trails_option = click.option(
-    "--organization", metavar="ID|NAME", help="Only this organization's trail. Default: all trails."
-)
+trail_option = name_option("--organization", "The organization's id (org-…), or its name. Default: the instance.")
+trails_option = name_option("--organization", "Only this organization's trail. Default: all trails.")
 
 commands = click.Group(
     "audit",
@@ -108,7 +104,7 @@ def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organ
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that stores the position of the last exported event. The next export continues at that position.",
 )
-@click.option("--follow", is_flag=True, help="Keep running, and print new events as they occur, until Ctrl-C.")
+@flag_option("--follow", "follow", "Keep running, and print new events as they occur, until Ctrl-C.")
 def export_events(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
     """Print events as lines of JSON, oldest first in each trail.
 

@@ -10,6 +10,7 @@ import click
 
 from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import read_settings
+from agentidp.cli.options import flag_option
 from agentidp.cli.progress import show_progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
@@ -55,10 +56,8 @@ def back_up_database(file: Path, bindir: Path | None) -> None:
 @click.command("restore")
 @require_confirmation
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--clean",
-    is_flag=True,
-    help="First delete everything in the database. Without --clean, the database must be empty.",
+@flag_option(
+    "--clean", "clean", "First delete everything in the database. Without --clean, the database must be empty."
 )
 @bindir_option
 def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:

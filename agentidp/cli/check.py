@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from agentidp.cli.options import WholeNumber, as_json_option
+from agentidp.cli.options import WholeNumber, as_json_option, flag_option
 from agentidp.cli.output import show
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
@@ -35,9 +35,7 @@ WARNED = 3
     metavar="HOURS",
     help="Maximum age of the newest backup in hours.",
 )
-@click.option(
-    "--strict", "is_strict", is_flag=True, help=f"End with exit code {WARNED} if a check warns and no check fails."
-)
+@flag_option("--strict", "is_strict", f"End with exit code {WARNED} if a check warns and no check fails.")
 @as_json_option
 def run_checks(backups: Path | None, backup_hours: int, is_strict: bool, as_json: bool) -> None:
     """Check an instance's settings, database, keys, clock, backups and more, and print advice.

@@ -19,6 +19,7 @@ from uuid import UUID
 import click
 
 from agentidp.analytics.period import Period
+from agentidp.cli.options import flag_option
 from agentidp.cli.output import print_text
 from agentidp.db.organization import OrganizationDatabase
 
@@ -81,12 +82,8 @@ def confirm(
 
 def dry_run_option(command: F) -> F:
     """Add the option ``--dry-run`` to a command, which passes its value to :func:`confirm` as ``is_dry_run``."""
-    return click.option(
-        "--dry-run",
-        "is_dry_run",
-        is_flag=True,
-        help="Print what the command would change and what would stop working, without changing anything.",
-    )(command)
+    help_text = "Print what the command would change and what would stop working, without changing anything."
+    return flag_option("--dry-run", "is_dry_run", help_text)(command)
 
 
 def _is_terminal() -> bool:

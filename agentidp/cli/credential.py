@@ -17,7 +17,16 @@ from agentidp.cli.lookup import (
     find_candidate,
     open_agent_or_organization,
 )
-from agentidp.cli.options import WholeNumber, add_member_options, agent_option, as_json_option, parse_time, read_options
+from agentidp.cli.options import (
+    WholeNumber,
+    add_member_options,
+    agent_option,
+    as_json_option,
+    flag_option,
+    name_option,
+    parse_time,
+    read_options,
+)
 from agentidp.cli.output import is_terminal, print_text, show, show_object, warn
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Rows
@@ -32,10 +41,8 @@ LISTED_FIELDS = ("credentialId", "label", "type", "createdAt", "expiresAt", "las
 
 _LABEL, _RULE = credentials.NewCredentialSchema(only=["label"]), credentials.RuleSchema()
 
-_organization_option = click.option(
-    "--organization",
-    metavar="ID|NAME",
-    help="The agent's organization. Required if agents of several organizations have the name.",
+_organization_option = name_option(
+    "--organization", "The agent's organization. Required if agents of several organizations have the name."
 )
 
 commands = click.Group(
@@ -53,11 +60,8 @@ commands = click.Group(
     metavar="DAYS",
     help="Number of days until the credential expires. Default: it never expires.",
 )
-@click.option(
-    "--public",
-    "is_public",
-    is_flag=True,
-    help="Create a credential without a secret, for an application that runs on people's computers.",
+@flag_option(
+    "--public", "is_public", "Create a credential without a secret, for an application that runs on people's computers."
 )
 @as_json_option
 def create_credential(
@@ -116,8 +120,8 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
     metavar="FILE",
     help="File that contains the platform's token, or - for standard input.",
 )
-@click.option("--agent", metavar="ID|NAME", help="Agent whose trust rules are compared with the token.")
-@click.option("--organization", metavar="ID|NAME", help="Organization whose rules are all compared with the token.")
+@name_option("--agent", "Agent whose trust rules are compared with the token.")
+@name_option("--organization", "Organization whose rules are all compared with the token.")
 @click.option(
     "--at",
     type=parse_time,
@@ -212,9 +216,7 @@ def _fetch_credentials(database: OrganizationDatabase, agent_id: UUID) -> Rows:
 @click.argument("credential", metavar="ID|LABEL")
 @agent_option
 @_organization_option
-@click.option(
-    "--end-tokens", "ends_tokens", is_flag=True, help="Also end all tokens that were issued to the agent before now."
-)
+@flag_option("--end-tokens", "ends_tokens", "Also end all tokens that were issued to the agent before now.")
 @dry_run_option
 def revoke_credential(
     credential: str, agent: str, organization: str | None, ends_tokens: bool, is_dry_run: bool

@@ -12,7 +12,7 @@ import click
 
 from agentidp import findings
 from agentidp.cli.lookup import find_agent, open_organization, refuse_missing
-from agentidp.cli.options import WholeNumber, as_json_option, organization_option
+from agentidp.cli.options import WholeNumber, as_json_option, flag_option, name_option, organization_option
 from agentidp.cli.output import show, show_object
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
@@ -53,7 +53,7 @@ commands = click.Group(
 @_days_option(help="Only findings that were ongoing in the last N days, including today.")
 @click.option("--state", type=click.Choice(STATES), help="Only findings in this state.")
 @click.option("--kind", type=click.Choice(STORED_KINDS), help="Only findings of this kind.")
-@click.option("--agent", metavar="ID|NAME", help="Only findings about this agent.")
+@name_option("--agent", "Only findings about this agent.")
 @as_json_option
 def list_findings(organization: str, days: int, agent: str | None, as_json: bool, **filters: Any) -> None:
     """List an organization's findings, most urgent first. Ongoing findings come before ended findings."""
@@ -120,7 +120,7 @@ def acknowledge_finding(finding_id: UUID, organization: str, note: str | None, a
 @click.option(
     "--days", type=WholeNumber(1, MAX_MUTE.days), help="Number of days until the mute ends, instead of --until."
 )
-@click.option("--whole-organization", is_flag=True, help="Mute findings of the same kind about all agents.")
+@flag_option("--whole-organization", "whole_organization", "Mute findings of the same kind about all agents.")
 @note_option
 @as_json_option
 def mute_findings(

@@ -16,7 +16,7 @@ from agentidp.cli.lookup import (
     open_organization,
     refuse_missing,
 )
-from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.options import as_json_option, name_option, organization_option
 from agentidp.cli.output import show
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.oauth.grants import MAX_GRANTS, end_grant
@@ -25,8 +25,8 @@ from agentidp.services import Services
 
 _MEMBERS = ("grantId", "agentName", "delegationRuleName", "subject", "resource", "scopes", "createdAt", "lastUsedAt")
 
-_agent_option = click.option("--agent", metavar="ID|NAME", help="Only grants to this agent.")
-_rule_option = click.option("--rule", metavar="ID|NAME", help="Only grants by this delegation rule.")
+_agent_option = name_option("--agent", "Only grants to this agent.")
+_rule_option = name_option("--rule", "Only grants by this delegation rule.")
 
 commands = click.Group(
     "grant",

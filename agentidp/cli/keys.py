@@ -73,16 +73,15 @@ def reencrypt_secrets() -> None:
     The keys, the addresses and keys of alert targets, and the client secrets of OpenID providers are decrypted with
     AGENTIDP_SECRET_KEY_PREVIOUS and encrypted with AGENTIDP_SECRET_KEY.
     """
-    with open_services() as services:
-        with show_activity("Encrypting the keys again"):
-            changed_count, total_count = key_rotation.reencrypt_keys(services.settings, at=utc_now())
-        click.echo(f"Re-encrypted {changed_count} of {total_count} signing keys.")
-        changed_count, total_count = target_secrets.reencrypt(services.settings)
-        if total_count:
-            click.echo(f"Re-encrypted {changed_count} of {total_count} alert targets.")
-        changed_count, total_count = openid_providers.reencrypt_secrets(services.settings)
-        if total_count:
-            click.echo(f"Re-encrypted {changed_count} of {total_count} client secrets of OpenID providers.")
+    with open_services() as services, show_activity("Encrypting the keys again"):
+        counts_by_noun = {
+            "signing keys": key_rotation.reencrypt_keys(services.settings, at=utc_now()),
+            "alert targets": target_secrets.reencrypt(services.settings),
+            "client secrets of OpenID providers": openid_providers.reencrypt_secrets(services.settings),
+        }
+    for noun, (changed_count, total_count) in counts_by_noun.items():
+        if total_count or noun == "signing keys":
+            click.echo(f"Re-encrypted {changed_count} of {total_count} {noun}.")
 
 
 @commands.command("list")

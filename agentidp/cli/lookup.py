@@ -79,14 +79,14 @@ def open_agent_or_organization(
 
     :raises click.UsageError: *agent* and *organization* are None.
     """
-    if agent is None and organization is None:
+    if agent is not None:
+        with find_and_open_agent(agent, organization) as services_database_and_id:
+            yield services_database_and_id
+    elif organization is not None:
+        with open_organization(organization) as (services, database):
+            yield services, database, None
+    else:
         raise click.UsageError("give --agent or --organization")
-    with open_services() as services:
-        if agent is None:
-            yield services, find_database(services, str(organization)), None
-        else:
-            organization_id = find_database(services, organization).organization_id if organization else None
-            yield services, *find_agent(services, agent, organization_id=organization_id)
 
 
 def begin_transaction(
@@ -168,15 +168,13 @@ def find_agent(
         organization_rows = [row for row in organization_rows if row.organization_id == organization_id]
 
     def list_candidates(name: str | None) -> list[Candidate]:
-        databases = [
-            (organization_row.name, services.database.of(organization_row.organization_id, now))
-            for organization_row in organization_rows
-        ]
-        return [
-            Candidate(str(agent.agent_id), [agent.name], AgentReference(database, agent.agent_id), organization_name)
-            for organization_name, database in databases
-            for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted)
-        ]
+        candidates = []
+        for organization_row in organization_rows:
+            database = services.database.of(organization_row.organization_id, now)
+            for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted):
+                reference = AgentReference(database, agent.agent_id)
+                candidates.append(Candidate(str(agent.agent_id), [agent.name], reference, organization_row.name))
+        return candidates
 
     # Surrogates and null characters are replaced, because PostgreSQL refuses them. No agent's name contains any.
     candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
@@ -233,15 +231,12 @@ def _parse_uuid(id_or_name: str) -> UUID | None:
 
 
 def _build_ambiguity_error(id_or_name: str, matches: list[Candidate], kind: str) -> ConfigurationError:
-    message_lines = [
-        f"  {candidate.id}  {candidate.names[0]}{f' of {candidate.owner}' if candidate.owner else ''}"
-        for candidate in matches[:MAX_CANDIDATES]
-    ]
+    lines = [f"{len(matches)} {kind}s have the name {id_or_name!r}, so give an id:"]
+    for candidate in matches[:MAX_CANDIDATES]:
+        lines.append(f"  {candidate.id}  {candidate.names[0]}{f' of {candidate.owner}' if candidate.owner else ''}")
     if len(matches) > MAX_CANDIDATES:
-        message_lines.append(f"  and {len(matches) - MAX_CANDIDATES} more")
-    return ConfigurationError(
-        "\n".join([f"{len(matches)} {kind}s have the name {id_or_name!r}, so give an id:", *message_lines])
-    )
+        lines.append(f"  and {len(matches) - MAX_CANDIDATES} more")
+    return ConfigurationError("\n".join(lines))
 
 
 def _suggest_names(id_or_name: str, names: list[str]) -> str:

@@ -166,9 +166,7 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
     options: list[Decorator] = [click.option(option_name, field.typed_name, help=help_text, **option_settings)]
     if field.kind in LISTS and (field.default or not is_new):
         help_text = _join_sentences(field.nothing or NONE)
-        options.append(
-            click.option(_name_emptying_option(field), _emptying_argument(field), is_flag=True, help=help_text)
-        )
+        options.append(flag_option(_name_emptying_option(field), _emptying_argument(field), help_text))
     return options
 
 
@@ -222,11 +220,17 @@ def _make_number_callback(field: Number) -> Callable[[click.Context, click.Param
     return check
 
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def flag_option(option: str, argument: str, help_text: str) -> Decorator:
+    """Return an option without a value, which sets an argument of the command to True."""
+    return click.option(option, argument, is_flag=True, help=help_text)
+
+
+def name_option(option: str, help_text: str, *, is_required: bool = False) -> Decorator:
+    """Return an option whose value is the ID or the name of an object."""
+    return click.option(option, required=is_required, metavar="ID|NAME", help=help_text)
+
+
+as_json_option = flag_option("--json", "as_json", "Print JSON.")
 organization_argument = click.argument("organization", metavar="ID|NAME")
-organization_option = click.option(
-    "--organization", required=True, metavar="ID|NAME", help="The organization's id (org-…), or its name."
-)
-agent_option = click.option(
-    "--agent", required=True, metavar="ID|NAME", help="The agent's id, its client_id, or its name."
-)
+organization_option = name_option("--organization", "The organization's id (org-…), or its name.", is_required=True)
+agent_option = name_option("--agent", "The agent's id, its client_id, or its name.", is_required=True)

@@ -16,7 +16,7 @@ from agentidp.cli.confirmation import (
 )
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization
-from agentidp.cli.options import WholeNumber, as_json_option, organization_argument
+from agentidp.cli.options import WholeNumber, as_json_option, flag_option, organization_argument
 from agentidp.cli.output import format_cell, show, show_object, warn
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
@@ -36,10 +36,10 @@ commands = click.Group("organization", help="Organizations: they own agents.")
 
 @commands.command("create")
 @click.argument("name")
-@click.option(
+@flag_option(
     "--with-administrator",
-    is_flag=True,
-    help="Also register an agent that has all scopes, and print its client_id and client_secret. Both are shown once.",
+    "with_administrator",
+    "Also register an agent that has all scopes, and print its client_id and client_secret. Both are shown once.",
 )
 @as_json_option
 def create_organization(name: str, with_administrator: bool, as_json: bool) -> None:
@@ -82,7 +82,7 @@ def list_organizations(as_json: bool) -> None:
 @commands.command("budget")
 @organization_argument
 @click.argument("tokens", type=WholeNumber(organizations.MIN_BUDGET, organizations.MAX_BUDGET), required=False)
-@click.option("--none", "is_removed", is_flag=True, help="Remove the budget.")
+@flag_option("--none", "is_removed", "Remove the budget.")
 def show_or_set_budget(organization: str, tokens: int | None, is_removed: bool) -> None:
     """Print, set or remove a monthly token budget.
 
@@ -102,7 +102,7 @@ def show_or_set_budget(organization: str, tokens: int | None, is_removed: bool) 
 @require_confirmation
 @organization_argument
 @click.argument("days", type=WholeNumber(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY), required=False)
-@click.option("--none", "is_removed", is_flag=True, help="Stop suspending dormant agents.")
+@flag_option("--none", "is_removed", "Stop suspending dormant agents.")
 def show_or_set_dormancy(organization: str, days: int | None, is_removed: bool) -> None:
     """Print or set when dormant agents are suspended.
 

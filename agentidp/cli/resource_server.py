@@ -17,7 +17,15 @@ from agentidp.cli.lookup import (
     open_organization,
     replace_agent_names,
 )
-from agentidp.cli.options import add_member_options, as_json_option, describe_fields, organization_option, read_options
+from agentidp.cli.options import (
+    add_member_options,
+    as_json_option,
+    describe_fields,
+    flag_option,
+    name_option,
+    organization_option,
+    read_options,
+)
 from agentidp.cli.output import show, show_object
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
@@ -122,14 +130,11 @@ def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str])
 
 
 @commands.command("list")
-@click.option(
+@name_option(
     "--organization",
-    metavar="ID|NAME",
-    help="List the resource servers of this organization. Default: list the identifiers of all organizations.",
+    "List the resource servers of this organization. Default: list the identifiers of all organizations.",
 )
-@click.option(
-    "--conflicts", is_flag=True, help="List only identifiers that are registered, but that no organization owns."
-)
+@flag_option("--conflicts", "conflicts", "List only identifiers that are registered, but that no organization owns.")
 @as_json_option
 def list_identifiers(organization: str | None, conflicts: bool, as_json: bool) -> None:
     """List the identifiers of all resource servers.
@@ -156,9 +161,7 @@ def list_identifiers(organization: str | None, conflicts: bool, as_json: bool) -
 @require_confirmation
 @click.argument("resource")
 @organization_option
-@click.option(
-    "--verify", is_flag=True, help="First check that the resource server's metadata (RFC 9728) names the organization."
-)
+@flag_option("--verify", "verify", "First check that the resource server's metadata (RFC 9728) names the organization.")
 @as_json_option
 def assign_identifier(resource: str, organization: str, verify: bool, as_json: bool) -> None:
     """Assign the identifier RESOURCE to an organization.

@@ -16,6 +16,7 @@ from agentidp import demo
 from agentidp.actor import find_operator
 from agentidp.cli.context import open_services, read_settings
 from agentidp.cli.lookup import find_agent_or_operator
+from agentidp.cli.options import flag_option
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
@@ -37,9 +38,7 @@ from agentidp.services import Services
     metavar="ADDRESS",
     help="Address to listen at: address:port or unix:path. Default: 127.0.0.1 and the port in the setting PORT.",
 )
-@click.option(
-    "--demo", "has_demo", is_flag=True, help="Create the demo organization before the start, unless it exists."
-)
+@flag_option("--demo", "has_demo", "Create the demo organization before the start, unless it exists.")
 def run_service(bind: str | None, has_demo: bool) -> None:
     """Run the service until Ctrl-C or SIGTERM."""
 
@@ -79,9 +78,7 @@ def _demo_link(runtime: Runtime) -> str | None:
 
 
 @click.command("watch")
-@click.option(
-    "--once", is_flag=True, help="Evaluate the findings of each organization once and end, for example in a cron job."
-)
+@flag_option("--once", "once", "Evaluate the findings of each organization once and end, for example in a cron job.")
 def run_watch(once: bool) -> None:
     """Evaluate findings and send alerts, until SIGTERM.
 

@@ -6,6 +6,7 @@ import click
 
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_agent_or_operator
+from agentidp.cli.options import name_option
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link
@@ -15,7 +16,7 @@ from agentidp.registry import operator_token
 
 
 @click.command("token")
-@click.option("--agent", metavar="ID|NAME", help="Agent that the token is for. Default: the demo's operator.")
+@name_option("--agent", "Agent that the token is for. Default: the demo's operator.")
 @click.option("--scope", help="Scopes of the token, separated by spaces. Default: all scopes of the agent.")
 @click.option("--resource", metavar="URI", help="Resource server that the token is for. Default: AgentIdP's own API.")
 def print_token(agent: str | None, scope: str | None, resource: str | None) -> None:
@@ -34,7 +35,7 @@ def print_token(agent: str | None, scope: str | None, resource: str | None) -> N
 
 
 @click.command("dashboard")
-@click.option("--agent", metavar="ID|NAME", help="Agent that the link signs in as. Default: the demo's operator.")
+@name_option("--agent", "Agent that the link signs in as. Default: the demo's operator.")
 def print_sign_in_link(agent: str | None) -> None:
     """Print a link that signs in to the dashboard once. The link expires after a few minutes."""
     with open_services() as services:

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization, open_organization
-from agentidp.cli.options import as_json_option, organization_option
+from agentidp.cli.options import as_json_option, flag_option, name_option, organization_option
 from agentidp.cli.output import show_object
 from agentidp.cli.progress import show_progress, track_progress
 from agentidp.clock import utc_now
@@ -36,17 +35,11 @@ format_option = click.option(
 )
 
 
-class Months(click.ParamType[int]):
-    """The type of an option whose value is a number of calendar months, such as ``25months``."""
-
-    name = "months"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number in a value such as ``25months``."""
-        match = re.fullmatch(r"([1-9][0-9]{0,3})months", str(value))
-        if not match or int(match[1]) < MIN_MONTHS:
-            self.fail(f"must be at least {MIN_MONTHS} calendar months, for example 25months", param, ctx)
-        return int(match[1])
+def _parse_months(_context: click.Context, _option: click.Parameter, text: str) -> int:
+    months_match = re.fullmatch(r"([1-9][0-9]{0,3})months", text)
+    if not months_match or int(months_match[1]) < MIN_MONTHS:
+        raise click.BadParameter(f"must be at least {MIN_MONTHS} calendar months, for example 25months")
+    return int(months_match[1])
 
 
 commands = click.Group("usage", help="Past usage: import, export, delete.")
@@ -56,9 +49,7 @@ commands = click.Group("usage", help="Past usage: import, export, delete.")
 @click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @organization_option
 @format_option
-@click.option(
-    "--dry-run", "is_dry_run", is_flag=True, help="Check the records and print their sums, without importing them."
-)
+@flag_option("--dry-run", "is_dry_run", "Check the records and print their sums, without importing them.")
 @as_json_option
 def import_file(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:
     """Add the usage in FILE to an organization's counters.
@@ -157,17 +148,13 @@ def print_usage(organization: str, first: datetime | None, last: datetime | None
 @click.option(
     "--keep",
     "months",
-    type=Months(),
+    callback=_parse_months,
     required=True,
     metavar="N'months'",
     help="Number of calendar months to keep, including the current month, for example 25months.",
 )
-@click.option(
-    "--organization", metavar="ID|NAME", help="Organization whose usage is deleted. Default: all organizations."
-)
-@click.option(
-    "--dry-run", "is_dry_run", is_flag=True, help="Print what the command would delete, without deleting anything."
-)
+@name_option("--organization", "Organization whose usage is deleted. Default: all organizations.")
+@flag_option("--dry-run", "is_dry_run", "Print what the command would delete, without deleting anything.")
 def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None:
     """Delete usage that is older than a number of calendar months.
 
