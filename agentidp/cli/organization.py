@@ -15,13 +15,13 @@ from agentidp.cli.confirmation import (
     require_confirmation,
 )
 from agentidp.cli.context import open_services
-from agentidp.cli.lookup import find_organization
+from agentidp.cli.lookup import find_organization, open_organization
 from agentidp.cli.options import WholeNumber, as_json_option, flag_option, organization_argument
 from agentidp.cli.output import format_cell, show, show_object, warn
 from agentidp.cli.progress import show_activity
 from agentidp.clock import utc_now
 from agentidp.db.database import connect
-from agentidp.db.organization import operator_transaction
+from agentidp.db.organization import OrganizationDatabase, operator_transaction
 from agentidp.declarative import applying
 from agentidp.declarative.document import write_document
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
@@ -82,51 +82,46 @@ def list_organizations(as_json: bool) -> None:
 @commands.command("budget")
 @organization_argument
 @click.argument("tokens", type=WholeNumber(organizations.MIN_BUDGET, organizations.MAX_BUDGET), required=False)
-@flag_option("--none", "is_removed", "Remove the budget.")
-def show_or_set_budget(organization: str, tokens: int | None, is_removed: bool) -> None:
+@flag_option("--none", "must_remove", "Remove the budget.")
+def show_or_set_budget(organization: str, tokens: int | None, must_remove: bool) -> None:
     """Print, set or remove a monthly token budget.
 
     The budget is the number of tokens that the organization plans for a UTC calendar month. Tokens beyond the budget
     are still issued. A finding warns when the budget is nearly reached.
     """
-    if is_removed and tokens is not None:
+    if must_remove and tokens is not None:
         raise click.UsageError("TOKENS and --none cannot be combined")
-    with open_services() as services:
-        organization_row = find_organization(services, organization)
-        if is_removed or tokens is not None:
-            organization_row = _update_organization(services, organization_row, {"monthly_token_budget": tokens})
-    click.echo(format_cell(organization_row.monthly_token_budget))
+    with open_organization(organization) as (services, database):
+        change = {"monthly_token_budget": tokens} if must_remove or tokens is not None else {}
+        click.echo(format_cell(_update_organization(services, database, change).monthly_token_budget))
 
 
 @commands.command("dormancy")
 @require_confirmation
 @organization_argument
 @click.argument("days", type=WholeNumber(organizations.MIN_DORMANCY, organizations.MAX_DORMANCY), required=False)
-@flag_option("--none", "is_removed", "Stop suspending dormant agents.")
-def show_or_set_dormancy(organization: str, days: int | None, is_removed: bool) -> None:
+@flag_option("--none", "must_remove", "Stop suspending dormant agents.")
+def show_or_set_dormancy(organization: str, days: int | None, must_remove: bool) -> None:
     """Print or set when dormant agents are suspended.
 
     A dormant agent is suspended after a number of days without a token. Two weeks before, agentidp watch announces the
     suspension with the finding dormant_agent, which is sent to alert targets.
     """
-    if is_removed and days is not None:
+    if must_remove and days is not None:
         raise click.UsageError("DAYS and --none cannot be combined")
-    with open_services() as services:
-        organization_row = find_organization(services, organization)
+    with open_organization(organization) as (services, database):
         if days is not None:
-            database = services.database.of(organization_row.organization_id, utc_now())
             agent_count = database.fetch("agents/count_agents")[0].count
             confirm(
                 lambda: (
-                    f"{organization_row.name} has {format_count(agent_count, 'agent')}. An agent that has not "
+                    f"{_fetch_row(database).name} has {format_count(agent_count, 'agent')}. An agent that has not "
                     f"requested a token for {days} days is suspended. A finding announces the suspension "
                     f"{SUSPENSION_NOTICE_DAYS} days before. A suspended agent gets no token until somebody resumes the "
                     "agent."
                 )
             )
-        if is_removed or days is not None:
-            organization_row = _update_organization(services, organization_row, {"suspend_dormant_after_days": days})
-    click.echo(format_cell(organization_row.suspend_dormant_after_days))
+        change = {"suspend_dormant_after_days": days} if must_remove or days is not None else {}
+        click.echo(format_cell(_update_organization(services, database, change).suspend_dormant_after_days))
 
 
 @commands.command("provisioning")
@@ -135,22 +130,19 @@ def show_or_set_dormancy(organization: str, days: int | None, is_removed: bool) 
 @click.argument("state", type=click.Choice(["on", "off"]), required=False, metavar="[on|off]")
 def show_or_set_provisioning(organization: str, state: str | None) -> None:
     """Print or set whether provisioning rules create agents."""
-    with open_services() as services:
-        organization_row = find_organization(services, organization)
+    with open_organization(organization) as (services, database):
         if state == "on":
-            database = services.database.of(organization_row.organization_id, utc_now())
             rule_rows = database.fetch("provisioning/list_rules")
             max_agents = sum(rule_row.max_agents for rule_row in rule_rows)
             confirm(
                 lambda: (
-                    f"{organization_row.name} has {format_count(len(rule_rows), 'provisioning rule')}. From now on, "
-                    "provisioning rules create an agent for each new subject whose token they accept, up to "
+                    f"{_fetch_row(database).name} has {format_count(len(rule_rows), 'provisioning rule')}. From now "
+                    "on, provisioning rules create an agent for each new subject whose token they accept, up to "
                     f"{format_count(max_agents, 'agent')}."
                 )
             )
-        if state is not None:
-            organization_row = _update_organization(services, organization_row, {"provisions_agents": state == "on"})
-    click.echo("on" if organization_row.provisions_agents else "off")
+        change = {"provisions_agents": state == "on"} if state is not None else {}
+        click.echo("on" if _update_organization(services, database, change).provisions_agents else "off")
 
 
 @commands.command("rename")
@@ -158,9 +150,8 @@ def show_or_set_provisioning(organization: str, state: str | None) -> None:
 @click.argument("name")
 def rename_organization(organization: str, name: str) -> None:
     """Rename an organization."""
-    with open_services() as services:
-        organization_row = find_organization(services, organization)
-        _update_organization(services, organization_row, organizations.OrganizationChangeSchema().load({"name": name}))
+    with open_organization(organization) as (services, database):
+        _update_organization(services, database, organizations.OrganizationChangeSchema().load({"name": name}))
 
 
 @commands.command("suspend")
@@ -173,26 +164,24 @@ def suspend_organization(organization: str, is_dry_run: bool) -> None:
     Existing tokens of the agents are refused. Nothing is deleted. During the suspension, nobody can change anything by
     the API or the dashboard.
     """
-    with open_services() as services:
-        organization_row = find_organization(services, organization)
+    with open_organization(organization) as (services, database):
         confirm(
             lambda: (
-                f"This suspends {_describe_organization(services, organization_row)}. The organization's agents get no "
-                "token, their current tokens stop working at once, and nobody can sign in to the organization's "
-                "dashboard. Nothing is deleted. To end the suspension, run agentidp organization resume "
-                f"{organization_row.organization_id}."
+                f"This suspends {_describe_organization(database)}. The organization's agents get no token, their "
+                "current tokens stop working at once, and nobody can sign in to the organization's dashboard. Nothing "
+                f"is deleted. To end the suspension, run agentidp organization resume {database.organization_id}."
             ),
             is_dry_run=is_dry_run,
         )
-        _update_organization(services, organization_row, {"suspended_at": utc_now()})
+        _update_organization(services, database, {"suspended_at": utc_now()})
 
 
 @commands.command("resume")
 @organization_argument
 def resume_organization(organization: str) -> None:
     """End the suspension of an organization. The tokens of its agents that have not expired work again."""
-    with open_services() as services:
-        _update_organization(services, find_organization(services, organization), {"suspended_at": None})
+    with open_organization(organization) as (services, database):
+        _update_organization(services, database, {"suspended_at": None})
 
 
 @commands.command("export")
@@ -222,35 +211,45 @@ def confirm_and_delete_organization(organization: str) -> None:
     values before and after each change. The organization keeps its resource identifiers, so that no other organization
     gets tokens for them. The command asks for the organization's name.
     """
-    with open_services() as services:
-        organization_row = find_organization(services, organization)
-        database_url = str(services.settings.database_url)
+    with open_organization(organization) as (services, database):
+        database_url, organization_id = str(services.settings.database_url), database.organization_id
+        organization_name = _fetch_row(database).name
 
         def describe_consequences() -> str:
-            tokens_by_day = count_tokens_by_day(
-                database_url, organization_row.organization_id, first_kept=date.max, at=utc_now()
-            )
+            tokens_by_day = count_tokens_by_day(database_url, organization_id, first_kept=date.max, at=utc_now())
             return (
-                f"This deletes {_describe_organization(services, organization_row)}. All credentials, resource servers "
-                f"and findings of the organization, and its usage in {format_count(len(tokens_by_day), 'day')}, "
+                f"This deletes {_describe_organization(database)}. All credentials, resource servers and findings of "
+                f"the organization, and its usage in {format_count(len(tokens_by_day), 'day')}, "
                 f"{format_count(sum(tokens_by_day.values()), 'token')}, are deleted as well. A deletion cannot be "
                 "undone."
             )
 
-        confirm(describe_consequences, name=organization_row.name)
-        with show_activity(f"Deleting {organization_row.name}"):
-            delete_organization(database_url, organization_row.organization_id, at=utc_now())
+        confirm(describe_consequences, name=organization_name)
+        with show_activity(f"Deleting {organization_name}"):
+            delete_organization(database_url, organization_id, at=utc_now())
 
 
-def _describe_organization(services: Services, row: Any) -> str:
+def _describe_organization(database: OrganizationDatabase) -> str:
     """Return a phrase such as ``Acme with 3 agents and 12 tokens in the last 30 days``."""
-    database = services.database.of(row.organization_id, utc_now())
-    agent_rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None)
-    return f"{row.name} with {format_count(len(agent_rows), 'agent')} and {describe_recent_tokens(database)}"
+    agent_count = database.fetch("agents/count_agents")[0].count
+    return (
+        f"{_fetch_row(database).name} with {format_count(agent_count, 'agent')} and {describe_recent_tokens(database)}"
+    )
 
 
-def _update_organization(services: Services, row: Any, change: dict[str, Any]) -> Any:
-    """Change an organization as the operator, even if the organization is suspended, and return its new row."""
-    url = str(services.settings.database_url)
-    with connect(url) as connection, operator_transaction(connection, row.organization_id, utc_now()) as transaction:
+def _fetch_row(database: OrganizationDatabase) -> Any:
+    return database.fetch("organizations/get_organization")[0]
+
+
+def _update_organization(services: Services, database: OrganizationDatabase, change: dict[str, Any]) -> Any:
+    """Change an organization as the operator, even if the organization is suspended, and return its row.
+
+    :param change: the new values of columns; empty to change nothing.
+    """
+    if not change:
+        return _fetch_row(database)
+    with (
+        connect(str(services.settings.database_url)) as connection,
+        operator_transaction(connection, database.organization_id, utc_now()) as transaction,
+    ):
         return organizations.update_organization(transaction, change)
