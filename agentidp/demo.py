@@ -175,12 +175,9 @@ class AgentHour(NamedTuple):
 
 
 def create_demo(url: str, database: Database, at: datetime) -> bool:
-    """Create the demo organization in one transaction, unless it exists.
+    """Create the demo organization in one transaction, unless it exists, and return whether it is new.
 
     :param url: the database's URL with the operator's role, which alone can create organizations.
-    :param database: the service's database.
-    :param at: the current time; nothing is counted after it.
-    :returns: whether the organization is new.
     """
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
@@ -204,10 +201,7 @@ class _Demo:
         self._credential_ids: dict[DemoAgent, UUID] = {}
 
     def create_organization(self) -> bool:
-        """Create the agents and settings in the order of their times, as in the audit trail, and then the usage.
-
-        :returns: False if another process has created the demo meanwhile.
-        """
+        """Create the objects in the order of their times. Return False if another process has created the demo."""
         transaction = self._begin_on(220, 8)
         if not transaction.fetch("demo/add_organization", name=NAME, monthly_token_budget=MONTHLY_TOKEN_BUDGET):
             return False

@@ -152,11 +152,7 @@ def _change_and_print_agent(
 
 
 def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_deleted: bool = False) -> str:
-    """Return the agent's name and its recent tokens, as part of a sentence.
-
-    :param is_deleted: True for a deleted agent, False for an agent that is not deleted.
-    :raises NotFound: there is no agent with this ID, or *is_deleted* is wrong.
-    """
+    """Return an agent's name and recent tokens as part of a sentence. Raise NotFound if *is_deleted* is wrong."""
     [organization] = database.fetch("organizations/get_organization")
     bounds_of_today = Period.of(1, database.at).bounds
     agent = require_row(database.fetch("analytics/agent_activity", agent_id=agent_id, **bounds_of_today))

@@ -105,10 +105,7 @@ def _build_question(changes: list[Change]) -> str:
 
 
 def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:
-    """Print the changes that a file makes.
-
-    :param consequences: for each change, sentences about what it ends.
-    """
+    """Print the changes that a file makes. *consequences* has sentences per change about what the change ends."""
     changes = planned.changes
     if as_json:
         member_names = ("action", "type", "organization", "name", "before", "after")

@@ -99,10 +99,7 @@ def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
 
 
 def _add_secret(settings: Settings) -> Settings:
-    """Return the settings including the instance secret, but never create one, as it could not decrypt restored keys.
-
-    :raises ConfigurationError: there is no instance secret.
-    """
+    """Return the settings with the existing instance secret. A new secret could not decrypt restored keys."""
     if settings.secret_key is not None:
         return settings
     places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"

@@ -1,12 +1,7 @@
 """Asks for confirmation before a command that cannot be undone, or that affects other users.
 
-Such a command has the decorator :func:`require_confirmation` directly below ``@….command(…)``, which adds ``--yes``.
-Before the command changes anything, it calls :func:`confirm` with a function that describes the consequences, with
-counts. With ``--yes`` this function is not called. Without ``--yes`` and without a terminal, the command prints the
-consequences and refuses.
-
-``tests/audit/test_everything_is_recorded.py`` finds commands that delete, revoke, suspend or release something by their
-audit events, and fails if such a command lacks the decorator.
+Such a command has the decorator :func:`require_confirmation` directly below ``@….command(…)``, and calls
+:func:`confirm` before it changes anything.
 """
 
 from __future__ import annotations
@@ -56,12 +51,11 @@ def confirm(
 ) -> None:
     """Print what the command will do, and return only if the user confirms.
 
-    :param describe_consequences: returns sentences about the consequences, with counts; an empty string if the command
-        has already printed them.
+    :param describe_consequences: returns sentences with counts; an empty string if the command has printed them.
+        Without ``--dry-run``, the option ``--yes`` skips the call.
     :param name: the name that the user must type instead of ``y``, for the most dangerous commands.
     :param is_dry_run: print the consequences, and end the command with exit code 0.
     :raises click.ClickException: there is neither a terminal nor ``--yes``, or the user typed another name.
-    :raises click.Abort: the user answered no.
     """
     if is_dry_run:
         print_text(describe_consequences())
@@ -80,10 +74,11 @@ def confirm(
         raise click.ClickException("the typed name is wrong, so nothing was changed")
 
 
-def dry_run_option(command: F) -> F:
-    """Add the option ``--dry-run`` to a command, which passes its value to :func:`confirm` as ``is_dry_run``."""
-    help_text = "Print what the command would change and what would stop working, without changing anything."
-    return flag_option("--dry-run", "is_dry_run", help_text)(command)
+dry_run_option = flag_option(
+    "--dry-run",
+    "is_dry_run",
+    "Print what the command would change and what would stop working, without changing anything.",
+)
 
 
 def _is_terminal() -> bool:

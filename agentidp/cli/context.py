@@ -72,10 +72,7 @@ def _join_broken_rules(details: dict[str, Any]) -> str:
 
 
 def read_settings() -> Settings:
-    """Return the settings from the environment, and configure the log to contain only warnings and errors.
-
-    :raises ConfigurationError: a setting is invalid.
-    """
+    """Return the settings from the environment, and configure the log to contain only warnings and errors."""
     settings = Settings.from_environment()
     logging.config.dictConfig(build_logging_config("WARNING", settings.log_format))
     return settings
@@ -86,7 +83,6 @@ def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> It
     """Prepare the database and the signing keys, and yield the services that a command uses.
 
     :param may_be_first: whether to create the embedded database if it is missing, instead of raising an error.
-    :param checks_keys: see :func:`agentidp.server.runtime.open_instance`.
     """
     settings = read_settings()
     if not may_be_first:

@@ -1,4 +1,8 @@
-"""Finds the object that an argument means, by its ID, or by its name if the name is unique."""
+"""Finds the object that an argument means, by its ID, or by its name if the name is unique.
+
+All functions that get an ID or a name raise :class:`ConfigurationError` if there is no such object, or if several
+objects have the name.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +53,7 @@ class Candidate(NamedTuple):
 
 @contextlib.contextmanager
 def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationDatabase]]:
-    """Yield the services, and the database limited to the organization with this ID or name.
-
-    :raises ConfigurationError: there is no such organization, or several have the name.
-    """
+    """Yield the services, and the database limited to the organization with this ID or name."""
     with open_services() as services:
         yield services, find_database(services, id_or_name)
 
@@ -61,10 +62,9 @@ def open_organization(id_or_name: str) -> Iterator[tuple[Services, OrganizationD
 def find_and_open_agent(
     id_or_name: str, organization: str | None = None, *, is_deleted: bool = False
 ) -> Iterator[tuple[Services, OrganizationDatabase, UUID]]:
-    """Find an agent, and yield the services, the database limited to its organization, and its ID.
+    """Yield the services, the database limited to the organization of an agent, and the agent's ID.
 
     :param organization: the ID or the name of the only organization to search. None means all organizations.
-    :param is_deleted: as for :func:`find_agent`.
     """
     with open_services() as services:
         organization_id = find_database(services, organization).organization_id if organization else None
@@ -75,10 +75,7 @@ def find_and_open_agent(
 def open_agent_or_organization(
     agent: str | None, organization: str | None
 ) -> Iterator[tuple[Services, OrganizationDatabase, UUID | None]]:
-    """Yield the services, the database limited to the organization, and the agent's ID; None if *agent* is None.
-
-    :raises click.UsageError: *agent* and *organization* are None.
-    """
+    """Yield the services, the database limited to the organization, and the agent's ID; None if *agent* is None."""
     if agent is not None:
         with find_and_open_agent(agent, organization) as services_database_and_id:
             yield services_database_and_id
@@ -112,7 +109,6 @@ def find_candidate(
 
     :param kind: a singular noun for the candidates, for error messages.
     :param owner: the owner of the candidates, for error messages. Empty if they belong to the instance.
-    :raises ConfigurationError: no candidate or several candidates match. The message lists names to choose from.
     """
     matches = [candidate for candidate in candidates if candidate.id == id_or_name]
     matches = matches or [candidate for candidate in candidates if id_or_name in candidate.names]
@@ -128,10 +124,7 @@ def find_candidate(
 
 
 def find_organization(services: Services, id_or_name: str) -> Any:
-    """Return the row of the organization with this ID or name.
-
-    :raises ConfigurationError: there is no such organization, or several have the name.
-    """
+    """Return the row of the organization with this ID or name."""
     organization_row = organizations.find_organization(services.database, id_or_name, utc_now())
     if organization_row is not None:
         return organization_row
@@ -141,10 +134,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
 
 def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:
-    """Return the database limited to the organization with this ID or name, at the current time.
-
-    :raises ConfigurationError: there is no such organization, or several have the name.
-    """
+    """Return the database limited to the organization with this ID or name, at the current time."""
     return services.database.of(find_organization(services, id_or_name).organization_id, utc_now())
 
 
@@ -154,8 +144,7 @@ def find_agent(
     """Return a reference to the agent with this ID or name. An ID is not looked up if *organization_id* is given.
 
     :param organization_id: the ID of the only organization to search. None means all organizations.
-    :param is_deleted: True to search names of deleted agents, False to search names of agents that are not deleted.
-    :raises ConfigurationError: no agent, or several agents, have the name.
+    :param is_deleted: whether to search only names of deleted agents, instead of names of other agents.
     """
     now = utc_now()
     if agent_id := _parse_uuid(id_or_name):
@@ -190,10 +179,7 @@ def find_agent(
 def replace_agent_names(
     services: Services, database: OrganizationDatabase, schema: ma.Schema, body: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return a request body in which the names of agents are replaced by their IDs.
-
-    :raises ConfigurationError: the organization has no such agent.
-    """
+    """Return a request body in which the names of agents are replaced by their IDs."""
 
     def find_id(id_or_name: str) -> str:
         return str(find_agent(services, id_or_name, organization_id=database.organization_id).agent_id)
@@ -208,10 +194,7 @@ def replace_agent_names(
 
 
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
-    """Return the IDs of the organization and of the agent with this ID or name. None means the demo's operator.
-
-    :raises ConfigurationError: there is no such agent, or several have the name.
-    """
+    """Return the IDs of the organization and of the agent with this ID or name. None means the demo's operator."""
     if id_or_name is not None:
         database, agent_id = find_agent(services, id_or_name)
         return database.organization_id, agent_id

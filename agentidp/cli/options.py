@@ -38,10 +38,7 @@ class WholeNumber(click.IntRange):
     """The type of options that are whole numbers within limits. Its error messages name both limits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value as a number.
-
-        :raises click.BadParameter: the value is not a whole number within the limits.
-        """
+        """Return the value as a number, or raise BadParameter if the value is not within the limits."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:

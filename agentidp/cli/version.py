@@ -21,10 +21,7 @@ def print_version(context: click.Context, _: click.Parameter, is_asked: bool) ->
 
 
 def read_commit(directory: Path) -> str | None:
-    """Return the short hash of a checkout's commit, followed by ``+`` if files differ from the commit.
-
-    :returns: None if *directory* is not a checkout, or if git fails.
-    """
+    """Return the short hash of a checkout's commit, followed by ``+`` if files differ; None without a checkout."""
     if not (directory / ".git").exists():
         return None
     # Inside a git hook, variables such as GIT_DIR would make git describe another repository.

@@ -182,10 +182,9 @@ def _plan_changes(
 
 
 def export_organizations(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
-    """Return the content of a file that describes existing organizations, one dictionary per organization.
+    """Return the content of a file that describes existing organizations, sorted by name.
 
-    An organization's id is included only if another organization has the same name. Organizations and their objects are
-    sorted by name, so that two exports can be compared.
+    An organization's id is included only if another organization has the same name.
     """
     contents = []
     with connect(database_url) as connection:
@@ -255,10 +254,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
 
 
 def _check_rules_of_trust(declared: DeclaredOrganization, settings: Settings, organization_id: str) -> dict[str, Any]:
-    """Check the rules of trust in a file, and return the file's content with the rules in the form that is stored.
-
-    :raises ConfigurationError: a rule is refused.
-    """
+    """Check the rules of trust in a file, and return the file's content with the rules in the form that is stored."""
 
     def check_at_place(trust: dict[str, Any], check: Callable[..., Any], *path: str | int) -> dict[str, Any]:
         with _name_place_in_errors(declared, path):
@@ -316,11 +312,7 @@ def _read_stored_address(transaction: Transaction, settings: Settings, target_id
 
 
 def _read_address(reference: str) -> str | None:
-    """Return the address in an environment variable, or in the file that the variable with the suffix ``_FILE`` names.
-
-    :param reference: ``$`` and the name of the variable.
-    :returns: None if neither variable is set.
-    """
+    """Return the address in the variable ``$NAME``, or in the file that ``NAME_FILE`` names; None without both."""
     variable = reference.removeprefix("$")
     return read_secret(os.environ, variable, f"{variable}_FILE")[1]
 

@@ -71,8 +71,7 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
     """Return the id of each organization in a file, or None for an organization that must be created.
 
     :param existing: ``organizationId`` and ``name`` of all organizations.
-    :raises ConfigurationError: an id does not exist, several organizations have the name, or the file describes an
-        organization twice.
+    :raises ConfigurationError: an id does not exist, a name is ambiguous, or the file has an organization twice.
     """
     existing_ids: list[str | None] = []
     for organization in declared:
@@ -94,8 +93,6 @@ def resolve_ids(declared: list[DeclaredOrganization], existing: list[dict[str, A
 
 def list_changes(content: dict[str, Any], current: dict[str, Any] | None, *, is_pruning: bool) -> list[Change]:
     """Return the changes that make an organization match a file, in the order in which they must be made.
-
-    Members and lists that the file omits are not changed.
 
     :param content: the organization in the file, as JSON of the API.
     :param current: the organization in the database including its objects, or None if it must be created.

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 import marshmallow as ma
 
 from agentidp.alerts.target_fields import AlertTargetFields
-from agentidp.http.schemas import MAX_NAME, ChangeSchema, Instant, Items, Member, Text, read_only, timestamp, words_of
+from agentidp.http.schemas import (
+    MAX_NAME,
+    ChangeSchema,
+    Instant,
+    Items,
+    Member,
+    Text,
+    new_schema,
+    read_only,
+    timestamp,
+    words_of,
+)
 from agentidp.registry.agents import STATUSES, AgentFields, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
 from agentidp.registry.delegation_rules import DelegationRuleFields
@@ -20,6 +31,9 @@ from agentidp.registry.organizations import OrganizationFields
 from agentidp.registry.provisioning import NewProvisioningRuleSchema
 from agentidp.registry.quotas import QuotasSchema
 from agentidp.registry.resource_servers import ResourceServerFields
+
+# A file contains no client secret.
+_OPENID_PROVIDER_SCHEMA = new_schema(OpenidProviderFields, "clientSecret")
 
 
 def _list_field(schema: type[ma.Schema]) -> ma.fields.List[Any]:
@@ -77,13 +91,6 @@ class _AlertTargetSchema(AlertTargetFields):
     )
 
 
-class _OpenidProviderSchema(OpenidProviderFields):
-    """The schema of an OpenID provider in a file. It has no client secret, because files contain no secrets."""
-
-    class Meta:
-        exclude = ("clientSecret", *read_only(OpenidProviderFields))
-
-
 class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
     """The schema of an organization in a file, including its agents and other objects."""
 
@@ -95,7 +102,7 @@ class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
     )
     status = ma.fields.String(validate=ma.validate.OneOf(STATUSES, error="must be one of " + ", ".join(STATUSES)))
     resourceServers = _list_field(_ResourceServerSchema)
-    openidProviders = _list_field(_OpenidProviderSchema)
+    openidProviders = _list_field(_OPENID_PROVIDER_SCHEMA)
     provisioningRules = _list_field(NewProvisioningRuleSchema)
     delegationRules = _list_field(_DelegationRuleSchema)
     agents = _list_field(_AgentSchema)
@@ -157,7 +164,7 @@ RESOURCE_SERVER = _make_kind("resourceServers", "resource", _ResourceServerSchem
 PROVISIONING_RULE = _make_kind("provisioningRules", "name", NewProvisioningRuleSchema)
 DELEGATION_RULE = _make_kind("delegationRules", "name", _DelegationRuleSchema)
 ALERT_TARGET = _make_kind("alertTargets", "name", _AlertTargetSchema)._replace(id_name="targetId")
-OPENID_PROVIDER = _make_kind("openidProviders", "issuer", _OpenidProviderSchema)
+OPENID_PROVIDER = _make_kind("openidProviders", "issuer", _OPENID_PROVIDER_SCHEMA)
 KINDS = (RESOURCE_SERVER, PROVISIONING_RULE, AGENT, DELEGATION_RULE, ALERT_TARGET, OPENID_PROVIDER)
 """All kinds of objects, in the order in which new objects are created. Agents and rules need the scopes of resource
 servers in the same file, and delegation rules need agents."""
