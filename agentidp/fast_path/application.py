@@ -1,7 +1,7 @@
 """Flask's path from a request to its view and back, without the steps that a synchronous service does not need.
 
-This replaces ``Flask.full_dispatch_request``, the search for a route, the teardown of contexts, the reading of bodies
-and the sending of responses. tests/fast_path compares the results with Flask's.
+This replaces ``Flask.full_dispatch_request``, the search for a route, the reading of bodies and the sending of
+responses. tests/fast_path compares the results with Flask's.
 """
 
 from __future__ import annotations
@@ -11,16 +11,7 @@ import io
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
-from flask import (
-    Flask,
-    Request,
-    Response,
-    appcontext_tearing_down,
-    request_finished,
-    request_started,
-    request_tearing_down,
-)
-from flask.sessions import NullSession, SessionInterface
+from flask import Request, Response, request_finished, request_started
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import MapAdapter, Rule
 from werkzeug.utils import cached_property
@@ -65,21 +56,10 @@ def send_response(response: Response, environ: dict[str, Any], start_response: C
     return body  # type: ignore[return-value]
 
 
-class NoSessions(SessionInterface):
-    """A session interface for Flask that gives all requests the same empty session."""
-
-    _session = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> NullSession:
-        """Return the empty session, which raises an error if it is changed."""
-        return self._session
-
-
 class FastApplication(Application):
     """A Flask application with less work per request. Its views and hooks must be functions, not coroutines."""
 
     request_class = FastRequest
-    session_interface = NoSessions()
 
     def full_dispatch_request(self) -> Any:
         """Run the before-request hooks, the view and the after-request hooks.
@@ -123,16 +103,6 @@ class FastApplication(Application):
         prefixes = tuple(f"{blueprint}." for blueprint in hook_owners if blueprint is not None)
         endpoints = () if None in self.url_value_preprocessors else self.view_functions
         return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes))
-
-    def do_teardown_request(self, *error: Any) -> None:
-        """Call the application's hooks for the end of a request, if there are any."""
-        if self.teardown_request_funcs or request_tearing_down.receivers:
-            super().do_teardown_request(*error)
-
-    def do_teardown_appcontext(self, *error: Any) -> None:
-        """Call the application's hooks for the end of an application context, if there are any."""
-        if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
-            super().do_teardown_appcontext(*error)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Set the request's route and return ``None`` for a path without parameters. Otherwise, return an adapter.

@@ -19,8 +19,6 @@ class Plain(FastApplication):
     """The application with Flask's own methods for dispatching."""
 
     full_dispatch_request = Flask.full_dispatch_request
-    do_teardown_request = Flask.do_teardown_request
-    do_teardown_appcontext = Flask.do_teardown_appcontext
 
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS", "TRACE")
