@@ -11,7 +11,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from agentidp import caller
-from agentidp.alerts import target_routes as alert_targets
+from agentidp.alerts import targets as alert_targets
 from agentidp.analytics import (
     activity_heatmap,
     agent_activity,

@@ -1,4 +1,4 @@
-"""Creates, changes, deletes and tests the alert targets of an organization."""
+"""``/api/v1/alert-targets``: the alert targets of an organization."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from agentidp import audit
+import marshmallow as ma
+from flask import Response
+
 from agentidp.alerts.addresses import BadAddress, check_address
 from agentidp.alerts.channels import Address
 from agentidp.alerts.outbox import enqueue_test
-from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema
+from agentidp.alerts.target_fields import (
+    AlertTargetChangeSchema,
+    AlertTargetSchema,
+    CreatedAlertTargetSchema,
+    NewAlertTargetSchema,
+)
 from agentidp.alerts.target_secrets import TargetSealer, new_secret
+from agentidp.caller import Caller, bearer
+from agentidp.caller.object_kind import ObjectKind
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import Conflict, RateLimited, ValidationError, require_row
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
 from agentidp.http.schemas import merge_changed_columns
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
@@ -23,13 +34,27 @@ from agentidp.outbound.networks import AllowedNetworks
 MAX_TARGETS = 50  # alert targets per organization
 TEST_INTERVAL = timedelta(seconds=30)  # minimum time between two tests of the same target
 
+blueprint = Blueprint("alert-targets", __name__, description="Where the organization's alerts go")
+
 _CHANGEABLE = AlertTargetChangeSchema(exclude=["url"])
 
-represent = AlertTargetSchema().as_json
-"""Return an alert target's row as JSON of the API, without its secrets."""
+TARGETS = ObjectKind(
+    "alert_target",
+    blueprint,
+    AlertTargetSchema,
+    ["type", "destination", *_CHANGEABLE.fields],
+    id_column="target_id",
+    delete_statement="alerts/delete_target",
+    read_scope="alerts:write",
+    write_scope="alerts:write",
+)
+represent, remove_target = TARGETS.represent, TARGETS.remove
 
-_audited = AlertTargetSchema(only=["type", "destination", *_CHANGEABLE.fields]).as_json
-"""Return the fields of an alert target that the audit trail records, without secrets."""
+
+class AlertTestSchema(ma.Schema):
+    """The ID of a test message, which will be sent within seconds."""
+
+    deliveryId = ma.fields.UUID(required=True)
 
 
 def add_target(transaction: Transaction, settings: Settings, new_target: dict[str, Any]) -> tuple[Any, str | None]:
@@ -53,11 +78,7 @@ def add_target(transaction: Transaction, settings: Settings, new_target: dict[st
         max_targets=MAX_TARGETS,
         **target_columns,
     )
-    if not target_rows:
-        raise Conflict(f"The organization has {MAX_TARGETS} alert targets; delete one first.")
-    [target_row] = target_rows
-    audit.record(transaction, "alert_target.created", target_id, after=_audited(target_row))
-    return target_row, signing_secret
+    return TARGETS.record_addition(transaction, target_rows, MAX_TARGETS), signing_secret
 
 
 def update_target(transaction: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
@@ -86,18 +107,8 @@ def update_target(transaction: Transaction, settings: Settings, target_id: UUID,
     [target_row] = transaction.fetch("alerts/change_target", target_id=target_id, **column_values)
     # The URL is a secret, so only the time of its change is recorded.
     url_change = {"urlChangedAt": transaction.at} if "url" in change else {}
-    new_values = _audited(target_row) | url_change
-    audit.record(transaction, "alert_target.changed", target_id, before=_audited(earlier_row), after=new_values)
+    TARGETS.record(transaction, before=earlier_row, after=target_row, **url_change)
     return target_row
-
-
-def remove_target(transaction: Transaction, target_id: UUID) -> None:
-    """Delete an alert target, and the alerts that wait to be sent to it.
-
-    :raises NotFound: the organization has no such target.
-    """
-    row = require_row(transaction.fetch("alerts/delete_target", target_id=target_id))
-    audit.record(transaction, "alert_target.deleted", target_id, before=_audited(row))
 
 
 def request_test(transaction: Transaction, target_id: UUID) -> UUID:
@@ -132,7 +143,7 @@ def _refuse_taken_name(transaction: Transaction, name: str, target_id: UUID | No
     """Raise ``Conflict`` if another target has the name. Lock the organization, so that the name stays free."""
     transaction.fetch("organizations/lock_organization")
     if any(row.name == name and row.target_id != target_id for row in transaction.fetch("alerts/list_targets")):
-        raise Conflict("Another alert target has this name.", details={"name": ["is taken"]})
+        raise TARGETS.name_conflict()
 
 
 def _destination(settings: Settings, type_: str, url: str) -> str:
@@ -140,3 +151,39 @@ def _destination(settings: Settings, type_: str, url: str) -> str:
         return check_address(type_, url, AllowedNetworks(settings.alert_networks))
     except BadAddress as bad:
         raise ValidationError(details={"url": [str(bad)]}) from None
+
+
+@blueprint.route("/api/v1/alert-targets", methods=["POST"])
+@bearer("alerts:write")
+@blueprint.arguments(NewAlertTargetSchema)
+@blueprint.response(201, CreatedAlertTargetSchema, headers=["Location"])
+@blueprint.alt_response(409, "CONFLICT")
+def create_alert_target(caller: Caller, new_target: dict[str, Any]) -> Response:
+    """Create an alert target. The response to this request is the only one that contains the key of its webhooks."""
+    with caller.transaction() as transaction:
+        target_row, signing_secret = add_target(transaction, caller.settings, new_target)
+    response_body = represent(target_row) | {"secret": signing_secret}
+    return json_response(response_body, 201, {"Location": f"/api/v1/alert-targets/{response_body['targetId']}"})
+
+
+TARGETS.add_list_route("alerts/list_targets", "List the alert targets, oldest first.")
+TARGETS.add_get_route("alerts/get_target", "Return one alert target.")
+TARGETS.add_change_route(
+    AlertTargetChangeSchema,
+    update_target,
+    "Change an alert target. Waiting alerts are sent to the new address. The key of its webhooks stays the same.",
+    has_conflicts=True,
+)
+TARGETS.add_delete_route("Delete an alert target, and the alerts that wait to be sent to it.")
+
+
+@blueprint.route("/api/v1/alert-targets/<uuid:target_id>/test", methods=["POST"])
+@bearer("alerts:write")
+@blueprint.response(202, AlertTestSchema)
+@blueprint.alt_response(409, "CONFLICT")
+@blueprint.alt_response(429, "RATE_LIMITED")
+def test_alert_target(caller: Caller, target_id: UUID) -> Response:
+    """Send a test to an alert target within seconds. The result changes `lastSuccessAt` or `lastError`."""
+    with caller.transaction() as transaction:
+        delivery_id = request_test(transaction, target_id)
+    return json_response({"deliveryId": str(delivery_id)}, 202)

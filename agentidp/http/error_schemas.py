@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import marshmallow as ma
@@ -19,7 +18,7 @@ def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
-"""Error classes of the API by their code. The dashboard's classes use the same codes, and are left out."""
+"""Error classes of the API by their code, without the dashboard's classes, which use the same codes."""
 
 OAUTH_ERRORS = (
     "invalid_request",
@@ -56,11 +55,11 @@ class OAuthErrorSchema(ma.Schema):
     error_description = ma.fields.String(required=True, validate=ma.validate.Regexp(r"[ !#-\[\]-~]+\Z"))
 
 
-def describe_error(name: str, headers: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+def describe_error(name: str, headers: Iterable[str] = ()) -> dict[str, Any]:
     """Return the description of an error response for the OpenAPI document.
 
     :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
-    :param headers: further headers: the header's name -> the name of its description in the document.
+    :param headers: the names of further headers.
     """
     error_code = name.removeprefix("OAUTH_")
     error_class = ERRORS[error_code]
@@ -68,10 +67,6 @@ def describe_error(name: str, headers: Mapping[str, str] = MappingProxyType({}))
     # Generated clients need a body that is one reference to a schema, so the code is only in the description.
     return {
         "description": f"`{error_code}`: {description}" if name == error_code else description,
-        "headers": {
-            "X-Request-Id": "X-Request-Id",
-            **headers,
-            **{header_name: header_name for header_name in error_class.always_sent},
-        },
+        "headers": {header_name: header_name for header_name in ("X-Request-Id", *headers, *error_class.always_sent)},
         "content": {"application/json": {"schema": ErrorSchema if name == error_code else OAuthErrorSchema}},
     }

@@ -6,7 +6,7 @@ import functools
 import http
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,7 @@ def to_camel_case(name: str) -> str:
 
 @dataclass
 class Declarations:
-    """The facts that a view's decorators have declared, in the form of the OpenAPI document.
+    """The declarations of a view's decorators, in the form of the OpenAPI document.
 
     :ivar reads: the parts of the request that the view reads: ``json``, ``query`` or both.
     :ivar errors: status -> the code of the error.
@@ -57,7 +57,7 @@ class Declarations:
 
 
 def declarations_of(view: Any) -> Declarations:
-    """Return the declarations of a view, and create them at the first call."""
+    """Return the declarations of a view, which the first call creates."""
     if not hasattr(view, "declared"):
         view.declared = Declarations()
     declarations: Declarations = view.declared
@@ -65,8 +65,6 @@ def declarations_of(view: Any) -> Declarations:
 
 
 def _decorator(declare: Callable[[Declarations], object]) -> Callable[[Any], Any]:
-    """Return a decorator for views that changes their declarations by *declare*."""
-
     def decorate(view: Any) -> Any:
         declare(declarations_of(view))
         return view
@@ -75,9 +73,9 @@ def _decorator(declare: Callable[[Declarations], object]) -> Callable[[Any], Any
 
 
 class Blueprint(FlaskBlueprint):
-    """A blueprint whose routes appear in the OpenAPI document. Decorators describe the routes.
+    """A blueprint whose routes appear in the OpenAPI document.
 
-    Of the decorators, only :meth:`arguments` and :meth:`tool` affect more than the document.
+    Its decorators describe the routes. Only :meth:`arguments` and :meth:`tool` affect more than the document.
     """
 
     def __init__(self, name: str, import_name: str, *, description: str = "") -> None:
@@ -85,9 +83,9 @@ class Blueprint(FlaskBlueprint):
         self.description = description
 
     def arguments(self, schema: Any, *, location: str = "json", required: bool = True) -> Callable[[Any], Any]:
-        """Parse and check the body or the query, and pass the result to the view as its last positional argument.
+        """Parse and check the body (``json``) or the query, and pass it to the view as its last positional argument.
 
-        :param location: ``json`` for the body or ``query``.
+        :param location: ``json`` or ``query``.
         :param required: whether the body is required, for the document only.
         """
 
@@ -107,7 +105,7 @@ class Blueprint(FlaskBlueprint):
         return decorate
 
     def tool(self, name: str, *, rows: int = 100) -> Callable[[Any], Any]:
-        """Offer a route that only reads as a tool of the Model Context Protocol (:mod:`agentidp.mcp.tools`).
+        """Offer a route that only reads as a tool of the Model Context Protocol.
 
         :param rows: the maximum number of items of ``data`` in the tool's result.
         """
@@ -120,17 +118,18 @@ class Blueprint(FlaskBlueprint):
         *,
         content_type: str = JSON,
         description: str | None = None,
-        headers: dict[str, str] | None = None,
+        headers: Iterable[str] = (),
     ) -> Callable[[Any], Any]:
         """Describe a response of a view. A status can have several responses with different content types.
 
-        :param headers: the header's name -> the name of its description in the document.
+        :param headers: names in :data:`~agentidp.http.response_headers.HEADERS`.
         """
 
         def declare(declarations: Declarations) -> None:
             response_object = declarations.responses.setdefault(status, {})
             response_object.setdefault("description", description or http.HTTPStatus(status).phrase)
-            response_object.setdefault("headers", {"X-Request-Id": "X-Request-Id"}).update(headers or {})
+            response_headers = response_object.setdefault("headers", {})
+            response_headers |= {header_name: header_name for header_name in ("X-Request-Id", *headers)}
             if schema is not None or content_type != JSON:
                 media_type_object = {} if schema is None else {"schema": schema}
                 response_object.setdefault("content", {})[content_type] = media_type_object
@@ -149,27 +148,25 @@ class Blueprint(FlaskBlueprint):
         return _decorator(lambda declarations: declarations.errors.update({status: code}))
 
     def data_response(self, schema: type[ma.Schema], *, has_pages: bool = False) -> Callable[[Any], Any]:
-        """Describe a view that returns the result of :func:`agentidp.http.responses.data_response`.
+        """Describe a view that returns :func:`agentidp.http.responses.data_response`.
 
         :param has_pages: whether the view returns one page of a list, with the next page's URL in ``Link``.
         """
-        header_names = ("ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(("Link",) if has_pages else ()))
-        headers = {header_name: header_name for header_name in header_names}
-        file_content = {"Content-Disposition": "Content-Disposition"}
+        headers = ["ETag", "Cache-Control", "Vary", "AgentIdP-Staleness", *(["Link"] if has_pages else [])]
         not_modified_response = "The body has not changed since the `ETag` in `If-None-Match` (RFC 9110 section 13.1.2)"
 
         def decorate(view: Any) -> Any:
             self.response(304, description=not_modified_response, headers=headers)(view)
             # JSON comes first, because generated clients use the first content type.
             self.response(200, schema, headers=headers)(view)
-            self.response(200, {"type": "string"}, content_type="text/csv", headers=file_content)(view)
+            self.response(200, {"type": "string"}, content_type="text/csv", headers=["Content-Disposition"])(view)
             return self.response(200, {"type": "string"}, content_type="application/x-ndjson")(view)
 
         return decorate
 
 
 def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: Any) -> dict[str, Any]:
-    """Return the OpenAPI document of all blueprints that are a :class:`Blueprint` of this module.
+    """Return the OpenAPI document of an application's blueprints.
 
     :param security_schemes: name -> a way to authenticate requests, in the form of the document.
     :param options: arguments of :class:`apispec.APISpec`, such as ``title`` and ``version``.
@@ -201,7 +198,7 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
 
 
 def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
-    """Return the operation of a route, from its view's declarations and docstring."""
+    """Return the operation of a route."""
     declarations, needs_token = declarations_of(view), view.authentication not in ("public", "client")
     summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
     described_names = [parameter.get("name") for parameter in declarations.parameters]
@@ -221,7 +218,7 @@ def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
 
 
 def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -> Iterator[type[errors.ApiError]]:
-    """Yield the errors that follow from a route's declarations. The view declares all other errors."""
+    """Yield the errors that need no declaration by the view."""
     # A view that needs a token refuses unknown parameters and a second token, even if it declares no arguments.
     if needs_token or declarations.reads:
         yield errors.ValidationError
@@ -242,13 +239,10 @@ class DescribedConverter(OpenAPIConverter):
         return json_schema | getattr(schema.Meta, "json_schema", {})
 
     def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
-        """Return a field's regular expression in the syntax of ECMA-262, in which it must name both ends of the
-        text."""
+        """Return a field's regular expression in the syntax of ECMA-262, with both ends of the text."""
         pattern = super().field2pattern(field, **kwargs).get("pattern")
         return {"pattern": f"^(?:{pattern.removesuffix(chr(92) + 'Z')})$"} if pattern else {}
 
 
 class DescribedSchemas(MarshmallowPlugin):
-    """apispec's plugin for marshmallow, with :class:`DescribedConverter` as the converter."""
-
     Converter = DescribedConverter

@@ -1,10 +1,8 @@
 """The fields of bodies and queries. They accept exactly what the API documents; marshmallow accepts more.
 
-A schema, such as ``AgentFields``, describes a stored object once, with one :class:`Member` per setting, in the order of
-the response. No body sets a field with ``dump_only``, and no response has a field with ``load_only``. From the schema
-follow the bodies (:func:`new_schema`, :func:`change_schema`, :func:`returned_schema`), the options of commands
-(:mod:`agentidp.cli.options`), the fields of forms and the lines of pages (:mod:`agentidp.dashboard.forms`), files,
-audit events, and the tables of members in the documentation.
+A schema, such as ``AgentFields``, describes a stored object once, with one :class:`Member` per setting. From the schema
+follow the bodies of requests and responses, the options of commands, forms, pages, files and audit events, and the
+tables of members in the documentation.
 """
 
 from __future__ import annotations
@@ -39,12 +37,12 @@ _Schema = TypeVar("_Schema", bound=ma.Schema)
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """Return an instant as text in UTC (RFC 3339). Return ``None`` for ``None``."""
+    """Return an instant as text in UTC (RFC 3339)."""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def required(description: str = "", *, nullable: bool = False) -> dict[str, Any]:
-    """Return the arguments of a field that responses always have. Its value is ``null`` only if it is *nullable*."""
+    """Return the arguments of a field that all responses have, with ``null`` as a value only if it is *nullable*."""
     metadata = {"description": description} if description else {}
     return {"required": True, "allow_none": nullable, "metadata": metadata}
 
@@ -75,12 +73,12 @@ def merge_changed_columns(body_schema: ma.Schema, row: Any, change: dict[str, An
 
 
 class ReturnedSchema(ma.Schema):
-    """The members of an object in responses. All are present, except those in :attr:`optional`, which may be absent."""
+    """The members of an object in responses. All are present, except possibly those in :attr:`optional`."""
 
     optional: tuple[str, ...] = ()
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Adapt a field to responses. Each schema has its own copy of a field, so no other schema changes."""
+        """Adapt the schema's own copy of a field to responses."""
         field_obj.required = field_name not in self.optional
         field_obj.load_default, field_obj.dump_only = ma.missing, False
 
@@ -102,12 +100,12 @@ class ChangeSchema(ma.Schema):
         json_schema = {"minProperties": 1}
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Adapt a field to a PATCH. Each schema has its own copy of a field, so no other schema changes."""
+        """Adapt the schema's own copy of a field to a PATCH."""
         field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema
     def refuse_empty_change(self, data: dict[str, Any], **_: Any) -> None:
-        """Refuse a PATCH without members, which must be a mistake."""
+        """Refuse a PATCH without members."""
         if not data:
             raise ma.ValidationError("must name something to change", "body")
 
@@ -143,7 +141,7 @@ def _derive_schema(
 
 
 class WholeNumber(ma.fields.Integer):
-    """A field for a number in decimal ASCII digits. ``int()`` would accept ``1_0``, blanks, signs and other digits."""
+    """A query parameter that is a number in decimal ASCII digits. ``int()`` would also accept ``1_0`` and blanks."""
 
     def __init__(self, minimum: int, maximum: int, **kwargs: Any) -> None:
         self._rule = f"must be a whole number from {minimum} to {maximum}"
@@ -179,11 +177,11 @@ class Member(ma.fields.Field[Any]):
     """
 
     kind = "text"
-    """The kind of form control: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``, ``agent`` (typed as
-    name or id), ``choices``, ``items`` (one per line), or ``document``, which commands read from a file."""
+    """The kind of form control: ``text``, ``lines``, ``number``, ``choice``, ``flag``, ``instant``, ``agent``,
+    ``choices``, ``items`` (one per line), or ``document``, which commands read from a file."""
 
     typed_as = ""
-    """The description for forms and commands, if people type the member in another format than the API's."""
+    """The description for forms and commands, if people type another format than the API's."""
 
     def __init__(
         self,
@@ -198,7 +196,7 @@ class Member(ma.fields.Field[Any]):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        # Only the documentation gets the description with Markdown.
+        # Commands and forms show the description without Markdown.
         self.markdown, self.description = description, description and description.replace("`", "")
         self.nothing, self.metavar, self.is_listed = nothing, metavar, is_listed
         self._words, self._option, self._typed_name = words, option, typed_name
@@ -236,7 +234,7 @@ class Member(ma.fields.Field[Any]):
 
 
 class Number(Member, ma.fields.Integer):
-    """A member that is an integer. marshmallow's own field would accept ``true`` and ``2.0``, even if ``strict``."""
+    """A member that is an integer. marshmallow would also accept ``true`` and ``2.0``."""
 
     kind = "number"
 
@@ -252,21 +250,17 @@ class Number(Member, ma.fields.Integer):
         return value
 
     def from_typed(self, typed_value: Any) -> Any:
-        """Return typed digits as a number. Return other text unchanged, because the schema refuses it later."""
+        """Return typed digits as a number, and other text unchanged, because the schema refuses it later."""
         return parse_number(typed_value) if typed_value else super().from_typed(typed_value)
 
 
 def parse_number(text: str) -> int | str:
-    """Return digits as a number. Return other text unchanged, because the schema refuses it later."""
+    """Return digits as a number, and other text unchanged."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else text
 
 
 class Instant(Member, ma.fields.AwareDateTime):
-    """A member that is a date and time (RFC 3339 section 5.6).
-
-    marshmallow would accept other formats of ISO 8601, a trailing NUL, and the last hours of the year 9999 in time
-    zones behind UTC. In forms, people type a day, which begins at 00:00 UTC; commands also accept a date and time.
-    """
+    """A member that is a date and time (RFC 3339 section 5.6). marshmallow would also accept a trailing NUL."""
 
     kind = "instant"
     default_error_messages = {"invalid": "must be a date and time with a time zone, after RFC 3339"}
@@ -283,7 +277,7 @@ class Instant(Member, ma.fields.AwareDateTime):
         return timestamp(value)
 
     def from_typed(self, typed_value: Any) -> Any:
-        """Return the instant that people have typed, as :func:`parse_instant` does."""
+        """Return the typed instant or day as a date and time."""
         return (
             timestamp(parse_instant(typed_value)) if typed_value or self.required else super().from_typed(typed_value)
         )
@@ -304,7 +298,7 @@ def parse_instant(text: str) -> datetime:
 
 
 class Text(Member, ma.fields.String):
-    """A member that is text for people (:mod:`agentidp.http.text`). *multiline* allows line breaks and tabs."""
+    """A member that is text for people (:mod:`agentidp.http.text`), with line breaks and tabs only if *multiline*."""
 
     default_error_messages = {"invalid": "must be a string"}
 
@@ -332,16 +326,15 @@ class Exact(Member, ma.fields.String):
     """A member that is text for programs, such as an identifier.
 
     :param maximum: the maximum number of characters.
-    :param is_valid: returns whether a text is accepted.
+    :param pattern: a regular expression for the whole text.
     :param rule: the condition, for people.
-    :param pattern: the condition as a regular expression, for the OpenAPI document only.
     """
 
-    def __init__(self, maximum: int, is_valid: Callable[[str], bool], rule: str, pattern: str, **kwargs: Any) -> None:
+    def __init__(self, maximum: int, pattern: str, rule: str, **kwargs: Any) -> None:
         self.maximum = maximum
 
         def check(text: str) -> None:
-            if not is_valid(text):
+            if len(text) > maximum or not re.fullmatch(pattern, text):
                 raise ma.ValidationError(rule)
 
         super().__init__(validate=check, metadata={"pattern": f"^{pattern}$", "maxLength": maximum}, **kwargs)
@@ -361,7 +354,7 @@ class Choice(Member, ma.fields.String):
 
 
 class Flag(Member, ma.fields.Boolean):
-    """A member that is ``true`` or ``false``. marshmallow would also accept values such as ``"yes"`` and ``1``."""
+    """A member that is ``true`` or ``false``. marshmallow would also accept ``"yes"`` and ``1``."""
 
     kind = "flag"
     default_error_messages = {"invalid": "must be true or false"}
@@ -373,7 +366,7 @@ class Flag(Member, ma.fields.Boolean):
 
 
 class AgentId(Member, ma.fields.UUID):
-    """A member that is the id of an agent. In commands and forms, people can also type the agent's name."""
+    """A member that is the id of an agent. In commands and forms, people can type the agent's name too."""
 
     kind = "agent"
     maximum = MAX_NAME
@@ -394,7 +387,7 @@ class Items(Member, ma.fields.List[Any]):
 
 
 class Group(Member, ma.fields.Nested):
-    """A member that is an object. The database has it as JSON. People type its members like other members."""
+    """A member that is an object, which the database stores as JSON."""
 
     kind = "group"
 
@@ -415,14 +408,20 @@ class ScopeList(Items):
         )
         super().__init__(
             ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
-            # The length comes first, so that a long list is refused without checking its items.
-            validate=[
-                ma.validate.Length(max=50, error="must not name more than 50 scopes"),
-                validate_unique("a scope"),
-            ],
+            validate=list_rules(50, "a scope"),
             metadata={"uniqueItems": True},
             **kwargs,
         )
+
+
+def list_rules(maximum: int, noun: str) -> list[Callable[[list[Any]], Any]]:
+    """Return validators that refuse a list with more than *maximum* items or with a repeated item.
+
+    :param noun: the word for an item, with its article.
+    """
+    plural = f"{noun.partition(' ')[2]}s"
+    # The length comes first, so that a long list is refused without checking its items.
+    return [ma.validate.Length(max=maximum, error=f"must not name more than {maximum} {plural}"), validate_unique(noun)]
 
 
 def validate_unique(noun: str) -> Callable[[list[Any]], None]:

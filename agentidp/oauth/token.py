@@ -106,7 +106,7 @@ PROOF = {
     "description": "A proof of a key, to which the token will be bound (RFC 9449 section 5)",
 }
 
-QUOTAS = {name: name for name in ("RateLimit-Policy", "RateLimit")}
+QUOTAS = ("RateLimit-Policy", "RateLimit")
 """Response headers that report the enforced quotas and the tokens left in them."""
 
 

@@ -30,7 +30,7 @@ class IndexSchema(ma.Schema):
 @blueprint.route("/")
 @public
 @blueprint.response(200, IndexSchema)
-@blueprint.response(303, description="A browser is sent to the dashboard", headers={"Location": "Location"})
+@blueprint.response(303, description="A browser is sent to the dashboard", headers=["Location"])
 def index() -> Response:
     """Return the URLs of the dashboard, the documentation and the main endpoints. Browsers go to the dashboard."""
     settings = services().settings

@@ -16,12 +16,13 @@ from flask import Response
 from agentidp import audit
 from agentidp.audit.words import IS_ID
 from agentidp.caller import Caller, bearer
+from agentidp.caller.object_kind import ObjectKind
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call, Rows
 from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
-from agentidp.http.redirect_uri import MAX_REDIRECT_URI, MAX_REDIRECT_URIS, REDIRECT_URI, is_redirect_uri
+from agentidp.http.redirect_uri import MAX_REDIRECT_URI, MAX_REDIRECT_URIS, REDIRECT_URI
 from agentidp.http.responses import json_response
 from agentidp.registry import quotas
 from agentidp.registry.cursor import decode_cursor, encode_cursor
@@ -132,20 +133,13 @@ class AgentFields(ma.Schema):
         metadata={"description": "The subject for which a provisioning rule created the agent, or null"},
     )
     redirectUris = schemas.Items(
-        schemas.Exact(
-            MAX_REDIRECT_URI, is_redirect_uri, "must be an https URL, http on this computer, or scheme:/…", REDIRECT_URI
-        ),
+        schemas.Exact(MAX_REDIRECT_URI, REDIRECT_URI, "must be an https URL, http on this computer, or scheme:/…"),
         attribute="redirect_uris",
         load_default=list,
         words="redirect URIs",
         option="--redirect-uri",
         metavar="URI",
-        validate=[
-            ma.validate.Length(
-                max=MAX_REDIRECT_URIS, error=f"must not name more than {MAX_REDIRECT_URIS} redirect URIs"
-            ),
-            schemas.validate_unique("a redirect URI"),
-        ],
+        validate=schemas.list_rules(MAX_REDIRECT_URIS, "a redirect URI"),
         metadata={"uniqueItems": True},
         description="Addresses to which people's browsers may take authorization codes for the agent",
     )
@@ -169,8 +163,8 @@ AgentSchema = schemas.returned_schema(AgentFields)
 
 _CHANGEABLE = AgentChangeSchema()
 
-represent = AgentSchema().as_json
-_represent_settings = AgentSchema(only=list(_CHANGEABLE.fields)).as_json
+AGENTS = ObjectKind("agent", blueprint, AgentSchema, _CHANGEABLE.fields, delete_statement="agents/delete_agent")
+represent, remove_agent = AGENTS.represent, AGENTS.remove
 
 
 class ListArguments(ma.Schema):
@@ -190,78 +184,6 @@ class AgentListSchema(ma.Schema):
 
     data = ma.fields.List(ma.fields.Nested(AgentSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
-
-
-@blueprint.route("/api/v1/agents", methods=["POST"])
-@bearer("agents:write")
-@blueprint.arguments(NewAgentSchema)
-@blueprint.response(201, AgentSchema, headers={"Location": "Location"})
-@blueprint.alt_response(409, "CONFLICT")
-def create_agent(caller: Caller, members: dict[str, Any]) -> Response:
-    """Register an agent."""
-    with caller.transaction() as transaction:
-        agent = add_agent(transaction, **members, max_agents=caller.settings.max_agents)
-    body = represent(agent)
-    return json_response(body, 201, {"Location": f"/api/v1/agents/{body['agentId']}"})
-
-
-@blueprint.route("/api/v1/agents")
-@bearer("agents:read")
-@blueprint.tool("agents")
-@blueprint.arguments(ListArguments, location="query")
-@blueprint.response(200, AgentListSchema)
-def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
-    """List the agents, oldest first. New agents come last, so pages do not shift."""
-    limit = arguments["limit"]
-    after_at, after_id = decode_cursor(arguments["cursor"])
-    filters = {"name": arguments["name"], "owner": arguments["owner"]}
-    agent_rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1, **filters)
-    agent_page = agent_rows[:limit]
-    next_cursor = encode_cursor(agent_page[-1].created_at, agent_page[-1].agent_id) if len(agent_rows) > limit else None
-    return json_response({"data": [represent(agent_row) for agent_row in agent_page], "nextCursor": next_cursor})
-
-
-@blueprint.route("/api/v1/agents/<uuid:agent_id>")
-@bearer("agents:read")
-@blueprint.response(200, AgentSchema)
-def get_agent(caller: Caller, agent_id: UUID) -> Response:
-    """Return one agent."""
-    agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
-    return json_response(represent(agent))
-
-
-@blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["PATCH"])
-@bearer("agents:write")
-@blueprint.arguments(AgentChangeSchema)
-@blueprint.response(200, AgentSchema)
-@blueprint.alt_response(409, "CONFLICT")
-def change_agent(caller: Caller, change: dict[str, Any], agent_id: UUID) -> Response:
-    """Change an agent. A suspended agent gets no tokens, and its existing tokens are refused at once."""
-    with caller.transaction() as transaction:
-        agent = update_agent(transaction, agent_id, change)
-    return json_response(represent(agent))
-
-
-@blueprint.route("/api/v1/agents/<uuid:agent_id>", methods=["DELETE"])
-@bearer("agents:write")
-@blueprint.response(204)
-def delete_agent(caller: Caller, agent_id: UUID) -> Response:
-    """Delete an agent and revoke its credentials. Its tokens are refused at once. Its usage stays in the counts."""
-    with caller.transaction() as transaction:
-        remove_agent(transaction, agent_id)
-    return Response(status=204)
-
-
-@blueprint.route("/api/v1/agents/<uuid:agent_id>/tokens", methods=["DELETE"])
-@bearer("agents:write")
-@blueprint.response(204)
-def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
-    """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
-    # Admits the request in another transaction, because admit() locks rows and end_tokens() must be the first to lock.
-    caller.admit()
-    with caller.transaction() as transaction:
-        end_tokens(transaction, agent_id, caller.clock)
-    return Response(status=204)
 
 
 def add_agent(
@@ -304,9 +226,9 @@ def add_agent(
             provisioned_selector=provisioned_selector,
         )
     except psycopg.errors.UniqueViolation:
-        raise _name_conflict() from None
+        raise AGENTS.name_conflict() from None
     origin = (provisioned or {}) | ({"clientUri": client_uri} if client_uri else {})
-    audit.record(transaction, "agent.created", agent_row.agent_id, after=_represent_settings(agent_row) | origin)
+    AGENTS.record(transaction, after=agent_row, **origin)
     return agent_row
 
 
@@ -327,11 +249,10 @@ def update_agent(
     try:
         [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **agent_columns)
     except psycopg.errors.UniqueViolation:
-        raise _name_conflict() from None
+        raise AGENTS.name_conflict() from None
     # Withdraws an announced suspension, because its days are counted again from this change of the agent.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
-    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(agent_row) | (reason or {})
-    audit.record(transaction, "agent.changed", agent_id, before=old_settings, after=new_settings)
+    AGENTS.record(transaction, before=earlier_row, after=agent_row, **reason or {})
     return agent_row
 
 
@@ -353,15 +274,48 @@ def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], dat
     audit.record(transaction, "agent.tokens_ended", agent_id, before=earlier_settings, after=new_settings)
 
 
-def remove_agent(transaction: Transaction, agent_id: UUID, *, reason: dict[str, Any] | None = None) -> None:
-    """Delete an agent and revoke its credentials.
-
-    :param reason: further members for the audit event.
-    :raises NotFound: the organization has no such agent.
-    """
-    agent = require_row(transaction.fetch("agents/delete_agent", agent_id=agent_id))
-    audit.record(transaction, "agent.deleted", agent_id, before=_represent_settings(agent) | (reason or {}))
+AGENTS.add_create_route(
+    NewAgentSchema,
+    lambda transaction, settings, members: add_agent(transaction, **members, max_agents=settings.max_agents),
+    "Register an agent.",
+)
 
 
-def _name_conflict() -> Conflict:
-    return Conflict("Another agent has this name.", details={"name": ["is taken"]})
+@blueprint.route("/api/v1/agents")
+@bearer("agents:read")
+@blueprint.tool("agents")
+@blueprint.arguments(ListArguments, location="query")
+@blueprint.response(200, AgentListSchema)
+def list_agents(caller: Caller, arguments: dict[str, Any]) -> Response:
+    """List the agents, oldest first. New agents come last, so pages do not shift."""
+    limit = arguments["limit"]
+    after_at, after_id = decode_cursor(arguments["cursor"])
+    filters = {"name": arguments["name"], "owner": arguments["owner"]}
+    agent_rows = caller.read("agents/list_agents", after_at=after_at, after_id=after_id, limit=limit + 1, **filters)
+    agent_page = agent_rows[:limit]
+    next_cursor = encode_cursor(agent_page[-1].created_at, agent_page[-1].agent_id) if len(agent_rows) > limit else None
+    return json_response({"data": [represent(agent_row) for agent_row in agent_page], "nextCursor": next_cursor})
+
+
+AGENTS.add_get_route("agents/get_agent", "Return one agent.")
+AGENTS.add_change_route(
+    AgentChangeSchema,
+    lambda transaction, _, agent_id, change: update_agent(transaction, agent_id, change),
+    "Change an agent. A suspended agent gets no tokens, and its existing tokens are refused at once.",
+    has_conflicts=True,
+)
+AGENTS.add_delete_route(
+    "Delete an agent and revoke its credentials. Its tokens are refused at once. Its usage stays in the counts."
+)
+
+
+@blueprint.route("/api/v1/agents/<uuid:agent_id>/tokens", methods=["DELETE"])
+@bearer("agents:write")
+@blueprint.response(204)
+def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
+    """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
+    # Admits the request in another transaction, because admit() locks rows and end_tokens() must be the first to lock.
+    caller.admit()
+    with caller.transaction() as transaction:
+        end_tokens(transaction, agent_id, caller.clock)
+    return Response(status=204)

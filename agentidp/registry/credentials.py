@@ -279,7 +279,7 @@ _settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema(
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
 @bearer("agents:write")
 @blueprint.arguments(NewCredentialSchema, required=False)
-@blueprint.response(201, NewCredentialAnswerSchema, headers={"Location": "Location"})
+@blueprint.response(201, NewCredentialAnswerSchema, headers=["Location"])
 @blueprint.alt_response(409, "CONFLICT")
 def create_credential(caller: Caller, members: dict[str, Any], agent_id: UUID) -> Response:
     """Create a credential. Its secret is shown only in this response."""

@@ -7,22 +7,17 @@ may have at most. :mod:`agentidp.oauth.token_exchange` finds the rule that accep
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
-from uuid import UUID
 
 import marshmallow as ma
-from flask import Response
 
-from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import Transaction
 from agentidp.federation.rule_checks import check_delegation_rule
 from agentidp.http import schemas
 from agentidp.http.errors import ValidationError
 from agentidp.http.openapi import Blueprint
-from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER, is_resource_identifier
-from agentidp.http.responses import json_response
+from agentidp.http.resource_identifier import MAX_RESOURCE_LENGTH, RESOURCE_IDENTIFIER
 from agentidp.oauth.client_document import CLIENT_HOST
 from agentidp.registry.credentials import RuleSchema, check_trust
 from agentidp.registry.organization_rules import OrganizationRules
@@ -50,9 +45,8 @@ class DelegatedResourceSchema(ma.Schema):
 
     resource = schemas.Exact(
         MAX_RESOURCE_LENGTH,
-        is_resource_identifier,
-        "must be the identifier of a resource server",
         RESOURCE_IDENTIFIER,
+        "must be the identifier of a resource server",
         required=True,
         description="The identifier of a resource server of the organization",
     )
@@ -89,10 +83,6 @@ def _refuse_repeated_resources(resources: list[dict[str, Any]]) -> None:
     schemas.validate_unique("a resource server")([entry["resource"] for entry in resources])
 
 
-def _is_host(text: str) -> bool:
-    return len(text) <= MAX_HOST and re.fullmatch(CLIENT_HOST, text) is not None
-
-
 class DelegationRuleFields(ma.Schema):
     delegationRuleId = ma.fields.UUID(attribute="delegation_rule_id", dump_only=True)
     name = schemas.Text(1, schemas.MAX_NAME, required=True, description="The rule's name, unique in the organization")
@@ -107,10 +97,7 @@ class DelegationRuleFields(ma.Schema):
         schemas.AgentId(),
         load_default=list,
         attribute="agent_ids",
-        validate=[
-            ma.validate.Length(max=MAX_AGENTS, error=f"must not name more than {MAX_AGENTS} agents"),
-            schemas.validate_unique("an agent"),
-        ],
+        validate=schemas.list_rules(MAX_AGENTS, "an agent"),
         words="agents",
         description="The agents that may act by the rule. Deleted agents stay in the list, but cannot act",
     )
@@ -122,16 +109,13 @@ class DelegationRuleFields(ma.Schema):
     )
     createdAt = schemas.Instant(attribute="created_at", dump_only=True)
     clientHosts = schemas.Items(
-        schemas.Exact(MAX_HOST, _is_host, "must be a host in lower case, such as app.example", CLIENT_HOST),
+        schemas.Exact(MAX_HOST, CLIENT_HOST, "must be a host in lower case, such as app.example"),
         load_default=list,
         attribute="client_hosts",
         words="hosts of apps",
         option="--client-host",
         metavar="HOST",
-        validate=[
-            ma.validate.Length(max=MAX_HOSTS, error=f"must not name more than {MAX_HOSTS} hosts"),
-            schemas.validate_unique("a host"),
-        ],
+        validate=schemas.list_rules(MAX_HOSTS, "a host"),
         description="Hosts of client ID metadata documents, whose apps may act by the rule. An app gets an agent when "
         "the first person uses the app",
     )
@@ -157,56 +141,16 @@ class DelegationRuleFields(ma.Schema):
 
 
 RULES = OrganizationRules(
-    "delegation rule",
+    "delegation_rule",
+    blueprint,
     DelegationRuleFields,
     add_statement="delegation/add_rule",
-    delete_statement="delegation/delete_rule",
     list_statement="delegation/list_rules",
+    delete_statement="delegation/delete_rule",
 )
 NewDelegationRuleSchema, DelegationRuleSchema = RULES.new_schema, RULES.returned_schema
 represent, represent_settings = RULES.represent, RULES.represent_settings
-find_rule, remove_rule = RULES.find_rule, RULES.remove_rule
-
-
-@blueprint.route("/api/v1/delegation-rules", methods=["POST"])
-@bearer("agents:write")
-@blueprint.arguments(NewDelegationRuleSchema)
-@blueprint.response(201, DelegationRuleSchema, headers={"Location": "Location"})
-@blueprint.alt_response(409, "CONFLICT")
-def create_delegation_rule(caller: Caller, members: dict[str, Any]) -> Response:
-    """Create a rule by which agents may act for people and systems of another issuer."""
-    with caller.transaction() as transaction:
-        response_body = represent(add_rule(transaction, caller.settings, members))
-    location = f"/api/v1/delegation-rules/{response_body['delegationRuleId']}"
-    return json_response(response_body, 201, {"Location": location})
-
-
-@blueprint.route("/api/v1/delegation-rules")
-@bearer("agents:read")
-@blueprint.response(200, schemas.list_of(DelegationRuleSchema))
-def list_delegation_rules(caller: Caller) -> Response:
-    """List the delegation rules, oldest first."""
-    return json_response({"data": [represent(row) for row in caller.read("delegation/list_rules")]})
-
-
-@blueprint.route("/api/v1/delegation-rules/<uuid:delegation_rule_id>")
-@bearer("agents:read")
-@blueprint.response(200, DelegationRuleSchema)
-def get_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Return one delegation rule."""
-    return json_response(represent(find_rule(caller.read("delegation/list_rules"), delegation_rule_id)))
-
-
-@blueprint.route("/api/v1/delegation-rules/<uuid:delegation_rule_id>", methods=["DELETE"])
-@bearer("agents:write")
-@blueprint.response(204)
-def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Delete a delegation rule. No further token is issued by the rule, and introspection reports its tokens as
-    inactive. Resource servers that verify only the signature accept them until they expire.
-    """
-    with caller.transaction() as transaction:
-        remove_rule(transaction, delegation_rule_id)
-    return Response(status=204)
+find_rule, remove_rule = RULES.find, RULES.remove
 
 
 def add_rule(transaction: Transaction, settings: Settings, members: dict[str, Any]) -> Any:
@@ -239,3 +183,17 @@ def _refuse_unknown_resources(transaction: Transaction, resources: list[dict[str
         if unknown_scopes := sorted({*permission["scopes"]} - {*scopes_by_resource[resource]}):
             message = f"must have scopes of the resource server {resource}, not {', '.join(unknown_scopes)}"
             raise ValidationError(details={"resources": [message]})
+
+
+RULES.add_create_route(
+    NewDelegationRuleSchema,
+    add_rule,
+    "Create a rule by which agents may act for people and systems of another issuer.",
+)
+RULES.add_list_route("delegation/list_rules", "List the delegation rules, oldest first.")
+RULES.add_get_route("delegation/list_rules", "Return one delegation rule.")
+RULES.add_delete_route(
+    """Delete a delegation rule. No further token is issued by the rule, and introspection reports its tokens as
+    inactive. Resource servers that verify only the signature accept them until they expire.
+    """
+)

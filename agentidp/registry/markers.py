@@ -8,15 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Response
 
-from agentidp import audit
-from agentidp.caller import Caller, bearer
+from agentidp.caller.object_kind import ObjectKind
 from agentidp.db.organization import Transaction
 from agentidp.http import schemas
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.errors import ValidationError
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import json_response
 from agentidp.registry.agents import refuse_unknown_agent
 
 blueprint = Blueprint("markers", __name__, description="Deployments and holidays, which findings take into account")
@@ -78,39 +75,16 @@ class MarkerSchema(schemas.ReturnedSchema, MarkerFields):
     endsAt = schemas.Instant(attribute="ends_at")
 
 
-represent = MarkerSchema().as_json
-_represent_settings = MarkerSchema(only=list(NewMarkerSchema().fields)).as_json
-
-
-@blueprint.route("/api/v1/markers", methods=["POST"])
-@bearer("findings:write")
-@blueprint.arguments(NewMarkerSchema)
-@blueprint.response(201, MarkerSchema, headers={"Location": "Location"})
-@blueprint.alt_response(409, "CONFLICT")
-def create_marker(caller: Caller, members: dict[str, Any]) -> Response:
-    """Create a marker for a deployment or a holiday. Findings that are computed later take the marker into account."""
-    with caller.transaction() as transaction:
-        marker_row = add_marker(transaction, **members)
-    return json_response(represent(marker_row), 201, {"Location": f"/api/v1/markers/{marker_row.marker_id}"})
-
-
-@blueprint.route("/api/v1/markers")
-@bearer("analytics:read")
-@blueprint.response(200, schemas.list_of(MarkerSchema))
-def list_markers(caller: Caller) -> Response:
-    """List at most 500 markers, latest end first."""
-    marker_rows = caller.read("markers/list_markers", limit=MAX_LISTED)
-    return json_response({"data": [represent(marker_row) for marker_row in marker_rows]})
-
-
-@blueprint.route("/api/v1/markers/<uuid:marker_id>", methods=["DELETE"])
-@bearer("findings:write")
-@blueprint.response(204)
-def delete_marker(caller: Caller, marker_id: UUID) -> Response:
-    """Delete a marker."""
-    with caller.transaction() as transaction:
-        remove_marker(transaction, marker_id)
-    return Response(status=204)
+MARKERS = ObjectKind(
+    "marker",
+    blueprint,
+    MarkerSchema,
+    NewMarkerSchema().fields,
+    delete_statement="markers/delete_marker",
+    read_scope="analytics:read",
+    write_scope="findings:write",
+)
+represent, remove_marker = MARKERS.represent, MARKERS.remove
 
 
 def add_marker(
@@ -144,11 +118,7 @@ def add_marker(
         ended_before=transaction.at - MAX_AGE,
         max_markers=MAX_MARKERS,
     )
-    if not marker_rows:
-        raise Conflict(f"The organization has {MAX_MARKERS} markers; delete one first.")
-    [marker_row] = marker_rows
-    audit.record(transaction, "marker.created", marker_row.marker_id, after=_represent_settings(marker_row))
-    return marker_row
+    return MARKERS.record_addition(transaction, marker_rows, MAX_MARKERS)
 
 
 def _resolve_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime | None) -> datetime:
@@ -161,7 +131,10 @@ def _resolve_end(at: datetime, kind: str, starts_at: datetime, ends_at: datetime
     return ends_at
 
 
-def remove_marker(transaction: Transaction, marker_id: UUID) -> None:
-    """Delete a marker, or raise ``NotFound`` if the organization has no such marker."""
-    row = require_row(transaction.fetch("markers/delete_marker", marker_id=marker_id))
-    audit.record(transaction, "marker.deleted", marker_id, before=_represent_settings(row))
+MARKERS.add_create_route(
+    NewMarkerSchema,
+    lambda transaction, _, members: add_marker(transaction, **members),
+    "Create a marker for a deployment or a holiday. Findings that are computed later take the marker into account.",
+)
+MARKERS.add_list_route("markers/list_markers", "List at most 500 markers, latest end first.", limit=MAX_LISTED)
+MARKERS.add_delete_route("Delete a marker.")

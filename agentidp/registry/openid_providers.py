@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Response
 
-from agentidp import audit
-from agentidp.caller import Caller, bearer
+from agentidp.caller.object_kind import ObjectKind
 from agentidp.config import Settings
 from agentidp.config.oidc import ANYONE, MAX_ISSUER
 from agentidp.db.organization import Transaction
@@ -22,7 +19,6 @@ from agentidp.federation.rule_checks import RuleRefused, check_provider_issuer, 
 from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import json_response
 from agentidp.jose.resealing import reseal_secrets
 from agentidp.openid.organization_provider import build_sealer, seal_secret
 from agentidp.registry.grants import end_issuer_grants
@@ -35,9 +31,6 @@ MAX_VALUES = 50
 MAX_VALUE = 200
 """Maximum number of characters of the role claim's name, and of each value that can give a role."""
 
-_CLIENT_ID, _SECRET = r"[!-~]{1,500}", r"[!-~]([ -~]{0,998}[!-~])?"
-_ISSUER = r"https?://[!-~]+"
-
 
 class ClientSecret(schemas.Member, ma.fields.String):
     """A field for a client secret, which requests contain and responses never contain."""
@@ -46,7 +39,8 @@ class ClientSecret(schemas.Member, ma.fields.String):
 
     def __init__(self, **kwargs: Any) -> None:
         rule = ma.validate.Regexp(
-            rf"{_SECRET}\Z", error="must have 1 to 1000 printable ASCII characters, and no blank at its ends"
+            r"[!-~]([ -~]{0,998}[!-~])?\Z",
+            error="must have 1 to 1000 printable ASCII characters, and no blank at its ends",
         )
         super().__init__(load_only=True, validate=rule, **kwargs)
         self.error_messages["invalid"] = "must be a string or null"
@@ -61,10 +55,7 @@ def _role_values(noun: str) -> schemas.Items:
     return schemas.Items(
         schemas.Text(1, MAX_VALUE),
         load_default=list,
-        validate=[
-            ma.validate.Length(max=MAX_VALUES, error=f"must not name more than {MAX_VALUES} values"),
-            schemas.validate_unique("a value"),
-        ],
+        validate=schemas.list_rules(MAX_VALUES, "a value"),
         description=f"Values of the role claim that make {noun} of the dashboard. `*` means everybody",
         metadata={"uniqueItems": True},
     )
@@ -74,17 +65,15 @@ class OpenidProviderFields(ma.Schema):
     openidProviderId = ma.fields.UUID(attribute="openid_provider_id", dump_only=True)
     issuer = schemas.Exact(
         MAX_ISSUER,
-        lambda text: len(text) <= MAX_ISSUER and re.fullmatch(_ISSUER, text) is not None,
+        r"https?://[!-~]+",
         f"must be an https URL of at most {MAX_ISSUER} characters",
-        _ISSUER,
         required=True,
         description="The issuer, exactly as the provider's `/.well-known/openid-configuration` has it",
     )
     clientId = schemas.Exact(
         500,
-        lambda text: re.fullmatch(_CLIENT_ID, text) is not None,
+        r"[!-~]{1,500}",
         "must have 1 to 500 printable ASCII characters without blanks",
-        _CLIENT_ID,
         required=True,
         attribute="client_id",
         words="client ID",
@@ -124,57 +113,14 @@ OpenidProviderSchema = schemas.returned_schema(OpenidProviderFields)
 
 _CHANGEABLE = OpenidProviderChangeSchema(exclude=["clientSecret"])
 
-represent = OpenidProviderSchema().as_json
-_represent_settings = OpenidProviderSchema(only=["issuer", "hasClientSecret", *_CHANGEABLE.fields]).as_json
-
-
-@blueprint.route("/api/v1/openid-providers", methods=["POST"])
-@bearer("agents:write")
-@blueprint.arguments(NewOpenidProviderSchema)
-@blueprint.response(201, OpenidProviderSchema, headers={"Location": "Location"})
-@blueprint.alt_response(409, "CONFLICT")
-def create_openid_provider(caller: Caller, members: dict[str, Any]) -> Response:
-    """Add the organization's own OpenID provider. From then on, the organization's people sign in there."""
-    with caller.transaction() as transaction:
-        row = add_provider(transaction, caller.settings, **members)
-    return json_response(represent(row), 201, {"Location": f"/api/v1/openid-providers/{row.openid_provider_id}"})
-
-
-@blueprint.route("/api/v1/openid-providers")
-@bearer("agents:read")
-@blueprint.response(200, schemas.list_of(OpenidProviderSchema))
-def list_openid_providers(caller: Caller) -> Response:
-    """List the organization's own OpenID provider, if there is one."""
-    return json_response({"data": [represent(row) for row in caller.read("openid/get_provider")]})
-
-
-@blueprint.route("/api/v1/openid-providers/<uuid:openid_provider_id>")
-@bearer("agents:read")
-@blueprint.response(200, OpenidProviderSchema)
-def get_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
-    """Return the organization's own OpenID provider."""
-    return json_response(represent(find_provider(caller.read("openid/get_provider"), openid_provider_id)))
-
-
-@blueprint.route("/api/v1/openid-providers/<uuid:openid_provider_id>", methods=["PATCH"])
-@bearer("agents:write")
-@blueprint.arguments(OpenidProviderChangeSchema)
-@blueprint.response(200, OpenidProviderSchema)
-def change_openid_provider(caller: Caller, change: dict[str, Any], openid_provider_id: UUID) -> Response:
-    """Change the OpenID provider, except its issuer. The people who have signed in there must sign in again."""
-    with caller.transaction() as transaction:
-        provider_row = update_provider(transaction, caller.settings, openid_provider_id, change)
-    return json_response(represent(provider_row))
-
-
-@blueprint.route("/api/v1/openid-providers/<uuid:openid_provider_id>", methods=["DELETE"])
-@bearer("agents:write")
-@blueprint.response(204)
-def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
-    """Delete the OpenID provider. This ends the sessions and the grants of people who have signed in there."""
-    with caller.transaction() as transaction:
-        remove_provider(transaction, openid_provider_id)
-    return Response(status=204)
+PROVIDERS = ObjectKind(
+    "openid_provider",
+    blueprint,
+    OpenidProviderSchema,
+    ["issuer", "hasClientSecret", *_CHANGEABLE.fields],
+    delete_statement="openid/delete_provider",
+)
+represent, find_provider = PROVIDERS.represent, PROVIDERS.find
 
 
 def add_provider(
@@ -203,7 +149,7 @@ def add_provider(
     if not provider_rows:
         raise Conflict("The organization has an OpenID provider; delete it first.")
     [provider_row] = provider_rows
-    audit.record(transaction, "openid_provider.created", provider_id, after=_represent_settings(provider_row))
+    PROVIDERS.record(transaction, after=provider_row)
     return provider_row
 
 
@@ -224,8 +170,7 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     )
     # Records only the time of a new client secret, because even a digest would help to guess the secret.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
-    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(new_row) | secret_change
-    audit.record(transaction, "openid_provider.changed", provider_id, before=old_settings, after=new_settings)
+    PROVIDERS.record(transaction, before=earlier_row, after=new_row, **secret_change)
     return new_row
 
 
@@ -236,13 +181,7 @@ def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
     """
     provider_row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
     ended_count = end_issuer_grants(transaction, provider_row.issuer)
-    old_settings = _represent_settings(provider_row) | {"endedGrants": ended_count}
-    audit.record(transaction, "openid_provider.deleted", provider_id, before=old_settings)
-
-
-def find_provider(rows: list[Any], provider_id: UUID) -> Any:
-    """Return the row with the provider's id, or raise ``NotFound`` if no row has it."""
-    return require_row([row for row in rows if row.openid_provider_id == provider_id])
+    PROVIDERS.record(transaction, before=provider_row, endedGrants=ended_count)
 
 
 def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
@@ -264,3 +203,21 @@ def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
         id_name="openid_provider_id",
         noun="client secret of the OpenID provider",
     )
+
+
+PROVIDERS.add_create_route(
+    NewOpenidProviderSchema,
+    lambda transaction, settings, members: add_provider(transaction, settings, **members),
+    "Add the organization's own OpenID provider. From then on, the organization's people sign in there.",
+)
+PROVIDERS.add_list_route("openid/get_provider", "List the organization's own OpenID provider, if there is one.")
+PROVIDERS.add_get_route("openid/get_provider", "Return the organization's own OpenID provider.")
+PROVIDERS.add_change_route(
+    OpenidProviderChangeSchema,
+    update_provider,
+    "Change the OpenID provider, except its issuer. The people who have signed in there must sign in again.",
+)
+PROVIDERS.add_delete_route(
+    "Delete the OpenID provider. This ends the sessions and the grants of people who have signed in there.",
+    remove_provider,
+)

@@ -13,9 +13,8 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Flask, Response
+from flask import Flask
 
-from agentidp.caller import Caller, bearer
 from agentidp.config import Settings
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.federation.agent_name import MAX_NAME_TEMPLATE, add_subject_suffix, build_agent_name
@@ -26,7 +25,6 @@ from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError
 from agentidp.http.openapi import Blueprint
 from agentidp.http.request_context import request_actor
-from agentidp.http.responses import json_response
 from agentidp.metrics import AGENTS_PROVISIONED
 from agentidp.oauth import first_sight
 from agentidp.oauth.quota_windows import WINDOWS
@@ -155,56 +153,16 @@ class ProvisioningRuleFields(ma.Schema):
 
 
 RULES = OrganizationRules(
-    "provisioning rule",
+    "provisioning_rule",
+    blueprint,
     ProvisioningRuleFields,
     add_statement="provisioning/add_rule",
-    delete_statement="provisioning/delete_rule",
     list_statement="provisioning/list_rules",
+    delete_statement="provisioning/delete_rule",
 )
 NewProvisioningRuleSchema, ProvisioningRuleSchema = RULES.new_schema, RULES.returned_schema
 represent, represent_settings = RULES.represent, RULES.represent_settings
-find_rule, remove_rule = RULES.find_rule, RULES.remove_rule
-
-
-@blueprint.route("/api/v1/provisioning-rules", methods=["POST"])
-@bearer("agents:write")
-@blueprint.arguments(NewProvisioningRuleSchema)
-@blueprint.response(201, ProvisioningRuleSchema, headers={"Location": "Location"})
-@blueprint.alt_response(409, "CONFLICT")
-def create_provisioning_rule(caller: Caller, members: dict[str, Any]) -> Response:
-    """Create a rule that creates an agent when a subject sends its first token. It works only while `agentProvisioning`
-    of the organization is true.
-    """
-    with caller.transaction() as transaction:
-        rule_row = add_rule(transaction, caller.settings, members)
-    location = f"/api/v1/provisioning-rules/{rule_row.provisioning_rule_id}"
-    return json_response(represent(rule_row), 201, {"Location": location})
-
-
-@blueprint.route("/api/v1/provisioning-rules")
-@bearer("agents:read")
-@blueprint.response(200, schemas.list_of(ProvisioningRuleSchema))
-def list_provisioning_rules(caller: Caller) -> Response:
-    """List the provisioning rules, oldest first."""
-    return json_response({"data": [represent(row) for row in caller.read("provisioning/list_rules")]})
-
-
-@blueprint.route("/api/v1/provisioning-rules/<uuid:provisioning_rule_id>")
-@bearer("agents:read")
-@blueprint.response(200, ProvisioningRuleSchema)
-def get_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
-    """Return one provisioning rule."""
-    return json_response(represent(find_rule(caller.read("provisioning/list_rules"), provisioning_rule_id)))
-
-
-@blueprint.route("/api/v1/provisioning-rules/<uuid:provisioning_rule_id>", methods=["DELETE"])
-@bearer("agents:write")
-@blueprint.response(204)
-def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
-    """Delete a provisioning rule. The rule creates no further agent. The agents that it created stay."""
-    with caller.transaction() as transaction:
-        remove_rule(transaction, provisioning_rule_id)
-    return Response(status=204)
+find_rule, remove_rule = RULES.find, RULES.remove
 
 
 def init_app(app: Flask) -> None:
@@ -231,6 +189,20 @@ def add_rule(transaction: Transaction, settings: Settings, members: dict[str, An
         raise ValidationError(details={"agentTemplate": error_messages}) from None
     template_json = json.dumps(AgentTemplateSchema().dump(agent_template))
     return RULES.add_rule(transaction, **members | {"trust": trust, "agent_template": template_json})
+
+
+RULES.add_create_route(
+    NewProvisioningRuleSchema,
+    add_rule,
+    """Create a rule that creates an agent when a subject sends its first token. It works only while `agentProvisioning`
+    of the organization is true.
+    """,
+)
+RULES.add_list_route("provisioning/list_rules", "List the provisioning rules, oldest first.")
+RULES.add_get_route("provisioning/list_rules", "Return one provisioning rule.")
+RULES.add_delete_route(
+    "Delete a provisioning rule. The rule creates no further agent. The agents that it created stay."
+)
 
 
 def create_agent_at_first_sight(
@@ -321,6 +293,6 @@ def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
         agent_rows = transaction.fetch("provisioning/expired_agents", max_rows=MAX_EXPIRED)
         for agent_row in agent_rows:
             event_reason = {"lastSeenAt": agent_row.last_seen_at, "expiresAfterDays": agent_row.expires_after_days}
-            remove_agent(transaction, agent_row.agent_id, reason=event_reason)
+            remove_agent(transaction, agent_row.agent_id, **event_reason)
             transaction.fetch("provisioning/forget_subject", agent_id=agent_row.agent_id)
     return [agent_row.agent_id for agent_row in agent_rows]

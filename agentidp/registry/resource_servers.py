@@ -8,25 +8,20 @@ from uuid import UUID
 
 import marshmallow as ma
 import psycopg
-from flask import Response
 
-from agentidp import audit
-from agentidp.caller import Caller, bearer
+from agentidp.caller.object_kind import ObjectKind
 from agentidp.config import MAX_TOKEN_TTL, MIN_TOKEN_TTL, Settings
 from agentidp.db.organization import Transaction
 from agentidp.http import schemas
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.errors import ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.resource_identifier import (
     AUDIENCE,
     MAX_AUDIENCE_LENGTH,
     MAX_RESOURCE_LENGTH,
     RESOURCE_IDENTIFIER,
-    is_audience,
-    is_resource_identifier,
     owned_name,
 )
-from agentidp.http.responses import json_response
 from agentidp.jose.access_token import AGENT, SUBJECTS
 from agentidp.registry.agents import refuse_unknown_agent
 from agentidp.registry.resource_identifiers import ResourceTaken, claim_identifier
@@ -37,16 +32,13 @@ blueprint = Blueprint("resource-servers", __name__, description="Resource server
 MAX_RESOURCE_SERVERS = 100
 """Maximum number of resource servers per organization."""
 
-_CHARACTERS = f"1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters without blank, quote and backslash"
-
 
 class ResourceServerFields(ma.Schema):
     resourceServerId = ma.fields.UUID(attribute="resource_server_id", dump_only=True)
     resource = schemas.Exact(
         MAX_RESOURCE_LENGTH,
-        is_resource_identifier,
-        f"must be an absolute URI of at most {MAX_RESOURCE_LENGTH} characters without fragment",
         RESOURCE_IDENTIFIER,
+        f"must be an absolute URI of at most {MAX_RESOURCE_LENGTH} characters without fragment",
         required=True,
         words="identifier",
         description="An absolute URI without fragment, which by default is the `aud` of tokens. The identifier "
@@ -65,9 +57,8 @@ class ResourceServerFields(ma.Schema):
     )
     audience = schemas.Exact(
         MAX_AUDIENCE_LENGTH,
-        is_audience,
-        f"must be {_CHARACTERS}, or null",
         AUDIENCE,
+        f"must be 1 to {MAX_AUDIENCE_LENGTH} printable ASCII characters without blank, quote and backslash, or null",
         load_default=None,
         description="The `aud` of tokens, if it must differ from the identifier, for example for a cloud",
         nothing="the identifier",
@@ -112,66 +103,14 @@ ResourceServerSchema = schemas.returned_schema(ResourceServerFields)
 
 _CHANGEABLE = ResourceServerChangeSchema()
 
-represent = ResourceServerSchema().as_json
-_represent_settings = ResourceServerSchema(only=["resource", *_CHANGEABLE.fields]).as_json
-
-
-@blueprint.route("/api/v1/resource-servers", methods=["POST"])
-@bearer("agents:write")
-@blueprint.arguments(NewResourceServerSchema)
-@blueprint.response(201, ResourceServerSchema, headers={"Location": "Location"})
-@blueprint.alt_response(409, "CONFLICT")
-def create_resource_server(caller: Caller, members: dict[str, Any]) -> Response:
-    """Register a resource server. Agents can then have its scopes. No other organization can register its identifier,
-    even after the resource server is deleted.
-    """
-    with caller.transaction() as transaction:
-        server_row = add_resource_server(transaction, caller.settings, **members)
-    location = f"/api/v1/resource-servers/{server_row.resource_server_id}"
-    return json_response(represent(server_row), 201, {"Location": location})
-
-
-@blueprint.route("/api/v1/resource-servers")
-@bearer("agents:read")
-@blueprint.response(200, schemas.list_of(ResourceServerSchema))
-def list_resource_servers(caller: Caller) -> Response:
-    """List the resource servers, oldest first."""
-    return json_response({"data": [represent(row) for row in caller.read("oauth/list_resource_servers")]})
-
-
-@blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>")
-@bearer("agents:read")
-@blueprint.response(200, ResourceServerSchema)
-def get_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Return one resource server."""
-    row = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    return json_response(represent(row))
-
-
-@blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>", methods=["PATCH"])
-@bearer("agents:write")
-@blueprint.arguments(ResourceServerChangeSchema)
-@blueprint.response(200, ResourceServerSchema)
-def change_resource_server(caller: Caller, change: dict[str, Any], resource_server_id: UUID) -> Response:
-    """Change a resource server, except its identifier. Tokens that were already issued keep a removed scope until they
-    expire. Introspection reports tokens with a replaced audience as inactive.
-    """
-    with caller.transaction() as transaction:
-        server_row = update_resource_server(transaction, caller.settings, resource_server_id, change)
-    return json_response(represent(server_row))
-
-
-@blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>", methods=["DELETE"])
-@bearer("agents:write")
-@blueprint.response(204)
-def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
-    """Delete a resource server. No further token is issued for it, and introspection reports its tokens as inactive.
-    A resource server that verifies only the signature accepts them until they expire. The organization keeps the
-    identifier.
-    """
-    with caller.transaction() as transaction:
-        remove_resource_server(transaction, resource_server_id)
-    return Response(status=204)
+SERVERS = ObjectKind(
+    "resource_server",
+    blueprint,
+    ResourceServerSchema,
+    ["resource", *_CHANGEABLE.fields],
+    delete_statement="oauth/delete_resource_server",
+)
+represent, remove_resource_server = SERVERS.represent, SERVERS.remove
 
 
 def add_resource_server(
@@ -205,14 +144,8 @@ def add_resource_server(
         )
     except psycopg.errors.UniqueViolation:
         raise ResourceTaken from None
-    if not server_rows:
-        raise Conflict(
-            f"The organization has {MAX_RESOURCE_SERVERS} resource servers; delete one first.",
-            details={"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]},
-        )
-    [row] = server_rows
-    audit.record(transaction, "resource_server.created", row.resource_server_id, after=_represent_settings(row))
-    return row
+    error_details = {"resource": [f"at most {MAX_RESOURCE_SERVERS} at a time"]}
+    return SERVERS.record_addition(transaction, server_rows, MAX_RESOURCE_SERVERS, error_details)
 
 
 def _check_and_claim(transaction: Transaction, settings: Settings, member: str, resource: str) -> None:
@@ -252,12 +185,29 @@ def update_resource_server(
     else:
         new_columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
     [new_row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **new_columns)
-    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(new_row)
-    audit.record(transaction, "resource_server.changed", resource_server_id, before=old_settings, after=new_settings)
+    SERVERS.record(transaction, before=earlier_row, after=new_row)
     return new_row
 
 
-def remove_resource_server(transaction: Transaction, resource_server_id: UUID) -> None:
-    """Delete a resource server, or raise ``NotFound`` if there is none. The organization still owns its identifier."""
-    row = require_row(transaction.fetch("oauth/delete_resource_server", resource_server_id=resource_server_id))
-    audit.record(transaction, "resource_server.deleted", resource_server_id, before=_represent_settings(row))
+SERVERS.add_create_route(
+    NewResourceServerSchema,
+    lambda transaction, settings, members: add_resource_server(transaction, settings, **members),
+    """Register a resource server. Agents can then have its scopes. No other organization can register its identifier,
+    even after the resource server is deleted.
+    """,
+)
+SERVERS.add_list_route("oauth/list_resource_servers", "List the resource servers, oldest first.")
+SERVERS.add_get_route("oauth/get_resource_server", "Return one resource server.")
+SERVERS.add_change_route(
+    ResourceServerChangeSchema,
+    update_resource_server,
+    """Change a resource server, except its identifier. Tokens that were already issued keep a removed scope until they
+    expire. Introspection reports tokens with a replaced audience as inactive.
+    """,
+)
+SERVERS.add_delete_route(
+    """Delete a resource server. No further token is issued for it, and introspection reports its tokens as inactive.
+    A resource server that verifies only the signature accepts them until they expire. The organization keeps the
+    identifier.
+    """
+)

@@ -1,0 +1,187 @@
+"""What all kinds of stored objects have in common: their routes, their JSON, and their events in the audit trail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp import audit
+from agentidp.caller import Caller, bearer
+from agentidp.config import Settings
+from agentidp.db.organization import Transaction
+from agentidp.db.sql import Rows
+from agentidp.http import schemas
+from agentidp.http.errors import Conflict, require_row
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import json_response
+
+
+class ObjectKind:
+    """A kind of stored objects, such as resource servers. A route's *description* is that of the OpenAPI document.
+
+    :param type_: the kind in names of operations and audit actions, such as ``resource_server``.
+    :param blueprint: the blueprint of the routes. Their path is ``/api/v1/`` and the blueprint's name.
+    :param schema: the schema of an object in responses.
+    :param settings: the members that the audit trail records.
+    :param delete_statement: the statement that deletes an object and returns its row.
+    :param id_column: the column of an object's id, which is also the name of the id in paths. Default: ``<type_>_id``.
+    :param read_scope: the scope that GET requires.
+    :param write_scope: the scope that all other methods require.
+    """
+
+    def __init__(
+        self,
+        type_: str,
+        blueprint: Blueprint,
+        schema: type[schemas.ReturnedSchema],
+        settings: Iterable[str],
+        *,
+        delete_statement: str,
+        id_column: str | None = None,
+        read_scope: str = "agents:read",
+        write_scope: str = "agents:write",
+    ) -> None:
+        self._type, self._blueprint, self._schema = type_, blueprint, schema
+        self._delete_statement, self._id_column = delete_statement, id_column or f"{type_}_id"
+        self._read_scope, self._write_scope = read_scope, write_scope
+        self._noun = type_.replace("_", " ")
+        self._path = f"/api/v1/{blueprint.name}"
+        self._object_path = f"{self._path}/<uuid:{self._id_column}>"
+        self.represent_settings = schema(only=[*settings]).as_json
+        """Returns the members of a row that the audit trail records."""
+        self._represent = schema().as_json
+
+    def represent(self, row: Any) -> dict[str, Any]:
+        """Return the API's JSON object for a row."""
+        return self._represent(row)
+
+    def find(self, rows: Rows, object_id: UUID) -> Any:
+        """Return the row with the object's id, or raise ``NotFound`` if no row has it."""
+        return require_row([row for row in rows if getattr(row, self._id_column) == object_id])
+
+    def remove(self, transaction: Transaction, object_id: UUID, **details: Any) -> None:
+        """Delete an object, or raise ``NotFound`` if the organization has no object of this kind with the id.
+
+        :param details: further members of the audit event.
+        """
+        row = require_row(transaction.fetch(self._delete_statement, **{self._id_column: object_id}))
+        self.record(transaction, before=row, **details)
+
+    def name_conflict(self) -> Conflict:
+        """Return the error for a name that another object has."""
+        return Conflict(f"Another {self._noun} has this name.", details={"name": ["is taken"]})
+
+    def record_addition(
+        self, transaction: Transaction, rows: Rows, maximum: int, error_details: dict[str, list[str]] | None = None
+    ) -> Any:
+        """Record in the audit trail that an object was created, and return its row.
+
+        :param rows: the row of the new object; empty if the organization has the maximum number of objects.
+        :raises Conflict: *rows* is empty.
+        """
+        if not rows:
+            message = f"The organization has {maximum} {self._noun}s; delete one first."
+            raise Conflict(message, details=error_details)
+        self.record(transaction, after=rows[0])
+        return rows[0]
+
+    def record(self, transaction: Transaction, *, before: Any = None, after: Any = None, **details: Any) -> None:
+        """Record in the audit trail that an object was created, changed or deleted.
+
+        :param before: the object's row before the change; ``None`` if the object was created.
+        :param after: the object's row after the change; ``None`` if the object was deleted.
+        :param details: further members of the event.
+        """
+        if after is None:
+            verb, values = "deleted", {"before": self.represent_settings(before) | details}
+        else:
+            verb, values = "created", {"after": self.represent_settings(after) | details}
+            if before is not None:
+                verb, values = "changed", values | {"before": self.represent_settings(before)}
+        object_id = getattr(before if after is None else after, self._id_column)
+        audit.record(transaction, f"{self._type}.{verb}", object_id, **values)
+
+    def add_create_route(
+        self, schema: type[ma.Schema], add: Callable[[Transaction, Settings, dict[str, Any]], Any], description: str
+    ) -> None:
+        """Add the route that creates an object.
+
+        :param schema: the schema of the request body.
+        :param add: creates an object from the loaded body, and returns its row.
+        """
+
+        @self._blueprint.arguments(schema)
+        @self._blueprint.response(201, self._schema, headers=["Location"])
+        @self._blueprint.alt_response(409, "CONFLICT")
+        def create(caller: Caller, members: dict[str, Any]) -> Response:
+            with caller.transaction() as transaction:
+                row = add(transaction, caller.settings, members)
+            location = f"{self._path}/{getattr(row, self._id_column)}"
+            return json_response(self.represent(row), 201, {"Location": location})
+
+        self._add_route("POST", self._path, f"create_{self._type}", create, description)
+
+    def add_list_route(self, statement: str, description: str, **parameters: Any) -> None:
+        """Add the route that lists all objects, in the order in which *statement* returns them."""
+
+        @self._blueprint.response(200, schemas.list_of(self._schema))
+        def list_objects(caller: Caller) -> Response:
+            return json_response({"data": [self.represent(row) for row in caller.read(statement, **parameters)]})
+
+        self._add_route("GET", self._path, f"list_{self._type}s", list_objects, description)
+
+    def add_get_route(self, statement: str, description: str) -> None:
+        """Add the route that returns one object. *statement* may return other objects too."""
+
+        @self._blueprint.response(200, self._schema)
+        def get(caller: Caller, **path_ids: UUID) -> Response:
+            row = self.find(caller.read(statement, **path_ids), path_ids[self._id_column])
+            return json_response(self.represent(row))
+
+        self._add_route("GET", self._object_path, f"get_{self._type}", get, description)
+
+    def add_change_route(
+        self,
+        schema: type[schemas.ChangeSchema],
+        update: Callable[[Transaction, Settings, UUID, dict[str, Any]], Any],
+        description: str,
+        *,
+        has_conflicts: bool = False,
+    ) -> None:
+        """Add the route that changes an object.
+
+        :param schema: the schema of the request body.
+        :param update: changes an object by the loaded body, and returns its new row.
+        :param has_conflicts: whether the description names 409 as a response.
+        """
+
+        @self._blueprint.arguments(schema)
+        @self._blueprint.response(200, self._schema)
+        def change(caller: Caller, members: dict[str, Any], **path_ids: UUID) -> Response:
+            with caller.transaction() as transaction:
+                row = update(transaction, caller.settings, path_ids[self._id_column], members)
+            return json_response(self.represent(row))
+
+        if has_conflicts:
+            self._blueprint.alt_response(409, "CONFLICT")(change)
+        self._add_route("PATCH", self._object_path, f"change_{self._type}", change, description)
+
+    def add_delete_route(self, description: str, remove: Callable[[Transaction, UUID], None] | None = None) -> None:
+        """Add the route that deletes an object by *remove*, or else by :meth:`remove`."""
+
+        @self._blueprint.response(204)
+        def delete(caller: Caller, **path_ids: UUID) -> Response:
+            with caller.transaction() as transaction:
+                (remove or self.remove)(transaction, path_ids[self._id_column])
+            return Response(status=204)
+
+        self._add_route("DELETE", self._object_path, f"delete_{self._type}", delete, description)
+
+    def _add_route(self, method: str, path: str, name: str, view: Any, description: str) -> None:
+        view.__doc__, view.__module__ = description, self._blueprint.import_name
+        scope = self._read_scope if method == "GET" else self._write_scope
+        self._blueprint.add_url_rule(path, name, bearer(scope)(view), methods=[method])
