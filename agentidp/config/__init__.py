@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from agentidp.config.oidc import OidcSettings
@@ -58,6 +59,107 @@ def default_data_dir() -> Path:
         return Path("/nonexistent/agentidp")
 
 
+def _setting(name: str, parse: Callable[[str, str], Any], default: Any = None) -> Any:
+    """Return the field of a setting.
+
+    :param name: the environment variable.
+    :param parse: returns the setting for the variable's name and value, or raises ``ConfigurationError``.
+    """
+    return field(default=default, metadata={"read": lambda env: parse(name, env[name]) if name in env else default})
+
+
+def _number(name: str, default: float, minimum: int, maximum: int) -> Any:
+    def parse_number(name: str, value: str) -> float:
+        # The expression excludes digits of other scripts, underscores and blanks, which \d or int() would accept.
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
+            raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
+        return type(default)(value)
+
+    return _setting(name, parse_number, default)
+
+
+def _choice(name: str, default: str, choices: tuple[str, ...]) -> Any:
+    def parse_choice(name: str, value: str) -> str:
+        if value not in choices:
+            raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    return _setting(name, parse_choice, default)
+
+
+def _parse_networks(name: str, value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(network_text.strip()) for network_text in value.split(","))
+    except ValueError:
+        raise ConfigurationError(
+            f"{name} must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas, not {value!r}"
+        ) from None
+
+
+def _parse_address(name: str, value: str) -> str:
+    if split_address(value) is None:
+        raise ConfigurationError(f"{name} must be address:port, for example 127.0.0.1:9464, not {value!r}")
+    return value
+
+
+def _parse_postgres_url(name: str, value: str) -> str:
+    try:
+        scheme = urlsplit(value).scheme
+    except ValueError:
+        scheme = ""
+    # The error message does not contain the value, because a URL may contain a password.
+    if scheme not in ("postgresql", "postgres"):
+        raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
+    return value
+
+
+def _read_pg_bindir(env: Mapping[str, str]) -> Path | None:
+    value = env.get("AGENTIDP_PG_BINDIR")
+    if value is not None and not Path(value).is_dir():
+        raise ConfigurationError(f"AGENTIDP_PG_BINDIR must be an existing directory, not {value!r}")
+    return None if value is None else Path(value)
+
+
+def _read_data_dir(env: Mapping[str, str]) -> Path:
+    return Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute()
+
+
+_PORT = _number("PORT", DEFAULT_PORT, 1, 65_535)
+
+
+def _read_issuer(env: Mapping[str, str]) -> str:
+    issuer = env.get("AGENTIDP_ISSUER")
+    if issuer is None:
+        return f"http://localhost:{_PORT.metadata['read'](env)}"
+    may_be_http = env.get("AGENTIDP_INSECURE_HTTP") == "allow"
+    if issuer.endswith("/") or not is_issuer(issuer, may_be_http=may_be_http):
+        raise ConfigurationError(
+            "AGENTIDP_ISSUER must be an https URL without credentials, query, fragment and closing slash "
+            "(RFC 8414 section 2; http is for localhost only, or for a trial in a network that you trust "
+            "with AGENTIDP_INSECURE_HTTP=allow: everyone on the way can then read secrets and tokens)"
+        )
+    return issuer
+
+
+def _secret_key(name: str, name_of_file: str) -> Any:
+    def read_key(env: Mapping[str, str]) -> bytes | None:
+        setting_name, secret_key = read_secret(env, name, name_of_file)
+        if secret_key is None:
+            return None
+        if len(secret_key) < MIN_SECRET_LENGTH:
+            raise ConfigurationError(
+                f"{setting_name} must hold at least {MIN_SECRET_LENGTH} characters, "
+                "for example the output of: openssl rand -base64 48"
+            )
+        try:
+            return secret_key.encode()
+        except UnicodeEncodeError:
+            # Python turns invalid UTF-8 in the environment into surrogates, which cannot be encoded again.
+            raise ConfigurationError(f"{setting_name} must be text in UTF-8") from None
+
+    return field(default=None, metadata={"read": read_key})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings of a process, created by :meth:`from_environment`.
@@ -67,35 +169,37 @@ class Settings:
     in ``data_dir``. ``secret_key_previous`` is only used for decryption.
     """
 
-    database_url: str | None = None
-    read_database_url: str | None = None
-    pg_bindir: Path | None = None
-    data_dir: Path
-    secret_key: bytes | None = None
-    secret_key_previous: bytes | None = None
-    issuer: str = DEFAULT_ISSUER
-    insecure_http: str = "refuse"
-    token_ttl: int = 3600
-    tokens_per_agent_and_minute: int = 6000
-    signing_alg: str = "ES256"
-    max_agents: int = 20_000
-    pool_max_size: int = 8
-    pool_timeout: float = 5.0
-    statement_timeout: float = 3.0
-    log_level: str = "INFO"
-    log_format: str = "auto"
-    port: int = DEFAULT_PORT
-    web_concurrency: int = 2
-    trusted_proxies: int = 0
-    metrics_address: str | None = None
-    traces: str = "off"
-    audit_days: int = 0
-    watch: str = "on"
-    watch_interval: int = 300
-    alert_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
-    issuer_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
-    fast_path: str = "on"
-    oidc: OidcSettings | None = None
+    database_url: str | None = _setting("AGENTIDP_DATABASE_URL", _parse_postgres_url)
+    read_database_url: str | None = _setting("AGENTIDP_READ_DATABASE_URL", _parse_postgres_url)
+    pg_bindir: Path | None = field(default=None, metadata={"read": _read_pg_bindir})
+    data_dir: Path = field(metadata={"read": _read_data_dir})
+    secret_key: bytes | None = _secret_key("AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE")
+    secret_key_previous: bytes | None = _secret_key("AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE")
+    issuer: str = field(default=DEFAULT_ISSUER, metadata={"read": _read_issuer})
+    insecure_http: str = _choice("AGENTIDP_INSECURE_HTTP", "refuse", ("refuse", "allow"))
+    token_ttl: int = _number("AGENTIDP_TOKEN_TTL", 3600, MIN_TOKEN_TTL, MAX_TOKEN_TTL)
+    tokens_per_agent_and_minute: int = _number("AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE", 6000, 0, 1_000_000)
+    signing_alg: str = _choice("AGENTIDP_SIGNING_ALG", "ES256", SIGNING_ALGORITHMS)
+    max_agents: int = _number("AGENTIDP_MAX_AGENTS", 20_000, 1, 1_000_000)
+    pool_max_size: int = _number("AGENTIDP_POOL_MAX_SIZE", 8, 1, 1000)
+    pool_timeout: float = _number("AGENTIDP_POOL_TIMEOUT", 5.0, 3, 25)
+    statement_timeout: float = _number("AGENTIDP_STATEMENT_TIMEOUT", 3.0, 1, 23)
+    log_level: str = _choice("AGENTIDP_LOG_LEVEL", "INFO", LOG_LEVELS)
+    log_format: str = _choice("AGENTIDP_LOG_FORMAT", "auto", LOG_FORMATS)
+    port: int = _PORT
+    web_concurrency: int = _number("WEB_CONCURRENCY", 2, 1, 256)
+    trusted_proxies: int = _number("AGENTIDP_TRUSTED_PROXIES", 0, 0, 10)
+    metrics_address: str | None = _setting("AGENTIDP_METRICS_ADDRESS", _parse_address)
+    traces: str = _choice("AGENTIDP_TRACES", "off", ("on", "off"))
+    audit_days: int = _number("AGENTIDP_AUDIT_DAYS", 0, 0, MAX_AUDIT_DAYS)
+    watch: str = _choice("AGENTIDP_WATCH", "on", ("on", "off"))
+    watch_interval: int = _number("AGENTIDP_WATCH_INTERVAL", 300, 60, 3600)
+    alert_networks: tuple[IPv4Network | IPv6Network, ...] | None = _setting("AGENTIDP_ALERT_NETWORKS", _parse_networks)
+    issuer_networks: tuple[IPv4Network | IPv6Network, ...] | None = _setting(
+        "AGENTIDP_ISSUER_NETWORKS", _parse_networks
+    )
+    fast_path: str = _choice("AGENTIDP_FAST_PATH", "on", ("on", "off"))
+    oidc: OidcSettings | None = field(default=None, metadata={"read": OidcSettings.from_environment})
 
     @property
     def is_insecure(self) -> bool:
@@ -164,41 +268,7 @@ class Settings:
         :raises ConfigurationError: a setting is invalid. The message contains the variable's name and the broken rule.
         """
         env = {setting: value for setting, value in (os.environ if environ is None else environ).items() if value != ""}
-        settings = cls(
-            database_url=_read_postgres_url(env, "AGENTIDP_DATABASE_URL"),
-            read_database_url=_read_postgres_url(env, "AGENTIDP_READ_DATABASE_URL"),
-            pg_bindir=_directory(env, "AGENTIDP_PG_BINDIR"),
-            data_dir=Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute(),
-            secret_key=_read_secret_key(env, "AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE"),
-            secret_key_previous=_read_secret_key(
-                env, "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"
-            ),
-            issuer=_read_issuer(env),
-            insecure_http=_choice(env, "AGENTIDP_INSECURE_HTTP", cls.insecure_http, ("refuse", "allow")),
-            token_ttl=_number(env, "AGENTIDP_TOKEN_TTL", cls.token_ttl, MIN_TOKEN_TTL, MAX_TOKEN_TTL),
-            tokens_per_agent_and_minute=_number(
-                env, "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE", cls.tokens_per_agent_and_minute, 0, 1_000_000
-            ),
-            signing_alg=_choice(env, "AGENTIDP_SIGNING_ALG", cls.signing_alg, SIGNING_ALGORITHMS),
-            max_agents=_number(env, "AGENTIDP_MAX_AGENTS", cls.max_agents, 1, 1_000_000),
-            pool_max_size=_number(env, "AGENTIDP_POOL_MAX_SIZE", cls.pool_max_size, 1, 1000),
-            pool_timeout=_seconds(env, "AGENTIDP_POOL_TIMEOUT", cls.pool_timeout, 3, 25),
-            statement_timeout=_seconds(env, "AGENTIDP_STATEMENT_TIMEOUT", cls.statement_timeout, 1, 23),
-            log_level=_choice(env, "AGENTIDP_LOG_LEVEL", cls.log_level, LOG_LEVELS),
-            log_format=_choice(env, "AGENTIDP_LOG_FORMAT", cls.log_format, LOG_FORMATS),
-            port=_number(env, "PORT", cls.port, 1, 65_535),
-            web_concurrency=_number(env, "WEB_CONCURRENCY", cls.web_concurrency, 1, 256),
-            trusted_proxies=_number(env, "AGENTIDP_TRUSTED_PROXIES", cls.trusted_proxies, 0, 10),
-            metrics_address=_address(env, "AGENTIDP_METRICS_ADDRESS"),
-            traces=_choice(env, "AGENTIDP_TRACES", cls.traces, ("on", "off")),
-            audit_days=_number(env, "AGENTIDP_AUDIT_DAYS", cls.audit_days, 0, MAX_AUDIT_DAYS),
-            watch=_choice(env, "AGENTIDP_WATCH", cls.watch, ("on", "off")),
-            watch_interval=_number(env, "AGENTIDP_WATCH_INTERVAL", cls.watch_interval, 60, 3600),
-            alert_networks=_read_networks(env, "AGENTIDP_ALERT_NETWORKS"),
-            issuer_networks=_read_networks(env, "AGENTIDP_ISSUER_NETWORKS"),
-            fast_path=_choice(env, "AGENTIDP_FAST_PATH", cls.fast_path, ("on", "off")),
-            oidc=OidcSettings.from_environment(env),
-        )
+        settings = cls(**{setting.name: setting.metadata["read"](env) for setting in fields(cls)})
         settings._check()
         return settings
 
@@ -210,98 +280,3 @@ class Settings:
             )
         if self.read_database_url and not self.database_url:
             raise ConfigurationError("AGENTIDP_READ_DATABASE_URL needs AGENTIDP_DATABASE_URL")
-
-
-def _number(env: Mapping[str, str], name: str, default: int, minimum: int, maximum: int) -> int:
-    value = env.get(name)
-    if value is None:
-        return default
-    # The expression excludes digits of other scripts, underscores and blanks, which \d or int() would accept.
-    if not re.fullmatch(r"[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
-        raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
-    return int(value)
-
-
-def _seconds(env: Mapping[str, str], name: str, default: float, minimum: int, maximum: int) -> float:
-    return float(_number(env, name, int(default), minimum, maximum))
-
-
-def _choice(env: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
-    value = env.get(name, default)
-    if value not in choices:
-        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    return value
-
-
-def _read_networks(env: Mapping[str, str], name: str) -> tuple[IPv4Network | IPv6Network, ...] | None:
-    setting_value = env.get(name)
-    if not setting_value:
-        return None
-    try:
-        return tuple(ip_network(network_text.strip()) for network_text in setting_value.split(","))
-    except ValueError:
-        raise ConfigurationError(
-            f"{name} must be networks such as 10.0.0.0/8 or fd00::/8, separated by commas, not {setting_value!r}"
-        ) from None
-
-
-def _directory(env: Mapping[str, str], name: str) -> Path | None:
-    value = env.get(name)
-    if value is None:
-        return None
-    if not Path(value).is_dir():
-        raise ConfigurationError(f"{name} must be an existing directory, not {value!r}")
-    return Path(value)
-
-
-def _address(env: Mapping[str, str], name: str) -> str | None:
-    value = env.get(name)
-    if value is None:
-        return None
-    if split_address(value) is None:
-        raise ConfigurationError(f"{name} must be address:port, for example 127.0.0.1:9464, not {value!r}")
-    return value
-
-
-def _read_postgres_url(env: Mapping[str, str], name: str) -> str | None:
-    database_url = env.get(name)
-    if database_url is None:
-        return None
-    try:
-        scheme = urlsplit(database_url).scheme
-    except ValueError:
-        scheme = ""
-    # The error message does not contain the value, because a URL may contain a password.
-    if scheme not in ("postgresql", "postgres"):
-        raise ConfigurationError(f"{name} must be a URL that begins with postgresql://")
-    return database_url
-
-
-def _read_issuer(env: Mapping[str, str]) -> str:
-    issuer = env.get("AGENTIDP_ISSUER")
-    if issuer is None:
-        return f"http://localhost:{_number(env, 'PORT', DEFAULT_PORT, 1, 65_535)}"
-    may_be_http = env.get("AGENTIDP_INSECURE_HTTP") == "allow"
-    if issuer.endswith("/") or not is_issuer(issuer, may_be_http=may_be_http):
-        raise ConfigurationError(
-            "AGENTIDP_ISSUER must be an https URL without credentials, query, fragment and closing slash "
-            "(RFC 8414 section 2; http is for localhost only, or for a trial in a network that you trust "
-            "with AGENTIDP_INSECURE_HTTP=allow: everyone on the way can then read secrets and tokens)"
-        )
-    return issuer
-
-
-def _read_secret_key(env: Mapping[str, str], setting: str, setting_of_file: str) -> bytes | None:
-    setting_name, secret_key = read_secret(env, setting, setting_of_file)
-    if secret_key is None:
-        return None
-    if len(secret_key) < MIN_SECRET_LENGTH:
-        raise ConfigurationError(
-            f"{setting_name} must hold at least {MIN_SECRET_LENGTH} characters, "
-            "for example the output of: openssl rand -base64 48"
-        )
-    try:
-        return secret_key.encode()
-    except UnicodeEncodeError:
-        # Python turns invalid UTF-8 in the environment into surrogates, which cannot be encoded again.
-        raise ConfigurationError(f"{setting_name} must be text in UTF-8") from None
