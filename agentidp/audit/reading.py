@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from agentidp import audit
-from agentidp.audit.verification import Head
+from agentidp.audit.verification import EventHash
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call, Rows
 
@@ -31,10 +31,10 @@ def read_chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[
         after = event_rows[-1].sequence
 
 
-def head_of(database: OrganizationDatabase) -> Head | None:
-    """Return the sequence and hash of the last event in an organization's chain, or None if the chain has no event."""
+def read_head(database: OrganizationDatabase) -> EventHash | None:
+    """Return the last event of an organization's chain, as the head of the chain stores it. None without events."""
     rows = database.fetch("audit/get_head")
-    return Head(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
+    return EventHash(rows[0].sequence, bytes(rows[0].hash).hex()) if rows else None
 
 
 def build_list_call(

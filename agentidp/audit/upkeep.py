@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import psycopg
 
 from agentidp import audit
-from agentidp.audit.reading import head_of, read_chain
-from agentidp.audit.verification import Head, Verification, verify_events
+from agentidp.audit.reading import read_chain, read_head
+from agentidp.audit.verification import EventHash, Verification, verify_events
 from agentidp.db.database import Database
 from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
 from agentidp.db.sql import load_sql
@@ -61,15 +61,15 @@ def read_events_since(
                 positions[organization_id] = event["sequence"]
 
 
-def verify_chain(database: OrganizationDatabase, noted_event: Head | None = None) -> Verification:
+def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None = None) -> Verification:
     """Verify an organization's chain of audit events. Events may be added meanwhile.
 
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
     while True:
-        chain_head = head_of(database)
+        chain_head = read_head(database)
         verification = verify_events(read_chain(database), chain_head, noted_event)
-        if verification.broken_at is None or head_of(database) == chain_head:
+        if verification.broken_at is None or read_head(database) == chain_head:
             return verification
 
 

@@ -15,7 +15,7 @@ import psycopg
 from agentidp import audit
 from agentidp.audit import upkeep, words
 from agentidp.audit.reading import build_list_call, represent_rows
-from agentidp.audit.verification import MISSING, Head, Verification
+from agentidp.audit.verification import MISSING, EventHash, Verification
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization
@@ -158,20 +158,20 @@ def _write_state(state: Path, positions: dict[str, int]) -> None:
 @trails_option
 @click.option(
     "--known",
-    "known_head",
+    "known_event",
     metavar="SEQUENCE:HASH",
     help="With --organization: an earlier event, for example from an export. The trail must still contain the event.",
 )
 @as_json_option
-def verify_trails(organization: str | None, known_head: str | None, as_json: bool) -> None:
+def verify_trails(organization: str | None, known_event: str | None, as_json: bool) -> None:
     """Verify that no event was changed or removed. Otherwise the exit code is 1.
 
     Prints for each trail: organization, number of events, number of events with erased content, sequence and hash of
     the last event, and either ok or the sequence of the first wrong event and the reason.
     """
-    if known_head is not None and organization is None:
+    if known_event is not None and organization is None:
         raise click.UsageError("give --known with --organization")
-    expected_head = None if known_head is None else _parse_head(known_head)
+    noted_event = None if known_event is None else _parse_event(known_event)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
             ids_without_chain = upkeep.list_organizations_without_chain(operator)
@@ -180,7 +180,7 @@ def verify_trails(organization: str | None, known_head: str | None, as_json: boo
                 trail_ids += ids_without_chain
         with show_activity(f"Verifying {format_count(len(trail_ids), 'trail')}"):
             verifications = {
-                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), expected_head)
+                trail_id: upkeep.verify_chain(services.database.of(trail_id, utc_now()), noted_event)
                 for trail_id in trail_ids
             }
     for trail_id, verification in verifications.items():
@@ -196,18 +196,18 @@ def verify_trails(organization: str | None, known_head: str | None, as_json: boo
 
 def _describe_verification(organization_id: str, result: Verification, as_json: bool) -> dict[str, Any]:
     event_counts = {"organizationId": organization_id, "events": result.events, "erased": result.erased}
-    last_event = {"sequence": result.head.sequence, "hash": result.head.hash}
+    last_event = result.last_event._asdict()
     if as_json:
         return event_counts | last_event | {"brokenAt": result.broken_at, "reason": result.reason}
     verdict = "ok" if result.reason is None else f"event {result.broken_at}: {result.reason}"
     return event_counts | last_event | {"result": verdict}
 
 
-def _parse_head(text: str) -> Head:
+def _parse_event(text: str) -> EventHash:
     sequence, _, event_hash = text.partition(":")
     if not (sequence.isascii() and sequence.isdigit() and len(event_hash) == 64):
         raise click.UsageError("--known must be a sequence number, a colon and a hash of 64 hexadecimal digits")
-    return Head(int(sequence), event_hash.lower())
+    return EventHash(int(sequence), event_hash.lower())
 
 
 @commands.command("prune")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentidp import audit
-from agentidp.audit.verification import Head, Verification, verify_events
+from agentidp.audit.verification import EventHash, Verification, verify_events
 from tests.factories import execute, owner_connection
 
 
@@ -22,4 +22,4 @@ def verified(url: str, organization_id: str) -> Verification:
     rows = execute(
         url, "select sequence, encode(hash, 'hex') from audit_heads where organization_id = %s", organization_id
     )
-    return verify_events(events_of(url, organization_id), Head(*rows[0]) if rows else None)
+    return verify_events(events_of(url, organization_id), EventHash(*rows[0]) if rows else None)

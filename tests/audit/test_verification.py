@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentidp.audit.chain import CONTENT, NO_HASH, compute_event_hash, content_hash
-from agentidp.audit.verification import EMPTY, Head, Verification, verify_events
+from agentidp.audit.verification import NO_EVENT, EventHash, Verification, verify_events
 
 Events = list[dict[str, Any]]
 
@@ -27,9 +27,9 @@ def chain(*actions: str) -> Events:
     return events
 
 
-def head_of(events: Events) -> Head:
+def head_of(events: Events) -> EventHash:
     """Return the last event as the head of the chain."""
-    return Head(events[-1]["sequence"], events[-1]["hash"])
+    return EventHash(events[-1]["sequence"], events[-1]["hash"])
 
 
 THREE = chain("organization.created", "agent.created", "agent.changed")
@@ -70,7 +70,7 @@ UNRECORDED = "the events up to this one are missing, and no event records that t
     ],
 )
 def test_names_the_first_event_that_is_wrong(
-    events: Events, head: Head | None, known: Head | None, broken_at: int | None, reason: str | None
+    events: Events, head: EventHash | None, known: EventHash | None, broken_at: int | None, reason: str | None
 ) -> None:
     result = verify_events(events, head, known)
     assert (result.broken_at, result.reason) == (broken_at, reason)
@@ -78,7 +78,7 @@ def test_names_the_first_event_that_is_wrong(
 
 def test_counts_what_it_has_verified_and_what_was_erased() -> None:
     assert verify_events(changed(2, **dict.fromkeys(CONTENT)), HEAD) == Verification(3, 1, HEAD, None, None)
-    assert verify_events([], None) == Verification(0, 0, EMPTY, None, None)
+    assert verify_events([], None) == Verification(0, 0, NO_EVENT, None, None)
 
 
 @pytest.mark.parametrize(("remaining", "broken_at"), [(slice(1, None), None), (slice(2, None), 2)])
