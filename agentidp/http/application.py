@@ -17,14 +17,13 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Werkzeug would redirect //api//v1 to a URL whose host comes from the client's request.
+        # Werkzeug would redirect //api//v1, as an empty path, to a URL whose host comes from the client's request.
         self.url_map.merge_slashes = False
         # The members of JSON objects keep the order of the documentation.
         self.json.sort_keys = False  # type: ignore[attr-defined]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return Werkzeug's object that finds the route. An empty path counts as ``/`` (RFC 9110 section 4.2.3)."""
-        # Werkzeug would redirect an empty path to a URL whose host comes from the client's request.
         if request is not None and not request.environ.get("PATH_INFO"):
             request.environ["PATH_INFO"] = "/"
         return super().create_url_adapter(request)

@@ -1,4 +1,4 @@
-"""Static files that pages load. The list is fixed, so a name in an address never reaches the file system."""
+"""Static files that pages load. A name in an address never reaches the file system, because the list is fixed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ A_YEAR = 31_536_000
 
 
 class Asset(NamedTuple):
-    """The content and media type of a file that pages use."""
-
     file: Path
     media_type: str
 
@@ -29,25 +27,20 @@ class Assets:
     """
 
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
-        self._assets = assets
-        self._max_age = max_age
-        self.version = functools.cache(self._version_of_asset)
+        self._assets, self._max_age = assets, max_age
+        self.version = functools.cache(self._compute_version)
 
     @property
     def names(self) -> list[str]:
-        """The names of all assets."""
+        """Return the names of all assets."""
         return [*self._assets]
 
-    def _version_of_asset(self, name: str) -> str:
-        """Return the version of an asset: a digest of its content, which URLs have as the parameter ``v``."""
+    def _compute_version(self, name: str) -> str:
+        """Return the digest of an asset's content, which URLs have as the parameter ``v``."""
         return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
 
     def build_response(self, name: str) -> Response:
-        """Return the entire asset. Ranges and conditional requests are ignored, because they would save a browser
-        little.
-
-        :raises NotFound: the asset does not exist.
-        """
+        """Return an asset, or raise ``NotFound`` if it does not exist. Ranges and conditions are ignored."""
         if name not in self._assets:
             raise NotFound
         asset = self._assets[name]

@@ -44,7 +44,7 @@ def _render(error: ApiError | OAuthError) -> Response:
 
 
 def oauth_errors(view: View) -> View:
-    """Declare that a view is an OAuth endpoint, whose errors have the form of RFC 6749 section 5.2."""
+    """Declare that a view's errors have the form of RFC 6749 section 5.2."""
     view.has_oauth_errors = True  # type: ignore[attr-defined]
     return view
 
@@ -62,8 +62,8 @@ def _render_for_endpoint(error: ApiError) -> Response:
     path = flask.request.path
     for path_prefix, render_page in flask.current_app.extensions.get("agentidp-error-pages", {}).items():
         if path == path_prefix or path.startswith(f"{path_prefix}/"):
-            is_page: Response = render_page(error)
-            return is_page
+            page: Response = render_page(error)
+            return page
     endpoint = flask.request.endpoint or _find_endpoint_of_path()
     is_oauth = getattr(flask.current_app.view_functions.get(endpoint), "has_oauth_errors", False)
     return _render(_as_oauth_error(error) if is_oauth else error)
@@ -87,7 +87,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 
 def log_unexpected(error: Exception) -> None:
-    """Log the place and type of an unexpected error, but not its message, which can contain a secret."""
+    """Log the type and place of an unexpected error. Its message is not logged, because it can contain a secret."""
     stack_frames = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -113,12 +113,12 @@ def _render_unexpected(error: Exception) -> Response:
 
 
 def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
-    """Render errors for the path *prefix* and the paths below it as pages, by *render*."""
+    """Render errors for the path *prefix* and the paths below it by *render*."""
     app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
 
 
 def init_app(app: Flask) -> None:
-    """Register the handlers of this module, which render all errors of *app*."""
+    """Register the handlers that render all errors of *app*."""
     app.register_error_handler(ApiError, _render_for_endpoint)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)

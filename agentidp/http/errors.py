@@ -1,7 +1,7 @@
-"""The errors that clients receive. :mod:`agentidp.http.error_rendering` turns them into responses.
+"""The errors that clients receive, which :mod:`agentidp.http.error_rendering` turns into responses.
 
-OAuth endpoints return ``{"error", "error_description"}`` (RFC 6749 section 5.2); all others return ``{"code",
-"message", "details"}``. Details that the client does not need are only logged.
+OAuth endpoints return ``{"error", "error_description"}`` (RFC 6749 section 5.2), and all others ``{"code", "message",
+"details"}``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ RETRY_AFTER = 1
 class ApiError(Exception):
     """An error for the client. Subclasses define the status, the code and the default message.
 
-    The OpenAPI document describes each class that defines a code, by its ``description`` and its headers
-    ``always_sent``.
+    The OpenAPI document describes each class that defines a code.
 
     :param message: a sentence for the client. Default: the message of the class.
     :param details: field name -> the rules that the field breaks.
+    :cvar description: the sentence in the OpenAPI document. Default: the words of the code.
+    :cvar always_sent: the names of the headers that each response with this error has.
     """
 
     status = 500
@@ -57,13 +58,13 @@ def _build_challenge(scheme: str, **parameters: str | None) -> dict[str, str]:
 
 
 class ValidationError(ApiError):
-    """400: the request breaks a rule. ``details`` has the broken rules by field."""
+    """400: the request breaks a rule."""
 
     status, code, message = 400, "VALIDATION_ERROR", "The request is not valid."
 
 
 class Unauthorized(ApiError):
-    """401 with the challenge of RFC 6750 section 3, which has no ``error`` if the request had no token."""
+    """401 with the challenge of RFC 6750 section 3. Without a token in the request, the challenge has no ``error``."""
 
     status, code, message = 401, "UNAUTHORIZED", "Send an access token in the header Authorization: Bearer TOKEN."
     always_sent = ("WWW-Authenticate",)
@@ -76,8 +77,7 @@ class Unauthorized(ApiError):
 class InvalidToken(Unauthorized):
     """401: the token is refused (RFC 6750 section 3.1).
 
-    :param advice: why the token is refused and what to do, if its signature is valid. All other tokens get the same
-        response.
+    :param advice: why the token is refused and what to do; ``None`` if its signature is not valid.
     """
 
     def __init__(self, advice: str | None = None) -> None:

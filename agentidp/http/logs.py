@@ -17,10 +17,9 @@ logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 _encode = json.JSONEncoder(default=str).encode
-# The text format shows these values without quotes. It shows other values, such as control characters, as JSON.
+# The text format shows these values without quotes, and all other values as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# Two messages of gunicorn quote the request (its query, or at level DEBUG its beginning), which can contain a secret.
-# The pattern finds the part of the message before the quotation.
+# Two messages of gunicorn quote the request, which can contain a secret. The group matches the text before it.
 _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 
@@ -43,13 +42,13 @@ def collect_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return a log record as one line of JSON."""
+        """Return a log record as a line of JSON."""
         return _encode(collect_fields(record))
 
 
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Return a log record as text: the UTC time, the level, the message, and fields as ``name=value``."""
+        """Return a log record as a line of text: the UTC time, the level, the message, and ``name=value`` per field."""
         line = collect_fields(record)
         at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
         fields = [
@@ -75,7 +74,7 @@ def build_logging_config(level: str, log_format: str) -> dict[str, Any]:
             "agentidp": logger,
             "gunicorn.error": logger,
             "gunicorn.access": {**logger, "level": "WARNING"},
-            # agentidp.db logs failed connections once, so psycopg's warnings about them are dropped.
+            # psycopg's warnings are dropped, because agentidp.db logs failed connections too.
             "psycopg.pool": {**logger, "level": "ERROR"},
         },
     }

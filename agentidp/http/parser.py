@@ -21,18 +21,18 @@ MAX_BODY = 64 * 1024
 """Maximum number of bytes of a request's body."""
 
 MAX_CACHED_QUERIES = 256
-"""Maximum number of parsed queries in a process's cache, which take at most 4 MB."""
+"""Maximum number of parsed queries that a process caches, which take at most 4 MB."""
 
 
 class BoundedRequest(Request):
-    """A request that is refused if its body is longer than ``MAX_BODY``. Werkzeug could truncate the body instead."""
+    """A request that is refused if its body is longer than ``MAX_BODY``. Werkzeug could truncate the body."""
 
     # This attribute keeps Flask from looking up its configuration for each request.
     max_content_length = MAX_BODY
 
     @cached_property
     def args(self) -> MultiDict[str, str]:
-        """The parameters of the query. Bytes that are not UTF-8 are replaced, percent-encoded or not."""
+        """The parameters of the query. Bytes that are not UTF-8 are replaced."""
         try:
             return super().args
         except UnicodeDecodeError:
@@ -41,8 +41,10 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body as a stream that raises ``ClientDisconnected`` if the body ends too early."""
-        # Werkzeug expects the server to notice an incomplete body, but gunicorn does not notice it.
+        """The body as a stream that raises ``ClientDisconnected`` if the body ends too early.
+
+        gunicorn does not notice an incomplete body.
+        """
         stream, content_length = super().stream, self.content_length
         return (
             stream
@@ -86,7 +88,7 @@ class Parser(FlaskParser):
         return req.args.to_dict()
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
-        """Return the JSON body, or ``{}`` if there is none. Refuse NaN, repeated names and bytes that are not UTF-8."""
+        """Return the JSON body, or ``{}`` without a body. Refuse NaN, repeated names and bytes that are not UTF-8."""
         json_text = req.get_data()
         if not json_text:
             if any(field.required for field in schema.fields.values()):
@@ -100,7 +102,7 @@ class Parser(FlaskParser):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 
     def handle_error(self, error: ma.ValidationError, *_: Any, **__: Any) -> NoReturn:
-        """Raise a ``ValidationError`` whose ``details`` are marshmallow's messages: field -> broken rules."""
+        """Raise a ``ValidationError`` with marshmallow's messages by field."""
         rules_by_field: dict[str, list[str]] = {}
         for location_errors in error.normalized_messages().values():  # type: ignore[no-untyped-call]
             errors_by_field = location_errors if isinstance(location_errors, dict) else {"body": location_errors}

@@ -1,4 +1,4 @@
-"""The form of redirect URIs, and the comparison of a registered with a requested one (RFC 6749 section 3.1.2)."""
+"""Checks redirect URIs, and compares requested with registered redirect URIs (RFC 6749 section 3.1.2)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,16 @@ REDIRECT_URI = (
     rf"|(?!(?:{_FORBIDDEN}):)[a-z][a-z0-9+.-]*:/[!$&-)+-;=?-Z_a-z~%]*)"
 )
 """Regular expression for a redirect URI: https, http on this computer (RFC 8252 section 7.3), or an app's own scheme
-(section 7.1). It allows no user information, fragment or wildcard, and no capital letters in the host."""
+(section 7.1), without user information, fragment, and capital letters in the host."""
 
 _PORT = re.compile(rf"^({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
 
 
 def is_redirect_uri(text: str) -> bool:
-    """Return whether *text* matches :data:`REDIRECT_URI` and has at most 500 characters."""
+    """Return whether *text* is a redirect URI."""
     return len(text) <= MAX_REDIRECT_URI and re.fullmatch(REDIRECT_URI, text) is not None
 
 
 def is_registered(redirect_uri: str, registered_uris: list[str]) -> bool:
-    """Return whether a requested redirect URI equals a registered URI. The port of a loopback address may differ.
-
-    A client on somebody's computer listens at a port that is free at the moment (RFC 8252 section 7.3).
-    """
+    """Return whether a requested redirect URI is registered. The port of a loopback address may differ (RFC 8252)."""
     return _PORT.sub(r"\1", redirect_uri) in [_PORT.sub(r"\1", registered) for registered in registered_uris]

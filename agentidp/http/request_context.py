@@ -19,23 +19,23 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Context:
-    """The class of Flask's ``g``, with plain attributes, which are faster than the attributes of Flask's own class."""
+    """The class of Flask's ``g``. Its plain attributes are faster than those of Flask's own class."""
 
     started: float
-    """The time of ``time.perf_counter`` at which the request began. The log line gives the time since then."""
+    """The time of ``time.perf_counter`` at which the request began."""
     at: datetime
-    """The instant of the request, at which its token is issued and by which the request is counted."""
+    """The instant at which the request counts as made, and its token as issued."""
     request_id: str
     span: Any
     caller: Any = None
     organization_id: str | None = None
     agent_id: Any = None
     quota: str | None = None
-    """For the log line: the holder and window of a quota that is used up, and ``refused`` or ``observed``."""
+    """The holder and window of a quota that is used up, and ``refused`` or ``observed``, for the log line."""
     max_rows: int | None = None
     """Maximum number of rows in a response, or ``None`` without a maximum."""
     row_count = 0
-    """Number of rows that the response would have without the maximum."""
+    """Number of rows without the maximum."""
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute, or *default* if it is missing."""
@@ -43,14 +43,14 @@ class Context:
 
 
 current_request: Callable[[], Request] = request._get_current_object  # type: ignore[attr-defined]
-"""Returns the current request, which is faster to use than Flask's proxy ``request``."""
+"""Returns the current request. Flask's proxy ``request`` is slower."""
 
 current_context: Callable[[], Context] = g._get_current_object
-"""Returns Flask's ``g`` itself, which is faster to use than the proxy."""
+"""Returns the context of the current request. Flask's proxy ``g`` is slower."""
 
 
 def request_actor(type_: str, name: str, display_name: str | None = None) -> Actor:
-    """Return the actor that audit events name as the author of the current request's changes.
+    """Return the actor of the current request for audit events.
 
     :param type_: ``agent``, ``session``, ``person`` or ``anonymous``.
     :param name: the agent's id, or the person's identity at the OpenID Connect provider.
@@ -80,7 +80,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_request(response: Response) -> Response:
         context, http_request, headers = current_context(), current_request(), response.headers
-        # No view sets X-Request-Id, so add() is used, which does not search for an earlier value.
+        # add() is fast, because it does not search for an earlier value. No view sets X-Request-Id.
         headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")

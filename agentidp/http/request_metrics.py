@@ -13,10 +13,10 @@ from agentidp.http.request_context import current_context, current_request
 from agentidp.metrics import DURATION, REQUESTS
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Methods that are labels of the metrics. Other methods get the label ``other``, because clients can invent methods."""
+"""Methods that are labels of metrics. All others get the label ``other``, because clients can invent methods."""
 
 UNKNOWN_ROUTE = "unknown"
-"""The label for requests whose path is unknown or does not support the method."""
+"""The label of requests whose path is unknown or does not support the method."""
 
 
 def init_app(app: Flask) -> None:
@@ -35,7 +35,7 @@ def init_app(app: Flask) -> None:
 
 @lru_cache(maxsize=4096)
 def _find_counter_and_histogram(rule: str | None, method: str, status: int) -> tuple[Counter, Histogram]:
-    """Return the counter and the histogram for a request's labels. A cache is faster than looking them up each time."""
+    """Return the counter and the histogram for a request's labels. The cache makes this fast."""
     route_label, method = route_of(rule), method if method in METHODS else "other"
     return REQUESTS.labels(route_label, method, str(status)), DURATION.labels(route_label, method)
 

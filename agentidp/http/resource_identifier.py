@@ -15,7 +15,7 @@ MAX_RESOURCE_LENGTH = 500
 
 
 def is_resource_identifier(text: str) -> bool:
-    """Return whether *text* is an absolute URI without fragment (RFC 8707 section 2) of at most 500 characters."""
+    """Return whether *text* is a resource identifier: an absolute URI without fragment (RFC 8707 section 2)."""
     return len(text) <= MAX_RESOURCE_LENGTH and re.fullmatch(RESOURCE_IDENTIFIER, text) is not None
 
 
@@ -28,17 +28,16 @@ MAX_AUDIENCE_LENGTH = 255
 SHARED_AUDIENCES = frozenset(
     {"sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))}
 )
-"""Audiences that all customers of a cloud share. The cloud distinguishes its customers' tokens by ``sub``.
+"""Audiences that all customers of a cloud share, which distinguishes their tokens by ``sub``.
 
-Any other audience belongs to one organization, as a resource identifier does. A shared audience, in any spelling, is
-refused as a resource identifier, because no other organization could use it then.
+Any other audience belongs to one organization. A shared audience cannot be registered as a resource identifier.
 """
 
 _SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
 
 
 def is_audience(text: str) -> bool:
-    """Return whether *text* matches :data:`AUDIENCE` and has at most 255 characters."""
+    """Return whether *text* is an audience."""
     return len(text) <= MAX_AUDIENCE_LENGTH and re.fullmatch(AUDIENCE, text) is not None
 
 
@@ -49,7 +48,7 @@ def owned_name(audience: str) -> str | None:
 
     :param audience: an audience or a resource identifier.
     """
-    # Recognizes both spellings of a shared audience, as the SQL function resource_key() does.
+    # Compares spellings as the SQL function resource_key() does.
     if audience.lower().rstrip("/") in _SHARED_KEYS:
         return None
     return f"https:{audience}" if audience.startswith("//") else audience

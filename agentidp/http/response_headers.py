@@ -6,7 +6,7 @@ from typing import Any
 
 
 def _quotas(parameters: str) -> str:
-    """Return a regular expression for a header with quotas. *parameters*: the expression for a quota's parameters."""
+    """Return a regular expression for a header with quotas, each with *parameters*, another regular expression."""
     quota = f'"(agent|organization)-(hour|day|month)";{parameters}'
     return f"{quota}(, {quota})*"
 
@@ -64,4 +64,4 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": '^attachment; filename="[a-z0-9-]+\\.csv"$'},
     },
 }
-"""Descriptions of response headers for the OpenAPI document, by header name."""
+"""Descriptions of response headers, by header name."""

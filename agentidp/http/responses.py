@@ -18,7 +18,7 @@ from werkzeug.http import parse_accept_header
 
 from agentidp.http.request_context import current_context, current_request
 
-# No response body contains itself. A check for this would take a sixth of the encoding time.
+# Without check_circular, which would take a sixth of the encoding time, because no body contains itself.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 BLOCK = 250
 """Maximum number of rows that are encoded or freed without letting other threads of the process run."""
@@ -32,15 +32,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a compact JSON response. *body* is not checked against its schema."""
+    """Return a compact JSON response."""
     return Response(_encode(body).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
 
 def take_blocks(rows: list[Any]) -> Iterator[list[Any]]:
-    """Yield the rows in blocks, and remove each block from *rows*.
-
-    Freeing all rows in one step would take 50 ms for 20,000 rows that have the days of three months.
-    """
+    """Yield the rows in blocks, and remove each block from *rows*, because freeing all rows at once can take 50 ms."""
     while rows:
         yield rows[:BLOCK]
         del rows[:BLOCK]
@@ -51,16 +48,12 @@ def data_response(
 ) -> Response:
     """Return a response in JSON or, if the request's ``Accept`` prefers it, the rows as CSV (RFC 4180) or NDJSON.
 
-    If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2). The ETag is
-    weak, because a compressing proxy makes a strong ETag weak or drops it, and because these responses do not support
-    range requests.
+    If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2).
 
-    :param body: has the rows in ``data``, a list that is empty afterwards. Rows are objects, or tuples in the order of
-        *item*'s fields if all fields are integers, ids and dates. Encoding a tuple as JSON takes less than half the
-        time.
-    :param item: the schema of a row. Its names are the CSV's header row. A nested member is named ``object.member``.
-    :param represent: returns a row of the response for an element of ``data``. It is called when the row is encoded, so
-        that only one block of large rows exists at a time.
+    :param body: the JSON body. Its list ``data`` is empty afterwards. Rows are objects, or tuples in the order of
+        *item*'s fields if all fields are integers, ids and dates, because tuples are encoded in half the time.
+    :param item: the schema of a row. A column of the CSV has the name of a member, or ``object.member``.
+    :param represent: returns a row of the response for an element of ``data``.
     """
     request, context = current_request(), current_context()
     rows = body["data"]
@@ -82,8 +75,9 @@ def data_response(
         )
         content = f"{{{','.join(encoded_members)}}}".encode()
     content_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    # The ETag is weak, because a compressing proxy would drop a strong ETag.
     headers = {"ETag": f'W/"{content_digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
-    # Werkzeug's make_conditional is not used: it would add a second Date header, and refuses "If-Match: *".
+    # Werkzeug's make_conditional() would add a second Date header, and refuse "If-Match: *".
     if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(content_digest):
         return Response(status=304, headers=headers)
     if content_type == _CSV:
@@ -95,7 +89,7 @@ def data_response(
 @functools.lru_cache(maxsize=256)
 def _preferred_type(accept: str) -> str:
     """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1), or JSON if it prefers none."""
-    # The results are cached, because clients send few different values, and parsing a browser's value takes 90 µs.
+    # Parsing a browser's value takes 90 µs, and clients send few different values.
     content_type = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
     return _CSV if content_type in _CSV_ACCEPTED else content_type or "application/json"
 
@@ -112,7 +106,7 @@ def _join_json_rows(rows: list[Any], item: type[ma.Schema]) -> str:
 
 
 def _encode_rows(rows: list[Any], item_schema: type[ma.Schema]) -> list[str]:
-    """Return a block of rows as a list of JSON texts."""
+    """Return a block of rows as JSON, one string per row."""
     if _are_tuples(rows):
         json_template = _build_json_template(item_schema)
         return [json_template % row for row in rows]
@@ -120,7 +114,7 @@ def _encode_rows(rows: list[Any], item_schema: type[ma.Schema]) -> list[str]:
 
 
 def _encode_row(row: dict[str, Any]) -> str:
-    """Return a row as JSON. A list with more than :data:`BLOCK` elements is encoded in blocks, and emptied."""
+    """Return a row as JSON. A long list in the row is encoded in blocks, and emptied."""
     if not (long_member_names := _find_long_members(row)):
         return _encode(row)
     encoded_blocks = {name: (_encode(block)[1:-1] for block in take_blocks(row[name])) for name in long_member_names}
@@ -137,10 +131,7 @@ def _find_long_members(row: dict[str, Any]) -> list[str]:
 
 @functools.cache
 def _build_json_template(item_schema: type[ma.Schema]) -> str:
-    """Return a format string that turns a tuple of integers, ids and dates into a JSON object.
-
-    The strings are not escaped, because ids and dates contain no character that needs it.
-    """
+    """Return a format string that turns a tuple of integers, ids and dates into a JSON object."""
     member_fields = item_schema().fields.items()
     return "{" + ",".join(f'"{field.data_key or name}":{_FORMATS[type(field)]}' for name, field in member_fields) + "}"
 
@@ -170,7 +161,7 @@ def format_csv(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> 
 
 @functools.cache
 def _list_column_paths(item_schema: type[ma.Schema]) -> list[tuple[str, ...]]:
-    """Return, per column of the CSV, the path to its value in a row: a tuple of member names."""
+    """Return per column of the CSV the names of the members that lead to its value in a row."""
     column_paths: list[tuple[str, ...]] = []
     for field_name, field in item_schema().fields.items():
         inner_paths = _list_column_paths(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]

@@ -9,11 +9,11 @@ from flask import Flask, Response
 from agentidp.http.request_context import current_context
 
 HEADER = "AgentIdP-Staleness"
-"""Header with the age of a replica's data in seconds (a Decimal of RFC 9651). ``Age`` is only for cached responses."""
+"""Header with the age of a replica's data in seconds, a Decimal of RFC 9651."""
 
 
 def init_app(app: Flask) -> None:
-    """Add the header AgentIdP-Staleness to each response for which the caller has read from the replica."""
+    """Add the header to each response for which the caller has read from the replica."""
 
     @app.after_request
     def add_staleness(response: Response) -> Response:

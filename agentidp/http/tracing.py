@@ -1,7 +1,7 @@
 """Sends an OpenTelemetry span per request by OTLP over HTTP. Imported only if AGENTIDP_TRACES is on.
 
-A span contains the route, but no address, header or body, and so no secret. OpenTelemetry's own variables, such as
-``OTEL_EXPORTER_OTLP_ENDPOINT`` and ``OTEL_TRACES_SAMPLER``, set the destination and the sampling.
+A span contains no secret, because it has the route, but no address, header and body. OpenTelemetry's own variables,
+such as ``OTEL_EXPORTER_OTLP_ENDPOINT``, set the destination and the sampling.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 @lru_cache(maxsize=1)
 def create_tracer_provider() -> TracerProvider:
     """Return the process's tracer provider, created at first use: its thread must start after gunicorn's fork."""
-    # The operator can override the service name by OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES.
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override the service name.
     resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
     tracer_provider = TracerProvider(resource=resource)
     tracer_provider.add_span_processor(_processor())

@@ -1,7 +1,6 @@
 """gunicorn's threaded worker, except that it does not quote unreadable requests in the log and the response.
 
-gunicorn quotes an unreadable request in its log and in an HTML page, and a query or header can contain a secret.
-``handle_error`` and the exceptions are undocumented, but there is no public way to change the log line and the page.
+The query or a header of such a request can contain a secret. gunicorn has no documented way to hide them.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ STATUSES = {
     "ExpectationFailed": "417 Expectation Failed",
     "UnsupportedTransferCoding": "501 Not Implemented",
 }
-"""HTTP status by the exception that gunicorn raises for an unreadable request. For all other exceptions: 400."""
+"""HTTP status by the exception that gunicorn raises for an unreadable request. All other exceptions mean 400."""
 
 _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
