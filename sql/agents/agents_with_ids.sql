@@ -1,14 +1,14 @@
 -- Returns the agents of an organization that have one of the given ids, one row per agent that is not deleted: agent_id.
 -- Parameters: organization_id; agent_ids (uuid[]).
 select agents.agent_id
-from unnest(%(agent_ids)s::uuid[]) as wanted (agent_id)
+from unnest(%(agent_ids)s::uuid[]) as requested_agents (agent_id)
 -- Looks up each agent by the primary key, because a join whose plan was made while the table was empty would read all agents.
 cross join lateral (
     select agents.agent_id
     from agents
     where
         agents.organization_id = %(organization_id)s
-        and agents.agent_id = wanted.agent_id
+        and agents.agent_id = requested_agents.agent_id
         and is_not_deleted(agents.deleted_at)
     offset 0
 ) as agents

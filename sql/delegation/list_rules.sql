@@ -4,7 +4,7 @@ select
     {delegation_rule},
     array(
         select named.name
-        from unnest(delegation_rules.agent_ids) with ordinality as wanted (agent_id, place)
+        from unnest(delegation_rules.agent_ids) with ordinality as rule_agents (agent_id, place)
         -- Looks up each agent by the primary key, because a join whose plan was made while the table was empty would read all
         -- agents.
         cross join lateral (
@@ -12,11 +12,11 @@ select
             from agents
             where
                 agents.organization_id = %(organization_id)s
-                and agents.agent_id = wanted.agent_id
+                and agents.agent_id = rule_agents.agent_id
                 and is_not_deleted(agents.deleted_at)
             offset 0
         ) as named
-        order by wanted.place
+        order by rule_agents.place
     ) as agents
 from delegation_rules
 where organization_id = %(organization_id)s

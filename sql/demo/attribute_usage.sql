@@ -8,15 +8,15 @@ insert into credential_usage_daily (
 )
 select
     %(organization_id)s,
-    given.day,
-    given.agent_id,
-    given.credential_id,
-    given.resource,
+    demo_counts.day,
+    demo_counts.agent_id,
+    demo_counts.credential_id,
+    demo_counts.resource,
     -- Counter rows with slot 16 contain only imported usage. Issued tokens are counted in the slots from 0 to 15.
     16,
-    (select sum(hours.tokens) from unnest(given.tokens_by_hour) as hours (tokens)),
-    given.tokens_by_hour
-from jsonb_to_recordset(%(counts)s::jsonb) as given (
+    (select sum(hours.tokens) from unnest(demo_counts.tokens_by_hour) as hours (tokens)),
+    demo_counts.tokens_by_hour
+from jsonb_to_recordset(%(counts)s::jsonb) as demo_counts (
     day date,
     agent_id uuid,
     credential_id uuid,

@@ -9,15 +9,15 @@ insert into delegation_usage_daily (
 )
 select
     %(organization_id)s,
-    given.day,
-    given.agent_id,
-    coalesce(given.subject_agent_id, nil_uuid()),
-    coalesce(given.issuer, ''),
-    given.resource,
+    demo_counts.day,
+    demo_counts.agent_id,
+    coalesce(demo_counts.subject_agent_id, nil_uuid()),
+    coalesce(demo_counts.issuer, ''),
+    demo_counts.resource,
     -- Counter rows with slot 16 contain only imported usage. Issued tokens are counted in the slots from 0 to 15.
     16,
-    given.tokens
-from jsonb_to_recordset(%(counts)s::jsonb) as given (
+    demo_counts.tokens
+from jsonb_to_recordset(%(counts)s::jsonb) as demo_counts (
     day date,
     agent_id uuid,
     subject_agent_id uuid,

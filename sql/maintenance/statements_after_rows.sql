@@ -12,5 +12,5 @@ from (
     select 2, format('alter table %s enable row level security', oid::regclass)
     from pg_class
     where relnamespace = 'public'::regnamespace and relrowsecurity
-) as found
+) as statements
 order by place, statement

@@ -18,5 +18,5 @@ from (
     where
         pronamespace = 'public'::regnamespace
         and not exists (select from pg_depend where objid = pg_proc.oid and deptype = 'e')
-) as found
+) as statements
 order by place, name

@@ -1,5 +1,5 @@
 -- Returns the agents of provisioning rules that have requested no token for the number of days in their rule, one row per agent:
--- agent_id, last_seen_at, expires_after_days. Leaves out suspended agents, and agents whose subject must not get a new agent: the
+-- agent_id, last_seen_at, expires_after_days. Omits suspended agents, and agents whose subject must not get a new agent: the
 -- rule of trust for the subject is revoked, the agent has a quota and was active in the quota's current window, or somebody has
 -- set a quota of the agent, which a new agent would not have.
 -- Parameters: organization_id; at (timestamptz); day; max_rows.

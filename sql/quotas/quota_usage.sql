@@ -16,7 +16,7 @@ with listed as materialized (
     select
         quotas.agent_id, agents.name as agent_name, quotas.quota_window, quotas.tokens, quotas.is_enforced,
         -- The tokens on the month's other days. The first token of today stores this sum. Null if it is not stored yet.
-        case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as kept,
+        case when quotas.quota_window = 'month' and quotas.other_days_of = %(day)s::date then quotas.other_days end as stored_sum,
         case
             when quotas.quota_window = 'month' and quotas.other_days_of is distinct from %(day)s::date then array(
                 select date_trunc('month', %(day)s::date::timestamp)::date + since.days
@@ -54,7 +54,7 @@ select
     listed.quota_window,
     listed.tokens,
     listed.is_enforced,
-    (coalesce(usage.tokens, 0) + coalesce(listed.kept, 0))::bigint as used,
+    (coalesce(usage.tokens, 0) + coalesce(listed.stored_sum, 0))::bigint as used,
     coalesce(refusals.refused, 0)::bigint as refused,
     coalesce(refusals.observed, 0)::bigint as observed,
     count(*) over () as count
@@ -92,12 +92,12 @@ cross join lateral (
         and (listed.quota_window <> 'hour' or hours.ordinal = %(hour)s::integer + 1)
 ) as refusals
 where
-    (coalesce(usage.tokens, 0) + coalesce(listed.kept, 0)) * 100 >= %(min_percent)s::bigint * listed.tokens
+    (coalesce(usage.tokens, 0) + coalesce(listed.stored_sum, 0)) * 100 >= %(min_percent)s::bigint * listed.tokens
     and (listed.is_enforced or not %(only_enforced)s::boolean)
 order by
     case
         when %(by_share)s::boolean
-            then (coalesce(usage.tokens, 0) + coalesce(listed.kept, 0))::double precision / listed.tokens
+            then (coalesce(usage.tokens, 0) + coalesce(listed.stored_sum, 0))::double precision / listed.tokens
     end desc,
     listed.agent_id,
     array_position(array['hour', 'day', 'month'], listed.quota_window)
