@@ -32,16 +32,14 @@ SYSTEM = Actor("system", "agentidp")
 
 
 def find_operator() -> Actor:
-    """Return the actor for a command. The name is that of the operating system's user, with ``(sudo by …)`` if needed.
-
-    ``SUDO_USER`` is only added to the name and never replaces it, because any program can set this variable.
-    """
+    """Return the actor for a command, named after the operating system's user, with ``(sudo by …)`` if needed."""
     user_id = os.geteuid()
     try:
         user_entry = pwd.getpwuid(user_id).pw_name
     except KeyError:
         # The operating system has no name for the user, for example in a container.
         user_entry = f"uid {user_id}"
+    # SUDO_USER does not replace the name of the user, because any program can set this variable.
     sudo_user = os.environ.get("SUDO_USER", "")
     user_name = f"{user_entry} (sudo by {sudo_user})" if sudo_user and sudo_user != user_entry else user_entry
     # The database refuses a name that is not valid UTF-8.

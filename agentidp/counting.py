@@ -1,8 +1,4 @@
-"""Counts admitted and rejected requests, and records the reasons and networks of rejections.
-
-The statements use the function ``sql/functions/count_usage.sql``. An issued token is counted by the statement that
-issues it, ``sql/oauth/issue_access_token.sql``, with the function ``sql/functions/count_token.sql``.
-"""
+"""Counts admitted and rejected requests, and records the reasons and networks of rejections."""
 
 from __future__ import annotations
 
@@ -33,7 +29,7 @@ KEEP_NETWORKS = 30
 """Number of days, including today, for which the rows of rejections per network are kept."""
 
 KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
-"""Number of leading bits of a client's address that are stored. They identify a site or provider, but not a person."""
+"""Number of leading bits of a client's address that are stored. They identify a network, but not a person."""
 
 
 def build_admission_call(agent_id: UUID, jti: str, issued_at: datetime) -> Call:
@@ -50,8 +46,7 @@ class Rejection:
 
     :param organization_id: the agent's organization; ``UNKNOWN_ORGANIZATION`` for an unknown client.
     :param credential: the type of the credential: ``secret``, ``assertion`` or ``token``.
-    :param reason: the reason, unless the database finds a more precise one. There must be few different reasons,
-        because each is a label of a metric.
+    :param reason: the reason, unless the database finds a more precise one. Each reason is a label of a metric.
     """
 
     organization_id: str
@@ -61,11 +56,8 @@ class Rejection:
     secret_hash: bytes | None = None
 
     def build_calls(self) -> tuple[Call, Call]:
-        """Return the two database calls that count this rejection. The first call returns the reason.
-
-        The first call may wait for another transaction. The second call locks a counter that token requests need, so it
-        comes last.
-        """
+        """Return the two database calls that count this rejection. The first call returns the reason."""
+        # The first call may wait. The second call locks a counter that token requests need, so it comes last.
         ids = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         network = find_network(get_client_address())
         details = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network}

@@ -1,8 +1,7 @@
 """The metrics of a process for Prometheus. ``server/metrics_server.py`` sums them over the workers and serves them.
 
 If AGENTIDP_METRICS_ADDRESS is set, ``deploy/gunicorn.conf.py`` sets ``PROMETHEUS_MULTIPROC_DIR`` before this module is
-imported. prometheus-client then writes each value to a file that other processes can read. Otherwise the values stay in
-the process, and nothing reads them.
+imported, so that prometheus-client writes each value to a file that other processes can read.
 
 Labels must have few values, so they never contain addresses, ids or text from clients.
 """

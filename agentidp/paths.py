@@ -1,4 +1,4 @@
-"""Paths of sql/ and deploy/, which are shipped with the code, and helpers for paths."""
+"""Paths of directories that are shipped with the code, and helpers for paths."""
 
 from __future__ import annotations
 

@@ -46,7 +46,10 @@ _ACTIONS = {
     "agent.suspension_announced": ("announced the suspension of", "The suspension of the dormant agent was announced."),
     "agent.erased": ("erased the texts of", "The name and texts of a deleted agent were erased, in this trail too."),
     "agent.grants_ended": ("ended all grants to", "All grants of people to an agent were ended."),
-    "alert_target.created": ("created the", "An alert target was created. Secrets in its address are not recorded."),
+    "alert_target.created": (
+        "created the",
+        "An alert target was created. Secrets in the target's address are not recorded.",
+    ),
     "alert_target.changed": ("changed the", "An alert target was changed."),
     "alert_target.deleted": ("deleted the", "An alert target was deleted, with the messages that waited for it."),
     "credential.created": ("created the", "A credential was created. A public key is recorded, a secret is not."),
@@ -69,7 +72,10 @@ _ACTIONS = {
     "openid_provider.deleted": ("deleted the", "An OpenID provider was deleted, with the grants of its people."),
     "organization.created": ("created the", "The organization was created."),
     "organization.changed": ("changed the", "The organization was changed, for example its name, budget or status."),
-    "organization.deleted": ("deleted the", "The organization was deleted. Its trail and resource identifiers stay."),
+    "organization.deleted": (
+        "deleted the",
+        "The organization was deleted. The organization's trail and resource identifiers stay.",
+    ),
     "person.signed_in": ("signed in as", "A person signed in to the dashboard at the OpenID Connect provider."),
     "person.signed_out": ("signed out as", "A person signed out of the dashboard."),
     "person.sign_in_refused": ("failed to sign in as", "A person has no access. At most 10 per minute are recorded."),

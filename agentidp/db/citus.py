@@ -10,7 +10,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from agentidp.db.pipeline import OutcomeLost, is_lost
-from agentidp.db.sql import Call, Rows, enters_organization, load_sql
+from agentidp.db.sql import Call, Rows, enters_organization, fetch_rows, load_sql, run_statement
 
 _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expired|the database system is")
 """Messages of errors that occur before a connection to a worker is open, so that the worker has received nothing."""
@@ -21,11 +21,8 @@ _UNCERTAIN = ("57014", "XX000")
 _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivilege)
 """Errors after which nothing was changed and another attempt may succeed. Each has a cause on Citus:
 
-- Citus treats all transactions of a server without a distributed transaction as the same transaction
-  (citusdata/citus#1803). So a transaction that waits for a lock may seem to wait for itself, for example if tokens are
-  near the limit of a quota.
-- If the organization's shard has moved to another worker, the organization is not set there, so row-level security
-  refuses the row. The next call goes to the right worker.
+- Citus confuses transactions of one server (citusdata/citus#1803), so a transaction may seem to wait for itself.
+- If the organization's shard has just moved to another worker, row-level security refuses the row there.
 """
 
 MAX_ATTEMPTS = 20
@@ -35,10 +32,9 @@ MAX_ATTEMPTS = 20
 def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:
     """Make psycopg insert parameters into the text of statements if the database has Citus.
 
-    Citus forwards only ``set local`` to its workers, which accepts no parameters. And Citus cannot make generic plans
-    for statements that it executes in several steps.
+    Citus forwards ``set local``, which accepts no parameters. It cannot make generic plans for statements in steps.
     """
-    [row] = connection.execute(load_sql("database/look_for_citus")).fetchall()
+    [row] = run_statement(connection, "database/look_for_citus")
     if row.has_citus:
         connection.cursor_factory = psycopg.ClientCursor
 
@@ -66,38 +62,28 @@ def run_on_citus(
 ) -> list[Rows]:
     """Run an organization's statements in one transaction and one round trip.
 
-    If the only statement is a function that itself sets the organization, it is sent alone. All other statements are
-    sent in an explicit transaction, as a pipeline of psycopg.
+    A single statement that itself sets the organization is sent without an explicit transaction.
     """
-    try:
-        for _ in range(MAX_ATTEMPTS - 1):
-            try:
-                return _run_once(connection, organization_id, calls, durable=durable)
-            except _REPEATED:
+    remaining_attempts = MAX_ATTEMPTS
+    while True:
+        remaining_attempts -= 1
+        try:
+            if len(calls) == 1 and enters_organization(calls[0].name):
+                return [fetch_rows(_execute(connection, calls[0]))]
+            return _run_in_transaction(connection, organization_id, calls, durable=durable)
+        except psycopg.Error as error:
+            if isinstance(error, _REPEATED) and remaining_attempts:
                 connection.rollback()
-        return _run_once(connection, organization_id, calls, durable=durable)
-    except psycopg.Error as error:
-        # A transaction that is still open after the error was not committed, so its outcome is known.
-        is_transaction_open = connection.info.transaction_status == TransactionStatus.INERROR
-        if not is_transaction_open and (is_lost(error) or may_have_committed(error)):
-            raise OutcomeLost(str(error)) from error
-        raise
-
-
-def _run_once(
-    connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool
-) -> list[Rows]:
-    if len(calls) == 1 and enters_organization(calls[0].name):
-        return [fetch_rows(_execute(connection, calls[0]))]
-    return _run_in_transaction(connection, organization_id, calls, durable=durable)
+                continue
+            # A transaction that is still open after the error was not committed, so its outcome is known.
+            is_transaction_open = connection.info.transaction_status == TransactionStatus.INERROR
+            if not is_transaction_open and (is_lost(error) or may_have_committed(error)):
+                raise OutcomeLost(str(error)) from error
+            raise
 
 
 def may_have_committed(error: psycopg.Error) -> bool:
-    """Return whether a worker may have committed, although the coordinator reported an error.
-
-    The coordinator sends a single function call without a transaction. If it then cancels the call, ends, or loses the
-    connection, the call may still run to its end on the worker.
-    """
+    """Return whether a worker may have committed, although the coordinator reported this error."""
     sqlstate = error.sqlstate or ""
     return sqlstate in _UNCERTAIN or (sqlstate.startswith("08") and not _NOT_CONNECTED.search(str(error)))
 
@@ -129,8 +115,3 @@ def _execute(connection: psycopg.Connection[Any], call: Call) -> psycopg.Cursor[
     if call.name == "database/enter_organization":
         return enter_organization(connection, call.parameters["organization_id"], durable=call.parameters["durable"])
     return connection.execute(load_sql(call.name), call.parameters)
-
-
-def fetch_rows(cursor: psycopg.Cursor[Any]) -> Rows:
-    """Return the rows of a statement that has run, or an empty list if the statement returns no rows."""
-    return cursor.fetchall() if cursor.description else []

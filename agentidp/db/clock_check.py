@@ -1,7 +1,6 @@
 """Refuses requests while this server's clock differs from the database's clock.
 
-Tokens, counters and throttles use the clock of the server. With a wrong clock, a server would issue tokens that others
-refuse, and count in the wrong hour. All servers compare their clocks with the database's, which they share.
+With a wrong clock, a server would issue tokens that other servers refuse, and count in the wrong hour.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 import psycopg
 
 from agentidp.config import LEEWAY
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 
 logger = logging.getLogger("agentidp")
 
@@ -33,7 +32,7 @@ def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
     :raises psycopg.Error: the database does not answer.
     """
     local_time, began_at = time.time(), time.monotonic()
-    [(database_time, *_)] = connection.execute(load_sql("database/clock")).fetchall()
+    [(database_time, *_)] = run_statement(connection, "database/clock")
     round_trip_seconds = time.monotonic() - began_at
     return None if round_trip_seconds > MAX_ROUND_TRIP else local_time + round_trip_seconds / 2 - float(database_time)
 

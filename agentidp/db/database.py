@@ -18,7 +18,6 @@ from agentidp.config import EXCHANGE_MARGIN, LEEWAY, OLDEST_POSTGRESQL, Configur
 from agentidp.db.citus import (
     adapt_to_citus,
     enter_organization,
-    fetch_rows,
     is_on_citus,
     may_have_committed,
     run_on_citus,
@@ -28,7 +27,7 @@ from agentidp.db.errors import DatabaseUnavailable, OutcomeUnknown, in_one_line
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.pipeline import OutcomeLost, PipelinedConnection, is_lost
 from agentidp.db.pool import NoConnection, Pool
-from agentidp.db.sql import Call, Rows, enters_organization, load_sql
+from agentidp.db.sql import Call, Rows, enters_organization, fetch_rows, load_sql, run_statement
 from agentidp.metrics import DATABASE_ERRORS
 
 logger = logging.getLogger("agentidp")
@@ -56,13 +55,11 @@ NO_STANDBY = "the server is not a standby"
 class Database:
     """A database and a pool of connections, which have the service's role.
 
-    The pool connects when a process first uses it, so that it connects after a fork. Every method raises
-    ``DatabaseUnavailable`` if the database is unreachable, exhausted or too slow, or if this server's clock is wrong;
-    then nothing was changed. Every method raises ``OutcomeUnknown`` if the connection was lost during the commit.
+    Every method raises ``DatabaseUnavailable`` if nothing was changed, because the database is unreachable, exhausted
+    or too slow, or this server's clock is wrong. Every method raises ``OutcomeUnknown`` if the connection was lost
+    during the commit.
 
-    :param url: the URL of a PostgreSQL database, version 15 or newer.
-    :param is_replica: whether the server must be a standby, which serves only reads. A standby's clock is not checked,
-        and the primary repeats reads that fail. If false, the server must accept writes.
+    :param is_replica: whether the server must be a standby. If false, the server must accept writes.
     :param actor: the default actor of transactions.
     """
 
@@ -94,19 +91,16 @@ class Database:
         )
 
     def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:
-        """Return the object by which a request accesses an organization's rows. *at* is the time of the request."""
+        """Return the access to an organization's rows for a request at the time *at*."""
         return OrganizationDatabase(self, organization_id, at)
 
     def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
-        """Run an organization's statements in one transaction and one round trip (:class:`OrganizationDatabase`).
-
-        In autocommit mode, a pipeline is one implicit transaction until its sync. So the organization is set only for
-        this transaction, and all statements take effect or none.
-        """
+        """Run an organization's statements in one transaction and one round trip (:class:`OrganizationDatabase`)."""
         with _Connection(self, organization_id) as connection:
             if is_on_citus(connection):
                 return run_on_citus(connection, organization_id, calls, durable=durable)
             enter_call = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
+            # In autocommit mode, a pipeline is one transaction. So the organization is set for this transaction only.
             all_calls = calls if enters_organization(calls[0].name) else [enter_call, *calls]
             rows_of_calls = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
         return rows_of_calls[-len(calls) :]
@@ -176,10 +170,10 @@ class Database:
     def _configure(self, connection: PipelinedConnection) -> None:
         settings = self._settings
         connection.patience = settings.statement_timeout + EXCHANGE_MARGIN - connection.grace
-        [(*_, is_standby, is_read_only)] = connection.execute(
-            load_sql("database/configure_connection"),
-            {"role": SERVICE_ROLE, "statement_timeout": f"{int(settings.statement_timeout * 1000)}ms"},
-        ).fetchall()
+        statement_timeout = f"{int(settings.statement_timeout * 1000)}ms"
+        [(*_, is_standby, is_read_only)] = run_statement(
+            connection, "database/configure_connection", role=SERVICE_ROLE, statement_timeout=statement_timeout
+        )
         if self._is_replica and not is_standby:
             raise psycopg.OperationalError(NO_STANDBY)
         if not self._is_replica and is_read_only:
@@ -251,7 +245,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
 def connect_unchecked(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connection[Any]:
     """Return a connection without checking the server or setting anything.
 
-    :param setting: the name of the setting with the URL, for the error.
+    :param setting: the setting that the error names.
     :raises ConfigurationError: the server does not answer or *url* is not valid.
     """
     try:
@@ -268,5 +262,5 @@ def connect_unchecked(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psyco
 def configure_operator(connection: psycopg.Connection[Any]) -> None:
     """Prepare an operator's connection for our statements."""
     connection.row_factory = namedtuple_row
-    connection.execute(load_sql("database/configure_operator"))
+    run_statement(connection, "database/configure_operator")
     adapt_to_citus(connection)

@@ -11,7 +11,7 @@ from agentidp.config import ConfigurationError
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import SERVICE_ROLE, connect
 from agentidp.db.migrations import MIGRATION_LOCK, applied_steps, list_pending_steps
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 
 _ROLE_STATEMENTS = (
     "distribution/forbid_temporary_tables",
@@ -38,8 +38,8 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
                     "the database has no Citus: install it on the coordinator and on every worker, and there let a "
                     'superuser run "create extension citus"'
                 )
-            connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
-            [readiness] = connection.execute(load_sql("distribution/readiness")).fetchall()
+            run_statement(connection, "database/lock_migrations", key=MIGRATION_LOCK)
+            [readiness] = run_statement(connection, "distribution/readiness")
             if not readiness.may_copy:
                 raise ConfigurationError(
                     "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into "
@@ -55,8 +55,8 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
 
 def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     for statement_name in _ROLE_STATEMENTS:
-        connection.execute(load_sql(statement_name))
-    table_rows = connection.execute(load_sql("distribution/tables")).fetchall()
+        run_statement(connection, statement_name)
+    table_rows = run_statement(connection, "distribution/tables")
     colocated_table = next(
         (table_row.name for table_row in table_rows if table_row.is_distributed and table_row.is_done), "none"
     )
@@ -64,34 +64,34 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
         if table_row.is_done:
             continue
         if table_row.is_distributed:
-            function_parameters = {"name": table_row.name, "colocate_with": colocated_table}
-            connection.execute(load_sql("distribution/distribute_table"), function_parameters)
+            run_statement(
+                connection, "distribution/distribute_table", name=table_row.name, colocate_with=colocated_table
+            )
             colocated_table = table_row.name if colocated_table == "none" else colocated_table
             yield table_row.name, "distributed by organization"
         else:
-            connection.execute(load_sql("distribution/replicate_table"), {"name": table_row.name})
+            run_statement(connection, "distribution/replicate_table", name=table_row.name)
             yield table_row.name, "whole on every node"
-    connection.execute(load_sql("distribution/grant_views"))
+    run_statement(connection, "distribution/grant_views")
     yield from _set_plan_caching(connection)
-    for function_row in connection.execute(load_sql("distribution/functions")).fetchall():
-        if function_row.argument is None:
-            connection.execute(load_sql("distribution/send_function"), {"signature": function_row.signature})
-            yield function_row.signature, "on every node"
+    for signature, argument in run_statement(connection, "distribution/functions"):
+        if argument is None:
+            run_statement(connection, "distribution/send_function", signature=signature)
+            yield signature, "on every node"
         else:
-            function_parameters = {"signature": function_row.signature, "argument": function_row.argument}
-            connection.execute(load_sql("distribution/distribute_function"), function_parameters)
-            yield function_row.signature, "beside the organization"
+            run_statement(connection, "distribution/distribute_function", signature=signature, argument=argument)
+            yield signature, "beside the organization"
 
 
 def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     """Let the servers cache plans for the service's role if all of them reuse cached plans. Otherwise forbid it."""
     can_cache_plans = True
-    for server_row in connection.execute(load_sql("distribution/keeps_plans")).fetchall():
+    for server_row in run_statement(connection, "distribution/keeps_plans"):
         if not server_row.success and not server_row.result.endswith("plans are not kept"):
             raise ConfigurationError(f"cannot test whether {server_row.node} keeps plans: {server_row.result}")
         can_cache_plans = can_cache_plans and server_row.success
-    [setting_row] = connection.execute(load_sql("distribution/plans_each_time")).fetchall()
-    connection.execute(load_sql("distribution/plan_once" if can_cache_plans else "distribution/plan_each_time"))
+    [setting_row] = run_statement(connection, "distribution/plans_each_time")
+    run_statement(connection, "distribution/plan_once" if can_cache_plans else "distribution/plan_each_time")
     if setting_row.is_so is can_cache_plans:
         setting_words = "once" if can_cache_plans else "at each call, as this version of Citus requires"
         yield SERVICE_ROLE, f"plans each statement {setting_words}"

@@ -19,7 +19,7 @@ import psycopg
 from agentidp.config import ConfigurationError
 from agentidp.db.database import connect
 from agentidp.db.errors import in_one_line
-from agentidp.db.sql import load_sql, sql_directory
+from agentidp.db.sql import run_statement, sql_directory
 
 logger = logging.getLogger("agentidp")
 
@@ -63,8 +63,7 @@ def steps() -> list[Step]:
 def read_steps(directory: Path) -> list[Step]:
     """Return the steps for the SQL of a release in *directory*: the schema of 1.0.0, the migrations, the functions.
 
-    The functions come last, because they may use everything else. The name of their step contains the release and a
-    digest of their text.
+    The name of the functions' step contains the release and a digest of their text.
     """
     schema_files, migration_files, function_files = (
         sorted((directory / step_name).glob("*.sql")) for step_name in ("schema", "migrations", "functions")
@@ -79,11 +78,7 @@ def read_steps(directory: Path) -> list[Step]:
 
 
 def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
-    """Bring the schema up to date, each step in a transaction of its own.
-
-    A second process waits for the first, and then has nothing to do. The advisory lock ends with the connection, so a
-    killed process leaves nothing to clean up. A migration that cannot lock a table within two seconds, for example
-    because of a long export, lets other statements run and tries again. PostgreSQL's warnings are logged.
+    """Bring the schema up to date, each step in a transaction of its own. A second process waits for the first.
 
     :param release_steps: the steps of a release. Default: this release.
     :returns: the names of the applied steps.
@@ -94,18 +89,18 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
     try:
         with connect(url) as connection:
             connection.add_notice_handler(_log_warning)
-            connection.execute(load_sql("database/lock_migrations"), {"key": MIGRATION_LOCK})
+            run_statement(connection, "database/lock_migrations", key=MIGRATION_LOCK)
             # If a check fails, the rollback leaves the database empty, so that a backup can be restored into it.
             with connection.transaction():
-                connection.execute(load_sql("database/create_schema_migrations"))
+                run_statement(connection, "database/create_schema_migrations")
                 pending_steps = list_pending_steps(applied_steps(connection), release_steps)
                 if release_steps[0] in pending_steps:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending_steps:
                 _apply_step(connection, step)
             # These statements run at each migration, because a restored backup lacks privileges on the database.
-            for temporary_table in connection.execute(load_sql("database/temporary_tables")).fetchall():
-                connection.execute(temporary_table.statement)
+            for row in run_statement(connection, "database/temporary_tables"):
+                connection.execute(row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
@@ -117,15 +112,11 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
 def refuse_missing_rights(connection: psycopg.Connection[Any], *, creates_role: bool) -> None:
     """Raise an error if the connection's role lacks a right to create the service's role, or to use the existing one.
 
-    Another installation on the same server may have created the service's role.
-
-    :param creates_role: whether the caller will run ``create role`` in any case, which needs the right to create roles
-        even if the service's role exists.
+    :param creates_role: whether the right to create roles is needed even if the service's role exists.
     :raises ConfigurationError: a right is missing. The message has the statements that grant it.
     """
-    parameters = {"creates_role": creates_role}
-    if missing_rights := connection.execute(load_sql("database/missing_rights"), parameters).fetchall():
-        grant_statements = "; ".join(missing_right.statement for missing_right in missing_rights)
+    if missing_rights := run_statement(connection, "database/missing_rights", creates_role=creates_role):
+        grant_statements = "; ".join(row.statement for row in missing_rights)
         raise ConfigurationError(
             f"the role {connection.info.user} may not create or use the role agentidp_service: "
             f"let a superuser of the server run once: {grant_statements}"
@@ -136,13 +127,13 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
             with connection.transaction():
-                connection.execute(load_sql("database/set_lock_timeout"), {"timeout": LOCK_TIMEOUT})
+                run_statement(connection, "database/set_lock_timeout", timeout=LOCK_TIMEOUT)
                 # Each statement is a call of its own, because Citus's workers refuse a text with two statements.
                 for statement in step.statements():
                     connection.execute(statement)
                 if _FUNCTIONS.fullmatch(step.name):
-                    connection.execute(load_sql("database/forget_functions"))
-                connection.execute(load_sql("database/record_migration"), {"name": step.name})
+                    run_statement(connection, "database/forget_functions")
+                run_statement(connection, "database/record_migration", name=step.name)
             return
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             if attempt == LOCK_ATTEMPTS:
@@ -152,7 +143,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # Pauses, so that other statements, which waited behind this migration's lock, can run.
+            # The pause lets other statements run, which waited behind this migration's lock.
             time.sleep(1)
 
 
@@ -165,7 +156,7 @@ def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
 
 def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
     """Return the names of the steps in the table ``schema_migrations``."""
-    return [row.name for row in connection.execute(load_sql("database/applied_migrations"))]
+    return [row.name for row in run_statement(connection, "database/applied_migrations")]
 
 
 def list_pending_steps(
@@ -176,8 +167,7 @@ def list_pending_steps(
     :param applied: the names in the database's ``schema_migrations``.
     :param release_steps: the steps of a release. Default: this release.
     :param holder: the name of the database or backup in the error.
-    :raises NewerSchema: *applied* has a step of a newer release, even if it has only functions, because newer servers
-        depend on its functions.
+    :raises NewerSchema: *applied* has a step of a newer release, even if that step has only functions.
     """
     release_steps = steps() if release_steps is None else release_steps
     release_names, release_number = {step.name for step in release_steps}, _parse_release_number(release_steps[-1].name)
@@ -201,7 +191,7 @@ def list_pending_steps(
 def _parse_release_number(name: str) -> tuple[int, ...]:
     """Return the release in the name of a functions step, as numbers; an empty tuple for other steps."""
     name_match = _FUNCTIONS.fullmatch(name)
-    return tuple(int(digit_groups) for digit_groups in name_match[1].split(".") if digit_groups) if name_match else ()
+    return tuple(int(number) for number in name_match[1].split(".") if number) if name_match else ()
 
 
 def split_statements(sql: str) -> list[str]:

@@ -1,10 +1,8 @@
 """The database as one organization sees it at one instant.
 
-The service's statements about an organization run here, in a transaction that is restricted to the organization, so
-that row-level security shows only the organization's rows. The operator's statements run on a separate connection.
-
-In addition to its own parameters, each statement gets ``organization_id``, ``at`` (the instant), ``day`` (its UTC
-date), ``hour`` (its UTC hour, 0 to 23), and ``durable`` (whether the commit waits for the disk).
+Each statement runs in a transaction in which row-level security shows only the organization's rows. In addition to its
+own parameters, each statement gets ``organization_id``, ``at`` (the instant), ``day`` (its UTC date), ``hour`` (its UTC
+hour, 0 to 23), and ``durable`` (whether the commit waits for the disk).
 """
 
 from __future__ import annotations
@@ -12,14 +10,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from agentidp.actor import SYSTEM, Actor, find_operator
-from agentidp.db.citus import enter_organization, fetch_rows, is_on_citus
+from agentidp.db.citus import enter_organization, is_on_citus
 from agentidp.db.pipeline import PipelinedConnection
-from agentidp.db.sql import Call, Rows, load_sql
+from agentidp.db.sql import Call, Rows, fetch_rows, load_sql
+
+if TYPE_CHECKING:
+    from agentidp.db.database import Database
 
 
 class Transaction:
@@ -68,29 +69,15 @@ class Transaction:
         return self.fetch(call.name, **call.parameters)
 
 
-class Runner(Protocol):
-    """The methods of :class:`agentidp.db.database.Database` that an organization's database uses."""
-
-    actor: Actor
-
-    def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
-        """Run an organization's statements in one transaction and one round trip."""
-
-    def open_transaction(self, organization_id: str) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
-        """Open a transaction of an organization. Its commit returns when the changes are on disk."""
-
-
 class OrganizationDatabase:
-    """Access to one organization's rows, at one instant. :meth:`Database.of` creates the object without connecting.
-
-    Its methods raise the same errors as :class:`agentidp.db.database.Database`.
+    """Access to one organization's rows at one instant. Its methods raise the errors of :class:`Database`.
 
     :param at: the time of the statements, with a time zone.
     """
 
-    def __init__(self, runner: Runner, organization_id: str, at: datetime) -> None:
+    def __init__(self, database: Database, organization_id: str, at: datetime) -> None:
         self.organization_id, self.at = organization_id, at
-        self._runner = runner
+        self._database = database
         self._common = common_parameters(organization_id, at)
 
     def run(self, *calls: Call, durable: bool = False) -> list[Rows]:
@@ -99,7 +86,7 @@ class OrganizationDatabase:
         :param durable: whether the commit waits for the disk. Reads and the count of a request need not wait.
         """
         scope_values = self._common | {"durable": durable}
-        return self._runner.run_for_organization(
+        return self._database.run_for_organization(
             self.organization_id, [Call(call.name, scope_values | call.parameters) for call in calls], durable=durable
         )
 
@@ -119,8 +106,8 @@ class OrganizationDatabase:
 
         :param actor: the actor of the changes. Default: the process's actor.
         """
-        with self._runner.open_transaction(self.organization_id) as connection:
-            transaction = Transaction(connection, self.organization_id, self.at, actor or self._runner.actor)
+        with self._database.open_transaction(self.organization_id) as connection:
+            transaction = Transaction(connection, self.organization_id, self.at, actor or self._database.actor)
             yield transaction
             transaction.write_before_commit()
 

@@ -1,9 +1,8 @@
 """psycopg's pool, except that requests do not wait for a database that is unreachable.
 
 psycopg_pool opens connections in threads of its own, so a waiting request does not learn that they fail. Here a circuit
-breaker opens if the server does not respond in time, or if it twice refuses a pool that has no connection. The pool is
-then closed, so that waiting requests fail at once, as do further requests until a connection succeeds. The next request
-opens a new pool, because connections from before the outage may lead to a host that has vanished.
+breaker opens if the server does not respond in time, or if it twice refuses a pool that has no connection. While the
+breaker is open, the pool is closed and all requests fail at once. The first request afterwards opens a new pool.
 """
 
 from __future__ import annotations
@@ -24,10 +23,7 @@ from agentidp.db.errors import in_one_line
 from agentidp.db.pipeline import PipelinedConnection
 
 RECONNECT_TIMEOUT = 0.05
-"""Maximum seconds for which psycopg_pool repeats a failed attempt to open a connection.
-
-By default, psycopg_pool pauses for a second and repeats the attempt for five minutes.
-"""
+"""Maximum seconds for which psycopg_pool repeats a failed attempt to open a connection. The default is 300."""
 
 SECONDS_PER_WAIT = 1.0
 """Seconds after which a waiting request checks again whether the pool was closed meanwhile."""
@@ -74,10 +70,7 @@ class Pool:
         self.breaker = CircuitBreaker(name, self._test_connection)
 
     def connection(self) -> _BorrowedConnection:
-        """Return a context manager that borrows a connection. The pool replaces the connection if it becomes unusable.
-
-        Entering the context raises ``NoConnection`` if the database is unreachable or all connections stay in use.
-        """
+        """Return a context manager that borrows a connection, or raises ``NoConnection`` when it is entered."""
         return _BorrowedConnection(self)
 
     def statistics(self) -> dict[str, int]:
@@ -142,12 +135,12 @@ class Pool:
 
     def _note_failure(self, error: psycopg.Error) -> None:
         self._reason = in_one_line(error)
-        # The attempt took the whole timeout. Requests should not wait for another attempt, so the breaker refuses them.
+        # The attempt took the whole timeout, so requests should not wait for another attempt.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
     def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
-        # Refuses requests only if the pool is empty. Otherwise they can use its connections, even if no new ones open.
+        # Requests can use the pool's other connections, even if no new connection opens.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 

@@ -1,12 +1,8 @@
 """Reads from a hot standby, unless it is too far behind the primary.
 
-1. When a caller is admitted, the primary returns its position in its log and its time.
-2. The standby returns, with the rows, its position: how far it has replayed the primary's log.
-3. If the standby has reached the primary's position, it is up to date, however long ago the primary last wrote.
-4. Otherwise its data is as old as the last transaction that it has replayed. So a standby that has lost the primary is
-   noticed as soon as the primary writes something.
-
-Both times are the primary's, so the standby's clock does not matter.
+When a caller is admitted, the primary returns its position in its log. With the rows, the standby returns how far it
+has replayed this log. If the standby has reached the primary's position, its data is up to date. Otherwise the data is
+as old as the last transaction that the standby has replayed, by the primary's clock.
 """
 
 from __future__ import annotations
@@ -72,7 +68,7 @@ class ReadReplica:
         :param replica: the row of ``database/replica_position``, which was read later.
         """
         if not replica.is_standby:
-            # The standby has become a primary. The replica is not used until the breaker reaches a standby.
+            # The standby has become a primary. The open breaker refuses reads until it reaches a standby.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None
@@ -94,8 +90,7 @@ class ReadReplica:
     def _log_lag(self, primary: int, replica: int) -> None:
         """Log once when the replica is behind for too long, and once when it has caught up. Positions are in bytes.
 
-        The time is measured here and not taken from the last replayed transaction. After a pause of the primary, that
-        transaction is old, and the replica seems far behind until it has replayed the next one a moment later.
+        The time is measured here, because the last replayed transaction is old after a pause of the primary.
         """
         if self._missed_position is not None and replica >= self._missed_position:
             self._missed_position = None

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psycopg
+
 from agentidp.paths import shipped_directory
 
 # The pattern also finds "for update", because a lock on rows needs a transaction, as a write does.
@@ -43,6 +45,16 @@ def load_sql(name: str) -> str:
     """
     sql_lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines()
     return insert_columns("\n".join(sql_line for sql_line in sql_lines if not sql_line.lstrip().startswith("--")))
+
+
+def run_statement(connection: psycopg.Connection[Any], name: str, /, **parameters: Any) -> Rows:
+    """Run ``sql/<name>.sql`` on an operator's connection, and return its rows."""
+    return fetch_rows(connection.execute(load_sql(name), parameters or None))
+
+
+def fetch_rows(cursor: psycopg.Cursor[Any]) -> Rows:
+    """Return the rows of a statement that has run, or an empty list if the statement returns no rows."""
+    return cursor.fetchall() if cursor.description else []
 
 
 def insert_columns(statement: str) -> str:

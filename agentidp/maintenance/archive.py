@@ -77,7 +77,7 @@ class Archive(NamedTuple):
         return migration_names
 
     def _read_table(self, table: str) -> list[dict[str, str]]:
-        """Return the rows of a table, by column, with values in COPY's text format. A missing table has no rows."""
+        """Return a table's rows by column, with values in COPY's text format. A missing table has no rows."""
         output = _run_pg_restore(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
         copy_match = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", output, re.MULTILINE)
         if copy_match is None:
@@ -94,8 +94,6 @@ class Archive(NamedTuple):
         self, tables: Collection[str], report: Callable[[float], None] | None = None
     ) -> Generator[TableRows, None, None]:
         """Yield the rows of *tables* in the schema public. Close the iterator if you do not read it to its end.
-
-        pg_restore prints SQL that the author of the file may have manipulated, so only rows are taken from its output.
 
         :param report: called with the share of the file that was read, from 0 to 1.
         :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
@@ -140,6 +138,7 @@ class Archive(NamedTuple):
             elif preamble_match := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
                 encoding = (preamble_match["encoding"] or encoding.encode()).decode()
             else:
+                # The author of the file may have manipulated the SQL that pg_restore prints.
                 raise ConfigurationError(
                     f"{self.file} contains something else than rows, as no backup by agentidp backup does"
                 )

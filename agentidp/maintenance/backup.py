@@ -15,7 +15,7 @@ import psycopg
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import connect
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.maintenance.postgres_programs import build_connection_arguments, find_backup_programs, find_first_error
 from agentidp.paths import sync_directory
 
@@ -50,13 +50,10 @@ def back_up(
 ) -> Contents:
     """Write a backup of the database to *file*, in pg_dump's custom format, readable only by this account.
 
-    An existing file of that name is replaced when the backup is complete.
-
     :param url: the database's URL, with a role that bypasses row-level security.
     :param bindir: the directory of pg_dump. None means to search for a suitable version.
     :param report: called with the completed share, from 0 to 1, estimated from PostgreSQL's statistics.
-    :returns: how many organizations, agents and tokens the backup contains.
-    :raises ConfigurationError: the backup failed, and *file* is unchanged. The message is for the operator.
+    :raises ConfigurationError: the backup failed, and *file* is unchanged.
     """
     if file.exists() and not file.is_file():
         raise ConfigurationError(f"{file} is no regular file, and a backup would replace it")
@@ -65,8 +62,8 @@ def back_up(
         programs = find_backup_programs(connection.info.server_version // 10_000, bindir, settings)
         connection.isolation_level, connection.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
         with connection.transaction():
-            [snapshot_row] = connection.execute(load_sql("maintenance/export_snapshot")).fetchall()
-            [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+            [snapshot_row] = run_statement(connection, "maintenance/export_snapshot")
+            [content_counts] = run_statement(connection, "maintenance/count_contents")
             try:
                 _run_pg_dump(programs.directory / "pg_dump", url, snapshot_row.snapshot, file, report)
             except OSError as error:
@@ -86,7 +83,7 @@ def refuse_citus(connection: psycopg.Connection[Any]) -> None:
 def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
     """Raise ConfigurationError if this role does not see all rows, or the database is not AgentIdP's."""
     refuse_citus(connection)
-    [row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
+    [row] = run_statement(connection, "maintenance/what_a_role_sees")
     if not row.sees_all:
         raise ConfigurationError(
             f"row-level security hides rows from the role {row.role_name}, so its backup would lack them: let "
@@ -131,9 +128,9 @@ def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable
     copied_by_table: dict[int, int] = {}
     # Uses a second connection, because the transaction with the snapshot would not see the current progress.
     with connect(url) as connection:
-        [estimate_row] = connection.execute(load_sql("maintenance/estimate_rows")).fetchall()
+        [estimate_row] = run_statement(connection, "maintenance/estimate_rows")
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.communicate(timeout=POLL_SECONDS)[1]
-            copied_by_table |= dict(connection.execute(load_sql("maintenance/rows_copied")).fetchall())
+            copied_by_table |= dict(run_statement(connection, "maintenance/rows_copied"))
             report(sum(copied_by_table.values()) / max(estimate_row.rows, 1))

@@ -28,8 +28,6 @@ def check_instance(
 ) -> Iterator[Result]:
     """Check an instance without changing it, and yield results that contain no secrets.
 
-    :param environ: the environment variables.
-    :param at: the current time.
     :param backups: the directory that must contain a backup no older than *maximum_age*. None skips this check.
     """
     settings, invalid_names, results = _check_settings(environ)
@@ -50,7 +48,7 @@ def check_instance(
 
 
 def list_setting_names() -> set[str]:
-    """Return the names of all settings, which are taken from the source of ``agentidp.config``."""
+    """Return the names of all settings in the source of ``agentidp.config``."""
     module_sources = [Path(str(module_path.__file__)).read_text(encoding="utf-8") for module_path in (config, oidc)]
     return set(_NAME.findall("\n".join(module_sources))) | READ_ELSEWHERE
 

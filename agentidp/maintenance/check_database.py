@@ -14,7 +14,7 @@ from agentidp.db.clock_check import describe_difference, measure_seconds_ahead
 from agentidp.db.database import configure_operator, connect_unchecked
 from agentidp.db.migrations import applied_steps, list_pending_steps, steps
 from agentidp.db.organization import operator_transaction
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.http.schemas import timestamp
 from agentidp.jose.key_rotation import describe_key_rows
 from agentidp.jose.key_sealing import KeySealer
@@ -30,11 +30,7 @@ MAX_KEY_AGE = timedelta(days=400)
 
 
 def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
-    """Check the database, its clock, its schema and its keys.
-
-    :param settings: the settings including the database's URL.
-    :param at: the current time.
-    """
+    """Check the database, its clock, its schema and its keys. *settings* must include the database's URL."""
     try:
         connection = connect_unchecked(str(settings.database_url))
     except ConfigurationError as error:
@@ -47,7 +43,7 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
             yield Result("database", FAILED, message)
             return
         configure_operator(connection)
-        [role] = connection.execute(load_sql("maintenance/what_a_role_is")).fetchall()
+        [role] = run_statement(connection, "maintenance/what_a_role_is")
         yield Result("database", OK, f"PostgreSQL {version}, database {role.database_name}, role {role.role_name}")
         yield _check_clock(connection)
         message = f"days and hours are counted in UTC, not in the time zones of the database ({role.time_zone}) and TZ"
@@ -71,7 +67,7 @@ def check_replica(url: str) -> Result:
     try:
         with connect_unchecked(url, "AGENTIDP_READ_DATABASE_URL") as connection:
             configure_operator(connection)
-            [replica_row] = connection.execute(load_sql("maintenance/is_replica")).fetchall()
+            [replica_row] = run_statement(connection, "maintenance/is_replica")
     except ConfigurationError as error:
         return Result("read replica", WARNING, f"{error}: until it does, the primary serves its reads")
     if not replica_row.is_replica:
@@ -99,7 +95,7 @@ def _list_checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[
 
 
 def _become_service(connection: Connection) -> Outcomes:
-    connection.execute(load_sql("maintenance/become_service"))
+    run_statement(connection, "maintenance/become_service")
     yield OK, "this role may only serve requests, so agentidp watch and the alert targets were not checked"
 
 
@@ -126,7 +122,7 @@ def _check_schema(connection: Connection) -> Outcomes:
 
 
 def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    key_rows = connection.execute(load_sql("signing_keys/all_keys")).fetchall()
+    key_rows = run_statement(connection, "signing_keys/all_keys")
     keys = describe_key_rows(settings, key_rows, at=at)
     unreadable_kids = [key["kid"] for key in keys if key["status"] == "unreadable"]
     if unreadable_kids:
@@ -154,7 +150,7 @@ def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Out
 
 
 def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
-    target_rows = connection.execute(load_sql("alerts/all_targets")).fetchall()
+    target_rows = run_statement(connection, "alerts/all_targets")
     sealer, unreadable_ids = TargetSealer(settings), []
     for target_row in target_rows:
         try:
@@ -170,9 +166,9 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
     # The API computes findings again if they were evaluated before this time.
     oldest_accepted = at - timedelta(seconds=2 * settings.watch_interval)
-    [watch_row] = connection.execute(load_sql("maintenance/is_watched"), {"key": WATCH_LOCK}).fetchall()
+    [watch_row] = run_statement(connection, "maintenance/is_watched", key=WATCH_LOCK)
     late_ids = []
-    for organization_row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
+    for organization_row in run_statement(connection, "organizations/all_organizations"):
         with operator_transaction(connection, organization_row.organization_id, at) as transaction:
             evaluation_rows = transaction.fetch("finding_state/last_evaluation")
         if (evaluation_rows[0].evaluated_at if evaluation_rows else organization_row.created_at) < oldest_accepted:

@@ -10,7 +10,7 @@ import psycopg
 
 from agentidp.db.database import SERVICE_ROLE
 from agentidp.db.migrations import steps
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.maintenance.result import FAILED, OK, WARNING
 
 _GRANT = re.compile(rf"(grant|revoke) (.+) on (?!schema )(.+) (?:to|from) {SERVICE_ROLE}")
@@ -20,10 +20,9 @@ _PRIVILEGE = re.compile(r"(\w+)(?: \(([^)]*)\))?(?:, |$)")
 def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
     """Check row-level security and the service's privileges, and yield pairs of a status and a message."""
     problems = list(_find_security_problems(connection))
-    grant_rows = _fetch_rows(connection, "maintenance/service_privileges")
-    actual_grants = {(grant_row.name, grant_row.privilege) for grant_row in grant_rows}
-    object_rows = _fetch_rows(connection, "maintenance/objects")
-    object_names = {object_row.name for object_row in object_rows}
+    actual_grants = {(row.name, row.privilege) for row in run_statement(connection, "maintenance/service_privileges")}
+    object_rows = run_statement(connection, "maintenance/objects")
+    object_names = {row.name for row in object_rows}
     expected_grants = {(name, privilege) for name, privilege in list_expected_privileges() if name in object_names}
     missing_grants = [f"{privilege} on {name}" for name, privilege in sorted(expected_grants - actual_grants)]
     missing_grants += [f"execute on {row.name}" for row in object_rows if not row.is_executable]
@@ -54,9 +53,9 @@ def _split_privileges(privileges: str) -> Iterator[str]:
 
 
 def _find_security_problems(connection: psycopg.Connection[Any]) -> Iterator[str]:
-    if table_names := ", ".join(row.name for row in _fetch_rows(connection, "maintenance/unprotected_tables")):
+    if table_names := ", ".join(row.name for row in run_statement(connection, "maintenance/unprotected_tables")):
         yield f"row-level security is not forced on {table_names}: as the owner, enable and force it on each"
-    role_rows = _fetch_rows(connection, "maintenance/service_role")
+    role_rows = run_statement(connection, "maintenance/service_role")
     if not role_rows:
         yield f"the role {SERVICE_ROLE} is missing: create it, and grant it the rights again by restoring a backup"
         return
@@ -67,7 +66,3 @@ def _find_security_problems(connection: psycopg.Connection[Any]) -> Iterator[str
         yield f"{SERVICE_ROLE} owns {', '.join(role_row.owns)}: give them to the owner of the other tables"
     if role_row.member_of:
         yield f"{SERVICE_ROLE} is a member of {', '.join(role_row.member_of)}: revoke that"
-
-
-def _fetch_rows(connection: psycopg.Connection[Any], statement: str) -> list[Any]:
-    return connection.execute(load_sql(statement)).fetchall()

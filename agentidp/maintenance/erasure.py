@@ -15,18 +15,11 @@ from agentidp.usage_history.pruning import count_tokens_by_day, delete_days
 
 
 def delete_organization(database_url: str, organization_id: str, *, at: datetime) -> None:
-    """Delete an existing organization.
+    """Suspend an organization, and delete its usage and its other data. After an interruption, call it again.
 
-    First, the organization is suspended, so that its tokens stop working. Then its usage is deleted day by day. Last,
-    all other data is deleted in one transaction. After an interruption, the organization is still suspended, and a
-    second call continues.
-
-    The audit trail stays, without the contents of the changes. It shows who deleted the organization and when, and its
-    hash chain can still be verified. The resource identifiers also stay until ``agentidp resource-server release``, so
-    that no other organization gets tokens for these resource servers.
+    The resource identifiers stay, and so does the audit trail, without the contents of the changes.
 
     :param database_url: the database's URL, with the operator's role.
-    :param at: the current time, with time zone.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         update_organization(transaction, {"suspended_at": at})
@@ -39,17 +32,13 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
 
 
 def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: datetime) -> None:
-    """Erase the name and other texts of a deleted agent. Its ID and its usage stay.
-
-    The labels of its credentials, the notes of its deployment markers, the findings about it, and the contents of the
-    audit events about all these objects are erased as well.
+    """Erase the texts about a deleted agent, also in the audit trail. The agent's ID and usage stay.
 
     :param database_url: the database's URL, with the operator's role.
-    :param at: the current time, with time zone.
     :raises NotFound: there is no deleted agent with this ID.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
-        # Erases the findings first. They are found by the agent's name, which the next statement erases.
+        # Findings are erased first, because they are looked up by the agent's name, which the next statement erases.
         finding_rows = transaction.fetch("agents/erase_findings", agent_id=agent_id)
         if not transaction.fetch("agents/erase_agent", agent_id=agent_id):
             raise NotFound

@@ -97,8 +97,6 @@ def _describe_installations(installations: list[Installation]) -> str:
 def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
     """Return the arguments and the environment with which a PostgreSQL program connects.
 
-    The password is in the environment, because all users of the machine can read a process's arguments.
-
     :raises ConfigurationError: the URL contains an sslpassword, for which PostgreSQL has no environment variable.
     """
     parameters = conninfo_to_dict(url)
@@ -112,6 +110,7 @@ def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
     environment = {parameter: value for parameter, value in os.environ.items() if not parameter.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
+        # All users of the machine can read a process's arguments.
         environment["PGPASSWORD"] = str(password)
     return [f"--dbname={make_conninfo('', **parameters)}", "--no-password"], environment
 

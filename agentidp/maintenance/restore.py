@@ -1,7 +1,6 @@
 """Restores a backup into a database in one transaction.
 
-Only rows are taken from the file. The schema comes from this release's migrations, so the author of the file cannot
-make the database execute a statement.
+Only rows are taken from the file, so the author of the file cannot make the database execute a statement.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from agentidp.db.database import connect
 from agentidp.db.errors import in_one_line
 from agentidp.db.migrations import list_pending_steps, migrate, refuse_missing_rights, steps
 from agentidp.db.organization import operator_transaction
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.jose.key_rotation import ensure_signing_key
 from agentidp.jose.key_sealing import KeySealer
 from agentidp.jose.sealing import Unreadable
@@ -70,15 +69,15 @@ def inspect_target(url: str) -> Target:
     with connect(url) as connection:
         refuse_citus(connection)
         refuse_missing_rights(connection, creates_role=False)
-        service_roles = connection.execute(load_sql("maintenance/service_role")).fetchall()
-        [role_row] = connection.execute(load_sql("maintenance/what_a_role_sees")).fetchall()
+        service_roles = run_statement(connection, "maintenance/service_role")
+        [role_row] = run_statement(connection, "maintenance/what_a_role_sees")
         other_sessions = _wait_for_other_sessions(connection)
-        statement_rows = connection.execute(load_sql("maintenance/statements_that_drop")).fetchall()
+        statement_rows = run_statement(connection, "maintenance/statements_that_drop")
         contents = None
         if role_row.has_schema and role_row.sees_all:
             # If a table is missing, the contents cannot be counted, but a backup can still be restored.
             with contextlib.suppress(psycopg.errors.UndefinedTable):
-                [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
+                [content_counts] = run_statement(connection, "maintenance/count_contents")
                 contents = Contents(*content_counts)
     if other_sessions:
         sessions_by_role = ", ".join(f"{row.role_name} ({row.sessions})" for row in other_sessions)
@@ -97,7 +96,7 @@ def inspect_target(url: str) -> Target:
 def _wait_for_other_sessions(connection: psycopg.Connection[Any]) -> list[Any]:
     """Wait for the end of other sessions in the database, and return those that do not end in time."""
     deadline = time.monotonic() + SESSION_END_TIMEOUT
-    while sessions := connection.execute(load_sql("maintenance/other_sessions")).fetchall():
+    while sessions := run_statement(connection, "maintenance/other_sessions"):
         if time.monotonic() >= deadline:
             break
         time.sleep(0.1)
@@ -114,10 +113,7 @@ def restore_archive(
 ) -> Restored:
     """Replace the contents of the database by a backup, and bring the schema up to date.
 
-    An audit event records the restore.
-
     :param settings: the settings including the database's URL, with its owner's role, and the instance secret.
-    :param at: the current time.
     :param report: called with the share of the file whose rows were copied, from 0 to 1.
     :raises ConfigurationError: the restore failed. Unless the message says that the backup was restored, nothing was
         changed.
@@ -129,7 +125,9 @@ def restore_archive(
     contents, omitted_tables = _replace_contents(database_url, archive, target, report)
     try:
         applied_migrations = migrate(database_url)
-        _record_restore(database_url, archive, contents, at)
+        with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
+            backup_members: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
+            audit.record(transaction, "instance.restored", archive.file.name, after=backup_members)
         ensure_signing_key(settings, at=at)
     except (ConfigurationError, psycopg.Error) as error:
         raise ConfigurationError(f"the backup was restored ({contents}), but {error}") from None
@@ -152,33 +150,29 @@ def _refuse_unreadable_keys(settings: Settings, archive: Archive) -> None:
 def _replace_contents(
     url: str, archive: Archive, target: Target, report: Callable[[float], None] | None
 ) -> tuple[Contents, list[str]]:
-    """Delete everything, create the schema by the backup's migrations, and copy the backup's rows, in one transaction.
-
-    :returns: the contents that were restored, and the names of the tables that were not.
-    """
+    """Replace all contents in one transaction. Return the restored contents, and the tables that were not restored."""
     pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
-    # This statement needs the right createrole, which the owner may lack, so it is skipped if the role exists. Another
-    # database of the server may have created the role.
+    # This statement needs the right createrole, which the owner may lack, so it is skipped if the role exists.
     create_role = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():
-            connection.execute(load_sql("maintenance/set_no_timeouts"))
+            run_statement(connection, "maintenance/set_no_timeouts")
             for statement in target.drop_statements:
                 connection.execute(statement)
-            connection.execute(load_sql("database/create_schema_migrations"))
+            run_statement(connection, "database/create_schema_migrations")
             applied_steps = [step for step in steps() if step.name not in pending_names]
             for statement in (statement for step in applied_steps for statement in step.statements()):
                 if statement != create_role or not target.has_role:
                     connection.execute(statement)
-            rows_before = connection.execute(load_sql("maintenance/statements_before_rows")).fetchall()
-            rows_after = connection.execute(load_sql("maintenance/statements_after_rows")).fetchall()
-            own_tables = {object_row.name for object_row in connection.execute(load_sql("maintenance/objects"))}
-            for statement_row in rows_before:
-                connection.execute(statement_row.statement)
+            # These statements must be read before the foreign keys are dropped.
+            statements_after_copy = run_statement(connection, "maintenance/statements_after_rows")
+            for row in run_statement(connection, "maintenance/statements_before_rows"):
+                connection.execute(row.statement)
+            own_tables = {row.name for row in run_statement(connection, "maintenance/objects")}
             _copy_rows(connection, archive, own_tables, report)
-            [content_counts] = connection.execute(load_sql("maintenance/count_contents")).fetchall()
-            for statement_row in rows_after:
-                connection.execute(statement_row.statement)
+            [content_counts] = run_statement(connection, "maintenance/count_contents")
+            for row in statements_after_copy:
+                connection.execute(row.statement)
     except psycopg.Error as error:
         reason = error.diag.message_primary or in_one_line(error)
         raise ConfigurationError(f"the backup was not restored: {reason}") from None
@@ -194,13 +188,7 @@ def _copy_rows(
     cursor = connection.cursor()
     with contextlib.closing(archive.read_rows(tables, report)) as row_sets:
         for table_rows in row_sets:
-            connection.execute(load_sql("maintenance/set_encoding"), {"encoding": table_rows.encoding})
+            run_statement(connection, "maintenance/set_encoding", encoding=table_rows.encoding)
             with cursor.copy(f"copy public.{table_rows.table} {table_rows.columns} from stdin".encode()) as copy_stream:
                 for data_piece in table_rows.pieces:
                     copy_stream.write(data_piece)
-
-
-def _record_restore(url: str, archive: Archive, contents: Contents, at: datetime) -> None:
-    with connect(url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
-        backup_members: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
-        audit.record(transaction, "instance.restored", archive.file.name, after=backup_members)

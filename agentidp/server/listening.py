@@ -32,9 +32,6 @@ class AddressFilter(logging.Filter):
 def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
     """Refuse an address that other machines can reach, unless a proxy stands in front of the service.
 
-    A client that sends half a request occupies a thread, because gunicorn reads requests in its threads without a
-    deadline. A deadline would not help, because the client could connect again. nginx forwards only complete requests.
-
     :param bind: ``address:port`` or ``unix:path``.
     :param trusted_proxies: the setting AGENTIDP_TRUSTED_PROXIES.
     :raises ConfigurationError: other machines could connect, or *bind* is not a valid address.
@@ -54,8 +51,8 @@ def refuse_busy_address(bind: str, *, advice: str = "set PORT to another port") 
     """Refuse an address on which gunicorn cannot listen, or on which another instance listens (reuse_port).
 
     :param bind: ``address:port`` or ``unix:path``.
-    :param advice: what the error advises, as a clause.
-    :raises ConfigurationError: another process listens on the address, or it is not an address of this machine.
+    :param advice: the end of the error message, as a clause.
+    :raises ConfigurationError: the address cannot be used.
     """
     if bind.startswith("unix:"):
         _refuse_busy_socket(Path(bind.removeprefix("unix:")))
@@ -84,11 +81,10 @@ def parse_address(bind: str) -> tuple[str, int]:
 def limit_sending(listeners: list[socket.socket], seconds: int) -> None:
     """Make sending fail if a client receives nothing for *seconds*, so that the client cannot occupy a thread.
 
-    gunicorn removes Python's time limit, so a socket option sets the limit. Connections inherit the option from a TCP
-    socket that accepts them. Connections of a UNIX socket do not, but their client is nginx, which reads the whole
-    response.
+    Connections of a UNIX socket do not inherit the limit. Their client is nginx, which reads the whole response.
     """
     for listener in listeners:
+        # This is a socket option, because gunicorn removes Python's time limit.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 
 

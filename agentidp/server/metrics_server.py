@@ -1,7 +1,6 @@
 """The process that serves ``/metrics`` for all workers, because each worker knows only its own counters.
 
-gunicorn's main process forks this process before the first worker (``deploy/gunicorn.conf.py``). The process ends with
-gunicorn's main process, ignores Ctrl-C, has none of the service's threads, and handles no other requests.
+gunicorn's main process forks this process before the first worker (``deploy/gunicorn.conf.py``).
 """
 
 from __future__ import annotations
@@ -39,10 +38,7 @@ _ENDED = ".ended"
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove the metrics directories in *parent* that remain of services whose processes were all killed.
-
-    Directories of other accounts, and directories that a process has locked (``deploy/gunicorn.conf.py``), are kept.
-    """
+    """Remove this account's metrics directories in *parent* that no running process has locked."""
     for directory in parent.glob("agentidp-metrics-locked-*"):
         # O_NOFOLLOW refuses links, which other accounts can create in a directory that everybody may write to.
         with contextlib.suppress(OSError):
@@ -90,17 +86,14 @@ class MetricsServer:
 
 
 class WorkerMetrics:
-    """The sums of all workers' metrics since the start, including those of ended workers.
-
-    Without :meth:`WorkerMetrics.fold_ended_workers`, the files of all ended workers would stay in the directory.
-    """
+    """The sums of all workers' metrics since the start, including those of ended workers."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the sums of the workers' metrics. The number of issued tokens is computed from these sums."""
+        """Return the sums of the workers' metrics, and the number of issued tokens."""
         with self._lock:
             files = [str(metrics_file) for metrics_file in self._directory.glob("*.db") if _has_content(metrics_file)]
             metrics = list(MultiProcessCollector.merge(files))

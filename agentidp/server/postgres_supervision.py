@@ -30,9 +30,6 @@ class Supervisor:
     def keep_running(self) -> None:
         """Start PostgreSQL again if it has ended. Call this often: it returns at once while PostgreSQL runs.
 
-        The delays between restarts are at least 2, 4, 8 seconds and so on, because a lack of disk space or memory may
-        pass.
-
         :raises ConfigurationError: PostgreSQL has ended more often than the maximum.
         """
         if self._server.is_running():
@@ -41,6 +38,7 @@ class Supervisor:
         self._restarts = [restarted_at for restarted_at in self._restarts if now - restarted_at < WINDOW]
         if len(self._restarts) >= MAX_RESTARTS:
             raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
+        # The delays between restarts grow (2, 4, 8 seconds), because a lack of disk space or memory may pass.
         if self._restarts and now < self._restarts[-1] + 2 ** len(self._restarts):
             return
         self._restarts.append(now)

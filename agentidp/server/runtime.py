@@ -40,8 +40,7 @@ def open_instance(settings: Settings, *, must_run_server: bool = False, checks_k
     """Open the database, bring the schema up to date, and read or create the secret and the first signing key.
 
     :param must_run_server: whether this process must run the embedded server, and fails if another process runs it.
-    :param checks_keys: whether the secret must decrypt the signing keys. False for the commands with which an operator
-        who has lost the secret lists and revokes the keys.
+    :param checks_keys: whether the secret must decrypt the signing keys. False for commands that replace a lost secret.
     :raises ConfigurationError: a step failed. The message is one sentence for the operator.
     """
     if settings.database_url is not None and settings.secret_key is None:
@@ -107,10 +106,7 @@ def has_embedded_data(settings: Settings) -> bool:
 
 
 def refuse_without_data(settings: Settings) -> None:
-    """Refuse a command that needs existing data, if there is none. The command would only create an empty database.
-
-    :raises ConfigurationError: there is no embedded database, and the settings name no other database.
-    """
+    """Raise ConfigurationError if there is no embedded database and the settings name no other database."""
     if settings.database_url is None and not has_embedded_data(settings):
         raise ConfigurationError(
             f"there is no database in {settings.data_dir}: start agentidp serve, which makes one, or set "
@@ -119,10 +115,7 @@ def refuse_without_data(settings: Settings) -> None:
 
 
 def _read_running_issuer(settings: Settings, issuer_file: Path) -> str:
-    """Return the issuer of the instance that runs on the data directory, which rejects tokens of any other issuer.
-
-    :raises ConfigurationError: the settings name another issuer.
-    """
+    """Return the issuer of the instance that runs on the data directory, or raise an error if the settings differ."""
     try:
         running_issuer = issuer_file.read_text(encoding="ascii")
     except FileNotFoundError:  # Another command runs the server. Only agentidp serve writes the file.

@@ -1,7 +1,4 @@
-"""Limits the time in which a client receives a large response, because the response occupies a thread for that long.
-
-Meanwhile, the request gives its turn in the fair queue to other requests.
-"""
+"""Limits the time in which a client receives a large response, because the response occupies a thread for that long."""
 
 from __future__ import annotations
 
@@ -24,11 +21,7 @@ def init_app(app: Flask) -> None:
 
 
 def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """Wrap a WSGI application, so that sending a large response fails if the client takes too long.
-
-    Sets the timeout of Python's socket, which limits an entire ``sendall``. The kernel's timeout would limit only each
-    system call. gunicorn and the fast path reset the timeout only before they read a request.
-    """
+    """Wrap a WSGI application, so that sending a large response fails if the client takes too long."""
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -67,6 +60,7 @@ class _Body:
         self._set_timeout(None)
 
     def _set_timeout(self, seconds: float | None) -> None:
+        # Python's timeout limits an entire sendall(), the kernel's timeout only each system call.
         if self._connection is not None:
             # A timeout of zero would make the socket non-blocking.
             self._connection.settimeout(None if seconds is None else max(seconds, 0.001))

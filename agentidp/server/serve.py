@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import signal
 import socket
@@ -57,7 +56,7 @@ def serve(
     :param prepare: called when the database is ready.
     :param announce: called when the service responds to requests.
     :returns: the exit code after a signal.
-    :raises ConfigurationError: the service cannot start or has failed. The message is one sentence for the operator.
+    :raises ConfigurationError: the service cannot start or has failed.
     """
     bind = bind or f"127.0.0.1:{settings.port}"
     with _handle_signals():
@@ -163,7 +162,7 @@ def _await_gunicorn(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
     while time.monotonic() < deadline:
         if gunicorn.poll() is not None:
             raise ConfigurationError(f"gunicorn did not start (exit code {gunicorn.returncode})")
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with contextlib.suppress(OSError):
             if _accepts_connections(bind):
                 return
         time.sleep(0.05)
@@ -171,17 +170,18 @@ def _await_gunicorn(gunicorn: subprocess.Popen[bytes], bind: str) -> None:
 
 
 def _accepts_connections(bind: str) -> bool:
+    address: str | tuple[str, int]
     if bind.startswith("unix:"):
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(1)
-            connection.connect(bind.removeprefix("unix:"))
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            return b" 200 " in connection.recv(64)
-    host, port = parse_address(bind)
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=1)) as health_client:
-        health_client.request("GET", "/healthz")
-        return health_client.getresponse().status == 200
+        family, address = socket.AF_UNIX, bind.removeprefix("unix:")
+    else:
+        host, port = parse_address(bind)
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared only
+        family, address = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
+    with socket.socket(family) as connection:
+        connection.settimeout(1)
+        connection.connect(address)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b" 200 " in connection.recv(64)
 
 
 @contextlib.contextmanager

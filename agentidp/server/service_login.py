@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from agentidp.db.database import connect
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import load_sql, run_statement
 
 LOGIN_ROLE = "agentidp_login"
 
@@ -17,15 +17,14 @@ LOGIN_ROLE = "agentidp_login"
 def create_service_url(url: str) -> str:
     """Create the service's login role if it is missing, set a new password, and return the service's database URL.
 
-    The service's sessions switch to the role ``agentidp_service``. If an attacker makes a session run ``reset role``,
-    the session has only the login role, which can read and write nothing.
+    If an attacker makes a session of the service run ``reset role``, the login role can read and write nothing.
 
     :param url: the URL of the migrated database, with a superuser.
     """
     password = secrets.token_urlsafe(24)
     with connect(url) as connection:
         with contextlib.suppress(psycopg.errors.DuplicateObject):
-            connection.execute(load_sql("database/create_login_role"))
+            run_statement(connection, "database/create_login_role")
         psycopg.ClientCursor(connection).execute(load_sql("database/change_login_role"), {"password": password})
     superuser_url = urlsplit(url)
     database_host = superuser_url.netloc.rpartition("@")[2]

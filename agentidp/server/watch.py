@@ -1,8 +1,7 @@
 """Evaluates the findings of every organization in one instance at a time, and sends alerts, for ``agentidp watch``.
 
-The evaluating instance holds an advisory lock on its own connection, so PostgreSQL releases the lock even if the
-process is killed. Every other instance tries to take the lock every few seconds. All instances send alerts, because
-each alert target is leased to one instance at a time.
+The evaluating instance holds an advisory lock, which the other instances try to take every few seconds. All instances
+send alerts, because each alert target is leased to one instance at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from agentidp.counting import KEEP_NETWORKS, UNKNOWN_ORGANIZATION
 from agentidp.db.database import connect
 from agentidp.db.errors import DatabaseUnavailable, in_one_line
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.findings import build_findings_query
 from agentidp.findings.store import evaluate
 from agentidp.findings.suspension import suspend_dormant
@@ -107,10 +106,7 @@ def _evaluate_on(connection: psycopg.Connection[Any], services: Services, stop: 
 def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
     """Evaluate findings and do the other periodic work, for each organization.
 
-    The work is: store the monthly sums, delete expired agents, suspend dormant agents if the organization has enabled
-    that, evaluate the findings, and delete expired grants and the old networks of failed authentications. An
-    organization whose work fails keeps its earlier findings, with their time of evaluation, and does not affect other
-    organizations.
+    The work on further organizations continues if the work on an organization fails.
 
     :param connection: the operator's connection that holds the lock. The work ends when the lock is lost.
     :raises psycopg.Error: the connection, and therefore the lock, is lost.
@@ -120,7 +116,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
         _forget_networks(services.database.of(UNKNOWN_ORGANIZATION, services.clock()))
     except DatabaseUnavailable:
         logger.exception("networks of unknown clients were not deleted")
-    for row in connection.execute(load_sql("organizations/all_organizations")).fetchall():
+    for row in run_statement(connection, "organizations/all_organizations"):
         if stop.is_set() or not _try_lock(connection):
             break
         try:
@@ -144,10 +140,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
 def _change_agents(
     change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, success: str, failure: str
 ) -> None:
-    """Run *change*, which deletes or suspends agents, and log each of these agents.
-
-    An error, for example a lock that token requests keep busy, is only logged. The next interval tries again.
-    """
+    """Run *change*, which deletes or suspends agents, and log each of these agents, or the database's error."""
     log_fields = {"organization": database.organization_id}
     try:
         agent_ids = change(database)
@@ -163,5 +156,5 @@ def _forget_networks(database: OrganizationDatabase) -> None:
 
 
 def _try_lock(connection: psycopg.Connection[Any]) -> bool:
-    [row] = connection.execute(load_sql("database/try_lock"), {"key": WATCH_LOCK}).fetchall()
+    [row] = run_statement(connection, "database/try_lock", key=WATCH_LOCK)
     return bool(row.is_held)

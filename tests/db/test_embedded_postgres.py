@@ -164,7 +164,6 @@ def test_has_the_promised_settings(home):
 def test_a_bad_setting_is_named(made_home):
     with pytest.raises(EmbeddedPostgresError, match=r"did not start.*shared_buffers") as caught:
         EmbeddedPostgres(made_home, settings={"shared_buffers": "much"}).start()
-    assert "FATAL" in caught.value.log
     assert "\n" not in str(caught.value)
 
 

@@ -278,7 +278,7 @@ class TestRefusals:
         assert rows_of(run.database_url) == before
         with monkeypatch.context() as broken:
             wrong = {"maintenance/statements_after_rows": "select 'select 1 / 0' as statement"}
-            broken.setattr("agentidp.maintenance.restore.load_sql", lambda name: wrong.get(name) or load_sql(name))
+            broken.setattr("agentidp.db.sql.load_sql", lambda name: wrong.get(name) or load_sql(name))
             assert run.refused(*options) == "the backup was not restored: division by zero"
         assert rows_of(run.database_url) == before
 

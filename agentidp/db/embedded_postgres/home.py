@@ -17,11 +17,7 @@ from urllib.parse import quote
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """The embedded server cannot be used. The message is one sentence for people; `log` is PostgreSQL's own log."""
-
-    def __init__(self, message: str, log: str = "") -> None:
-        super().__init__(message)
-        self.log = log
+    """The embedded server cannot be used. The message is one sentence for people."""
 
 
 NAME = "agentidp"  # The name of the superuser and of the database.
@@ -57,7 +53,7 @@ def is_alive(pid: int) -> bool:
 
 
 def server_url(password: str, socket_directory: str) -> str:
-    """Return the URL of the server in a socket directory, including the password."""
+    """Return the server's URL, including the password."""
     host = quote(os.fsencode(socket_directory), safe="")
     return f"postgresql://{NAME}:{quote(password, safe='')}@/{NAME}?host={host}&port={PORT}"
 
@@ -159,8 +155,7 @@ def _give_account_access(account: Account, home: Path) -> None:
 def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """Lock the directory `home`, and yield the open lock file.
 
-    All processes of PostgreSQL inherit the file and this process closes it, so that `home` is locked exactly as long as
-    a process of PostgreSQL lives. Process ids cannot show this, because they are reused.
+    PostgreSQL's processes inherit the file, and this process closes it, so `home` is locked while one of them lives.
 
     Arguments:
         deadline: time of the monotonic clock until which to wait for a server that is stopping.
@@ -215,10 +210,7 @@ class SocketDirectory:
         self._temporary: str | None = None
 
     def create(self, account: Account | None) -> str:
-        """Create an empty private directory for the socket, and return its path. Remove the files of a killed server.
-
-        The path does not change until `remove` is called, so that a server that is started again keeps its URL.
-        """
+        """Create an empty private directory for the socket, and return its path, which stays until `remove`."""
         if self._temporary:
             for new_file in Path(self._temporary).iterdir():
                 new_file.unlink()

@@ -117,7 +117,7 @@ class Programs:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedPostgresError(f"{command[0]} cannot be run: {error}") from error
         if process.returncode:
-            raise EmbeddedPostgresError(f"{program} failed: {find_error(process.stdout)}", process.stdout)
+            raise EmbeddedPostgresError(f"{program} failed: {find_error(process.stdout)}")
         return process.stdout
 
     def start_server(self, data: Path, settings: dict[str, str], log: int) -> subprocess.Popen[bytes]:
@@ -125,11 +125,7 @@ class Programs:
 
         Call this in the main thread, because Linux ends the server when the thread that started it ends.
         """
-        setting_options = [
-            option_word
-            for setting_name, setting_value in settings.items()
-            for option_word in ("-c", f"{setting_name}={setting_value}")
-        ]
+        setting_options = [f"--{setting_name}={setting_value}" for setting_name, setting_value in settings.items()]
         command: list[str | Path] = [self.binaries / "postgres", "-D", data, *setting_options]
         process: subprocess.Popen[bytes] = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._child_options()
@@ -137,10 +133,7 @@ class Programs:
         return process
 
     def _child_options(self) -> dict[str, Any]:
-        """Return options for a child process: account, environment, and the open lock file.
-
-        The child process gets SIGINT if this process dies.
-        """
+        """Return options for a child process, which gets SIGINT if this process dies."""
         account = self.account
         child_identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}
         return child_identity | {

@@ -67,23 +67,11 @@ def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -
         os.fsync(open_file.fileno())
     change_owner(programs.account, password_file)
     locale_options = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
+    file_options = [f"--pgdata={unfinished_data}", f"--pwfile={password_file}", *([] if durable else ["--no-sync"])]
     program_options = f"-U {NAME} -A scram-sha-256 -E UTF8 --locale=C --no-instructions".split()
-    sync_options = [] if durable else ["--no-sync"]
-    programs.run(
-        "initdb",
-        "-D",
-        str(unfinished_data),
-        "--pwfile",
-        str(password_file),
-        *program_options,
-        *locale_options,
-        *sync_options,
-    )
-    program_options = ["-c", "exit_on_error=on", "-c", f"fsync={'on' if durable else 'off'}"]
-    create_database = f"create database {NAME}\n"
-    programs.run(
-        "postgres", "--single", "-D", str(unfinished_data), *program_options, "postgres", statements=create_database
-    )
+    programs.run("initdb", *file_options, *program_options, *locale_options)
+    program_options = ["-D", str(unfinished_data), "--exit_on_error=on", f"--fsync={'on' if durable else 'off'}"]
+    programs.run("postgres", "--single", *program_options, "postgres", statements=f"create database {NAME}\n")
     unfinished_data.rename(home / "data")
     sync_directory(home)
 
@@ -111,12 +99,12 @@ def read_cluster_password(home: Path, major: int) -> str:
 def forget_reused_pid(home: Path) -> None:
     """Remove a stale `postmaster.pid` whose process id belongs to another program, because PostgreSQL would not start.
 
-    A reused process id is common after SIGKILL in containers, which have few process ids. The lock proves that our own
-    server has ended. Any other PostgreSQL server of this cluster has `data` as its working directory.
+    Process ids are reused after SIGKILL in containers, which have few of them.
     """
     data_directory, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
         return
+    # The lock proves that our own server has ended. Any other server of this cluster runs in the directory `data`.
     with contextlib.suppress(PermissionError):  # PostgreSQL also ignores processes of other users.
         try:
             is_server = Path(f"/proc/{pid}/cwd").readlink() == data_directory
@@ -130,10 +118,10 @@ MAX_LOG_SIZE = 1 << 20  # Maximum bytes of the log. A larger log is renamed at t
 
 
 class EmbeddedPostgres:
-    """A private PostgreSQL server. All files in the directory `home` are its own. Also a context manager.
+    """A private PostgreSQL server, also as a context manager.
 
     Arguments:
-        home: the directory of all files; created if it is missing. If its path is too long, the socket is in /tmp.
+        home: the directory of all the server's files; created if it is missing.
         bindir: the directory of `postgres` and `initdb`; by default the wheel's.
         durable: whether commits survive a crash of the machine; False for temporary data.
         settings: PostgreSQL settings that override the defaults, except those in `FIXED`.
@@ -155,8 +143,6 @@ class EmbeddedPostgres:
 
     def start(self, timeout: float = 30) -> "EmbeddedPostgres":
         """Start the server, create its cluster if necessary, and return when the server accepts connections.
-
-        A server that was killed or has crashed is started again with the same URL.
 
         Arguments:
             timeout: maximum seconds until the server is ready, including the shutdown of an earlier server on `home`.
@@ -213,7 +199,7 @@ class EmbeddedPostgres:
                 if has_ended or time.monotonic() > deadline:
                     log_output = os.pread(log_descriptor, MAX_LOG_SIZE, log_size).decode(errors="replace")
                     failure_cause = find_error(log_output) if has_ended else "it was not ready in time"
-                    raise EmbeddedPostgresError(f"PostgreSQL did not start: {failure_cause}", log_output)
+                    raise EmbeddedPostgresError(f"PostgreSQL did not start: {failure_cause}")
                 time.sleep(0.005)
         finally:
             os.close(log_descriptor)
