@@ -46,10 +46,7 @@ _ACTIONS = {
     "agent.suspension_announced": ("announced the suspension of", "The suspension of the dormant agent was announced."),
     "agent.erased": ("erased the texts of", "The name and texts of a deleted agent were erased, in this trail too."),
     "agent.grants_ended": ("ended all grants to", "All grants of people to an agent were ended."),
-    "alert_target.created": (
-        "created the",
-        "An alert target was created. Secrets in the target's address are not recorded.",
-    ),
+    "alert_target.created": ("created the", "An alert target was created. Secrets in the address are not recorded."),
     "alert_target.changed": ("changed the", "An alert target was changed."),
     "alert_target.deleted": ("deleted the", "An alert target was deleted, with the messages that waited for it."),
     "credential.created": ("created the", "A credential was created. A public key is recorded, a secret is not."),
