@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import PeriodArguments, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period, PeriodArguments
+from agentidp.analytics.usage_route import usage_route
+from agentidp.caller import Caller
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 from agentidp.http.schemas import MAX_DAYS, required
@@ -35,14 +34,16 @@ class ActivityHeatmapSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(CellSchema), required=True)
 
 
-@blueprint.route("/api/v1/analytics/agents/activity")
-@bearer("analytics:read")
-@blueprint.tool("activity_heatmap", rows=168)
-@blueprint.arguments(ActivityHeatmapArguments(), location="query")
-@blueprint.data_response(ActivityHeatmapSchema)
-def activity_heatmap(caller: Caller, arguments: dict[str, Any]) -> Response:
+@usage_route(
+    blueprint,
+    "agents/activity",
+    ActivityHeatmapSchema,
+    arguments=ActivityHeatmapArguments,
+    tool="activity_heatmap",
+    max_tool_rows=168,
+)
+def activity_heatmap(caller: Caller, period: Period) -> Response:
     """Requests by day of week (0 = Sunday) and hour in UTC. Only hours with requests are listed."""
-    period = read_period(arguments, caller.at)
     response_rows = [
         (weekday, hour, request_count)
         for weekday, requests_by_hour in caller.read("analytics/activity_heatmap", **period.bounds)

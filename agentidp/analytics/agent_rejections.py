@@ -8,12 +8,12 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period
+from agentidp.analytics.usage_route import period_schema, respond, usage_route
+from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import NotFound
+from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import data_response
 from agentidp.http.schemas import required, timestamp
 
 blueprint = Blueprint("agent-rejections", __name__, description="Failed authentications of one agent")
@@ -104,27 +104,17 @@ class RejectionSchema(ma.Schema):
     nextStep = ma.fields.String(**required("Advice for the agent's owner"))
 
 
-class AgentRejectionsSchema(PeriodSchema):
-    """The failed authentications of an agent: newest day first, and within a day most frequent first."""
-
-    agentId = ma.fields.UUID(required=True)
-    data = ma.fields.List(ma.fields.Nested(RejectionSchema), required=True)
+AgentRejectionsSchema = period_schema("AgentRejections", RejectionSchema, agentId=ma.fields.UUID(required=True))
 
 
-@blueprint.route("/api/v1/analytics/agents/<uuid:agent_id>/rejections")
-@bearer("analytics:read")
-@blueprint.tool("agent_rejections")
-@blueprint.arguments(PeriodArguments(), location="query")
-@blueprint.data_response(AgentRejectionsSchema)
-def agent_rejections(caller: Caller, arguments: dict[str, Any], agent_id: UUID) -> Response:
+@usage_route(blueprint, "agents/<uuid:agent_id>/rejections", AgentRejectionsSchema, tool="agent_rejections")
+def agent_rejections(caller: Caller, period: Period, agent_id: UUID) -> Response:
     """Why and from which networks requests of an agent failed to authenticate, and what to do.
 
     Networks are stored for 30 days.
     """
-    period = read_period(arguments, caller.at)
-    response_body = {"tenantId": caller.organization_id, "agentId": str(agent_id), **period.described}
     [rejection_rows] = caller.read_together(build_rejections_call(agent_id, period))
-    return data_response({**response_body, "data": represent_rejections(rejection_rows)}, RejectionSchema)
+    return respond(caller, period, represent_rejections(rejection_rows), RejectionSchema, agentId=str(agent_id))
 
 
 def build_rejections_call(agent_id: UUID, period: Period) -> Call:
@@ -137,8 +127,7 @@ def represent_rejections(rows: Rows) -> list[dict[str, Any]]:
 
     :raises NotFound: the organization has no such agent.
     """
-    if not rows:
-        raise NotFound
+    require_row(rows)
     return [
         {
             "date": row.date,

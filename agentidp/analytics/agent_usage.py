@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import PeriodArguments, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period, PeriodArguments
+from agentidp.analytics.usage_route import usage_route
+from agentidp.caller import Caller
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 
@@ -47,17 +46,12 @@ class AgentUsageSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(NamedAgentTokensSchema), required=True)
 
 
-@blueprint.route("/api/v1/analytics/agents")
-@bearer("analytics:read")
-@blueprint.tool("agents_of_the_month")
-@blueprint.arguments(AgentUsageArguments(), location="query")
-@blueprint.data_response(AgentUsageSchema)
-def agent_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
+@usage_route(blueprint, "agents", AgentUsageSchema, arguments=AgentUsageArguments, tool="agents_of_the_month")
+def agent_usage(caller: Caller, period: Period, include: str | None = None) -> Response:
     """Tokens issued per agent, by default in the current calendar month (UTC) so far."""
-    period, with_names = read_period(arguments, caller.at), "include" in arguments
+    with_names = include is not None
     agent_rows = caller.read("analytics/agent_usage", **period.bounds, with_names=with_names, limit=None)
-    is_month = not arguments.keys() & {"days", "from_"}
-    period_members = {"month": period.first.strftime("%Y-%m")} if is_month else period.described
+    period_members = {"month": period.first.strftime("%Y-%m")} if period.is_month else period.described
     if with_names:
         response_rows = [
             {"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in agent_rows

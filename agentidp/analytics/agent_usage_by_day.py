@@ -8,11 +8,11 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.analytics.attribution import MAX_ROWS, TokensOfDaySchema, check_rows
-from agentidp.analytics.period import PeriodArguments, PeriodSchema, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period
+from agentidp.analytics.usage_route import period_schema, respond, usage_route
+from agentidp.caller import Caller
 from agentidp.db.sql import Call
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import data_response
 
 blueprint = Blueprint("agent-usage-by-day", __name__, description="Tokens by agent and day")
 
@@ -24,19 +24,12 @@ class AgentTokensOfDaySchema(TokensOfDaySchema):
     agentName = ma.fields.String(required=True)
 
 
-class AgentTokensByDaySchema(PeriodSchema):
-    """One item per agent and day with tokens: oldest day first, and within a day most tokens first."""
-
-    data = ma.fields.List(ma.fields.Nested(AgentTokensOfDaySchema), required=True)
+AgentTokensByDaySchema = period_schema("AgentTokensByDay", AgentTokensOfDaySchema)
 
 
-@blueprint.route("/api/v1/analytics/agents/days")
-@bearer("analytics:read")
-@blueprint.arguments(PeriodArguments(), location="query")
-@blueprint.data_response(AgentTokensByDaySchema)
-def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
+@usage_route(blueprint, "agents/days", AgentTokensByDaySchema)
+def agent_tokens_by_day(caller: Caller, period: Period) -> Response:
     """Tokens of all agents per UTC day. Days without tokens have no item."""
-    period = read_period(arguments, caller.at)
     # The names are read after the tokens, so that they include agents that were created in between.
     token_rows, agent_rows = caller.read_together(
         Call("analytics/agent_usage_by_day", period.bounds | {"limit": MAX_ROWS + 1}), Call("analytics/agent_names", {})
@@ -47,5 +40,4 @@ def agent_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
         agent_id, agent_name = str(row.agent_id), names_by_id[row.agent_id]
         return {"date": row.on_day.isoformat(), "tokens": row.tokens, "agentId": agent_id, "agentName": agent_name}
 
-    response_body = {"tenantId": caller.organization_id, **period.described, "data": check_rows(token_rows)}
-    return data_response(response_body, AgentTokensOfDaySchema, represent)
+    return respond(caller, period, check_rows(token_rows), AgentTokensOfDaySchema, represent)

@@ -1,8 +1,4 @@
-"""Tokens per credential, resource and day of a period, and tokens that are not attributed.
-
-A token is attributed to its credential and resource in the transaction that issues it. Imported usage is not
-attributed, because its credentials and resources are unknown.
-"""
+"""Tokens per credential, resource and day of a period. Imported tokens are not attributed to any of them."""
 
 from __future__ import annotations
 
@@ -17,10 +13,10 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.analytics.period import Period, PeriodArguments
+from agentidp.analytics.usage_route import respond
 from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import ValidationError, require_row
-from agentidp.http.responses import data_response
 from agentidp.http.schemas import required
 
 
@@ -78,9 +74,8 @@ class Attribution:
 def read_attribution(
     caller: Caller, period: Period, agent_id: UUID | None, *more_calls: Call
 ) -> tuple[Attribution, list[Rows]]:
-    """Return the tokens of a period by credential and resource, and the rows of *more_calls*.
+    """Return the tokens of an agent or, for ``None``, of the organization in a period, and the rows of *more_calls*.
 
-    :param agent_id: the agent's ID, or ``None`` for the organization.
     :raises NotFound: the organization has no such agent, not even a deleted one.
     """
     if agent_id is not None:
@@ -115,9 +110,9 @@ def read_attribution(
 
 
 def build_delegations_call(period: Period, agent_id: UUID | None) -> Call:
-    """Return the call that reads the tokens issued by token exchange in a period.
+    """Return the call that reads the tokens issued by token exchange, of which the agent is the actor or the subject.
 
-    :param agent_id: the agent that must be the actor or the subject; None for all tokens.
+    :param agent_id: ``None`` for the tokens of all agents.
     """
     return Call("analytics/delegations", {"agent_id": agent_id, **period.bounds})
 
@@ -135,10 +130,8 @@ def respond_by_day(
     item_schema: type[ma.Schema],
     represent: Callable[[Any, str], dict[str, Any]],
 ) -> Response:
-    """Return a response with one row per day with tokens, for each of *usages*.
+    """Return a response with one row per day with tokens, for each of *usages*: credentials or resources.
 
-    :param usages: credentials or resources, each with its tokens.
-    :param item_schema: the schema of a row.
     :param represent: returns a usage as JSON. Its second argument is the identifier of our own API.
     :raises ValidationError: there are more than :data:`MAX_ROWS` rows.
     """
@@ -153,8 +146,7 @@ def respond_by_day(
                 if tokens:
                     yield {"date": date, "tokens": tokens, **usage_members}
 
-    rows = check_rows(list(islice(generate_rows(), MAX_ROWS + 1)))
-    return data_response({"tenantId": caller.organization_id, **period.described, "data": rows}, item_schema)
+    return respond(caller, period, check_rows(list(islice(generate_rows(), MAX_ROWS + 1))), item_schema)
 
 
 def check_rows(rows: list[Any]) -> list[Any]:

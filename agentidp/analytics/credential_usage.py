@@ -22,10 +22,10 @@ from agentidp.analytics.attribution import (
     read_attribution,
     respond_by_day,
 )
-from agentidp.analytics.period import Period, PeriodSchema, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period
+from agentidp.analytics.usage_route import period_schema, respond, usage_route
+from agentidp.caller import Caller
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import data_response
 from agentidp.http.schemas import required, timestamp
 
 blueprint = Blueprint("credential-usage", __name__, description="Tokens by credential")
@@ -42,14 +42,19 @@ class ResourceTokensSchema(ma.Schema):
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
-class CredentialUsageItemSchema(ma.Schema):
-    """A credential with its tokens, or tokens without a credential."""
+class _CredentialSchema(ma.Schema):
+    """The members that name a credential, or tokens without a credential."""
 
     credentialId = ma.fields.UUID(**required(nullable=True))
     agentId = ma.fields.UUID(**required("Null for tokens of the organization that are not attributed", nullable=True))
     agentName = ma.fields.String(**required(nullable=True))
     label = ma.fields.String(**required(nullable=True))
     type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
+
+
+class CredentialUsageItemSchema(_CredentialSchema):
+    """A credential with its tokens in the period."""
+
     createdAt = ma.fields.AwareDateTime(**required(nullable=True))
     expiresAt = ma.fields.AwareDateTime(**required(nullable=True))
     lastUsedAt = ma.fields.AwareDateTime(**required("To the minute; null if it was never used", nullable=True))
@@ -59,26 +64,12 @@ class CredentialUsageItemSchema(ma.Schema):
     resources = ma.fields.List(ma.fields.Nested(ResourceTokensSchema), **required("Most tokens first"))
 
 
-class CredentialUsageSchema(PeriodSchema):
-    """All credentials that were valid in the period. The sum of their tokens is the number of all tokens."""
-
-    data = ma.fields.List(ma.fields.Nested(CredentialUsageItemSchema), required=True)
+class CredentialTokensOfDaySchema(_CredentialSchema, TokensOfDaySchema):
+    """The number of tokens of a credential on a UTC day."""
 
 
-class CredentialTokensOfDaySchema(TokensOfDaySchema):
-    """The number of tokens of a credential, or without a credential, on a UTC day."""
-
-    credentialId = ma.fields.UUID(**required(nullable=True))
-    agentId = ma.fields.UUID(**required("Null for tokens of the organization that are not attributed", nullable=True))
-    agentName = ma.fields.String(**required(nullable=True))
-    label = ma.fields.String(**required(nullable=True))
-    type = ma.fields.String(required=True, validate=ma.validate.OneOf(TYPES))
-
-
-class CredentialTokensByDaySchema(PeriodSchema):
-    """One item per credential and day with tokens: the credential with most tokens first, and its oldest day first."""
-
-    data = ma.fields.List(ma.fields.Nested(CredentialTokensOfDaySchema), required=True)
+CredentialUsageSchema = period_schema("CredentialUsage", CredentialUsageItemSchema)
+CredentialTokensByDaySchema = period_schema("CredentialTokensByDay", CredentialTokensOfDaySchema)
 
 
 @dataclass
@@ -109,34 +100,23 @@ class CredentialUsage:
         return tokens_by_day
 
 
-@blueprint.route("/api/v1/analytics/credentials")
-@bearer("analytics:read")
-@blueprint.tool("credentials")
-@blueprint.arguments(AttributionArguments(), location="query")
+@usage_route(blueprint, "credentials", CredentialUsageSchema, arguments=AttributionArguments, tool="credentials")
 @blueprint.alt_response(404, "NOT_FOUND")
-@blueprint.data_response(CredentialUsageSchema)
-def credential_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
+def credential_usage(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per credential, with its agent, its last use, its tokens per UTC day and the resources of the tokens.
 
     The numbers are exact, because a token is counted for its credential in the transaction that issues it.
     """
-    period = read_period(arguments, caller.at)
-    usages = list_used_credentials(read_attribution(caller, period, arguments["agent"])[0])
-    response_body = {"tenantId": caller.organization_id, **period.described, "data": usages}
-    return data_response(
-        response_body, CredentialUsageItemSchema, partial(represent, own_resource=caller.settings.resource)
-    )
+    usages = list_used_credentials(read_attribution(caller, period, agent)[0])
+    represent_usage = partial(represent, own_resource=caller.settings.resource)
+    return respond(caller, period, usages, CredentialUsageItemSchema, represent_usage)
 
 
-@blueprint.route("/api/v1/analytics/credentials/days")
-@bearer("analytics:read")
-@blueprint.arguments(AttributionArguments(), location="query")
+@usage_route(blueprint, "credentials/days", CredentialTokensByDaySchema, arguments=AttributionArguments)
 @blueprint.alt_response(404, "NOT_FOUND")
-@blueprint.data_response(CredentialTokensByDaySchema)
-def credential_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
+def credential_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per credential and UTC day. Days without tokens have no item."""
-    period = read_period(arguments, caller.at)
-    usages = list_used_credentials(read_attribution(caller, period, arguments["agent"])[0])
+    usages = list_used_credentials(read_attribution(caller, period, agent)[0])
     return respond_by_day(caller, period, usages, CredentialTokensOfDaySchema, represent)
 
 
@@ -158,7 +138,12 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.usage.append((row.days, row.tokens))
         credential.tokens += token_count
         credential.by_resource[row.resource] += token_count
-    credentials = [usage for usage in usage_by_id.values() if usage.tokens or not _is_newer(usage, period)]
+    # Leaves out the credentials that were created after the period.
+    credentials = [
+        usage
+        for usage in usage_by_id.values()
+        if usage.tokens or usage.created_at is None or usage.created_at.astimezone(UTC).date() <= period.last
+    ]
     # Sorts twice by integers, because sorting once by tuples would block other threads for three times as long.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if token_count := sum(attribution.not_attributed):
@@ -177,10 +162,6 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         )
     credentials.sort(key=lambda credential: -credential.tokens)
     return credentials
-
-
-def _is_newer(credential: CredentialUsage, period: Period) -> bool:
-    return credential.created_at is not None and credential.created_at.astimezone(UTC).date() > period.last
 
 
 def represent(credential: CredentialUsage, own_resource: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import marshmallow as ma
 from flask import Response
@@ -14,12 +15,12 @@ from agentidp.analytics.attribution import (
     add_tokens,
     build_delegations_call,
 )
-from agentidp.analytics.period import Period, PeriodSchema, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period
+from agentidp.analytics.usage_route import period_schema, respond, usage_route
+from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import data_response
 from agentidp.http.schemas import required
 
 blueprint = Blueprint("delegations", __name__, description="Tokens by exchange")
@@ -42,37 +43,24 @@ class DelegationSchema(ma.Schema):
     tokensByDay = TOKENS_BY_DAY
 
 
-class DelegationsSchema(PeriodSchema):
-    """The agents that acted and their subjects, most tokens first.
-
-    The sum of all items is the number of tokens issued by token exchange, or of those that involve the requested agent.
-    """
-
-    data = ma.fields.List(ma.fields.Nested(DelegationSchema), required=True)
+DelegationsSchema = period_schema("Delegations", DelegationSchema)
 
 
-@blueprint.route("/api/v1/analytics/delegations")
-@bearer("analytics:read")
-@blueprint.tool("delegations")
-@blueprint.arguments(AttributionArguments(), location="query")
+@usage_route(blueprint, "delegations", DelegationsSchema, arguments=AttributionArguments, tool="delegations")
 @blueprint.alt_response(404, "NOT_FOUND")
-@blueprint.data_response(DelegationsSchema)
-def delegations(caller: Caller, arguments: dict[str, Any]) -> Response:
+def delegations(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens issued by token exchange, per acting agent, subject (an agent or another issuer) and resource.
 
     The numbers are exact, because a token is counted in the transaction that issues it.
     """
-    period, agent_id = read_period(arguments, caller.at), arguments["agent"]
-    if agent_id is None:
+    if agent is None:
         [rows] = caller.read_together(build_delegations_call(period, None))
     else:
         rows, agent_rows = caller.read_together(
-            build_delegations_call(period, agent_id), Call("audit/agent_names", {"agent_ids": [agent_id]})
+            build_delegations_call(period, agent), Call("audit/agent_names", {"agent_ids": [agent]})
         )
         require_row(agent_rows)
-    return data_response(
-        {"tenantId": caller.organization_id, **period.described, "data": represent(rows, period)}, DelegationSchema
-    )
+    return respond(caller, period, represent(rows, period), DelegationSchema)
 
 
 def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:

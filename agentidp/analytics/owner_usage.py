@@ -7,11 +7,11 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import Period, PeriodArguments, PeriodSchema, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period, PeriodArguments
+from agentidp.analytics.usage_route import period_schema, respond, usage_route
+from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import data_response
 from agentidp.http.schemas import required
 
 blueprint = Blueprint("owner-usage", __name__, description="Tokens by owner")
@@ -31,24 +31,14 @@ class OwnerTokensSchema(ma.Schema):
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
 
 
-class OwnerUsageSchema(PeriodSchema):
-    """The owners of agents, most tokens first. The sum of all items is the number of tokens of the organization."""
-
-    data = ma.fields.List(ma.fields.Nested(OwnerTokensSchema), required=True)
+OwnerUsageSchema = period_schema("OwnerUsage", OwnerTokensSchema)
 
 
-@blueprint.route("/api/v1/analytics/owners")
-@bearer("analytics:read")
-@blueprint.tool("owners")
-@blueprint.arguments(OwnerUsageArguments(), location="query")
-@blueprint.data_response(OwnerUsageSchema)
-def owner_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
+@usage_route(blueprint, "owners", OwnerUsageSchema, arguments=OwnerUsageArguments, tool="owners")
+def owner_usage(caller: Caller, period: Period) -> Response:
     """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
-    period = read_period(arguments, caller.at)
     [owner_rows] = caller.read_together(build_owner_usage_call(period))
-    return data_response(
-        {"tenantId": caller.organization_id, **period.described, "data": represent(owner_rows)}, OwnerTokensSchema
-    )
+    return respond(caller, period, represent(owner_rows), OwnerTokensSchema)
 
 
 def build_owner_usage_call(period: Period) -> Call:

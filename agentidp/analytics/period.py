@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ class Period:
 
     first: date
     last: date
+    is_month: bool = field(default=False, kw_only=True, compare=False)  # whether it was requested as a month
 
     @staticmethod
     def of(days: int, at: datetime) -> Period:
@@ -120,10 +121,8 @@ class AgentDaySchema(ma.Schema):
 
 
 def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
-    """Return the period that a request has chosen.
+    """Return the period that a request has chosen by *arguments*, which :class:`PeriodArguments` has loaded.
 
-    :param arguments: the arguments loaded by :class:`PeriodArguments`.
-    :param at: the time of the request, with time zone.
     :raises ValidationError: the arguments contradict each other, or the period is in the future, ends before it begins,
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
@@ -139,7 +138,7 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
         if first_day > today:
             raise _error(MONTH_RULE, "month")
         next_month = (first_day + timedelta(days=31)).replace(day=1)
-        return Period(first_day, min(next_month - timedelta(days=1), today))
+        return Period(first_day, min(next_month - timedelta(days=1), today), is_month=True)
     if "from_" not in arguments:
         raise _error("must not be given without from", "to")
     period = Period(arguments["from_"], arguments.get("to", today))

@@ -22,11 +22,12 @@ from agentidp.analytics.attribution import (
     read_attribution,
     respond_by_day,
 )
-from agentidp.analytics.period import PeriodSchema, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import Period
+from agentidp.analytics.usage_route import period_schema, respond, usage_route
+from agentidp.caller import Caller
 from agentidp.db.sql import Call, Rows
 from agentidp.http.openapi import Blueprint
-from agentidp.http.responses import data_response, take_blocks
+from agentidp.http.responses import take_blocks
 from agentidp.http.schemas import required
 
 blueprint = Blueprint("resource-usage", __name__, description="Tokens by resource")
@@ -53,12 +54,6 @@ class ResourceUsageItemSchema(ma.Schema):
     agents = ma.fields.List(ma.fields.Nested(AgentOfResourceSchema), **required("Most tokens first"))
 
 
-class ResourceUsageSchema(PeriodSchema):
-    """All resource servers and other resources with tokens. The sum of all items equals the number of all tokens."""
-
-    data = ma.fields.List(ma.fields.Nested(ResourceUsageItemSchema), required=True)
-
-
 class ResourceTokensOfDaySchema(TokensOfDaySchema):
     """The number of tokens for a resource on a UTC day."""
 
@@ -67,10 +62,8 @@ class ResourceTokensOfDaySchema(TokensOfDaySchema):
     name = ma.fields.String(**required(nullable=True))
 
 
-class ResourceTokensByDaySchema(PeriodSchema):
-    """One item per resource and day with tokens: the resource with most tokens first, and its oldest day first."""
-
-    data = ma.fields.List(ma.fields.Nested(ResourceTokensOfDaySchema), required=True)
+ResourceUsageSchema = period_schema("ResourceUsage", ResourceUsageItemSchema)
+ResourceTokensByDaySchema = period_schema("ResourceTokensByDay", ResourceTokensOfDaySchema)
 
 
 @dataclass
@@ -94,32 +87,20 @@ class ResourceUsage:
         return sorted(agents, key=lambda agent: (-agent[2], agent[0]))
 
 
-@blueprint.route("/api/v1/analytics/resources")
-@bearer("analytics:read")
-@blueprint.tool("resources")
-@blueprint.arguments(AttributionArguments(), location="query")
+@usage_route(blueprint, "resources", ResourceUsageSchema, arguments=AttributionArguments, tool="resources")
 @blueprint.alt_response(404, "NOT_FOUND")
-@blueprint.data_response(ResourceUsageSchema)
-def resource_usage(caller: Caller, arguments: dict[str, Any]) -> Response:
+def resource_usage(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
-    period = read_period(arguments, caller.at)
-    attribution, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
-    usages = list_used_resources(attribution, servers)
-    response_body = {"tenantId": caller.organization_id, **period.described, "data": usages}
-    return data_response(
-        response_body, ResourceUsageItemSchema, partial(represent, own_resource=caller.settings.resource)
-    )
+    attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
+    represent_usage = partial(represent, own_resource=caller.settings.resource)
+    return respond(caller, period, list_used_resources(attribution, servers), ResourceUsageItemSchema, represent_usage)
 
 
-@blueprint.route("/api/v1/analytics/resources/days")
-@bearer("analytics:read")
-@blueprint.arguments(AttributionArguments(), location="query")
+@usage_route(blueprint, "resources/days", ResourceTokensByDaySchema, arguments=AttributionArguments)
 @blueprint.alt_response(404, "NOT_FOUND")
-@blueprint.data_response(ResourceTokensByDaySchema)
-def resource_tokens_by_day(caller: Caller, arguments: dict[str, Any]) -> Response:
+def resource_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource and UTC day. Days without tokens have no item."""
-    period = read_period(arguments, caller.at)
-    attribution, [servers] = read_attribution(caller, period, arguments["agent"], RESOURCE_SERVERS)
+    attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
     usages = list_used_resources(attribution, servers)
     return respond_by_day(caller, period, usages, ResourceTokensOfDaySchema, represent)
 

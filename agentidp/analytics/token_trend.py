@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
 
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import MAX_PERIOD_DAYS, Period, PeriodArguments, read_period
-from agentidp.caller import Caller, bearer
+from agentidp.analytics.period import MAX_PERIOD_DAYS, Period
+from agentidp.analytics.usage_route import usage_route
+from agentidp.caller import Caller
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 
@@ -32,14 +32,9 @@ class TokenTrendSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(DaySchema), required=True)
 
 
-@blueprint.route("/api/v1/analytics/tokens")
-@bearer("analytics:read")
-@blueprint.tool("token_trend")
-@blueprint.arguments(PeriodArguments(), location="query")
-@blueprint.data_response(TokenTrendSchema)
-def token_trend(caller: Caller, arguments: dict[str, Any]) -> Response:
+@usage_route(blueprint, "tokens", TokenTrendSchema, tool="token_trend")
+def token_trend(caller: Caller, period: Period) -> Response:
     """Tokens issued per UTC day over the days of a period, zeros included, oldest first."""
-    period = read_period(arguments, caller.at)
     tokens_by_day = [0] * period.days
     for day_index, tokens in caller.read("analytics/token_trend", **period.bounds):
         tokens_by_day[day_index] = tokens

@@ -192,7 +192,7 @@ def _export_view(caller: Caller, name: str, view: Callable[..., Response], perio
     """
     request.environ["HTTP_ACCEPT"] = "text/csv"
     # unwrap() returns the view without its decorators, which would demand a token and parse the query.
-    response = inspect.unwrap(view)(caller, {"from_": period.first, "to": period.last, "agent": None}, *ids)
+    response = inspect.unwrap(view)(caller, period, *ids)
     return _download(f"{name}-{period.first}-{period.last}", response)
 
 

@@ -1,0 +1,74 @@
+"""Declares the endpoints that return usage of a period, and builds their responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+
+from agentidp.analytics.period import KINDS, Period, PeriodArguments, PeriodSchema, read_period
+from agentidp.caller import Caller, bearer
+from agentidp.http.openapi import Blueprint
+from agentidp.http.responses import data_response
+
+PERIOD_ARGUMENTS = {argument_name for kind in KINDS for argument_name in kind}
+
+View = Callable[..., Response]
+
+
+def usage_route(
+    blueprint: Blueprint,
+    path: str,
+    response_schema: type[ma.Schema],
+    *,
+    arguments: type[PeriodArguments] = PeriodArguments,
+    tool: str | None = None,
+    max_tool_rows: int = 100,
+) -> Callable[[View], View]:
+    """Declare a route that needs the scope ``analytics:read``. Its view gets the caller and the requested period.
+
+    :param path: the path below ``/api/v1/analytics/``.
+    :param arguments: the schema of the query. The view gets arguments that do not define the period by name.
+    :param tool: the name of the MCP tool for the route; ``None`` for no tool.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def view_of_period(caller: Caller, query: dict[str, Any], **ids: UUID) -> Response:
+            other_arguments = {name: value for name, value in query.items() if name not in PERIOD_ARGUMENTS}
+            return view(caller, read_period(query, caller.at), **other_arguments, **ids)
+
+        declared_view = blueprint.arguments(arguments(), location="query")(view_of_period)
+        blueprint.data_response(response_schema)(declared_view)
+        if tool is not None:
+            blueprint.tool(tool, rows=max_tool_rows)(declared_view)
+        protected_view: View = blueprint.route(f"/api/v1/analytics/{path}")(bearer("analytics:read")(declared_view))
+        return protected_view
+
+    return decorate
+
+
+def period_schema(name: str, row_schema: type[ma.Schema], **members: ma.fields.Field[Any]) -> type[ma.Schema]:
+    """Return the schema of a response with the organization, the period, further *members*, and rows in ``data``.
+
+    :param name: the name of the schema in the OpenAPI document.
+    """
+    rows = ma.fields.List(ma.fields.Nested(row_schema), required=True)
+    return type(f"{name}Schema", (PeriodSchema,), {**members, "data": rows})
+
+
+def respond(
+    caller: Caller,
+    period: Period,
+    rows: list[Any],
+    row_schema: type[ma.Schema],
+    represent: Callable[[Any], Any] = lambda row: row,
+    **members: Any,
+) -> Response:
+    """Return a response whose body has a schema of :func:`period_schema`."""
+    body = {"tenantId": caller.organization_id, **members, **period.described, "data": rows}
+    return data_response(body, row_schema, represent)
