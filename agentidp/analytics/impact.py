@@ -1,13 +1,9 @@
-"""``…/impact``: what breaks if a credential is revoked, an agent suspended or deleted, or a resource server deleted.
-
-The response lists the agent's other credentials, the affected agents, the tokens that stay valid, and the quietest
-hours. The numbers of tokens come from the counts of the last 90 days.
-"""
+"""``…/impact``: what breaks if a credential is revoked, an agent suspended or deleted, or a resource server deleted."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -24,7 +20,7 @@ from agentidp.db.sql import Call, Rows, Run
 from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
-from agentidp.http.schemas import MAX_DAYS, required, timestamp
+from agentidp.http.schemas import MAX_DAYS, Instant, ReturnedSchema, required
 
 blueprint = Blueprint("impact", __name__, description="What breaks if something is revoked, suspended or deleted")
 
@@ -52,17 +48,25 @@ class AgentTokens(NamedTuple):
     last_day: date
 
 
+class ValidTokens(NamedTuple):
+    """The maximum number of tokens that have not expired, and the instant until which they may be valid."""
+
+    at_most: int
+    until: datetime | None
+
+
 @dataclass(frozen=True)
 class Impact:
     """What stops working if a credential, an agent or a resource server is revoked, suspended or deleted."""
 
-    issued: Issued  # in the last DAYS days
+    issued: Issued  # in the last ``days`` days
     at: datetime
     last_used_at: datetime | None = None  # of the credential, to the minute
-    other_credentials: Rows | None = None  # the agent's other credentials in force; None if no credential is revoked
-    acting: Sequence[AgentTokens] = ()  # agents that act for the agent, and can no longer do so, most tokens first
+    other_credentials: Rows | None = None  # the agent's other valid credentials; None if no credential is revoked
+    acting: Sequence[AgentTokens] = ()  # agents that can no longer act for the agent, most tokens first
     takers: Sequence[AgentTokens] = ()  # agents that got tokens for the resource server, most tokens first
-    grants: int = 0  # what people let the agent do, or agents at the resource server
+    grants: int = 0  # of people for the agent or for the resource server
+    days: int = DAYS
 
     @property
     def tokens(self) -> int:
@@ -75,11 +79,8 @@ class Impact:
         return max((hour for (hour, _), tokens in self.issued.items() if tokens), default=None)
 
     @property
-    def valid_tokens(self) -> tuple[int, datetime | None]:
-        """The maximum number of tokens that have not expired, and the instant until which they may be valid.
-
-        The number is a maximum, because the counters show only the hour in which a token was issued.
-        """
+    def valid_tokens(self) -> ValidTokens:
+        """The tokens that may still be valid, if each was issued at the end of the hour in which it was counted."""
         max_valid_tokens, valid_until = 0, None
         for (hour, lifetime), tokens in self.issued.items():
             latest_issue = min(self.at, hour + HOUR)
@@ -89,7 +90,7 @@ class Impact:
             if tokens > 0 and expires_at > self.at:
                 max_valid_tokens += tokens
                 valid_until = max(valid_until or expires_at, expires_at)
-        return max_valid_tokens, valid_until
+        return ValidTokens(max_valid_tokens, valid_until)
 
     @property
     def quietest_hours(self) -> dict[str, int] | None:
@@ -103,30 +104,34 @@ class Impact:
         tokens = sum(tokens_by_hour_of_week[(first_hour + offset) % HOURS] for offset in range(QUIET_HOURS))
         return {"dow": first_hour // 24, "hour": first_hour % 24, "hours": QUIET_HOURS, "tokens": tokens}
 
+    @property
+    def summary(self) -> list[str]:
+        """The impact in sentences, for people."""
+        return describe_impact(self)
+
 
 def find_quietest_hours(week: Sequence[int]) -> int:
-    """Return the hour of the week with which the quietest :data:`QUIET_HOURS` consecutive hours begin.
-
-    If several periods have equally few tokens, the period in the middle of the quietest 13 hours is chosen.
+    """Return the hour with which the quietest :data:`QUIET_HOURS` consecutive hours of a week begin.
 
     :param week: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
 
-    def tokens(first: int, length: int) -> int:
+    def sum_tokens(first: int, length: int) -> int:
         return sum(week[(first + hour) % HOURS] for hour in range(length))
 
-    return min(range(HOURS), key=lambda first: (tokens(first, QUIET_HOURS), tokens(first - 5, QUIET_HOURS + 10), first))
+    # Of equally quiet hours, those in the middle of the quietest 13 hours are chosen.
+    return min(
+        range(HOURS),
+        key=lambda first: (sum_tokens(first, QUIET_HOURS), sum_tokens(first - 5, QUIET_HOURS + 10), first),
+    )
 
 
 def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
     """Return the maximum lifetime of tokens in seconds, by resource. The empty resource is our own API.
 
-    The earlier lifetime of a changed or deleted resource server is not stored. For one day after the change, and for
-    deleted resource servers, the lifetime is the longest possible one.
-
-    :param servers: the organization's resource servers.
     :param ttl: the lifetime in seconds of tokens for our own API and for resource servers without their own lifetime.
     """
+    # The earlier lifetime of a changed or deleted resource server is unknown, so it is the longest possible one.
     changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
     lifetimes = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
     for server in servers:
@@ -135,40 +140,38 @@ def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> default
     return lifetimes
 
 
-def _list_hours_with_tokens(row: Any) -> Iterator[tuple[datetime, int]]:
+def _add_tokens(issued: Issued, row: Any, lifetime: int, factor: int = 1) -> None:
+    """Add the hourly tokens of a row, multiplied by *factor*, to *issued*."""
     midnight = datetime.combine(row.on_day, time(), UTC)
     for hour, tokens in enumerate(row.hours):
         if tokens:
-            yield midnight + timedelta(hours=hour), tokens
+            issued[midnight + timedelta(hours=hour), lifetime] += factor * tokens
 
 
 def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: datetime, ttl: int) -> Impact:
-    """Return what breaks if a credential is revoked.
+    """Return what breaks if a credential is revoked. *ttl* is the default lifetime of a token in seconds.
 
-    :param ttl: the default lifetime of a token in seconds.
     :raises NotFound: the agent has no such credential, or it is revoked.
     """
     credential_rows, token_rows, server_rows = run(
         Call("agents/list_credentials", {"agent_id": agent_id}), _tokens_of_agent(agent_id, at), _RESOURCE_SERVERS
     )
     credential_row = require_row([row for row in credential_rows if row.credential_id == credential_id])
-    lifetimes, tokens_by_hour = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    lifetimes, issued = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
     for row in token_rows:
         if row.credential_id == credential_id:
-            for hour, token_count in _list_hours_with_tokens(row):
-                tokens_by_hour[hour, lifetimes[row.resource]] += token_count
+            _add_tokens(issued, row, lifetimes[row.resource])
     other_credentials = [
         row
         for row in credential_rows
         if row.credential_id not in (None, credential_id) and (row.expires_at is None or row.expires_at > at)
     ]
-    return Impact(tokens_by_hour, at, last_used_at=credential_row.last_used_at, other_credentials=other_credentials)
+    return Impact(issued, at, last_used_at=credential_row.last_used_at, other_credentials=other_credentials)
 
 
 def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
-    """Return what breaks if an agent is suspended or deleted.
+    """Return what breaks if an agent is suspended or deleted. *ttl* is the default lifetime of a token in seconds.
 
-    :param ttl: the default lifetime of a token in seconds.
     :raises NotFound: there is no such agent.
     """
     period = Period.of(DAYS, at)
@@ -180,30 +183,19 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
         build_count_grants_call(agent_id=agent_id),
     )
     require_row(agent_rows)
-    lifetimes, tokens_by_hour = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    lifetimes, issued = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
     for row in token_rows:
-        for hour, token_count in _list_hours_with_tokens(row):
-            if row.credential_id is None:
-                # The row without a credential has all tokens, so the other rows subtract their tokens below.
-                tokens_by_hour[hour, ttl] += token_count
-            else:
-                tokens_by_hour[hour, lifetimes[row.resource]] += token_count
-                tokens_by_hour[hour, ttl] -= token_count
-    return Impact(
-        tokens_by_hour,
-        at,
-        acting=_sum_tokens_of_actors(agent_id, delegation_rows, period.first),
-        grants=grant_count.grants,
-    )
+        _add_tokens(issued, row, ttl if row.credential_id is None else lifetimes[row.resource])
+        if row.credential_id is not None:
+            # The row without a credential has all tokens, so the tokens of this row are subtracted from it.
+            _add_tokens(issued, row, ttl, -1)
+    acting = _sum_tokens_of_actors(agent_id, delegation_rows, period.first)
+    return Impact(issued, at, acting=acting, grants=grant_count.grants)
 
 
 def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
-    """Return what breaks if a resource server is deleted.
-
-    :param server: the resource server's row.
-    :param ttl: the default lifetime of a token in seconds.
-    """
-    lifetime, tokens_by_hour = find_lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
+    """Return what breaks if a resource server is deleted. *ttl* is the default lifetime of a token in seconds."""
+    lifetime, issued = find_lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
     token_rows, [grant_count] = run(
         Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}),
         build_count_grants_call(resource=server.resource),
@@ -212,10 +204,10 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
     [name_rows] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
     for row in token_rows:
         if row.agent_id is None:
-            tokens_by_hour.update({(hour, lifetime): token_count for hour, token_count in _list_hours_with_tokens(row)})
+            _add_tokens(issued, row, lifetime)
     names_by_id = {row.agent_id: row.name for row in name_rows}
     takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
-    return Impact(tokens_by_hour, at, takers=_most_tokens_first(takers), grants=grant_count.grants)
+    return Impact(issued, at, takers=_most_tokens_first(takers), grants=grant_count.grants)
 
 
 def build_count_grants_call(
@@ -227,15 +219,12 @@ def build_count_grants_call(
 
 
 def describe_ended_grants(number: int) -> str:
-    """Return a sentence for people, which says that *number* grants give no more tokens."""
+    """Return a sentence that says that *number* grants give no more tokens."""
     return f"{number:,} {'grant of people gives' if number == 1 else 'grants of people give'} no more tokens."
 
 
 def describe_ended_sign_ins(issuer: str, grants: int) -> str:
-    """Return sentences about what ends if an organization's OpenID provider is changed or deleted.
-
-    :param grants: the number of grants that end.
-    """
+    """Return sentences about the sign-ins and *grants* that end with an organization's OpenID provider."""
     sentence = f"The people who have signed in at {issuer} are signed out."
     return f"{sentence} {describe_ended_grants(grants)}" if grants else sentence
 
@@ -324,42 +313,44 @@ def _instant(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-class ValidTokensSchema(ma.Schema):
+class ValidTokensSchema(ReturnedSchema):
     """The maximum number of tokens that have not expired. It is a maximum, because only the hour of issue is known."""
 
-    atMost = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
-    until = ma.fields.AwareDateTime(**required("The latest instant at which the last token expires", nullable=True))
+    atMost = ma.fields.Integer(attribute="at_most", validate=ma.validate.Range(0))
+    until = Instant(description="The latest instant at which the last token expires", allow_none=True)
 
 
-class QuietestHoursSchema(ma.Schema):
+class QuietestHoursSchema(ReturnedSchema):
     """The consecutive hours of the week (UTC) with the fewest tokens. ``tokens`` is the sum over all weeks."""
 
     dow = ma.fields.Integer(**required("0 is Sunday"), validate=ma.validate.Range(0, 6))
-    hour = ma.fields.Integer(required=True, validate=ma.validate.Range(0, 23))
-    hours = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
-    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
+    hour = ma.fields.Integer(validate=ma.validate.Range(0, 23))
+    hours = ma.fields.Integer(validate=ma.validate.Range(1))
+    tokens = ma.fields.Integer(validate=ma.validate.Range(0))
 
 
-class _ImpactSchema(ma.Schema):
+class _ImpactSchema(ReturnedSchema):
     """The members that the responses of all ``…/impact`` endpoints have."""
 
-    days = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
-    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
-    lastTokenHour = ma.fields.AwareDateTime(
-        **required("The UTC hour in which the last token was issued", nullable=True)
+    days = ma.fields.Integer(validate=ma.validate.Range(1))
+    tokens = ma.fields.Integer(validate=ma.validate.Range(0))
+    lastTokenHour = Instant(
+        attribute="last_hour", description="The UTC hour in which the last token was issued", allow_none=True
     )
-    validTokens = ma.fields.Nested(ValidTokensSchema, required=True)
-    quietestHours = ma.fields.Nested(QuietestHoursSchema, **required("Null if there are no tokens", nullable=True))
+    validTokens = ma.fields.Nested(ValidTokensSchema, attribute="valid_tokens")
+    quietestHours = ma.fields.Nested(
+        QuietestHoursSchema, attribute="quietest_hours", **required("Null if there are no tokens", nullable=True)
+    )
     summary = ma.fields.List(ma.fields.String(), **required("The impact in sentences, for people"))
 
 
-class AgentOfImpactSchema(ma.Schema):
+class AgentOfImpactSchema(ReturnedSchema):
     """An affected agent, which got tokens for the resource server or acts for the agent."""
 
-    agentId = ma.fields.UUID(required=True)
-    agentName = ma.fields.String(required=True)
-    tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(1))
-    lastTokenDay = ma.fields.Date(required=True)
+    agentId = ma.fields.UUID(attribute="agent_id")
+    agentName = ma.fields.String(attribute="name")
+    tokens = ma.fields.Integer(validate=ma.validate.Range(1))
+    lastTokenDay = ma.fields.Date(attribute="last_day")
 
 
 GRANTS = ma.fields.Integer(**required("The number of grants of people that end too"), validate=ma.validate.Range(0))
@@ -368,37 +359,38 @@ GRANTS = ma.fields.Integer(**required("The number of grants of people that end t
 class AgentImpactSchema(_ImpactSchema):
     """What breaks if an agent is suspended or deleted."""
 
-    agentId = ma.fields.UUID(required=True)
+    agentId = ma.fields.UUID()
     actingAgents = ma.fields.List(
         ma.fields.Nested(AgentOfImpactSchema),
+        attribute="acting",
         **required("Other agents that can no longer act for the agent, most tokens first"),
     )
     grants = GRANTS
 
 
-class OtherCredentialSchema(ma.Schema):
+class OtherCredentialSchema(ReturnedSchema):
     """Another valid credential of the same agent."""
 
-    credentialId = ma.fields.UUID(required=True)
-    label = ma.fields.String(**required(nullable=True))
-    lastUsedAt = ma.fields.AwareDateTime(**required(nullable=True))
+    credentialId = ma.fields.UUID(attribute="credential_id")
+    label = ma.fields.String(allow_none=True)
+    lastUsedAt = Instant(attribute="last_used_at", allow_none=True)
 
 
 class CredentialImpactSchema(_ImpactSchema):
     """What breaks if a credential is revoked."""
 
-    agentId = ma.fields.UUID(required=True)
-    credentialId = ma.fields.UUID(required=True)
-    lastUsedAt = ma.fields.AwareDateTime(**required(nullable=True))
-    otherCredentials = ma.fields.List(ma.fields.Nested(OtherCredentialSchema), required=True)
+    agentId = ma.fields.UUID()
+    credentialId = ma.fields.UUID()
+    lastUsedAt = Instant(attribute="last_used_at", allow_none=True)
+    otherCredentials = ma.fields.List(ma.fields.Nested(OtherCredentialSchema), attribute="other_credentials")
 
 
 class ResourceServerImpactSchema(_ImpactSchema):
     """What breaks if a resource server is deleted."""
 
-    resourceServerId = ma.fields.UUID(required=True)
-    resource = ma.fields.String(required=True)
-    agents = ma.fields.List(ma.fields.Nested(AgentOfImpactSchema), required=True)
+    resourceServerId = ma.fields.UUID()
+    resource = ma.fields.String()
+    agents = ma.fields.List(ma.fields.Nested(AgentOfImpactSchema), attribute="takers")
     grants = GRANTS
 
 
@@ -410,19 +402,8 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
     """Return what breaks if the credential is revoked: its tokens of 90 days, and the agent's other credentials."""
     token_ttl = caller.settings.token_ttl
     impact = read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
-    other_credentials = [
-        {"credentialId": str(row.credential_id), "label": row.label, "lastUsedAt": timestamp(row.last_used_at)}
-        for row in impact.other_credentials or []
-    ]
-    return json_response(
-        {
-            "credentialId": str(credential_id),
-            "agentId": str(agent_id),
-            **_represent_impact(impact),
-            "lastUsedAt": timestamp(impact.last_used_at),
-            "otherCredentials": other_credentials,
-        }
-    )
+    ids = {"credentialId": str(credential_id), "agentId": str(agent_id)}
+    return json_response(ids | CredentialImpactSchema().as_json(impact))
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/impact")
@@ -432,14 +413,7 @@ def impact_of_revoking(caller: Caller, agent_id: UUID, credential_id: UUID) -> R
 def impact_of_suspending(caller: Caller, agent_id: UUID) -> Response:
     """Return what breaks if the agent is suspended or deleted: its tokens of 90 days, and agents that act for it."""
     impact = read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-    return json_response(
-        {
-            "agentId": str(agent_id),
-            **_represent_impact(impact),
-            "actingAgents": _represent_agents(impact.acting),
-            "grants": impact.grants,
-        }
-    )
+    return json_response({"agentId": str(agent_id)} | AgentImpactSchema().as_json(impact))
 
 
 @blueprint.route("/api/v1/resource-servers/<uuid:resource_server_id>/impact")
@@ -450,30 +424,5 @@ def impact_of_deleting(caller: Caller, resource_server_id: UUID) -> Response:
     """Return what breaks if the resource server is deleted: its tokens of 90 days, and the agents that got them."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     impact = read_resource_server_impact(caller.read_together, server, caller.at, caller.settings.token_ttl)
-    return json_response(
-        {
-            "resourceServerId": str(resource_server_id),
-            "resource": server.resource,
-            **_represent_impact(impact),
-            "agents": _represent_agents(impact.takers),
-            "grants": impact.grants,
-        }
-    )
-
-
-def _represent_impact(impact: Impact) -> dict[str, Any]:
-    max_valid_tokens, valid_until = impact.valid_tokens
-    return {
-        "days": DAYS,
-        "tokens": impact.tokens,
-        "lastTokenHour": timestamp(impact.last_hour),
-        "validTokens": {"atMost": max_valid_tokens, "until": timestamp(valid_until)},
-        "quietestHours": impact.quietest_hours,
-        "summary": describe_impact(impact),
-    }
-
-
-def _represent_agents(agents: Iterable[AgentTokens]) -> list[dict[str, Any]]:
-    member_names = ("agentId", "agentName", "tokens", "lastTokenDay")
-    agent_rows = [(str(agent.agent_id), agent.name, agent.tokens, agent.last_day.isoformat()) for agent in agents]
-    return [dict(zip(member_names, agent_row, strict=True)) for agent_row in agent_rows]
+    ids = {"resourceServerId": str(resource_server_id), "resource": server.resource}
+    return json_response(ids | ResourceServerImpactSchema().as_json(impact))
