@@ -30,8 +30,13 @@ KINDS = (
 FORMER_KINDS = ("peak", "zero_day")
 """Kinds of findings in earlier releases. No such finding is opened any more, but stored findings can still end."""
 
-WORDS = {"dominance": "most tokens of the month", "uncached_tokens": "tokens not kept"}
-"""Names of kinds of findings for people, who would not understand the identifiers of these kinds."""
+KIND_LABELS = {
+    "dominance": "large share",
+    "rejections": "rejected requests",
+    "uncached_tokens": "tokens not reused",
+    "zero_day": "day without tokens",
+}
+"""Labels for the kinds of findings whose identifiers people would not understand."""
 
 TEST = "test"  # the value of ``change`` in a message that only tests a target
 
@@ -73,9 +78,9 @@ class StateChange:
         return cls(**(json_values | ids_by_name | instants_by_name))
 
 
-def kind_in_words(kind: str) -> str:
-    """Return the name for people of a kind of finding, such as ``tokens not kept`` for ``uncached_tokens``."""
-    return WORDS.get(kind, kind.replace("_", " "))
+def kind_label(kind: str) -> str:
+    """Return the name of a kind of findings for people, such as ``expiring credential``."""
+    return KIND_LABELS.get(kind, kind.replace("_", " "))
 
 
 def build_test_change(target_name: str, at: datetime) -> StateChange:

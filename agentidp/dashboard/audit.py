@@ -10,11 +10,12 @@ from urllib.parse import urlencode
 
 from flask import Response, g, request
 
+from agentidp.alerts.state_change import kind_label
 from agentidp.audit import ACTIONS, words
 from agentidp.audit.reading import MAX_ID, build_list_call, represent_rows
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
-from agentidp.dashboard.filters import kind_label, time_label
+from agentidp.dashboard.filters import time_label
 from agentidp.db.sql import Call
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import words_of

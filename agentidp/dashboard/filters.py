@@ -13,6 +13,7 @@ from uuid import UUID
 from flask import Flask
 from markupsafe import Markup, escape
 
+from agentidp.alerts.state_change import kind_label
 from agentidp.dashboard import charts
 from agentidp.dashboard.page_findings import finding_rows
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
@@ -22,14 +23,6 @@ from agentidp.findings.incidents import Incident, group_into_incidents
 
 MUTE_DAYS = 7
 """Default number of days for which a form mutes a finding."""
-
-KIND_LABELS = {
-    "dominance": "large share",
-    "rejections": "rejected requests",
-    "uncached_tokens": "tokens not reused",
-    "zero_day": "day without tokens",
-}
-"""Labels for kinds of findings whose name is not clear to readers, by kind."""
 
 MAX_SHOWN_LETTERS = 30
 """Maximum number of letters of a name that the narrow column of a list surely shows."""
@@ -136,11 +129,6 @@ def time_label(instant: datetime, at: datetime) -> str:
 def hour_label(hour: datetime, at: datetime) -> str:
     """Return an hour in the format of the pages, in UTC: ``Wed 15 Apr, 12:00-13:00``."""
     return f"{time_label(hour, at)}-{hour.astimezone(UTC) + timedelta(hours=1):%H:%M}"
-
-
-def kind_label(kind: str) -> str:
-    """Return the name of a kind of findings for readers, such as ``expiring credential``."""
-    return KIND_LABELS.get(kind, kind.replace("_", " "))
 
 
 def count_incidents(incidents: list[Incident], at: datetime) -> str:

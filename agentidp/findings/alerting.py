@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from agentidp.alerts import outbox
-from agentidp.alerts.state_change import StateChange, kind_in_words
+from agentidp.alerts.state_change import StateChange, kind_label
 from agentidp.db.organization import Transaction
 from agentidp.findings.finding import ORGANIZATION, Severity, StoredFinding
 
@@ -31,11 +31,9 @@ def decide_alerts(
     """Return the findings to store after an evaluation, with their announced severities, and the alerts to send.
 
     - A finding sends one alert when it opens, one per severity to which it escalates, and one when it is resolved.
-    - A muted finding sends no alert. If it is ongoing when the mute ends, the alert is sent then. The end of a finding
-      is sent although it is muted, because a target would otherwise show the finding as ongoing for ever.
-    - A finding that changes its kind is opened for the targets that want the new kind, with the severity that other
-      targets have received, unless this kind is muted at that time. If the finding escalates at the same time, these
-      targets get the escalation instead.
+    - A muted finding sends no alert until the mute ends, except for the end of the finding, because a target would
+      otherwise show the finding as ongoing for ever.
+    - A finding that changes its kind is opened for the targets that want the new kind, unless this kind is muted.
     - A reminder is sent once, as an escalation, if the finding was announced and is not muted.
 
     :param findings: the findings that are new or have changed, among them all ongoing findings.
@@ -78,12 +76,12 @@ def enqueue_alerts(transaction: Transaction, alerts: Iterable[Alert]) -> None:
             severity=alert.severity.name,
             subject=subject,
             agent_id=finding.agent_id,
-            title=f"{kind_in_words(finding.kind)}: {subject}",
+            title=f"{kind_label(finding.kind)}: {subject}",
             description=" ".join((finding.summary, finding.causes, finding.next_step)),
             opened_at=finding.first_seen_at,
             at=transaction.at,
         )
-        contributors = [agent.agent_id for agent in finding.agents]
+        contributor_ids = [agent.agent_id for agent in finding.agents]
         outbox.enqueue_alert(
-            transaction, change, contributors=contributors, is_for_new_receivers=alert.is_for_new_receivers
+            transaction, change, contributors=contributor_ids, is_for_new_receivers=alert.is_for_new_receivers
         )

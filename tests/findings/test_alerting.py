@@ -139,7 +139,7 @@ def test_an_alert_says_what_the_finding_says(watched: Watched, about: dict[str, 
         [row] = opened.fetch("alerts/next_delivery", target_id=watched.target_id)
     payload = row.payload
     assert (payload["change"], payload["severity"], payload["subject"]) == ("opened", "warning", subject)
-    assert payload["title"] == f"tokens not kept: {subject}"
+    assert payload["title"] == f"tokens not reused: {subject}"
     assert payload["description"] == (
         "The organization was issued 900 tokens in an hour; typically it is 100. A test. See whether it passes."
     )
