@@ -50,11 +50,9 @@ class BadAddress(ValueError):
 
 
 def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:
-    """Check the address of a target without resolving its host.
+    """Check the address of a target of the type *type_* without resolving its host.
 
-    :param type_: the target's type, one of ``TYPES``.
     :returns: the public part of the address: the scheme, and for HTTP also the host.
-    :raises BadAddress: the address breaks a rule.
     """
     if not re.fullmatch(rf"[!-~]{{1,{MAX_URL_LENGTH}}}", url):
         raise BadAddress(f"must have 1 to {MAX_URL_LENGTH} printable ASCII characters")

@@ -1,11 +1,10 @@
 """Sends one message with apprise, in a separate process: ``python -m agentidp.alerts.apprise_child``.
 
 apprise's plugins open connections themselves, so an audit hook in this process refuses connections to addresses that
-are not allowed. The separate process also has limits for its time and memory, and gets none of the service's secrets.
+are not allowed. The process gets none of the service's secrets.
 
 Standard input is a JSON object with ``url``, ``title``, ``body``, ``type``, ``networks`` and ``isPlain``. Standard
-output is a JSON object with ``error``, which is null if the message was accepted. apprise's own messages are not
-printed, because they can contain secrets.
+output is a JSON object with ``error``, which is null if the message was accepted.
 """
 
 from __future__ import annotations

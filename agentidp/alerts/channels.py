@@ -43,10 +43,7 @@ class Address:
 
 
 class Channels:
-    """Sends messages to alert targets of all types.
-
-    :param settings: define the networks that may be reached, and the dashboard's URL for links in messages.
-    """
+    """Sends messages to alert targets of all types."""
 
     def __init__(self, settings: Settings) -> None:
         self._allowed = settings.alert_networks or ()
@@ -59,19 +56,16 @@ class Channels:
         }
 
     def send(self, type_: str, address: Address, message: Message, at: datetime) -> None:
-        """Send a message, and wait until the target has accepted it.
+        """Send a message to a target of the type *type_*, and wait until the target has accepted it.
 
-        :param type_: the target's type.
         :param at: the current time, with time zone, which is part of a webhook's signature.
         :raises SendFailed: the message was not accepted, or it is unknown whether it was.
-        :raises TargetGone: the target must get no further messages.
         """
         self._senders[type_](address, message, at)
 
     def _send_webhook(self, address: Address, message: Message, at: datetime) -> None:
         body = messages.build_webhook_body(message, self._dashboard)
         at = at.astimezone(UTC)
-        # The signature is that of the encoded body, because the receiver verifies exactly the bytes that it gets.
         signature = Webhook(address.secret or "").sign(str(message.message_id), at, body.decode())
         headers = {
             "webhook-id": str(message.message_id),

@@ -1,10 +1,8 @@
 """Delivers the messages in the outbox at least once, in order per finding and target.
 
 A dispatcher leases targets with due messages, and gives each target a thread for a turn, so that a slow target does not
-delay other targets. The organization whose last turn is oldest comes first, and within an organization the target whose
-last lease is oldest. A turn ends after a slow message, and organizations with slow messages get at most half of the
-threads. If the process dies, its leases expire, and another process sends the messages again with the same idempotency
-keys. The delay after a failure doubles with each failure, both for the target and for the message.
+delay other targets. The organization whose last turn is oldest comes first. If the process dies, its leases expire, and
+another process sends the messages again with the same idempotency keys.
 """
 
 from __future__ import annotations
@@ -50,9 +48,8 @@ FORGET_INTERVAL = timedelta(hours=1)  # minimum time between two deletions of ol
 
 
 def compute_delay(failures: int, jitter: float) -> timedelta:
-    """Return the delay between a failed attempt and the next one.
+    """Return the delay after a number of consecutive failures.
 
-    :param failures: the number of consecutive failures, at least 1.
     :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """
     # The exponent stops at 20, where the delay already exceeds LONGEST_DELAY, because timedelta could overflow.
@@ -77,11 +74,8 @@ def _schedule_next_attempt(delivery: Any, failures: int, ended_at: datetime) -> 
 class Dispatcher:
     """Sends the due messages of all organizations to their alert targets.
 
-    In a turn, one thread sends messages to one target.
-
     :param settings: the operator's settings. Their ``database_url`` names the database role that owns the tables.
     :param database: the database for the statements of single organizations.
-    :param clock: returns the current time, with time zone.
     """
 
     def __init__(
@@ -97,9 +91,8 @@ class Dispatcher:
         self._cleaned_at: datetime | None = None
 
     def start_turns(self) -> int:
-        """Start to send due messages in the free threads, and return without waiting for the threads.
+        """Start to send due messages in the free threads, and return the number of new turns without waiting for them.
 
-        :returns: the number of new turns.
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
@@ -127,11 +120,9 @@ class Dispatcher:
         return new_turn_count
 
     def send_due_messages(self) -> int:
-        """Send messages, and return when no message is due any more.
+        """Send messages until no message is due any more, and return the number of turns.
 
-        :returns: the number of turns.
-        :raises ConfigurationError: the database does not respond.
-        :raises DatabaseUnavailable: the database does not respond, or is too slow.
+        The errors are those of :meth:`start_turns`.
         """
         total_turn_count = 0
         while new_turn_count := self.start_turns():
@@ -185,10 +176,9 @@ class Dispatcher:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)
 
     def _send_message(self, organization_id: str, target: Any, delivery: Any, failures: int, at: datetime) -> bool:
-        """Send one message to a target, and record the result.
+        """Send one message to a target and record the result. Return whether the target accepted the message.
 
         :param failures: the number of the target's consecutive failures.
-        :returns: whether the target accepted the message.
         """
         message = Message(
             message_id=delivery.delivery_id,

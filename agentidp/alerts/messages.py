@@ -13,10 +13,9 @@ from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
-# The alert of an ongoing finding is sent with an end time, which is this long after the last change of the finding.
-# Alertmanager resolves an alert that has no end time after five minutes.
-ONGOING = timedelta(days=30)
-RESOLVED_TEST = timedelta(minutes=1)  # time after which Alertmanager resolves the alert of a test
+# Alertmanager would resolve an alert that has no end time after five minutes.
+ONGOING = timedelta(days=30)  # time from the last change of an ongoing finding to the end time of its alert
+RESOLVED_TEST = timedelta(minutes=1)  # time from a test to the end time of its alert
 
 _INTERPRETED = re.compile(
     r"[@#<>\[\]*~`|\\]"
@@ -66,11 +65,8 @@ def build_webhook_body(message: Message, dashboard: str) -> bytes:
 
 
 def build_alertmanager_body(message: Message, dashboard: str) -> bytes:
-    """Return the body for Alertmanager's ``POST /api/v2/alerts``.
-
-    Alertmanager identifies an alert by its labels, which include the severity. Therefore an escalation ends the alerts
-    of other severities and begins a new alert. Alertmanager ignores the end of an unknown alert.
-    """
+    """Return the body for Alertmanager's ``POST /api/v2/alerts``."""
+    # Alertmanager has one alert per severity, because it is a label, so a change must end the alerts of the others.
     severities = [message.change.severity] if message.change.change in ("opened", TEST) else SEVERITIES
     alerts = [_build_alert(message, severity, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
@@ -107,16 +103,15 @@ def _build_alert(message: Message, severity: str, dashboard: str) -> dict[str, A
 
 
 def disarm(text: str) -> str:
-    """Replace the characters in a text that chats interpret as mentions, links or markup.
+    """Replace the characters in a text that chats interpret as mentions, links or markup by their full-width forms.
 
-    The text may contain the name of an agent, which a workload can choose. Characters that could notify a channel, or
-    link to another address, are replaced by their full-width forms, which look similar and are not interpreted.
+    The text may contain the name of an agent, which a workload can choose.
     """
     return _INTERPRETED.sub(lambda match: chr(ord(match[0]) + _FULL_WIDTH), printable(text, is_multiline=True))
 
 
 def build_title(message: Message) -> str:
-    """Return the title of a message. It names the organization, because people may look after several organizations."""
+    """Return the title of a message, with the organization's name."""
     change = message.change
     state = {"resolved": "resolved", TEST: "test"}.get(change.change, change.severity)
     return f"[{state}] {disarm(message.organization_name)}: {disarm(change.title)}"

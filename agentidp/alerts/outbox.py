@@ -19,20 +19,13 @@ def enqueue_alert(
     contributors: Collection[UUID] = (),
     is_for_new_receivers: bool = False,
 ) -> int:
-    """Put a state change into the outbox, once per target of the organization that must receive the change.
+    """Put a state change into the outbox, once per target that must receive it, and return the number of targets.
 
     A target that has received a finding's beginning also receives the later changes and the end, even if the target's
-    filters have changed meanwhile, because the target would otherwise show the finding as ongoing for ever. A disabled
-    target receives these changes when it is enabled. Targets that have not received the beginning never receive the
-    end.
+    filters have changed meanwhile, because the target would otherwise show the finding as ongoing for ever.
 
-    A message is sent after the transaction commits. Enqueueing the same change again has no effect.
-
-    :param transaction: the transaction that changes the finding's state.
     :param contributors: the agents that contribute to a finding about several agents.
-    :param is_for_new_receivers: whether to leave out targets that have received the beginning and are still to receive
-        the end.
-    :returns: the number of targets.
+    :param is_for_new_receivers: whether to leave out the targets that already show the finding as ongoing.
     """
     alerted_severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
     target_rows = transaction.fetch(

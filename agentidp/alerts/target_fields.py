@@ -11,7 +11,6 @@ from agentidp.alerts.state_change import KINDS, SEVERITIES
 from agentidp.http.schemas import (
     MAX_NAME,
     MAX_OWNER,
-    ChangeSchema,
     Choice,
     Flag,
     Instant,
@@ -19,7 +18,8 @@ from agentidp.http.schemas import (
     Member,
     ReturnedSchema,
     Text,
-    read_only,
+    change_schema,
+    new_schema,
     required,
     write_only,
 )
@@ -93,18 +93,8 @@ class AlertTargetFields(ma.Schema):
     )
 
 
-class NewAlertTargetSchema(AlertTargetFields):
-    """The request body that creates an alert target."""
-
-    class Meta:
-        exclude = read_only(AlertTargetFields)
-
-
-class AlertTargetChangeSchema(ChangeSchema, AlertTargetFields):
-    """The request body that changes an alert target. Omitted members keep their values. The type cannot be changed."""
-
-    class Meta(ChangeSchema.Meta):
-        exclude = ("type", *read_only(AlertTargetFields))
+NewAlertTargetSchema = new_schema(AlertTargetFields)
+AlertTargetChangeSchema = change_schema(AlertTargetFields, "type")
 
 
 class AlertTargetSchema(ReturnedSchema, AlertTargetFields):

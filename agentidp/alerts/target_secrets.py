@@ -21,10 +21,7 @@ def new_secret() -> str:
 
 
 class TargetSealer:
-    """Encrypts and decrypts the addresses of alert targets with the instance secret.
-
-    :raises ConfigurationError: *settings* contain no instance secret.
-    """
+    """Encrypts and decrypts the addresses of alert targets with the instance secret."""
 
     def __init__(self, settings: Settings) -> None:
         self._sealer = Sealer(settings, b"agentidp alert targets")

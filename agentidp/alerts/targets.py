@@ -58,10 +58,9 @@ class AlertTestSchema(ma.Schema):
 
 
 def add_target(transaction: Transaction, settings: Settings, new_target: dict[str, Any]) -> tuple[Any, str | None]:
-    """Create an alert target.
+    """Create an alert target. Return its row and the key that signs its messages, or ``None`` if it is no webhook.
 
     :param new_target: the fields loaded by :class:`~agentidp.alerts.target_fields.NewAlertTargetSchema`.
-    :returns: the target's row, and the key that signs its messages, or None if it is not a webhook.
     :raises ValidationError: the address is not allowed for the type.
     :raises Conflict: another target has the name, or the organization has the maximum number of targets.
     """
@@ -82,10 +81,9 @@ def add_target(transaction: Transaction, settings: Settings, new_target: dict[st
 
 
 def update_target(transaction: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
-    """Change an alert target.
+    """Change an alert target, and return its new row.
 
     :param change: the fields loaded by :class:`AlertTargetChangeSchema`. Omitted fields are unchanged.
-    :returns: the target's new row.
     :raises NotFound: the organization has no such target.
     :raises ValidationError: the address is not allowed for the target's type.
     :raises Conflict: another target has the name, or the address changes, but the instance secret does not decrypt the
@@ -93,7 +91,7 @@ def update_target(transaction: Transaction, settings: Settings, target_id: UUID,
     """
     if "name" in change:
         _refuse_taken_name(transaction, change["name"], target_id)
-    earlier_row = lock_target(transaction, target_id)
+    earlier_row = _lock_target(transaction, target_id)
     column_values = merge_changed_columns(_CHANGEABLE, earlier_row, change)
     column_values |= {"destination": earlier_row.destination, "sealed": bytes(earlier_row.sealed)}
     if "url" in change:
@@ -112,14 +110,13 @@ def update_target(transaction: Transaction, settings: Settings, target_id: UUID,
 
 
 def request_test(transaction: Transaction, target_id: UUID) -> UUID:
-    """Put a test message for an alert target into the outbox.
+    """Put a test message for an alert target into the outbox, and return the ID of its delivery.
 
-    :returns: the ID of the delivery.
     :raises NotFound: the organization has no such target.
     :raises Conflict: the target is disabled.
     :raises RateLimited: the last test was less than ``TEST_INTERVAL`` ago.
     """
-    target_row = lock_target(transaction, target_id)
+    target_row = _lock_target(transaction, target_id)
     if not target_row.enabled:
         raise Conflict("The alert target is disabled; enable it first.")
     if not transaction.fetch("alerts/begin_test", target_id=target_id, tested_before=transaction.at - TEST_INTERVAL):
@@ -131,11 +128,8 @@ def request_test(transaction: Transaction, target_id: UUID) -> UUID:
     return enqueue_test(transaction, target_id, target_row.name)
 
 
-def lock_target(transaction: Transaction, target_id: UUID) -> Any:
-    """Lock an alert target until the transaction ends, and return its row, including its encrypted address.
-
-    :raises NotFound: the organization has no such target.
-    """
+def _lock_target(transaction: Transaction, target_id: UUID) -> Any:
+    """Lock an alert target until the transaction ends, and return its row, or raise ``NotFound``."""
     return require_row(transaction.fetch("alerts/lock_target", target_id=target_id))
 
 

@@ -1,11 +1,8 @@
 """Compute the findings of an organization: unusual usage with its likely cause.
 
 A kind of finding is a module of this package and a statement in ``sql/findings``. Most statements select candidates
-and their histories, which the module judges. ``dominance`` uses the statement of an analytics endpoint. The thresholds
-are in :mod:`agentidp.findings.thresholds`.
-
-:mod:`agentidp.findings.identity` gives the computed findings an id and a state, and :mod:`agentidp.findings.store`
-stores and reads them. The endpoints are :mod:`agentidp.findings.listing` and :mod:`agentidp.findings.actions`.
+and their histories, which the module judges. :mod:`agentidp.findings.identity` gives the computed findings an id and a
+state, and :mod:`agentidp.findings.store` stores and reads them.
 """
 
 from __future__ import annotations
@@ -26,11 +23,8 @@ from agentidp.findings.kinds import KINDS
 from agentidp.findings.uncached_tokens import merge_uncached_tokens
 
 MARKERS = "markers"
-
 DEFAULT_DAYS = 7  # number of UTC days, today included, that ``agentidp watch`` evaluates, and the default of a request
-
-MAX_SECONDS = 5.0
-"""Maximum seconds for computing the kinds of findings one by one, after computing all together has failed."""
+MAX_SECONDS = 5.0  # maximum seconds for computing the kinds one by one, after computing all together has failed
 
 
 @dataclass(frozen=True)
@@ -47,10 +41,8 @@ def build_findings_query(at: datetime, settings: Settings, *, days: int = DEFAUL
 
 
 def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
-    """Compute the findings of an organization.
+    """Return the findings of the organization for which *run* runs calls.
 
-    :param run: runs calls for the organization at ``query.at`` in one round trip, and returns the rows of each call. It
-        is called again if a budget or a quota of the organization is reported.
     :raises DatabaseUnavailable: no kind could be computed.
     """
     kinds = {name: kind for name, kind in KINDS.items() if query.includes_registry or not kind.reads_registry}

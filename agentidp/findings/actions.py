@@ -79,12 +79,10 @@ def apply_action(
     until: datetime | None = None,
     whole_organization: bool = False,
 ) -> StoredFinding:
-    """Acknowledge a finding, mute its kind, or end the mutes that apply to it, and record the actor.
+    """Acknowledge a finding, mute its kind, or end the mutes that apply to it. Return the finding after the change.
 
     :param action: ``acknowledged``, ``muted`` or ``unmuted``.
-    :param until: the end of the mute.
     :param whole_organization: whether to mute the kind for every agent, and not only for the finding's agent.
-    :returns: the finding after the change.
     :raises NotFound: the organization has no such finding.
     :raises ValidationError: *until* is in the past, or too far in the future.
     """

@@ -60,7 +60,7 @@ def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
 def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
     """Return a spike with the causes of *uncached_finding* (about the same agent) if both begin within a day.
 
-    A retry loop has another cause, and so has a spike that begins long after the agent has stopped caching its tokens.
+    A retry loop, which is critical, has another cause.
     """
     if (
         uncached_finding is None
@@ -73,9 +73,9 @@ def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
 
 
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
-    """Return the findings, with a single finding for the spikes of many agents that begin at about the same hour.
+    """Return the findings, with a single finding for spikes of many agents that begin at about the same hour.
 
-    The single finding also replaces findings about work of these agents on a weekend, within a day of the spikes.
+    It also replaces the findings about work of these agents on a weekend, within a day of the spikes.
     """
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     spike_groups: list[list[Finding]] = []
@@ -110,11 +110,7 @@ def _common_spike(spikes: list[Finding]) -> Finding:
 
 
 def compute_urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a key that sorts findings by urgency.
-
-    Warnings come before findings that are only listed. Within each group, ongoing findings come first, then findings
-    that ended within a day, then older findings. The most severe and newest come first within these.
-    """
+    """Return a key that sorts findings by urgency: information after warnings, and ended findings after ongoing."""
     age = 0 if finding.ends > at - HOUR else 1 if finding.ends > at - DAY else 2
     return (
         finding.severity is Severity.info,

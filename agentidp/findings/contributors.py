@@ -28,7 +28,7 @@ from agentidp.findings.kinds import kind_of
 def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -> list[Finding]:
     """Return the findings. Those about the whole organization name the agents that caused them.
 
-    :param run: runs calls in one round trip, and returns their rows. If it fails, budgets and quotas name no agent.
+    If *run* fails, budgets and quotas name no agent.
     """
     # Leaves out spikes, because a spike of several agents already names its agents.
     calls_by_index = {
@@ -111,8 +111,7 @@ def _read_highest_peaks(run: Run, findings: list[Finding], query: FindingsQuery)
 def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: int) -> Peak:
     """Return the day on which an agent was issued the most tokens.
 
-    :param history_rows: rows of ``findings/contributor_days``, also of other agents.
-    :param day_count: the number of days of the period.
+    :param history_rows: rows of ``findings/contributor_days``, also of other agents, for *day_count* days.
     """
     tokens_by_day = {row.on_day: row.tokens for row in history_rows if row.agent_id == contributor.agent_id}
     day, day_tokens = max(tokens_by_day.items(), key=lambda item: item[1], default=(date.min, 0))
@@ -121,10 +120,7 @@ def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: i
 
 
 def _add_names(finding: Finding) -> Finding:
-    """Return a finding whose summary names the main agents, which are those with at least a tenth of its tokens.
-
-    The returned finding lists only these agents. A spike still lists all its agents.
-    """
+    """Return a finding that names the agents with at least a tenth of its tokens. A spike still lists the others."""
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_count)
     contributors = finding.agents if finding.kind == "spike" else main_contributors

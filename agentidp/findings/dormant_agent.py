@@ -1,9 +1,7 @@
-"""``dormant_agent``: an active agent has requested no token for ``DORMANT_DAYS``. Its finding ``silence`` has ended.
+"""``dormant_agent``: nothing of an active agent was counted, and none of its credentials used, for ``DORMANT_DAYS``.
 
-1. In this time no token, request or failed authentication of the agent was counted, and none of its credentials was
-   used.
-2. It is only listed. If the organization suspends dormant agents, it is a warning from the announcement on, two weeks
-   before (:mod:`agentidp.findings.suspension`).
+It is only listed. If the organization suspends dormant agents (:mod:`agentidp.findings.suspension`), it is a warning
+from the announcement of the suspension on.
 """
 
 from __future__ import annotations

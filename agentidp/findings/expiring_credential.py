@@ -1,10 +1,8 @@
 """``expiring_credential``: a credential ends within 30 days, or has just ended.
 
-1. A reminder is due 30, 14, 7 and 1 days before the end. The credential is reported from the first reminder on. Each
-   later reminder is a further change of the finding, and is sent once (:mod:`agentidp.findings.alerting`).
-2. Reminders before the creation of the credential do not count: a credential for ten days is reported a week before its
-   end, and a credential for a day is not reported.
-3. The finding is a warning, and critical from the last reminder on. It is only listed if the agent has moved to another
+1. A reminder is due 30, 14, 7 and 1 days before the end, unless the credential was created later. The credential is
+   reported from the first reminder on. Each later reminder is a further change of the finding, and is sent once.
+2. The finding is a warning, and critical from the last reminder on. It is only listed if the agent has moved to another
    credential that ends later.
 """
 
@@ -42,12 +40,8 @@ def list_due_reminders(created_at: datetime, expires_at: datetime, at: datetime)
 
 
 def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
-    """Return whether an agent has moved from an expiring credential to another credential.
-
-    The other credential must have been used a day later, because an agent may use both at the same time.
-
-    :param moved_at: when another credential that expires later was last used.
-    """
+    """Return whether an agent has moved from an expiring credential to another one, last used at *moved_at*."""
+    # The other credential must have been used a day later, because an agent may use both at the same time.
     return moved_at is not None and (last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER)
 
 

@@ -13,7 +13,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.schemas import timestamp
 
 ORGANIZATION = "organization"
-"""The subject of a finding that is not about a single agent. The subject of other findings is the agent's id."""
+"""The subject of a finding that is not about a single agent."""
 
 STATES = ("ongoing", "acknowledged", "ended")
 """The states of stored findings. An acknowledged finding is also either ongoing or ended."""
@@ -85,11 +85,7 @@ class Contributor:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A fact about an organization's usage that an operator should know.
-
-    ``agent_id`` is set for a finding about one agent. Otherwise ``agents`` names a few agents that it is about or that
-    caused it. ``summary``, ``causes`` and ``next_step`` are for people: the event, its likely causes, and the advice.
-    """
+    """A fact about an organization's usage that an operator should know."""
 
     kind: str
     severity: Severity
@@ -99,13 +95,13 @@ class Finding:
     observed: float
     expected: float
     baseline: str  # how the expected amount was calculated
-    summary: str
-    causes: str
+    summary: str  # the event, in sentences for people
+    causes: str  # its likely causes
     next_step: str
-    agent_id: UUID | None = None
+    agent_id: UUID | None = None  # the agent, if the finding is about a single agent
     agent_name: str | None = None
     credential_id: UUID | None = None  # the only credential that it is about
-    agents: tuple[Contributor, ...] = ()
+    agents: tuple[Contributor, ...] = ()  # a few of the agents that it is about or that caused it
     agent_count: int | None = None  # the number of all its agents; None: that of the agents it names
     also_seen_as: tuple[str, ...] = ()  # other kinds that would report the same cause
     excess: float = 0.0  # number of tokens that it explains; for dominance, by how many fewer tokens it would end
@@ -151,10 +147,7 @@ class Finding:
 
 
 def sum_findings(findings: Iterable[Finding], max_named: int) -> Finding:
-    """Return one finding about several agents. Its amounts are sums, and its texts are those of the largest finding.
-
-    :param max_named: the maximum number of agents that the finding names, those with the largest amounts.
-    """
+    """Return one finding about several agents, with sums of amounts, which names up to *max_named* agents."""
     findings = sorted(findings, key=lambda finding: (-finding.observed, str(finding.agent_id)))
     return replace(
         findings[0],

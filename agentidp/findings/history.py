@@ -12,11 +12,10 @@ DAY, WEEK = 24, 168
 
 
 def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, unit_index: int = 1) -> list[int]:
-    """Return the counts per hour of a history, for the first *hour_count* hours.
+    """Return the counts of the first *hour_count* hours of a history.
 
-    :param day_rows: one item per counter row: the index of the day, and then a list of the 24 hours' counts for each
-        counted unit, for example tokens and requests.
-    :param unit_index: the index in an item of the list to return: 1 for the first unit.
+    :param day_rows: per counter row, the index of the day, and a list of 24 counts per unit, such as tokens.
+    :param unit_index: the index of the list in a row: 1 for the first unit.
     """
     counts_by_hour = [0] * (-(-hour_count // DAY) * DAY)
     filled_days = set()

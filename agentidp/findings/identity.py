@@ -1,8 +1,7 @@
 """Compare the computed findings with the stored ones, to see which are new, ongoing, more severe, or have ended.
 
-A finding keeps its id while it is ongoing. Two findings are the same if their kind and agent are the same (or both are
-about the organization), and their windows touch. A finding also keeps its id if its kind changes, for example if a
-silence turns out to be a rotated secret, or if the spikes of four agents become one finding.
+Two findings are the same if their kind and agent are the same (or both are about the organization), and their windows
+touch. A finding keeps its id while it is ongoing, also if its kind changes: a silence can become a rotated secret.
 """
 
 from __future__ import annotations
@@ -17,16 +16,14 @@ from uuid import UUID
 from agentidp.findings.finding import Finding, StoredFinding, finding_to_row
 from agentidp.findings.kinds import kind_of
 
-MAX_MISSES = 3
-"""Maximum number of consecutive evaluations that miss an ongoing finding. The last of them ends the finding."""
+MAX_MISSES = 3  # consecutive evaluations that miss an ongoing finding, the last of which ends it
 
 
 class FindingChange(StrEnum):
     """The changes of a finding's state that its history records."""
 
     opened = "opened"
-    recorded = "recorded"
-    """The finding was new but had already ended, so nobody has to act."""
+    recorded = "recorded"  # the finding was new but had already ended, so nobody has to act
     escalated = "escalated"
     resolved = "resolved"
     reopened = "reopened"
@@ -56,10 +53,10 @@ def reconcile(
     :param stored: the findings that are ongoing or overlap the days of the evaluation.
     :param not_computed: the kinds that could not be computed. Their findings do not end.
     """
-    matches = _match_findings(stored, computed)
+    stored_by_computed_index = _match_findings(stored, computed)
     pairs: list[tuple[StoredFinding | None, StoredFinding]] = []
     for computed_index, finding in enumerate(computed):
-        previous = matches.get(computed_index)
+        previous = stored_by_computed_index.get(computed_index)
         current = _new_finding(finding, at) if previous is None else _update_finding(previous, finding, at)
         pairs.append((previous, current))
     computed_ids = {current.finding_id for _, current in pairs}
@@ -84,23 +81,21 @@ def reconcile(
 
 
 def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]) -> dict[int, StoredFinding]:
-    """Return the stored finding that is the same as a computed finding, by the index of the computed finding.
-
-    The most similar pairs are matched first, and each finding is matched at most once.
-    """
+    """Return the stored finding that is the same as a computed finding, by the index of the computed finding."""
+    # The most similar pairs come first, because each finding is matched at most once.
     candidate_pairs = sorted(
         (difference, computed_index, stored_index)
         for computed_index, finding in enumerate(computed)
         for stored_index, stored_finding in enumerate(stored)
         if (difference := _difference(stored_finding, finding)) is not None
     )
-    matches: dict[int, StoredFinding] = {}
+    stored_by_computed_index: dict[int, StoredFinding] = {}
     used_indexes: set[int] = set()
     for _, computed_index, stored_index in candidate_pairs:
-        if computed_index not in matches and stored_index not in used_indexes:
-            matches[computed_index] = stored[stored_index]
+        if computed_index not in stored_by_computed_index and stored_index not in used_indexes:
+            stored_by_computed_index[computed_index] = stored[stored_index]
             used_indexes.add(stored_index)
-    return matches
+    return stored_by_computed_index
 
 
 def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
@@ -129,7 +124,7 @@ def _windows_touch(previous: Finding, finding: Finding) -> bool:
 def _may_be_same_subject(previous: Finding, finding: Finding) -> bool:
     """Return whether two findings may be about the same agents.
 
-    A finding about an agent can become a finding about several agents, which names only a few of them, and the reverse.
+    A finding about one agent can become a finding about several agents, and the reverse.
     """
     if bool(previous.agent_id) == bool(finding.agent_id):
         return previous.agent_id == finding.agent_id

@@ -2,11 +2,8 @@
 
 1. A finding about the whole organization is a budget, a quota of the organization, a spike of several agents, or
    dominance.
-2. Its parts report many tokens of an agent that it names: findings about this agent, and other findings about the whole
-   organization that name this agent first.
-3. All findings of an incident overlap in time, and all are ongoing or all have ended.
-4. If several findings can have a part, the most urgent one has it.
-5. An incident is listed where its most urgent finding would be.
+2. Its parts report many tokens of an agent that it names, overlap it in time, and are ongoing if it is ongoing.
+3. If several findings can have a part, the most urgent one has it.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from agentidp.findings.kinds import kind_of
 
 @dataclass(frozen=True)
 class Incident:
-    """A finding (the head) together with the findings that are its parts. Most incidents have no parts."""
+    """A finding (the head) and the findings that are its parts, if there are any."""
 
     head: StoredFinding
     parts: tuple[StoredFinding, ...] = ()

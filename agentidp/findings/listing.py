@@ -20,7 +20,7 @@ from agentidp.findings.store import Fetch, Listing, read_finding, read_listing
 from agentidp.http.errors import NotFound
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response, json_response
-from agentidp.http.schemas import MAX_DAYS, WholeNumber, required, timestamp
+from agentidp.http.schemas import MAX_DAYS, Instant, ReturnedSchema, WholeNumber, required, timestamp
 
 STORED_KINDS = (*KINDS, *FORMER_KINDS)
 
@@ -120,12 +120,14 @@ class FindingsSchema(ma.Schema):
     evaluatedAt = ma.fields.AwareDateTime(required=True)
 
 
-class ChangeSchema(ma.Schema):
-    at = ma.fields.AwareDateTime(required=True)
-    change = ma.fields.String(required=True, validate=ma.validate.OneOf([*FindingChange]))
-    severity = ma.fields.String(required=True, validate=ma.validate.OneOf(SEVERITIES))
-    by = ma.fields.String(**required(f"Who made the change: {_ACTOR}. Null for an evaluation", nullable=True))
-    note = ma.fields.String(**required(nullable=True))
+class ChangeSchema(ReturnedSchema):
+    at = Instant(attribute="changed_at")
+    change = ma.fields.String(validate=ma.validate.OneOf([*FindingChange]))
+    severity = ma.fields.String(validate=ma.validate.OneOf(SEVERITIES))
+    by = ma.fields.String(
+        attribute="changed_by", **required(f"Who made the change: {_ACTOR}. Null for an evaluation", nullable=True)
+    )
+    note = ma.fields.String(allow_none=True)
 
 
 class FindingWithHistorySchema(FindingSchema):
@@ -175,29 +177,19 @@ def get_finding(caller: Caller, finding_id: UUID) -> Response:
 
 def represent_with_history(fetch: Fetch, finding: StoredFinding) -> dict[str, Any]:
     """Return a finding with the changes of its state as JSON of the API."""
-    history = [
-        {
-            "at": timestamp(change_row.changed_at),
-            "change": change_row.change,
-            "severity": change_row.severity,
-            "by": change_row.changed_by,
-            "note": change_row.note,
-        }
-        for change_row in fetch("finding_state/finding_history", finding_id=finding.finding_id)
-    ]
-    return finding.represent() | {"history": history}
+    change_rows = fetch("finding_state/finding_history", finding_id=finding.finding_id)
+    return finding.represent() | {"history": ChangeSchema(many=True).dump(change_rows)}
 
 
 def read_callers_finding(caller: Caller, finding_id: UUID) -> StoredFinding:
     """Return a stored finding of the caller's organization.
-
-    An alert can arrive before a read replica has the finding, so the primary is read if the replica lacks it.
 
     :raises NotFound: the organization has no such finding.
     """
     try:
         return read_finding(caller.read, finding_id)
     except NotFound:
+        # An alert can arrive before a read replica has the finding, so the primary is read.
         if not caller.leave_replica():
             raise
         return read_finding(caller.read, finding_id)

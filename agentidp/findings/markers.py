@@ -45,10 +45,7 @@ def add_holidays(query: FindingsQuery, marker_rows: Rows) -> FindingsQuery:
 
 
 def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
-    """Return a finding whose causes name the latest marker that may explain the finding.
-
-    A deployment is preferred to other markers, because deployments often also rotate a credential or change scopes.
-    """
+    """Return a finding whose causes name the latest marker that may explain the finding."""
     matching_markers = [
         marker
         for marker in marker_rows
@@ -61,6 +58,7 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
     ]
     if not matching_markers:
         return finding
+    # A deployment is preferred, because deployments often also rotate a credential or change scopes.
     marker = max(matching_markers, key=lambda candidate: (candidate.kind == "deployment", candidate.starts_at))
     marker_note = f": {marker.note}" if marker.note else ""
     causes = f"{finding.causes} {CHANGE_SENTENCES[marker.kind]} at {instant_in_words(marker.starts_at)}{marker_note}."

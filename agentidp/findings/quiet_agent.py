@@ -43,7 +43,6 @@ def find_silence(
 
     :param requests_by_hour: the agent's requests by hour. The last hour is not over.
     :param unknown_hours: hours that are no evidence, because the organization was quiet or had a holiday.
-    :param unknown_days: days that are no evidence for the same reason.
     """
     current_hour = len(requests_by_hour) - 1
     last_active_hour = next((hour for hour in range(current_hour, -1, -1) if requests_by_hour[hour]), None)
@@ -60,10 +59,7 @@ def find_silence(
 def find_silence_by_hours(
     requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_hours: Collection[int]
 ) -> Silence | None:
-    """Return the silence of an agent that stopped in the middle of its work.
-
-    :param last_active_hour: the last hour with a request of the agent.
-    """
+    """Return the silence of an agent that stopped in the middle of its work."""
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
     # Item n is about hour n of the weeks that begin at *first_hour*: the number of weeks with a request in this hour.
     active_weeks_by_hour = [
@@ -101,10 +97,7 @@ def find_silence_by_hours(
 def find_silence_by_days(
     requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_days: Collection[int]
 ) -> Silence | None:
-    """Return the silence of any agent, by the whole days in which it made no request.
-
-    :param last_active_hour: the last hour with a request of the agent.
-    """
+    """Return the silence of any agent, by the whole days in which it made no request."""
     requests_by_day, last_day = sum_by_day(requests_by_hour), last_active_hour // DAY
     today = (len(requests_by_hour) - 1) // DAY
     # Item n is a list with one number per week: the requests on the weekday n days after *last_day*.
@@ -133,20 +126,14 @@ def count_weeks_of_history(requests_by_hour: Sequence[int], last_day: int) -> in
 
 
 def count_active_weeks(requests_by_hour: Sequence[int], hour: int, last_day: int, week_count: int) -> int:
-    """Return the number of weeks before *last_day* in which an agent was active in the same hour of the week.
-
-    :param hour: an index of *requests_by_hour*, or an hour after their end.
-    """
+    """Return the number of weeks before *last_day* in which an agent was active in the same hour of the week."""
     first_hour = (last_day - 7 * week_count) * DAY
     past_hours = range(first_hour + (hour - first_hour) % WEEK, last_day * DAY, WEEK)
     return sum(1 for past_hour in past_hours if requests_by_hour[past_hour])
 
 
 def was_working(requests_by_hour: Sequence[int], hours: Sequence[int], first_hour: int, week_count: int) -> bool:
-    """Return whether an agent made at least half of its usual requests (the weeks' median) in *hours*.
-
-    :param first_hour: the first hour of the weeks.
-    """
+    """Return whether an agent made at least half of its usual requests in *hours*: the median since *first_hour*."""
     hours_in_first_week = [first_hour + (hour - first_hour) % WEEK for hour in hours]
     typical_requests = median_low(
         sum(requests_by_hour[hour + week * WEEK] for hour in hours_in_first_week) for week in range(week_count)

@@ -76,10 +76,7 @@ def find_quiet_times(
 ) -> list[QuietTime]:
     """Return the periods in which most of the organization was quiet.
 
-    A quiet time is ongoing if its last hour is the last busy hour and the agents are not back. Hours of a marked
-    holiday are no evidence. If the agents stopped within a holiday, the quiet hours after it are evidence.
-
-    :param holidays: the hours of marked holidays.
+    :param holidays: the hours of marked holidays, which are no evidence.
     """
     quiet_times = []
     for quiet_hours in find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour):
@@ -95,6 +92,7 @@ def find_quiet_times(
             and is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
             and (began_amid_work or ended_amid_work)
         ):
+            # The quiet time is ongoing if it includes the last busy hour and the agents are not back.
             is_ongoing = last_hour == max(usual_agents_by_hour) and not ended_amid_work
             end_hour = len(active_agents_by_hour) if is_ongoing else evidence_hours[-1] + 1
             expected_agents = sum(usual_agents_by_hour[hour] for hour in evidence_hours)
@@ -108,11 +106,9 @@ def find_quiet_days(
 ) -> list[QuietTime]:
     """Return the quiet periods of whole days without requests, for an organization without busy hours.
 
-    Quiet days are one period if no request was made between them. The period is ongoing if no request followed it.
+    Quiet days are one period if no request was made between them.
 
     :param requests_by_hour: the requests of the whole sample by hour. The last hour is not over.
-    :param first_judged_day: the first day that is judged.
-    :param holidays: the hours of marked holidays.
     """
     requests_by_day, first_midnight = sum_by_day(requests_by_hour), find_first_midnight(requests_by_hour)
     if first_midnight is None:
@@ -146,13 +142,7 @@ def find_quiet_days(
 def is_unlikely(
     hours: Sequence[int], active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int]
 ) -> bool:
-    """Return whether so few active agents in these hours are unlikely to be chance.
-
-    The sum of half the Poisson deviances of the hours is compared with a threshold.
-
-    :param active_agents_by_hour: number of active agents per hour.
-    :param usual_agents_by_hour: number of usually active agents per hour.
-    """
+    """Return whether so few active agents in these hours are unlikely, by the sum of half the Poisson deviances."""
     evidence = 0.0
     for hour in hours:
         active_count, usual_count = active_agents_by_hour[hour], usual_agents_by_hour[hour]
@@ -172,8 +162,8 @@ def find_partial_silences(
 ) -> list[QuietTime]:
     """Return the periods, from hour *since* on, in which part of the organization was quiet, until half of it is back.
 
-    :param sampled_requests: the requests by the hour of each agent. The last hour is not over.
-    :param holidays: the hours of marked holidays. Agents that stop within a holiday must stay quiet after it.
+    :param sampled_requests: the requests by hour of each agent. The last hour is not over.
+    :param holidays: the hours of marked holidays, which are no evidence.
     """
     quiet_times: list[QuietTime] = []
     current_hour = min(map(len, sampled_requests), default=0) - 1

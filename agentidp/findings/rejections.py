@@ -2,10 +2,7 @@
 
 Statistic: the day's rejected requests compared with three times the 75th percentile of the 28 days before, or of the
 days since the agent's first activity. Consecutive days are one finding, from the first hour with many rejections to the
-last.
-
-The finding is critical if no token was issued in this time although some were expected, because then the secret was
-probably rotated.
+last. It is critical if no token was issued in this time although some were expected.
 """
 
 from __future__ import annotations
@@ -38,15 +35,10 @@ BASELINE = (
 
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the hourly counts of agents with many rejected requests."""
-    sources_since = max(query.since, query.until - timedelta(days=KEEP_NETWORKS))
-    day_parameters = {
-        "first_day": _first_history_day(query),
-        "since": query.since,
-        "until": query.until,
-        "sources_since": sources_since,
-    }
+    day_parameters = {"first_day": _first_history_day(query), "since": query.since, "until": query.until}
+    sources = {"sources_since": max(query.since, query.until - timedelta(days=KEEP_NETWORKS))}
     limits = {"min_rejected": thresholds.MIN_REJECTED, "max_agents": thresholds.MAX_REJECTED_AGENTS}
-    return Call("findings/rejections", day_parameters | limits)
+    return Call("findings/rejections", day_parameters | sources | limits)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -137,8 +129,7 @@ def _make_finding(
 def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -> tuple[Severity, str, str, str]:
     """Return the severity, summary, causes and next step of a finding about rejected requests.
 
-    :param issued: the tokens that the agent was issued in the same period.
-    :param expected: the tokens that it usually is issued in this period.
+    :param issued: the tokens that the agent was issued in the same period. It usually is issued *expected* tokens.
     """
     failures = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
@@ -180,11 +171,9 @@ def _describe_sources(sources: list[tuple[int, str, str, int]]) -> str:
     for _, network, reason, rejection_count in sources:
         counts_by_reason[reason] += rejection_count
         counts_by_network[network] += rejection_count
-    return (
-        f" Reasons: {_list_most_frequent(counts_by_reason)}. Networks: {_list_most_frequent(counts_by_network)}."
-        if counts_by_network
-        else ""
-    )
+    if not counts_by_network:
+        return ""
+    return f" Reasons: {_list_most_frequent(counts_by_reason)}. Networks: {_list_most_frequent(counts_by_network)}."
 
 
 def _list_most_frequent(counts: Counter[str]) -> str:

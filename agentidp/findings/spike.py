@@ -14,14 +14,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import day_in_words, instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.history import (
-    DAY,
-    expand_to_hours,
-    find_first_midnight,
-    group_adjacent,
-    hours_until,
-    instant,
-)
+from agentidp.findings.history import DAY, expand_to_hours, find_first_midnight, group_adjacent, hours_until, instant
 from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, find_unusual_hours, find_unusual_hours_of_new_agent
 
 HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE  # days of history that are read before the first requested day
@@ -43,16 +36,9 @@ LOOP_CAUSES_AND_NEXT_STEP = (
 
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the tokens by hour of the agents whose tokens grew the most."""
-    return Call(
-        "findings/spike",
-        {
-            "first_day": _first_history_day(query),
-            "since": query.since,
-            "until": query.until,
-            "max_suspects": thresholds.MAX_SPIKE_SUSPECTS,
-            "max_agents": thresholds.MAX_SPIKE_AGENTS,
-        },
-    )
+    days = {"first_day": _first_history_day(query), "since": query.since, "until": query.until}
+    limits = {"max_suspects": thresholds.MAX_SPIKE_SUSPECTS, "max_agents": thresholds.MAX_SPIKE_AGENTS}
+    return Call("findings/spike", days | limits)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -88,8 +74,6 @@ class Spike:
 def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_count: int) -> list[Spike]:
     """Return the spikes of an agent, including spikes that ended within a few days before *first_requested_hour*.
 
-    :param tokens_by_hour: the agent's tokens by hour.
-    :param first_requested_hour: the index of the first hour of the first requested day.
     :param agent_count: the number of agents that are judged.
     """
     first_midnight = find_first_midnight(tokens_by_hour)
@@ -129,10 +113,7 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
 
 
 def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
-    """Return the tokens for the summary of a spike, the expected tokens, and the period of both in words.
-
-    If a night or three nights decided the severity, the tokens are theirs. Otherwise they are of all unusual hours.
-    """
+    """Return the tokens of the night that decided a spike's severity, or of all hours, the expected ones, and when."""
     deciding_hour = spike.deciding_hour
     hour_count, spike_tokens, expected_tokens, day_count, _ = deciding_hour.reason
     if hour_count > 1:
@@ -145,7 +126,7 @@ def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
 
 
 def _describe_further_facts(spike: Spike, first_day: date) -> str:
-    """Return more sentences of the summary, about the deciding hour, an earlier day like this one, and a new level."""
+    """Return the sentences of the summary about the deciding hour, a similar earlier day, and a new level."""
     deciding_hour = spike.deciding_hour
     reason = deciding_hour.reason
     sentences = ""

@@ -28,7 +28,7 @@ from agentidp.findings.incidents import group_into_incidents
 from agentidp.http.errors import require_row
 
 Fetch = Callable[..., Rows]
-"""Runs a statement, given its name and its parameters, and returns its rows."""
+"""Runs a statement, by name and parameters, and returns its rows."""
 
 OpenTransaction = Callable[[], AbstractContextManager[Transaction]]
 
@@ -36,9 +36,7 @@ MAX_AGE_IN_INTERVALS = 2  # maximum age of a stored evaluation that is read, in 
 
 
 def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) -> None:
-    """Compute an organization's findings, and store the result in one transaction.
-
-    Nothing is stored if another evaluation for the same or a later instant was stored meanwhile.
+    """Compute an organization's findings, and store them unless a later evaluation was stored meanwhile.
 
     :raises DatabaseUnavailable: no kind could be computed, or the result could not be stored. Nothing has changed.
     """
@@ -52,10 +50,9 @@ def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) 
 def store_evaluation(
     transaction: Transaction, computed: ComputedFindings, query: FindingsQuery, seconds: float = 0.0
 ) -> list[StoredFinding]:
-    """Store the state of an organization's findings after an evaluation.
+    """Store an organization's findings after an evaluation, and return those that are new or have changed.
 
     :param seconds: the duration of the computation, for the metrics.
-    :returns: the findings that are new or have changed.
     """
     [last_evaluation] = transaction.fetch("finding_state/lock_evaluation", since=query.since)
     evaluated_at = last_evaluation.evaluated_at
@@ -96,10 +93,7 @@ def record_changes(
     changed_by: str | None = None,
     note: str | None = None,
 ) -> None:
-    """Record changes of findings' states in their history.
-
-    :param changed_by: the name of the agent or person; ``None`` for an evaluation.
-    """
+    """Record changes of findings' states in their history. *changed_by* is ``None`` for an evaluation."""
     change_rows = [
         {
             "change_id": str(uuid.uuid4()),
@@ -131,9 +125,8 @@ class Listing:
 def read_listing(
     run: Run, open_transaction: OpenTransaction, at: datetime, settings: Settings, *, days: int = DEFAULT_DAYS
 ) -> Listing:
-    """Return an organization's stored findings. Compute and store them first if they are missing or too old.
+    """Return the stored findings of the last *days* days. Compute and store them first if they are missing or too old.
 
-    :param days: the number of UTC days, today included, in which a finding must have been ongoing.
     :raises DatabaseUnavailable: there are no stored findings, and no kind could be computed.
     """
     query = build_findings_query(at, settings, days=days)

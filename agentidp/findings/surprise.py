@@ -54,22 +54,19 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
+# A spike may have begun NEW_LEVEL_DAYS + 1 days before the first requested day, and is compared with the usual days
+# before. One more day is needed, because the first sums lack some of their hours.
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
-"""Number of days before the first requested day for which surprises are computed. A spike that is ongoing on the
-requested day may have begun ``NEW_LEVEL_DAYS + 1`` days earlier, and is compared with the usual days before its
-beginning. One more day is needed because the first sums lack some of their hours."""
+"""Number of days before the first requested day for which surprises are computed."""
 
 
 class Reason(NamedTuple):
-    """The number of tokens that makes an hour unusual, and the number that was expected.
+    """The number of tokens that makes an hour unusual, and the number that was expected."""
 
-    Both are for the ``hours`` hours that end with the unusual hour, added up over ``days`` consecutive days.
-    """
-
-    hours: int
+    hours: int  # the number of hours, ending with the unusual hour, whose tokens are added up
     tokens: int
     expected: int
-    days: int = 1
+    days: int = 1  # the number of consecutive days whose hours are added up
     similar_day: int | None = None  # midnight of an earlier day that was as surprising, if the hour is only listed
 
 
@@ -89,14 +86,12 @@ def find_unusual_hours(
 ) -> list[UnusualHour]:
     """Return the unusual hours of an agent. The first two weeks of an agent are not judged.
 
-    :param tokens_by_hour: the agent's tokens by hour.
     :param first_hour: the midnight of the first day with a token.
     :param first_requested_hour: the midnight of the first requested day. Unusual hours of a few days before it are
-        returned too, so that the caller can see when a spike that is ongoing at *first_requested_hour* began.
+        returned too, because a spike that is ongoing then may have begun in one of them.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # All lists below begin with this hour: DAYS_BEFORE days before the requested days, or the first hour for which an
-    # expected count can be computed if this is later.
+    # All lists below begin with this hour. Before first_hour + DAY, no expected count can be computed.
     start_hour = max(first_hour + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     judged_tokens = tokens_by_hour[start_hour:]
     expected_by_hour = [
@@ -154,8 +149,6 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hou
     """Return the median tokens of the same hour of the week, and of the hours next to it, in the weeks before *hour*.
 
     With less than ``MIN_SEASON_WEEKS`` of history, the same hour of the last ``SEASON_DAYS`` days is used instead.
-
-    :param first_hour: the first hour of the history.
     """
     has_weekly_history = hour - first_hour >= thresholds.MIN_SEASON_WEEKS * WEEK
     step_hours, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weekly_history else (DAY, thresholds.SEASON_DAYS)
@@ -189,11 +182,10 @@ def surprise(count: float, expected: float) -> float:
 def sum_tokens_by_rule(
     tokens: Sequence[int], expected_tokens: Sequence[float]
 ) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return, per rule of ``SPIKE_RULES``, a list that has for each hour the sum that the rule judges in this hour.
+    """Return, per rule of ``SPIKE_RULES``, the sums by hour: of the hour, the eight hours up to it, or three nights.
 
-    The rules judge the hour itself, the eight hours that end with it (a night), and three nights. An hour is *raised*
-    if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is not unusual. A night
-    also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
+    An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
+    not unusual. A night also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
     surprises = [surprise(count, expected) for count, expected in zip(tokens, expected_tokens, strict=False)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
@@ -242,11 +234,8 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 
 
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
-    """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out.
-
-    Three nights are unusual only two days after the first night, so their rule leaves out two days fewer. Therefore a
-    change becomes a new level on the same day for all rules.
-    """
+    """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out."""
+    # Three nights are unusual only two days after the first night, so their rule leaves out two days fewer.
     end = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
     return slice(max(end - thresholds.USUAL_DAYS, 0), end)
 
@@ -254,10 +243,7 @@ def select_usual_days(day: int, rule: SpikeRule) -> slice:
 def decide_severity(
     surprise_value: float, usual_surprises: Sequence[float], factor: float, min_surprise: float
 ) -> Severity | None:
-    """Return the severity of a surprise, or ``None`` if the surprise is usual.
-
-    :param usual_surprises: the highest surprise of each usual day.
-    """
+    """Return the severity of a surprise, or ``None`` if it is usual, by the highest surprise of each usual day."""
     second_highest_usual, highest_usual = sorted(usual_surprises)[-2:]
     if surprise_value > max(min_surprise, factor * highest_usual):
         return Severity.warning
@@ -290,8 +276,7 @@ def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
 def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_hour: int) -> list[UnusualHour]:
     """Return the hours in an agent's first two weeks with more tokens than a healthy client needs.
 
-    Each hour must also exceed a multiple of the busiest hour that is at least a day older, so that a retry loop is
-    reported for a day.
+    Each hour must also exceed a multiple of the busiest hour that is at least a day older.
     """
     unusual_hours: list[UnusualHour] = []
     busiest_hour_tokens = 0

@@ -1,10 +1,8 @@
-"""Suspend dormant agents after a notice, if their organization has turned this on.
+"""Suspend dormant agents after ``suspendDormantAfterDays`` of their organization. By default, no agent is suspended.
 
-1. ``suspendDormantAfterDays`` of an organization is the number of days. By default, no agent is suspended.
-2. The suspension is announced at least two weeks before: the finding ``dormant_agent`` becomes a warning with the time
-   of the suspension, and alerts are sent, also to the targets of the agent's owner.
-3. If the agent is active again, or somebody changes or resumes it, the days are counted anew.
-4. Only ``agentidp watch`` suspends agents. The announcement and the suspension are in the audit trail.
+1. The suspension is announced at least two weeks before: the finding ``dormant_agent`` becomes a warning with the time
+   of the suspension, and alerts are sent.
+2. If the agent is active again, or somebody changes or resumes it, the days are counted anew.
 """
 
 from __future__ import annotations
@@ -55,10 +53,7 @@ def find_suspension_time(row: Any, at: datetime) -> datetime | None:
 
 
 def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
-    """Return the rows of the dormant agents that must be suspended now.
-
-    Their announced time has passed, and the finding that announced the suspension is still ongoing.
-    """
+    """Return the rows of dormant agents whose announced time has passed, and whose announcing finding is ongoing."""
     due_rows = [
         agent
         for agent in dormant_rows
@@ -77,14 +72,14 @@ def _select_due_rows(transaction: Transaction, dormant_rows: Rows) -> Rows:
 
 def _announce_suspensions(transaction: Transaction, rows: Rows) -> None:
     """Announce suspensions of dormant agents, and withdraw all announcements that no longer apply."""
-    times_by_id = {
+    suspension_times_by_id = {
         agent.agent_id: suspends_at
         for agent in rows
         if (suspends_at := find_suspension_time(agent, transaction.at)) is not None
     }
-    transaction.fetch("agents/withdraw_suspensions", agent_ids=list(times_by_id))
+    transaction.fetch("agents/withdraw_suspensions", agent_ids=list(suspension_times_by_id))
     for agent in rows:
-        if agent.agent_id in times_by_id and agent.suspends_at is None:
-            suspends_at = times_by_id[agent.agent_id]
+        if agent.agent_id in suspension_times_by_id and agent.suspends_at is None:
+            suspends_at = suspension_times_by_id[agent.agent_id]
             transaction.fetch("agents/announce_suspension", agent_id=agent.agent_id, suspends_at=suspends_at)
             audit.record(transaction, "agent.suspension_announced", agent.agent_id, after={"suspendsAt": suspends_at})

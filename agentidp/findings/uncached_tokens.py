@@ -68,9 +68,7 @@ def find_latest_costly_days(
     """Return the days of the latest period in which an agent did not cache its tokens, or ``None`` if it ended earlier.
 
     :param since: the first requested day, on or after which the period must end.
-    :param token_ttl: the lifetime of a token in seconds.
-    :param replicas: the number of declared replicas. ``None`` means that many instances, each of which caches its
-        tokens, are recognized and not reported.
+    :param replicas: the number of declared replicas. Without it, many instances that cache their tokens are recognized.
     """
     runs_of_costly_days: list[list[CostlyDay]] = [[]]
     for first_hour in range(0, len(requests), DAY):
@@ -87,10 +85,8 @@ def find_latest_costly_days(
 
 
 def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
-    """Return the newest days if each wastes several times as many tokens as the days before them. Else return all days.
-
-    Many instances that stop caching their tokens would otherwise look for weeks like instances that cache them.
-    """
+    """Return the newest days, if each wastes several times as many tokens as the days before them, or all days."""
+    # Many instances that stop caching their tokens would otherwise look for weeks like instances that cache them.
     waste_factors = [costly_day.tokens / costly_day.needed for costly_day in costly_days]
     first_possible_start = max(len(costly_days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
     for start_index in range(first_possible_start, len(costly_days) - thresholds.MIN_UNCACHED_DAYS + 1):
@@ -119,10 +115,8 @@ def describe_costly_day(
 
 
 def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
-    """Return the number of tokens that an agent needed: one per lifetime in each run of active hours.
-
-    Idle hours that a token outlives do not end a run.
-    """
+    """Return the number of tokens that an agent needed: one per lifetime in each run of active hours."""
+    # Idle hours that a token outlives do not end a run.
     max_gap_hours = max(token_ttl // 3600, 1)
     return sum(
         ceil((hour_run[-1] - hour_run[0] + 1) * 3600 / token_ttl)
@@ -131,10 +125,8 @@ def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
 
 
 def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequence[CostlyDay], token_ttl: int) -> bool:
-    """Return whether instances that cache their tokens explain the costly days. Their hourly counts hardly differ.
-
-    If a token lives for more than an hour, the counts do not show when tokens are renewed, so ``False`` is returned.
-    """
+    """Return whether instances that cache their tokens explain the costly days. Their hourly counts hardly differ."""
+    # If a token lives for more than an hour, the counts do not show when tokens are renewed.
     if token_ttl > 3600:
         return False
     adjacent_counts = [

@@ -66,10 +66,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int] | None:
-    """Return an agent's tokens on a usual day of rest and its usual tokens, or ``None`` if the tokens are not unusual.
-
-    The tokens are of the whole day, or only of the hours in which the agent usually rests (rule 3 of the module).
-    """
+    """Return an agent's tokens on a day of rest (rule 3) and its usual tokens, or ``None`` if they are not unusual."""
     tokens_by_day = sum_by_day(tokens_by_hour)
     first_active_day = next(
         (past_day for past_day in range(max(day - HISTORY, 0), day) if tokens_by_day[past_day]), day
@@ -116,10 +113,7 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
-    """Return the finding about work on adjacent days of rest.
-
-    :param agents_at_work: an agent's row, its tokens and its usual tokens, per day and agent.
-    """
+    """Return the finding about adjacent days of rest. *agents_at_work* are rows, with the tokens and the usual ones."""
     names_by_id = {row.agent_id: row.agent_name for row, *_ in agents_at_work}
     tokens_by_id: Counter[UUID] = Counter()
     for row, agent_tokens, _ in agents_at_work:

@@ -17,14 +17,10 @@ _STATEMENTS = {"csv": "usage_history/export_csv", "ndjson": "usage_history/expor
 def export_usage(
     database_url: str, organization_id: str, out: BinaryIO, *, file_format: str, first: date, last: date, at: datetime
 ) -> None:
-    """Write an organization's usage to a file, one record per agent and UTC hour with usage, oldest first.
+    """Write an organization's usage from the day *first* to *last*, one record per agent and UTC hour, oldest first.
 
     :param database_url: the database's URL, with the operator's role.
-    :param out: the file. The records are not collected in memory.
     :param file_format: ``csv`` or ``ndjson``.
-    :param first: the first UTC day.
-    :param last: the last UTC day.
-    :param at: the current time, with time zone.
     """
     statement_parameters = {"organization_id": organization_id, "first": first, "last": last}
     statement = load_sql(_STATEMENTS[file_format])

@@ -15,12 +15,9 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
 from agentidp.usage_history.records import BadRecord, Reader, Source, read_csv_values, read_json_values
 
+# The first statement blocks changes of quotas, which could lock the rows in another order and cause a deadlock.
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
-"""The statements that mark the stored sums of monthly quotas as stale, because an import changes these sums.
-
-The import runs them last, because token requests wait from then on until the commit. The first statement blocks changes
-of quotas, which could lock the rows in another order and cause a deadlock.
-"""
+"""The statements that mark the stored sums of monthly quotas as stale, because an import changes these sums."""
 
 FORMATS = {"csv": read_csv_values, "ndjson": read_json_values}
 
@@ -32,10 +29,7 @@ MAX_PROBLEMS = 20
 
 
 class ImportRefused(Exception):
-    """The file has bad records, so nothing was imported.
-
-    :param problems: a line number and a broken rule per bad record, for the first :data:`MAX_PROBLEMS` records.
-    """
+    """The file has bad records, so nothing was imported. *problems* are their line numbers and broken rules."""
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
         super().__init__("; ".join(f"line {line}: {rule}" for line, rule in problems))
@@ -55,20 +49,13 @@ class Imported:
     repeats: datetime | None = None
 
 
-class _RollBack(Exception):
-    """Raised to roll back the transaction of an import, and caught where the transaction began."""
-
-
 def import_usage(
     database_url: str, organization_id: str, source: Source, *, file_format: str, at: datetime, is_dry_run: bool = False
 ) -> Imported:
-    """Add records to the counters of an existing organization, in one transaction.
-
-    The import has its own counter rows, so it does not block token requests while it adds records.
+    """Add the records of a file to the counters of an existing organization, in one transaction.
 
     :param database_url: the database's URL, with the operator's role.
     :param file_format: one of :data:`FORMATS`.
-    :param at: the current time, with time zone.
     :param is_dry_run: check and sum the records without adding them.
     :raises ImportRefused: a record is bad, or a counter of one hour would exceed PostgreSQL's integer.
     """
@@ -78,12 +65,11 @@ def import_usage(
             for sums_by_agent in _sum_records(source, file_format, _read_agent_ids(transaction), at, import_total):
                 _add_sums(transaction, sums_by_agent, import_total)
             _record_import(transaction, source.digest, import_total)
+            # These statements run last, because token requests wait for the commit from then on.
             for statement_name in FORGET_SUMS:
                 transaction.fetch(statement_name)
             if is_dry_run or import_total.repeats:
-                raise _RollBack
-    except _RollBack:
-        pass
+                raise psycopg.Rollback
     except psycopg.errors.NumericValueOutOfRange:
         message = "an agent or the organization would have more than 2,147,483,647 in one hour"
         raise ImportRefused([(source.line, message)]) from None
@@ -100,9 +86,7 @@ def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
 def _sum_records(
     source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
 ) -> Iterator[dict[UUID, Hours]]:
-    """Yield the sums per agent and hour in batches of at most :data:`MAX_CELLS`, and count the records in *total*.
-
-    The same dictionary is yielded each time, with other sums.
+    """Yield the same dictionary with up to :data:`MAX_CELLS` new sums each time, and count the records in *total*.
 
     :param agents: the IDs of agents, by the ID or name in the file.
     :raises ImportRefused: a record is bad.

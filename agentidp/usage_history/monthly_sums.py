@@ -3,12 +3,9 @@
 ``agentidp watch`` stores the sums as a cache. Readers compare the stored sum of all agents with the organization's
 counters of the same days, in one snapshot. If the sums are missing or differ, the days are read instead.
 
-Sums that pass this comparison are exact:
-
-- Each token is counted for its agent and its organization in the same transaction.
-- Counters only increase. If the organization's sum is unchanged, so is the sum of each agent. Late or imported tokens
-  increase the organization's counters, so the days are read until the sums are stored again.
-- Only deletion decreases a counter, and deletes the month's sums in the same transaction.
+Sums that pass this comparison are exact. Each token is counted for its agent and its organization in one transaction,
+and counters only increase, so an unchanged sum of the organization means unchanged sums of its agents. A deletion of
+usage, which decreases counters, also deletes the month's sums.
 """
 
 from __future__ import annotations
@@ -22,11 +19,9 @@ from agentidp.db.organization import Transaction, operator_transaction
 
 
 def store_sums(connection: psycopg.Connection[Any], organization_id: str, at: datetime) -> int:
-    """Store the missing and stale monthly sums of an organization, including this month until yesterday.
+    """Store the missing and stale monthly sums of an organization, and return the number of these months.
 
     :param connection: a connection with the operator's role.
-    :param at: the current time, with time zone.
-    :returns: the number of months whose sums were stored.
     """
     with operator_transaction(connection, organization_id, at) as transaction:
         month_rows = transaction.fetch("usage_history/stale_months")

@@ -25,7 +25,6 @@ def count_tokens_by_day(database_url: str, organization_id: str, *, first_kept: 
     """Return the number of tokens by UTC day, for days with usage before *first_kept*, oldest day first.
 
     :param database_url: the database's URL, with the operator's role.
-    :param at: the current time, with time zone.
     """
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         return {row.day: row.tokens for row in transaction.fetch("usage_history/days_before", before=first_kept)}
@@ -34,14 +33,10 @@ def count_tokens_by_day(database_url: str, organization_id: str, *, first_kept: 
 def delete_days(
     database_url: str, organization_id: str, days: Iterable[date], *, first_kept: date, at: datetime
 ) -> None:
-    """Delete an organization's usage on *days*, one transaction per day, so that no day is deleted in part.
-
-    The first transaction also writes the audit event of the entire deletion.
+    """Delete an organization's usage on *days*, oldest first, one transaction per day.
 
     :param database_url: the database's URL, with the operator's role.
-    :param days: the UTC days, oldest first.
     :param first_kept: the first UTC day that is kept, for the audit event.
-    :param at: the current time, with time zone.
     """
     with connect(database_url) as connection:
         for day_index, day in enumerate(days):

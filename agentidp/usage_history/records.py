@@ -21,13 +21,9 @@ OPTIONAL = ("requests", "rejected")
 MAX_COUNT = 1_000_000_000
 """Maximum number of tokens, requests or rejections in a record. A counter can store about twice as much."""
 
-BUFFER_SIZE = 1 << 20
-"""Size of the read buffer in bytes."""
-
+BUFFER_SIZE = 1 << 20  # bytes of the read buffer
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-
-HOUR_LENGTH = len("2026-04-01T09")
-"""Number of characters of the date and the hour at the beginning of a time."""
+HOUR_LENGTH = len("2026-04-01T09")  # characters of the date and the hour at the beginning of a time
 
 _WITHIN_HOUR = r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
 _REST_IN_UTC = re.compile(rf"{_WITHIN_HOUR}(?:Z|\+00:00)")
@@ -44,13 +40,10 @@ Counts = tuple[int, int, int]
 
 
 class Record(NamedTuple):
-    """The usage of an agent in a UTC hour.
+    """The usage of an agent in a UTC hour."""
 
-    ``hour`` is the number of hours since :data:`EPOCH`. ``agent`` is the agent's ID or name.
-    """
-
-    hour: int
-    agent: str
+    hour: int  # the number of hours since EPOCH
+    agent: str  # the agent's ID or name
     counts: Counts
 
 
@@ -58,12 +51,11 @@ class Source(io.RawIOBase):
     """A file of usage that computes its SHA-256 while its lines are read.
 
     :param file: a file that is open for reading bytes.
-    :param on_read: a function that is called after each read with the number of bytes, or None to call no function.
+    :param on_read: a function that gets the number of bytes after each read.
     """
 
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None = None) -> None:
-        self.line = 0
-        """The line number of the last record, counted from 1."""
+        self.line = 0  # the line number of the last record, counted from 1
         self._file, self._on_read = file, on_read
         self._hash = hashlib.sha256()
 
@@ -102,9 +94,7 @@ Values = Sequence[Any]
 
 
 def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
-    """Yield the values of each record in a CSV file with a header.
-
-    For a bad record, an exception is yielded instead of raised, so that the next record can be read.
+    """Yield the values of each record in a CSV file with a header, or a :class:`BadRecord`.
 
     :raises BadRecord: the header lacks a field or has an unknown field, or the file is not CSV in UTF-8.
     """
@@ -157,20 +147,14 @@ def _parse_json(line: str) -> Values | BadRecord:
 
 
 class Reader:
-    """Checks and converts the values of records, and caches the hours that it has parsed.
-
-    :param at: the current time. Records of later hours are refused.
-    """
+    """Checks and converts the values of records. Records of hours after *at* are refused."""
 
     def __init__(self, at: datetime) -> None:
         self._earliest, self._latest = ((bound - EPOCH) // AN_HOUR for bound in (EARLIEST, at))
         self._hours: dict[str, int] = {}
 
     def convert(self, values: Values) -> Record:
-        """Check and convert the values of a record.
-
-        :raises BadRecord: a value breaks a rule.
-        """
+        """Return the record for the values of its fields, or raise :class:`BadRecord` if a value breaks a rule."""
         time, agent, tokens, requests, rejected = values
         if not isinstance(agent, str) or not agent:
             raise BadRecord("agent is missing: it must be an agent's id or name")
