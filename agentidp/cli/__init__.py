@@ -56,15 +56,15 @@ def cli() -> None:
     """
 
 
-_GROUPS = (
+for command_group in (
     *(agent, alerts, audit, credential, db, findings, grant, keys, marker, openid_provider, organization, quota),
     *(resource_server, usage),
-)
-for group in (*(module.commands for module in _GROUPS), rule.delegation_commands, rule.provisioning_commands):
-    cli.add_command(group)
+):
+    cli.add_command(command_group.commands)
 for command in (
-    *(apply.apply_document, backup.back_up_database, check.run_checks, token.print_sign_in_link),
-    *(serve.create_demo_organization, backup.restore_backup, serve.run_service, token.print_token, serve.run_watch),
+    *(apply.apply_document, backup.back_up_database, backup.restore_backup, check.run_checks),
+    *(rule.delegation_commands, rule.provisioning_commands, serve.create_demo_organization, serve.run_service),
+    *(serve.run_watch, token.print_sign_in_link, token.print_token),
 ):
     cli.add_command(command)
 

@@ -68,13 +68,11 @@ def list_events(organization: str | None, as_json: bool, **filters: Any) -> None
         [event_rows] = database.run(build_list_call(below=None, **filters))
         events = represent_rows(event_rows)
         names_by_id = words.map_names_by_id(*database.run(*words.build_name_calls(events)))
-    member_names = ("sequence", "at", "actorType", "actor", "action", "subject", "before", "after")
-    if not as_json:
-        sentences = [words.describe_event(event, names_by_id) for event in events]
-        events = [{member_name: event[member_name] for member_name in member_names} for event in events]
-        if is_terminal():
-            events = [event | {"event": sentence} for event, sentence in zip(events, sentences, strict=True)]
-    show(events, as_json, columns=("sequence", "at", "event", "after"))
+    member_names = ["sequence", "at", "actorType", "actor", "action", "subject", "before", "after"]
+    if is_terminal() and not as_json:
+        member_names.append("event")
+        events = [event | {"event": words.describe_event(event, names_by_id)} for event in events]
+    show(events, as_json, members=member_names, columns=("sequence", "at", "event", "after"))
 
 
 def _find_trail_id(services: Services, organization: str) -> str:
@@ -101,57 +99,63 @@ def _list_trail_ids(services: Services, operator: psycopg.Connection[Any], organ
 )
 @click.option(
     "--state",
+    "state_path",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File that stores the position of the last exported event. The next export continues at that position.",
 )
-@flag_option("--follow", "follow", "Keep running, and print new events as they occur, until Ctrl-C.")
-def export_events(organization: str | None, since: Any, after: int | None, state: Path | None, follow: bool) -> None:
+@flag_option("--follow", "must_follow", "Keep running, and print new events as they occur, until Ctrl-C.")
+def export_events(
+    organization: str | None, since: datetime | None, after: int | None, state_path: Path | None, must_follow: bool
+) -> None:
     """Print events as lines of JSON, oldest first in each trail.
 
     The output is meant for a SIEM, which then also stores the hash of each event. After a crash, the next export prints
     the events since the last saved state again, so the receiver should ignore events whose eventId it already has.
     """
-    if after is not None and (organization is None or state is not None):
+    if after is not None and (organization is None or state_path is not None):
         raise click.UsageError("--after requires --organization, and cannot be combined with --state")
     with open_services() as services, connect(str(services.settings.database_url)) as operator:
         organization_id = None if organization is None else _find_trail_id(services, organization)
-        positions = _read_state(state)
+        last_sequences = _read_last_sequences(state_path)
         if after is not None:
-            positions[str(organization_id)] = after
-        if state is not None:
-            # The state is written before the first event, so that an unwritable file ends the export at once.
-            _write_state(state, positions)
+            last_sequences[str(organization_id)] = after
+        # The state is written before the first event, so that an unwritable file ends the export at once.
+        _write_last_sequences(state_path, last_sequences)
         while True:
             for event in upkeep.read_events_since(
-                operator, services.database, positions, utc_now(), only=organization_id
+                operator, services.database, last_sequences, utc_now(), only=organization_id
             ):
                 if since is None or datetime.fromisoformat(event["at"]) >= since:
                     click.echo(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
-            if state is not None:
-                _write_state(state, positions)
-            if not follow:
+            _write_last_sequences(state_path, last_sequences)
+            if not must_follow:
                 return
             time.sleep(POLL_SECONDS)
 
 
-def _read_state(state: Path | None) -> dict[str, int]:
-    if state is None or not state.exists():
+def _read_last_sequences(state_path: Path | None) -> dict[str, int]:
+    """Return the sequence of the last exported event by organization, from the state file of an earlier export."""
+    if state_path is None or not state_path.exists():
         return {}
     with contextlib.suppress(ValueError, OSError):
-        positions = json.loads(state.read_text(encoding="utf-8"))
-        if isinstance(positions, dict) and all(type(position) is int for position in positions.values()):
-            return positions
-    raise ConfigurationError(f"{state} is not the state file of an export. Remove the file to export all events again")
+        last_sequences = json.loads(state_path.read_text(encoding="utf-8"))
+        if isinstance(last_sequences, dict) and all(type(sequence) is int for sequence in last_sequences.values()):
+            return last_sequences
+    raise ConfigurationError(
+        f"{state_path} is not the state file of an export. Remove the file to export all events again"
+    )
 
 
-def _write_state(state: Path, positions: dict[str, int]) -> None:
+def _write_last_sequences(state_path: Path | None, last_sequences: dict[str, int]) -> None:
+    if state_path is None:
+        return
     # Renaming replaces the file in one step, so that after a crash the file contains the old or the new state.
-    draft = state.with_name(f"{state.name}.new")
+    draft = state_path.with_name(f"{state_path.name}.new")
     try:
-        draft.write_text(json.dumps(positions, sort_keys=True) + "\n", encoding="utf-8")
-        draft.replace(state)
+        draft.write_text(json.dumps(last_sequences, sort_keys=True) + "\n", encoding="utf-8")
+        draft.replace(state_path)
     except OSError as error:
-        raise ConfigurationError(f"the state {state} cannot be written: {error.strerror}") from None
+        raise ConfigurationError(f"the state {state_path} cannot be written: {error.strerror}") from None
 
 
 @commands.command("verify")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
 from uuid import UUID
 
 import click
@@ -24,22 +23,26 @@ YES = "agentidp.cli.confirmation.yes"
 COUNTED_DAYS = 30
 """Number of days, including today, whose tokens :func:`describe_recent_tokens` counts."""
 
-F = TypeVar("F", bound=Callable[..., object])
+
+def _remember_confirmation(context: click.Context, _option: click.Parameter, is_confirmed: bool) -> None:
+    context.meta[YES] = is_confirmed
 
 
-def require_confirmation(command: F) -> F:
-    """Add the option ``--yes`` to a command that calls :func:`confirm` before it changes anything."""
+require_confirmation = click.option(
+    "--yes",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_confirmation,
+    help="Do not ask for confirmation. Required without a terminal.",
+)
+"""Adds the option ``--yes`` to a command that calls :func:`confirm` before it changes anything."""
 
-    def remember(context: click.Context, _option: click.Parameter, is_confirmed: bool) -> None:
-        context.meta[YES] = is_confirmed
-
-    return click.option(
-        "--yes",
-        is_flag=True,
-        expose_value=False,
-        callback=remember,
-        help="Do not ask for confirmation. Required without a terminal.",
-    )(command)
+dry_run_option = flag_option(
+    "--dry-run",
+    "is_dry_run",
+    "Print what the command would change and what would stop working, without changing anything.",
+)
+"""The option ``--dry-run`` of a command, which passes its value to :func:`confirm` as ``is_dry_run``."""
 
 
 def confirm(
@@ -72,13 +75,6 @@ def confirm(
         click.confirm(question, abort=True, err=True)
     elif click.prompt(f"Type {name} to continue", err=True) != name:
         raise click.ClickException("the typed name is wrong, so nothing was changed")
-
-
-dry_run_option = flag_option(
-    "--dry-run",
-    "is_dry_run",
-    "Print what the command would change and what would stop working, without changing anything.",
-)
 
 
 def _is_terminal() -> bool:

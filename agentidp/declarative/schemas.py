@@ -11,18 +11,7 @@ from typing import Any, NamedTuple
 import marshmallow as ma
 
 from agentidp.alerts.target_fields import AlertTargetFields
-from agentidp.http.schemas import (
-    MAX_NAME,
-    ChangeSchema,
-    Instant,
-    Items,
-    Member,
-    Text,
-    new_schema,
-    read_only,
-    timestamp,
-    words_of,
-)
+from agentidp.http import schemas
 from agentidp.registry.agents import STATUSES, AgentFields, NewAgentSchema
 from agentidp.registry.credentials import RuleSchema
 from agentidp.registry.delegation_rules import DelegationRuleFields
@@ -33,7 +22,7 @@ from agentidp.registry.quotas import QuotasSchema
 from agentidp.registry.resource_servers import ResourceServerFields
 
 # A file contains no client secret.
-_OPENID_PROVIDER_SCHEMA = new_schema(OpenidProviderFields, "clientSecret")
+_OPENID_PROVIDER_SCHEMA = schemas.new_schema(OpenidProviderFields, "clientSecret")
 
 
 def _list_field(schema: type[ma.Schema]) -> ma.fields.List[Any]:
@@ -48,11 +37,11 @@ class _NamedSchema(ma.Schema):
         field_obj.required = field_name == "name"
 
 
-class _AgentSchema(_NamedSchema, ChangeSchema, AgentFields):
+class _AgentSchema(_NamedSchema, schemas.ChangeSchema, AgentFields):
     """The schema of an agent in a file. It has the members of the API's PATCH, so that a file can set the status."""
 
-    class Meta(ChangeSchema.Meta):
-        exclude = read_only(AgentFields)
+    class Meta(schemas.ChangeSchema.Meta):
+        exclude = schemas.read_only(AgentFields)
 
     quotas = ma.fields.Nested(QuotasSchema)
     trust = _list_field(RuleSchema)
@@ -62,25 +51,29 @@ class _ResourceServerSchema(ResourceServerFields):
     """The schema of a resource server in a file. Its agent is identified by name instead of by id."""
 
     class Meta:
-        exclude = ("agentId", *read_only(ResourceServerFields))
+        exclude = ("agentId", *schemas.read_only(ResourceServerFields))
 
-    agent = Text(1, MAX_NAME, allow_none=True, load_default=None)
+    agent = schemas.Text(1, schemas.MAX_NAME, allow_none=True, load_default=None)
 
 
 class _DelegationRuleSchema(DelegationRuleFields):
     """The schema of a delegation rule in a file. Its agents are identified by name instead of by id."""
 
     class Meta:
-        exclude = ("agentIds", *read_only(DelegationRuleFields))
+        exclude = ("agentIds", *schemas.read_only(DelegationRuleFields))
 
-    agents = Items(Text(1, MAX_NAME), validate=DelegationRuleFields().fields["agentIds"].validators, load_default=list)
+    agents = schemas.Items(
+        schemas.Text(1, schemas.MAX_NAME),
+        validate=DelegationRuleFields().fields["agentIds"].validators,
+        load_default=list,
+    )
 
 
 class _AlertTargetSchema(AlertTargetFields):
     """The schema of an alert target in a file. Its ``url``, a secret, is only the name of an environment variable."""
 
     class Meta:
-        exclude = read_only(AlertTargetFields)
+        exclude = schemas.read_only(AlertTargetFields)
 
     url: Any = ma.fields.String(
         validate=ma.validate.Regexp(
@@ -91,10 +84,10 @@ class _AlertTargetSchema(AlertTargetFields):
     )
 
 
-class _OrganizationSchema(_NamedSchema, ChangeSchema, OrganizationFields):
+class _OrganizationSchema(_NamedSchema, schemas.ChangeSchema, OrganizationFields):
     """The schema of an organization in a file, including its agents and other objects."""
 
-    class Meta(ChangeSchema.Meta):
+    class Meta(schemas.ChangeSchema.Meta):
         exclude = ("createdAt",)
 
     organizationId = ma.fields.String(
@@ -122,8 +115,8 @@ def normalize_instants(fields: Mapping[str, ma.fields.Field[Any]], content: dict
     normalized_content = dict(content)
     for member_name, member_value in content.items():
         match fields[member_name]:
-            case Instant() as field if member_value is not None:
-                normalized_content[member_name] = timestamp(field.deserialize(member_value))
+            case schemas.Instant() as field if member_value is not None:
+                normalized_content[member_name] = schemas.timestamp(field.deserialize(member_value))
             case ma.fields.List(inner=ma.fields.Nested(schema=schema)):
                 normalized_content[member_name] = [normalize_instants(schema.fields, item) for item in member_value]
     return normalized_content
@@ -152,11 +145,11 @@ def _make_kind(section: str, key: str, schema: type[ma.Schema], new_schema: type
     default_values = {
         field_name: field.default
         for field_name, field in (new_schema or schema)().fields.items()
-        if isinstance(field, Member) and field.default is not ma.missing
+        if isinstance(field, schemas.Member) and field.default is not ma.missing
     }
     member_names = tuple(field_name for field_name in schema().fields if field_name != key)
     singular_noun = section.removesuffix("s")
-    return Kind(words_of(singular_noun), section, key, f"{singular_noun}Id", default_values, member_names)
+    return Kind(schemas.words_of(singular_noun), section, key, f"{singular_noun}Id", default_values, member_names)
 
 
 AGENT = _make_kind("agents", "name", _AgentSchema, NewAgentSchema)
