@@ -18,7 +18,7 @@ from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSc
 from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
-from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization
+from agentidp.cli.lookup import begin_transaction, find_row, open_organization
 from agentidp.cli.options import (
     WholeNumber,
     add_member_options,
@@ -234,6 +234,4 @@ def _fetch_target_and_address(services: Services, database: OrganizationDatabase
 
 
 def _find_target(database: OrganizationDatabase, target: str) -> Any:
-    target_rows = database.fetch("alerts/list_targets")
-    candidates = [Candidate(str(target_row.target_id), [target_row.name], target_row) for target_row in target_rows]
-    return find_candidate(target, candidates, kind="alert target")
+    return find_row(target, database.fetch("alerts/list_targets"), "target_id", "name", kind="alert target")

@@ -10,13 +10,7 @@ import click
 
 from agentidp.analytics import impact
 from agentidp.cli.confirmation import confirm, dry_run_option, require_confirmation
-from agentidp.cli.lookup import (
-    Candidate,
-    begin_transaction,
-    find_and_open_agent,
-    find_candidate,
-    open_agent_or_organization,
-)
+from agentidp.cli.lookup import begin_transaction, find_and_open_agent, find_row, open_agent_or_organization
 from agentidp.cli.options import (
     WholeNumber,
     add_member_options,
@@ -223,11 +217,10 @@ def revoke_credential(
 ) -> None:
     """Revoke a credential. The agent gets no further token with the credential."""
     with find_and_open_agent(agent, organization) as (services, database, agent_id):
-        candidates = [
-            Candidate(str(row.credential_id), [row.label] if row.label else [], row)
-            for row in _fetch_credentials(database, agent_id)
-        ]
-        credential_row = find_candidate(credential, candidates, kind="credential", owner="the agent")
+        credential_rows = _fetch_credentials(database, agent_id)
+        credential_row = find_row(
+            credential, credential_rows, "credential_id", "label", kind="credential", owner="the agent"
+        )
 
         def describe_consequences() -> str:
             credential_id, token_ttl = credential_row.credential_id, services.settings.token_ttl

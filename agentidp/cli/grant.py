@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 import click
 
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
-from agentidp.cli.lookup import (
-    Candidate,
-    begin_transaction,
-    find_agent,
-    find_candidate,
-    open_organization,
-    refuse_missing,
-)
+from agentidp.cli.lookup import begin_transaction, find_agent, find_row, open_organization, refuse_missing
 from agentidp.cli.options import as_json_option, name_option, organization_option
 from agentidp.cli.output import show
 from agentidp.db.organization import OrganizationDatabase
@@ -84,9 +76,9 @@ def _find_agent_and_rule(
     agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id if agent else None
     if rule is None:
         return agent_id, None
-    rule_rows: list[Any] = database.fetch("delegation/list_rules")
-    candidates = [Candidate(str(row.delegation_rule_id), [row.name], row.delegation_rule_id) for row in rule_rows]
-    return agent_id, find_candidate(rule, candidates, kind="delegation rule")
+    rule_rows = database.fetch("delegation/list_rules")
+    rule_row = find_row(rule, rule_rows, "delegation_rule_id", "name", kind="delegation rule")
+    return agent_id, rule_row.delegation_rule_id
 
 
 def _describe_consequences(

@@ -19,6 +19,7 @@ from agentidp.cli.context import open_services
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase, Transaction
+from agentidp.db.sql import Rows
 from agentidp.demo import OPERATOR, ORGANIZATION_ID, find_operator_id
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import AgentId, Items
@@ -123,14 +124,24 @@ def find_candidate(
     raise ConfigurationError(unknown_message + _suggest_names(id_or_name, candidate_names))
 
 
+def find_row(
+    id_or_name: str, rows: Rows, id_column: str, *name_columns: str, kind: str, owner: str = "the organization"
+) -> Any:
+    """Return the row with this ID or name. The parameters *kind* and *owner* are those of :func:`find_candidate`."""
+    candidates = [
+        Candidate(str(getattr(row, id_column)), [*filter(None, (getattr(row, column) for column in name_columns))], row)
+        for row in rows
+    ]
+    return find_candidate(id_or_name, candidates, kind=kind, owner=owner)
+
+
 def find_organization(services: Services, id_or_name: str) -> Any:
     """Return the row of the organization with this ID or name."""
     organization_row = organizations.find_organization(services.database, id_or_name, utc_now())
     if organization_row is not None:
         return organization_row
     organization_rows = organizations.list_organizations(str(services.settings.database_url))
-    candidates = [Candidate(row.organization_id, [row.name], row) for row in organization_rows]
-    return find_candidate(id_or_name, candidates, kind="organization", owner="")
+    return find_row(id_or_name, organization_rows, "organization_id", "name", kind="organization", owner="")
 
 
 def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:

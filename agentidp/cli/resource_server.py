@@ -9,14 +9,7 @@ import click
 from agentidp.analytics import impact
 from agentidp.cli.confirmation import confirm, dry_run_option, format_count, require_confirmation
 from agentidp.cli.context import open_services
-from agentidp.cli.lookup import (
-    Candidate,
-    begin_transaction,
-    find_candidate,
-    find_database,
-    open_organization,
-    replace_agent_names,
-)
+from agentidp.cli.lookup import begin_transaction, find_database, find_row, open_organization, replace_agent_names
 from agentidp.cli.options import (
     add_member_options,
     as_json_option,
@@ -119,8 +112,7 @@ def delete_server(server: str, organization: str, is_dry_run: bool) -> None:
 
 def _find_server(database: OrganizationDatabase, server: str) -> Any:
     server_rows = database.fetch("oauth/list_resource_servers")
-    candidates = [Candidate(str(row.resource_server_id), [row.resource, row.name], row) for row in server_rows]
-    return find_candidate(server, candidates, kind="resource server")
+    return find_row(server, server_rows, "resource_server_id", "resource", "name", kind="resource server")
 
 
 def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str]) -> str:

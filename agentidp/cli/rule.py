@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import click
@@ -12,7 +11,7 @@ import marshmallow as ma
 
 from agentidp.analytics.impact import build_count_grants_call, describe_ended_grants
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
-from agentidp.cli.lookup import Candidate, begin_transaction, find_candidate, open_organization, replace_agent_names
+from agentidp.cli.lookup import begin_transaction, find_row, open_organization, replace_agent_names
 from agentidp.cli.options import (
     add_member_options,
     as_json_option,
@@ -136,13 +135,11 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
     @organization_option
     def delete_rule(rule: str, organization: str) -> None:
         with open_organization(organization) as (services, database):
-            find_id = attrgetter(f"{kind.name}_rule_id")
-            rule_rows = database.fetch(kind.statement)
-            candidates = [Candidate(str(find_id(rule_row)), [rule_row.name], rule_row) for rule_row in rule_rows]
-            rule_row = find_candidate(rule, candidates, kind=f"{kind.name} rule")
+            id_column = f"{kind.name}_rule_id"
+            rule_row = find_row(rule, database.fetch(kind.statement), id_column, "name", kind=f"{kind.name} rule")
             confirm(lambda: kind.consequences(rule_row, database))
             with begin_transaction(services, database) as transaction:
-                kind.registry.remove_rule(transaction, find_id(rule_row))
+                kind.registry.remove_rule(transaction, getattr(rule_row, id_column))
 
     return group
 
