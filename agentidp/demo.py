@@ -35,14 +35,9 @@ ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 """The organization ID in the guide's examples. It is fixed, because it identifies the demo."""
 
 NAME = "Demo organization"
-DAYS = 90
-"""Number of days of demo traffic, including today."""
-
-GROWTH = 0.45
-"""Fraction of today's traffic by which the traffic of the first day is lower."""
-
-MONTHLY_TOKEN_BUDGET = 120_000
-"""The demo organization's budget in tokens per month. Its traffic exceeds the budget in the last days of a month."""
+DAYS = 90  # days of traffic, including today
+GROWTH = 0.45  # fraction of today's traffic by which the first day's traffic is lower
+MONTHLY_TOKEN_BUDGET = 120_000  # the traffic exceeds the budget in the last days of a month
 
 
 class Rhythm(NamedTuple):

@@ -12,13 +12,12 @@ import click
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.options import flag_option
-from agentidp.cli.output import print_text, show
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import print_text, show, show_activity
 from agentidp.clock import utc_now
 from agentidp.declarative.applying import Applied, apply_file
 from agentidp.declarative.consequences import list_consequences
 from agentidp.declarative.document import read_document
-from agentidp.declarative.plan import Change, to_json
+from agentidp.declarative.plan import to_json
 
 DIFFERENT = 2
 """Exit code of ``--plan`` if the file and the database differ, as in ``terraform plan -detailed-exitcode``."""
@@ -86,7 +85,9 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
         _print_changes(planned_file, consequences, as_json)
         if is_plan or not planned_file.changes:
             click.get_current_context().exit(DIFFERENT if planned_file.changes else 0)
-        confirm(lambda: "", question=_build_question(planned_file.changes))
+        deletion_count = sum(change.action == "delete" for change in planned_file.changes)
+        deletions_phrase = f", with {format_count(deletion_count, 'deletion')}" if deletion_count else ""
+        confirm(lambda: "", question=f"Apply this{deletions_phrase}?")
         # The clock is read again, because the user may have waited an hour before confirming the plan.
         with show_activity("Applying the file"):
             applied_file = apply_declared(
@@ -97,11 +98,6 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
         click.echo(heading, err=True)
         for command_line in command_lines:
             print_text(f"    {command_line}", err=True)
-
-
-def _build_question(changes: list[Change]) -> str:
-    deletions = sum(change.action == "delete" for change in changes)
-    return f"Apply this, with {format_count(deletions, 'deletion')}?" if deletions else "Apply this?"
 
 
 def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:

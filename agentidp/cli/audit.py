@@ -20,8 +20,7 @@ from agentidp.cli.confirmation import confirm, format_count, require_confirmatio
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization
 from agentidp.cli.options import WholeNumber, as_json_option, flag_option, name_option, parse_time
-from agentidp.cli.output import is_terminal, show
-from agentidp.cli.progress import show_activity, track_progress
+from agentidp.cli.output import is_terminal, show, show_activity, track_progress
 from agentidp.clock import utc_now
 from agentidp.config import MAX_AUDIT_DAYS, ConfigurationError
 from agentidp.db.database import connect

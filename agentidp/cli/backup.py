@@ -11,7 +11,7 @@ import click
 from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import read_settings
 from agentidp.cli.options import flag_option
-from agentidp.cli.progress import show_progress
+from agentidp.cli.output import show_progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.http.schemas import timestamp

@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from agentidp.cli.options import WholeNumber, as_json_option, flag_option
-from agentidp.cli.output import show
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import show, show_activity
 from agentidp.clock import utc_now
 from agentidp.maintenance.check import check_instance
 from agentidp.maintenance.result import FAILED, WARNING

@@ -12,7 +12,7 @@ import marshmallow as ma
 import psycopg
 
 from agentidp.actor import find_operator
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.errors import DatabaseUnavailable

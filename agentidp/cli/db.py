@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentidp.cli.context import read_settings
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import show_activity
 from agentidp.config import ConfigurationError
 from agentidp.db.distribution import distribute
 from agentidp.db.migrations import migrate

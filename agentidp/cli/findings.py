@@ -13,8 +13,7 @@ import click
 from agentidp import findings
 from agentidp.cli.lookup import find_agent, open_organization, refuse_missing
 from agentidp.cli.options import WholeNumber, as_json_option, flag_option, name_option, organization_option
-from agentidp.cli.output import show, show_object
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import show, show_activity, show_object
 from agentidp.clock import utc_now
 from agentidp.findings.actions import MAX_MUTE, MuteSchema, NoteSchema, apply_action
 from agentidp.findings.finding import STATES

@@ -11,8 +11,7 @@ from agentidp.alerts import target_secrets
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.options import as_json_option
-from agentidp.cli.output import show, show_object
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import show, show_activity, show_object
 from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
 from agentidp.jose import key_rotation

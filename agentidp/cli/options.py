@@ -143,7 +143,7 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
         help_text += f" The value is read from a file, {default_source}."
         option_settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
     elif field.kind == "document":
-        option_settings |= {"type": click.File(), "callback": _read_file}
+        option_settings |= {"type": click.File(), "callback": lambda _context, _option, file: file and file.read()}
     elif isinstance(field, Flag):
         option_name += "" if "/" in option_name else f"/--no-{option_name.removeprefix('--')}"
         option_settings = {"default": None}
@@ -195,10 +195,6 @@ def _join_sentences(*texts: str) -> str:
 def _read_first_line(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
     """Return the first line of a file. It is a secret, which other processes could read if it were an argument."""
     return None if file is None else file.readline().strip()
-
-
-def _read_file(_context: click.Context, _option: click.Parameter, file: TextIO | None) -> str | None:
-    return None if file is None else file.read()
 
 
 def _make_number_callback(field: Number) -> Callable[[click.Context, click.Parameter, str | None], str | None]:

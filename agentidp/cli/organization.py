@@ -17,8 +17,7 @@ from agentidp.cli.confirmation import (
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization, open_organization
 from agentidp.cli.options import WholeNumber, as_json_option, flag_option, organization_argument
-from agentidp.cli.output import format_cell, show, show_object, warn
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import format_cell, show, show_activity, show_object, warn
 from agentidp.clock import utc_now
 from agentidp.db.database import connect
 from agentidp.db.organization import OrganizationDatabase, operator_transaction

@@ -1,21 +1,23 @@
-"""Prints rows (:func:`show`), and sentences that may contain text of an organization or a token (:func:`print_text`).
+"""Prints rows (:func:`show`), text (:func:`print_text`), and the progress of a command.
 
 - On a terminal, a list is a table with headings and short times, and a single object has one labelled line per value.
 - In a pipe or file, each row is a line of tab-separated values, in the order of the members.
 - With ``--json``, the output is JSON.
 
-Both functions escape characters that could manipulate a terminal, because anybody can choose names and tokens.
+The first two functions escape characters that could manipulate a terminal, because anybody can choose names and tokens.
 Headings and labels are derived from the names of JSON members, such as ``createdAt``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
+import threading
 import unicodedata
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import click
 
@@ -24,6 +26,14 @@ from agentidp.http.text import printable
 
 MAX_CELL_LENGTH = 40
 """Maximum characters of a table cell. Cells without spaces, such as IDs, and the last column are never cut."""
+
+STEPS = 200
+"""Number of steps in which a progress bar is filled."""
+
+QUIET_SECONDS = 2.0
+"""Seconds that an activity must take before :func:`show_activity` prints it."""
+
+T = TypeVar("T")
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z")
 
@@ -102,6 +112,39 @@ def format_cell(value: object) -> str:
 def is_terminal() -> bool:
     """Return whether standard output is a terminal."""
     return sys.stdout.isatty()
+
+
+@contextlib.contextmanager
+def show_activity(activity: str) -> Iterator[None]:
+    """Print an activity, such as ``Backing up``, if it takes longer than :data:`QUIET_SECONDS`."""
+    timer = threading.Timer(QUIET_SECONDS, click.echo, [f"{activity} …"], {"err": True})
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.contextmanager
+def show_progress(label: str) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar, and yield a function that sets the bar to a share of the work, from 0 to 1."""
+    with click.progressbar(length=STEPS, file=sys.stderr, label=label, hidden=not sys.stderr.isatty()) as progress_bar:
+
+        def report(share: float) -> None:
+            new_position = min(int(share * STEPS), STEPS)
+            if new_position > progress_bar.pos:
+                progress_bar.update(new_position - progress_bar.pos)
+
+        yield report
+        report(1)
+
+
+def track_progress(items: Collection[T], label: str) -> contextlib.AbstractContextManager[Iterable[T]]:
+    """Yield the items, and show a progress bar with the share of items that were yielded."""
+    return click.progressbar(
+        items, length=len(items), file=sys.stderr, label=label, hidden=not items or not sys.stderr.isatty()
+    )
 
 
 def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -19,8 +19,7 @@ from agentidp.cli.options import (
     organization_option,
     read_options,
 )
-from agentidp.cli.output import show, show_object
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import show, show_activity, show_object
 from agentidp.clock import utc_now
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.registry import resource_identifiers, resource_servers

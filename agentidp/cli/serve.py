@@ -17,7 +17,7 @@ from agentidp.actor import find_operator
 from agentidp.cli.context import open_services, read_settings
 from agentidp.cli.lookup import find_agent_or_operator
 from agentidp.cli.options import flag_option
-from agentidp.cli.progress import show_activity
+from agentidp.cli.output import show_activity
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link

@@ -16,8 +16,7 @@ from agentidp.cli.confirmation import confirm, format_count, require_confirmatio
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization, open_organization
 from agentidp.cli.options import as_json_option, flag_option, name_option, organization_option
-from agentidp.cli.output import show_object
-from agentidp.cli.progress import show_progress, track_progress
+from agentidp.cli.output import show_object, show_progress, track_progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.schemas import timestamp

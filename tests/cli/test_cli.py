@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agentidp.cli import progress
+from agentidp.cli import output
 from agentidp.cli.credential import MAX_LIFETIME_DAYS
 from agentidp.config import MAX_AUDIT_DAYS
 from agentidp.http.text import text_refusal
@@ -138,11 +138,11 @@ class TestRefusalsOfTheDatabase:
         assert [*tmp_path.iterdir()] == []
 
     def test_that_takes_long(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        monkeypatch.setattr(progress, "QUIET_SECONDS", 0.01)
+        monkeypatch.setattr(output, "QUIET_SECONDS", 0.01)
         for is_terminal, expected in ((True, "Waiting …\n"), (False, "")):
             monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
             outputs: list[str] = []
-            with progress.show_activity("Waiting"):
+            with output.show_activity("Waiting"):
                 wait_until(lambda: outputs.append(capsys.readouterr().err) or "".join(outputs) == expected)  # noqa: B023
 
     @pytest.mark.parametrize(
