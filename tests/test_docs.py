@@ -288,6 +288,25 @@ def test_the_files_that_a_document_names_are_there(documents: str) -> None:
     assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "agentidp" / name).exists()] == []
 
 
+@pytest.mark.parametrize("documents", ["docs/architecture.md", "docs/contributing/*.md", "CONTRIBUTING.md"])
+def test_the_functions_and_classes_that_a_document_names_are_there(documents: str) -> None:
+    sources = [*(ROOT / "agentidp").rglob("*.*"), *(ROOT / "sql").rglob("*.sql"), *(ROOT / "tests").rglob("*.py")]
+    text_of_sources = "\n".join(
+        path.read_text(encoding="utf-8") for path in sources if path.suffix in (".py", ".sql", ".html", ".css", ".js")
+    )
+    names_in_sources = set(re.findall(r"[A-Za-z_]\w*", text_of_sources)) | {path.stem for path in sources}
+    names_in_text = {
+        name
+        for path in ROOT.glob(documents)
+        for quoted_code in re.findall(r"`([\w.…()]+)`", path.read_text(encoding="utf-8"))
+        for name in re.findall(r"\w*_\w*|[A-Z]\w*[a-z][A-Z]\w*", quoted_code)
+        # `check_…` and `p_` are the beginnings of names.
+        if not name.endswith("_")
+    }
+    assert len(names_in_text) > 3
+    assert names_in_text - names_in_sources == set()
+
+
 def test_the_picture_of_the_rooms_has_the_layers_that_import_linter_checks() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
