@@ -1,4 +1,4 @@
--- Returns one row: has_citus: whether the database has a function that only Citus creates. Also makes Citus forward each "set
+-- Returns one row with has_citus: whether the database has a function that only Citus creates. Also makes Citus forward each "set
 -- local" to its workers. Without Citus, this setting has no effect.
 --
 -- for: connection

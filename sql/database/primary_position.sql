@@ -1,5 +1,5 @@
--- Returns how far the primary has written its log. Returns one row: position: the end of the log in bytes, null if the server is
--- no longer a primary; at: the time of the server.
+-- Returns how far the primary has written its log. Returns one row with position: the end of the log in bytes, null if the server
+-- is no longer a primary; at: the time of the server.
 --
 -- citus: no shard, because it reads no table
 select

@@ -1,4 +1,4 @@
--- Returns how far a read replica has replayed the primary's log. Returns one row: is_standby: whether the server follows a
+-- Returns how far a read replica has replayed the primary's log. Returns one row with is_standby: whether the server follows a
 -- primary; position: the end of the replayed log in bytes; at: the time of the last replayed commit, by the primary's clock.
 -- position and at are null until the replica has replayed a commit.
 --

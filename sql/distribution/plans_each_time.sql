@@ -1,4 +1,4 @@
--- Returns one row: is_so: whether the setting of distribution/plan_each_time is active in this database.
+-- Returns one row with is_so: whether the setting of distribution/plan_each_time is active in this database.
 select exists (
     select 1
     from pg_db_role_setting

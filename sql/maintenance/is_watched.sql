@@ -1,4 +1,4 @@
--- Returns one row: is_watched: whether a running agentidp watch holds its advisory lock. Parameters: key: the lock's number.
+-- Returns one row with is_watched: whether a running agentidp watch holds its advisory lock. Parameters: key: the lock's number.
 select
     exists (
         select

@@ -1,6 +1,6 @@
--- Returns whether the current role can make a complete backup. Returns one row: sees_all: whether the role sees all rows, because
--- row-level security does not apply to it; has_schema: whether the database has a schema of AgentIdP; has_tables: whether the
--- database has any tables.
+-- Returns whether the current role can make a complete backup. Returns one row with sees_all: whether the role sees all rows,
+-- because row-level security does not apply to it; has_schema: whether the database has a schema of AgentIdP; has_tables: whether
+-- the database has any tables.
 select
     current_user::text as role_name,
     current_database()::text as database_name,

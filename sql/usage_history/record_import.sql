@@ -1,5 +1,5 @@
--- Records the import of a file. Returns one row: is_new: whether this is the first import of the file; imported_at: the time of
--- the first import.
+-- Records the import of a file. Returns one row with is_new: whether this is the first import of the file; imported_at: the time
+-- of the first import.
 -- Parameters: organization_id; digest: the SHA-256 of the file; at; records, tokens, requests, rejected: the sums of the file.
 --
 -- for: operator
