@@ -27,7 +27,7 @@ from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.config import Settings
 from agentidp.db.database import Database, connect
 from agentidp.db.errors import DatabaseUnavailable
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.jose.sealing import Unreadable
 
 logger = logging.getLogger("agentidp")
@@ -141,10 +141,12 @@ class Dispatcher:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url)
             if self._cleaned_at is None or at - self._cleaned_at >= FORGET_INTERVAL:
-                age_limits = {"made_before": at - DELIVERY_AGE, "kept_after": at - LAST_DELIVERY_AGE}
-                self._connection.execute(load_sql("alerts/forget_deliveries"), age_limits)
+                made_before, kept_after = at - DELIVERY_AGE, at - LAST_DELIVERY_AGE
+                run_statement(
+                    self._connection, "alerts/forget_deliveries", made_before=made_before, kept_after=kept_after
+                )
                 self._cleaned_at = at
-            rows = self._connection.execute(load_sql("alerts/waiting_organizations"), {"at": at}).fetchall()
+            rows = run_statement(self._connection, "alerts/waiting_organizations", at=at)
         except psycopg.Error as error:
             if self._connection is not None:
                 self._connection.close()

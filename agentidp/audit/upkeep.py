@@ -16,7 +16,7 @@ from agentidp.audit.reading import read_chain, read_head
 from agentidp.audit.verification import EventHash, Verification, verify_events
 from agentidp.db.database import Database
 from agentidp.db.organization import OrganizationDatabase, Transaction, operator_transaction
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 
 
 class Pruned(NamedTuple):
@@ -30,13 +30,13 @@ class Pruned(NamedTuple):
 
 def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
     """Return the last sequence of each chain of audit events, including the instance's chain, by organization ID."""
-    organization_rows = operator.execute(load_sql("audit/all_heads")).fetchall()
+    organization_rows = run_statement(operator, "audit/all_heads")
     return {organization_row.organization_id: organization_row.sequence for organization_row in organization_rows}
 
 
 def list_organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
     """Return the organizations without audit events. Their events were removed, because each creation is recorded."""
-    organization_rows = operator.execute(load_sql("audit/unchained_organizations")).fetchall()
+    organization_rows = run_statement(operator, "audit/unchained_organizations")
     return [organization_row.organization_id for organization_row in organization_rows]
 
 

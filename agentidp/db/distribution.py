@@ -27,8 +27,7 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
     If the function is interrupted, the next call continues. Migrations wait until the function ends.
 
     :param url: the coordinator's database, with a superuser.
-    :returns: the name of each table or function as soon as it is distributed, with its new state; and the service's
-        role if its planning changes.
+    :returns: the names of changed tables, functions and roles as soon as they are changed, each with the new state.
     :raises ConfigurationError: the server does not answer, has no Citus, or refuses.
     """
     try:

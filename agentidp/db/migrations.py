@@ -148,7 +148,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    # Leaves out Citus's warning about a view of a table that the operator distributes only after the migration.
+    # Citus warns about a view of a table that the operator distributes only after the migration.
     is_from_citus = "not in Citus' metadata" in (notice.message_primary or "")
     if notice.severity_nonlocalized == "WARNING" and not is_from_citus:
         logger.warning(notice.message_primary)
@@ -162,9 +162,8 @@ def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
 def list_pending_steps(
     applied: Collection[str], release_steps: Sequence[Step] | None = None, *, holder: str = "the database"
 ) -> list[Step]:
-    """Return the steps that a database lacks, in order.
+    """Return the steps that a database lacks, in order. *applied*: the names in its ``schema_migrations``.
 
-    :param applied: the names in the database's ``schema_migrations``.
     :param release_steps: the steps of a release. Default: this release.
     :param holder: the name of the database or backup in the error.
     :raises NewerSchema: *applied* has a step of a newer release, even if that step has only functions.

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 
 class Transaction:
-    """An open transaction of one organization.
+    """An open transaction that is restricted to the rows of one organization.
 
-    :param connection: a connection whose open transaction is restricted to the organization's rows.
     :param at: the time of the changes, with a time zone.
     :param actor: the actor to whom the audit trail attributes the changes.
     """
@@ -44,7 +43,7 @@ class Transaction:
         connection = self._connection
         parameters = self._common | parameters
         if isinstance(connection, PipelinedConnection) and not is_on_citus(connection):
-            # Uses run_together(), because it plans each statement only once per connection.
+            # run_together() plans each statement only once per connection.
             [rows] = connection.run_together([(load_sql(statement), parameters)])
             return rows
         return fetch_rows(connection.execute(load_sql(statement), parameters))

@@ -145,7 +145,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
             self.close()
             raise
         results = []
-        # There may be more answers than calls, because a failed preparation adds one. The loop ends at its error.
+        # There may be more answers than calls, because a failed preparation adds one. Its error ends the loop.
         for answer, (query, _, parameter_types, _) in zip(answers, encoded_calls, strict=False):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)

@@ -45,9 +45,7 @@ class Pool:
     :param arguments: arguments of :meth:`psycopg.Connection.connect`.
     :param configure: prepares a new connection for statements, or raises an error.
     :param name: the name of the database in the log.
-    :param max_size: the maximum number of connections. Connections are opened when requests need them.
-    :param timeout: seconds to wait for a connection if all are in use.
-    :param max_waiting: the maximum number of waiting requests. Further requests are refused.
+    :param timeout: seconds that a request waits for a connection if all *max_size* connections are in use.
     """
 
     def __init__(
@@ -140,7 +138,7 @@ class Pool:
             self.breaker.open(self._reason)
 
     def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
-        # Requests can use the pool's other connections, even if no new connection opens.
+        # If the pool has connections, requests can use them, even if no new connection opens.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 

@@ -26,7 +26,7 @@ from agentidp.config.values import read_secret
 from agentidp.db.citus import enter_organization
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.declarative.document import DeclaredOrganization, Path
 from agentidp.declarative.plan import (
     ORGANIZATION,
@@ -115,8 +115,8 @@ def apply_file(
     """
     applied_file, transactions = Applied(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        connection.execute(load_sql("database/lock_transaction"), {"key": LOCK})
-        organization_rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
+        run_statement(connection, "database/lock_transaction", key=LOCK)
+        organization_rows = run_statement(connection, "organizations/all_organizations")
         existing_ids = resolve_ids(declared, [organizations.represent(row) for row in organization_rows])
         # A new organization keeps the id in the agreed plan, because audiences of its rules may contain the id.
         new_ids = [plan.organization_id for plan in agreed_plans or []] or [
@@ -188,7 +188,7 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
     """
     contents = []
     with connect(database_url) as connection:
-        organization_rows = connection.execute(load_sql("organizations/all_organizations")).fetchall()
+        organization_rows = run_statement(connection, "organizations/all_organizations")
         organization_names = [organization_row.name for organization_row in organization_rows]
         for organization_id in organization_ids:
             with operator_transaction(connection, organization_id, at) as transaction:

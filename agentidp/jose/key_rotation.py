@@ -16,7 +16,7 @@ from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
-from agentidp.db.sql import Rows, load_sql
+from agentidp.db.sql import Rows, run_statement
 from agentidp.jose.key_sealing import KeySealer, generate_key
 from agentidp.jose.sealing import Unreadable
 from agentidp.jose.signing_keys import PUBLISH_AHEAD, find_signing_row, select_published, select_unrevoked
@@ -161,7 +161,7 @@ def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Tr
 
 
 def _all_keys(connection: psycopg.Connection[Any]) -> Rows:
-    return connection.execute(load_sql("signing_keys/all_keys")).fetchall()
+    return run_statement(connection, "signing_keys/all_keys")
 
 
 def _add_key(transaction: Transaction, settings: Settings, *, signs_from: datetime) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.jose.sealing import Sealer, Unreadable
 
 
@@ -21,7 +21,7 @@ def reseal_secrets(
     """
     changed_count = 0
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        secret_rows = connection.execute(load_sql(list_statement)).fetchall()
+        secret_rows = run_statement(connection, list_statement)
         for secret_row in secret_rows:
             row_id, sealed_secret = getattr(secret_row, id_name), bytes(secret_row.sealed)
             try:
@@ -33,7 +33,7 @@ def reseal_secrets(
                 ) from None
             if not sealer.is_current(str(row_id), sealed_secret):
                 parameters = {"organization_id": secret_row.organization_id, id_name: row_id, "previous": sealed_secret}
-                parameters |= {"sealed": sealer.seal(str(row_id), plaintext)}
+                parameters["sealed"] = sealer.seal(str(row_id), plaintext)
                 # Skips a row that a server has just replaced, because the server used the current instance secret.
-                changed_count += len(connection.execute(load_sql(store_statement), parameters).fetchall())
+                changed_count += len(run_statement(connection, store_statement, **parameters))
     return changed_count, len(secret_rows)

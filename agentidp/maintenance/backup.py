@@ -126,7 +126,7 @@ def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable
     if report is None:
         return process.communicate()[1]
     copied_by_table: dict[int, int] = {}
-    # Uses a second connection, because the transaction with the snapshot would not see the current progress.
+    # The transaction with the snapshot would not see the current progress, so a second connection reads it.
     with connect(url) as connection:
         [estimate_row] = run_statement(connection, "maintenance/estimate_rows")
         while True:

@@ -29,9 +29,8 @@ class Installation(NamedTuple):
 
 
 def find_backup_programs(server_major: int, bindir: Path | None, settings: Settings) -> Installation:
-    """Return the oldest installation whose pg_dump supports the server.
+    """Return the oldest installation whose pg_dump supports a server of the version *server_major*.
 
-    :param server_major: the server's major version.
     :param bindir: the only directory to consider, or None to search.
     :raises ConfigurationError: there is no such installation.
     """

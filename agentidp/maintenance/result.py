@@ -8,12 +8,7 @@ OK, WARNING, FAILED = "ok", "warning", "failed"
 
 
 class Result(NamedTuple):
-    """The result of one check of ``agentidp check``.
-
-    :param check: the name of the check.
-    :param status: ``ok``, ``warning`` or ``failed``.
-    :param message: the facts, and unless the status is ``ok``, advice.
-    """
+    """The result of one check of ``agentidp check``. Unless the status is ``ok``, the message has advice."""
 
     check: str
     status: str

@@ -48,11 +48,11 @@ class Prefix(NamedTuple):
 HOST = Prefix(32, 64)
 """Prefix lengths for one throttle per host. A host usually has an IPv6 prefix of 64 bits."""
 
-SITE = Prefix(24, 56)
+NETWORK = Prefix(24, 56)
 """Prefix lengths for one throttle per home or office, which usually has neighbouring addresses."""
 
-INTERVAL_OF_SITE = INTERVAL / 3
-"""Time until the throttle of a site forgets one failure. It is short, because several people may share a site."""
+INTERVAL_OF_NETWORK = INTERVAL / 3
+"""Time until the throttle of a network forgets one failure. It is short, because several people may share a network."""
 
 
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:

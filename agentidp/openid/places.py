@@ -1,9 +1,8 @@
 """Limit how many codes a process exchanges at the same time: it has a few places, and each exchange takes a place.
 
-An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So a site, which is
-the network of a home or an office, gets few places, and sites with recent failures share half of all places. If a site
-finds no place twice, this counts as a failure. So all sites of an attacker soon count as failed, and a person soon
-finds a place.
+An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So each network,
+for example of an office, gets few places, and networks with recent failures share half of all places. If a network
+finds no place twice, this counts as a failure, so all networks of an attacker soon count as failed.
 """
 
 from __future__ import annotations
@@ -14,62 +13,62 @@ from datetime import datetime, timedelta
 PLACES = 4
 """Maximum number of threads per process that exchange codes at the provider at the same time."""
 
-PLACES_PER_SITE = 2
-"""Maximum number of threads that exchange codes for the same site, so that no site occupies all threads."""
+PLACES_PER_NETWORK = 2
+"""Maximum number of threads that exchange codes for the same network, so that no network occupies all threads."""
 
-PLACES_OF_FAILED_SITES = PLACES // 2
-"""Maximum number of threads that exchange codes for all sites with recent failures together."""
+PLACES_OF_FAILED_NETWORKS = PLACES // 2
+"""Maximum number of threads that exchange codes for all networks with recent failures together."""
 
 FAILED_FOR = timedelta(minutes=10)
-"""Maximum time for which a site counts as failed after a failure. A successful exchange ends this time."""
+"""Maximum time for which a network counts as failed after a failure. A successful exchange ends this time."""
 
 MAX_REMEMBERED = 10_000
-"""Maximum number of sites whose failures a process remembers. Together they take about 2 MB."""
+"""Maximum number of networks whose failures a process remembers. Together they take about 2 MB."""
 
 _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """Limits the threads that exchange codes, in total and per site. A site is identified by its throttle cell."""
+    """Limits the threads that exchange codes, in total and per network. A network's throttle cell identifies it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy: list[int] = []
         self._failures: dict[int, tuple[int, datetime]] = {}
 
-    def reserve_thread(self, site_cell: int, at: datetime) -> bool:
-        """Reserve a thread for a site. Return whether a thread was free. If so, call :meth:`release_thread` later."""
+    def reserve_thread(self, network_cell: int, at: datetime) -> bool:
+        """Reserve a thread for a network, and return whether one was free. Release it by :meth:`release_thread`."""
         with self._lock:
-            if self._busy.count(site_cell) >= PLACES_PER_SITE:
+            if self._busy.count(network_cell) >= PLACES_PER_NETWORK:
                 return False
             has_place = len(self._busy) < PLACES
-            if has_place and self._has_failed(site_cell, at):
-                has_place = sum(self._has_failed(busy_cell, at) for busy_cell in self._busy) < PLACES_OF_FAILED_SITES
+            if has_place and self._has_failed(network_cell, at):
+                has_place = sum(self._has_failed(busy_cell, at) for busy_cell in self._busy) < PLACES_OF_FAILED_NETWORKS
             if has_place:
-                self._busy.append(site_cell)
+                self._busy.append(network_cell)
             else:
-                self._add_failure(_NO_PLACE, site_cell, at)
+                self._add_failure(_NO_PLACE, network_cell, at)
             return has_place
 
-    def release_thread(self, site_cell: int, at: datetime, *, has_failed: bool) -> None:
-        """Release the thread of a site, and remember whether the exchange failed."""
+    def release_thread(self, network_cell: int, at: datetime, *, has_failed: bool) -> None:
+        """Release the thread of a network, and remember whether the exchange failed."""
         with self._lock:
-            self._busy.remove(site_cell)
+            self._busy.remove(network_cell)
             if has_failed:
-                self._add_failure(_FAILURE, site_cell, at)
+                self._add_failure(_FAILURE, network_cell, at)
             else:
-                self._failures.pop(site_cell, None)
+                self._failures.pop(network_cell, None)
 
-    def _has_failed(self, site_cell: int, at: datetime) -> bool:
-        return self._count_recent_failures(site_cell, at) >= _FAILURE
+    def _has_failed(self, network_cell: int, at: datetime) -> bool:
+        return self._count_recent_failures(network_cell, at) >= _FAILURE
 
-    def _count_recent_failures(self, site_cell: int, at: datetime) -> int:
-        count, last_at = self._failures.get(site_cell, (0, at))
+    def _count_recent_failures(self, network_cell: int, at: datetime) -> int:
+        count, last_at = self._failures.get(network_cell, (0, at))
         return count if at - last_at < FAILED_FOR else 0
 
-    def _add_failure(self, weight: int, site_cell: int, at: datetime) -> None:
-        count = self._count_recent_failures(site_cell, at) + weight
-        self._failures.pop(site_cell, None)
-        self._failures[site_cell] = count, at
+    def _add_failure(self, weight: int, network_cell: int, at: datetime) -> None:
+        count = self._count_recent_failures(network_cell, at) + weight
+        self._failures.pop(network_cell, None)
+        self._failures[network_cell] = count, at
         if len(self._failures) > MAX_REMEMBERED:
             del self._failures[next(iter(self._failures))]

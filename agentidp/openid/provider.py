@@ -3,7 +3,7 @@
 Anyone can open the addresses of a sign-in. So only a few threads wait for a provider's metadata and keys, and a failed
 fetch is not repeated for some seconds. Only a few threads exchange codes: :mod:`agentidp.openid.places` limits them for
 the provider of the instance, and :meth:`IssuerKeys.reserve_exchange` for the providers of organizations. An address
-with too many refused codes is refused without a request to the provider. A refused code affects neither other sites
+with too many refused codes is refused without a request to the provider. A refused code affects neither other networks
 nor other providers.
 """
 
@@ -193,33 +193,33 @@ class Provider:
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
         address_cell = throttle.compute_cell(secret_key, f"response of a provider{organization_id}", address)
-        site_cell = throttle.compute_cell(
-            secret_key, f"response of a provider, by site{organization_id}", address, throttle.SITE
+        network_cell = throttle.compute_cell(
+            secret_key, f"response of a provider, by site{organization_id}", address, throttle.NETWORK
         )
-        if throttle.is_throttled(app_services.database, [address_cell, site_cell], at):
+        if throttle.is_throttled(app_services.database, [address_cell, network_cell], at):
             raise TooManyFailures
-        with self._reserve_place(site_cell, at):
+        with self._reserve_place(network_cell, at):
             try:
                 yield
             except SignInRefused:
                 throttle.admit_event(app_services.database, address_cell, at)
-                throttle.admit_event(app_services.database, site_cell, at, every=throttle.INTERVAL_OF_SITE)
+                throttle.admit_event(app_services.database, network_cell, at, every=throttle.INTERVAL_OF_NETWORK)
                 raise
 
     @contextlib.contextmanager
-    def _reserve_place(self, site_cell: int, at: datetime) -> Iterator[None]:
+    def _reserve_place(self, network_cell: int, at: datetime) -> Iterator[None]:
         if self.organization_id is not None:
             with self._explain_errors(), self._keys.reserve_exchange(self.organization_id):
                 yield
             return
-        if not self._places.reserve_thread(site_cell, at):
+        if not self._places.reserve_thread(network_cell, at):
             raise ProviderUnavailable
         has_failed = True
         try:
             yield
             has_failed = False
         finally:
-            self._places.release_thread(site_cell, at, has_failed=has_failed)
+            self._places.release_thread(network_cell, at, has_failed=has_failed)
 
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from agentidp.caller import Caller, bearer
 from agentidp.config.oidc import ORGANIZATION_ID
 from agentidp.db.database import Database, connect
 from agentidp.db.organization import Transaction, operator_transaction
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.http import schemas
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
@@ -121,7 +121,7 @@ def list_organizations(database_url: str) -> list[Any]:
     :param database_url: the database's URL with the operator's role.
     """
     with connect(database_url) as connection:
-        return connection.execute(load_sql("organizations/all_organizations")).fetchall()
+        return run_statement(connection, "organizations/all_organizations")
 
 
 def is_organization_id(text: str) -> bool:

@@ -15,7 +15,7 @@ from agentidp import audit
 from agentidp.config import ConfigurationError, Settings
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
-from agentidp.db.sql import load_sql
+from agentidp.db.sql import run_statement
 from agentidp.http.errors import Conflict
 from agentidp.http.resource_identifier import is_audience, is_resource_identifier, owned_name
 from agentidp.registry.resource_proof import verify_ownership
@@ -77,8 +77,8 @@ def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> 
     :param conflicts: whether to return only identifiers that no organization owns. No tokens are issued for them.
     """
     with connect(database_url) as connection:
-        owner_ids = dict(connection.execute(load_sql("oauth/all_resource_identifiers")).fetchall())
-        registration_rows = connection.execute(load_sql("oauth/all_resource_servers")).fetchall()
+        owner_ids = dict(run_statement(connection, "oauth/all_resource_identifiers"))
+        registration_rows = run_statement(connection, "oauth/all_resource_servers")
     # Uses a dictionary as an ordered set, so that organizations stay in the order of their registrations.
     registrant_ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for registration in registration_rows:
@@ -124,8 +124,10 @@ def assign_identifier(
     if verify:
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
-        claim_parameters = {"resource": resource, "own_identifiers": list(settings.own_audiences)}
-        [organization_row] = connection.execute(load_sql("oauth/own_resource"), claim_parameters).fetchall()
+        own_identifiers = list(settings.own_audiences)
+        [organization_row] = run_statement(
+            connection, "oauth/own_resource", resource=resource, own_identifiers=own_identifiers
+        )
         if organization_row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")
         with operator_transaction(connection, organization_id, at) as transaction:
@@ -149,7 +151,7 @@ def release_identifier(database_url: str, resource: str, at: datetime) -> str:
     """
     resource = _normalize(resource)
     with connect(database_url) as connection, connection.transaction():
-        released_rows = connection.execute(load_sql("oauth/release_resource"), {"resource": resource}).fetchall()
+        released_rows = run_statement(connection, "oauth/release_resource", resource=resource)
         if not released_rows:
             raise ConfigurationError(f"no organization owns the resource {resource!r}")
         organization_id: str = released_rows[0].organization_id

@@ -33,7 +33,6 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
     """Refuse an address that other machines can reach, unless a proxy stands in front of the service.
 
     :param bind: ``address:port`` or ``unix:path``.
-    :param trusted_proxies: the setting AGENTIDP_TRUSTED_PROXIES.
     :raises ConfigurationError: other machines could connect, or *bind* is not a valid address.
     """
     if bind.startswith("unix:"):

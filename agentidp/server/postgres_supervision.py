@@ -17,11 +17,7 @@ WINDOW = 600.0
 
 
 class Supervisor:
-    """Restarts an embedded PostgreSQL if it ends. Requests get a 503 while PostgreSQL is down.
-
-    :param server: a server that was already started.
-    :param clock: returns seconds of a monotonic clock.
-    """
+    """Restarts an embedded PostgreSQL, which was already started, if it ends. *clock* returns seconds."""
 
     def __init__(self, server: EmbeddedPostgres, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._server, self._clock = server, clock

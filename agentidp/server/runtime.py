@@ -50,7 +50,7 @@ def open_instance(settings: Settings, *, must_run_server: bool = False, checks_k
     with open_database(settings, must_run_server=must_run_server) as runtime:
         settings = runtime.settings
         applied_steps = tuple(migrate(str(settings.database_url)))
-        # Reports only migrations of an existing schema, and not the steps that fill an empty database.
+        # The steps that fill an empty database are not reported as migrations.
         migrations = () if SCHEMA in applied_steps else applied_steps
         has_keys = has_signing_keys(settings)
         if settings.secret_key is None:
@@ -71,7 +71,7 @@ def open_instance(settings: Settings, *, must_run_server: bool = False, checks_k
 def open_database(settings: Settings, *, must_run_server: bool = False) -> Iterator[Runtime]:
     """Yield settings whose database accepts connections, and start the embedded PostgreSQL if it is needed.
 
-    :raises ConfigurationError: the database cannot be found or started. The message is a sentence for the operator.
+    :raises ConfigurationError: the database cannot be found or started.
     """
     if settings.database_url is not None:
         yield Runtime(settings, None)

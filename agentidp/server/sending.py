@@ -46,7 +46,7 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         remaining_seconds, turn = self._seconds, self._turn
         for chunk in self._chunks:
-            # Even a small chunk may block, until the client has received earlier chunks, so the turn is paused.
+            # Even a small chunk may block, until the client has received earlier chunks. The turn is paused meanwhile.
             if turn is not None:
                 turn.pause()
             began_at = time.monotonic()

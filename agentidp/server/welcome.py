@@ -71,7 +71,6 @@ def format_demo_welcome(settings: Settings, *, link: str | None, program: str, e
 
     :param link: the link that signs in to the dashboard as the demo's operator. None if the text goes to a log.
     :param program: the path with which this command was called, for example ``.venv/bin/agentidp``.
-    :param environ: the variables of this process. Printed commands begin with those in :data:`INSTANCE_VARIABLES`.
     """
     demo_command = _format_command(program, environ)
     sign_in_text = (_WITHOUT_LINK if link is None else _WITH_LINK).format(

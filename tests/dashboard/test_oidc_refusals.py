@@ -63,7 +63,7 @@ def shared_app(shared_database: str, provider: Company) -> Iterator[Flask]:
 
 
 ADDRESSES = (f"10.{number // 256}.{number % 256}.1" for number in itertools.count())
-"""Each test comes from its own site, because failed responses are throttled by address and by site."""
+"""Each test comes from its own network, because failed responses are throttled by address and by network."""
 
 
 @pytest.fixture

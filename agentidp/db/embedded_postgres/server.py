@@ -40,8 +40,8 @@ SETTINGS = {
     "wal_level": "minimal",  # The server has no replicas.
     "max_wal_senders": "0",
     "max_wal_size": "256MB",  # By default pg_wal may grow to 1 GB.
-    # Keeps statements and their values out of the log. `log` ranks above `error`, so failed statements are not logged.
-    # `terse` omits DETAIL, which quotes rows and crashed queries.
+    # These settings keep statements and their values out of the log. `log` ranks above `error`, so failed statements
+    # are not logged. `terse` omits DETAIL, which quotes rows and crashed queries.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
@@ -251,7 +251,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _directory_for_tests(durable: bool) -> str:
-    # Prefers memory, where creating a database takes 8 ms instead of 200 ms. A socket needs one of these short paths.
+    # Creating a database takes 8 ms in memory and 200 ms on a disk. A socket needs one of these short paths.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
