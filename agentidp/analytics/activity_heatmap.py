@@ -36,7 +36,7 @@ class ActivityHeatmapSchema(ma.Schema):
 
 @usage_route(
     blueprint,
-    "agents/activity",
+    "/agents/activity",
     ActivityHeatmapSchema,
     arguments=ActivityHeatmapArguments,
     tool="activity_heatmap",

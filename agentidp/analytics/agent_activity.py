@@ -32,7 +32,7 @@ class AgentActivitySchema(PeriodSchema):
     data = ma.fields.List(ma.fields.Nested(AgentDaySchema), required=True)
 
 
-@usage_route(blueprint, "agents/<uuid:agent_id>", AgentActivitySchema, tool="agent_activity")
+@usage_route(blueprint, "/agents/<uuid:agent_id>", AgentActivitySchema, tool="agent_activity")
 def agent_activity(caller: Caller, period: Period, agent_id: UUID) -> Response:
     """Tokens, requests and failed authentications of an agent per UTC day, zeros included, oldest first."""
     day_rows = caller.read("analytics/agent_activity", agent_id=agent_id, **period.bounds)

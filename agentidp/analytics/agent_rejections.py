@@ -107,7 +107,7 @@ class RejectionSchema(ma.Schema):
 AgentRejectionsSchema = period_schema("AgentRejections", RejectionSchema, agentId=ma.fields.UUID(required=True))
 
 
-@usage_route(blueprint, "agents/<uuid:agent_id>/rejections", AgentRejectionsSchema, tool="agent_rejections")
+@usage_route(blueprint, "/agents/<uuid:agent_id>/rejections", AgentRejectionsSchema, tool="agent_rejections")
 def agent_rejections(caller: Caller, period: Period, agent_id: UUID) -> Response:
     """Why and from which networks requests of an agent failed to authenticate, and what to do.
 

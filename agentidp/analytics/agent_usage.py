@@ -46,7 +46,7 @@ class AgentUsageSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(NamedAgentTokensSchema), required=True)
 
 
-@usage_route(blueprint, "agents", AgentUsageSchema, arguments=AgentUsageArguments, tool="agents_of_the_month")
+@usage_route(blueprint, "/agents", AgentUsageSchema, arguments=AgentUsageArguments, tool="agents_of_the_month")
 def agent_usage(caller: Caller, period: Period, include: str | None = None) -> Response:
     """Tokens issued per agent, by default in the current calendar month (UTC) so far."""
     with_names = include is not None

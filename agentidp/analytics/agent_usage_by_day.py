@@ -27,7 +27,7 @@ class AgentTokensOfDaySchema(TokensOfDaySchema):
 AgentTokensByDaySchema = period_schema("AgentTokensByDay", AgentTokensOfDaySchema)
 
 
-@usage_route(blueprint, "agents/days", AgentTokensByDaySchema)
+@usage_route(blueprint, "/agents/days", AgentTokensByDaySchema)
 def agent_tokens_by_day(caller: Caller, period: Period) -> Response:
     """Tokens of all agents per UTC day. Days without tokens have no item."""
     # The names are read after the tokens, so that they include agents that were created in between.

@@ -34,7 +34,7 @@ class OwnerTokensSchema(ma.Schema):
 OwnerUsageSchema = period_schema("OwnerUsage", OwnerTokensSchema)
 
 
-@usage_route(blueprint, "owners", OwnerUsageSchema, arguments=OwnerUsageArguments, tool="owners")
+@usage_route(blueprint, "/owners", OwnerUsageSchema, arguments=OwnerUsageArguments, tool="owners")
 def owner_usage(caller: Caller, period: Period) -> Response:
     """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
     [owner_rows] = caller.read_together(build_owner_usage_call(period))

@@ -32,7 +32,7 @@ class TokenTrendSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(DaySchema), required=True)
 
 
-@usage_route(blueprint, "tokens", TokenTrendSchema, tool="token_trend")
+@usage_route(blueprint, "/tokens", TokenTrendSchema, tool="token_trend")
 def token_trend(caller: Caller, period: Period) -> Response:
     """Tokens issued per UTC day over the days of a period, zeros included, oldest first."""
     tokens_by_day = [0] * period.days

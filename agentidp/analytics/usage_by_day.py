@@ -21,7 +21,7 @@ class OrganizationDaySchema(AgentDaySchema):
     refused = ma.fields.Integer(**required("Tokens that a quota refused"), validate=ma.validate.Range(0))
 
 
-@usage_route(blueprint, "usage", period_schema("UsageByDay", OrganizationDaySchema), tool="usage_by_day")
+@usage_route(blueprint, "/usage", period_schema("UsageByDay", OrganizationDaySchema), tool="usage_by_day")
 def usage_by_day(caller: Caller, period: Period) -> Response:
     """Tokens, requests, rejected requests and tokens refused by quotas per UTC day, zeros included, oldest first."""
     day_rows, refusal_rows = caller.read_together(

@@ -42,7 +42,7 @@ AgentUsageByHourSchema = period_schema(
 )
 
 
-@usage_route(blueprint, "usage/hours", UsageByHourSchema, arguments=UsageByHourArguments, tool="usage_by_hour")
+@usage_route(blueprint, "/usage/hours", UsageByHourSchema, arguments=UsageByHourArguments, tool="usage_by_hour")
 def usage_by_hour(caller: Caller, period: Period) -> Response:
     """Tokens, requests and rejected requests of the organization in each UTC hour, by default of today, zeros
     included.
@@ -53,7 +53,7 @@ def usage_by_hour(caller: Caller, period: Period) -> Response:
 
 @usage_route(
     blueprint,
-    "agents/<uuid:agent_id>/hours",
+    "/agents/<uuid:agent_id>/hours",
     AgentUsageByHourSchema,
     arguments=UsageByHourArguments,
     tool="agent_usage_by_hour",

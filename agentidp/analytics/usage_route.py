@@ -31,7 +31,7 @@ def usage_route(
 ) -> Callable[[View], View]:
     """Declare a route that needs the scope ``analytics:read``. Its view gets the caller and the requested period.
 
-    :param path: the path below ``/api/v1/analytics/``.
+    :param path: the path below ``/api/v1/analytics``, with a leading slash.
     :param arguments: the schema of the query. The view gets arguments that do not define the period by name.
     :param tool: the name of the MCP tool for the route; ``None`` for no tool.
     """
@@ -46,7 +46,7 @@ def usage_route(
         blueprint.data_response(response_schema)(declared_view)
         if tool is not None:
             blueprint.tool(tool, rows=max_tool_rows)(declared_view)
-        protected_view: View = blueprint.route(f"/api/v1/analytics/{path}")(bearer("analytics:read")(declared_view))
+        protected_view: View = blueprint.route(f"/api/v1/analytics{path}")(bearer("analytics:read")(declared_view))
         return protected_view
 
     return decorate
