@@ -32,10 +32,8 @@ MAX_DELEGATIONS = 50
 MAX_REJECTIONS = 20
 """Maximum number of rows in the table of reasons and networks of rejected requests."""
 
-blueprint = pages.new_blueprint("dashboard-agent", __name__)
 
-
-@blueprint.get("/dashboard/agents/<uuid:agent_id>")
+@pages.blueprint.get("/dashboard/agents/<uuid:agent_id>")
 @session.required
 def show_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings about the agent."""

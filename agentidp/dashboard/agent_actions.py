@@ -32,13 +32,10 @@ MEMBERS = forms.members(NewCredentialSchema(only=["label", "expiresAt"]))
 
 STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
 
-blueprint = pages.new_blueprint("dashboard-agent-actions", __name__)
-
-
 ACTIONS = "suspend, resume, delete, 'end-tokens'"
 
 
-@blueprint.route(f"/dashboard/agents/<uuid:agent_id>/<any({ACTIONS}):action>", methods=["GET", "POST"])
+@pages.blueprint.route(f"/dashboard/agents/<uuid:agent_id>/<any({ACTIONS}):action>", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
     """Show what an action on an agent would do and ask for confirmation, or do it."""
@@ -59,7 +56,9 @@ def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
     return _confirm_action(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
 
-@blueprint.route("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke", methods=["GET", "POST"])
+@pages.blueprint.route(
+    "/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>/revoke", methods=["GET", "POST"]
+)
 @session.required_to(SCOPE)
 def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show what revoking a credential would do and ask for confirmation, or revoke it."""
@@ -79,7 +78,7 @@ def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UU
     return _confirm_action(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
 
 
-@blueprint.route("/dashboard/agents/<uuid:agent_id>/rotate", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/rotate", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def add_secret(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for another credential, or create the credential and show its secret for the only time."""

@@ -26,10 +26,8 @@ LABELS = forms.labels(forms.members(NewAgentSchema()))
 NEW = forms.default_values(MEMBERS) | {"scopes": DEFAULT_SCOPES}
 """Values of the form for a new agent."""
 
-blueprint = pages.new_blueprint("dashboard-agent-form", __name__)
 
-
-@blueprint.route("/dashboard/agents/new", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/agents/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_agent(caller: Caller) -> Response:
     """Show the form for a new agent, or create the agent and redirect to the agent's page."""
@@ -47,7 +45,7 @@ def new_agent(caller: Caller) -> Response:
     return pages.see_other(f"/agents/{agent.agent_id}")
 
 
-@blueprint.route("/dashboard/agents/<uuid:agent_id>/edit", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show the form with the agent's current values, or change the agent and redirect to the agent's page."""

@@ -21,10 +21,8 @@ LABEL = forms.members(NewCredentialSchema(only=["label"]))
 
 LABELS = forms.labels([*rule_form.MEMBERS, *LABEL])
 
-blueprint = pages.new_blueprint("dashboard-agent-trust", __name__)
 
-
-@blueprint.route("/dashboard/agents/<uuid:agent_id>/trust", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/trust", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_rule(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for a rule of trust, or create the rule and show it with its warnings."""
@@ -48,9 +46,9 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     )
 
 
-@blueprint.route("/dashboard/agents/<uuid:agent_id>/trust/test", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/trust/test", methods=["GET", "POST"])
 @session.required_to("agents:read", SCOPE)
-def test_token(caller: Caller, agent_id: UUID) -> Response:
+def test_agent_token(caller: Caller, agent_id: UUID) -> Response:
     """Compare a token with the agent's rules of trust, claim by claim."""
     return rule_form.test_token(caller, require_row(caller.read("agents/get_agent", agent_id=agent_id)))
 

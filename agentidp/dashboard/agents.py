@@ -44,8 +44,6 @@ FILTERS = ("search", "owner", "status", "unusual")
 LISTED_MEMBERS = [member for member in forms.members(AgentSchema()) if member.is_listed]
 """Members of an agent that the table shows in addition to the name and the description."""
 
-blueprint = pages.new_blueprint("dashboard-agents", __name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -79,7 +77,7 @@ class Selection:
         return f"{period.query}&{urlencode({parameter: value for parameter, value in parameters.items() if value})}"
 
 
-@blueprint.get("/dashboard/agents")
+@pages.blueprint.get("/dashboard/agents")
 @session.required
 def list_agents(caller: Caller) -> Response:
     """Show a page of the agents that the request has selected."""

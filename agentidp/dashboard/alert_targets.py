@@ -31,10 +31,8 @@ MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
 FILTERS = forms.members(AlertTargetChangeSchema(exclude=("name", "url", "enabled")))
 """Members of an alert target that select its alerts."""
 
-blueprint = pages.new_blueprint("dashboard-alert-targets", __name__)
 
-
-@blueprint.get("/dashboard/alert-targets")
+@pages.blueprint.get("/dashboard/alert-targets")
 @session.required_to(SCOPE)
 def list_alert_targets(caller: Caller) -> Response:
     """Show the alert targets, failing targets first, and the latest alerts."""
@@ -59,7 +57,7 @@ def _is_not_sent(delivery: Any, targets: Rows, at: datetime) -> bool:
     return is_waiting and delivery.target_id in ready_ids
 
 
-@blueprint.route("/dashboard/alert-targets/new", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/alert-targets/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
     """Show the form for a new alert target, or create the target and show a webhook's key for the only time."""
@@ -83,7 +81,7 @@ def new_alert_target(caller: Caller) -> Response:
     return pages.page("new_alert_target.html", here="alerts", target=target_row, secret=signing_secret)
 
 
-@blueprint.route(
+@pages.blueprint.route(
     "/dashboard/alert-targets/<uuid:target_id>/<any(test, disable, enable, delete):action>", methods=["GET", "POST"]
 )
 @session.required_to(SCOPE)

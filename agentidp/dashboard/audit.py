@@ -25,8 +25,6 @@ PAGE_SIZE = 50
 
 _IS_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")
 
-blueprint = pages.new_blueprint("dashboard-audit", __name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -44,7 +42,7 @@ class Reference:
     agent: Reference | None = None
 
 
-@blueprint.get("/dashboard/audit")
+@pages.blueprint.get("/dashboard/audit")
 @session.required_to("audit:read")
 def list_audit_events(caller: Caller) -> Response:
     """Show the newest audit events that the filters select, or a page of older events."""

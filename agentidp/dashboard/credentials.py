@@ -36,10 +36,8 @@ FILTERS = {
 }
 """The labels of the filters, by value of the parameter ``show``."""
 
-blueprint = pages.new_blueprint("dashboard-credentials", __name__)
 
-
-@blueprint.get("/dashboard/credentials")
+@pages.blueprint.get("/dashboard/credentials")
 @session.required_to(*READERS)
 def list_credentials(caller: Caller) -> Response:
     """Show a page of the credentials that the filter selects, credentials with most tokens first."""
@@ -77,7 +75,7 @@ def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: 
     }
 
 
-@blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
+@pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
 @session.required_to(*READERS)
 def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show a credential that was not revoked before the period, its tokens by day, and the resources of the tokens."""

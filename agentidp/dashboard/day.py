@@ -18,10 +18,8 @@ from agentidp.dashboard.period import DAY
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, ValidationError
 
-blueprint = pages.new_blueprint("dashboard-day", __name__)
 
-
-@blueprint.get("/dashboard/days/<on_day>")
+@pages.blueprint.get("/dashboard/days/<on_day>")
 @session.required
 def show_organization_day(caller: Caller, on_day: str) -> Response:
     """Show the hours of a UTC day, and the agents with usage on this day or in the chosen hour."""
@@ -40,7 +38,7 @@ def show_organization_day(caller: Caller, on_day: str) -> Response:
     )
 
 
-@blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>")
+@pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>")
 @session.required
 def show_agent_day(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """Show the hours of a UTC day of an agent."""

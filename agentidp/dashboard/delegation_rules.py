@@ -37,10 +37,8 @@ DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "cl
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
 """Names of fields in error messages, by field."""
 
-blueprint = pages.new_blueprint("dashboard-delegation-rules", __name__)
 
-
-@blueprint.get("/dashboard/delegation-rules")
+@pages.blueprint.get("/dashboard/delegation-rules")
 @session.required_to(READING, SCOPE)
 def list_delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
@@ -76,7 +74,7 @@ def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
     return max(use_days, default=None)
 
 
-@blueprint.route("/dashboard/delegation-rules/new", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/delegation-rules/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_delegation_rule(caller: Caller) -> Response:
     """Show the form for a delegation rule, or create the rule and redirect to the list of rules."""
@@ -96,7 +94,7 @@ def new_delegation_rule(caller: Caller) -> Response:
     return pages.see_other("/delegation-rules")
 
 
-@blueprint.route("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Show what deleting a delegation rule would do and ask for confirmation, or delete it."""

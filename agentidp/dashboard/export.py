@@ -63,12 +63,10 @@ FILES = (
 """The files, each with its content, its name, the path of the same content below ``/api/v1/analytics``, and the scopes
 of which a session needs at least one."""
 
-blueprint = pages.new_blueprint("dashboard-export", __name__)
-
 _usage = attrgetter(*USAGE)
 
 
-@blueprint.get("/dashboard/export")
+@pages.blueprint.get("/dashboard/export")
 @session.required
 def list_files(caller: Caller) -> Response:
     """Show the files with the usage of a period, and the API requests that return the same content."""
@@ -76,7 +74,7 @@ def list_files(caller: Caller) -> Response:
     return pages.page("export.html", here="export", period=parse_period(caller.at), files=files)
 
 
-@blueprint.get("/dashboard/days.csv")
+@pages.blueprint.get("/dashboard/days.csv")
 @session.required
 def export_days(caller: Caller) -> Response:
     """Return a file with the organization's usage on each day of the period. With filters, it has no refused tokens."""
@@ -91,7 +89,7 @@ def export_days(caller: Caller) -> Response:
     return _send_csv(f"days-{period.first}-{period.last}", ("date", *usage_columns), csv_rows)
 
 
-@blueprint.get("/dashboard/activity.csv")
+@pages.blueprint.get("/dashboard/activity.csv")
 @session.required
 def export_activity(caller: Caller) -> Response:
     """Return a file with the non-zero request counts by day of week (Sunday is 0) and hour."""
@@ -108,14 +106,14 @@ def export_activity(caller: Caller) -> Response:
     return _send_csv(f"activity-{period.first}-{period.last}", ("dow", "hour", "count"), csv_rows)
 
 
-@blueprint.get("/dashboard/owners.csv")
+@pages.blueprint.get("/dashboard/owners.csv")
 @session.required
 def export_owners(caller: Caller) -> Response:
     """Return a file with the tokens by owner."""
     return _export_items(caller, "owners", usage.list_tokens_by_owner, OwnerTokensSchema)
 
 
-@blueprint.get("/dashboard/credentials.csv")
+@pages.blueprint.get("/dashboard/credentials.csv")
 @session.required_to(*credentials.READERS)
 def export_credentials(caller: Caller) -> Response:
     """Return a file with the tokens by credential."""
@@ -123,7 +121,7 @@ def export_credentials(caller: Caller) -> Response:
     return _export_items(caller, "credentials", _used_credentials, CredentialUsageItemSchema, represent)
 
 
-@blueprint.get("/dashboard/resources.csv")
+@pages.blueprint.get("/dashboard/resources.csv")
 @session.required_to(*credentials.READERS)
 def export_resources(caller: Caller) -> Response:
     """Return a file with the tokens by resource."""
@@ -131,7 +129,7 @@ def export_resources(caller: Caller) -> Response:
     return _export_items(caller, "resources", usage.list_tokens_by_resource, ResourceUsageItemSchema, represent)
 
 
-@blueprint.get("/dashboard/delegations.csv")
+@pages.blueprint.get("/dashboard/delegations.csv")
 @session.required
 def export_delegations(caller: Caller) -> Response:
     """Return a file with the tokens by acting agent, subject and resource."""
@@ -161,14 +159,14 @@ def _export_items(
     return _download(f"{name}-{period.first}-{period.last}", data_response({"data": exported_items}, schema, represent))
 
 
-@blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
+@pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/days.csv")
 @session.required
 def export_agent_days(caller: Caller, agent_id: UUID) -> Response:
     """Return a file with an agent's usage on each day of the period."""
     return _export_view(caller, f"agent-{agent_id}", agent_activity, parse_period(caller.at), agent_id)
 
 
-@blueprint.get("/dashboard/days/<on_day>/hours.csv")
+@pages.blueprint.get("/dashboard/days/<on_day>/hours.csv")
 @session.required
 def export_hours(caller: Caller, on_day: str) -> Response:
     """Return a file with the organization's usage in each hour of a day."""
@@ -176,7 +174,7 @@ def export_hours(caller: Caller, on_day: str) -> Response:
     return _export_view(caller, "hours", usage_by_hour, Period(day, day))
 
 
-@blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")
+@pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")
 @session.required
 def export_agent_hours(caller: Caller, agent_id: UUID, on_day: str) -> Response:
     """Return a file with an agent's usage in each hour of a day."""
@@ -196,7 +194,7 @@ def _export_view(caller: Caller, name: str, view: Callable[..., Response], perio
     return _download(f"{name}-{period.first}-{period.last}", response)
 
 
-@blueprint.get("/dashboard/agents.csv")
+@pages.blueprint.get("/dashboard/agents.csv")
 @session.required
 def export_agents(caller: Caller) -> Response:
     """Return a file with the agents that the table of agents lists on all its pages.
@@ -237,7 +235,7 @@ def _list_values(row: Any) -> list[Any]:
     return [row.agent_id, row.name, row.status, *_usage(row), *activity_hours, *member_values]
 
 
-@blueprint.get("/dashboard/days/<on_day>/agents.csv")
+@pages.blueprint.get("/dashboard/days/<on_day>/agents.csv")
 @session.required
 def export_agents_of_day(caller: Caller, on_day: str) -> Response:
     """Return a file with all agents with usage on a day, or in the chosen hour, in the order of the page's table."""

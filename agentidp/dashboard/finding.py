@@ -29,17 +29,15 @@ _BACK = re.compile(r"(/agents/[0-9a-f-]{36}|/findings)?\?[0-9A-Za-z_=&%+.-]{1,50
 
 SCOPE = "findings:write"
 
-blueprint = pages.new_blueprint("dashboard-finding", __name__)
 
-
-@blueprint.get("/dashboard/findings/<uuid:finding_id>")
+@pages.blueprint.get("/dashboard/findings/<uuid:finding_id>")
 @session.required
 def show_finding(caller: Caller, finding_id: UUID) -> Response:
     """Show a finding, its evidence and its history."""
     return _render_finding(caller, finding_id)
 
 
-@blueprint.post("/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>")
+@pages.blueprint.post("/dashboard/findings/<uuid:finding_id>/<any(acknowledge, mute, unmute):action>")
 @session.required_to(SCOPE)
 def act_on_finding(caller: Caller, finding_id: UUID, action: str) -> Response:
     """Acknowledge, mute or unmute a finding, and redirect to the page from which the form was sent."""

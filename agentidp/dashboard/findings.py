@@ -21,8 +21,6 @@ from agentidp.findings.listing import STORED_KINDS, filter_findings
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME
 
-blueprint = pages.new_blueprint("dashboard-findings", __name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -49,7 +47,7 @@ class Selection:
         return is_of_owner and is_named
 
 
-@blueprint.get("/dashboard/findings")
+@pages.blueprint.get("/dashboard/findings")
 @session.required
 def list_findings(caller: Caller) -> Response:
     """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent findings first."""

@@ -19,31 +19,29 @@ SCOPE, READING = "agents:write", "agents:read"
 TO_AGENT = "/dashboard/agents/<uuid:agent_id>/grants"
 BY_RULE = "/dashboard/delegation-rules/<uuid:delegation_rule_id>/grants"
 
-blueprint = pages.new_blueprint("dashboard-grants", __name__)
 
-
-@blueprint.get("/dashboard/grants")
+@pages.blueprint.get("/dashboard/grants")
 @session.required_to(READING, SCOPE)
 def grants(caller: Caller) -> Response:
     """Show the newest grants of people in the organization."""
     return _show_grants(caller, "grants.html")
 
 
-@blueprint.get(TO_AGENT)
+@pages.blueprint.get(TO_AGENT)
 @session.required_to(READING, SCOPE)
 def agent_grants(caller: Caller, agent_id: UUID) -> Response:
     """Show the newest grants of people to an agent."""
     return _show_grants(caller, "grants.html", agent_id)
 
 
-@blueprint.get(BY_RULE)
+@pages.blueprint.get(BY_RULE)
 @session.required_to(READING, SCOPE)
 def rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Show the newest grants of people by a delegation rule."""
     return _show_grants(caller, "grants.html", rule_id=delegation_rule_id)
 
 
-@blueprint.route(f"{TO_AGENT}/end", methods=["GET", "POST"])
+@pages.blueprint.route(f"{TO_AGENT}/end", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
     """Ask for confirmation to end all grants to an agent, or end them."""
@@ -54,7 +52,7 @@ def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
     return pages.see_other("/grants")
 
 
-@blueprint.route(f"{BY_RULE}/end", methods=["GET", "POST"])
+@pages.blueprint.route(f"{BY_RULE}/end", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Ask for confirmation to end all grants by a delegation rule, or end them."""
@@ -65,7 +63,7 @@ def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
     return pages.see_other("/grants")
 
 
-@blueprint.route("/dashboard/grants/<uuid:grant_id>/end", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/grants/<uuid:grant_id>/end", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def end_one_grant(caller: Caller, grant_id: UUID) -> Response:
     """Ask for confirmation to end a grant, or end it."""

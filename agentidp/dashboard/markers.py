@@ -25,10 +25,8 @@ MEMBERS = forms.members(NewMarkerSchema(only=["kind", "note"]))
 
 LABELS = {"startsAt": "The first day", "time": "The time", "endsAt": "The last day"}
 
-blueprint = pages.new_blueprint("dashboard-markers", __name__)
 
-
-@blueprint.route("/dashboard/markers/new", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/markers/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_marker(caller: Caller) -> Response:
     """Show the form for a marker on the chosen day, or create the marker and redirect to its month."""
@@ -50,7 +48,7 @@ def new_marker(caller: Caller) -> Response:
     return pages.see_other(f"{month_path}#changes")
 
 
-@blueprint.route("/dashboard/markers/<uuid:marker_id>/delete", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/markers/<uuid:marker_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_marker(caller: Caller, marker_id: UUID) -> Response:
     """Show the marker and ask for confirmation to delete it, or delete it."""

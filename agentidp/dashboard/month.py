@@ -41,8 +41,6 @@ LEFT_OUT_ACTIONS = ("signed", "sign_in", "link", "token_issued", "token_revoked"
 
 MEMBER = "monthlyTokenBudget"
 
-blueprint = pages.new_blueprint("dashboard-month", __name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -77,7 +75,7 @@ class Budget:
     exceeded_on: date | None
 
 
-@blueprint.get("/dashboard/month")
+@pages.blueprint.get("/dashboard/month")
 @session.required
 def show_month(caller: Caller) -> Response:
     """Show the budget and the tokens of a month, their change since the month before, and the events of the month."""

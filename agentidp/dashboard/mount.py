@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from agentidp.dashboard import (
+from agentidp.dashboard import (  # noqa: F401 - importing a page adds its routes to pages.blueprint
     agent,
     agent_actions,
     agent_form,
@@ -39,36 +39,7 @@ from agentidp.http.error_rendering import render_pages
 
 def init_app(app: Flask) -> None:
     """Register the dashboard's pages, template filters and error pages."""
-    modules = (
-        overview,
-        agents,
-        agent,
-        agent_form,
-        agent_actions,
-        agent_trust,
-        organization_settings,
-        day,
-        finding,
-        findings,
-        quotas,
-        credentials,
-        resource_servers,
-        provisioning_rules,
-        delegation_rules,
-        grants,
-        openid_provider,
-        alert_targets,
-        export,
-        usage,
-        month,
-        markers,
-        audit,
-        sign_in,
-        oidc_sign_in,
-        pages,
-    )
-    for module in modules:
-        app.register_blueprint(module.blueprint)
+    app.register_blueprint(pages.blueprint)
     filters.init_app(app)
     form_key.init_app(app)
     # These settings keep lines of a template that have only a statement from becoming empty lines of the page.

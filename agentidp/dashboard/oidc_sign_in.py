@@ -32,10 +32,8 @@ from agentidp.services import services
 
 logger = logging.getLogger("agentidp")
 
-blueprint = pages.new_blueprint("dashboard-oidc", __name__)
 
-
-@blueprint.get(PATH)
+@pages.blueprint.get(PATH)
 @public
 def begin() -> Response:
     """Lead the browser to the provider."""
@@ -56,8 +54,8 @@ def lead_to(provider: Provider, address: str) -> Response:
     return response
 
 
-@blueprint.get(f"{PATH}/callback")
-@blueprint.get(f"{PATH}/callback/<organization_id>", endpoint="callback_of_organization")
+@pages.blueprint.get(f"{PATH}/callback")
+@pages.blueprint.get(f"{PATH}/callback/<organization_id>", endpoint="callback_of_organization")
 @public
 def receive_code(organization_id: str | None = None) -> Response:
     """Open a session for the person whom the provider has signed in.

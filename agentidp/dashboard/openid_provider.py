@@ -31,10 +31,8 @@ MEMBERS, CHANGEABLE = forms.members(NewOpenidProviderSchema()), forms.members(Op
 
 SHOWN = forms.members(NewOpenidProviderSchema(exclude=["clientSecret"]))
 
-blueprint = pages.new_blueprint("dashboard-openid-provider", __name__)
 
-
-@blueprint.get("/dashboard/openid-provider")
+@pages.blueprint.get("/dashboard/openid-provider")
 @session.required_to(READING, SCOPE)
 def openid_provider(caller: Caller) -> Response:
     """Show the provider, and the addresses that it needs."""
@@ -42,7 +40,7 @@ def openid_provider(caller: Caller) -> Response:
     return _show_provider(caller, "openid_provider.html", provider=rows[0] if rows else None, members=SHOWN)
 
 
-@blueprint.route("/dashboard/openid-provider/edit", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/openid-provider/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_openid_provider(caller: Caller) -> Response:
     """Show the form for the provider, or add or change the provider and redirect to its page."""
@@ -83,7 +81,7 @@ def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None
         update_provider(transaction, caller.settings, provider_id, changed_members)
 
 
-@blueprint.route("/dashboard/openid-provider/<uuid:openid_provider_id>/delete", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/openid-provider/<uuid:openid_provider_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
     """Show the consequences of deleting the provider and ask for confirmation, or delete it."""

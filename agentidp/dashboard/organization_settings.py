@@ -22,17 +22,15 @@ SCOPE = "agents:write"
 BUDGET = forms.members(OrganizationChangeSchema(only=["monthlyTokenBudget"]))
 DORMANCY = forms.members(OrganizationChangeSchema(only=["suspendDormantAfterDays"]))
 
-blueprint = pages.new_blueprint("dashboard-organization-settings", __name__)
 
-
-@blueprint.route("/dashboard/budget", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/budget", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def budget(caller: Caller) -> Response:
     """Show the form for the organization's budget, or set it and redirect to the page of the month, which shows it."""
     return _change_settings(caller, "budget_form.html", BUDGET, "/month#budget")
 
 
-@blueprint.route("/dashboard/agents/dormancy", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/agents/dormancy", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def dormancy(caller: Caller) -> Response:
     """Show the form for the days after which dormant agents are suspended, or set them and redirect to the agents."""

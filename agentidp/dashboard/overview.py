@@ -36,10 +36,8 @@ STACKED = 5
 USAGE = ("tokens", "requests", "rejected")
 """The counts of an agent that the page shows."""
 
-blueprint = pages.new_blueprint("dashboard-overview", __name__)
 
-
-@blueprint.get("/dashboard", strict_slashes=False)
+@pages.blueprint.get("/dashboard", strict_slashes=False)
 @session.required
 def show_overview(caller: Caller) -> Response:
     """Show the findings and the usage of the organization, or the first steps if it has hardly any usage."""

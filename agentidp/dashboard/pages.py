@@ -61,25 +61,22 @@ TITLES = {
 }
 
 
-def new_blueprint(name: str, import_name: str) -> Blueprint:
-    """Return a blueprint that refuses requests of other sites' pages, and adds :data:`SECURITY` to its responses."""
-    blueprint = Blueprint(name, import_name, template_folder="templates")
-
-    @blueprint.before_request
-    def refuse() -> None:
-        refuse_cross_origin(request)
-
-    @blueprint.after_request
-    def add_security_headers(response: Response) -> Response:
-        # The headers are set here and not in page(), because Flask responds to OPTIONS without a view.
-        for header_name, header_value in SECURITY.items():
-            response.headers.setdefault(header_name, header_value)
-        return response
-
-    return blueprint
+blueprint = Blueprint("dashboard", __name__, template_folder="templates")
+"""The blueprint of all pages."""
 
 
-blueprint = new_blueprint("dashboard-assets", __name__)
+@blueprint.before_request
+def refuse_other_sites() -> None:
+    """Refuse a request of another site's page."""
+    refuse_cross_origin(request)
+
+
+@blueprint.after_request
+def add_security_headers(response: Response) -> Response:
+    """Add :data:`SECURITY` to a response. Responses to OPTIONS need it too, and no view creates them."""
+    for header_name, header_value in SECURITY.items():
+        response.headers.setdefault(header_name, header_value)
+    return response
 
 
 @blueprint.get("/dashboard/static/<asset>")

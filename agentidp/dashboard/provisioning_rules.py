@@ -49,10 +49,8 @@ LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
 }
 """Names of fields, or groups of fields, in error messages."""
 
-blueprint = pages.new_blueprint("dashboard-provisioning-rules", __name__)
 
-
-@blueprint.get("/dashboard/provisioning-rules")
+@pages.blueprint.get("/dashboard/provisioning-rules")
 @session.required_to(READING, SCOPE)
 def list_provisioning_rules(caller: Caller) -> Response:
     """Show all provisioning rules, oldest first, with the number of their agents."""
@@ -68,7 +66,7 @@ def list_provisioning_rules(caller: Caller) -> Response:
     )
 
 
-@blueprint.post("/dashboard/provisioning-rules/switch")
+@pages.blueprint.post("/dashboard/provisioning-rules/switch")
 @session.required_to(SCOPE)
 def switch(caller: Caller) -> Response:
     """Switch the creation of agents by rules on or off."""
@@ -77,7 +75,7 @@ def switch(caller: Caller) -> Response:
     return pages.see_other("/provisioning-rules")
 
 
-@blueprint.route("/dashboard/provisioning-rules/new", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/provisioning-rules/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_provisioning_rule(caller: Caller) -> Response:
     """Show the form for a provisioning rule, or create the rule and redirect to the list of rules."""
@@ -98,7 +96,7 @@ def new_provisioning_rule(caller: Caller) -> Response:
     return pages.see_other("/provisioning-rules")
 
 
-@blueprint.route("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
     """Show what deleting a provisioning rule would do and ask for confirmation, or delete it."""
@@ -113,7 +111,7 @@ def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Resp
     return rule_form.confirm_deletion("provisioning", provisioning_rule_id, rule["name"], message)
 
 
-@blueprint.route("/dashboard/provisioning-rules/test", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/provisioning-rules/test", methods=["GET", "POST"])
 @session.required_to(READING)
 def test_token(caller: Caller) -> Response:
     """Compare a token with all rules of the organization, claim by claim, and show the result."""

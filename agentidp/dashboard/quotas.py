@@ -37,8 +37,6 @@ MEMBERS = forms.members(NewQuotaSchema())
 OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas", "/dashboard/agents/<uuid:agent_id>/quotas"
 WINDOW = f"<any({', '.join(WINDOWS)}):window>"
 
-blueprint = pages.new_blueprint("dashboard-quotas", __name__)
-
 
 def compute_used_quotas(rows: Iterable[Any], at: datetime) -> list[dict[str, Any]]:
     """Return the rows of ``sql/quotas/quota_usage.sql`` with further members, by used share, the greatest first.
@@ -69,7 +67,7 @@ def find_windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None
     return [window for window in WINDOWS if window not in windows_with_quota]
 
 
-@blueprint.get("/dashboard/quotas")
+@pages.blueprint.get("/dashboard/quotas")
 @session.required
 def list_quotas(caller: Caller) -> Response:
     """Show a page of the quotas of the organization and of its agents."""
@@ -95,10 +93,10 @@ def list_quotas(caller: Caller) -> Response:
     )
 
 
-@blueprint.route(f"{OF_ORGANIZATION}/new", methods=["GET", "POST"])
-@blueprint.route(f"{OF_AGENT}/new", methods=["GET", "POST"])
-@blueprint.route(f"{OF_ORGANIZATION}/{WINDOW}/edit", methods=["GET", "POST"])
-@blueprint.route(f"{OF_AGENT}/{WINDOW}/edit", methods=["GET", "POST"])
+@pages.blueprint.route(f"{OF_ORGANIZATION}/new", methods=["GET", "POST"])
+@pages.blueprint.route(f"{OF_AGENT}/new", methods=["GET", "POST"])
+@pages.blueprint.route(f"{OF_ORGANIZATION}/{WINDOW}/edit", methods=["GET", "POST"])
+@pages.blueprint.route(f"{OF_AGENT}/{WINDOW}/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None = None) -> Response:
     """Show the form for a quota, or set the quota and redirect to the quotas.
@@ -123,8 +121,8 @@ def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None 
     return pages.see_other(_path(agent_id))
 
 
-@blueprint.route(f"{OF_ORGANIZATION}/{WINDOW}/delete", methods=["GET", "POST"])
-@blueprint.route(f"{OF_AGENT}/{WINDOW}/delete", methods=["GET", "POST"])
+@pages.blueprint.route(f"{OF_ORGANIZATION}/{WINDOW}/delete", methods=["GET", "POST"])
+@pages.blueprint.route(f"{OF_AGENT}/{WINDOW}/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> Response:
     """Show what removing a quota would do and ask for confirmation, or remove it."""

@@ -36,10 +36,8 @@ MEMBERS, CHANGEABLE = forms.members(NewResourceServerSchema()), forms.members(Re
 SHOWN = forms.members(ResourceServerChangeSchema(exclude=("name", "scopes", "agentId")))
 """Members of a resource server that have a line of their own on its page."""
 
-blueprint = pages.new_blueprint("dashboard-resource-servers", __name__)
 
-
-@blueprint.get("/dashboard/resource-servers")
+@pages.blueprint.get("/dashboard/resource-servers")
 @session.required_to(READING, SCOPE)
 def list_resource_servers(caller: Caller) -> Response:
     """Show the resource servers, oldest first, with the number of agents that have at least one of their scopes."""
@@ -52,7 +50,7 @@ def list_resource_servers(caller: Caller) -> Response:
     return _page("resource_servers.html", servers=list(zip(servers, agent_counts, strict=True)))
 
 
-@blueprint.route("/dashboard/resource-servers/new", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/resource-servers/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_resource_server(caller: Caller) -> Response:
     """Show the form for a new resource server, or register it and redirect to its page."""
@@ -71,7 +69,7 @@ def new_resource_server(caller: Caller) -> Response:
     return pages.see_other(f"/resource-servers/{server.resource_server_id}")
 
 
-@blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")
+@pages.blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")
 @session.required_to(READING, SCOPE)
 def show_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show a resource server, the agents that got tokens for it, and the agents that have its scopes."""
@@ -88,7 +86,7 @@ def show_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     )
 
 
-@blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/edit", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show the form with the resource server's current values, or change it and redirect to its page."""
@@ -106,7 +104,7 @@ def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     return pages.see_other(f"/resource-servers/{resource_server_id}")
 
 
-@blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/delete", methods=["GET", "POST"])
+@pages.blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/delete", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show what deleting a resource server would do and ask for confirmation, or delete it."""

@@ -28,10 +28,8 @@ NOTICES = {
 }
 """Notices that the sign-in page shows, by parameter of its query."""
 
-blueprint = pages.new_blueprint("dashboard-sign-in", __name__)
 
-
-@blueprint.get("/dashboard/sign-in")
+@pages.blueprint.get("/dashboard/sign-in")
 @public
 def show_sign_in_form() -> Response:
     """Show the sign-in form, or sign in if the query contains the token of a link."""
@@ -42,14 +40,14 @@ def show_sign_in_form() -> Response:
     return _start_session(*link.follow_link(request, g.at))
 
 
-@blueprint.post("/dashboard/sign-in")
+@pages.blueprint.post("/dashboard/sign-in")
 @public
 def sign_in() -> Response:
     """Sign in with an agent's credential or with an access token."""
     return _start_session(*open_session(request, g.at))
 
 
-@blueprint.post("/dashboard/sign-out")
+@pages.blueprint.post("/dashboard/sign-out")
 @session.required
 def sign_out(caller: Caller) -> Response:
     """End the session on all devices, and offer a person to sign out at the provider too."""

@@ -26,17 +26,15 @@ DELEGATION_FILTERS = ("owner", "agent", "resource")
 """The filters of the page of delegations. Tokens by exchange are not counted per credential, so the page has no filter
 by credential."""
 
-blueprint = pages.new_blueprint("dashboard-usage", __name__)
 
-
-@blueprint.get("/dashboard/usage")
+@pages.blueprint.get("/dashboard/usage")
 @session.required
 def by_owner(caller: Caller) -> Response:
     """Show the number of tokens by owner of the agents, most tokens first."""
     return _show_usage("owners", caller, list_tokens_by_owner)
 
 
-@blueprint.get("/dashboard/usage/resources")
+@pages.blueprint.get("/dashboard/usage/resources")
 @session.required_to(*AGENTS)
 def by_resource(caller: Caller) -> Response:
     """Show the tokens for our own API, for each resource server, for deleted resource servers, and without
@@ -44,7 +42,7 @@ def by_resource(caller: Caller) -> Response:
     return _show_usage("resources", caller, list_tokens_by_resource)
 
 
-@blueprint.get("/dashboard/usage/delegations")
+@pages.blueprint.get("/dashboard/usage/delegations")
 @session.required
 def by_delegation(caller: Caller) -> Response:
     """Show the tokens per pair of an acting agent and its subject, which is an agent or the people of an issuer."""

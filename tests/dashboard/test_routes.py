@@ -40,7 +40,7 @@ IN_SESSION = [route for route in PAGES if route.authentication == "session"]
 CHANGES = [route for route in IN_SESSION if route.method not in SAFE_METHODS]
 WITH_SCOPES = [route for route in IN_SESSION if route.scopes]
 OWN_SESSION = "POST /dashboard/sign-out"
-TESTS_OF_TOKENS = {route for route in CHANGES if route.endpoint.endswith(".test_token")}
+TESTS_OF_TOKENS = {route for route in CHANGES if route.endpoint.endswith(("test_token", "test_agent_token"))}
 """They decode the token that is pasted, and change nothing."""
 
 FORM = {
