@@ -1,7 +1,4 @@
-"""Actions on an agent's page: suspend, resume and delete the agent, end its tokens, create and revoke a credential.
-
-A GET shows the consequences and asks for confirmation or input. A POST acts.
-"""
+"""Actions on an agent's page. A GET shows the consequences and asks for confirmation or input. A POST acts."""
 
 from __future__ import annotations
 
@@ -13,9 +10,8 @@ from flask import Response, request
 from agentidp.analytics import impact
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
-from agentidp.dashboard.forms import Form
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, open_form, store_created_id
+from agentidp.http.errors import require_row
 from agentidp.registry.agents import end_tokens, remove_agent, update_agent
 from agentidp.registry.credentials import (
     NewCredentialSchema,
@@ -82,30 +78,24 @@ def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UU
 @session.required_to(SCOPE)
 def add_secret(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for another credential, or create the credential and show its secret for the only time."""
-    if request.method != "POST":
-        return _credential_form(caller, agent_id, Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
-    form_key, field_values = read_form_key(), forms.read_fields(MEMBERS)
-    message = (
-        "The form created the credential {id}. Its secret was shown only once. If you did not copy the secret, "
-        "revoke this credential and create another one."
-    )
-    agent_path, link_label = f"/agents/{agent_id}", "The page of the agent"
-    try:
-        credential_values = forms.load(NewCredentialSchema(), forms.build_body(MEMBERS, field_values))
-        refuse_past_expiry(credential_values["expires_at"], caller.at)
-        with begin_creation(caller, SCOPE, form_key, message=message, path=agent_path, label=link_label) as transaction:
-            credential, client_secret = add_credential(transaction, agent_id, **credential_values)
-            store_created_id(transaction, form_key, credential.credential_id)
-            [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
-    except (ValidationError, Conflict) as error:
-        form = Form(field_values, forms.errors(error, forms.labels(MEMBERS)), form_key.text)
-        return _credential_form(caller, agent_id, form, error.status)
-    return pages.page("new_credential.html", agent=agent, credential=credential, secret=client_secret)
-
-
-def _credential_form(caller: Caller, agent_id: UUID, form: Form, status: int = 200) -> Response:
+    form = open_form(caller, MEMBERS)
+    if request.method == "POST":
+        already_sent = AlreadySent(
+            "The form created the credential {id}. Its secret was shown only once. If you did not copy the secret, "
+            "revoke this credential and create another one.",
+            f"/agents/{agent_id}",
+            "The page of the agent",
+        )
+        with form.catch_refusal(forms.labels(MEMBERS)):
+            credential_values = forms.load(NewCredentialSchema(), forms.build_body(MEMBERS, form.values))
+            refuse_past_expiry(credential_values["expires_at"], caller.at)
+            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+                credential, client_secret = add_credential(transaction, agent_id, **credential_values)
+                store_created_id(transaction, form, credential.credential_id)
+                [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
+            return pages.page("new_credential.html", agent=agent, credential=credential, secret=client_secret)
     agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
-    return pages.page("credential_form.html", status, here="agents", form=form, agent=agent, members=MEMBERS)
+    return pages.page("credential_form.html", form.status, here="agents", form=form, agent=agent, members=MEMBERS)
 
 
 def _confirm_action(caller: Caller, agent_id: UUID, action: str, **context: Any) -> Response:

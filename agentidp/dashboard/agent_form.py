@@ -9,10 +9,10 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, open_form, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.errors import require_row
 from agentidp.registry.agents import NewAgentSchema, add_agent, represent, update_agent
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 
@@ -23,59 +23,45 @@ MEMBERS = forms.members(NewAgentSchema(exclude=("scopes",)))
 
 LABELS = forms.labels(forms.members(NewAgentSchema()))
 
-NEW = forms.default_values(MEMBERS) | {"scopes": DEFAULT_SCOPES}
-"""Values of the form for a new agent."""
-
 
 @pages.blueprint.route("/dashboard/agents/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_agent(caller: Caller) -> Response:
     """Show the form for a new agent, or create the agent and redirect to the agent's page."""
-    if request.method != "POST":
-        return _show_form(caller, Form(NEW, form_key=new_form_key(caller.at)))
-    form_key = read_form_key()
-    message, list_path, link_label = "The form created the agent.", "/agents/{id}", "The page of the agent"
-    try:
-        agent_values = forms.load(NewAgentSchema(), _read_body())
-        with begin_creation(caller, SCOPE, form_key, message=message, path=list_path, label=link_label) as transaction:
-            agent = add_agent(transaction, **agent_values, max_agents=caller.settings.max_agents)
-            store_created_id(transaction, form_key, agent.agent_id)
-    except (ValidationError, Conflict) as error:
-        return _show_form(caller, _form_with_errors(error, form_key.text), status=error.status)
-    return pages.see_other(f"/agents/{agent.agent_id}")
+    form = open_form(caller, MEMBERS)
+    form.values["scopes"] = DEFAULT_SCOPES
+    if request.method == "POST":
+        form.values["scopes"] = request.form.getlist("scopes")
+        already_sent = AlreadySent("The form created the agent.", "/agents/{id}", "The page of the agent")
+        with form.catch_refusal(LABELS):
+            agent_values = _load_agent(form)
+            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+                agent = add_agent(transaction, **agent_values, max_agents=caller.settings.max_agents)
+                store_created_id(transaction, form, agent.agent_id)
+            return pages.see_other(f"/agents/{agent.agent_id}")
+    return _show_form(caller, form)
 
 
 @pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show the form with the agent's current values, or change the agent and redirect to the agent's page."""
-    if request.method != "POST":
-        return _show_form(caller, None, agent_id)
-    try:
-        # The schema of a new agent applies, because the form sends all members, even unchanged ones.
-        change = forms.load(NewAgentSchema(), _read_body())
-        with session.begin_change(caller, SCOPE) as transaction:
-            update_agent(transaction, agent_id, change)
-    except (ValidationError, Conflict) as error:
-        return _show_form(caller, _form_with_errors(error), agent_id, error.status)
-    return pages.see_other(f"/agents/{agent_id}")
+    form = None
+    if request.method == "POST":
+        form = Form(forms.read_fields(MEMBERS) | {"scopes": request.form.getlist("scopes")})
+        with form.catch_refusal(LABELS):
+            change = _load_agent(form)
+            return pages.change_and_redirect(caller, SCOPE, f"/agents/{agent_id}", update_agent, agent_id, change)
+    return _show_form(caller, form, agent_id)
 
 
-def _read_body() -> dict[str, Any]:
-    return forms.build_body(MEMBERS, forms.read_fields(MEMBERS)) | {"scopes": request.form.getlist("scopes")}
+def _load_agent(form: Form) -> dict[str, Any]:
+    """Return the agent's members. The schema of a new agent applies to changes too, because forms send all members."""
+    return forms.load(NewAgentSchema(), forms.build_body(MEMBERS, form.values) | {"scopes": form.values["scopes"]})
 
 
-def _form_with_errors(error: ValidationError | Conflict, form_key: str | None = None) -> Form:
-    values = forms.read_fields(MEMBERS) | {"scopes": request.form.getlist("scopes")}
-    return Form(values, forms.errors(error, LABELS), form_key)
-
-
-def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None, status: int = 200) -> Response:
-    """Return the page with the form for an agent.
-
-    :param form: the content of the form; ``None`` for the agent's current values.
-    :param agent_id: the agent that is edited; ``None`` for a new agent.
-    """
+def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None) -> Response:
+    """Return the page with the form of a new agent, or of *agent_id*. *form*: ``None`` for the current values."""
     agent_calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
     servers, *agent_rows = caller.read_together(Call("oauth/list_resource_servers", {}), *agent_calls)
     agent = require_row(agent_rows[0]) if agent_rows else None
@@ -84,7 +70,7 @@ def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None, 
     registered_scopes = {*SCOPES, *(scope for server in servers for scope in server.scopes)}
     return pages.page(
         "agent_form.html",
-        status,
+        form.status if form else 200,
         here="agents",
         form=form,
         agent=agent,

@@ -9,11 +9,11 @@ from flask import Response, request
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
 from agentidp.dashboard.agent_actions import SCOPE
-from agentidp.dashboard.form_key import begin_creation, read_form_key, store_created_id
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, read_form, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import check_rule
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.errors import require_row
 from agentidp.registry.credentials import NewCredentialSchema, add_credential, check_trust, represent
 
 LABEL = forms.members(NewCredentialSchema(only=["label"]))
@@ -28,22 +28,21 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for a rule of trust, or create the rule and show it with its warnings."""
     if request.method != "POST":
         return _show_form(caller, agent_id)
-    form_key, fields = read_form_key(), forms.read_fields([*rule_form.MEMBERS, *LABEL])
+    form = read_form([*rule_form.MEMBERS, *LABEL])
     message, path, label = "The form created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
-    try:
-        credential_body = rule_form.read_rule(caller, check_rule, fields) | forms.build_body(LABEL, fields)
-        members = forms.load(NewCredentialSchema(), credential_body | {"type": "federated"})
+    with form.catch_refusal(LABELS):
+        body = rule_form.read_rule(caller, check_rule, form.values) | forms.build_body(LABEL, form.values)
+        members = forms.load(NewCredentialSchema(), body | {"type": "federated"})
         rule = check_trust(members["rule"], caller.settings, caller.organization_id)
-        with begin_creation(caller, SCOPE, form_key, message=message, path=path, label=label) as transaction:
+        with begin_creation(caller, SCOPE, form, AlreadySent(message, path, label)) as transaction:
             credential, _ = add_credential(transaction, agent_id, label=members["label"], rule=rule, expires_at=None)
-            store_created_id(transaction, form_key, credential.credential_id)
+            store_created_id(transaction, form, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
-    except (ValidationError, Conflict) as error:
-        return _show_form(caller, agent_id, Form(fields, forms.errors(error, LABELS), form_key.text), error.status)
-    needs_client_id = rule["audience"] != rule_form.own_audience(caller)
-    return pages.page(
-        "new_rule.html", here="agents", agent=agent, rule=represent(credential), needs_client_id=needs_client_id
-    )
+        needs_client_id = rule["audience"] != rule_form.own_audience(caller)
+        return pages.page(
+            "new_rule.html", here="agents", agent=agent, rule=represent(credential), needs_client_id=needs_client_id
+        )
+    return _show_form(caller, agent_id, form)
 
 
 @pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/trust/test", methods=["GET", "POST"])
@@ -53,10 +52,10 @@ def test_agent_token(caller: Caller, agent_id: UUID) -> Response:
     return rule_form.test_token(caller, require_row(caller.read("agents/get_agent", agent_id=agent_id)))
 
 
-def _show_form(caller: Caller, agent_id: UUID, form: Form | None = None, status: int = 200) -> Response:
+def _show_form(caller: Caller, agent_id: UUID, form: Form | None = None) -> Response:
     draft = rule_form.read_draft(WORKLOADS, caller, check_rule, form)
     agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
     default_values = forms.default_values(LABEL)
     return rule_form.render_form(
-        "agent_rule_form.html", caller, draft, form, status, default_values, here="agents", agent=agent, members=LABEL
+        "agent_rule_form.html", caller, draft, form, default_values, here="agents", agent=agent, members=LABEL
     )

@@ -22,7 +22,7 @@ from agentidp.http.schemas import MAX_NAME, MAX_OWNER
 from agentidp.registry.agents import AgentSchema
 
 PAGE_SIZE = 50
-"""Maximum number of agents per page of the table."""
+"""Maximum number of items per page of a table."""
 
 MAX_PAGE = 100_000
 
@@ -84,7 +84,7 @@ def list_agents(caller: Caller) -> Response:
     period, page, selection = parse_period(caller.at), read_page_number(), _read_selection()
     return pages.page(
         "agents.html",
-        slow_part=lambda: _read_page(caller, period, page),
+        slow_part=lambda: _build_slow_part(caller, period, page),
         here="agents",
         period=period,
         selection=selection,
@@ -95,28 +95,25 @@ def list_agents(caller: Caller) -> Response:
     )
 
 
-def _read_page(caller: Caller, period: Period, page: int) -> dict[str, Any]:
+def _build_slow_part(caller: Caller, period: Period, page: int) -> dict[str, Any]:
     """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
     agents_call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page - 1))
     [agent_rows] = caller.read_together(agents_call)
     if not agent_rows and page != 1:
-        return _read_page(caller, period, 1)
+        return _build_slow_part(caller, period, 1)
     return {
         "agents": agent_rows,
         "count": count_matches(agent_rows),
         "unusual": unusual_agents_by_id,
         "number": page,
-        "pages": max(1, -(-count_matches(agent_rows) // PAGE_SIZE)),
+        "pages": count_pages(count_matches(agent_rows)),
     }
 
 
 def select_agents(
     caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
 ) -> tuple[Call, Selection, BadgesByAgent | None]:
-    """Return the statement that reads the selected agents, the request's selection, and the agents with findings.
-
-    The agents with findings are ``None`` if the findings could not be computed.
-    """
+    """Return the statement that reads the selected agents, the selection, and the agents with findings, if known."""
     selection, badges_by_agent = _read_selection(), read_unusual_agents(caller)
     agent_ids = list(badges_by_agent or {}) if selection.unusual else None
     return build_agents_call(period, selection, offset, limit=limit, agent_ids=agent_ids), selection, badges_by_agent
@@ -130,10 +127,7 @@ def build_agents_call(
     limit: int = PAGE_SIZE,
     agent_ids: list[UUID] | None = None,
 ) -> Call:
-    """Return the statement that reads a page of agents.
-
-    :param agent_ids: the only agents to read; ``None`` for all.
-    """
+    """Return the statement that reads a page of agents. *agent_ids*: the only agents to read; ``None`` for all."""
     return Call(
         "dashboard/agents",
         {
@@ -156,13 +150,10 @@ def count_matches(rows: Rows) -> int:
 
 
 def build_next_agents_call(agents_call: Call, after: UUID, limit: int) -> Call:
-    """Return the statement that reads the next agents in the order of their ids.
-
-    The last row may be an agent for which ``is_listed`` is false, because the next statement begins after the last row.
+    """Return the statement that reads the agents after the id *after*, in the order of their ids.
 
     :param agents_call: the statement of :func:`build_agents_call` whose filters apply.
-    :param after: only agents with greater ids are read.
-    :param limit: the maximum number of agents that the statement examines, listed or not.
+    :param limit: the maximum number of rows, including agents that do not match, whose ``is_listed`` is false.
     """
     filters = {
         name: agents_call.parameters[name] for name in ("first", "last", "search", "owner", "status", "agent_ids")
@@ -183,11 +174,20 @@ def _read_selection() -> Selection:
     return selection
 
 
-def read_page_number() -> int:
-    """Return the number of the page that the request has chosen. The first page is 1.
+def count_pages(item_count: int) -> int:
+    """Return the number of pages for a number of items. Without items, there is an empty first page."""
+    return max(1, -(-item_count // PAGE_SIZE))
 
-    :raises ValidationError: the number is not a whole number from 1 to :data:`MAX_PAGE`.
-    """
+
+def select_page(items: list[Any], page: int) -> tuple[list[Any], dict[str, int]]:
+    """Return the items of a page and the variables for its links. Too high a *page* means the last page."""
+    page_count = count_pages(len(items))
+    page = min(page, page_count)
+    return items[PAGE_SIZE * (page - 1) : PAGE_SIZE * page], {"number": page, "pages": page_count}
+
+
+def read_page_number() -> int:
+    """Return the number of the chosen page, or raise :exc:`ValidationError` unless it is from 1 to :data:`MAX_PAGE`."""
     number = request.args.get("page", "1")
     if not re.fullmatch(r"[1-9][0-9]{0,5}", number) or int(number) > MAX_PAGE:
         raise ValidationError(f"The page must be a whole number from 1 to {MAX_PAGE}.")

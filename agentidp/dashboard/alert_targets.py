@@ -12,10 +12,9 @@ from agentidp.alerts.target_fields import AlertTargetChangeSchema, NewAlertTarge
 from agentidp.alerts.targets import TEST_INTERVAL, add_target, remove_target, request_test, update_target
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
-from agentidp.dashboard.forms import Form
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, open_form, store_created_id
 from agentidp.db.sql import Call, Rows
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.errors import require_row
 
 SCOPE = "alerts:write"
 
@@ -61,24 +60,23 @@ def _is_not_sent(delivery: Any, targets: Rows, at: datetime) -> bool:
 @session.required_to(SCOPE)
 def new_alert_target(caller: Caller) -> Response:
     """Show the form for a new alert target, or create the target and show a webhook's key for the only time."""
-    if request.method != "POST":
-        return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
-    field_values, form_key = forms.read_fields(MEMBERS), read_form_key()
-    message = (
-        "The form added the target. The key of a webhook was shown only once. If you did not copy it, delete the "
-        "target and add it again."
-    )
-    try:
-        target_values = forms.load(NewAlertTargetSchema(), forms.build_body(MEMBERS, field_values))
-        creation = begin_creation(caller, SCOPE, form_key, message=message, path="/alert-targets", label="All targets")
-        with creation as transaction:
-            target_row, signing_secret = add_target(transaction, caller.settings, target_values)
-            store_created_id(transaction, form_key, target_row.target_id)
-    except (ValidationError, Conflict) as error:
-        return _form(Form(field_values, forms.errors(error, forms.labels(MEMBERS)), form_key.text), error.status)
-    if signing_secret is None:
-        return pages.see_other("/alert-targets")
-    return pages.page("new_alert_target.html", here="alerts", target=target_row, secret=signing_secret)
+    form = open_form(caller, MEMBERS)
+    if request.method == "POST":
+        already_sent = AlreadySent(
+            "The form added the target. The key of a webhook was shown only once. If you did not copy it, delete the "
+            "target and add it again.",
+            "/alert-targets",
+            "All targets",
+        )
+        with form.catch_refusal(forms.labels(MEMBERS)):
+            target_values = forms.load(NewAlertTargetSchema(), forms.build_body(MEMBERS, form.values))
+            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+                target, signing_secret = add_target(transaction, caller.settings, target_values)
+                store_created_id(transaction, form, target.target_id)
+            if signing_secret is None:
+                return pages.see_other("/alert-targets")
+            return pages.page("new_alert_target.html", here="alerts", target=target, secret=signing_secret)
+    return pages.page("alert_target_form.html", form.status, here="alerts", form=form, members=MEMBERS)
 
 
 @pages.blueprint.route(
@@ -104,7 +102,3 @@ def act(caller: Caller, target_id: UUID, action: str) -> Response:
         members=FILTERS,
         seconds=int(TEST_INTERVAL.total_seconds()),
     )
-
-
-def _form(form: Form, status: int = 200) -> Response:
-    return pages.page("alert_target_form.html", status, here="alerts", form=form, members=MEMBERS)

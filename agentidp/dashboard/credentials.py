@@ -15,7 +15,7 @@ from agentidp.analytics.credential_usage import CredentialUsage, list_used_crede
 from agentidp.analytics.impact import IN_USE
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, pages, session
-from agentidp.dashboard.agents import PAGE_SIZE, read_page_number
+from agentidp.dashboard.agents import read_page_number, select_page
 from agentidp.dashboard.navigation import AGENTS
 from agentidp.dashboard.period import DAY, Period, parse_period
 from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
@@ -48,7 +48,7 @@ def list_credentials(caller: Caller) -> Response:
     usage_filter = read_usage_filter(caller, period)
     return pages.page(
         "credentials.html",
-        slow_part=lambda: _read_page(caller, period, usage_filter, show, page),
+        slow_part=lambda: _build_slow_part(caller, period, usage_filter, show, page),
         here="credentials",
         kind="credentials",
         show=show,
@@ -59,20 +59,14 @@ def list_credentials(caller: Caller) -> Response:
     )
 
 
-def _read_page(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, page: int) -> dict[str, Any]:
-    """Return the variables for the part of the page that is sent last. Too high a *page* means the last page."""
+def _build_slow_part(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, page: int) -> dict[str, Any]:
     attribution, _ = usage_filter.read_attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
     unrevoked = [usage for usage in list_used_credentials(attribution) if usage.created_at and not usage.revoked_at]
     usages = {name: list(filter(passes, unrevoked)) for name, passes in build_selectors(unrevoked, caller.at).items()}
-    page_count = max(1, -(-len(usages[show]) // PAGE_SIZE))
-    page = min(page, page_count)
-    return {
-        "credentials": usages[show][PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
-        "counts": {name: len(selected_usages) for name, selected_usages in usages.items()},
-        "number": page,
-        "pages": page_count,
-    }
+    counts = {name: len(selected_usages) for name, selected_usages in usages.items()}
+    listed_credentials, page_links = select_page(usages[show], page)
+    return {"credentials": listed_credentials, "counts": counts, **page_links}
 
 
 @pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
@@ -109,10 +103,7 @@ def list_credential_usages(attribution: Attribution) -> list[CredentialUsage]:
 
 
 def build_selectors(unrevoked: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:
-    """Return, for each filter of :data:`FILTERS`, a function that decides whether the filter selects a credential.
-
-    :param unrevoked: all credentials that are not revoked.
-    """
+    """Return, for each filter of :data:`FILTERS`, a function that decides whether the filter selects a credential."""
 
     def is_in_use(used: CredentialUsage) -> bool:
         is_expired = used.expires_at is not None and used.expires_at <= at

@@ -13,12 +13,11 @@ from agentidp.analytics.impact import build_count_grants_call, describe_ended_gr
 from agentidp.analytics.period import Period
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
-from agentidp.dashboard.form_key import begin_creation, read_form_key, store_created_id
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, read_form, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call, Rows
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
-from agentidp.http.errors import Conflict, ValidationError
 from agentidp.http.schemas import MAX_DAYS
 from agentidp.registry.agents import resolve_agent_ids
 from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, find_rule, remove_rule
@@ -60,8 +59,6 @@ def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
     """Return the last day on which an agent of a rule got a token that the rule allows, or ``None``.
 
     Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
-
-    :param rows: rows of :func:`agentidp.analytics.attribution.build_delegations_call` for the days from *first*.
     """
     rule_resources = [target["resource"] for target in rule.resources]
     use_days = [
@@ -80,18 +77,17 @@ def new_delegation_rule(caller: Caller) -> Response:
     """Show the form for a delegation rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
         return _show_form(caller)
-    field_values, form_key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]), read_form_key()
-    field_values["resources"] = request.form.getlist("resources")
-    message, list_path, link_label = "The form created the rule.", "/delegation-rules", "Delegation rules"
-    try:
-        trust = rule_form.read_rule(caller, check_delegation_rule, field_values)
-        rule_values = forms.load(NewDelegationRuleSchema(), _build_body(caller, field_values) | {"trust": trust})
-        with begin_creation(caller, SCOPE, form_key, message=message, path=list_path, label=link_label) as transaction:
+    form = read_form([*rule_form.MEMBERS, *MEMBERS])
+    form.values["resources"] = request.form.getlist("resources")
+    already_sent = AlreadySent("The form created the rule.", "/delegation-rules", "Delegation rules")
+    with form.catch_refusal(LABELS):
+        trust = rule_form.read_rule(caller, check_delegation_rule, form.values)
+        rule_values = forms.load(NewDelegationRuleSchema(), _build_body(caller, form.values) | {"trust": trust})
+        with begin_creation(caller, SCOPE, form, already_sent) as transaction:
             rule = add_rule(transaction, caller.settings, rule_values)
-            store_created_id(transaction, form_key, rule.delegation_rule_id)
-    except (ValidationError, Conflict) as error:
-        return _show_form(caller, Form(field_values, forms.errors(error, LABELS), form_key.text), error.status)
-    return pages.see_other("/delegation-rules")
+            store_created_id(transaction, form, rule.delegation_rule_id)
+        return pages.see_other("/delegation-rules")
+    return _show_form(caller, form)
 
 
 @pages.blueprint.route("/dashboard/delegation-rules/<uuid:delegation_rule_id>/delete", methods=["GET", "POST"])
@@ -99,9 +95,7 @@ def new_delegation_rule(caller: Caller) -> Response:
 def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
     """Show what deleting a delegation rule would do and ask for confirmation, or delete it."""
     if request.method == "POST":
-        with session.begin_change(caller, SCOPE) as transaction:
-            remove_rule(transaction, delegation_rule_id)
-        return pages.see_other("/delegation-rules")
+        return pages.change_and_redirect(caller, SCOPE, "/delegation-rules", remove_rule, delegation_rule_id)
     rules, [grant_counts] = caller.read_together(
         Call("delegation/list_rules", {}), build_count_grants_call(rule_id=delegation_rule_id)
     )
@@ -126,7 +120,7 @@ def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-def _show_form(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
+def _show_form(caller: Caller, form: Form | None = None) -> Response:
     draft = rule_form.read_draft(PEOPLE, caller, check_delegation_rule, form)
     # An empty audience field means that the audience must be the client_id of the acting agent.
     audience = {} if draft.rule else {"audience": ""}
@@ -135,7 +129,6 @@ def _show_form(caller: Caller, form: Form | None = None, status: int = 200) -> R
         caller,
         draft,
         form,
-        status,
         audience | forms.default_values(MEMBERS) | {"resources": []},
         here="delegation",
         members=MEMBERS,

@@ -11,7 +11,7 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
-from agentidp.dashboard.agents import PAGE_SIZE, read_page_number
+from agentidp.dashboard.agents import PAGE_SIZE, read_page_number, select_page
 from agentidp.dashboard.page_findings import finding_rows, read_listing
 from agentidp.db.sql import Call
 from agentidp.findings.finding import STATES, StoredFinding
@@ -36,10 +36,7 @@ class Selection:
         return urlencode({parameter: value for parameter, value in (asdict(self) | further).items() if value})
 
     def selects(self, finding: StoredFinding, owners: dict[UUID, str]) -> bool:
-        """Return whether a finding is about the selected agent and about an agent of the selected owner.
-
-        The agent may be selected by its ID or by a part of its name. Without a selection, any agent is meant.
-        """
+        """Return whether a finding is about the selected agent, by ID or a part of the name, and owner."""
         is_of_owner = not self.owner or any(owners.get(agent_id) == self.owner for agent_id in finding.agent_ids)
         search = self.agent.casefold()
         agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
@@ -53,12 +50,14 @@ def list_findings(caller: Caller) -> Response:
     """Show a page of the findings of the last 90 days that the filters select, ongoing and urgent findings first."""
     selection, page = _read_selection(), read_page_number()
     return pages.page(
-        "findings.html", slow_part=lambda: _read_page(caller, selection, page), here="findings", selection=selection
+        "findings.html",
+        slow_part=lambda: _build_slow_part(caller, selection, page),
+        here="findings",
+        selection=selection,
     )
 
 
-def _read_page(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
-    """Return the variables for the part of the page that is sent last. Too high a *page* means the last page."""
+def _build_slow_part(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
     listing = read_listing(caller, MAX_DAYS)
     findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}
@@ -66,19 +65,16 @@ def _read_page(caller: Caller, selection: Selection, page: int) -> dict[str, Any
     owners_by_id = {agent_row.agent_id: agent_row.owner for agent_row in agent_rows}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
     incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners_by_id)])
-    incident_rows = finding_rows(incidents)
-    page_count = max(1, -(-len(incident_rows) // PAGE_SIZE))
-    page = min(page, page_count)
+    listed_rows, page_links = select_page(finding_rows(incidents), page)
     return {
         "listing": listing,
-        "listed": incident_rows[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
+        "listed": listed_rows,
         "selected": incidents,
         "states": STATES,
         "kinds": KINDS,
         "owners": sorted({owner for owner in owners_by_id.values() if owner}, key=str.casefold),
-        "number": page,
-        "pages": page_count,
         "page_size": PAGE_SIZE,
+        **page_links,
     }
 
 

@@ -1,11 +1,7 @@
 """Keys of forms: a form with a key creates an object once, even if it is sent several times.
 
-A reload or a double click sends a form again. The transaction that creates the object consumes the key, as client
-assertions are consumed, and stores the id of the object with it. A form that was sent already gets a page that leads
-to the object.
-
-The browser's key never becomes an id. It decides only whether the form of this address was sent before in the
-organization of the session.
+The transaction that creates the object consumes the key and stores the object's id with it. A form that was sent
+before, such as by a double click, gets a page that leads to the object. The browser's key never becomes an id.
 """
 
 from __future__ import annotations
@@ -15,17 +11,18 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from flask import Flask, Response, g, request
 
 from agentidp.caller import Caller
-from agentidp.dashboard import pages, session
+from agentidp.dashboard import forms, pages, session
+from agentidp.dashboard.forms import Form
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
+from agentidp.http.schemas import Member
 
 NAME = "form_key"
 """Name of the hidden field with a form's key."""
@@ -37,22 +34,13 @@ _KEY = re.compile(r"([0-9]{1,10})\.[0-9a-f]{32}", re.ASCII)
 """Regular expression for a key: the time at which the form was opened, in seconds since 1970, and 128 random bits."""
 
 
-@dataclass(frozen=True, slots=True)
-class FormKey:
-    """The key of a form, which makes sure that the form creates an object only once.
-
-    :param text: the content of the hidden field.
-    :param digest: the stored hash. Its input begins with "form", unlike the input for assertions, proofs and links.
-    :param expires_at: the instant from which the key is refused.
-    """
-
-    text: str
-    digest: bytes
-    expires_at: datetime
-
-
 class AlreadySent(Exception):
-    """The form was sent before, so nothing was created now."""
+    """The form was sent before, so nothing was created now.
+
+    :param message: what the form did when it was sent first; ``{id}`` stands for the id of the object.
+    :param path: the path of the object's page, below the dashboard's path, also with ``{id}``.
+    :param label: the text of the link to this page.
+    """
 
     def __init__(self, message: str, path: str, label: str) -> None:
         super().__init__(message)
@@ -69,53 +57,57 @@ def init_app(app: Flask) -> None:
 
 
 def new_form_key(at: datetime) -> str:
-    """Return a key for a form that is about to be shown.
-
-    :param at: the current time, with time zone.
-    """
+    """Return a key for a form that is shown at *at*."""
     return f"{int(at.timestamp())}.{secrets.token_hex(16)}"
 
 
-def read_form_key() -> FormKey:
-    """Return the key of the form in the request. The digest includes the path, so equal texts at two paths differ.
+def open_form(caller: Caller, fields: Iterable[Member]) -> Form:
+    """Return the form that the request has sent (:func:`read_form`) or, unless its method is POST, a new form."""
+    if request.method == "POST":
+        return read_form(fields)
+    return Form(forms.default_values(fields), form_key=new_form_key(caller.at))
 
-    :raises ValidationError: the key is missing, malformed or expired.
-    """
-    key_text = request.form.get(NAME, "")
-    key_match = _KEY.fullmatch(key_text)
-    if key_match is None:
-        raise ValidationError("This form is not valid. Open its page again.")
-    opened_at = datetime.fromtimestamp(int(key_match[1]), UTC)
+
+def read_form(fields: Iterable[Member]) -> Form:
+    """Return the form that the request has sent. Raise :exc:`ValidationError` if its key is malformed or expired."""
+    form_key = request.form.get(NAME, "")
     # The key may be from the future: the clock of the server that opened the form may be ahead.
-    if not -LIFETIME < g.at - opened_at < LIFETIME:
+    if not -LIFETIME < g.at - _read_opening(form_key) < LIFETIME:
         max_hours = LIFETIME // timedelta(hours=1)
         raise ValidationError(f"This form was opened more than {max_hours} hours ago. Open its page again.")
-    digest = hashlib.sha256(json.dumps(["form", request.path, key_text]).encode()).digest()
-    return FormKey(key_text, digest, opened_at + LIFETIME)
+    return Form(forms.read_fields(fields), form_key=form_key)
+
+
+def _read_opening(form_key: str) -> datetime:
+    """Return the time at which the form with a key was opened, or raise :exc:`ValidationError`."""
+    key_match = _KEY.fullmatch(form_key)
+    if key_match is None:
+        raise ValidationError("This form is not valid. Open its page again.")
+    return datetime.fromtimestamp(int(key_match[1]), UTC)
+
+
+def _compute_digest(form: Form) -> bytes:
+    """Return the stored hash of a form's key. Forms of two paths have different hashes even if their keys are equal."""
+    # Inputs for the hashes of assertions, proofs and links begin with other words.
+    return hashlib.sha256(json.dumps(["form", request.path, form.form_key]).encode()).digest()
 
 
 @contextlib.contextmanager
-def begin_creation(
-    caller: Caller, scope: str, key: FormKey, *, message: str, path: str, label: str
-) -> Iterator[Transaction]:
+def begin_creation(caller: Caller, scope: str, form: Form, already_sent: AlreadySent) -> Iterator[Transaction]:
     """Open a transaction as :func:`agentidp.dashboard.session.begin_change` does, and consume the form's key.
 
     The block must create an object and call :func:`store_created_id`. If it raises an error, the form can be sent
-    again.
-
-    :param message: what the form did when it was sent first; ``{id}`` stands for the id of the object.
-    :param path: the path of the object's page, below the dashboard's path, also with ``{id}``.
-    :param label: the text of the link to this page.
-    :raises AlreadySent: the key was consumed. Of two concurrent transactions, one waits for the other.
+    again. If the key was consumed, *already_sent* is raised. Of two concurrent transactions, one waits for the other.
     """
     with session.begin_change(caller, scope) as transaction:
-        [consumed_rows] = transaction.fetch("forms/consume_key", digest=key.digest, expires_at=key.expires_at)
-        if consumed_rows.created_id is not None:
-            created_id = consumed_rows.created_id
-            raise AlreadySent(message.format(id=created_id), path.format(id=created_id), label)
+        expires_at = _read_opening(form.form_key) + LIFETIME
+        [key_row] = transaction.fetch("forms/consume_key", digest=_compute_digest(form), expires_at=expires_at)
+        if key_row.created_id is not None:
+            message, path = (text.format(id=key_row.created_id) for text in (already_sent.message, already_sent.path))
+            raise AlreadySent(message, path, already_sent.label)
         yield transaction
 
 
-def store_created_id(transaction: Transaction, key: FormKey, created_id: UUID) -> None:
+def store_created_id(transaction: Transaction, form: Form, created_id: UUID) -> None:
     """Store the id of the object that the form has created, so that a second sending leads to it."""
-    transaction.fetch("forms/remember_created", digest=key.digest, created_id=created_id)
+    transaction.fetch("forms/remember_created", digest=_compute_digest(form), created_id=created_id)

@@ -1,42 +1,49 @@
 """Functions for the forms of the dashboard. The macros are in ``forms.html``.
 
-The fields of an object's form, and the lines of its page, are the members of its body in the API
-(:mod:`agentidp.http.schemas`). A form is validated like such a body. A refused form is shown again with the typed
-values and the rules that they break.
+The fields of an object's form are the members of its body in the API (:mod:`agentidp.http.schemas`), and the form is
+validated like such a body. A refused form is shown again with the typed values and the rules that they break.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import marshmallow as ma
 from flask import request
 
-from agentidp.http.errors import ApiError, ValidationError
+from agentidp.http.errors import ApiError, Conflict, ValidationError
 from agentidp.http.schemas import Group, Member
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Form:
-    """The content of a form.
+    """The content of a form, and why it was refused.
 
     :param values: the content of each field, by the field's name.
     :param errors: a sentence per wrong field, by the field's name. A sentence about the form has the name "".
-    :param form_key: the key of a form that creates something.
+    :param form_key: the key of a form that creates something; empty for other forms.
+    :param status: the status of the page that shows the form.
     """
 
-    values: Mapping[str, Any]
+    values: dict[str, Any]
     errors: Mapping[str, str] = field(default_factory=dict)
-    form_key: str | None = None
+    form_key: str = ""
+    status: int = 200
+
+    @contextlib.contextmanager
+    def catch_refusal(self, labels: Mapping[str, str]) -> Iterator[None]:
+        """Store an error of the block that refuses the form in the form. *labels*: as for :func:`errors`."""
+        try:
+            yield
+        except (ValidationError, Conflict) as error:
+            self.errors, self.status = errors(error, labels), error.status
 
 
 def members(schema: ma.Schema) -> list[Member]:
-    """Return the members of an object that a form asks for, or a page shows.
-
-    :param schema: the schema without the members that are shown elsewhere. Each :class:`Group` in it is skipped.
-    """
+    """Return the members of a schema that are fields of a form or lines of a page, without each :class:`Group`."""
     return [field for field in schema.fields.values() if isinstance(field, Member) and not isinstance(field, Group)]
 
 
@@ -59,13 +66,15 @@ def read_texts(*names: str) -> dict[str, str]:
 def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the API's request body. An empty required field is included, so that the schema refuses it.
 
-    :param values: the content of the form.
     :raises ValidationError: a text cannot be converted.
     """
     body, details = {}, {}
     for member in fields:
         try:
-            body[member.name or ""] = member.from_typed(_split_lines(member, values[member.typed_name]))
+            value = values[member.typed_name]
+            if member.kind == "items":
+                value = list(filter(None, map(str.strip, value.splitlines())))
+            body[member.name or ""] = member.from_typed(value)
         except ma.ValidationError as error:
             details[member.typed_name] = error.messages
     if details:
@@ -73,16 +82,8 @@ def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str,
     return body
 
 
-def _split_lines(field: Member, value: Any) -> Any:
-    """Return the lines of an ``items`` field that are not empty, or the unchanged content of any other field."""
-    return list(filter(None, map(str.strip, value.splitlines()))) if field.kind == "items" else value
-
-
 def format_values(fields: Iterable[Member], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of the form for an existing object.
-
-    :param body: the object, as JSON of the API.
-    """
+    """Return the content of the form for an existing object. *body*: the object, as JSON of the API."""
     return {field.typed_name: field.to_typed(body.get(field.name or "")) for field in fields}
 
 
@@ -97,10 +98,7 @@ def labels(fields: Iterable[Member]) -> dict[str, str]:
 
 
 def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a schema loads from a request body.
-
-    :raises ValidationError: the body breaks a rule of the schema, as at the API.
-    """
+    """Return the values that a schema loads from a request body, or raise :exc:`ValidationError` as at the API."""
     try:
         values: dict[str, Any] = schema.load(body)
     except ma.ValidationError as error:
@@ -109,10 +107,7 @@ def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
-    """Return the errors of :class:`Form` for an error of the API, by field.
-
-    :param labels: the names of fields in sentences, by field.
-    """
+    """Return a sentence per wrong field for an error of the API. *labels*: the fields' names in sentences, by field."""
     wrong_fields = [name for name in error.details if name in labels]
     if isinstance(error, ValidationError) and wrong_fields:
         return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}

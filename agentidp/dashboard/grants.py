@@ -21,45 +21,26 @@ BY_RULE = "/dashboard/delegation-rules/<uuid:delegation_rule_id>/grants"
 
 
 @pages.blueprint.get("/dashboard/grants")
-@session.required_to(READING, SCOPE)
-def grants(caller: Caller) -> Response:
-    """Show the newest grants of people in the organization."""
-    return _show_grants(caller, "grants.html")
-
-
 @pages.blueprint.get(TO_AGENT)
-@session.required_to(READING, SCOPE)
-def agent_grants(caller: Caller, agent_id: UUID) -> Response:
-    """Show the newest grants of people to an agent."""
-    return _show_grants(caller, "grants.html", agent_id)
-
-
 @pages.blueprint.get(BY_RULE)
 @session.required_to(READING, SCOPE)
-def rule_grants(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Show the newest grants of people by a delegation rule."""
-    return _show_grants(caller, "grants.html", rule_id=delegation_rule_id)
+def list_grants(caller: Caller, agent_id: UUID | None = None, delegation_rule_id: UUID | None = None) -> Response:
+    """Show the newest grants of people: all, those to an agent, or those by a delegation rule."""
+    return _show_grants(caller, "grants.html", agent_id, delegation_rule_id)
 
 
 @pages.blueprint.route(f"{TO_AGENT}/end", methods=["GET", "POST"])
-@session.required_to(SCOPE)
-def end_grants_of_agent(caller: Caller, agent_id: UUID) -> Response:
-    """Ask for confirmation to end all grants to an agent, or end them."""
-    if request.method != "POST":
-        return _show_grants(caller, "confirm_grants.html", agent_id)
-    with session.begin_change(caller, SCOPE) as transaction:
-        end_agent_grants(transaction, agent_id)
-    return pages.see_other("/grants")
-
-
 @pages.blueprint.route(f"{BY_RULE}/end", methods=["GET", "POST"])
 @session.required_to(SCOPE)
-def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
-    """Ask for confirmation to end all grants by a delegation rule, or end them."""
+def end_grants(caller: Caller, agent_id: UUID | None = None, delegation_rule_id: UUID | None = None) -> Response:
+    """Ask for confirmation to end all grants to an agent or by a delegation rule, or end them."""
     if request.method != "POST":
-        return _show_grants(caller, "confirm_grants.html", rule_id=delegation_rule_id)
+        return _show_grants(caller, "confirm_grants.html", agent_id, delegation_rule_id)
     with session.begin_change(caller, SCOPE) as transaction:
-        end_rule_grants(transaction, delegation_rule_id)
+        if agent_id is not None:
+            end_agent_grants(transaction, agent_id)
+        elif delegation_rule_id is not None:
+            end_rule_grants(transaction, delegation_rule_id)
     return pages.see_other("/grants")
 
 
@@ -68,16 +49,13 @@ def end_grants_of_rule(caller: Caller, delegation_rule_id: UUID) -> Response:
 def end_one_grant(caller: Caller, grant_id: UUID) -> Response:
     """Ask for confirmation to end a grant, or end it."""
     if request.method == "POST":
-        with session.begin_change(caller, SCOPE) as transaction:
-            end_grant(transaction, grant_id)
-        return pages.see_other("/grants")
+        return pages.change_and_redirect(caller, SCOPE, "/grants", end_grant, grant_id)
     [grant_rows] = caller.read_together(build_list_call(grant_id=grant_id))
     require_row(grant_rows)
     return pages.page("confirm_grants.html", here="delegation", grants=grant_rows, path=f"/grants/{grant_id}")
 
 
 def _show_grants(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:
-    """Return the page with the newest grants: to an agent, by a rule, or of the organization."""
     grant_rows, rules, agent_rows = caller.read_together(
         build_list_call(agent_id, rule_id, limit=MAX_PAGE + 1),
         Call("delegation/list_rules", {}),

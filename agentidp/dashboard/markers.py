@@ -12,40 +12,40 @@ from flask import Response, request
 from agentidp.analytics.period import parse_date
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
-from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
-from agentidp.dashboard.forms import Form
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, open_form, store_created_id
 from agentidp.dashboard.period import DAY
 from agentidp.db.sql import Call
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.errors import ValidationError, require_row
 from agentidp.registry.markers import MAX_LISTED, NewMarkerSchema, add_marker, remove_marker
 
 SCOPE = "findings:write"
 
 MEMBERS = forms.members(NewMarkerSchema(only=["kind", "note"]))
 
-LABELS = {"startsAt": "The first day", "time": "The time", "endsAt": "The last day"}
+LABELS = forms.labels(MEMBERS) | {"startsAt": "The first day", "time": "The time", "endsAt": "The last day"}
 
 
 @pages.blueprint.route("/dashboard/markers/new", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def new_marker(caller: Caller) -> Response:
     """Show the form for a marker on the chosen day, or create the marker and redirect to its month."""
-    if request.method != "POST":
+    form = open_form(caller, MEMBERS)
+    if request.method == "POST":
+        form.values |= forms.read_texts("startsAt", "time", "endsAt")
+        first_day = parse_date(form.values["startsAt"])
+        month_path = f"/month?month={first_day.isoformat()[:7]}" if first_day else "/month"
+        already_sent = AlreadySent("The form marked the day.", month_path, "The month of the marker")
+        with form.catch_refusal(LABELS):
+            body = forms.build_body(MEMBERS, form.values) | _build_times(form.values)
+            marker_values = forms.load(NewMarkerSchema(), body)
+            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+                marker = add_marker(transaction, **marker_values)
+                store_created_id(transaction, form, marker.marker_id)
+            return pages.see_other(f"{month_path}#changes")
+    else:
         day = parse_date(request.args.get("day", "")) or caller.at.astimezone(UTC).date()
-        fields = forms.default_values(MEMBERS) | {"startsAt": day.isoformat(), "time": "", "endsAt": ""}
-        return _form(Form(fields, form_key=new_form_key(caller.at)))
-    fields, form_key = forms.read_fields(MEMBERS) | forms.read_texts("startsAt", "time", "endsAt"), read_form_key()
-    month_path = "/month?month=" + fields["startsAt"][:7] if parse_date(fields["startsAt"]) else "/month"
-    try:
-        marker_values = forms.load(NewMarkerSchema(), forms.build_body(MEMBERS, fields) | _build_times(fields))
-        message, link_label = "The form marked the day.", "The month of the marker"
-        with begin_creation(caller, SCOPE, form_key, message=message, path=month_path, label=link_label) as transaction:
-            marker_row = add_marker(transaction, **marker_values)
-            store_created_id(transaction, form_key, marker_row.marker_id)
-    except (ValidationError, Conflict) as error:
-        form = Form(fields, forms.errors(error, forms.labels(MEMBERS) | LABELS), form_key.text)
-        return _form(form, error.status)
-    return pages.see_other(f"{month_path}#changes")
+        form.values |= {"startsAt": day.isoformat(), "time": "", "endsAt": ""}
+    return pages.page("marker_form.html", form.status, here="overview", form=form, members=MEMBERS)
 
 
 @pages.blueprint.route("/dashboard/markers/<uuid:marker_id>/delete", methods=["GET", "POST"])
@@ -53,9 +53,7 @@ def new_marker(caller: Caller) -> Response:
 def delete_marker(caller: Caller, marker_id: UUID) -> Response:
     """Show the marker and ask for confirmation to delete it, or delete it."""
     if request.method == "POST":
-        with session.begin_change(caller, SCOPE) as transaction:
-            remove_marker(transaction, marker_id)
-        return pages.see_other("#trend")
+        return pages.change_and_redirect(caller, SCOPE, "#trend", remove_marker, marker_id)
     [marker_rows] = caller.read_together(Call("markers/list_markers", {"limit": MAX_LISTED}))
     marker_row = require_row([marker_row for marker_row in marker_rows if marker_row.marker_id == marker_id])
     first_day = marker_row.starts_at.astimezone(UTC).date()
@@ -74,7 +72,3 @@ def _build_times(values: dict[str, Any]) -> dict[str, Any]:
     if field_errors:
         raise ValidationError(details=field_errors)
     return {"startsAt": f"{first_day}T{time}:00Z", "endsAt": last_day and f"{last_day + DAY}T00:00:00Z"}
-
-
-def _form(form: Form, status: int = 200) -> Response:
-    return pages.page("marker_form.html", status, here="overview", form=form, members=MEMBERS)

@@ -11,7 +11,7 @@ from agentidp.analytics.impact import build_count_grants_call, describe_ended_si
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.forms import Form
-from agentidp.http.errors import Conflict, ValidationError
+from agentidp.http.errors import Conflict
 from agentidp.openid.flows import PATHS
 from agentidp.openid.provider import build_callback_url
 from agentidp.registry.openid_providers import (
@@ -44,41 +44,36 @@ def openid_provider(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def edit_openid_provider(caller: Caller) -> Response:
     """Show the form for the provider, or add or change the provider and redirect to its page."""
-    provider_rows = caller.read("openid/get_provider")
-    provider, status = provider_rows[0] if provider_rows else None, 200
+    rows = caller.read("openid/get_provider")
+    provider = rows[0] if rows else None
     members = CHANGEABLE if provider else MEMBERS
     form = Form(forms.format_values(members, represent(provider)) if provider else forms.default_values(members))
     if request.method == "POST":
-        field_values = forms.read_fields(members)
-        try:
-            _store_provider(caller, provider, forms.build_body(members, field_values))
+        form = Form(forms.read_fields(members))
+        with form.catch_refusal(forms.labels(members)):
+            _store_provider(caller, provider, forms.build_body(members, form.values))
             return pages.see_other("/openid-provider")
-        except (ValidationError, Conflict) as error:
-            form, status = Form(field_values, forms.errors(error, forms.labels(members))), error.status
     # A page never shows the secret.
-    form = Form({**form.values, "clientSecret": ""}, form.errors)
-    return _show_provider(caller, "openid_provider_form.html", status, form=form, members=members, provider=provider)
+    form.values["clientSecret"] = ""
+    template = "openid_provider_form.html"
+    return _show_provider(caller, template, form.status, form=form, members=members, provider=provider)
 
 
 def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None:
-    """Add the provider, or change *provider*.
-
-    :raises Conflict: the form was opened before somebody else added the provider.
-    """
-    if provider is None:
-        new_provider = forms.load(NewOpenidProviderSchema(), body)
-        with session.begin_change(caller, SCOPE) as transaction:
-            add_provider(transaction, caller.settings, **new_provider)
-        return
-    provider_id = provider.openid_provider_id
-    if request.form.get("provider", str(provider_id)) != str(provider_id):
-        raise Conflict("The organization has another OpenID provider now. Open this page again.")
-    if not body["clientSecret"]:
-        # The form does not show the stored secret, so an empty field means that the secret does not change.
-        del body["clientSecret"]
-    changed_members = forms.load(OpenidProviderChangeSchema(), body)
+    """Add or change the provider. Raise :exc:`Conflict` if another one was added since the form was opened."""
+    schema = OpenidProviderChangeSchema() if provider else NewOpenidProviderSchema()
+    if provider:
+        if request.form.get("provider", str(provider.openid_provider_id)) != str(provider.openid_provider_id):
+            raise Conflict("The organization has another OpenID provider now. Open this page again.")
+        if not body["clientSecret"]:
+            # The form does not show the stored secret, so an empty field means that the secret does not change.
+            del body["clientSecret"]
+    members = forms.load(schema, body)
     with session.begin_change(caller, SCOPE) as transaction:
-        update_provider(transaction, caller.settings, provider_id, changed_members)
+        if provider:
+            update_provider(transaction, caller.settings, provider.openid_provider_id, members)
+        else:
+            add_provider(transaction, caller.settings, **members)
 
 
 @pages.blueprint.route("/dashboard/openid-provider/<uuid:openid_provider_id>/delete", methods=["GET", "POST"])
@@ -86,9 +81,7 @@ def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None
 def delete_openid_provider(caller: Caller, openid_provider_id: UUID) -> Response:
     """Show the consequences of deleting the provider and ask for confirmation, or delete it."""
     if request.method == "POST":
-        with session.begin_change(caller, SCOPE) as transaction:
-            remove_provider(transaction, openid_provider_id)
-        return pages.see_other("/openid-provider")
+        return pages.change_and_redirect(caller, SCOPE, "/openid-provider", remove_provider, openid_provider_id)
     provider = find_provider(caller.read("openid/get_provider"), openid_provider_id)
     [[session_counts]] = caller.read_together(build_count_grants_call(issuer=provider.issuer))
     sentence = describe_ended_sign_ins(provider.issuer, session_counts.grants)

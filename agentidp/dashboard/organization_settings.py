@@ -1,8 +1,4 @@
-"""The forms for the organization's settings.
-
-``/dashboard/budget``: the monthly token budget. ``/dashboard/agents/dormancy``: the number of days without a token
-after which agents are suspended.
-"""
+"""``/dashboard/budget`` and ``/dashboard/agents/dormancy``: the forms for the organization's settings."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.findings.thresholds import BUDGET_NEAR_PERCENT, SUSPENSION_NOTICE_DAYS
-from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import Member
 from agentidp.registry.organizations import OrganizationChangeSchema, represent, update_organization
 
@@ -39,25 +34,21 @@ def dormancy(caller: Caller) -> Response:
 
 def _change_settings(caller: Caller, template: str, members: list[Member], path: str) -> Response:
     """Show the form for *members*, or set them and redirect to *path*. A refused form is shown again."""
-    form, status = None, 200
+    form = None
     if request.method == "POST":
-        typed_values = forms.read_fields(members)
-        try:
-            change = forms.load(OrganizationChangeSchema(), forms.build_body(members, typed_values))
-        except ValidationError as error:
-            form, status = Form(typed_values, forms.errors(error, forms.labels(members))), error.status
-        else:
-            with session.begin_change(caller, SCOPE) as transaction:
-                update_organization(transaction, change)
-            return pages.see_other(path)
+        form = Form(forms.read_fields(members))
+        with form.catch_refusal(forms.labels(members)):
+            change = forms.load(OrganizationChangeSchema(), forms.build_body(members, form.values))
+            return pages.change_and_redirect(caller, SCOPE, path, update_organization, change)
     [organization], [agent_counts] = caller.read_together(
         Call("organizations/get_organization", {}), Call("agents/count_agents", {})
     )
+    form = form or Form(forms.format_values(members, represent(organization)))
     return pages.page(
         template,
-        status,
+        form.status,
         members=members,
-        form=form or Form(forms.format_values(members, represent(organization))),
+        form=form,
         count=agent_counts.count,
         near_percent=BUDGET_NEAR_PERCENT,
         notice_days=SUSPENSION_NOTICE_DAYS,

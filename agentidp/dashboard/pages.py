@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import flask
 from flask import Blueprint, Response, g, redirect, request
 
-from agentidp.caller import public
+from agentidp.caller import Caller, public
 from agentidp.dashboard import link, period, return_page, session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.navigation import build_navigation, find_place
@@ -92,8 +93,7 @@ def page(
     """Return a page, which caches must not store.
 
     :param slow_part: returns more variables for the template ``…_slow_part``. The page up to :data:`SLOW_PART` is sent
-        first, so that a browser can show it meanwhile. The status is sent then too, so it is too late for an expected
-        error such as 404.
+        first, with its status, so it is then too late for an expected error such as 404.
     """
     context |= _build_common_context()
     context.setdefault("is_error", status >= 400)
@@ -132,7 +132,6 @@ def render_error(error: ApiError) -> Response:
 
 
 def _is_from_other_site() -> bool:
-    """Return whether another site, such as a mail or a chat, has led the browser here."""
     return (
         request.method == "GET"
         and request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -149,6 +148,15 @@ def see_other(path: str) -> Response:
     return response
 
 
+def change_and_redirect(
+    caller: Caller, scope: str, path: str, change: Callable[..., object], *arguments: Any
+) -> Response:
+    """Call *change* with a transaction of :func:`session.begin_change` and *arguments*, and redirect to a page."""
+    with session.begin_change(caller, scope) as transaction:
+        change(transaction, *arguments)
+    return see_other(path)
+
+
 def _build_common_context() -> dict[str, Any]:
     settings, viewer, requested_page = services().settings, g.get("viewer"), return_page.find_page(request)
     return {
@@ -156,7 +164,7 @@ def _build_common_context() -> dict[str, Any]:
         "issuer": settings.issuer,
         "company": settings.oidc and settings.oidc.label,
         "requested_page": requested_page,
-        "return_query": return_page.query(requested_page),
+        "return_query": f"?{urlencode({return_page.NAME: requested_page})}" if requested_page else "",
         "viewer": viewer,
         "sections": build_navigation(viewer) if viewer else [],
         "period_query": kept_query(g.at),

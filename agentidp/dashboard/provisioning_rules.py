@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +11,12 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, rule_form, session
-from agentidp.dashboard.form_key import begin_creation, read_form_key, store_created_id
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, read_form, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
 from agentidp.federation.presets import WORKLOADS
 from agentidp.federation.rule_checks import check_provisioning_rule
-from agentidp.http.errors import Conflict, ValidationError
+from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import parse_number
 from agentidp.oauth.quota_windows import WINDOWS
 from agentidp.registry.organization_rules import MAX_RULES
@@ -81,19 +83,17 @@ def new_provisioning_rule(caller: Caller) -> Response:
     """Show the form for a provisioning rule, or create the rule and redirect to the list of rules."""
     if request.method != "POST":
         return _show_form(caller)
-    fields, form_key = forms.read_fields([*rule_form.MEMBERS, *MEMBERS]) | forms.read_texts(*WINDOWS), read_form_key()
-    fields["scopes"] = request.form.getlist("scopes")
-    message, list_path, link_label = "The form created the rule.", "/provisioning-rules", "Automatic registration"
-    try:
-        trust = rule_form.read_rule(caller, check_provisioning_rule, fields)
-        rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(fields) | {"trust": trust})
-        with begin_creation(caller, SCOPE, form_key, message=message, path=list_path, label=link_label) as transaction:
+    form = read_form([*rule_form.MEMBERS, *MEMBERS])
+    form.values |= forms.read_texts(*WINDOWS) | {"scopes": request.form.getlist("scopes")}
+    already_sent = AlreadySent("The form created the rule.", "/provisioning-rules", "Automatic registration")
+    with form.catch_refusal(LABELS), _flatten_details():
+        trust = rule_form.read_rule(caller, check_provisioning_rule, form.values)
+        rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(form.values) | {"trust": trust})
+        with begin_creation(caller, SCOPE, form, already_sent) as transaction:
             rule = add_rule(transaction, caller.settings, rule_values)
-            store_created_id(transaction, form_key, rule.provisioning_rule_id)
-    except (ValidationError, Conflict) as error:
-        error.details = _flatten_details(error.details)
-        return _show_form(caller, Form(fields, forms.errors(error, LABELS), form_key.text), error.status)
-    return pages.see_other("/provisioning-rules")
+            store_created_id(transaction, form, rule.provisioning_rule_id)
+        return pages.see_other("/provisioning-rules")
+    return _show_form(caller, form)
 
 
 @pages.blueprint.route("/dashboard/provisioning-rules/<uuid:provisioning_rule_id>/delete", methods=["GET", "POST"])
@@ -101,9 +101,7 @@ def new_provisioning_rule(caller: Caller) -> Response:
 def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
     """Show what deleting a provisioning rule would do and ask for confirmation, or delete it."""
     if request.method == "POST":
-        with session.begin_change(caller, SCOPE) as transaction:
-            remove_rule(transaction, provisioning_rule_id)
-        return pages.see_other("/provisioning-rules")
+        return pages.change_and_redirect(caller, SCOPE, "/provisioning-rules", remove_rule, provisioning_rule_id)
     rule = represent(find_rule(caller.read("provisioning/list_rules"), provisioning_rule_id))
     count = rule["agents"]
     agents_sentence = "The agent that it created stays" if count == 1 else f"The {count:,} agents that it created stay"
@@ -119,7 +117,6 @@ def test_token(caller: Caller) -> Response:
 
 
 def _build_body(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the request body of the API for a form, without the rule of trust."""
     quotas = {window: {"tokens": parse_number(values[window]), "enforce": True} for window in WINDOWS if values[window]}
     agent_template = forms.build_body([*AGENT, *AGENT_LIMITS], values) | {"quotas": quotas, "scopes": values["scopes"]}
     if not agent_template["name"]:
@@ -127,28 +124,29 @@ def _build_body(values: dict[str, Any]) -> dict[str, Any]:
     return forms.build_body([*NAME, *LIMITS], values) | {"agentTemplate": agent_template}
 
 
-def _flatten_details(details: dict[str, Any]) -> dict[str, Any]:
-    """Return the details of an error by field of the form, whose fields are not nested as in the request body."""
-    template_details = details.get("agentTemplate")
-    if not isinstance(template_details, dict):
-        return details
-    rule_details = {field: rules for field, rules in details.items() if field != "agentTemplate"}
-    agent_details = {
-        "agentName" if field == "name" else field: rules
-        for field, rules in template_details.items()
-        if field != "quotas"
-    }
-    return {**rule_details, **agent_details, **template_details.get("quotas", {})}
+@contextlib.contextmanager
+def _flatten_details() -> Iterator[None]:
+    """Name the fields of the form in an error of the block. The form's fields are not nested like the API's members."""
+    try:
+        yield
+    except ValidationError as error:
+        template_details = error.details.get("agentTemplate")
+        if isinstance(template_details, dict):
+            del error.details["agentTemplate"]
+            quota_details = template_details.pop("quotas", {})
+            if "name" in template_details:
+                template_details["agentName"] = template_details.pop("name")
+            error.details |= template_details | quota_details
+        raise
 
 
-def _show_form(caller: Caller, form: Form | None = None, status: int = 200) -> Response:
+def _show_form(caller: Caller, form: Form | None = None) -> Response:
     draft = rule_form.read_draft(WORKLOADS, caller, check_provisioning_rule, form)
     return rule_form.render_form(
         "provisioning_rule_form.html",
         caller,
         draft,
         form,
-        status,
         forms.default_values(MEMBERS) | {"scopes": [], "agentName": draft.preset.agent_name},
         here="provisioning",
         windows=WINDOWS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,9 +11,9 @@ from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.agents import read_page_number
+from agentidp.dashboard.agents import PAGE_SIZE, count_pages, read_page_number
 from agentidp.dashboard.forms import Form
-from agentidp.db.sql import Call
+from agentidp.db.sql import Call, Rows
 from agentidp.findings.quota import severity_of
 from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.http.errors import NotFound, ValidationError, require_row
@@ -21,9 +21,6 @@ from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds, predict_ex
 from agentidp.registry.quotas import NewQuotaSchema, build_share_call, build_usage_call, lock, remove_quota, set_quota
 
 SCOPE = "quotas:write"
-
-PAGE_SIZE = 50
-"""Maximum number of quotas per page."""
 
 FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "": ("all", {}),
@@ -33,6 +30,9 @@ FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
 """The filters, each with its label and the arguments of :func:`agentidp.registry.quotas.build_share_call`."""
 
 MEMBERS = forms.members(NewQuotaSchema())
+
+REFUSAL_CALLS = {"quotas": build_usage_call(None), "refusals": Call("dashboard/first_refusals", {})}
+"""The statements that read the organization's own quotas and their refusals, for :func:`find_refusing_quotas`."""
 
 OF_ORGANIZATION, OF_AGENT = "/dashboard/quotas", "/dashboard/agents/<uuid:agent_id>/quotas"
 WINDOW = f"<any({', '.join(WINDOWS)}):window>"
@@ -59,6 +59,19 @@ def _compute_use(row: Any, at: datetime) -> dict[str, Any]:
         "exhausted": predict_exhaustion(row.used, row.tokens, window_begin, window_end, at),
         "severity": severity_of(row.used, row.tokens, is_enforced=row.is_enforced),
     }
+
+
+def find_refusing_quotas(rows: Mapping[str, Rows], at: datetime) -> list[dict[str, Any]]:
+    """Return the organization's own quotas that refuse tokens now, as :func:`compute_used_quotas` does.
+
+    Each quota has a further member ``since``: the hour of the first refused token, or ``None`` before any refusal.
+    """
+    began_at_by_window = {refusal_row.quota_window: refusal_row.began_at for refusal_row in rows["refusals"]}
+    return [
+        quota | {"since": began_at_by_window.get(quota["window"])}
+        for quota in compute_used_quotas(rows["quotas"], at)
+        if quota["is_enforced"] and not quota["left"]
+    ]
 
 
 def find_windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
@@ -89,7 +102,7 @@ def list_quotas(caller: Caller) -> Response:
         show=filter_name,
         unset=find_windows_without(compute_used_quotas(organization_rows, caller.at), None),
         number=page,
-        pages=max(1, -(-quota_count // PAGE_SIZE)),
+        pages=count_pages(quota_count),
     )
 
 
@@ -99,26 +112,19 @@ def list_quotas(caller: Caller) -> Response:
 @pages.blueprint.route(f"{OF_AGENT}/{WINDOW}/edit", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def edit_quota(caller: Caller, window: str | None = None, agent_id: UUID | None = None) -> Response:
-    """Show the form for a quota, or set the quota and redirect to the quotas.
-
-    :param window: the window of the quota; ``None`` if it is a field of the form.
-    """
+    """Show the form for a quota, which asks for the window if *window* is ``None``, or set the quota."""
     if request.method != "POST":
         return _show_quota(caller, "quota_form.html", window, agent_id)
-    values = forms.read_fields(MEMBERS)
-    chosen_window = forms.read_texts("window")["window"] if window is None else window
-    try:
-        if chosen_window not in WINDOWS:
+    form = Form(forms.read_fields(MEMBERS) | {"window": window or forms.read_texts("window")["window"]})
+    with form.catch_refusal(forms.labels(MEMBERS) | {"window": "The window"}):
+        if form.values["window"] not in WINDOWS:
             raise ValidationError(details={"window": [f"must be one of {', '.join(WINDOWS)}"]})
-        quota = forms.load(NewQuotaSchema(), forms.build_body(MEMBERS, values))
-    except ValidationError as error:
-        labels = forms.labels(MEMBERS) | {"window": "The window"}
-        form = Form(values | {"window": chosen_window}, forms.errors(error, labels))
-        return _show_quota(caller, "quota_form.html", window, agent_id, form, error.status)
-    with session.begin_change(caller, SCOPE) as transaction:
-        lock(transaction)
-        set_quota(transaction, agent_id, chosen_window, **quota)
-    return pages.see_other(_path(agent_id))
+        quota = forms.load(NewQuotaSchema(), forms.build_body(MEMBERS, form.values))
+        with session.begin_change(caller, SCOPE) as transaction:
+            lock(transaction)
+            set_quota(transaction, agent_id, form.values["window"], **quota)
+        return pages.see_other(_path(agent_id))
+    return _show_quota(caller, "quota_form.html", window, agent_id, form)
 
 
 @pages.blueprint.route(f"{OF_ORGANIZATION}/{WINDOW}/delete", methods=["GET", "POST"])
@@ -140,19 +146,9 @@ def _path(agent_id: UUID | None) -> str:
 
 
 def _show_quota(
-    caller: Caller,
-    template: str,
-    window: str | None,
-    agent_id: UUID | None,
-    form: Form | None = None,
-    status: int = 200,
+    caller: Caller, template: str, window: str | None, agent_id: UUID | None, form: Form | None = None
 ) -> Response:
-    """Return the page with the form of a quota, or with the confirmation of its removal.
-
-    :param window: the window of the quota; ``None`` if it is a field of the form.
-    :param form: the content of the form; ``None`` for the current quota.
-    :raises NotFound: the agent, or the quota to remove, does not exist.
-    """
+    """Return the form of a quota, or the confirmation of its removal. *form*: ``None`` for the current quota."""
     # Checks that the agent exists. Otherwise the nil UUID in the path would show the organization's quotas.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)
@@ -166,7 +162,7 @@ def _show_quota(
         form = Form(forms.default_values(MEMBERS) | current_values)
     return pages.page(
         template,
-        status,
+        form.status,
         here="agents" if agent else "quotas",
         form=form,
         quota=quota,

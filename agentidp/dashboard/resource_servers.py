@@ -10,10 +10,10 @@ from flask import Response, request
 from agentidp.analytics import impact
 from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
-from agentidp.dashboard.form_key import begin_creation, new_form_key, read_form_key, store_created_id
+from agentidp.dashboard.form_key import AlreadySent, begin_creation, open_form, store_created_id
 from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call
-from agentidp.http.errors import Conflict, ValidationError, require_row
+from agentidp.http.errors import require_row
 from agentidp.http.schemas import Member
 from agentidp.registry.agents import resolve_agent_ids
 from agentidp.registry.resource_servers import (
@@ -54,19 +54,17 @@ def list_resource_servers(caller: Caller) -> Response:
 @session.required_to(SCOPE)
 def new_resource_server(caller: Caller) -> Response:
     """Show the form for a new resource server, or register it and redirect to its page."""
-    if request.method != "POST":
-        return _form(Form(forms.default_values(MEMBERS), form_key=new_form_key(caller.at)))
-    field_values, form_key = forms.read_fields(MEMBERS), read_form_key()
-    message, label = "The form registered the resource server.", "The page of the resource server"
-    try:
-        server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, field_values))
-        creation = begin_creation(caller, SCOPE, form_key, message=message, path="/resource-servers/{id}", label=label)
-        with creation as transaction:
-            server = add_resource_server(transaction, caller.settings, **server_values)
-            store_created_id(transaction, form_key, server.resource_server_id)
-    except (ValidationError, Conflict) as error:
-        return _form(Form(field_values, forms.errors(error, forms.labels(MEMBERS)), form_key.text), status=error.status)
-    return pages.see_other(f"/resource-servers/{server.resource_server_id}")
+    form = open_form(caller, MEMBERS)
+    if request.method == "POST":
+        message, path = "The form registered the resource server.", "/resource-servers/{id}"
+        already_sent = AlreadySent(message, path, "The page of the resource server")
+        with form.catch_refusal(forms.labels(MEMBERS)):
+            server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, form.values))
+            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+                server = add_resource_server(transaction, caller.settings, **server_values)
+                store_created_id(transaction, form, server.resource_server_id)
+            return pages.see_other(f"/resource-servers/{server.resource_server_id}")
+    return _page("resource_server_form.html", form.status, form=form, server=None, members=MEMBERS)
 
 
 @pages.blueprint.get("/dashboard/resource-servers/<uuid:resource_server_id>")
@@ -91,17 +89,15 @@ def show_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show the form with the resource server's current values, or change it and redirect to its page."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
-    if request.method != "POST":
-        values = forms.format_values(CHANGEABLE, represent(server)) | {"agentId": server.agent_name or ""}
-        return _form(Form(values), server)
-    values = forms.read_fields(CHANGEABLE)
-    try:
-        change = forms.load(ResourceServerChangeSchema(), _build_body(caller, CHANGEABLE, values))
-        with session.begin_change(caller, SCOPE) as transaction:
-            update_resource_server(transaction, caller.settings, resource_server_id, change)
-    except (ValidationError, Conflict) as error:
-        return _form(Form(values, forms.errors(error, forms.labels(CHANGEABLE))), server, error.status)
-    return pages.see_other(f"/resource-servers/{resource_server_id}")
+    form = Form(forms.format_values(CHANGEABLE, represent(server)) | {"agentId": server.agent_name or ""})
+    if request.method == "POST":
+        form = Form(forms.read_fields(CHANGEABLE))
+        with form.catch_refusal(forms.labels(CHANGEABLE)):
+            change = forms.load(ResourceServerChangeSchema(), _build_body(caller, CHANGEABLE, form.values))
+            with session.begin_change(caller, SCOPE) as transaction:
+                update_resource_server(transaction, caller.settings, resource_server_id, change)
+            return pages.see_other(f"/resource-servers/{resource_server_id}")
+    return _page("resource_server_form.html", form.status, form=form, server=server, members=CHANGEABLE)
 
 
 @pages.blueprint.route("/dashboard/resource-servers/<uuid:resource_server_id>/delete", methods=["GET", "POST"])
@@ -109,9 +105,7 @@ def edit_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
 def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show what deleting a resource server would do and ask for confirmation, or delete it."""
     if request.method == "POST":
-        with session.begin_change(caller, SCOPE) as transaction:
-            remove_resource_server(transaction, resource_server_id)
-        return pages.see_other("/resource-servers")
+        return pages.change_and_redirect(caller, SCOPE, "/resource-servers", remove_resource_server, resource_server_id)
     context = _read_server(caller, resource_server_id)
     sentences = impact.describe_impact(_read_impact(caller, context["server"]))
     return _page("confirm_resource_server.html", **context, sentences=sentences)
@@ -122,7 +116,6 @@ def _read_impact(caller: Caller, server: Any) -> impact.Impact:
 
 
 def _read_server(caller: Caller, resource_server_id: UUID) -> dict[str, Any]:
-    """Return a resource server with the agents that have its scopes."""
     server = require_row(caller.read("oauth/get_resource_server", resource_server_id=resource_server_id))
     scope_holders = caller.read("dashboard/scope_holders", scopes=server.scopes, limit=MAX_HOLDERS)
     return {"server": server, "holders": scope_holders, "count": scope_holders[0].matches if scope_holders else 0}
@@ -134,12 +127,6 @@ def _build_body(caller: Caller, members: list[Member], values: dict[str, Any]) -
     if body["agentId"]:
         [body["agentId"]] = resolve_agent_ids("agentId", [body["agentId"]], caller.read_together)
     return body
-
-
-def _form(form: Form, server: Any = None, status: int = 200) -> Response:
-    """Return the page with the form for a resource server. *server*: the present row; ``None`` for a new server."""
-    members = CHANGEABLE if server else MEMBERS
-    return _page("resource_server_form.html", status, form=form, server=server, members=members)
 
 
 def _page(template: str, status: int = 200, **context: Any) -> Response:

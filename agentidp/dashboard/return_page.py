@@ -7,7 +7,6 @@ never the address of another site.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlencode
 
 from flask import Request
 
@@ -23,8 +22,7 @@ _PAGE = re.compile(r"(?:/(?!sign-)[\w-]+)*(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASC
 
 
 def check_page(page: str) -> str:
-    """Return *page* if it is a path below the dashboard's path, with an optional query. Otherwise return ``""``, the
-    overview."""
+    """Return *page* if it is a path below the dashboard's path, with an optional query. Otherwise return ``""``."""
     return page if len(page) <= MAX_LENGTH and _PAGE.fullmatch(page) else ""
 
 
@@ -38,8 +36,3 @@ def find_page(request: Request) -> str:
         return ""
     query = request.query_string.decode("latin-1")
     return check_page(page + (f"?{query}" if query else ""))
-
-
-def query(page: str) -> str:
-    """Return the query that adds *page* to the address of the sign-in page."""
-    return f"?{urlencode({NAME: page})}" if page else ""

@@ -1,9 +1,7 @@
 """Common functions of the pages for rules of trust.
 
-A form for a rule begins with a preset, and shows the rule before it is saved. The answers to a preset's questions are
-sent by GET, so they are in the address and nothing is changed. The next page shows the rule that follows from the
-answers, with a field per member. The browser sends this form by POST to the same address, which keeps the answers. A
-preset without questions shows the fields immediately.
+The answers to a preset's questions are sent by GET. The next page shows the rule that follows from the answers, with a
+field per member, before it is saved. The browser sends this form by POST to the same address, which keeps the answers.
 """
 
 from __future__ import annotations
@@ -64,11 +62,7 @@ def own_audience(caller: Caller) -> str:
 
 
 def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: Form | None) -> Draft:
-    """Return the unfinished rule of trust in the request.
-
-    :param form: the content of the form; ``None`` before it is sent.
-    :raises ValidationError: the request names an unknown preset.
-    """
+    """Return the unfinished rule. *form*: ``None`` before it is sent. An unknown preset raises ``ValidationError``."""
     preset = find_preset(presets, request.args.get("preset", presets[0].name))
     if preset is None:
         choices = f"must be one of {', '.join(preset.name for preset in presets)}"
@@ -94,28 +88,18 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
 
 
 def render_form(
-    template: str, caller: Caller, draft: Draft, form: Form | None, status: int, values: dict[str, Any], **context: Any
+    template: str, caller: Caller, draft: Draft, form: Form | None, values: dict[str, Any], **context: Any
 ) -> Response:
-    """Return the page with the form for a rule of trust.
-
-    :param form: the content of the form; ``None`` before it is sent.
-    :param status: the status of a page without errors in the answers.
-    :param values: the content of further fields of a new form, and of the fields that differ from the draft's rule.
-    """
+    """Return the page with the form for a rule of trust. *values*: the content of the other fields of a new form."""
     if form is None:
         rule = draft.rule or {"audience": own_audience(caller)}
-        form = Form(forms.format_values(MEMBERS, rule) | values, form_key=new_form_key(caller.at))
-    if draft.answers.errors:
-        status = 400
-    return pages.page(template, status, draft=draft, form=form, trust=MEMBERS, **context)
+        values = forms.format_values(MEMBERS, rule) | values
+        form = Form(values, form_key=new_form_key(caller.at), status=400 if draft.answers.errors else 200)
+    return pages.page(template, form.status, draft=draft, form=form, trust=MEMBERS, **context)
 
 
 def read_rule(caller: Caller, check: Check, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the typed rule of trust, checked, as a part of the API's request body.
-
-    :param values: the content of the form.
-    :raises ValidationError: a field is wrong; the details name the field.
-    """
+    """Return the typed rule of trust, or raise :exc:`ValidationError`, whose details name the wrong field."""
     rule = _build_body(values)
     check_trust(rule, caller.settings, caller.organization_id, check=check)
     return rule
@@ -127,29 +111,22 @@ def confirm_deletion(kind: str, rule_id: UUID, name: str, message: str) -> Respo
 
 
 def test_token(caller: Caller, agent: Any = None) -> Response:
-    """Compare a token with rules, claim by claim, and return the page with the results. Nothing is issued or changed.
-
-    :param agent: the agent whose rules are compared; ``None`` for all rules of the organization.
-    """
-    form, results, status = Form({}), None, 200
+    """Return the page that compares a token, claim by claim, with the rules of *agent*, or with all rules."""
+    form, results = Form({}), None
     if request.method == "POST":
         database = services().database.of(caller.organization_id, caller.at)
         token, agent_id = forms.read_texts("token")["token"], agent.agent_id if agent else None
         try:
             results = rule_results.compare_token(services(), database, token, agent_id=agent_id, at=caller.at)
         except ConfigurationError as error:
-            form, status = Form({}, {"token": f"{error}."}), 400
+            form = Form({}, {"token": f"{error}."}, status=400)
     section = "agents" if agent else "provisioning"
     return pages.page(
-        "token_test.html", status, here=section, agent=agent, form=form, results=results, max_length=MAX_LENGTH
+        "token_test.html", form.status, here=section, agent=agent, form=form, results=results, max_length=MAX_LENGTH
     )
 
 
 def _build_body(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the typed members of the rule of trust, without checking them.
-
-    :raises ValidationError: the claims or the keys cannot be converted.
-    """
     return {field_name: value for field_name, value in forms.build_body(MEMBERS, values).items() if value}
 
 

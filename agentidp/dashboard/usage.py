@@ -1,6 +1,4 @@
-"""``/dashboard/usage``: the tokens of a period by owner, by resource, and by delegation. The page of credentials is
-:mod:`agentidp.dashboard.credentials`.
-"""
+"""``/dashboard/usage``: the tokens of a period by owner, by resource, and by delegation."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from agentidp.analytics.period import Period
 from agentidp.analytics.resource_usage import RESOURCE_SERVERS, ResourceUsage, list_used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
-from agentidp.dashboard.agents import PAGE_SIZE, read_page_number
+from agentidp.dashboard.agents import read_page_number, select_page
 from agentidp.dashboard.navigation import AGENTS
 from agentidp.dashboard.period import parse_period
 from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filter
@@ -37,8 +35,7 @@ def by_owner(caller: Caller) -> Response:
 @pages.blueprint.get("/dashboard/usage/resources")
 @session.required_to(*AGENTS)
 def by_resource(caller: Caller) -> Response:
-    """Show the tokens for our own API, for each resource server, for deleted resource servers, and without
-    attribution."""
+    """Show the tokens by API: our own, each resource server, deleted ones, and tokens without attribution."""
     return _show_usage("resources", caller, list_tokens_by_resource)
 
 
@@ -102,24 +99,15 @@ def _show_usage(
     read_items: Callable[[Caller, Period, UsageFilter], list[Any]],
     filters: Iterable[str] = LABELS,
 ) -> Response:
-    """Return a page, whose table is sent after its head. A page number after the last page means the last page.
-
-    :param read_items: returns the rows of the table, which have their tokens as ``tokens``.
-    :param filters: the filters that the page has.
-    """
+    """Return a page, whose table is sent last. *read_items* returns the table's rows."""
     period, requested_page = parse_period(caller.at), read_page_number()
     usage_filter = read_usage_filter(caller, period, filters)
 
     def slow_part() -> dict[str, Any]:
         usages = read_items(caller, period, usage_filter)
-        page_count = max(1, -(-len(usages) // PAGE_SIZE))
-        page = min(requested_page, page_count)
-        return {
-            "items": usages[PAGE_SIZE * (page - 1) : PAGE_SIZE * page],
-            "tokens": sum(usage["tokens"] if isinstance(usage, dict) else usage.tokens for usage in usages),
-            "number": page,
-            "pages": page_count,
-        }
+        tokens = sum(usage["tokens"] if isinstance(usage, dict) else usage.tokens for usage in usages)
+        items, page_links = select_page(usages, requested_page)
+        return {"items": items, "tokens": tokens, **page_links}
 
     return pages.page(
         "usage.html",

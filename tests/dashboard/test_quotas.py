@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.quotas import PAGE_SIZE
+from agentidp.dashboard.agents import PAGE_SIZE
 from agentidp.registry import quotas as registry
 from agentidp.registry.agents import add_agent
 from agentidp.registry.quotas import ORGANIZATION
