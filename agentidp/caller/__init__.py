@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
@@ -112,6 +112,10 @@ class Caller:
         if token is None:
             return self._database.run(*calls)
         return self._run_and_admit(token, calls)[: len(calls)]
+
+    def read_by_name(self, calls: Mapping[str, Call]) -> dict[str, Rows]:
+        """Run statements as :meth:`read_together` does, and return their rows by the statements' names in *calls*."""
+        return dict(zip(calls, self.read_together(*calls.values()), strict=True))
 
     def leave_replica(self) -> bool:
         """Let this caller read only from the primary database from now on.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date
 from typing import Any
 from uuid import UUID
 
 from flask import Response
 
-from agentidp.analytics import delegations, resource_usage
+from agentidp.analytics import delegations
 from agentidp.analytics.agent_rejections import NEXT_STEPS, build_rejections_call
 from agentidp.analytics.attribution import build_delegations_call, read_attribution
+from agentidp.analytics.resource_usage import RESOURCE_SERVERS, list_used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.credentials import list_credential_usages
@@ -38,39 +40,26 @@ MAX_REJECTIONS = 20
 def show_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings about the agent."""
     period = parse_period(caller.at)
-    attribution, rows = read_attribution(
-        caller,
-        period,
-        agent_id,
-        Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}),
-        Call("agents/list_credentials", {"agent_id": agent_id}),
-        Call("agents/get_agent", {"agent_id": agent_id}),
-        Call("markers/list_markers", {"limit": MAX_LISTED}),
-        resource_usage.RESOURCE_SERVERS,
-        build_usage_call(agent_id),
-        build_usage_call(None),
-        build_delegations_call(period, agent_id),
-        build_rejections_call(agent_id, period),
-    )
-    activity, credentials, agents, markers, servers, own_quotas, shared_quotas, delegation_rows, rejection_rows = rows
-    # The credentials are listed first, because list_used_resources() empties the list attribution.rows.
-    credential_usages = [usage for usage in list_credential_usages(attribution) if not usage.revoked_at]
-    resource_usages = [usage for usage in resource_usage.list_used_resources(attribution, servers) if usage.tokens]
-    agent_delegations = delegations.represent(delegation_rows, period)
-    quotas = compute_used_quotas([*own_quotas, *shared_quotas], caller.at)
+    calls = _build_calls(agent_id, period)
+    attribution, row_lists = read_attribution(caller, period, agent_id, *calls.values())
+    rows = dict(zip(calls, row_lists, strict=True))
+    activity, agent = rows["activity"], rows["agent"][0] if rows["agent"] else None
+    agent_delegations = delegations.represent(rows["delegations"], period)
+    quotas = compute_used_quotas([*rows["own_quotas"], *rows["shared_quotas"]], caller.at)
     return pages.page(
         "agent.html",
         here="agents",
-        slow_part=lambda: _build_slow_part(caller, period, agent_id, activity, markers, rejection_rows),
+        slow_part=lambda: _build_slow_part(caller, period, agent_id, rows),
         agent_id=agent_id,
-        registered=agents[0] if agents else None,
+        registered=agent,
         members=SHOWN,
-        scopes=_group_scopes_by_api(agents[0].scopes if agents else [], servers),
+        scopes=_group_scopes_by_api(agent.scopes if agent else [], rows["servers"]),
         quotas=quotas,
         unset=find_windows_without(quotas, agent_id),
-        credentials=credential_usages,
-        issuers={row.credential_id: row.trust["issuer"] for row in credentials if row.trust},
-        resources=resource_usages,
+        # The credentials are listed first, because list_used_resources() empties the list attribution.rows.
+        credentials=[usage for usage in list_credential_usages(attribution) if not usage.revoked_at],
+        issuers={row.credential_id: row.trust["issuer"] for row in rows["credentials"] if row.trust},
+        resources=[usage for usage in list_used_resources(attribution, rows["servers"]) if usage.tokens],
         acts_for=[row for row in agent_delegations if row["agentId"] == str(agent_id)],
         acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],
         max_delegations=MAX_DELEGATIONS,
@@ -85,12 +74,22 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     )
 
 
-def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
-    """Group an agent's scopes by API, and return pairs: the row of the resource server, and its scopes.
+def _build_calls(agent_id: UUID, period: Period) -> dict[str, Call]:
+    return {
+        "activity": Call("analytics/agent_activity", {"agent_id": agent_id, **period.bounds}),
+        "credentials": Call("agents/list_credentials", {"agent_id": agent_id}),
+        "agent": Call("agents/get_agent", {"agent_id": agent_id}),
+        "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
+        "servers": RESOURCE_SERVERS,
+        "own_quotas": build_usage_call(agent_id),
+        "shared_quotas": build_usage_call(None),
+        "delegations": build_delegations_call(period, agent_id),
+        "rejections": build_rejections_call(agent_id, period),
+    }
 
-    The row is ``None`` for our own API and ``""`` for scopes that no longer belong to any API. A scope of two resource
-    servers is in both groups.
-    """
+
+def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
+    """Return pairs of a resource server (``None``: our own API, ``""``: no API) and its scopes among *scopes*."""
     scope_groups: list[tuple[Any, list[str]]] = [
         (server, [scope for scope in scopes if scope in api_scopes])
         for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
@@ -100,23 +99,20 @@ def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, li
     return [(server, scope_group) for server, scope_group in scope_groups if scope_group]
 
 
-def _build_slow_part(
-    caller: Caller, period: Period, agent_id: UUID, activity: list[Any], markers: list[Any], rejections: list[Any]
-) -> dict[str, Any]:
-    """Return the template's variables for the part of the page that is sent last."""
+def _build_slow_part(caller: Caller, period: Period, agent_id: UUID, rows: Mapping[str, Rows]) -> dict[str, Any]:
     page_findings = read_page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed)
-    created_on = activity[0].created_at.astimezone(UTC).date()
-    days = [(date.fromisoformat(row.date), row) for row in activity]
+    created_on = rows["activity"][0].created_at.astimezone(UTC).date()
+    days = [(date.fromisoformat(row.date), row) for row in rows["activity"]]
     return {
         "page_findings": page_findings,
-        "markers": charts.place_markers(markers, period.first, period.last, {agent_id}),
+        "markers": charts.place_markers(rows["markers"], period.first, period.last, {agent_id}),
         "max_findings": len(page_findings.listed),
         "days_newest_first": [
             (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)
         ],
         "tokens": charts.draw_chart([(day, row.tokens) for day, row in days], token_findings, period.today, created_on),
         "rejections": charts.draw_chart([(day, row.rejected) for day, row in days], rejection_findings, period.today),
-        "rejection_sources": [(row, NEXT_STEPS.get(row.reason, "")) for row in rejections if row.date is not None],
+        "rejection_sources": [(row, NEXT_STEPS.get(row.reason, "")) for row in rows["rejections"] if row.date],
         "max_rejection_sources": MAX_REJECTIONS,
     }

@@ -20,24 +20,23 @@ def session_actor(agent_id: UUID) -> Actor:
 
 
 def record_success(transaction: Transaction, agent_id: UUID, by: str) -> None:
-    """Record a successful sign-in as an agent in the audit trail.
-
-    :param by: ``credential``, ``token`` or ``link``.
-    """
+    """Record a successful sign-in as an agent. *by*: ``credential``, ``token`` or ``link``."""
     audit.record(transaction, "agent.signed_in", agent_id, after={"by": by})
 
 
 def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
-    """Record a refused sign-in as an agent. Too many records are throttled, because anyone can cause refusals.
+    """Record a refused sign-in as an agent, but not too many. *reason*: the OAuth error code."""
+    if agent_id != UNKNOWN_AGENT:
+        actor, details = request_actor("anonymous", "anonymous"), {"by": by, "reason": reason}
+        record_throttled(organization_id, actor, "agent.sign_in_refused", agent_id, details, at)
 
-    :param by: as for :func:`record_success`.
-    :param reason: the OAuth error code.
-    """
-    if agent_id == UNKNOWN_AGENT:
-        return
+
+def record_throttled(
+    organization_id: str, actor: Actor, action: str, subject: UUID | str, details: dict[str, str], at: datetime
+) -> None:
+    """Record an audit event that anyone can cause, unless there were too many events about the subject lately."""
     app_services = services()
-    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {agent_id}", None)
+    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {subject}", None)
     if throttle.admit_event(app_services.database, throttle_cell, at):
-        actor = request_actor("anonymous", "anonymous")
         with app_services.database.of(organization_id, at).transaction(actor) as transaction:
-            audit.record(transaction, "agent.sign_in_refused", agent_id, after={"by": by, "reason": reason})
+            audit.record(transaction, action, subject, after=details)

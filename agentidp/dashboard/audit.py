@@ -31,7 +31,6 @@ class Reference:
     """An actor, a subject or a mentioned object, in the words of the page.
 
     :param kind: the type to write before the name; empty if the name is enough.
-    :param name: the name for people.
     :param path: the path of the object's page, below the dashboard's path; empty if there is no page.
     :param agent: the agent to which a credential or grant belongs.
     """
@@ -135,7 +134,6 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
 
 
 def _describe(event: dict[str, Any], references_by_id: dict[str, Reference], at: datetime) -> dict[str, Any]:
-    """Return an audit event with the fields that the page shows."""
     return event | {
         "when": datetime.fromisoformat(event["at"]),
         "by": references_by_id.get(event["actor"]) or Reference("", event["actor"]),

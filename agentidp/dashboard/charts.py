@@ -51,10 +51,8 @@ class Bar:
     """The bar of a UTC day or hour in a chart.
 
     :param earlier: the count with which ``count`` is compared; ``None`` without a comparison.
-    :param x: the position of the bar in the drawing.
     :param is_running: whether the day or hour is not over yet.
     :param is_empty: whether the day or hour is over and its count is zero, although the chart's subject existed.
-    :param earlier_height: the height of the comparison line at this bar.
     :param earlier_findings: the findings about the day with which this day is compared.
     """
 
@@ -72,10 +70,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The part of a chart's bars that shows the tokens of one agent, or of all remaining agents.
+    """A part of a chart's bars: the tokens of one agent or, with an empty label, of all remaining agents.
 
-    :param label: the name of the agent; empty for the remaining agents.
-    :param counts: the count per bar.
     :param segments: (position, top, height) per bar with a count above zero.
     """
 
@@ -91,10 +87,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of days or hours, oldest first. Bars above ``top``, the count at the highest grid line, are cut off.
-
-    :param layers: the parts of which the bars consist, from the bottom; empty if the bars are not divided.
-    """
+    """A chart of days or hours, oldest first. Bars above ``top``, the count at the highest grid line, are cut off."""
 
     bars: list[Bar]
     top: int
@@ -147,10 +140,7 @@ class Chart:
 
 
 def stack_bars(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
-    """Return the chart with its bars divided into layers: one per element of *parts*, and one for the remaining count.
-
-    :param parts: (label, count per bar). These counts were read after the bars' counts, so they can be greater.
-    """
+    """Return the chart with its bars divided into layers: one per (label, counts) in *parts*, and one for the rest."""
     if not parts:
         return chart
     remaining_counts, bar_tops = [bar.count for bar in chart.bars], [float(HEIGHT)] * len(chart.bars)
@@ -158,6 +148,7 @@ def stack_bars(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Char
     for label, part_counts in [*parts, ("", [bar.count for bar in chart.bars])]:
         segments, layer_counts = [], []
         for bar_index, bar in enumerate(chart.bars):
+            # The counts of the parts were read after the bars, so they can be greater.
             layer_count = min(part_counts[bar_index], remaining_counts[bar_index])
             layer_counts.append(layer_count)
             if layer_count:
@@ -194,35 +185,37 @@ def draw_chart(
 
     :param counts: pairs of a day, or the beginning of an hour, and its count, oldest first.
     :param running: the current day or hour, which is not over.
-    :param created: the day or hour in which the chart's subject was created, or ``None`` if it is unknown. No earlier
-        bar counts as empty.
-    :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage. If no count is above
-        zero, the chart has no comparison line.
+    :param created: the day or hour in which the chart's subject was created. No earlier bar counts as empty.
+    :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage.
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
-    # Bars count as empty from the first usage on if it is older than the agent, as imported usage can be.
+    # Imported usage can be older than the agent.
     first_usage = next((day_or_hour for day_or_hour, count in counts if count), running)
-    empty_from = counts[0][0] if created is None else min(created, first_usage)
-    has_line = any(earlier_counts)
-    max_count = _round_up(_find_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
+    first_existing = counts[0][0] if created is None else min(created, first_usage)
+    has_comparison_line = any(earlier_counts)
+    axis_top = _round_up(_find_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
     bars = []
     for index, (day_or_hour, count) in enumerate(counts):
-        earlier = earlier_counts[index] if has_line else None
+        earlier_count = earlier_counts[index] if has_comparison_line else None
         bars.append(
             Bar(
                 day_or_hour,
                 count,
-                earlier,
+                earlier_count,
                 findings.get(day_or_hour, []),
                 x=STEP * index,
-                height=min(MAX_HEIGHT, max(MIN_HEIGHT, round(HEIGHT * count / max_count, 1))) if count else 0,
+                height=max(MIN_HEIGHT, _scale(count, axis_top)) if count else 0,
                 is_running=day_or_hour == running,
-                is_empty=count == 0 and empty_from <= day_or_hour < running,
-                earlier_height=None if earlier is None else min(MAX_HEIGHT, round(HEIGHT * earlier / max_count, 1)),
-                earlier_findings=earlier_findings[index] if earlier is not None and earlier_findings else [],
+                is_empty=count == 0 and first_existing <= day_or_hour < running,
+                earlier_height=None if earlier_count is None else _scale(earlier_count, axis_top),
+                earlier_findings=earlier_findings[index] if earlier_count is not None and earlier_findings else [],
             )
         )
-    return Chart(bars, max_count)
+    return Chart(bars, axis_top)
+
+
+def _scale(count: int, axis_top: int) -> float:
+    return min(MAX_HEIGHT, round(HEIGHT * count / axis_top, 1))
 
 
 def draw_hours(
@@ -236,9 +229,7 @@ def draw_hours(
     """Return the chart of the hours of a day.
 
     :param name: the attribute of :class:`HourUsage` to draw.
-    :param at: the current time; its hour is drawn as running.
-    :param created_at: when the chart's agent was created; no earlier hour is empty. ``None`` for the organization.
-    :param expected: the count to compare with, per hour.
+    :param created_at: when the chart's agent was created; ``None`` for the organization.
     """
     midnight = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts_by_hour = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
@@ -284,11 +275,7 @@ class Heatmap:
 
 
 def build_heatmap(days: list[DayUsage], at: datetime, first_usage_day: date | None = None) -> Heatmap:
-    """Compute the average requests per hour of the week.
-
-    Averages are comparable, unlike sums, because the period can have one weekday more often than another. Hours that
-    are not over, and days before the first usage, do not count.
-    """
+    """Return the averages per hour of the week, without hours that are not over and days before the first usage."""
     counts_by_weekday: list[list[list[int]]] = [[[] for _ in range(24)] for _ in range(7)]
     for day_usage in days:
         complete_hours = 24 if day_usage.day < at.date() else at.hour
@@ -310,11 +297,7 @@ def _mean(counts: list[int]) -> float:
 
 
 def place_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | None = None) -> list[ChartMarker]:
-    """Return the markers on the days of a chart, the earliest first.
-
-    :param rows: rows of ``markers/list_markers``.
-    :param agent_ids: the chart's agents; ``None`` for the organization's chart, which has the markers of all agents.
-    """
+    """Return the markers on a chart's days, the earliest first. *agent_ids*: the chart's agents; ``None`` for all."""
     markers = []
     for row in rows:
         first_marked_day = row.starts_at.astimezone(UTC).date()
@@ -344,10 +327,7 @@ def _find_maximum(counts: list[int]) -> int:
 
 
 def _round_up(count: int) -> int:
-    """Return the smallest of 2, 4, 6, … 18, 20, 24, 30, 40, 50, 60, 80, 100, 120, … that is at least *count*.
-
-    Half of such a number, for the middle of the axis, is a whole number too.
-    """
+    """Return the smallest of 2, 4, … 20, 24, 30, 40, … that is at least *count*, and whose half is a whole number."""
     if count <= 10:
         return max(2, count + count % 2)
     factors = (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100)

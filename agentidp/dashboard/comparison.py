@@ -16,10 +16,7 @@ YEAR = 52 * WEEK
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The earlier days with which a period is compared.
-
-    :param name: the value of the parameter ``compare``.
-    """
+    """The earlier days with which a period is compared. *name*: the value of the parameter ``compare``."""
 
     period: Period
     name: str
@@ -64,10 +61,7 @@ class Comparison:
 
 
 def read_comparison(period: Period) -> Comparison:
-    """Return the comparison that the request has chosen. By default, it is with the same weekdays.
-
-    :raises ValidationError: the comparison is not offered for the period.
-    """
+    """Return the chosen comparison, by default with the same weekdays. Raise :exc:`ValidationError` for any other."""
     comparison = Comparison(period, request.args.get("compare") or "weeks")
     if comparison.name not in comparison.choices:
         raise ValidationError(f"compare must be one of {', '.join(comparison.choices)}.")

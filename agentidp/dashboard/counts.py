@@ -44,12 +44,7 @@ def build_days(rows: Rows) -> list[DayUsage]:
 
 
 def match_days(days: list[DayUsage], comparison: Comparison, first_usage_day: date | None) -> list[DayUsage | None]:
-    """Return, for each day of a period, the earlier day with which it is compared.
-
-    :param days: the usage on the days of ``comparison.bounds``.
-    :param first_usage_day: the first day with any usage, or ``None``. Days before it are ``None`` in the result,
-        because their usage is unknown, not zero.
-    """
+    """Return the earlier day with which each day of a period is compared, or ``None`` before the first usage."""
     usage_by_day = {day.day: day for day in days if first_usage_day and day.day >= first_usage_day}
     return [usage_by_day.get(day) if day else None for day in comparison.days]
 

@@ -1,7 +1,4 @@
-"""Protection against cross-site request forgery, without state and without tokens in forms.
-
-The rule is that of ``CrossOriginProtection`` in Go's ``net/http`` (1.25).
-"""
+"""Protection against cross-site request forgery, by the rule of ``CrossOriginProtection`` in Go's ``net/http`` 1.25."""
 
 from __future__ import annotations
 
@@ -23,12 +20,10 @@ class CrossOrigin(ApiError):
 
 
 def refuse_cross_origin(request: Request) -> None:
-    """Refuse a request that a page of another site has sent, unless its method is safe. This includes sign-ins.
+    """Raise :exc:`CrossOrigin` for a request that a page of another site has sent, unless its method is safe.
 
     Browsers send ``Sec-Fetch-Site`` to https origins and to localhost; browsers from before 2023 send ``Origin``
     instead. A client that sends neither header is not a browser, so no other site can misuse its cookie.
-
-    :raises CrossOrigin: a page of another site has sent the request.
     """
     if request.method in SAFE_METHODS:
         return

@@ -67,10 +67,7 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
 
 
 def build_agents_of_day_call(day: date, *, limit: int | None) -> Call:
-    """Return the statement that reads the agents with usage on a day, or in the chosen hour, in the chosen order.
-
-    :param limit: the maximum number of agents; ``None`` for all.
-    """
+    """Return the statement that reads the agents of a day, or of the chosen hour. *limit*: ``None`` for all agents."""
     hour, order = request.args.get("hour"), request.args.get("by", "tokens")
     if hour is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour):
         raise ValidationError("The hour must be a whole number from 0 to 23.")
@@ -82,10 +79,7 @@ def build_agents_of_day_call(day: date, *, limit: int | None) -> Call:
 
 
 def parse_past_day(on_day: str, at: datetime) -> date:
-    """Return the day in a path.
-
-    :raises NotFound: *on_day* is not a date, or the day is in the future.
-    """
+    """Return the day in a path, or raise :exc:`NotFound` if it is not a date or is in the future."""
     day = parse_date(on_day)
     if day is None or day > at.date():
         raise NotFound

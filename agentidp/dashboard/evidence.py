@@ -46,6 +46,10 @@ CHANGES = CHANGE_SENTENCES | {
 """Descriptions of changes, by action of an audit event or by kind of marker."""
 
 
+Counts = Counter[tuple[date, int | None]]
+"""Counts by day and hour. The hour is ``None`` for the count of a whole day."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The charts and changes that a finding's page shows as evidence.
@@ -53,8 +57,6 @@ class Evidence:
     :param unit: the counted attribute, such as ``tokens``.
     :param agent_ids: the agents whose usage is drawn; empty if the usage of the whole organization is drawn.
     :param charts: pairs of a day and its chart by hour, or a single pair of ``None`` and a chart by day.
-    :param drawn_days: the first and the last drawn day.
-    :param period: the days of the finding.
     :param changes: (instant, description, note) per change, oldest first.
     :param limit: the words for the amount with which the observed amount is compared.
     :param line: the words for the line in the charts, which shows this amount per bar.
@@ -94,45 +96,49 @@ def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
 def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
     """Return the evidence of a finding, from the rows of :func:`build_calls`."""
     *usage_rows_per_call, markers = rows
-    unit = kind_of(finding).counted
-    first_drawn_day, last = _find_drawn_days(finding, at)
-    first_finding_day, _ = _find_days(finding, at)
-    period = Period(first=first_finding_day, last=last, today=at.date(), query=f"from={first_finding_day}&to={last}")
+    unit, limit = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
     counts = _sum_counts(finding, [row for usage_rows in usage_rows_per_call for row in usage_rows], unit)
-    days = [first_drawn_day + day_offset * DAY for day_offset in range((last - first_drawn_day).days + 1)]
-    day_charts: list[tuple[date | None, Chart]] = []
-    if _is_by_hour(finding, at):
-        for day in days:
-            midnight = datetime.combine(day, time(), UTC)
-            expected_counts = [_compute_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
-            hour_usages = [HourUsage(hour, **{unit: counts[day, hour]}) for hour in range(24)]
-            day_charts.append((day, charts.draw_hours(day, hour_usages, unit, at, expected=expected_counts)))
+    drawn_days, (first_day, last_day) = _find_drawn_days(finding, at), _find_days(finding, at)
+    period = Period(first=first_day, last=last_day, today=at.date(), query=f"from={first_day}&to={last_day}")
+    days = [drawn_days[0] + day_offset * DAY for day_offset in range((last_day - drawn_days[0]).days + 1)]
+    day_charts: list[tuple[date | None, Chart]]
+    if is_by_hour := _is_by_hour(finding, at):
+        day_charts = [(day, _draw_hours(finding, day, counts, unit, at)) for day in days]
     else:
-        if finding.since and finding.since != finding.begins:
-            flags = {finding.since.date(): [finding]}
-        else:
-            flags = {day: [finding] for day in days if first_finding_day <= day and period.days <= DAYS_BEFORE}
-        expected_counts = [_compute_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
-        counts_by_day = [(day, counts[day, None]) for day in days]
-        day_charts.append((None, charts.draw_chart(counts_by_day, flags, at.date(), earlier_counts=expected_counts)))
+        day_charts = [(None, _draw_days(finding, days, counts, period))]
     changes = [
         (row.starts_at, CHANGES[row.kind], row.note)
         for row in markers
         if row.agent_id in (None, *finding.agent_ids) and row.kind in CHANGES
     ]
-    limit_words = LIMITS.get(finding.kind, "expected")
-    is_share = limit_words == "limit" and finding.ends - finding.begins > (HOUR if day_charts[0][0] else DAY)
-    line_words = "limit, spread evenly" if is_share else limit_words
+    is_spread = limit == "limit" and finding.ends - finding.begins > (HOUR if is_by_hour else DAY)
     return Evidence(
         unit,
         _find_drawn_agents(finding),
         day_charts,
-        (first_drawn_day, last),
+        drawn_days,
         period,
         changes[-MAX_CHANGES:],
-        limit_words,
-        line_words,
+        limit,
+        "limit, spread evenly" if is_spread else limit,
     )
+
+
+def _draw_hours(finding: StoredFinding, day: date, counts: Counts, unit: str, at: datetime) -> Chart:
+    midnight = datetime.combine(day, time(), UTC)
+    expected_counts = [_compute_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
+    hour_usages = [HourUsage(hour, **{unit: counts[day, hour]}) for hour in range(24)]
+    return charts.draw_hours(day, hour_usages, unit, at, expected=expected_counts)
+
+
+def _draw_days(finding: StoredFinding, days: list[date], counts: Counts, period: Period) -> Chart:
+    if finding.since and finding.since != finding.begins:
+        flags = {finding.since.date(): [finding]}
+    else:
+        flags = {day: [finding] for day in days if period.first <= day and period.days <= DAYS_BEFORE}
+    expected_counts = [_compute_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
+    counts_by_day = [(day, counts[day, None]) for day in days]
+    return charts.draw_chart(counts_by_day, flags, period.today, earlier_counts=expected_counts)
 
 
 def _find_drawn_agents(finding: StoredFinding) -> list[UUID]:
@@ -149,11 +155,7 @@ def _find_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
 
 
 def _find_drawn_days(finding: StoredFinding, at: datetime) -> tuple[date, date]:
-    """Return the first and the last day that a finding's chart shows.
-
-    A chart with one point per day begins :data:`DAYS_BEFORE` days before the finding, but has at most
-    :data:`MAX_DAYS_DRAWN` days.
-    """
+    """Return the first and the last drawn day. A chart by day begins :data:`DAYS_BEFORE` days before the finding."""
     first_day, last_day = _find_days(finding, at)
     if not _is_by_hour(finding, at):
         first_day = max(first_day - DAYS_BEFORE * DAY, last_day - (MAX_DAYS_DRAWN - 1) * DAY)
@@ -167,9 +169,8 @@ def _is_by_hour(finding: StoredFinding, at: datetime) -> bool:
     return (last_day - first_day).days < MAX_DAYS_OF_HOURS and has_hourly_counts
 
 
-def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counter[tuple[date, int | None]]:
-    """Return the sums of the rows' attribute *unit*, by pairs of a day and an hour (``None`` for rows per day)."""
-    sums: Counter[tuple[date, int | None]] = Counter()
+def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counts:
+    sums: Counts = Counter()
     for usage_row in rows:
         if hasattr(usage_row, "credential_id"):
             if usage_row.credential_id == finding.credential_id:

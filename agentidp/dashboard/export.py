@@ -1,7 +1,4 @@
-"""Downloads of the charts and tables as CSV: ``/dashboard/days.csv`` and others.
-
-The API returns the same data, but needs a bearer token, which a person with a session does not have.
-"""
+"""Downloads of the charts and tables as CSV, for sessions: ``/dashboard/days.csv`` and others."""
 
 from __future__ import annotations
 
@@ -147,11 +144,7 @@ def _export_items(
     schema: type[ma.Schema],
     represent: Callable[[Any], Any] = lambda item: item,
 ) -> Response:
-    """Return a file with the items that pass the filters, in the columns of the API.
-
-    :param name: the beginning of the file's name.
-    :param represent: returns an item as the API's JSON.
-    """
+    """Return a file with the items that pass the filters, in the API's columns. *represent* returns an item's JSON."""
     period = parse_period(caller.at)
     filter_names = usage.DELEGATION_FILTERS if name == "delegations" else tuple(LABELS)
     exported_items = read_items(caller, period, read_usage_filter(caller, period, filter_names))
@@ -167,27 +160,18 @@ def export_agent_days(caller: Caller, agent_id: UUID) -> Response:
 
 
 @pages.blueprint.get("/dashboard/days/<on_day>/hours.csv")
-@session.required
-def export_hours(caller: Caller, on_day: str) -> Response:
-    """Return a file with the organization's usage in each hour of a day."""
-    day = parse_past_day(on_day, caller.at.astimezone(UTC))
-    return _export_view(caller, "hours", usage_by_hour, Period(day, day))
-
-
 @pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/days/<on_day>/hours.csv")
 @session.required
-def export_agent_hours(caller: Caller, agent_id: UUID, on_day: str) -> Response:
-    """Return a file with an agent's usage in each hour of a day."""
+def export_hours(caller: Caller, on_day: str, agent_id: UUID | None = None) -> Response:
+    """Return a file with the usage of the organization, or of an agent, in each hour of a day."""
     day = parse_past_day(on_day, caller.at.astimezone(UTC))
+    if agent_id is None:
+        return _export_view(caller, "hours", usage_by_hour, Period(day, day))
     return _export_view(caller, f"agent-{agent_id}-hours", agent_usage_by_hour, Period(day, day), agent_id)
 
 
 def _export_view(caller: Caller, name: str, view: Callable[..., Response], period: Period, *ids: UUID) -> Response:
-    """Return the response of a view of the API as a file to download.
-
-    :param name: the beginning of the file's name.
-    :param ids: the ids in the path of the view.
-    """
+    """Return the response of the API's view as a file. *name*: its name's beginning. *ids*: the ids in the path."""
     request.environ["HTTP_ACCEPT"] = "text/csv"
     # unwrap() returns the view without its decorators, which would demand a token and parse the query.
     response = inspect.unwrap(view)(caller, period, *ids)

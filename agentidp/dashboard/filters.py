@@ -7,7 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from flask import Flask
@@ -41,7 +41,7 @@ def init_app(app: Flask) -> None:
     filter_functions = (
         *(number, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, days_later, bar_label, bar_query, time_label, hour_label),
-        *(group_into_incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_page),
+        *(group_into_incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_link),
         *(finding_html, format_dates, mute_days),
     )
     app.jinja_env.filters |= {filter_function.__name__: filter_function for filter_function in filter_functions}
@@ -148,31 +148,39 @@ def begin_or_end(finding: StoredFinding, at: datetime) -> str:
     """Return in a few words since when a finding is ongoing, or on which day it ended, for a row of a list."""
     if finding.ended_at is not None:
         return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"
-    shown_begin = (finding.since or finding.begins).astimezone(UTC)
-    if finding.kind == "budget" and shown_begin == finding.begins:
-        # A budget's finding begins with the month. Readers need the time at which the forecast exceeded the budget.
-        shown_begin = finding.first_seen_at.astimezone(UTC)
-    shows_day_only = shown_begin.time() == time() or at - shown_begin > timedelta(days=2)
-    return f"since {day_label(shown_begin, at) if shows_day_only else time_label(shown_begin, at)}"
+    begin, words = finding.since or finding.begins, "since"
+    if finding.kind == "budget" and begin == finding.begins:
+        # A budget's finding begins with the month, so readers need the time at which the forecast exceeded the budget.
+        begin, words = finding.first_seen_at, "since"
+    begin = begin.astimezone(UTC)
+    shows_day_only = begin.time() == time() or at - begin > timedelta(days=2)
+    return f"{words} {day_label(begin, at) if shows_day_only else time_label(begin, at)}"
 
 
-def next_page(finding: Finding) -> tuple[str, str]:
-    """Return the page that a reader of a finding should see next: its path in the dashboard, and the link's text."""
+class Link(NamedTuple):
+    """A link to a page. *path* is below the dashboard's path."""
+
+    path: str
+    text: str
+
+
+def next_link(finding: Finding) -> Link:
+    """Return a link to the page that a reader of a finding should see next."""
     agent_path = f"/agents/{finding.agent_id}" if finding.agent_id else ""
     first_day = finding.begins.astimezone(UTC).date()
     if is_about_organization(finding) and finding.kind != "spike" and finding.agents:
-        return f"/agents/{finding.agents[0].agent_id}", f"Page of {finding.agents[0].agent_name}"
+        return Link(f"/agents/{finding.agents[0].agent_id}", f"Page of {finding.agents[0].agent_name}")
     if finding.kind == "uncached_tokens" and not agent_path:
-        return "/agents?unusual=1", "Agents with findings"
+        return Link("/agents?unusual=1", "Agents with findings")
     if finding.kind == "budget":
-        return f"/agents?month={first_day:%Y-%m}", f"Agents of {first_day:%B}"
+        return Link(f"/agents?month={first_day:%Y-%m}", f"Agents of {first_day:%B}")
     if finding.credential_id:
-        return f"{agent_path}#credentials", f"Credentials of {finding.agent_name}"
+        return Link(f"{agent_path}#credentials", f"Credentials of {finding.agent_name}")
     if finding.kind == "quota" and not agent_path:
-        return "/quotas", "Quotas"
+        return Link("/quotas", "Quotas")
     if finding.kind in ("spike", "weekend") or not agent_path:
-        return f"{agent_path}/days/{first_day}", f"Hours of {first_day:%A}, {first_day.day} {first_day:%B}"
-    return agent_path, f"Page of {finding.agent_name}"
+        return Link(f"{agent_path}/days/{first_day}", f"Hours of {first_day:%A}, {first_day.day} {first_day:%B}")
+    return Link(agent_path, f"Page of {finding.agent_name}")
 
 
 def time_range(finding: StoredFinding, at: datetime) -> Markup:

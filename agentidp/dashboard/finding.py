@@ -1,7 +1,4 @@
-"""``/dashboard/findings/{findingId}``: a finding, its history, and the form to acknowledge and mute it.
-
-Lists of findings have the same form.
-"""
+"""``/dashboard/findings/{findingId}``: a finding, its history, and the form to acknowledge and mute it."""
 
 from __future__ import annotations
 

@@ -15,17 +15,16 @@ from agentidp.findings.budget import used_percent
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Severity
 
+COUNTS = ("tokens", "requests", "rejected")
+"""The attributes of :class:`DayUsage` that the headline shows."""
+
 MAX_PERCENT = 200
 """Maximum difference that is shown as a percentage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number in the headline, with a note such as a comparison with earlier days, and a severity if it is too high.
-
-    :param path: the path of the page that shows more about the number, relative to the path of the dashboard. It is
-        empty if there is no such page.
-    """
+    """A number in the headline, with a note, a severity if it is too high, and the path of a page about it."""
 
     label: str
     value: str
@@ -46,14 +45,13 @@ def build_headline(
     days: list[DayUsage],
     hours: dict[str, list[HourUsage]] | None,
     at: datetime,
-    names: Sequence[str] = ("tokens", "requests", "rejected"),
+    names: Sequence[str] = COUNTS,
 ) -> list[Figure]:
     """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
     :param pairs: the days to compare (:func:`pair_days`).
-    :param hours: the hours of ``today``, and of the day ``week_ago`` if there was any usage by then. ``None`` if the
-        hours are not known, so that today's tokens are not compared.
-    :param names: the attributes of :class:`DayUsage` to show, without those that are unknown.
+    :param hours: the hours of ``today``, and of the day ``week_ago`` if there was usage by then, or ``None``.
+    :param names: the attributes of :class:`DayUsage` to show.
     """
     figures = []
     if period.is_running:
@@ -81,10 +79,7 @@ def rejected_severity(count: int, earlier_count: int) -> Severity | None:
 
 
 def build_budget_figure(month: Any, at: datetime) -> Figure:
-    """Return the used share of the month's budget, and the forecast for the entire month.
-
-    :param month: the row of ``findings/budget``.
-    """
+    """Return the used share of the month's budget, and the forecast. *month*: the row of ``findings/budget``."""
     figure_label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
     month_path = f"/month?month={at:%Y-%m}"
     if month.budget is None:
@@ -99,8 +94,6 @@ def build_budget_figure(month: Any, at: datetime) -> Figure:
 
 def compare_counts(count: int, earlier_count: int, when: str = "", earlier: str = "") -> str:
     """Compare a count with an earlier count in words: ``110 after 100: 10 % more``.
-
-    A percentage above :data:`MAX_PERCENT` is left out, because the two counts say more.
 
     :param when: the words after the count, such as `` until 12:00``.
     :param earlier: the words after the earlier count.

@@ -1,7 +1,6 @@
 """Links that sign in to the dashboard. A link can be used once, within a few minutes, and opens a new session.
 
-A link contains an access token whose audience is ``Settings.dashboard_sign_in``, so that the token is neither accepted
-as a session nor by the API.
+A link contains an access token, which only the sign-in page accepts (``Settings.dashboard_sign_in``).
 """
 
 from __future__ import annotations
@@ -44,11 +43,7 @@ class LinkRefused(session.NotSignedIn):
 
 
 def create_link(app_services: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
-    """Return a new link that signs in as an agent. The link is a secret. Usage does not include the link's token.
-
-    :raises ConfigurationError, NotFound, OAuthError: as :func:`agentidp.registry.operator_token.count_token`, which is
-        called with ``is_counted=False``.
-    """
+    """Return a new link that signs in as an agent. The link is a secret. Usage does not include the link's token."""
     # Gets the signing key first, so that a link is recorded only if it can be signed.
     signing_key = app_services.keys.current().signing
     client, token_grant = operator_token.count_token(
@@ -70,7 +65,6 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
 def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
     """Open a session by the link in a request, and use up the link.
 
-    :param at: when the session begins. Revoking any credential of the agent later ends the session.
     :returns: the session's token for the cookie, and its claims.
     :raises UntypedLink: the link was followed from another page.
     :raises LinkRefused: the link is not valid, or was used before.

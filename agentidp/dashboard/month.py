@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from itertools import accumulate
@@ -18,10 +19,10 @@ from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.comparison import Comparison
 from agentidp.dashboard.counts import DayUsage, Pair
 from agentidp.dashboard.headline import build_headline, compare_counts, pair_days
-from agentidp.dashboard.page_findings import read_page_findings
+from agentidp.dashboard.page_findings import PageFindings, read_page_findings
 from agentidp.dashboard.period import DAY, Period, parse_period
-from agentidp.db.sql import Call
-from agentidp.findings import budget
+from agentidp.db.sql import Call, Rows
+from agentidp.findings import budget as budget_finding
 from agentidp.registry.markers import MAX_LISTED
 
 MAX_ROWS = 20
@@ -47,7 +48,6 @@ class Share:
     """The tokens of an owner or of an agent.
 
     :param label: the name of the owner or agent; empty for agents without an owner, ``None`` for all others together.
-    :param tokens: the tokens on all days of the month.
     :param compared: the tokens on the compared days of the month.
     :param earlier: the tokens on the days a month before the compared days.
     """
@@ -65,7 +65,6 @@ class Budget:
 
     :param is_known: whether the audit trail shows what the budget was.
     :param tokens: the budget at the end of the month, or now in the current month; ``None`` without a budget.
-    :param now: the budget now.
     :param exceeded_on: the day on which the tokens exceeded the budget.
     """
 
@@ -92,7 +91,7 @@ def show_month(caller: Caller) -> Response:
     pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_usage_day), days)
     return pages.page(
         "month.html",
-        slow_part=lambda: _read_page(caller, period, pairs, days, at),
+        slow_part=lambda: _build_slow_part(caller, period, pairs, days, at),
         here="month",
         period=period,
         pairs=pairs,
@@ -108,48 +107,65 @@ def _read_month(at: datetime) -> Period:
     return Period(first_day, min(last_day, requested_period.today), requested_period.today, f"month={first_day:%Y-%m}")
 
 
-def _read_page(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage], at: datetime) -> dict[str, Any]:
+def _build_slow_part(
+    caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage], at: datetime
+) -> dict[str, Any]:
     owners, agents = _read_shares(caller, period, pairs)
-    may_see_changes = g.viewer.may("audit:read")
-    month_begin, month_end = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
-    [organization], budget_rows, later_rows, earlier_rows, markers, *changes = caller.read_together(
-        Call("organizations/get_organization", {}),
-        budget.build_call(),
-        _events_call(since=month_end, until=None, action="organization.changed"),
-        _events_call(since=None, until=month_end, limit=1),
-        Call("markers/list_markers", {"limit": MAX_LISTED}),
-        *([_events_call(since=month_begin, until=month_end)] if may_see_changes else []),
-    )
-    limit_now = organization.monthly_token_budget
-    is_known = period.is_running or (bool(earlier_rows) and len(later_rows) <= MAX_EVENTS)
-    limit = limit_now if period.is_running else find_budget_before(represent_rows(later_rows), limit_now)
-    totals = list(accumulate(day.tokens for day in days))
+    rows = caller.read_by_name(_build_calls(period))
     findings = read_page_findings(caller, period)
-    if not is_known:
-        # The audit events do not show the budget of the month here, but a finding about the budget contains it.
-        budgets = [finding.expected for finding in findings.listed if finding.kind == "budget"]
-        is_known, limit = bool(budgets), int(budgets[0]) if budgets else None
-    exceeded_on = next((day.day for day, total in zip(days, totals, strict=True) if limit and total > limit), None)
+    totals = list(zip((day.day for day in days), accumulate(day.tokens for day in days), strict=True))
+    budget = _find_budget(period, rows, findings, totals)
     return {
         "owners": owners,
         "agents": agents,
-        "budget": Budget(is_known, limit if is_known else None, limit_now, exceeded_on if is_known else None),
-        "running": budget_rows[0] if period.is_running else None,
-        "issued": totals[-1],
+        "budget": budget,
+        "running": rows["running_month"][0] if period.is_running else None,
+        "issued": totals[-1][1],
         "growth": charts.draw_chart(
-            [(day.day, total) for day, total in zip(days, totals, strict=True)],
-            {},
-            period.today,
-            period.today,
-            [limit] * len(days),
+            totals, {}, period.today, period.today, earlier_counts=[budget.tokens] * len(totals)
         ),
         "page_findings": findings,
         "max_findings": MAX_FINDINGS,
-        "markers": charts.place_markers(markers, period.first, period.last),
-        "changes": _count_changes(represent_rows(changes[0])) if may_see_changes else None,
+        "markers": charts.place_markers(rows["markers"], period.first, period.last),
+        "changes": _count_changes(represent_rows(rows["changes"])) if "changes" in rows else None,
         "change": compare_counts,
-        "has_all_changes": not may_see_changes or len(changes[0]) <= MAX_EVENTS,
+        "has_all_changes": len(rows.get("changes", ())) <= MAX_EVENTS,
     }
+
+
+def _build_calls(period: Period) -> dict[str, Call]:
+    month_begin, month_end = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
+    calls = {
+        "organization": Call("organizations/get_organization", {}),
+        "later_organization_changes": _events_call(since=month_end, until=None, action="organization.changed"),
+        "earlier_event": _events_call(since=None, until=month_end, limit=1),
+        "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
+    }
+    if period.is_running:
+        calls |= {"running_month": budget_finding.build_call()}
+    if g.viewer.may("audit:read"):
+        calls["changes"] = _events_call(since=month_begin, until=month_end)
+    return calls
+
+
+def _find_budget(
+    period: Period, rows: Mapping[str, Rows], findings: PageFindings, totals: list[tuple[date, int]]
+) -> Budget:
+    """Return the budget of the month: now in the current month, and otherwise at the end of the month.
+
+    :param totals: pairs of a day and the tokens since the first day of the month.
+    """
+    limit_now, later_changes = rows["organization"][0].monthly_token_budget, rows["later_organization_changes"]
+    if period.is_running:
+        is_known, limit = True, limit_now
+    elif rows["earlier_event"] and len(later_changes) <= MAX_EVENTS:
+        is_known, limit = True, find_budget_before(represent_rows(later_changes), limit_now)
+    else:
+        # The audit events do not show the budget of the month here, but a finding about the budget contains it.
+        budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
+        is_known, limit = bool(budgets), budgets[0] if budgets else None
+    exceeded_on = next((day for day, total in totals if limit and total > limit), None)
+    return Budget(is_known, limit, limit_now, exceeded_on)
 
 
 def _events_call(
@@ -159,10 +175,7 @@ def _events_call(
 
 
 def find_budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
-    """Return the budget before the earliest event that changed the budget, or *now* if no event changed it.
-
-    :param events: the changes of the organization, newest first.
-    """
+    """Return the budget before the earliest of *events*, newest first, that changed it, or *now* if no event did."""
     former_budgets = [event["before"][MEMBER] for event in events if MEMBER in (event["before"] or {})]
     return former_budgets[-1] if former_budgets else now
 
@@ -184,26 +197,28 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
 
 def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
+    tokens, compared_tokens, earlier_tokens = _read_tokens_by_agent(caller, period, pairs)
+    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens | earlier_tokens)}))
+    agent_shares = []
+    shares_by_owner: dict[str, list[Share]] = {}
+    for agent in agents:
+        counts_of_agent = (counts[agent.agent_id] for counts in (tokens, compared_tokens, earlier_tokens))
+        agent_shares.append(Share(agent.name, agent.agent_id, *counts_of_agent))
+        shares_by_owner.setdefault(agent.owner, []).append(agent_shares[-1])
+    owner_shares = [_sum_shares(owner, shares) for owner, shares in shares_by_owner.items()]
+    return _select_largest(owner_shares), _select_largest(agent_shares)
+
+
+def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> list[Counter[UUID]]:
+    """Return the tokens by agent on all days of the month, on the compared days, and on the earlier days."""
     # Only the last days of a month can lack a day to compare with, so the days of the pairs are consecutive.
     day_ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [
         Call("analytics/agent_usage", {"first": first_day, "last": last_day, "with_names": False, "limit": None})
         for first_day, last_day in [(period.first, period.last), *day_ranges]
     ]
-    counts_by_agent = [{UUID(row.agent_id): row.token_count for row in rows} for rows in caller.read_together(*calls)]
-    tokens, compared, earlier = [*counts_by_agent, {}, {}][:3]
-    agent_ids = list(tokens | earlier)
-    [rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
-    agent_shares = [
-        Share(row.name, row.agent_id, *(counts.get(row.agent_id, 0) for counts in (tokens, compared, earlier)))
-        for row in rows
-    ]
-    owners_by_id = {row.agent_id: row.owner for row in rows}
-    shares_by_owner: dict[str, list[Share]] = {}
-    for agent_share in agent_shares:
-        shares_by_owner.setdefault(owners_by_id[agent_share.agent_id], []).append(agent_share)
-    owner_shares = [_sum_shares(owner, shares) for owner, shares in shares_by_owner.items()]
-    return _select_largest(owner_shares), _select_largest(agent_shares)
+    row_lists = [*caller.read_together(*calls), [], []][:3]
+    return [Counter({UUID(row.agent_id): row.token_count for row in rows}) for rows in row_lists]
 
 
 def _select_largest(shares: list[Share]) -> list[Share]:

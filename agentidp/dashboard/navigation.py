@@ -14,7 +14,6 @@ class Place(NamedTuple):
     """A page in the navigation.
 
     :param name: the value of ``here`` by which a page says that it belongs to this place.
-    :param path: the path below the dashboard's path.
     :param scopes: the scopes of which a session needs at least one; empty if any session may open the page.
     :param filters: the filters of usage that the page has (:mod:`agentidp.dashboard.usage_filter`).
     """

@@ -1,7 +1,6 @@
-"""``/dashboard/sign-in/oidc`` and its callbacks: people sign in at their company's OpenID Connect provider.
+"""``/dashboard/sign-in/oidc`` and its callbacks: people sign in at the OpenID Connect provider of their company.
 
-The parameter ``organization`` names the organization whose own provider, if it has one, takes the place of the
-instance's.
+The parameter ``organization`` names an organization whose own provider takes the place of the instance's.
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ from agentidp import audit
 from agentidp.audit import INSTANCE
 from agentidp.caller import public
 from agentidp.config import Settings
-from agentidp.dashboard import pages, return_page, session
+from agentidp.dashboard import attempts, pages, return_page, session
 from agentidp.dashboard.person import Person
 from agentidp.http.request_context import request_actor
-from agentidp.oauth import throttle
 from agentidp.openid import claims as person_claims
 from agentidp.openid.claims import NoAccess, format_identity, list_actor_fields
 from agentidp.openid.flows import DASHBOARD as PATH
@@ -58,10 +56,7 @@ def lead_to(provider: Provider, address: str) -> Response:
 @pages.blueprint.get(f"{PATH}/callback/<organization_id>", endpoint="callback_of_organization")
 @public
 def receive_code(organization_id: str | None = None) -> Response:
-    """Open a session for the person whom the provider has signed in.
-
-    :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
-    """
+    """Open a session for the person whom the provider of an organization, or of the instance, has signed in."""
     provider = get_callback_provider(organization_id, g.at)
     # A program that checks with HEAD whether the address exists must not consume the code.
     if request.method == "HEAD":
@@ -113,10 +108,7 @@ def _build_person(
 
 
 def _record_sign_in(person: Person, at: datetime) -> None:
-    """Record the sign-in of a person in the audit trail.
-
-    :raises NoAccess: the organization is suspended.
-    """
+    """Record a person's sign-in in the audit trail, or raise :exc:`NoAccess` if the organization is suspended."""
     database = services().database.of(person.organization_id, at)
     with database.transaction(request_actor(*person.actor)) as transaction:
         if not transaction.run(person.build_query()):
@@ -126,14 +118,11 @@ def _record_sign_in(person: Person, at: datetime) -> None:
 
 def log_refusal(organization_id: str, issuer: str, subject: str, name: str | None, reason: str, at: datetime) -> None:
     """Log a refused sign-in. Also record it in the audit trail, unless the person was refused too often lately."""
-    app_services, identity = services(), format_identity(issuer, subject)
+    identity = format_identity(issuer, subject)
     log_fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": log_fields})
-    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, f"record of {identity}", None)
-    if throttle.admit_event(app_services.database, throttle_cell, at):
-        actor = request_actor(*list_actor_fields(issuer, subject, name))
-        with app_services.database.of(organization_id, at).transaction(actor) as transaction:
-            audit.record(transaction, "person.sign_in_refused", identity, after={"reason": reason})
+    actor = request_actor(*list_actor_fields(issuer, subject, name))
+    attempts.record_throttled(organization_id, actor, "person.sign_in_refused", identity, {"reason": reason}, at)
 
 
 def build_sign_out_url(settings: Settings, person: Person) -> str | None:

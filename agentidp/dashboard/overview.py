@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 from flask import Response, request
 
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, build_agents_call, count_matches
-from agentidp.dashboard.comparison import read_comparison
-from agentidp.dashboard.counts import DayUsage
-from agentidp.dashboard.headline import build_budget_figure, build_headline, pair_days
-from agentidp.dashboard.page_findings import MAX_FINDINGS, group_by_agent, is_recent, read_page_findings
-from agentidp.dashboard.period import WEEK, Period, parse_period
-from agentidp.dashboard.quotas import compute_used_quotas
+from agentidp.dashboard.comparison import Comparison, read_comparison
+from agentidp.dashboard.counts import DayUsage, Pair
+from agentidp.dashboard.headline import COUNTS, Figure, build_budget_figure, build_headline, pair_days
+from agentidp.dashboard.page_findings import MAX_FINDINGS, PageFindings, group_by_agent, is_recent, read_page_findings
+from agentidp.dashboard.period import NAMES, WEEK, Period, parse_period
+from agentidp.dashboard.quotas import REFUSAL_CALLS, find_refusing_quotas
 from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import budget
 from agentidp.registry.markers import MAX_LISTED
-from agentidp.registry.quotas import build_usage_call
 
 FEW_TOKENS = 10
 """Maximum number of tokens with which an organization that has a single agent still sees the first steps."""
@@ -33,177 +33,190 @@ BUSIEST = 10
 STACKED = 5
 """Maximum number of agents that have a layer of their own in the chart of tokens."""
 
-USAGE = ("tokens", "requests", "rejected")
-"""The counts of an agent that the page shows."""
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The usage that the page shows.
+
+    :param filter: the filters that the usage on ``days`` and ``earlier_days`` passes.
+    :param earlier_days: for each day of the period, the earlier day with which it is compared, or ``None``.
+    :param first_usage_day: the first day with any usage of the organization, or ``None``.
+    """
+
+    period: Period
+    comparison: Comparison
+    filter: UsageFilter
+    days: list[DayUsage]
+    earlier_days: list[DayUsage | None]
+    first_usage_day: date | None
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens on all days of the period."""
+        return sum(day.tokens for day in self.days)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The complete days of the period, each with the earlier day with which it is compared."""
+        return pair_days(self.period, self.earlier_days, self.days)
 
 
 @pages.blueprint.get("/dashboard", strict_slashes=False)
 @session.required
 def show_overview(caller: Caller) -> Response:
     """Show the findings and the usage of the organization, or the first steps if it has hardly any usage."""
-    at = caller.at.astimezone(UTC)
-    period = parse_period(at)
-    comparison = read_comparison(period)
-    usage_filter = read_usage_filter(caller, period)
-    today, week_ago = period.today, period.today - WEEK
-    # With a filter, the page shows neither hours nor the budget, so unfiltered_rows is empty.
-    rows, earlier_rows, failing_target_rows, markers, first_usage_rows, *unfiltered_rows = caller.read_together(
-        usage_filter.build_days_call(period.bounds),
-        usage_filter.build_days_call(comparison.bounds),
-        Call("alerts/failing_targets", {}),
-        Call("markers/list_markers", {"limit": MAX_LISTED}),
-        Call("dashboard/first_usage", {}),
-        *([] if usage_filter.values else _calls_without_filter(period)),
-    )
-    # The budget is read only for a period that includes today. For other periods, months is empty.
-    hours_of_today, hours_week_ago, *months = unfiltered_rows or ([], [])
-    first_usage_day = first_usage_rows[0].on_day if first_usage_rows else None
-    days = usage_filter.build_days(rows, **period.bounds)
-    earlier_days = usage_filter.build_days(earlier_rows, **comparison.bounds)
-    past_days = counts.match_days(earlier_days, comparison, first_usage_day)
-    pairs = pair_days(period, past_days, days)
-    total = sum(day.tokens for day in days)
-    is_chosen = usage_filter.values or request.args.keys() & {"days", "month", "from", "to"}
-    if not is_chosen and not _has_usage(caller, period, total, past_days):
-        return pages.page("first_steps.html", here="overview", issued=total, days=period.days)
-    if usage_filter.values:
-        month, count_names = None, ("tokens",) if usage_filter.counts_tokens_only else USAGE
-        figures = build_headline(period, pairs, days, None, at, count_names)
-    else:
-        month = months[0][0] if months else None
-        hours = {"today": counts.build_hours(hours_of_today, today)}
-        if first_usage_day and first_usage_day <= week_ago:
-            hours["week_ago"] = counts.build_hours(hours_week_ago, week_ago)
-        figures = build_headline(period, pairs, days, hours, at)
-    if month is not None:
-        figures.append(build_budget_figure(month, at))
-
-    def slow_part() -> dict[str, Any]:
-        findings = read_page_findings(caller, period, usage_filter.agent_ids, comparison=comparison)
-        recent_findings = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
-        # Findings are about agents, and not about single credentials or resources of an agent.
-        has_findings = not usage_filter.counts_tokens_only
-        token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
-        earlier_findings, _ = charts.group_by_day(findings.earlier if has_findings else [])
-        tokens = charts.draw_chart(
-            [(day.day, day.tokens) for day in days],
-            token_findings,
-            today,
-            today if usage_filter.values else first_usage_day or today,
-            [None if day is None else day.tokens for day in past_days],
-            [earlier_findings.get(day.day, []) if day else [] for day in past_days],
-        )
-        week_days = days
-        if usage_filter.counts_tokens_only:
-            agents, agent_count = _read_agents_by_tokens(caller, usage_filter.read_tokens_by_agent(caller, period))
-        else:
-            # The agents are read here, because with many agents it takes longer than the first part of the page.
-            hours_calls = [usage_filter.build_hours_call(period.bounds)] if usage_filter.values else []
-            agents, *hour_rows = caller.read_together(_build_agents_call(period, usage_filter), *hours_calls)
-            if hour_rows:
-                week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in hour_rows[0]]
-            agent_count = count_matches(agents)
-        stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
-        quota_calls = [build_usage_call(None), Call("dashboard/first_refusals", {})] if period.is_running else []
-        *quota_rows, stack_rows = caller.read_together(*quota_calls, _build_days_call(period, stacked_agents))
-        quotas, refusals = quota_rows or ([], [])
-        return {
-            "page_findings": findings,
-            "refusing": find_refusing_quotas(quotas, refusals, at),
-            "markers": charts.place_markers(markers, period.first, period.last, usage_filter.agent_ids),
-            "max_findings": MAX_FINDINGS,
-            "agents": agents,
-            "agent_count": agent_count,
-            "badges": group_by_agent(recent_findings),
-            "share_limit": SHARE_LIMIT,
-            "week": charts.build_heatmap(week_days, at, first_usage_day),
-            "tokens": charts.stack_bars(tokens, _list_tokens_by_day(stack_rows, period, stacked_agents)),
-            "rejections": charts.draw_chart([(day.day, day.rejected) for day in days], rejection_findings, today),
-            "days_newest_first": [
-                (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
-                for earlier_day, day in zip(reversed(past_days), reversed(days), strict=True)
-            ],
-        }
-
+    period = parse_period(caller.at)
+    comparison, usage_filter = read_comparison(period), read_usage_filter(caller, period)
+    rows = caller.read_by_name(_build_calls(period, comparison, usage_filter))
+    usage = _build_usage(period, comparison, usage_filter, rows)
+    has_parameters = usage_filter.values or request.args.keys() & set(NAMES)
+    if not has_parameters and not _has_enough_usage(caller, usage):
+        return pages.page("first_steps.html", here="overview", issued=usage.tokens, days=period.days)
     return pages.page(
         "overview.html",
-        slow_part=slow_part,
+        slow_part=lambda: _build_slow_part(caller, usage, rows["markers"]),
         here="overview",
         period=period,
         comparison=comparison,
         usage_filter=usage_filter,
-        issued=total,
-        pairs=pairs,
-        figures=figures,
-        failing_targets=failing_target_rows,
+        issued=usage.tokens,
+        pairs=usage.pairs,
+        figures=_build_figures(usage, rows, caller.at.astimezone(UTC)),
+        failing_targets=rows["failing_targets"],
     )
 
 
-def _calls_without_filter(period: Period) -> list[Call]:
-    return [
-        counts.usage_by_hour_call(period.today),
-        counts.usage_by_hour_call(period.today - WEEK),
-        *([budget.build_call()] if period.is_running else []),
-    ]
+def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilter) -> dict[str, Call]:
+    """Return the statements for the page's first part. With filters, it shows neither hours nor the month's budget."""
+    calls = {
+        "days": usage_filter.build_days_call(period.bounds),
+        "earlier_days": usage_filter.build_days_call(comparison.bounds),
+        "failing_targets": Call("alerts/failing_targets", {}),
+        "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
+        "first_usage": Call("dashboard/first_usage", {}),
+    }
+    if not usage_filter.values and period.is_running:
+        calls["hours_of_today"] = counts.usage_by_hour_call(period.today)
+        calls["hours_a_week_ago"] = counts.usage_by_hour_call(period.today - WEEK)
+        calls["month"] = budget.build_call()
+    return calls
 
 
-def _has_usage(caller: Caller, period: Period, total: int, earlier: list[DayUsage | None]) -> bool:
+def _build_usage(period: Period, comparison: Comparison, usage_filter: UsageFilter, rows: Mapping[str, Rows]) -> Usage:
+    first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
+    days = usage_filter.build_days(rows["days"], **period.bounds)
+    earlier_days = usage_filter.build_days(rows["earlier_days"], **comparison.bounds)
+    matched_days = counts.match_days(earlier_days, comparison, first_usage_day)
+    return Usage(period, comparison, usage_filter, days, matched_days, first_usage_day)
+
+
+def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
     """Return whether there is enough usage for charts: earlier tokens, many tokens, or tokens of several agents."""
-    if total > FEW_TOKENS or any(day and day.tokens for day in earlier):
+    if usage.tokens > FEW_TOKENS or any(day and day.tokens for day in usage.earlier_days):
         return True
-    return total > 0 and count_matches(*caller.read_together(_build_agents_call(period, UsageFilter()))) > 1
+    return usage.tokens > 0 and count_matches(*caller.read_together(_build_agents_call(usage))) > 1
 
 
-def _build_agents_call(period: Period, usage_filter: UsageFilter) -> Call:
-    """Return the statement that reads the agents with the most tokens among those that pass the filters."""
-    selection = Selection(owner=usage_filter.values.get("owner", ""))
-    agent_ids = [usage_filter.agent_id] if usage_filter.agent_id else None
-    return build_agents_call(period, selection, limit=BUSIEST, agent_ids=agent_ids)
+def _build_figures(usage: Usage, rows: Mapping[str, Rows], at: datetime) -> list[Figure]:
+    if "month" not in rows:
+        count_names = ("tokens",) if usage.filter.counts_tokens_only else COUNTS
+        return build_headline(usage.period, usage.pairs, usage.days, None, at, count_names)
+    today, week_ago = usage.period.today, usage.period.today - WEEK
+    hours = {"today": counts.build_hours(rows["hours_of_today"], today)}
+    if usage.first_usage_day and usage.first_usage_day <= week_ago:
+        hours["week_ago"] = counts.build_hours(rows["hours_a_week_ago"], week_ago)
+    figures = build_headline(usage.period, usage.pairs, usage.days, hours, at)
+    return [*figures, build_budget_figure(rows["month"][0], at)]
 
 
-def _read_agents_by_tokens(caller: Caller, tokens_by_agent: dict[UUID, list[int]]) -> tuple[list[Any], int]:
-    """Return the agents with the most tokens, with their tokens on each day, and the number of all agents."""
+def _build_slow_part(caller: Caller, usage: Usage, marker_rows: Rows) -> dict[str, Any]:
+    at, period = caller.at.astimezone(UTC), usage.period
+    findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
+    recent_findings = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
+    # The agents are read here, because with many agents it takes longer than the first part of the page.
+    agents, agent_count = _read_agents(caller, usage)
+    stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
+    rows = caller.read_by_name(_build_slow_calls(usage, stacked_agents))
+    week_days = usage.days
+    if "hours" in rows:
+        week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in rows["hours"]]
+    return _draw_charts(usage, findings, _list_tokens_by_day(usage, stacked_agents, rows["agent_days"])) | {
+        "page_findings": findings,
+        "refusing": find_refusing_quotas(rows, at) if period.is_running else [],
+        "markers": charts.place_markers(marker_rows, period.first, period.last, usage.filter.agent_ids),
+        "max_findings": MAX_FINDINGS,
+        "agents": agents,
+        "agent_count": agent_count,
+        "badges": group_by_agent(recent_findings),
+        "share_limit": SHARE_LIMIT,
+        "week": charts.build_heatmap(week_days, at, usage.first_usage_day),
+    }
+
+
+def _build_slow_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
+    agent_ids = [agent.agent_id for agent in stacked_agents]
+    calls = {"agent_days": Call("findings/contributor_days", usage.period.bounds | {"agent_ids": agent_ids})}
+    if usage.period.is_running:
+        calls |= REFUSAL_CALLS
+    if usage.filter.values and not usage.filter.counts_tokens_only:
+        calls["hours"] = usage.filter.build_hours_call(usage.period.bounds)
+    return calls
+
+
+def _draw_charts(usage: Usage, findings: PageFindings, tokens_by_agent: list[tuple[str, list[int]]]) -> dict[str, Any]:
+    """Return the charts of tokens and of rejected requests with their findings, and the table of the same numbers."""
+    # Findings are about agents, and not about single credentials or resources of an agent.
+    has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
+    token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
+    earlier_findings, _ = charts.group_by_day(findings.earlier if has_findings else [])
+    tokens = charts.draw_chart(
+        [(day.day, day.tokens) for day in usage.days],
+        token_findings,
+        today,
+        today if usage.filter.values else usage.first_usage_day or today,
+        [None if day is None else day.tokens for day in usage.earlier_days],
+        [earlier_findings.get(day.day, []) if day else [] for day in usage.earlier_days],
+    )
+    return {
+        "tokens": charts.stack_bars(tokens, tokens_by_agent),
+        "rejections": charts.draw_chart([(day.day, day.rejected) for day in usage.days], rejection_findings, today),
+        "days_newest_first": [
+            (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
+            for earlier_day, day in zip(reversed(usage.earlier_days), reversed(usage.days), strict=True)
+        ],
+    }
+
+
+def _read_agents(caller: Caller, usage: Usage) -> tuple[list[Any], int]:
+    """Return the agents with the most tokens that pass the filters, and the number of all agents that pass them."""
+    if not usage.filter.counts_tokens_only:
+        [agents] = caller.read_together(_build_agents_call(usage))
+        return agents, count_matches(agents)
+    tokens_by_agent = usage.filter.read_tokens_by_agent(caller, usage.period)
     agent_ids = list(tokens_by_agent)[:BUSIEST]
-    [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
+    [name_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
-        SimpleNamespace(**agent_row._asdict(), by_day=tokens_by_day, tokens=sum(tokens_by_day))
-        for agent_row in agent_rows
-        for tokens_by_day in [tokens_by_agent[agent_row.agent_id]]
+        SimpleNamespace(
+            **row._asdict(), by_day=tokens_by_agent[row.agent_id], tokens=sum(tokens_by_agent[row.agent_id])
+        )
+        for row in sorted(name_rows, key=lambda row: agent_ids.index(row.agent_id))
     ]
-    return sorted(agents, key=lambda agent: agent_ids.index(agent.agent_id)), len(tokens_by_agent)
+    return agents, len(tokens_by_agent)
 
 
-def _build_days_call(period: Period, agents: list[Any]) -> Call:
-    agent_ids = [agent.agent_id for agent in agents]
-    return Call("findings/contributor_days", period.bounds | {"agent_ids": agent_ids})
+def _build_agents_call(usage: Usage) -> Call:
+    selection = Selection(owner=usage.filter.values.get("owner", ""))
+    agent_ids = [usage.filter.agent_id] if usage.filter.agent_id else None
+    return build_agents_call(usage.period, selection, limit=BUSIEST, agent_ids=agent_ids)
 
 
-def _list_tokens_by_day(rows: Rows, period: Period, agents: list[Any]) -> list[tuple[str, list[int]]]:
-    """Return pairs of an agent's name and its tokens per day. Return no pairs for fewer than two agents.
-
-    :param rows: rows of :func:`_build_days_call`. Agents with ``by_day`` have only the tokens that pass the filters.
-    """
+def _list_tokens_by_day(usage: Usage, agents: list[Any], rows: Rows) -> list[tuple[str, list[int]]]:
+    """Return pairs of an agent's name and its tokens per day, or no pairs for fewer than two agents."""
     if len(agents) < 2:
         return []
-    if hasattr(agents[0], "by_day"):
+    if usage.filter.counts_tokens_only:
         return [(agent.name, agent.by_day) for agent in agents]
-    tokens_by_agent = {agent.agent_id: [0] * period.days for agent in agents}
+    tokens_by_agent = {agent.agent_id: [0] * usage.period.days for agent in agents}
     for row in rows:
-        tokens_by_agent[row.agent_id][(row.on_day - period.first).days] = row.tokens
+        tokens_by_agent[row.agent_id][(row.on_day - usage.period.first).days] = row.tokens
     return [(agent.name, tokens_by_agent[agent.agent_id]) for agent in agents]
-
-
-def find_refusing_quotas(quotas: Rows, refusals: Rows, at: datetime) -> list[dict[str, Any]]:
-    """Return the organization's own quotas that refuse tokens now, as :func:`compute_used_quotas` does.
-
-    Each quota has a further member ``since``: the hour of the first refused token, or ``None`` if no token was refused
-    yet.
-
-    :param refusals: rows of ``dashboard/first_refusals``.
-    """
-    began_at_by_window = {refusal_row.quota_window: refusal_row.began_at for refusal_row in refusals}
-    return [
-        quota | {"since": began_at_by_window.get(quota["window"])}
-        for quota in compute_used_quotas(quotas, at)
-        if quota["is_enforced"] and not quota["left"]
-    ]

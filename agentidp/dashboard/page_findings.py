@@ -54,8 +54,7 @@ class PageFindings:
     :param shown: findings about the period; ``None`` if computing them failed, because the database was slow or busy.
     :param folded: further findings about the period, which the page shows after a click.
     :param outside: ongoing findings that are not about the period.
-    :param not_computed: kinds that could not be computed at the last evaluation. Their findings are older.
-    :param known_from: the first day of which the findings are known.
+    :param not_computed: kinds that could not be computed at the last evaluation.
     :param earlier: findings about the earlier days that the period is compared with.
     """
 
@@ -76,8 +75,7 @@ class PageFindings:
 class Row:
     """A row of a list of findings: an incident, or several similar findings, which differ in their agent.
 
-    :param incident: the incident, or the incident of the first of the similar findings.
-    :param equal: all similar findings; empty if the row is an incident.
+    :param equal: all similar findings, of which ``incident`` is the first; empty if the row is an incident.
     """
 
     incident: Incident
@@ -128,7 +126,6 @@ def read_page_findings(
     today, ended findings are folded away unless they are recent and critical.
 
     :param agent_ids: the agents of which a finding must name at least one; ``None`` for all findings.
-    :param comparison: the earlier days that the page also shows.
     """
     first_day = comparison.bounds["first"] if comparison else period.first
     day_count = (period.today - first_day).days + 1 if (period.today - period.last).days < MAX_DAYS else 1

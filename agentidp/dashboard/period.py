@@ -70,11 +70,7 @@ class Period(period.Period):
 
 
 def parse_period(at: datetime) -> Period:
-    """Return the period that the request has chosen, by the same parameters as at the API.
-
-    :param at: the current time, with time zone.
-    :raises ValidationError: as :func:`agentidp.analytics.period.read_period`.
-    """
+    """Return the period that the request has chosen, or raise :exc:`ValidationError` as the API does."""
     # Forms also send empty fields, which are ignored.
     arguments = {parameter_name: value for parameter_name in NAMES if (value := request.args.get(parameter_name))}
     arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
@@ -87,10 +83,7 @@ def parse_period(at: datetime) -> Period:
 
 
 def kept_query(at: datetime) -> str:
-    """Return the query with the request's period, and its ``?``; empty without a period, or for an invalid period.
-
-    :param at: as for :func:`parse_period`.
-    """
+    """Return ``?`` and the query of the request's period, or ``""`` without a period or for an invalid period."""
     if not any(request.args.get(name) for name in NAMES):
         return ""
     try:

@@ -38,14 +38,9 @@ _ROW = "session"
 class Person:
     """The session of a person who is signed in to the dashboard.
 
-    :param organization_id: the organization whose pages the person sees.
-    :param issuer: the issuer of the ID token. Together with ``subject`` it identifies the person.
     :param name: the person's name; ``None`` if the provider did not send it.
-    :param role: a role of :data:`ROLES`.
     :param session_id: a random id with which the session can be revoked.
-    :param issued_at: seconds since the epoch, like ``expires_at``.
-    :param provider_version: the version of the organization's own provider, whose next change ends the session; empty
-        for the provider of the instance.
+    :param provider_version: the version of the organization's own provider; empty for the provider of the instance.
     """
 
     organization_id: str
@@ -101,10 +96,7 @@ class Person:
 
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
-    """Decrypt the session in a cookie that begins with :data:`PREFIX`.
-
-    :returns: ``None`` if the cookie is not ours or has expired, or if the settings have changed since.
-    """
+    """Return the session in a person's cookie, or ``None`` if it has expired or was not sealed with these settings."""
     current_time = at.timestamp()
     prefix = OWN_PREFIX if cookie.startswith(OWN_PREFIX) else PREFIX
     oidc = settings.oidc if prefix == PREFIX else None
@@ -122,11 +114,7 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
 
 
 def _build_sealer(settings: Settings, prefix: str) -> Sealer:
-    """Return the sealer of the cookies with a prefix.
-
-    For the provider of the instance, the key depends on the provider and our client secret, so a new secret ends all
-    sessions.
-    """
+    """Return the sealer of cookies. At the instance's provider, a new client secret of ours ends all sessions."""
     if prefix == OWN_PREFIX:
         return Sealer(settings, b"agentidp dashboard session of a person at an organization's provider")
     oidc = settings.oidc

@@ -61,11 +61,7 @@ class SessionEnded(NotSignedIn):
 
 
 class NotAllowed(ApiError):
-    """403: the session lacks the scope that a page or an action needs.
-
-    :param scope: the missing scope.
-    :param role: the role of the person; ``None`` for an agent.
-    """
+    """403: the session lacks a scope. *role*: the role of the person; ``None`` for an agent."""
 
     status, code = 403, "FORBIDDEN"
 
@@ -75,13 +71,7 @@ class NotAllowed(ApiError):
 
 
 class Viewer(NamedTuple):
-    """The agent or person who is signed in.
-
-    :param organization_name: the name of the organization whose pages are shown.
-    :param name: the name of the agent or person.
-    :param scopes: the scopes that the session has now.
-    :param role: the role of the person; ``None`` for an agent.
-    """
+    """The agent or person who is signed in. *role*: the role of the person; ``None`` for an agent."""
 
     organization_name: str
     name: str
@@ -149,10 +139,7 @@ def required(view: View) -> View:
 
 
 def required_to(*scopes: str) -> Callable[[View], View]:
-    """Declare a page that needs a session with at least one of *scopes*.
-
-    A page that changes something also uses :func:`begin_change`.
-    """
+    """Declare a page that needs a session with at least one of *scopes*. Its changes use :func:`begin_change`."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -168,11 +155,7 @@ def required_to(*scopes: str) -> Callable[[View], View]:
 
 @contextlib.contextmanager
 def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
-    """Open a transaction that checks again whether the session is valid and has *scope*.
-
-    :raises SessionEnded: the session is no longer valid.
-    :raises NotAllowed: the session no longer has the scope.
-    """
+    """Open a transaction, or raise :exc:`SessionEnded` or :exc:`NotAllowed` if the session ended or lacks *scope*."""
     with caller.transaction() as transaction:
         rows = transaction.run(build_viewer_query(g.session))
         if not rows:
@@ -184,8 +167,7 @@ def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
 def resume_session(cookie: str | None) -> Caller:
     """Return the caller to whom the session in a cookie belongs.
 
-    :raises NotSignedIn: there is no cookie.
-    :raises SessionEnded: the session is no longer valid, or never was.
+    :raises NotSignedIn: there is no cookie, or (:exc:`SessionEnded`) the session is not valid.
     :raises RateLimited: too many requests of the organization are running or waiting.
     """
     if cookie is None:
@@ -219,10 +201,7 @@ def _verify_cookie(cookie: str) -> AccessToken | None:
 
 
 def enter_session(session: Session) -> bool:
-    """Return whether a session is valid now. If so, set ``g.session``, ``g.caller`` and ``g.viewer``.
-
-    :param session: a verified session; a token must be suitable (:func:`is_suitable`).
-    """
+    """Return whether a suitable session is valid now. If so, set ``g.session``, ``g.caller`` and ``g.viewer``."""
     [viewer_rows] = services().database.of(session.organization_id, g.at).run(build_viewer_query(session))
     if not viewer_rows:
         return False

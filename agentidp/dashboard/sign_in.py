@@ -98,10 +98,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
 
 
 def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | None:
-    """Authenticate the client, grant :data:`SCOPE` without counting a token, and record the sign-in.
-
-    :raises psycopg.errors.UniqueViolation: the assertion was used before.
-    """
+    """Grant :data:`SCOPE` to the client and record the sign-in. A used assertion raises ``UniqueViolation``."""
     grant_call = issuance.build_call(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
     database = services().database.of(client.organization_id, at)
     with database.transaction(attempts.session_actor(client.agent_id)) as transaction:
@@ -137,7 +134,6 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
 
 
 def _explain(error: OAuthError) -> ApiError:
-    """Return the error for the sign-in page that explains an OAuth error."""
     if error.error == "invalid_client":
         return NotSignedIn("The client ID or the secret is wrong, or the agent is not active.")
     if error.status == 429:

@@ -1,7 +1,6 @@
 """The filters of the overview and of the pages of usage: an owner, an agent, a resource and a credential.
 
-The filters are parameters of the address. Requests and rejected requests are counted per agent only, so a page that is
-filtered by a resource or a credential shows tokens only.
+Requests are counted per agent only, so a page that is filtered by a resource or a credential shows tokens only.
 """
 
 from __future__ import annotations
@@ -67,11 +66,7 @@ class UsageFilter:
         return next(iter(self.agent_ids)) if self.agent_ids is not None and len(self.agent_ids) == 1 else None
 
     def query(self, *names: str, **changes: str) -> str:
-        """Return the query of an address with these filters.
-
-        :param names: the only filters to keep; without names, all.
-        :param changes: parameter -> another value, empty for no filter.
-        """
+        """Return the query of an address with these filters, or only those of *names*. *changes*: other values."""
         values = {name: filter_value for name, filter_value in (self.values | changes).items() if filter_value}
         return urlencode({name: filter_value for name, filter_value in values.items() if not names or name in names})
 
@@ -155,8 +150,7 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
     """Return the filters of usage that the request has chosen.
 
     :param names: the filters that the page has.
-    :raises ValidationError: the organization has no such owner, agent, resource or credential, or the page cannot be
-        filtered by it.
+    :raises ValidationError: the page has no such filter, or the organization no such owner, agent, API or credential.
     """
     filters = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
     if not filters:
@@ -173,7 +167,7 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
         "resource": Call("oauth/list_resource_servers", {}),
         "credential": Call("dashboard/credential", {"first": period.first, "credential_id": uuids.get("credential")}),
     }
-    rows_by_filter = dict(zip(filters, caller.read_together(*(calls_by_filter[name] for name in filters)), strict=True))
+    rows_by_filter = caller.read_by_name({name: calls_by_filter[name] for name in filters})
     labels, agent_id_sets = dict(filters), []
     if "owner" in rows_by_filter:
         if not rows_by_filter["owner"]:

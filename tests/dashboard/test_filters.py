@@ -16,7 +16,7 @@ from agentidp.dashboard.filters import (
     finding_html,
     format_dates,
     hour_label,
-    next_page,
+    next_link,
     time_range,
 )
 from agentidp.findings.finding import Contributor
@@ -145,7 +145,7 @@ def test_incidents_count_incidents() -> None:
     ],
 )
 def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any], address: str, place: str) -> None:
-    assert next_page(a_finding(NOON, kind=kind, **about)) == (address, place)
+    assert next_link(a_finding(NOON, kind=kind, **about)) == (address, place)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -153,7 +153,7 @@ def test_the_next_step_leads_to_where_it_begins(kind: str, about: dict[str, Any]
 def test_the_next_step_of_every_kind_leads_to_a_page(
     signed_in: FlaskClient, acme: Agent, kind: str, about: dict[str, Any]
 ) -> None:
-    address, _ = next_page(a_finding(NOON, kind=kind, **(about and about | {"agent_id": acme.agent_id})))
+    address, _ = next_link(a_finding(NOON, kind=kind, **(about and about | {"agent_id": acme.agent_id})))
     assert signed_in.get(f"/dashboard{address}").status_code == 200
 
 
