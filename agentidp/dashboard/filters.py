@@ -151,7 +151,7 @@ def begin_or_end(finding: StoredFinding, at: datetime) -> str:
     begin, words = finding.since or finding.begins, "since"
     if finding.kind == "budget" and begin == finding.begins:
         # A budget's finding begins with the month, so readers need the time at which the forecast exceeded the budget.
-        begin, words = finding.first_seen_at, "since"
+        begin, words = finding.first_seen_at, "reported since"
     begin = begin.astimezone(UTC)
     shows_day_only = begin.time() == time() or at - begin > timedelta(days=2)
     return f"{words} {day_label(begin, at) if shows_day_only else time_label(begin, at)}"

@@ -21,6 +21,7 @@ from agentidp.dashboard.counts import DayUsage, Pair
 from agentidp.dashboard.headline import build_headline, compare_counts, pair_days
 from agentidp.dashboard.page_findings import PageFindings, read_page_findings
 from agentidp.dashboard.period import DAY, Period, parse_period
+from agentidp.dashboard.quotas import REFUSAL_CALLS, find_refusing_quotas
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import budget as budget_finding
 from agentidp.registry.markers import MAX_LISTED
@@ -120,6 +121,7 @@ def _build_slow_part(
         "agents": agents,
         "budget": budget,
         "running": rows["running_month"][0] if period.is_running else None,
+        "refusing": find_refusing_quotas(rows, at) if period.is_running else [],
         "issued": totals[-1][1],
         "growth": charts.draw_chart(
             totals, {}, period.today, period.today, earlier_counts=[budget.tokens] * len(totals)
@@ -142,7 +144,7 @@ def _build_calls(period: Period) -> dict[str, Call]:
         "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
     }
     if period.is_running:
-        calls |= {"running_month": budget_finding.build_call()}
+        calls |= {"running_month": budget_finding.build_call(), **REFUSAL_CALLS}
     if g.viewer.may("audit:read"):
         calls["changes"] = _events_call(since=month_begin, until=month_end)
     return calls

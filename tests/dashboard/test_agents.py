@@ -199,3 +199,17 @@ def test_badges_name_the_findings_of_an_agent_that_are_ongoing_or_recent(
     # The overview shows the same badges.
     rows = [row[0] for row in Page(client.get("/dashboard?days=30")).table("Agents")]
     assert any(row.startswith("gamma rejected requests, ended") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("severity", "words"), [(Severity.critical, "budget exceeded"), (Severity.warning, "budget at risk")]
+)
+def test_the_badge_of_a_budget_says_whether_the_budget_is_exceeded(
+    client: FlaskClient, acme: Agent, services: Services, severity: Severity, words: str
+) -> None:
+    contributor = Contributor(agent_id=acme.agent_id, agent_name="builder", count=1)
+    make_findings(
+        services, acme.organization_id, a_finding(NOON, kind="budget", severity=severity, agents=(contributor,))
+    )
+    page = Page(with_session(client, acme).get("/dashboard/agents"))
+    assert [row[0] for row in page.table("Agents")] == [f"builder {words}"]

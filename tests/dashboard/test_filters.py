@@ -101,7 +101,7 @@ def test_since_when_a_finding_goes_on_or_when_it_ended(
 
 
 @pytest.mark.parametrize(
-    ("passed", "written"), [(MIDNIGHT - 3 * DAY, "since Sun 12 Apr"), (None, "since Wed 15 Apr, 09:00")]
+    ("passed", "written"), [(MIDNIGHT - 3 * DAY, "since Sun 12 Apr"), (None, "reported since Wed 15 Apr, 09:00")]
 )
 def test_a_budget_is_exceeded_since_a_day_and_will_be_since_that_is_known(
     passed: datetime | None, written: str

@@ -200,10 +200,13 @@ def test_says_first_that_a_quota_refuses_every_token(client: FlaskClient, cast: 
     clock.now = NOON
     assert [*refused, ask(client, agent).status_code] == [429] * 3
     used_up = "the organization\u2019s quota of 40 tokens per month is used up (3 requests refused)"
-    page = Page(with_session(client, agent).get("/dashboard"))
     until = "Agents get tokens again at Fri 1 May, 00:00 UTC."
-    assert f"All tokens have been refused since Tue 14 Apr, 16:00, because {used_up}. {until}" in page.words
-    assert "All tokens have been refused since" not in Page(client.get("/dashboard?month=2026-03")).words
+    with_session(client, agent)
+    for path in ("", "/month"):
+        page = Page(client.get(f"/dashboard{path}"))
+        assert f"All tokens have been refused since Tue 14 Apr, 16:00, because {used_up}. {until}" in page.words
+        past_page = Page(client.get(f"/dashboard{path}?month=2026-03"))
+        assert "All tokens have been refused since" not in past_page.words
     put(client, agent, "month", 50, own=False)
     assert "All tokens have been refused since" not in Page(client.get("/dashboard")).words
     assert "have been refused since" not in Page(with_session(client, cast.outsider).get("/dashboard?days=7")).words
