@@ -46,7 +46,8 @@ class Reference:
 def list_audit_events(caller: Caller) -> Response:
     """Show the newest audit events that the filters select, or a page of older events."""
     selection = {name: request.args.get(name, "").strip() for name in ("action", "subject", "actor", "until")}
-    ids_by_filter, ambiguous_names = _find_ids(caller, selection)
+    objects_by_filter = _find_named_objects(caller, selection)
+    ids_by_filter = {name: objects[0][0] for name, objects in objects_by_filter.items() if len(objects) == 1}
     events = _read_events(caller, selection | ids_by_filter)
     page_events = events[:PAGE_SIZE]
     filters = {name: value for name, value in selection.items() if value}
@@ -59,20 +60,20 @@ def list_audit_events(caller: Caller) -> Response:
         selection=selection,
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
-        ambiguous=ambiguous_names,
+        ambiguous={name: objects for name, objects in objects_by_filter.items() if len(objects) > 1},
         older=query_of_older,
         is_first="below" not in request.args,
         newest=urlencode(filters),
     )
 
 
-def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str], dict[str, list[tuple[str, str]]]]:
-    """Return the id of the object that a filter names, by filter. For a name of several objects, return instead their
-    (id, name) pairs, by filter. A name without an object may be a user of the operating system."""
+def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the (id, name) pairs of the objects that a filter names, by filter. A filter with an ID names none, and
+    neither does the name of a user of the operating system."""
     names = {name: selection[name] for name in ("subject", "actor") if selection[name] and "\0" not in selection[name]}
     names = {filter_name: name for filter_name, name in names.items() if not words.IS_ID.fullmatch(name)}
     if not names:
-        return {}, {}
+        return {}
     calls = [
         Call("agents/agents_named", {"name": name, "is_deleted": is_deleted})
         for name in names.values()
@@ -82,12 +83,10 @@ def _find_ids(caller: Caller, selection: dict[str, str]) -> tuple[dict[str, str]
         Call("oauth/list_resource_servers", {}), Call("alerts/list_targets", {}), *calls
     )
     names_by_id = words.map_names_by_id([row for rows in agents for row in rows], servers, targets)
-    matches_by_filter = {
+    return {
         filter_name: [(object_id, object_name) for object_id, object_name in names_by_id.items() if object_name == name]
         for filter_name, name in names.items()
     }
-    ids_by_filter = {filter_name: pairs[0][0] for filter_name, pairs in matches_by_filter.items() if len(pairs) == 1}
-    return ids_by_filter, {filter_name: pairs for filter_name, pairs in matches_by_filter.items() if len(pairs) > 1}
 
 
 def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, Any]]:

@@ -22,8 +22,6 @@ from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
 from agentidp.db.sql import Call
 from agentidp.http.errors import ValidationError, require_row
 
-READERS = AGENTS
-
 SOON = timedelta(days=30)
 """Maximum remaining lifetime of a credential that the page lists as expiring."""
 
@@ -38,7 +36,7 @@ FILTERS = {
 
 
 @pages.blueprint.get("/dashboard/credentials")
-@session.required_to(*READERS)
+@session.required_to(*AGENTS)
 def list_credentials(caller: Caller) -> Response:
     """Show a page of the credentials that the filter selects, credentials with most tokens first."""
     show, page = request.args.get("show", ""), read_page_number()
@@ -70,7 +68,7 @@ def _build_slow_part(caller: Caller, period: Period, usage_filter: UsageFilter, 
 
 
 @pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
-@session.required_to(*READERS)
+@session.required_to(*AGENTS)
 def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Response:
     """Show a credential that was not revoked before the period, its tokens by day, and the resources of the tokens."""
     period = parse_period(caller.at)

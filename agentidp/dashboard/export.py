@@ -26,9 +26,10 @@ from agentidp.analytics.resource_usage import ResourceUsageItemSchema
 from agentidp.analytics.usage_by_day import usage_by_day
 from agentidp.analytics.usage_by_hour import agent_usage_by_hour, usage_by_hour
 from agentidp.caller import Caller
-from agentidp.dashboard import credentials, pages, session, usage
+from agentidp.dashboard import pages, session, usage
 from agentidp.dashboard.agents import LISTED_MEMBERS, build_next_agents_call, count_matches, select_agents
 from agentidp.dashboard.day import build_agents_of_day_call, parse_past_day
+from agentidp.dashboard.navigation import AGENTS
 from agentidp.dashboard.period import parse_period
 from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filter
 from agentidp.db.sql import Call, Rows
@@ -37,7 +38,7 @@ from agentidp.http.responses import data_response, format_csv
 from agentidp.http.schemas import timestamp
 
 USAGE = ("tokens", "requests", "rejected")
-AGENT = (
+AGENT_COLUMNS = (
     *("agentId", "name", "status", *USAGE, "lastTokenHour", "lastRequestHour", "lastRejectionHour"),
     *(member.name or "" for member in LISTED_MEMBERS),
 )
@@ -53,8 +54,8 @@ FILES = (
     ("Requests by weekday and hour", "activity", "/agents/activity", ()),
     ("Agents", "agents", "/agents?include=name", ()),
     ("Tokens by owner", "owners", "/owners", ()),
-    ("Tokens by credential", "credentials", "/credentials", credentials.READERS),
-    ("Tokens by resource", "resources", "/resources", credentials.READERS),
+    ("Tokens by credential", "credentials", "/credentials", AGENTS),
+    ("Tokens by resource", "resources", "/resources", AGENTS),
     ("Tokens by delegation: who acted for whom", "delegations", "/delegations", ()),
 )
 """The files, each with its content, its name, the path of the same content below ``/api/v1/analytics``, and the scopes
@@ -111,7 +112,7 @@ def export_owners(caller: Caller) -> Response:
 
 
 @pages.blueprint.get("/dashboard/credentials.csv")
-@session.required_to(*credentials.READERS)
+@session.required_to(*AGENTS)
 def export_credentials(caller: Caller) -> Response:
     """Return a file with the tokens by credential."""
     represent = partial(credential_usage.represent, own_resource=caller.settings.resource)
@@ -119,7 +120,7 @@ def export_credentials(caller: Caller) -> Response:
 
 
 @pages.blueprint.get("/dashboard/resources.csv")
-@session.required_to(*credentials.READERS)
+@session.required_to(*AGENTS)
 def export_resources(caller: Caller) -> Response:
     """Return a file with the tokens by resource."""
     represent = partial(resource_usage.represent, own_resource=caller.settings.resource)
@@ -194,9 +195,9 @@ def export_agents(caller: Caller) -> Response:
     [agent_rows] = caller.read_together(agents_call)
     file_name = f"agents-{period.first}-{period.last}"
     if count_matches(agent_rows) <= MAX_AT_ONCE:
-        return _send_csv(file_name, AGENT, [_list_values(agent_row) for agent_row in agent_rows])
+        return _send_csv(file_name, AGENT_COLUMNS, [_list_values(agent_row) for agent_row in agent_rows])
     [first_agent_rows] = caller.read_together(build_next_agents_call(agents_call, UUID(int=0), MAX_EXAMINED))
-    response = _send_csv(file_name, AGENT, [])
+    response = _send_csv(file_name, AGENT_COLUMNS, [])
     csv_header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
     # An error until here has its own status, because nothing was sent yet. A later error ends the connection early.

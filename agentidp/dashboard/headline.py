@@ -53,23 +53,24 @@ def build_headline(
     :param hours: the hours of ``today``, and of the day ``week_ago`` if there was usage by then, or ``None``.
     :param names: the attributes of :class:`DayUsage` to show.
     """
-    figures = []
-    if period.is_running:
-        figures.append(_build_today_figure(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""))
-    for usage_name in names:
-        figure_label = usage_name.capitalize()
-        total_count = sum(getattr(day, usage_name) for day in days)
-        count = sum(getattr(day, usage_name) for day, _ in pairs)
-        earlier_count = sum(getattr(earlier_day, usage_name) for _, earlier_day in pairs)
-        # If all usage is from today, nothing is compared: the complete days would wrongly show no usage.
-        is_compared = pairs and (count or earlier_count or not total_count)
-        severity = None
-        if usage_name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
-            rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
-            severity = rejected_severity(rejected_count, earlier_count)
-        note = compare_counts(count, earlier_count) if is_compared else ""
-        figures.append(Figure(f"{figure_label} in {number_of(period.days, 'day')}", f"{total_count:,}", note, severity))
-    return figures
+    figures = [_build_count_figure(name, period, pairs, days) for name in names]
+    if not period.is_running:
+        return figures
+    return [_build_today_figure(hours, at) if hours else Figure("Tokens today", f"{days[-1].tokens:,}", ""), *figures]
+
+
+def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list[DayUsage]) -> Figure:
+    total_count = sum(getattr(day, name) for day in days)
+    count = sum(getattr(day, name) for day, _ in pairs)
+    earlier_count = sum(getattr(earlier_day, name) for _, earlier_day in pairs)
+    # If all usage is from today, nothing is compared: the complete days would wrongly show no usage.
+    is_compared = pairs and (count or earlier_count or not total_count)
+    severity = None
+    if name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
+        rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
+        severity = rejected_severity(rejected_count, earlier_count)
+    note = compare_counts(count, earlier_count) if is_compared else ""
+    return Figure(f"{name.capitalize()} in {number_of(period.days, 'day')}", f"{total_count:,}", note, severity)
 
 
 def rejected_severity(count: int, earlier_count: int) -> Severity | None:

@@ -165,7 +165,7 @@ def _build_slow_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call
 
 def _draw_charts(usage: Usage, findings: PageFindings, tokens_by_agent: list[tuple[str, list[int]]]) -> dict[str, Any]:
     """Return the charts of tokens and of rejected requests with their findings, and the table of the same numbers."""
-    # Findings are about agents, and not about single credentials or resources of an agent.
+    # Findings are about agents, so a page that is filtered by a credential or resource shows none.
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
     token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
     earlier_findings, _ = charts.group_by_day(findings.earlier if has_findings else [])

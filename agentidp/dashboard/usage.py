@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
+from uuid import UUID
 
 from flask import Response
 
@@ -48,27 +49,29 @@ def by_delegation(caller: Caller) -> Response:
 
 def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
     """Return the tokens that pass the filters, by owner of the agents, in the form of the API."""
-    if usage_filter.counts_tokens_only:
-        tokens_per_day = usage_filter.read_tokens_by_agent(caller, period)
-        tokens_by_agent = Counter({agent_id: sum(tokens) for agent_id, tokens in tokens_per_day.items()})
-    elif "agent" in usage_filter.values:
-        agent_ids = list(usage_filter.agent_ids or ())
-        [rows] = caller.read_together(Call("findings/contributor_days", period.bounds | {"agent_ids": agent_ids}))
-        tokens_by_agent = Counter()
-        for day_row in rows:
-            tokens_by_agent[day_row.agent_id] += day_row.tokens
-    else:
-        [rows] = caller.read_together(owner_usage.build_owner_usage_call(period))
+    if not usage_filter.counts_tokens_only and "agent" not in usage_filter.values:
+        [owner_rows] = caller.read_together(owner_usage.build_owner_usage_call(period))
         owner = usage_filter.values.get("owner")
-        return [item for item in owner_usage.represent(rows) if owner in (None, item["owner"])]
-    tokens_by_agent = +tokens_by_agent
-    [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens_by_agent)}))
+        return [item for item in owner_usage.represent(owner_rows) if owner in (None, item["owner"])]
+    tokens_by_agent = _read_tokens_by_agent(caller, period, usage_filter)
+    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens_by_agent)}))
     counts_by_owner: dict[str, Counter[str]] = {}
-    for agent_row in agent_rows:
-        owner_counts = counts_by_owner.setdefault(agent_row.owner, Counter())
-        owner_counts.update(agents=1, tokens=tokens_by_agent[agent_row.agent_id])
+    for agent in agents:
+        counts_by_owner.setdefault(agent.owner, Counter()).update(agents=1, tokens=tokens_by_agent[agent.agent_id])
     sorted_owners = sorted(counts_by_owner.items(), key=lambda item: (not item[0], -item[1]["tokens"], item[0]))
     return [{"owner": owner or None, **owner_counts} for owner, owner_counts in sorted_owners]
+
+
+def _read_tokens_by_agent(caller: Caller, period: Period, usage_filter: UsageFilter) -> Counter[UUID]:
+    """Return the tokens that pass the filters, by agent, without agents that got none."""
+    if usage_filter.counts_tokens_only:
+        tokens_by_day = usage_filter.read_tokens_by_agent(caller, period)
+        return +Counter({agent_id: sum(tokens) for agent_id, tokens in tokens_by_day.items()})
+    tokens_by_agent: Counter[UUID] = Counter()
+    agent_ids = list(usage_filter.agent_ids or ())
+    for row in caller.read("findings/contributor_days", **period.bounds, agent_ids=agent_ids):
+        tokens_by_agent[row.agent_id] += row.tokens
+    return +tokens_by_agent
 
 
 def list_tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[ResourceUsage]:
