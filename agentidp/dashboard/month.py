@@ -49,15 +49,15 @@ class Share:
     """The tokens of an owner or of an agent.
 
     :param label: the name of the owner or agent; empty for agents without an owner, ``None`` for all others together.
-    :param compared: the tokens on the compared days of the month.
-    :param earlier: the tokens on the days a month before the compared days.
+    :param compared_tokens: the tokens on the days of the month for which there is an earlier day.
+    :param earlier_tokens: the tokens on these earlier days, a month before.
     """
 
     label: str | None
     agent_id: UUID | None
     tokens: int
-    compared: int
-    earlier: int
+    compared_tokens: int
+    earlier_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def show_month(caller: Caller) -> Response:
     pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_usage_day), days)
     return pages.page(
         "month.html",
-        slow_part=lambda: _build_slow_part(caller, period, pairs, days, at),
+        slow_part=lambda: _build_slow_part(caller, period, pairs, days),
         here="month",
         period=period,
         pairs=pairs,
@@ -108,9 +108,7 @@ def _read_month(at: datetime) -> Period:
     return Period(first_day, min(last_day, requested_period.today), requested_period.today, f"month={first_day:%Y-%m}")
 
 
-def _build_slow_part(
-    caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage], at: datetime
-) -> dict[str, Any]:
+def _build_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage]) -> dict[str, Any]:
     owners, agents = _read_shares(caller, period, pairs)
     rows = caller.read_by_name(_build_calls(period))
     findings = read_page_findings(caller, period)
@@ -121,11 +119,9 @@ def _build_slow_part(
         "agents": agents,
         "budget": budget,
         "running": rows["running_month"][0] if period.is_running else None,
-        "refusing": find_refusing_quotas(rows, at) if period.is_running else [],
+        "refusing": find_refusing_quotas(rows, caller.at) if period.is_running else [],
         "issued": totals[-1][1],
-        "growth": charts.draw_chart(
-            totals, {}, period.today, period.today, earlier_counts=[budget.tokens] * len(totals)
-        ),
+        "growth": charts.draw_chart(totals, {}, period.today, period.today, [budget.tokens] * len(totals)),
         "page_findings": findings,
         "max_findings": MAX_FINDINGS,
         "markers": charts.place_markers(rows["markers"], period.first, period.last),
@@ -225,11 +221,13 @@ def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> 
 
 def _select_largest(shares: list[Share]) -> list[Share]:
     """Return the largest shares, and one share with the sum of all others."""
-    sorted_shares = sorted(shares, key=lambda share: (-share.tokens, -share.earlier, share.label, str(share.agent_id)))
+    sorted_shares = sorted(
+        shares, key=lambda share: (-share.tokens, -share.earlier_tokens, share.label, str(share.agent_id))
+    )
     small_shares = sorted_shares[MAX_ROWS:]
     return sorted_shares[:MAX_ROWS] + ([_sum_shares(None, small_shares)] if small_shares else [])
 
 
 def _sum_shares(label: str | None, shares: list[Share]) -> Share:
-    amount_names = ("tokens", "compared", "earlier")
+    amount_names = ("tokens", "compared_tokens", "earlier_tokens")
     return Share(label, None, *(sum(getattr(share, amount_name) for share in shares) for amount_name in amount_names))

@@ -168,7 +168,7 @@ def _draw_charts(usage: Usage, findings: PageFindings, tokens_by_agent: list[tup
     # Findings are about agents, so a page that is filtered by a credential or resource shows none.
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
     token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
-    earlier_findings, _ = charts.group_by_day(findings.earlier if has_findings else [])
+    earlier_findings, _ = charts.group_by_day(findings.earlier_findings if has_findings else [])
     tokens = charts.draw_chart(
         [(day.day, day.tokens) for day in usage.days],
         token_findings,

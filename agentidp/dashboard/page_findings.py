@@ -55,7 +55,7 @@ class PageFindings:
     :param folded: further findings about the period, which the page shows after a click.
     :param outside: ongoing findings that are not about the period.
     :param not_computed: kinds that could not be computed at the last evaluation.
-    :param earlier: findings about the earlier days that the period is compared with.
+    :param earlier_findings: findings about the earlier days that the period is compared with.
     """
 
     shown: list[StoredFinding] | None
@@ -63,7 +63,7 @@ class PageFindings:
     outside: list[StoredFinding]
     not_computed: tuple[str, ...]
     known_from: date
-    earlier: list[StoredFinding] = field(default_factory=list)
+    earlier_findings: list[StoredFinding] = field(default_factory=list)
 
     @property
     def listed(self) -> list[StoredFinding]:
@@ -144,7 +144,7 @@ def read_page_findings(
         outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
         not_computed=listing.not_computed,
         known_from=max(listing.first_day, period.today - (MAX_DAYS - 1) * DAY),
-        earlier=_select_findings(findings, **comparison.bounds) if comparison else [],
+        earlier_findings=_select_findings(findings, **comparison.bounds) if comparison else [],
     )
 
 
