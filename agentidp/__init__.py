@@ -33,7 +33,7 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.dashboard import mount as dashboard
 from agentidp.findings import actions as finding_actions
 from agentidp.findings import listing as finding_listing
-from agentidp.http import error_rendering, request_context, request_metrics, staleness
+from agentidp.http import error_rendering, request_context, request_metrics
 from agentidp.mcp import routes as mcp
 from agentidp.oauth import introspection, metadata, revocation, token
 from agentidp.openid import flows
@@ -89,8 +89,6 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     request_context.init_app(app)
     if settings.traces == "on":
         _trace(app)
-    if settings.read_database_url:
-        staleness.init_app(app)
     error_rendering.init_app(app)
     # gunicorn raises ParseException if a view reads a body that has invalid chunks. WSGI defines no exception for it.
     app.register_error_handler(ParseException, error_rendering.render_bad_request)

@@ -8,6 +8,7 @@ the request. If the view has neither, ``bearer`` does so after the view. Nothing
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from flask import Flask, Response
+from flask import Flask, Request, Response
 from werkzeug.exceptions import HTTPException
 
 from agentidp.caller.token_verification import verify_token
@@ -25,8 +26,7 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.read_replica import POSITION
 from agentidp.db.sql import Call, Rows, only_reads
-from agentidp.http import second_token
-from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, Unauthorized
+from agentidp.http.errors import ApiError, InsufficientScope, InvalidProof, InvalidToken, SecondToken, Unauthorized
 from agentidp.http.openapi import declarations_of
 from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request, request_actor
@@ -40,6 +40,9 @@ from agentidp.services.fair_queue import SMALL
 API_PREFIX = "/api/v1/"
 TURN = "agentidp.turn"
 """Key of the request's :class:`~agentidp.services.fair_queue.Turn` in its WSGI environment."""
+
+STALENESS = "AgentIdP-Staleness"
+"""Header with the maximum age of a read replica's data in seconds, a Decimal of RFC 9651."""
 
 ADVICE = {
     "suspended organization": "The organization of the access token is suspended. Ask the operator of this server.",
@@ -217,6 +220,24 @@ def wait_for_turn(organization_id: str) -> None:
     request.environ[TURN] = services().fair_queue.enter(organization_id)
 
 
+def refuse_second_token() -> None:
+    """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
+    request = current_request()
+    query = request.environ.get("QUERY_STRING", "")
+    # Parses only a query that may contain the parameter access_token. A "%" may encode letters of this name.
+    is_in_query = ("access_token" in query or "%" in query) and "access_token" in request.args
+    if is_in_query or (request.environ.get("CONTENT_TYPE") and _is_token_in_form(request)):
+        raise SecondToken
+
+
+def _is_token_in_form(request: Request) -> bool:
+    if request.mimetype != "application/x-www-form-urlencoded":
+        return False
+    # Reading the form would consume the body, so the body is cached first for the view.
+    request.get_data()
+    return "access_token" in request.form
+
+
 def public(view: View) -> View:
     """Declare a route that anyone may call."""
     view.authentication = "public"  # type: ignore[attr-defined]
@@ -238,7 +259,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             caller = context.caller = authenticate(context.at)
             try:
                 wait_for_turn(caller.organization_id)
-                second_token.refuse_second_token()
+                refuse_second_token()
                 if scope not in caller.scopes:
                     raise InsufficientScope(scope)
                 if has_no_parameters and current_request().query_string:
@@ -309,7 +330,7 @@ def _verify_proof(access_token: str, token: AccessToken, at: datetime) -> dpop.P
 
 
 def init_app(app: Flask) -> None:
-    """Register hooks that count requests to public routes, end turns in the fair queue and complete 401 responses."""
+    """Register hooks that count requests to public routes, end turns in the fair queue, and complete responses."""
 
     @app.before_request
     def count_unguarded_request() -> None:
@@ -347,3 +368,14 @@ def init_app(app: Flask) -> None:
             response.headers["WWW-Authenticate"] = f"{challenge}, {metadata}"
             response.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}"')
         return response
+
+    if app.extensions["agentidp"].read_replica is not None:
+        app.after_request(_add_staleness)
+
+
+def _add_staleness(response: Response) -> Response:
+    caller = current_context().caller
+    if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
+        # The header's value is an upper bound, so it is rounded up.
+        response.headers[STALENESS] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"
+    return response

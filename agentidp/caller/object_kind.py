@@ -27,10 +27,9 @@ class ObjectKind:
     :param blueprint: the blueprint of the routes. Their path is ``/api/v1/`` and the blueprint's name.
     :param schema: the schema of an object in responses.
     :param settings: the members that the audit trail records.
-    :param delete_statement: the statement that deletes an object and returns its row.
-    :param id_column: the column of an object's id, which is also the name of the id in paths. Default: ``<type_>_id``.
-    :param read_scope: the scope that GET requires.
-    :param write_scope: the scope that all other methods require.
+    :param delete_statement: deletes an object, and returns its row.
+    :param id_column: the column and path parameter of an object's id. Default: ``<type_>_id``.
+    :param scopes: the scope of GET, and that of all other methods.
     """
 
     def __init__(
@@ -42,12 +41,11 @@ class ObjectKind:
         *,
         delete_statement: str,
         id_column: str | None = None,
-        read_scope: str = "agents:read",
-        write_scope: str = "agents:write",
+        scopes: tuple[str, str] = ("agents:read", "agents:write"),
     ) -> None:
         self._type, self._blueprint, self._schema = type_, blueprint, schema
         self._delete_statement, self._id_column = delete_statement, id_column or f"{type_}_id"
-        self._read_scope, self._write_scope = read_scope, write_scope
+        self._read_scope, self._write_scope = scopes
         self._noun = type_.replace("_", " ")
         self._path = f"/api/v1/{blueprint.name}"
         self._object_path = f"{self._path}/<uuid:{self._id_column}>"
@@ -64,10 +62,7 @@ class ObjectKind:
         return require_row([row for row in rows if getattr(row, self._id_column) == object_id])
 
     def remove(self, transaction: Transaction, object_id: UUID, **details: Any) -> None:
-        """Delete an object, or raise ``NotFound`` if the organization has no object of this kind with the id.
-
-        :param details: further members of the audit event.
-        """
+        """Delete an object, or raise ``NotFound``. The audit event has *details* as further members."""
         row = require_row(transaction.fetch(self._delete_statement, **{self._id_column: object_id}))
         self.record(transaction, before=row, **details)
 
@@ -92,8 +87,8 @@ class ObjectKind:
     def record(self, transaction: Transaction, *, before: Any = None, after: Any = None, **details: Any) -> None:
         """Record in the audit trail that an object was created, changed or deleted.
 
-        :param before: the object's row before the change; ``None`` if the object was created.
-        :param after: the object's row after the change; ``None`` if the object was deleted.
+        :param before: the row before the change; ``None`` if the object was created.
+        :param after: the row after the change; ``None`` if the object was deleted.
         :param details: further members of the event.
         """
         if after is None:

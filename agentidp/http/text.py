@@ -44,8 +44,5 @@ def printable(text: str, *, is_multiline: bool = False) -> str:
 
 
 def _escape_character(character: str) -> str:
-    code_units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(
-        f"\\u{code_units[code_unit_index]:02x}{code_units[code_unit_index + 1]:02x}"
-        for code_unit_index in range(0, len(code_units), 2)
-    )
+    code_units = character.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+    return "".join(f"\\u{code_unit}" for code_unit in code_units)

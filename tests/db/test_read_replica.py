@@ -15,11 +15,10 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 
 from agentidp import create_app
-from agentidp.caller import Caller, bearer
+from agentidp.caller import STALENESS, Caller, bearer
 from agentidp.counting import build_admission_call
 from agentidp.db import read_replica
 from agentidp.db.embedded_postgres import EmbeddedPostgres
-from agentidp.http.staleness import HEADER
 from agentidp.registry.organizations import add_organization
 from agentidp.services import Services
 from tests.conftest import settings_for
@@ -105,7 +104,7 @@ def tokens(client: FlaskClient, agent: Agent) -> tuple[int, bool]:
     """
     response = client.get(TREND, headers=agent.bearer())
     assert response.status_code == 200, response.text
-    return response.json["data"][-1]["count"], HEADER in response.headers  # type: ignore[index]
+    return response.json["data"][-1]["count"], STALENESS in response.headers  # type: ignore[index]
 
 
 def issue(client: FlaskClient, agent: Agent) -> None:
@@ -139,7 +138,7 @@ class TestServes:
                 issue(client, agent)
                 response = client.get(TREND, headers=agent.bearer())
                 assert response.json["data"][-1]["count"] == 0  # type: ignore[index]
-                assert 0 < float(response.headers[HEADER]) <= 3600
+                assert 0 < float(response.headers[STALENESS]) <= 3600
                 assert 0 < (REGISTRY.get_sample_value("agentidp_read_replica_staleness_seconds") or 0) <= 3600
             shared_pair.wait()
             assert tokens(client, agent) == (1, True)
@@ -148,17 +147,17 @@ class TestServes:
 
     def test_every_reading_route_asks_the_standby_and_no_other_does(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
-            wait_until(lambda: client.get(TREND, headers=agent.bearer()).headers.get(HEADER) == "0.0")
+            wait_until(lambda: client.get(TREND, headers=agent.bearer()).headers.get(STALENESS) == "0.0")
             for route in (route for route in PROTECTED if route.method == "GET"):
                 before = reads("served")
                 response = client.get(route.path(agent_id=agent.agent_id), headers=agent.bearer())
                 assert response.status_code in (200, 404), str(route)
                 assert reads("served") > before, str(route)
-                assert HEADER in response.headers, str(route)
+                assert STALENESS in response.headers, str(route)
             response = client.post("/api/v1/agents", json={"name": "new"}, headers=agent.bearer())
             assert response.status_code == 201
-            assert HEADER not in response.headers
-            assert HEADER not in client.get("/api/v1/agents").headers
+            assert STALENESS not in response.headers
+            assert STALENESS not in client.get("/api/v1/agents").headers
 
     def test_the_pages_of_the_dashboard_ask_the_standby(self, shared_pair: Pair) -> None:
         with application(shared_pair) as (client, agent):
@@ -168,7 +167,7 @@ class TestServes:
             shared_pair.wait()
             for page in ("/dashboard", f"/dashboard/agents/{agent.agent_id}", "/dashboard/audit"):
                 response = client.get(page)
-                assert (response.status_code, HEADER in response.headers) == (200, True), page
+                assert (response.status_code, STALENESS in response.headers) == (200, True), page
 
 
 class TestNeverSent:
@@ -212,11 +211,11 @@ class TestStaleness:
                 made = client.post("/api/v1/agents", json={"name": "new"}, headers=agent.bearer())
                 found = client.get(made.headers["Location"], headers=agent.bearer())
                 assert found.status_code == 200
-                assert HEADER not in found.headers
+                assert STALENESS not in found.headers
                 # The other organization has changed nothing, so the standby still serves its reads.
                 assert tokens(others, other)[1]
             shared_pair.wait()
-            assert HEADER in client.get(made.headers["Location"], headers=agent.bearer()).headers
+            assert STALENESS in client.get(made.headers["Location"], headers=agent.bearer()).headers
 
     def test_a_finding_that_the_standby_does_not_have_is_looked_for_on_the_primary(self, shared_pair: Pair) -> None:
         with application(shared_pair, max_staleness=3600) as (client, agent), paused(shared_pair):
@@ -247,7 +246,7 @@ class TestStaleness:
 
             client.application.add_url_rule("/api/v1/write-and-read", view_func=write_and_read)
             response = client.get("/api/v1/write-and-read", headers=agent.bearer())
-            assert (response.status_code, HEADER in response.headers) == (200, True)
+            assert (response.status_code, STALENESS in response.headers) == (200, True)
 
     @pytest.mark.parametrize("cause", [paused, cut_off])
     def test_a_standby_that_is_too_far_behind_is_not_read_until_it_is_up_to_date(
@@ -347,7 +346,7 @@ class TestLoss:
             execute(url, "alter table obstacle add m bigint")
             response = asked.result(PATIENCE)
             assert response.status_code == 200
-            assert HEADER not in response.headers
+            assert STALENESS not in response.headers
             assert reads("conflict") == before + 1
         assert "conflict with recovery" in log_of(shared_pair.standby)
         assert said(caplog) == []
@@ -357,7 +356,7 @@ class TestLoss:
         with on_the_standby(shared_pair, refuse), application(shared_pair) as (client, agent):
             response = client.get("/api/v1/resource-servers", headers=agent.bearer())
             assert response.status_code == 200
-            assert HEADER not in response.headers
+            assert STALENESS not in response.headers
 
     def test_a_read_that_takes_too_long_is_not_repeated(self, shared_pair: Pair) -> None:
         with on_the_standby(shared_pair, "perform pg_sleep(3)"), application(shared_pair) as (client, agent):
