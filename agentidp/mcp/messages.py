@@ -1,7 +1,6 @@
 """Parses and builds messages of the Model Context Protocol, which are JSON-RPC 2.0 in the body of a POST request.
 
-Since revision 2026-07-28 each request names its revision, both in ``_meta`` and in headers, which must be equal. In
-earlier revisions a client begins with ``initialize``. Nothing depends on that, because the server keeps no sessions.
+Since revision 2026-07-28 each request names its revision, both in ``_meta`` and in headers, which must be equal.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ STATELESS = ("2026-07-28",)
 """Revisions of MCP in which each request names the revision."""
 
 HANDSHAKE = ("2025-11-25", "2025-06-18")
-"""Revisions of MCP in which a client begins with ``initialize``. A client with another revision is offered
-the first of these."""
+"""Revisions of MCP in which a client begins with ``initialize``. The first one is offered to other clients."""
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
@@ -32,7 +30,6 @@ class RpcError(Exception):
     """An error of JSON-RPC.
 
     :param code: an error code of JSON-RPC 2.0 section 5.1, or of the Model Context Protocol.
-    :param data: further information for the client, or None.
     :param id_: the ID of the refused message, or None if it could not be read.
     """
 
@@ -52,7 +49,7 @@ class Message:
     """Whether the message's revision of MCP is in :data:`STATELESS`."""
 
     def result(self, **members: Any) -> dict[str, Any]:
-        """Return the JSON-RPC response to this request, with these members as the result."""
+        """Return the JSON-RPC response to this request, with *members* as the result."""
         return {"jsonrpc": "2.0", "id": self.id, "result": {"resultType": "complete", **members}}
 
 
@@ -68,7 +65,7 @@ def read_message(body: bytes, headers: Headers) -> Message:
     :raises RpcError: the body is not a JSON-RPC message, or its revision of MCP is not supported.
     """
     try:
-        # The body must be UTF-8. Repeated names are refused, because a gateway may read another value than this server.
+        # Repeated names are refused, because a gateway may read another value than this server.
         body_text = body.decode()
         json_message = json.loads(
             body_text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object
@@ -92,15 +89,12 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
-    # If only the body names a stateless revision, check_envelope refuses the message, because the headers differ.
+    # check_envelope() refuses a message that names a stateless revision only in the body.
     return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
-    """Refuse a message that differs from the HTTP headers, by which a gateway may have routed it.
-
-    :raises RpcError: body and headers differ, or a required value is missing.
-    """
+    """Raise ``RpcError`` if a message lacks a value, or differs from the HTTP headers, by which gateways route it."""
     meta_members = message.params.get("_meta")
     if (
         not isinstance(meta_members, dict)
@@ -116,7 +110,7 @@ def check_envelope(message: Message, headers: Headers) -> None:
 
 
 def _parse_float(number: str) -> float:
-    """Parse a number with a fraction. Refuse a number too large for a float, because JSON has no infinity."""
+    """Parse a number with a fraction. Refuse a number that is too large for a float."""
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(number)

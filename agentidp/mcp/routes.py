@@ -39,6 +39,9 @@ REQUEST = {
 }
 ERROR = {"anyOf": [ErrorSchema, {"type": "object", "required": ["jsonrpc", "error"]}]}
 
+CACHING = {"ttlMs": 3_600_000, "cacheScope": "private"}
+"""Members of results that depend only on the release and the token's scopes."""
+
 blueprint = Blueprint("mcp", __name__, description="The analytics as tools of the Model Context Protocol")
 
 
@@ -85,14 +88,14 @@ declarations_of(mcp).members["requestBody"] = {"required": True, "content": {"ap
 
 
 def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:
-    """Refuse a request that a page of another web site has sent. Only browsers send the Origin header."""
+    """Refuse a request that a page of another web site has sent."""
     url = urlsplit(issuer)
     if origin is not None and origin != f"{url.scheme}://{url.netloc}":
         raise ForeignOrigin
 
 
 def _discover(message: Message, _: Caller) -> dict[str, Any]:
-    return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_describe_server(), **_build_cache_members())
+    return message.result(supportedVersions=[*STATELESS, *HANDSHAKE], **_describe_server(), **CACHING)
 
 
 def _offer_revision(message: Message, _caller: Caller) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def _offer_revision(message: Message, _caller: Caller) -> dict[str, Any]:
 
 def _list_tools(message: Message, caller: Caller) -> dict[str, Any]:
     tools = [tool.definition for tool in _get_tools().values() if tool.scope in caller.scopes]
-    return message.result(tools=tools, **_build_cache_members())
+    return message.result(tools=tools, **CACHING)
 
 
 def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
@@ -137,11 +140,6 @@ def _build_server_info() -> dict[str, str]:
     return {"name": "agentidp", "title": "AgentIdP", "version": importlib.metadata.version("agentidp")}
 
 
-def _build_cache_members() -> dict[str, Any]:
-    # The list can be cached per client, because it depends only on the release and the token's scopes.
-    return {"ttlMs": 3_600_000, "cacheScope": "private"}
-
-
 def _get_tools() -> dict[str, Tool]:
     app = current_app
     if EXTENSION not in app.extensions:
@@ -151,5 +149,5 @@ def _get_tools() -> dict[str, Tool]:
 
 
 def _json_response(body: dict[str, Any], status: int = 200) -> Response:
-    """Return a JSON response in ASCII: a client's strings, such as its ID, may contain lone surrogates."""
+    """Return a JSON response in ASCII, because a client's strings may contain lone surrogates."""
     return Response(json.dumps(body, separators=(",", ":")), status, mimetype="application/json")

@@ -1,13 +1,13 @@
 """Creates and calls the tools. A route becomes a tool by :meth:`agentidp.http.openapi.Blueprint.tool`.
 
-A tool's definition comes from the route's operation in the OpenAPI document. Its arguments are the route's parameters,
-its description is the view's docstring, and its result is the route's response body. A call runs the route's view.
+A tool's definition comes from the route's operation in the OpenAPI document. A call runs the route's view.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -23,8 +23,9 @@ from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
 MAX_QUERY = 4096
-"""Maximum characters of a tool's arguments as a query: about the length of a request line that nginx accepts."""
+"""Maximum characters of a tool's arguments as a query, about as many as nginx accepts in a request line."""
 
+_REFERENCE = re.compile(r'"#/components/schemas/([^"]+)"')
 READS = {"readOnlyHint": True, "openWorldHint": False}
 
 
@@ -32,7 +33,6 @@ READS = {"readOnlyHint": True, "openWorldHint": False}
 class Tool:
     """A route of the API that is a tool of the Model Context Protocol.
 
-    :param scope: the scope that the caller needs.
     :param definition: the tool's definition in the result of ``tools/list``.
     :param max_rows: maximum number of items of ``data`` in a result.
     """
@@ -44,10 +44,7 @@ class Tool:
 
 
 def build_tools(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
-    """Return the tools of an application by name.
-
-    :param document: the OpenAPI document.
-    """
+    """Return the tools of an application by name, from the OpenAPI document."""
     tools = {}
     for url_rule in app.url_map.iter_rules():
         view: Any = app.view_functions[url_rule.endpoint]
@@ -89,23 +86,15 @@ def _build_definition(tool_name: str, operation: dict[str, Any], document: dict[
 def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     """Return a JSON schema that contains, in ``$defs``, all schemas to which it refers."""
     definitions: dict[str, Any] = {}
-
-    def refer_to_definitions(value: Any) -> Any:
-        if isinstance(value, list):
-            return [refer_to_definitions(list_item) for list_item in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            schema_name = value["$ref"].rpartition("/")[2]
-            if schema_name not in definitions:
-                # The empty entry ends the recursion if the schema refers to itself.
-                definitions[schema_name] = {}
-                definitions[schema_name] = refer_to_definitions(schemas[schema_name])
-            return {"$ref": f"#/$defs/{schema_name}"}
-        return {member_name: refer_to_definitions(member_schema) for member_name, member_schema in value.items()}
-
-    schema_with_references: dict[str, Any] = refer_to_definitions(schema)
-    return schema_with_references | ({"$defs": definitions} if definitions else {})
+    referenced_names = _REFERENCE.findall(json.dumps(schema))
+    while referenced_names:
+        schema_name = referenced_names.pop()
+        if schema_name not in definitions:
+            definitions[schema_name] = schemas[schema_name]
+            referenced_names += _REFERENCE.findall(json.dumps(schemas[schema_name]))
+    complete_schema = schema | ({"$defs": definitions} if definitions else {})
+    result: dict[str, Any] = json.loads(_REFERENCE.sub(r'"#/$defs/\1"', json.dumps(complete_schema)))
+    return result
 
 
 def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -123,7 +112,7 @@ def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller)
                 mcp_context.request_id,
             )
             route_context.caller, route_context.max_rows = caller, tool.max_rows
-            # The MCP request was authenticated already, so the view's decorator for authentication is skipped below.
+            # __wrapped__ skips the authentication, because the MCP request is authenticated.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declarations_of(view).reads:
                 check_parameters(request.args)
@@ -139,7 +128,7 @@ def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller)
 
 
 def _build_result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
-    """Return the result of ``tools/call`` for a route's body. Cut ``data`` off after *max_rows* items, and say so.
+    """Return the result of ``tools/call`` for a route's body, with at most *max_rows* items of ``data`` and a note.
 
     :param row_count: the number of items before the view cut them off, or 0 if it did not.
     """
@@ -165,10 +154,7 @@ def _format_error(error: ApiError) -> str:
 
 
 def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the WSGI environment of a GET request to the tool's route, from the client of the MCP request.
-
-    :raises ValidationError: an ID for the route's path is missing or invalid, or the arguments are too long.
-    """
+    """Return the WSGI environment of a GET request to the tool's route, from the client of the MCP request."""
     path, query_arguments = tool.rule.rule, dict(arguments)
     for argument_name in tool.rule.arguments:
         argument_key = to_camel_case(argument_name)
@@ -185,7 +171,7 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     if len(query) > MAX_QUERY:
         raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
     mcp_environ = current_request().environ
-    # Copies the variables of the connection, such as the client's address, but no header of the MCP request.
+    # The client's address is copied, but no header of the MCP request.
     connection_variables = {
         name: value for name, value in mcp_environ.items() if not name.startswith(("HTTP_", "CONTENT_"))
     }
@@ -193,7 +179,7 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
         "QUERY_STRING": query,
-        # The client's Host header is not copied, because routing refuses some values. No tool depends on it.
+        # Routing would refuse some values of the client's Host header.
         "HTTP_HOST": "localhost",
         "wsgi.input": io.BytesIO(),
     }
