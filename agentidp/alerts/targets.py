@@ -45,8 +45,7 @@ TARGETS = ObjectKind(
     ["type", "destination", *_CHANGEABLE.fields],
     id_column="target_id",
     delete_statement="alerts/delete_target",
-    read_scope="alerts:write",
-    write_scope="alerts:write",
+    scopes=("alerts:write", "alerts:write"),
 )
 represent, remove_target = TARGETS.represent, TARGETS.remove
 

@@ -196,7 +196,7 @@ def delete_agent(agent: str, is_dry_run: bool) -> None:
     with find_and_open_agent(agent) as (services, database, agent_id):
 
         def describe_consequences() -> str:
-            credential_rows = credentials.select_unrevoked_credentials(
+            credential_rows = credentials.select_credentials(
                 database.fetch("agents/list_credentials", agent_id=agent_id)
             )
             return (

@@ -202,7 +202,7 @@ def list_credentials(agent: str, organization: str | None, as_json: bool) -> Non
 
 
 def _fetch_credentials(database: OrganizationDatabase, agent_id: UUID) -> Rows:
-    return credentials.select_unrevoked_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
+    return credentials.select_credentials(database.fetch("agents/list_credentials", agent_id=agent_id))
 
 
 @commands.command("revoke")

@@ -26,7 +26,7 @@ from agentidp.declarative.document import write_document
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
 from agentidp.maintenance.erasure import delete_organization
 from agentidp.registry import organizations
-from agentidp.registry.administrator import add_administered_organization
+from agentidp.registry.organizations import add_administered_organization
 from agentidp.services import Services
 from agentidp.usage_history.pruning import count_tokens_by_day
 

@@ -18,7 +18,7 @@ from agentidp.registry.credentials import (
     add_credential,
     end_credential,
     refuse_past_expiry,
-    select_unrevoked_credentials,
+    select_credentials,
 )
 
 SCOPE = "agents:write"
@@ -44,7 +44,7 @@ def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
             else:
                 update_agent(transaction, agent_id, {"status": STATUS_AFTER[action]})
         return pages.see_other("/agents" if action == "delete" else f"/agents/{agent_id}")
-    credentials = select_unrevoked_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
+    credentials = select_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
         agent_impact = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)

@@ -42,7 +42,7 @@ MAX_DESCRIPTION = 1000
 
 
 def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
-    """Raise an error for the member ``scopes`` if our own API and the organization's resource servers lack a scope."""
+    """Raise an error for the member ``scopes`` if neither our own API nor a resource server has a scope."""
     if not SCOPES.keys() >= {*scopes}:
         server_scopes = [server_row.scope for server_row in transaction.fetch("oauth/resource_server_scopes")]
         if not {*scopes} <= {*SCOPES, *server_scopes}:
@@ -52,13 +52,13 @@ def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
 
 
 def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> None:
-    """Raise an error for the member ``agentId`` if the organization has no agent with this id. Accept ``None``."""
+    """Raise an error for the member ``agentId`` if the organization has no such agent. Accept ``None``."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise ValidationError(details={"agentId": ["must be an agent of the organization"]})
 
 
 def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """Return the ids of agents that people have typed as names or ids. Typed ids are not checked.
+    """Return the ids of agents for names or ids that people have typed. Typed ids are not checked.
 
     :param member: the member of the request that the error names.
     :param read_together: reads several statements for the organization in one round trip.
@@ -121,7 +121,7 @@ class AgentFields(ma.Schema):
     suspendsAt = schemas.Instant(
         attribute="suspends_at",
         dump_only=True,
-        # The row of a new or changed agent lacks suspends_at, because creating or changing it ends the announcement.
+        # The row of a new or changed agent lacks suspends_at, because the change ends an announcement.
         dump_default=None,
         allow_none=True,
         metadata={"description": "Time of the announced suspension, if the agent is dormant; null: no suspension"},
@@ -180,8 +180,6 @@ class ListArguments(ma.Schema):
 
 
 class AgentListSchema(ma.Schema):
-    """One page of agents, oldest first. On the last page, ``nextCursor`` is null."""
-
     data = ma.fields.List(ma.fields.Nested(AgentSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
 
@@ -198,15 +196,15 @@ def add_agent(
     client_uri: str | None = None,
     **members: Any,
 ) -> Any:
-    """Register an agent, which is an OAuth client too, and return its row.
+    """Register an agent, and return its row.
 
     :param max_agents: maximum number of agents of the organization, without deleted agents.
     :param provisioned: the members of :class:`ProvisionedSchema` if a provisioning rule creates the agent.
-    :param provisioned_selector: the digest of the provisioned subject. No two agents may have the same digest.
-    :param agent_id: the id that the URL of a client ID metadata document determines; ``None`` for a random id.
+    :param provisioned_selector: the digest of the provisioned subject, which no other agent may have.
+    :param agent_id: the agent's id; ``None`` for a random id.
     :param client_uri: the URL of the client ID metadata document, if the agent is an app with a document.
     :param members: other members that :class:`NewAgentSchema` loads. Default: the defaults of the schema.
-    :raises ValidationError: :func:`refuse_unknown_scopes` refuses a scope.
+    :raises ValidationError: a scope is unknown.
     :raises Conflict: another agent has the name, or the organization has the maximum number of agents.
     """
     transaction.fetch("organizations/lock_organization")
@@ -238,9 +236,9 @@ def update_agent(
     """Change an agent, and return its row.
 
     :param change: members that :class:`AgentChangeSchema` loads; missing members keep their values.
-    :param reason: further members for the audit event.
+    :param reason: further members of the audit event.
     :raises NotFound: the organization has no such agent.
-    :raises ValidationError: :func:`refuse_unknown_scopes` refuses a scope.
+    :raises ValidationError: a scope is unknown.
     :raises Conflict: another agent of the organization has the name.
     """
     refuse_unknown_scopes(transaction, change.get("scopes", []))
@@ -250,7 +248,7 @@ def update_agent(
         [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **agent_columns)
     except psycopg.errors.UniqueViolation:
         raise AGENTS.name_conflict() from None
-    # Withdraws an announced suspension, because its days are counted again from this change of the agent.
+    # The days until a suspension are counted again from this change.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
     AGENTS.record(transaction, before=earlier_row, after=agent_row, **reason or {})
     return agent_row
@@ -259,14 +257,14 @@ def update_agent(
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
     """End all tokens and dashboard sessions that an agent has got until now.
 
-    The transaction must not have locked a row before: see :func:`agentidp.registry.quotas.lock`.
+    The transaction must not have locked a row before, as for :func:`agentidp.registry.quotas.lock`.
 
-    :param clock: returns the current time. It is called while no token of the organization can be issued.
+    :param clock: returns the current time, when no token of the organization can be issued.
     :raises NotFound: the organization has no such agent.
     """
     quotas.lock(transaction)
     agent_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    # Ends all tokens of the current second, because "iat" has no fractions that would tell which tokens are earlier.
+    # Ends all tokens of the current second, because "iat" has no fractions.
     tokens_not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
     [changed_row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=tokens_not_before)
     earlier_settings = {"tokensNotBefore": schemas.timestamp(agent_row.tokens_not_before)}

@@ -1,7 +1,4 @@
-"""``/api/v1/agents/{agentId}/credentials``: the secrets, keys and rules of trust with which an agent gets tokens.
-
-An agent may have several credentials at a time, so that a credential can be replaced without an interruption.
-"""
+"""``/api/v1/agents/{agentId}/credentials``: the secrets, keys and rules of trust with which an agent gets tokens."""
 
 from __future__ import annotations
 
@@ -40,16 +37,16 @@ MAX_CREDENTIALS = 20
 """Maximum number of unrevoked credentials per agent."""
 
 MAX_LABEL = 100
-"""Maximum number of characters of a credential's label, which the database checks too."""
+"""Maximum number of characters of a credential's label."""
 
 TYPES = ("secret", "key", "federated", "public")
 PUBLIC_JWKS = json.loads(PUBLIC)
-"""The value of the column ``jwks`` for a public client, which has neither keys nor a secret."""
+"""The value of the column ``jwks`` for a public client."""
 
 _VALUE = {"type": ["string", "integer", "boolean"]}
 _KEYS = [{"required": ["jwk"]}, {"required": ["jwks"]}]
 _RULE = ("issuer", "subject", "claims", "audience", "jwksUri")
-"""Members that only a credential of the type ``federated`` has, which is a rule of trust."""
+"""Members that only a credential of the type ``federated`` has."""
 _NO_RULE = {"not": {"anyOf": [{"required": [name]} for name in _RULE]}}
 
 
@@ -59,7 +56,7 @@ def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dic
 
 
 class RuleText(schemas.Member, ma.fields.String):
-    """A field for a string in a rule of trust. The string has at most *maximum* characters."""
+    """A field for a string of at most *maximum* characters in a rule of trust."""
 
     def __init__(self, maximum: int, **kwargs: Any) -> None:
         self.maximum = maximum
@@ -67,10 +64,8 @@ class RuleText(schemas.Member, ma.fields.String):
 
 
 class RuleObject(schemas.Member, ma.fields.Dict):
-    """A field for a JSON object in a rule of trust. In forms and commands, people type the object as text.
+    """A field for a JSON object in a rule of trust, which people type as text.
 
-    :param kind: how people type the object: see :class:`~agentidp.http.schemas.Member`.
-    :param typed_as: the description of the typed text.
     :param parse: returns the object for a typed text or typed lines.
     :param format_: returns the text that people would type for an object.
     """
@@ -84,7 +79,7 @@ class RuleObject(schemas.Member, ma.fields.Dict):
         super().__init__(**kwargs)
 
     def from_typed(self, typed_value: Any) -> Any:
-        """Return the object for a typed text or typed lines, or an empty object if nothing was typed."""
+        """Return the object for a typed text or typed lines. Nothing typed means an empty object."""
         try:
             return self._parse(typed_value) if typed_value else {}
         except RuleRefused as refused:
@@ -96,7 +91,7 @@ class RuleObject(schemas.Member, ma.fields.Dict):
 
 
 class RuleSchema(ma.Schema):
-    """The members of a rule of trust. Their values are checked by :func:`check_trust`, which knows the organization."""
+    """The members of a rule of trust, whose values :func:`check_trust` checks."""
 
     issuer = RuleText(
         rule_checks.MAX_URL,
@@ -187,7 +182,7 @@ class CredentialFields(RuleSchema):
     )
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Make the members of a rule of trust optional, because other types of credentials lack them."""
+        """Make the members of a rule of trust optional."""
         if field_name in _RULE:
             field_obj.required = False
 
@@ -209,9 +204,9 @@ class NewCredentialSchema(CredentialFields):
 
     @ma.post_load
     def collect_keys_and_rule(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Replace the loaded members by ``jwks``, a list of checked public keys, and ``rule``, a rule of trust.
+        """Replace the loaded members by ``jwks``, a list of checked public keys, and ``rule``, an unchecked rule.
 
-        Both are ``None`` for a secret. The rule is not checked here: see :func:`check_trust`.
+        Both are ``None`` for a secret.
         """
         credential_type = data.pop("type", None)
         trust_rule = {member_name: data.pop(member_name) for member_name in _RULE if member_name in data}
@@ -250,7 +245,7 @@ class RevocationArguments(ma.Schema):
 
 
 class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
-    """A credential without its secret. ``lastUsedAt`` is exact to the minute."""
+    """A credential without its secret."""
 
     class Meta:
         exclude = schemas.write_only(CredentialFields)
@@ -261,7 +256,7 @@ class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
 
 
 class NewCredentialAnswerSchema(CredentialSchema):
-    """A new credential in the response to its creation, the only response that contains the secret."""
+    """A new credential, with its secret, which no other response contains."""
 
     optional = (*CredentialSchema.optional, "clientSecret")
 
@@ -273,7 +268,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
 
 _credential_as_json = CredentialSchema().as_json
 _settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
-"""Return a credential's members for the audit trail, including its public keys or rule of trust, but no secret."""
+"""Return a credential's members for the audit trail, without a secret."""
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
@@ -298,7 +293,7 @@ def create_credential(caller: Caller, members: dict[str, Any], agent_id: UUID) -
 @blueprint.response(200, schemas.list_of(CredentialSchema))
 def list_credentials(caller: Caller, agent_id: UUID) -> Response:
     """List the credentials of an agent."""
-    credential_rows = select_unrevoked_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
+    credential_rows = select_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     return json_response({"data": [represent(credential_row) for credential_row in credential_rows]})
 
 
@@ -309,7 +304,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. The tokens that it got work until they expire, unless `endTokens` ends them."""
     if arguments["endTokens"]:
-        # Admits the request in another transaction, because admit() locks rows and end_tokens() must be the first.
+        # Admits the request in another transaction, because end_tokens() must be the first to lock rows.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:
@@ -318,10 +313,8 @@ def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID,
     return Response(status=204)
 
 
-def select_unrevoked_credentials(rows: Rows) -> Rows:
-    """Return those rows of ``agents/list_credentials`` that are credentials. The statement leaves out revoked ones.
-
-    For an agent without credentials, the statement returns a row without a credential, which is removed here.
+def select_credentials(rows: Rows) -> Rows:
+    """Return the rows of ``agents/list_credentials`` without the empty row of an agent without credentials.
 
     :raises NotFound: there is no row, because the agent does not exist.
     """
@@ -331,7 +324,7 @@ def select_unrevoked_credentials(rows: Rows) -> Rows:
 
 
 def refuse_past_expiry(expires_at: datetime | None, at: datetime) -> None:
-    """Raise an error for the member ``expiresAt`` if the time is not after *at*. Accept ``None``."""
+    """Raise an error for the member ``expiresAt`` if it is not after *at*. Accept ``None``."""
     if expires_at is not None and expires_at <= at:
         raise ValidationError(details={"expiresAt": ["must be in the future"]})
 
@@ -347,8 +340,8 @@ def check_trust(
     """Check the rule of trust in a request's body, and return it in the stored form.
 
     :param check: the function of :mod:`agentidp.federation.rule_checks` for this kind of rule.
-    :param within: the member of the body that contains the rule; ``None`` if the body itself is the rule.
-    :raises ValidationError: the rule is refused. The error names *within* or, if this is ``None``, the wrong member.
+    :param within: the member of the body that contains the rule; ``None`` if the body is the rule.
+    :raises ValidationError: the rule is refused. The error names *within*, or else the wrong member.
     """
     try:
         return check(
@@ -363,10 +356,7 @@ def check_trust(
 
 
 def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
-    """Replace an agent's rules of trust. The credential of a rule that stays is neither revoked nor created again.
-
-    :param rules: the new rules, which :func:`check_trust` has checked.
-    """
+    """Replace an agent's rules of trust by checked rules. The credential of a rule that stays does not change."""
     credential_rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
     for credential_row in credential_rows:
         if credential_row.trust not in rules:
@@ -403,8 +393,7 @@ def add_credential(
     :raises NotFound: the organization has no such agent.
     :raises Conflict: the agent has the maximum number of credentials.
     """
-    # Locks the agent in a separate statement, so that the next statement also counts credentials that were added while
-    # this transaction waited for the lock.
+    # A separate statement locks the agent, so that the next statement counts credentials that were added meanwhile.
     require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None

@@ -1,4 +1,4 @@
-"""Encode the end of a page of agents as ``nextCursor``, which a client sends back as ``cursor``."""
+"""Encode the end of a page as ``nextCursor``, which a client sends back as ``cursor``."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from uuid import UUID
 from agentidp.http.errors import ValidationError
 
 
-def encode_cursor(created_at: datetime, agent_id: UUID) -> str:
-    """Return the ``nextCursor`` of a page. It contains the last row's creation time and id, after which to continue."""
-    text = f"{created_at.astimezone(UTC).isoformat()} {agent_id}"
+def encode_cursor(created_at: datetime, object_id: UUID) -> str:
+    """Return the ``nextCursor`` of a page for the creation time and the id of the page's last object."""
+    text = f"{created_at.astimezone(UTC).isoformat()} {object_id}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Return the creation time and the id in a cursor, or two ``None`` for the first page, which has no cursor.
+    """Return the creation time and the id in a cursor; two ``None`` without a cursor.
 
     :raises ValidationError: the string is not a cursor.
     """
     if cursor is None:
         return None, None
     try:
-        created_at_text, agent_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().split(" ")
-        agent_created_at = datetime.fromisoformat(created_at_text)
-        if agent_created_at.tzinfo is None:
+        created_at_text, object_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().split(" ")
+        created_at = datetime.fromisoformat(created_at_text)
+        if created_at.tzinfo is None:
             raise ValueError("a cursor of ours has a time zone")
-        return agent_created_at.astimezone(UTC), UUID(agent_id)
+        return created_at.astimezone(UTC), UUID(object_id)
     except (ValueError, OverflowError, binascii.Error):
         raise ValidationError(details={"cursor": ["must be the nextCursor of an earlier response"]}) from None

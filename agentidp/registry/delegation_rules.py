@@ -1,7 +1,6 @@
 """``/api/v1/delegation-rules``: rules by which agents act for subjects of other issuers (RFC 8693).
 
-A delegation rule is a rule of trust of the organization, with the agents that may act by it and the scopes that tokens
-may have at most. :mod:`agentidp.oauth.token_exchange` finds the rule that accepts a token.
+A delegation rule is a rule of trust, with the agents that may act by it and the scopes that tokens may have at most.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ MAX_AGENTS = 100
 """Maximum number of agents that a delegation rule names."""
 
 MAX_GRANT_DAYS = 365
-"""Maximum number of days for which a person can let an agent act by a delegation rule."""
+"""Maximum number of days of a grant."""
 
 MAX_HOSTS = 20
-"""Maximum number of hosts, of apps with client ID metadata documents, that a delegation rule names."""
+"""Maximum number of hosts of apps that a delegation rule names."""
 
 MAX_HOST = 255
 """Maximum number of characters of a host in a delegation rule."""
@@ -41,7 +40,7 @@ MAX_RESOURCES = 100
 
 
 class DelegatedResourceSchema(ma.Schema):
-    """A resource server in a delegation rule, and the scopes that tokens by the rule may have at most."""
+    """A resource server in a delegation rule."""
 
     resource = schemas.Exact(
         MAX_RESOURCE_LENGTH,
@@ -54,7 +53,7 @@ class DelegatedResourceSchema(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_empty_list(self, scopes: list[str], data_key: str) -> None:
-        """Refuse an empty list of scopes, because a token without a scope would grant nothing."""
+        """Refuse an empty list of scopes."""
         if not scopes:
             raise ma.ValidationError("must name at least one scope")
 
@@ -72,7 +71,7 @@ class Resources(schemas.Member, ma.fields.List[Any]):
         super().__init__(cls_or_instance=item_field, validate=[length, _refuse_repeated_resources], **kwargs)
 
     def from_typed(self, typed_value: Any) -> Any:
-        """Return one entry per resource server. If several lines name the same server, their scopes are joined."""
+        """Return an entry per resource server, with the scopes of all lines that name the server."""
         scopes_by_resource: dict[str, list[str]] = {}
         for resource, *scopes in filter(None, map(str.split, typed_value)):
             scopes_by_resource.setdefault(resource, []).extend(scopes)
@@ -134,8 +133,8 @@ class DelegationRuleFields(ma.Schema):
 
     @ma.validates_schema(skip_on_field_errors=True)
     def refuse_rule_for_nobody(self, members: dict[str, Any], **_: Any) -> None:
-        """Refuse a delegation rule that names neither an agent nor a host of apps."""
-        # In a file for the command agentidp apply, "agents" with names replaces "agentIds".
+        """Refuse a delegation rule that names neither agents nor hosts of apps."""
+        # A file for agentidp apply has "agents" with names instead of "agentIds".
         if not any(members.get(name) for name in ("agent_ids", "agents", "client_hosts")):
             raise ma.ValidationError("must name at least one, unless the rule names hosts of apps", "agentIds")
 

@@ -1,7 +1,4 @@
-"""``/api/v1/grants``: the grants by which people let agents act for them. Administrators see and end the grants.
-
-A person's own page is :mod:`agentidp.authorization.person_page`.
-"""
+"""``/api/v1/grants``: the grants by which people let agents act for them, for administrators."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ MAX_PAGE = 100
 
 
 class GrantSchema(schemas.ReturnedSchema):
-    """The access that a person lets an agent have. ``subject`` is a digest that identifies the person in tokens."""
+    """The access that a person lets an agent have."""
 
     grantId = ma.fields.UUID(attribute="grant_id", required=True)
     agentId = ma.fields.UUID(attribute="agent_id", required=True)
@@ -65,15 +62,11 @@ class ListArguments(ma.Schema):
 
 
 class GrantListSchema(ma.Schema):
-    """One page of grants, newest first. On the last page, ``nextCursor`` is null."""
-
     data = ma.fields.List(ma.fields.Nested(GrantSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
 
 
 class EndedGrantsSchema(ma.Schema):
-    """The number of grants that a request has ended."""
-
     ended = ma.fields.Integer(required=True, validate=ma.validate.Range(0))
 
 
@@ -132,9 +125,9 @@ def build_list_call(
     before: tuple[datetime | None, UUID | None] = (None, None),
     limit: int = MAX_PAGE,
 ) -> Call:
-    """Return the call of the statement that lists grants, newest first. A filter that is ``None`` does not apply.
+    """Return the call that lists grants, newest first. A filter that is ``None`` does not apply.
 
-    :param subject: the digest of a person: see :func:`agentidp.oauth.grants.compute_person_subject`.
+    :param subject: the digest of a person (:func:`agentidp.oauth.grants.compute_person_subject`).
     :param before: the creation time and the id of the previous page's last grant; two ``None`` for the first page.
     """
     before_at, before_id = before
@@ -153,10 +146,7 @@ def build_list_call(
 
 
 def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
-    """End all grants by which people let an agent act for them, and return their number.
-
-    :raises NotFound: the organization has no such agent.
-    """
+    """End all grants by which people let an agent act for them, and return their number, or raise ``NotFound``."""
     require_row(transaction.fetch("agents/get_agent", agent_id=agent_id))
     ended_count = _end_grants(transaction, agent_id=agent_id)
     audit.record(transaction, "agent.grants_ended", agent_id, after={"grants": ended_count})
@@ -164,10 +154,7 @@ def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
 
 
 def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
-    """End all grants that people have made by a delegation rule, and return their number.
-
-    :raises NotFound: the organization has no such rule.
-    """
+    """End all grants that people have made by a delegation rule, and return their number, or raise ``NotFound``."""
     rule_row = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
     ended_count = _end_grants(transaction, delegation_rule_id=rule_id)
     details = {"name": rule_row.name, "grants": ended_count}

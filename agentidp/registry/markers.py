@@ -27,7 +27,7 @@ MAX_LENGTH = timedelta(days=366)
 """Maximum duration of a marker, from its start to its end."""
 
 MAX_AGE = timedelta(days=400)
-"""Maximum age of a marker since its end. All findings are younger, so adding a marker deletes older markers."""
+"""Maximum age of a marker since its end. Adding a marker deletes older markers, because findings are younger."""
 
 MAX_DISTANCE = 2 * MAX_AGE
 """Maximum time between now and the start of a new marker."""
@@ -81,8 +81,7 @@ MARKERS = ObjectKind(
     MarkerSchema,
     NewMarkerSchema().fields,
     delete_statement="markers/delete_marker",
-    read_scope="analytics:read",
-    write_scope="findings:write",
+    scopes=("analytics:read", "findings:write"),
 )
 represent, remove_marker = MARKERS.represent, MARKERS.remove
 
@@ -98,8 +97,7 @@ def add_marker(
 ) -> Any:
     """Add a marker, and return its row.
 
-    :raises ValidationError: the marker starts too far from now, ends before it starts, or is too long; the organization
-        has no such agent; or a holiday names an agent.
+    :raises ValidationError: the times are refused, the organization has no such agent, or a holiday names an agent.
     :raises Conflict: the organization has the maximum number of markers.
     """
     ends_at = _resolve_end(transaction.at, kind, starts_at, ends_at)

@@ -1,7 +1,4 @@
-"""``/api/v1/openid-providers``: the organization's own OpenID Connect provider, at which its people sign in.
-
-:mod:`agentidp.openid.organization_provider` signs people in there.
-"""
+"""``/api/v1/openid-providers``: the organization's own OpenID Connect provider, at which its people sign in."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ MAX_VALUE = 200
 
 
 class ClientSecret(schemas.Member, ma.fields.String):
-    """A field for a client secret, which requests contain and responses never contain."""
+    """A field for a client secret, which responses never contain."""
 
     maximum = 1000
 
@@ -154,7 +151,7 @@ def add_provider(
 
 
 def update_provider(transaction: Transaction, settings: Settings, provider_id: UUID, change: dict[str, Any]) -> Any:
-    """Change the organization's own provider, and return its row. All sessions of people who signed in there end.
+    """Change the organization's own provider, and return its row. Its people must sign in again.
 
     :param change: members that :class:`OpenidProviderChangeSchema` loads; missing members keep their values.
     :raises NotFound: the organization has no such provider.
@@ -168,17 +165,14 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     [new_row] = transaction.fetch(
         "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), sealed=sealed, **new_columns
     )
-    # Records only the time of a new client secret, because even a digest would help to guess the secret.
+    # Records the time of a new client secret, but no digest, which would help to guess the secret.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
     PROVIDERS.record(transaction, before=earlier_row, after=new_row, **secret_change)
     return new_row
 
 
 def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
-    """Delete the organization's own provider, and end its people's grants, which they could no longer end themselves.
-
-    :raises NotFound: the organization has no such provider.
-    """
+    """Delete the organization's own provider, and end its people's grants, or raise ``NotFound``."""
     provider_row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
     ended_count = end_issuer_grants(transaction, provider_row.issuer)
     PROVIDERS.record(transaction, before=provider_row, endedGrants=ended_count)
@@ -192,9 +186,7 @@ def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
 
 
 def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
-    """Encrypt the client secrets again under the current instance secret. For the result, see
-    :func:`agentidp.jose.resealing.reseal_secrets`.
-    """
+    """Encrypt the client secrets again, as :func:`agentidp.jose.resealing.reseal_secrets` does."""
     return reseal_secrets(
         settings,
         build_sealer(settings),

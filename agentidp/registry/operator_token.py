@@ -1,4 +1,4 @@
-"""Issue tokens to an agent on the operator's command line, without a credential of the agent."""
+"""Issue tokens on the operator's command line, without a credential of the agent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def issue_counted_token(
     at: datetime,
 ) -> str:
     """Issue and count an access token for an agent. For parameters and errors, see :func:`count_token`."""
-    # Gets the signing key before the token is counted, because without a key the token cannot be signed.
+    # Gets the signing key first, because a token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
     client, token_grant = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
     response_body = issuance.build_token_response(services, signing_key, client, token_grant, resource=resource, at=at)
@@ -44,9 +44,7 @@ def count_token(
     action: str = "agent.token_issued",
     is_counted: bool = True,
 ) -> tuple[issuance.Client, issuance.Grant]:
-    """Count and grant a token for an agent, by the same statement as the token endpoint.
-
-    The agent authenticates with a secret that exists only in this transaction.
+    """Count and grant a token for an agent, which authenticates with a secret that exists only in the transaction.
 
     :param scope: the requested scopes; ``None`` for all scopes of the agent.
     :param resource: the identifier of the resource server; ``None`` for our own API.
@@ -57,12 +55,11 @@ def count_token(
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # All temporary credentials of an agent have the same id, so that they add one row per day to the usage per
-    # credential.
+    # All temporary credentials of an agent have the same id, so that usage per credential has one row per day for them.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.block_changes(transaction)
-        # Makes other commands wait, because only one command at a time can use the agent's temporary credential.
+        # Makes other commands wait, because they use the same temporary credential.
         require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
         transaction.fetch(
             "agents/add_credential",

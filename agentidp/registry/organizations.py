@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import marshmallow as ma
 from flask import Response
@@ -18,6 +19,9 @@ from agentidp.db.sql import run_statement
 from agentidp.http import schemas
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
+from agentidp.registry.agents import add_agent
+from agentidp.registry.credentials import add_credential
+from agentidp.scopes import SCOPES
 
 blueprint = Blueprint("organization", __name__, description="The organization and its budget")
 
@@ -28,8 +32,19 @@ MIN_DORMANCY, MAX_DORMANCY = 30, 3650
 """Minimum and maximum number of days without a token after which an organization can have its agents suspended."""
 
 
+ADMINISTRATOR_NAME = "administrator"
+
+
+class Administrator(NamedTuple):
+    """The first agent of a new organization, with its client secret."""
+
+    organization_id: str
+    agent_id: UUID
+    client_secret: str
+
+
 class _Status(ma.fields.String):
-    """A field for the organization's status: ``suspended`` if ``suspended_at`` is a time, ``active`` if it is null."""
+    """A field for the organization's status: ``active`` if ``suspended_at`` is null, ``suspended`` if it is a time."""
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str:
         return "active" if value is None else "suspended"
@@ -104,6 +119,21 @@ def add_organization(database_url: str, *, name: str, at: datetime) -> str:
     return organization_id
 
 
+def add_administered_organization(database_url: str, *, name: str, at: datetime) -> Administrator:
+    """Create an organization, an agent that has every scope of our own API, and a client secret for the agent.
+
+    :param database_url: the database's URL with the operator's role.
+    """
+    organization_id = generate_organization_id()
+    agent_members: dict[str, Any] = {"name": ADMINISTRATOR_NAME, "description": "Administers the organization."}
+    with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
+        insert_organization(transaction, name=name)
+        agent_row = add_agent(transaction, scopes=list(SCOPES), max_agents=1, **agent_members)
+        _, client_secret = add_credential(transaction, agent_row.agent_id, expires_at=None)
+    assert client_secret is not None  # noqa: S101 - no keys were given
+    return Administrator(organization_id, agent_row.agent_id, client_secret)
+
+
 def generate_organization_id() -> str:
     """Return an id for a new organization."""
     return f"org-{uuid.uuid4()}"
@@ -130,10 +160,7 @@ def is_organization_id(text: str) -> bool:
 
 
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
-    """Return the row of an organization, or ``None`` if no organization has the id.
-
-    :param organization_id: any string, for example from a request.
-    """
+    """Return the row of an organization, or ``None`` if no organization has the id, which can be any string."""
     if not is_organization_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
@@ -143,14 +170,14 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any:
     """Change an existing organization, and return its row.
 
-    :param change: members that :class:`OrganizationChangeSchema` loads. For an operator also ``suspended_at``, a time
-        that suspends the organization, or ``None``, which resumes it.
+    :param change: members that :class:`OrganizationChangeSchema` loads, and for an operator ``suspended_at``: a time,
+        which suspends the organization, or ``None``, which resumes it.
     """
     [earlier_row] = transaction.fetch("organizations/lock_organization")
     new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     [new_row] = transaction.fetch("organizations/change_organization", **new_columns)
     if new_row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
-        # Withdraws all announced suspensions without exception, because they depend on the earlier number of days.
+        # Announced suspensions depend on the earlier number of days. An empty list excepts no agent.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [new_row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])

@@ -1,8 +1,7 @@
 """``/api/v1/provisioning-rules``: rules that create agents for new subjects of other issuers.
 
-A provisioning rule is a rule of trust of the organization, with a template for the agents that it creates. A new agent
-gets its own rule of trust for exactly its subject, and is then an agent like any other.
-``agentidp/oauth/first_sight.py`` finds the rule that accepts a token.
+A provisioning rule is a rule of trust with a template for agents. A new agent gets its own rule of trust for exactly
+its subject.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ MIN_EXPIRY, MAX_EXPIRY = 1, 3650
 """Minimum and maximum number of days without a token request after which a rule's agent is deleted."""
 
 MAX_EXPIRED = 100
-"""Maximum number of expired agents that a transaction deletes, because the organization gets no tokens meanwhile."""
+"""Maximum number of expired agents that a transaction deletes, while the organization gets no tokens."""
 
 _SUBJECT = "{sub}"
 FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
@@ -53,7 +52,7 @@ logger = logging.getLogger("agentidp")
 
 
 class Quotas(schemas.Member, ma.fields.Nested):
-    """A field for the quotas of each agent that a provisioning rule creates, one per window."""
+    """A field for the quotas of each agent that a provisioning rule creates."""
 
     kind = "items"
     typed_as = "The quota of each agent in an hour, a day or a month, such as day=1000"
@@ -73,7 +72,7 @@ class Quotas(schemas.Member, ma.fields.Nested):
 
 
 class AgentTemplateSchema(ma.Schema):
-    """The settings that a provisioning rule gives to each agent that it creates."""
+    """The settings of each agent that a provisioning rule creates."""
 
     name = schemas.Text(
         1,
@@ -108,7 +107,7 @@ class AgentTemplateSchema(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_scopes_for_changes(self, scopes: list[str], data_key: str) -> None:
-        """Refuse scopes that end in ``:write``, so that nobody becomes an administrator by starting a workload."""
+        """Refuse scopes that end in ``:write``, so that starting a workload makes nobody an administrator."""
         if not FORBIDDEN.isdisjoint(scopes):
             raise ma.ValidationError(f"must not contain {', '.join(sorted(FORBIDDEN))}: give it to the agent itself")
 
@@ -166,7 +165,7 @@ find_rule, remove_rule = RULES.find, RULES.remove
 
 
 def init_app(app: Flask) -> None:
-    """Register :func:`create_agent_at_first_sight` for the token endpoint, whose layer cannot import this module."""
+    """Register :func:`create_agent_at_first_sight` for the token endpoint, whose layer is below this module."""
     app.extensions[first_sight.PROVISION] = create_agent_at_first_sight
 
 
@@ -211,8 +210,8 @@ def create_agent_at_first_sight(
     """Create an agent for a token's subject by the provisioning rule that has accepted the token.
 
     :param rule: the rule's row.
-    :param claims: the claims of the token, whose signature and times were verified.
-    :returns: the id of the new agent, or of the agent that a concurrent request has created for the subject.
+    :param claims: the verified claims of the token.
+    :returns: the id of the new agent, or of the agent that a concurrent request has created.
     :raises first_sight.ProvisioningRefused: the agent cannot be created.
     """
     trust = json.loads(rule.trust)
@@ -240,7 +239,7 @@ def _create_agent_by_rule(
 ) -> UUID:
     subject_digest = subject_selector(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as transaction:
-        # Locks the organization, so that no concurrent request adds an agent for the subject or exceeds a maximum.
+        # No concurrent request can add an agent for the subject, or exceed a maximum.
         transaction.fetch("organizations/lock_organization")
         rule_rows = transaction.fetch(
             "oauth/provisioning_rules",
@@ -271,7 +270,7 @@ def _create_agent_by_rule(
             provisioned_selector=subject_digest,
         )
         add_credential(transaction, agent_row.agent_id, expires_at=None, label="first sight", rule=trust)
-        # The quotas are not locked, because other transactions cannot see the new agent yet.
+        # Needs no lock of the quotas, because other transactions cannot see the new agent yet.
         quotas.replace_quotas(transaction, agent_row.agent_id, agent_template["quotas"])
     AGENTS_PROVISIONED.inc()
     log_fields = {"organization": database.organization_id, "agent": str(agent_row.agent_id), "rule": rule.name}
@@ -281,14 +280,11 @@ def _create_agent_by_rule(
 
 
 def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
-    """Delete agents that have requested no token for the number of days in their provisioning rule. Return their ids.
-
-    If the subject of a deleted agent sends a token later, the rule creates a new agent.
-    """
+    """Delete agents that have requested no token for the days in their provisioning rule, and return their ids."""
     if not database.fetch("provisioning/expired_agents", max_rows=1):
         return []
     with database.transaction() as transaction:
-        # Blocks tokens of the organization, so that no agent gets a token while it is deleted.
+        # No agent can get a token while it is deleted.
         quotas.lock(transaction)
         agent_rows = transaction.fetch("provisioning/expired_agents", max_rows=MAX_EXPIRED)
         for agent_row in agent_rows:

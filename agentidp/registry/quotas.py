@@ -1,7 +1,7 @@
 """``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: maximum tokens per hour, day or month.
 
-``sql/functions/check_quotas.sql`` decides about each token. A change waits until no token of the organization is being
-issued, so it applies to every token that is issued after the response to the change.
+``sql/functions/check_quotas.sql`` decides about each token. A change applies to every token that is issued after the
+response to the change, because it waits until no token of the organization is being issued.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds
 blueprint = Blueprint("quotas", __name__, description="Quotas of tokens of the organization and of its agents")
 
 ORGANIZATION = UUID(int=0)
-"""The value of the column ``agent_id`` for a quota of the organization itself, which belongs to no agent."""
+"""The value of the column ``agent_id`` for a quota of the organization itself."""
 
 MIN_TOKENS, MAX_TOKENS = 1, 1_000_000_000_000
 """Minimum and maximum number of tokens that a quota allows per window."""
 
 LOCK_TIMEOUT = "2s"
-"""Maximum time for which a change of quotas waits for token requests. Later token requests wait meanwhile."""
+"""Maximum time for which a change of quotas waits for token requests, and blocks later ones."""
 
 _WINDOW = {
     "in": "path",
@@ -46,7 +46,7 @@ _WINDOW = {
 
 
 class Count(schemas.Member, ma.fields.Integer):
-    """A field for a number of tokens. Responses contain the field, and requests must not."""
+    """A field for a number of tokens in responses."""
 
     def __init__(self, description: str, **kwargs: Any) -> None:
         super().__init__(description=description, dump_only=True, validate=ma.validate.Range(0), **kwargs)
@@ -92,7 +92,7 @@ class QuotasSchema(ma.Schema):
 
 
 class QuotaSchema(schemas.ReturnedSchema, QuotaFields):
-    """A quota in a response, including the tokens that were used in its current window."""
+    """A quota in a response."""
 
 
 represent_settings = QuotaSchema(only=list(NewQuotaSchema().fields)).as_json
@@ -101,7 +101,7 @@ _represent = QuotaSchema().as_json
 
 
 class QuotaListSchema(ma.Schema):
-    """The quotas of the organization or of an agent: at most one per hour, day and month, in this order."""
+    """The quotas of the organization or of an agent, in the order of their windows."""
 
     data = ma.fields.List(ma.fields.Nested(QuotaSchema), required=True)
 
@@ -116,8 +116,6 @@ class ListedQuotaSchema(QuotaSchema):
 
 
 class QuotaPageSchema(ma.Schema):
-    """One page of quotas, ordered by the agent's id. On the last page, ``nextCursor`` is null."""
-
     data = ma.fields.List(ma.fields.Nested(ListedQuotaSchema), required=True)
     nextCursor = ma.fields.String(required=True, allow_none=True)
 
@@ -148,7 +146,7 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
 
 
 def _decode_cursor(cursor: str) -> tuple[UUID, int]:
-    """Return the agent's id in a cursor, and the position of the quota's window in :data:`WINDOWS`, counted from 1."""
+    """Return the agent's id in a cursor, and the position (1 to 3) of the quota's window in :data:`WINDOWS`."""
     agent_id, _, window = cursor.partition(".")
     try:
         return UUID(agent_id), WINDOWS.index(window) + 1
@@ -208,7 +206,7 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admits the request in another transaction, because admit() locks rows and lock() must be the first to lock.
+    # Admits the request in another transaction, because lock() must be the first to lock.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)
@@ -216,10 +214,9 @@ def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
 
 
 def lock(transaction: Transaction) -> None:
-    """Lock the organization's quotas for a change. No token of the organization is issued until the transaction ends.
+    """Let other changes of the organization's quotas, and its token requests, wait until the transaction ends.
 
-    The transaction must not have locked a row before: a token request that waits for this row would keep the call
-    waiting.
+    The transaction must not have locked a row before, because a token request that waits for the row would block it.
     """
     transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
@@ -227,15 +224,14 @@ def lock(transaction: Transaction) -> None:
 def block_changes(transaction: Transaction) -> None:
     """Block changes of the organization's quotas until the transaction ends.
 
-    A transaction that issues a token must call this before it locks a row: see :func:`lock`.
+    A transaction that issues a token must call this before it locks a row.
     """
     transaction.fetch("quotas/share_quotas")
 
 
 def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
-    """Set a quota. The transaction must have called :func:`lock`.
+    """Set a quota of an agent or (``None``) of the organization. The transaction must have called :func:`lock`.
 
-    :param agent_id: the agent that has the quota; ``None`` for a quota of the organization itself.
     :raises NotFound: the organization has no such agent.
     """
     owner_id = _find_owner_id(transaction, agent_id)
@@ -256,10 +252,7 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
 
 
 def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
-    """Delete a quota. The transaction must have called :func:`lock`.
-
-    :raises NotFound: there is no such agent or quota.
-    """
+    """Delete a quota, or raise ``NotFound``. The transaction must have called :func:`lock`."""
     owner_id = _find_owner_id(transaction, agent_id)
     row = require_row(transaction.fetch("quotas/delete_quota", agent_id=owner_id, quota_window=window))
     transaction.fetch("quotas/mark_quotas", agent_id=owner_id)
@@ -267,9 +260,8 @@ def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -
 
 
 def replace_quotas(transaction: Transaction, agent_id: UUID | None, new_quotas: dict[str, dict[str, Any]]) -> None:
-    """Replace all quotas of an agent, or of the organization itself. The transaction must have called :func:`lock`.
+    """Replace all quotas of an agent or (``None``) of the organization. The transaction must have called :func:`lock`.
 
-    :param agent_id: the agent that has the quotas; ``None`` for the organization itself.
     :param new_quotas: an object of :class:`NewQuotaSchema` per window. Quotas of other windows are deleted.
     """
     existing_windows = {quota_row.quota_window for quota_row in transaction.run(build_usage_call(agent_id))}
@@ -295,9 +287,7 @@ def build_page_call(after: tuple[UUID | None, int | None] = (None, None), limit:
 
 
 def build_share_call(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
-    """Return the call that reads quotas sorted by the share that is used, greatest first.
-
-    Each row has the ``count`` of all quotas that match. The call is slow, because it sums the usage of all quotas.
+    """Return the slow call that reads quotas by the used share, greatest first, and the ``count`` of all that match.
 
     :param min_percent: the minimum used share, in percent.
     :param is_enforced: whether only enforced quotas are read.
@@ -313,19 +303,19 @@ def _build_call(**parameters: Any) -> Call:
 
 
 def _find_owner_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
-    """Return the value of the column ``agent_id`` for a quota's owner, or raise ``NotFound`` for an unknown agent."""
+    """Return the column ``agent_id`` of a quota's owner, or raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id or ORGANIZATION
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The window is the key, because the audit trail omits members whose values do not change.
+    # The window is the key, because the audit trail omits values that do not change.
     return {row.quota_window: represent_settings(row)}
 
 
 def represent(row: Any, at: datetime) -> dict[str, Any]:
-    """Return the API's JSON object for a row of ``sql/quotas/quota_usage.sql``."""
+    """Return the API's JSON object for a row of ``quotas/quota_usage``."""
     starts_at, ends_at = find_window_bounds(row.quota_window, at)
     computed_members = {"left": max(row.tokens - row.used, 0), "starts_at": starts_at, "ends_at": ends_at}
     return _represent(row._asdict() | computed_members)

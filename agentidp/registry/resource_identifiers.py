@@ -1,4 +1,4 @@
-"""Assign each resource identifier and audience to one organization. Only this organization gets tokens (RFC 8707).
+"""Assign each resource identifier and audience to one organization, which alone gets tokens for it (RFC 8707).
 
 The SQL function ``resource_key()`` decides which spellings are the same identifier.
 """
@@ -25,9 +25,9 @@ MAX_CLAIMS = 1000
 
 
 class ResourceTaken(Conflict):
-    """409: another organization owns the identifier, or the caller's organization has already registered it.
+    """409: another organization owns the identifier, or the caller's organization has registered it.
 
-    The response is the same in both cases, so that it does not reveal the identifiers of other organizations.
+    Both cases have the same response, which does not reveal the identifiers of other organizations.
     """
 
     message = "The resource is registered already."
@@ -49,7 +49,7 @@ class ResourceIdentifier(NamedTuple):
 
 
 def claim_identifier(transaction: Transaction, resource: str, *, member: str = "resource") -> None:
-    """Make the transaction's organization the owner of an identifier, unless it already is the owner.
+    """Make the transaction's organization the owner of an identifier.
 
     :param member: the member of the request's body that an error names.
     :raises ResourceTaken: another organization owns the identifier.
@@ -74,12 +74,12 @@ def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> 
     """Return all identifiers of the instance that an organization owns or has registered, sorted.
 
     :param database_url: the database's URL with the operator's role.
-    :param conflicts: whether to return only identifiers that no organization owns. No tokens are issued for them.
+    :param conflicts: whether to return only identifiers that no organization owns.
     """
     with connect(database_url) as connection:
         owner_ids = dict(run_statement(connection, "oauth/all_resource_identifiers"))
         registration_rows = run_statement(connection, "oauth/all_resource_servers")
-    # Uses a dictionary as an ordered set, so that organizations stay in the order of their registrations.
+    # The dictionary is an ordered set of organizations.
     registrant_ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for registration in registration_rows:
         registrant_ids[registration.resource][registration.organization_id] = None
@@ -112,8 +112,6 @@ def assign_identifier(
 ) -> str | None:
     """Make an existing organization the owner of an identifier, even if another organization owns it.
 
-    Resource servers of other organizations with this identifier stay registered, but get no tokens.
-
     :param settings: the settings with the database URL of the operator's role.
     :param verify: whether to check before that the metadata of the resource server names the organization.
     :returns: the previous owner, or ``None`` if there was none.
@@ -143,8 +141,6 @@ def assign_identifier(
 
 def release_identifier(database_url: str, resource: str, at: datetime) -> str:
     """End an organization's ownership of an identifier, and return the organization's id.
-
-    The next organization that registers the identifier becomes its owner.
 
     :param database_url: the database's URL with the operator's role.
     :raises ConfigurationError: the string is not a resource identifier, or no organization owns it.

@@ -11,7 +11,7 @@ from agentidp.outbound.networks import OPERATOR_NETWORKS
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 ORGANIZATION_MEMBER = "agentidp_organization_id"
-"""Name of the metadata's member that names the resource server's organization. RFC 9728 does not define it."""
+"""The metadata's member for the resource server's organization, which RFC 9728 does not define."""
 
 TIMEOUT = 5.0
 """Maximum seconds to fetch a resource server's metadata."""
@@ -58,9 +58,6 @@ def verify_ownership(resource: str, organization_id: str, issuer: str) -> None:
 
 
 def build_metadata_path(url: SplitResult) -> str:
-    """Return the path, with the query, of the metadata of a resource server (RFC 9728 section 3.1).
-
-    :param url: the resource server's identifier.
-    """
+    """Return the path and query of the metadata of a resource server (RFC 9728 section 3.1)."""
     path = "" if url.path == "/" else url.path
     return f"{WELL_KNOWN}{path}?{url.query}" if url.query else f"{WELL_KNOWN}{path}"

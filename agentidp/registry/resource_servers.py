@@ -92,7 +92,7 @@ class ResourceServerFields(ma.Schema):
 
     @ma.validates("scopes")
     def refuse_own_scopes(self, scopes: list[str], data_key: str) -> None:
-        """Refuse scopes of our own API, because a token for a resource server would seem to be for our API."""
+        """Refuse scopes of our own API."""
         if not SCOPES.keys().isdisjoint(scopes):
             raise ma.ValidationError("must not contain a scope of this server's own API: " + ", ".join(SCOPES))
 
@@ -122,8 +122,7 @@ def add_resource_server(
     :returns: the row of the resource server.
     :raises ValidationError: the identifier or the audience is this server's own, the identifier is an audience that a
         cloud's customers share, or there is no such agent.
-    :raises ResourceTaken: another organization owns the identifier or the audience, or this organization has registered
-        the identifier.
+    :raises ResourceTaken: another organization owns the identifier or the audience, or the identifier is registered.
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
     default_members: dict[str, Any] = NewResourceServerSchema(exclude=["resource", "name", "scopes"]).load({})
@@ -158,8 +157,7 @@ def _check_and_claim(transaction: Transaction, settings: Settings, member: str, 
 def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
     """Make the organization the owner of an audience, and return the owned name.
 
-    :param audience: ``None`` if tokens have no audience of their own. Then, and for an audience that all customers of a
-        cloud share, return ``None``.
+    Return ``None`` without an audience, and for an audience that all customers of a cloud share.
     """
     resource = owned_name(audience) if audience else None
     if resource is not None:
