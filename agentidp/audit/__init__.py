@@ -1,7 +1,7 @@
 """Records who changed what, in the transaction of the change.
 
-Every change calls :func:`record`. Each organization has a hash chain of events (:mod:`agentidp.audit.chain`). Events
-that belong to no organization, such as changes of signing keys, are in the chain of :data:`INSTANCE`.
+Each organization has a hash chain of events (:mod:`agentidp.audit.chain`). Events that belong to no organization, such
+as changes of signing keys, are in the chain of :data:`INSTANCE`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INSTANCE = "org-00000000-0000-0000-0000-000000000000"
 
 
 class Action(NamedTuple):
-    """The words for an action in the audit trail.
+    """An action in the audit trail.
 
     :ivar verb: the words between the actor and the subject in a sentence about an event.
     :ivar description: a sentence for the documentation.
@@ -104,7 +104,7 @@ _COLUMNS = (
     "request_id salt content_hash previous_hash hash"
 )
 _MEMBERS = {column: re.sub("_(.)", lambda letter: letter[1].upper(), column) for column in _COLUMNS.split()}
-"""Columns of an audit event -> members of its JSON, in the order of the JSON."""
+"""Members of an audit event's JSON by column, in the order of the JSON."""
 
 
 def record(
@@ -115,17 +115,16 @@ def record(
     before: dict[str, Any] | None = None,
     after: dict[str, Any] | None = None,
 ) -> None:
-    """Record a change by the open transaction in the audit trail.
+    """Record a change by the transaction in the audit trail, immediately before the commit.
 
-    The event is written immediately before the commit. Its actor is the transaction's actor. If *before* and *after*
-    are both present, only the members that differ are recorded. If none differs, no event is recorded.
+    If *before* and *after* are both present, only the members that differ are recorded. If none differs, no event is
+    recorded.
 
     :param action: one of :data:`ACTIONS`.
     :param subject: the ID of the object that is changed.
-    :param before: the object before the change, as JSON values and instants, without fractions. Never include a secret
-        or its hash. None for an object that is created.
+    :param before: the object before the change, as JSON values and instants, without fractions, secrets and hashes of
+        secrets. None for an object that is created.
     :param after: the object after the change, in the same form. None for an object that is deleted.
-    :raises ValueError: *action* is unknown.
     """
     if action not in ACTIONS:
         raise ValueError(f"describe the action {action} in ACTIONS")
@@ -153,7 +152,7 @@ def record(
 
 
 def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> None:
-    # Every transaction locks the head of the chain after all other rows, so this lock causes no deadlock.
+    # This lock causes no deadlock, because every transaction locks the head of the chain last.
     [chain_head] = transaction.fetch("audit/lock_head", hash=bytes.fromhex(NO_HASH))
     previous_hash = bytes(chain_head.hash)
     for sequence, event in enumerate(events, chain_head.sequence + 1):
@@ -168,7 +167,7 @@ def _append_to_chain(transaction: Transaction, events: list[dict[str, Any]]) -> 
 
 
 def represent(row: Any) -> dict[str, Any]:
-    """Return an event's row as JSON, from which the event's hash is computed."""
+    """Return an event's row as JSON."""
     return _build_event(row._asdict())
 
 

@@ -1,8 +1,8 @@
-"""Computes the hashes of audit events. To verify exported events, this module is enough.
+"""Computes the hashes of audit events, also of exported ones.
 
-An event is a JSON object. ``contentHash`` is the SHA-256 of ``before``, ``after`` and ``salt``. ``hash`` is the SHA-256
-of all other members, including ``contentHash`` and ``previousHash``. The input of SHA-256 is JSON as specified by RFC
-8785: members in order of their names, no white space, UTF-8.
+``contentHash`` is the SHA-256 of ``before``, ``after`` and ``salt``. ``hash`` is the SHA-256 of all other members,
+including ``contentHash`` and ``previousHash``. The input of SHA-256 is JSON as specified by RFC 8785: members in order
+of their names, no white space, UTF-8.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ NO_HASH = "0" * 64
 
 
 def content_hash(event: dict[str, Any]) -> str:
-    """Return the ``contentHash`` of an audit event: the SHA-256 of its members in :data:`CONTENT`."""
+    """Return the ``contentHash`` of an audit event."""
     return _sha256({name: event[name] for name in CONTENT})
 
 
 def compute_event_hash(event: dict[str, Any]) -> str:
-    """Return the ``hash`` of an audit event: the SHA-256 of its members except ``hash`` and :data:`CONTENT`."""
+    """Return the ``hash`` of an audit event."""
     return _sha256({member: member_value for member, member_value in event.items() if member not in (*CONTENT, "hash")})
 
 

@@ -22,10 +22,7 @@ PAGE_SIZE = 1000
 
 
 def read_chain(database: OrganizationDatabase, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the audit events of an organization as JSON, oldest first.
-
-    :param after: yield only events with a greater sequence.
-    """
+    """Yield the audit events of an organization with a sequence above *after*, as JSON, oldest first."""
     while event_rows := database.fetch("audit/events_after", after=after, limit=PAGE_SIZE):
         yield from map(audit.represent, event_rows)
         after = event_rows[-1].sequence
@@ -51,7 +48,7 @@ def build_list_call(
 
     :param below: list only events with a smaller sequence; None for the first page.
     """
-    # With a coalesce() in the statement instead of this default, PostgreSQL would not use the index.
+    # PostgreSQL would not use the index for a coalesce() in the statement.
     below = MAX_SEQUENCE if below is None else below
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})

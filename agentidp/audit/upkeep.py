@@ -1,7 +1,4 @@
-"""Exports, verifies, prunes and erases the audit trails of all organizations, for the operator.
-
-Functions that change data need a connection with the role that owns the tables.
-"""
+"""Exports, verifies, prunes and erases the audit trails of all organizations, for the operator."""
 
 from __future__ import annotations
 
@@ -29,13 +26,13 @@ class Pruned(NamedTuple):
 
 
 def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return the last sequence of each chain of audit events, including the instance's chain, by organization ID."""
+    """Return the last sequence of each chain of audit events, including the instance's, by organization ID."""
     organization_rows = run_statement(operator, "audit/all_heads")
     return {organization_row.organization_id: organization_row.sequence for organization_row in organization_rows}
 
 
 def list_organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
-    """Return the organizations without audit events. Their events were removed, because each creation is recorded."""
+    """Return the IDs of the organizations without audit events, which must have been removed."""
     organization_rows = run_statement(operator, "audit/unchained_organizations")
     return [organization_row.organization_id for organization_row in organization_rows]
 
@@ -48,9 +45,9 @@ def read_events_since(
     *,
     only: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the audit events of all chains after *positions*. The events of each chain are in order.
+    """Yield the audit events of all chains after *positions*, in the order of each chain.
 
-    :param positions: the sequence of the last event that was yielded, by organization ID. This function updates it.
+    :param positions: the sequence of the last yielded event by organization ID, which this function updates.
     :param only: the ID of the only organization whose events are yielded; None for all organizations.
     """
     for organization_id, last_sequence in read_last_sequences(operator).items():
@@ -62,10 +59,8 @@ def read_events_since(
 
 
 def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None = None) -> Verification:
-    """Verify an organization's chain of audit events. Events may be added meanwhile.
-
-    :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
-    """
+    """Verify an organization's chain of audit events. *noted_event* must be in the chain unless it was pruned."""
+    # Repeats a verification that failed while events were added.
     while True:
         chain_head = read_head(database)
         verification = verify_events(read_chain(database), chain_head, noted_event)
@@ -74,7 +69,7 @@ def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None =
 
 
 def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime) -> int:
-    """Return the number of audit events older than *cutoff*, which :func:`prune_events` would remove."""
+    """Return the number of audit events that :func:`prune_events` would remove."""
     with operator_transaction(operator, organization_id, at) as transaction:
         count_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
     return int(count_rows[0].events) if count_rows else 0
@@ -83,10 +78,7 @@ def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, c
 def prune_events(
     operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime
 ) -> Pruned | None:
-    """Remove audit events older than *cutoff* from an organization's chain. Return None if there are none.
-
-    A new event records the removal, so that the remaining events can still be verified.
-    """
+    """Remove and record the audit events older than *cutoff* in an organization's chain. None if there are none."""
     with operator_transaction(operator, organization_id, at) as transaction:
         last_event_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
         if not last_event_rows:
@@ -101,11 +93,9 @@ def prune_events(
 
 
 def erase(transaction: Transaction, subjects: list[str] | None) -> int:
-    """Erase the recorded values from the audit events about *subjects*. The actor, action and time stay.
+    """Erase the recorded values from audit events, and return the number of events. Actor, action and time stay.
 
-    :param transaction: a transaction of the operator.
-    :param subjects: IDs of agents, credentials and other objects. None means all events.
-    :returns: the number of erased events.
+    :param subjects: IDs of the events' subjects. None means all events.
     """
     [erased] = transaction.fetch("audit/erase_content", subjects=subjects)
     return int(erased.events)

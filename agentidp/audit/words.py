@@ -1,4 +1,4 @@
-"""Describes audit events in sentences such as ``fleet-console created a sign-in link for order-tracker``."""
+"""Describes audit events in sentences such as ``fleet-console changed order-tracker``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NAMED = (
     "provisioning rule",
     "resource server",
 )
-"""Types of subjects whose type a sentence names before the subject's name. For other types, the verb shows the type."""
+"""Types of subjects that a sentence names before the subject's name."""
 
 
 def members(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that an audit event has recorded about its subject: the new value where there are two."""
+    """Return the recorded values of an audit event's subject, after the change if there are two."""
     return (event["before"] or {}) | (event["after"] or {})
 
 
@@ -60,7 +60,7 @@ def map_names_by_id(agents: Rows, servers: Rows, targets: Rows) -> dict[str, str
 
 
 def describe_event(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
-    """Return a sentence about an audit event: who did what. An object without a name is represented by its ID."""
+    """Return a sentence about an audit event. It names an object by its ID if the object has no name."""
     subject_type, values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
     subject_name = (
         names_by_id.get(subject)

@@ -25,13 +25,13 @@ MIN_TOKEN_TTL = 60
 """Minimum lifetime of a token in seconds."""
 
 MAX_TOKEN_TTL = 86_400
-"""Maximum lifetime of a token in seconds. A replaced signing key stays in the JWKS for at least as long."""
+"""Maximum lifetime of a token in seconds, for which a replaced signing key stays in the JWKS."""
 
 LEEWAY = 10
-"""Maximum seconds by which a server's clock may differ from the database's clock before the server refuses requests."""
+"""Maximum seconds by which a server's clock may differ from the database's clock."""
 
 MAX_AUDIT_DAYS = 36_500
-"""Maximum days for which audit events are kept: about 100 years. Longer times could exceed Python's range of dates."""
+"""Maximum days for which audit events are kept. More days could exceed Python's range of dates."""
 
 EXCHANGE_MARGIN = 1.0
 """Maximum seconds beyond the statement timeout that the service waits for the database's response."""
@@ -45,17 +45,15 @@ DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 
 
 def default_data_dir() -> Path:
-    """Return the directory of the embedded database if ``AGENTIDP_DATA_DIR`` is not set.
-
-    For root, the directory is in /var/lib, because PostgreSQL then runs as an account that cannot read root's home.
-    """
+    """Return the directory of the embedded database if ``AGENTIDP_DATA_DIR`` is not set."""
+    # For root, PostgreSQL runs as an account that cannot read root's home.
     if os.geteuid() == 0:
         return Path("/var/lib/agentidp")
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     try:
         return Path(base).expanduser() / "agentidp"
     except RuntimeError:
-        # The user has no home directory. Everything except the embedded database works without one.
+        # Only the embedded database needs a home directory, which this user lacks.
         return Path("/nonexistent/agentidp")
 
 
@@ -164,9 +162,9 @@ def _secret_key(name: str, name_of_file: str) -> Any:
 class Settings:
     """The settings of a process, created by :meth:`from_environment`.
 
-    Times are in seconds. ``database_url`` and ``secret_key`` are None if their variables are not set. In their place,
-    :func:`agentidp.server.runtime.open_instance` sets the URL of the embedded PostgreSQL, and the secret from its file
-    in ``data_dir``. ``secret_key_previous`` is only used for decryption.
+    Times are in seconds. :func:`agentidp.server.runtime.open_instance` replaces a missing ``database_url`` by the URL
+    of the embedded PostgreSQL, and a missing ``secret_key`` by the secret in ``data_dir``. ``secret_key_previous`` is
+    only used for decryption.
     """
 
     database_url: str | None = _setting("AGENTIDP_DATABASE_URL", _parse_postgres_url)
@@ -209,11 +207,7 @@ class Settings:
 
     @property
     def resource(self) -> str:
-        """Return the resource identifier of AgentIdP's own API.
-
-        The identifier is the ``aud`` of tokens for the API (RFC 9068 section 2.2, RFC 8707), and the ``resource`` in
-        the API's metadata (RFC 9728).
-        """
+        """Return the resource identifier of AgentIdP's own API (RFC 8707), which is the ``aud`` of tokens for it."""
         return f"{self.issuer}/api/v1"
 
     @property
@@ -228,7 +222,7 @@ class Settings:
 
     @property
     def own_audiences(self) -> tuple[str, ...]:
-        """Return all values of ``aud`` that this server accepts. No organization can register them as resources."""
+        """Return all values of ``aud`` that this server accepts, which no organization can register as resources."""
         return self.resource, self.dashboard, self.dashboard_sign_in
 
     @property
@@ -239,10 +233,7 @@ class Settings:
 
     @property
     def primary_url(self) -> str:
-        """Return the database's URL.
-
-        :raises ConfigurationError: the settings name no database.
-        """
+        """Return the database's URL, or raise ``ConfigurationError``."""
         if self.database_url is None:
             raise ConfigurationError(
                 "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`, "
@@ -252,10 +243,7 @@ class Settings:
 
     @property
     def instance_secret(self) -> bytes:
-        """Return the instance secret.
-
-        :raises ConfigurationError: the settings contain no secret.
-        """
+        """Return the instance secret, or raise ``ConfigurationError``."""
         if self.secret_key is None:
             raise ConfigurationError("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
         return self.secret_key
@@ -265,7 +253,7 @@ class Settings:
         """Read the settings.
 
         :param environ: the environment variables. None means those of the process. Empty variables count as unset.
-        :raises ConfigurationError: a setting is invalid. The message contains the variable's name and the broken rule.
+        :raises ConfigurationError: a setting is invalid.
         """
         env = {setting: value for setting, value in (os.environ if environ is None else environ).items() if value != ""}
         settings = cls(**{setting.name: setting.metadata["read"](env) for setting in fields(cls)})

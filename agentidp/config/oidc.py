@@ -13,7 +13,7 @@ ANYONE = "*"
 
 PREFIX = "AGENTIDP_OIDC_"
 MAX_ISSUER = 200
-"""Maximum characters of an issuer. The limit exists because each audit event of a person contains the issuer."""
+"""Maximum characters of an issuer, which each audit event of a person contains."""
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Regular expression for the ID of an organization."""
@@ -46,11 +46,9 @@ class OidcSettings:
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> OidcSettings | None:
-        """Read the settings.
+        """Return the settings in environment variables, or None if no variable with :data:`PREFIX` is set.
 
-        :param env: the environment variables that are not empty.
-        :returns: None if no variable with :data:`PREFIX` is set.
-        :raises ConfigurationError: a variable is invalid or missing. The message contains its name.
+        :raises ConfigurationError: a variable is invalid or missing.
         """
         if not any(name.startswith(PREFIX) for name in env):
             return None
@@ -70,7 +68,7 @@ class OidcSettings:
         return settings
 
     def _check_completeness(self) -> None:
-        """Refuse settings by which nobody could sign in, or that leave a person's organization or role undefined."""
+        """Refuse settings by which nobody could sign in, or whose people could have no organization or role."""
         if not self.issuer:
             raise ConfigurationError("AGENTIDP_OIDC_ISSUER must be set if another AGENTIDP_OIDC_ setting is")
         if not self.client_id:

@@ -17,11 +17,9 @@ class ConfigurationError(Exception):
 
 
 def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
-    """Return whether *value* is a valid issuer (RFC 8414 section 2, OpenID Connect Discovery).
+    """Return whether *value* is an issuer: an https URL without credentials, query and fragment (RFC 8414 section 2).
 
-    An issuer must be an https URL without credentials, query and fragment.
-
-    :param may_be_http: whether http is allowed for all hosts. For loopback hosts http is always allowed.
+    :param may_be_http: whether http is allowed for all hosts, and not for loopback hosts only.
     """
     try:
         url = urlsplit(value)
@@ -37,7 +35,7 @@ def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> t
     """Return a secret from a variable or from the file that another variable names.
 
     :returns: the name of the variable that is set, and the secret. The secret is None if neither is set.
-    :raises ConfigurationError: both variables are set, or the file cannot be read. The message contains no secret.
+    :raises ConfigurationError: both variables are set, or the file cannot be read.
     """
     secret, secret_file = env.get(setting), env.get(setting_of_file)
     if secret is not None and secret_file is not None:
@@ -53,10 +51,7 @@ def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> t
 
 
 def split_address(address: str) -> tuple[str, int] | None:
-    """Return the host and the port of ``host:port``, or None for another form.
-
-    The host may be empty. An IPv6 address is returned without its brackets.
-    """
+    """Return the host, which may be empty, and the port of ``host:port``, or None for another form."""
     match = _ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match["port"]) <= 65_535:
         return None

@@ -26,7 +26,7 @@ from agentidp.services.token_rate import TokenRate
 
 @dataclass(frozen=True)
 class Services:
-    """The objects that all requests of an application share. ``clock`` returns the current time; tests replace it."""
+    """The objects that all requests of an application share."""
 
     settings: Settings
     clock: Callable[[], datetime]

@@ -7,11 +7,11 @@ from uuid import UUID
 from agentidp.db.database import Database
 
 MAX_CACHED = 100_000
-"""Maximum number of clients in a process's cache, which take about 25 MB."""
+"""Maximum number of clients that a process caches, which take about 25 MB."""
 
 
 class ClientDirectory:
-    """A cache of the organizations of clients, which never change. Unknown clients are not cached."""
+    """A cache of the organizations of clients, which never change."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

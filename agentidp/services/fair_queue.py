@@ -1,4 +1,4 @@
-"""Limits the number of requests per organization that a process runs at once, so that none slows down another.
+"""Limits the requests that a process runs at once per organization, so that no organization slows down another.
 
 A request enters the queue when its organization is verified: after the access token in the API and MCP, and after the
 session cookie in the dashboard. It waits until it may run, and leaves when its response is complete and sent. Requests
@@ -28,11 +28,10 @@ MAX_RUNNING = 5
 """Maximum number of requests that run at once. Each uses a database connection, and token requests need others."""
 
 MAX_RUNNING_TOGETHER = 3
-"""Maximum number of running requests, including the new request, when an organization starts a second request. More
-would only compete for the interpreter, and take the places of organizations without a running request."""
+"""Maximum number of running requests, including the new request, when an organization starts a second request."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
-"""Maximum number of running requests per organization: one can use the interpreter while another uses the database."""
+"""Maximum number of running requests per organization. One can use the interpreter, and another the database."""
 
 MAX_REQUESTS = 36
 """Maximum number of requests in the queue. gunicorn has eight more threads (deploy/gunicorn.conf.py), for tokens."""
@@ -43,10 +42,10 @@ MAX_WAIT = 10.0
 """Maximum seconds that a request waits before it is refused."""
 
 SHORT_WAIT = 0.005
-"""Seconds that a waiting thread blocks before it lets another thread serve. Most reads take less than a millisecond."""
+"""Seconds that a waiting thread blocks before it lets another thread serve."""
 
 SMALL = 65_536
-"""Maximum number of bytes of a response whose turn ends before sending, because sending so little rarely blocks."""
+"""Maximum number of bytes of a response whose turn ends before the response is sent."""
 
 RETRY_AFTER = 1
 """Value of ``Retry-After`` in seconds for a refused request."""
@@ -55,7 +54,7 @@ RETRY_AFTER = 1
 class Turn:
     """The turn of one request in the fair queue.
 
-    :ivar has_run: whether the request has run, so that its response may have begun and it can no longer be refused.
+    :ivar has_run: whether the request has run, so that it can no longer be refused.
     """
 
     __slots__ = ("_queue", "_woken", "has_run", "is_running", "organization_id")
@@ -71,7 +70,7 @@ class Turn:
         self._queue.before_blocking()
 
     def resume(self) -> None:
-        """Wait until a paused turn may run again, without a time limit because the response may have begun."""
+        """Wait without a time limit until a paused turn may run again."""
         self._queue.start(self, -1)
 
     def leave(self) -> None:
@@ -79,12 +78,12 @@ class Turn:
         self._queue.leave(self)
 
     def prepare_to_wait(self) -> None:
-        """Prepare the turn, so that :meth:`wait` blocks until :meth:`wake` is called."""
+        """Let :meth:`wait` block until :meth:`wake` is called."""
         self._woken = threading.Lock()
         self._woken.acquire()
 
     def wait(self, max_wait: float) -> bool:
-        """Return whether :meth:`wake` is called within *max_wait* seconds (-1: no limit). Block until then."""
+        """Block until :meth:`wake` is called, and return whether this happens in *max_wait* seconds (-1: no limit)."""
         assert self._woken is not None  # noqa: S101
         return self._woken.acquire(timeout=max_wait)
 
@@ -97,7 +96,7 @@ class Turn:
 class FairQueue:
     """The requests of one process that run or wait for their turn.
 
-    :ivar before_blocking: called in a thread that is about to block, so that the server can let another thread serve.
+    :ivar before_blocking: lets another thread serve. It is called in a thread that is about to block.
     """
 
     def __init__(self) -> None:
@@ -191,7 +190,7 @@ class FairQueue:
 
 
 def _decrease(counts: Counter[str], organization_id: str) -> None:
-    """Decrease an organization's count. Remove a count of 0, so that the counter does not grow for ever."""
+    """Decrease an organization's count, and remove a count of 0."""
     counts[organization_id] -= 1
     if not counts[organization_id]:
         del counts[organization_id]

@@ -1,7 +1,7 @@
 """Limits the tokens that a process issues per agent and minute, so that one agent cannot overload the instance.
 
-The limit is approximate, so that it costs almost nothing. Each process counts in its own memory, so an instance may
-issue up to the limit times the number of workers, and a few more for simultaneous requests. Quotas are exact limits.
+Each process counts in its own memory, so an instance may issue up to the limit times the number of workers, and a few
+more for simultaneous requests.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ MINUTE = 60
 class TokenRate:
     """Counts the tokens that a process has issued to each agent in the current minute.
 
-    An agent at its limit is refused only if its credential has already obtained a token in the same minute. So clients
-    without a valid credential do not learn that the agent is at its limit.
+    An agent at its limit is refused only if its credential has got a token in the same minute, so that clients without
+    a valid credential do not learn of the limit.
 
     :param limit: the maximum number of tokens per agent and minute; 0 means no limit.
     """
