@@ -219,7 +219,7 @@ class _Demo:
         update_agent(self._begin_on(SUSPENDED.last - 1), self._agent_ids[SUSPENDED], {"status": "suspended"})
         self._add_agent(AGENTS[-2], AGENTS[-2].joined)
         self._add_grants(EDITOR, rule_row.delegation_rule_id)
-        # The quotas are set after the day of the retry loop, because a quota per hour would refuse the loop's tokens.
+        # The quotas are set after the day of the retry loop, so that they do not refuse the loop's tokens.
         for quota_holder, window, tokens, is_enforced in QUOTAS:
             holder_id = self._agent_ids[quota_holder] if quota_holder else None
             set_quota(self._begin_on(12), holder_id, window, tokens=tokens, is_enforced=is_enforced)
@@ -292,6 +292,17 @@ class _Demo:
                 for resource_index, resource in enumerate(agent.resources):
                     if tokens := (counts[0] + resource_index) // len(agent.resources):
                         tokens_by_hour.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
+        add_usage(self._transaction, hours_by_agent)
+        self._attribute_tokens(tokens_by_hour)
+        use_times = [*last_used_at.values()]
+        self._transaction.fetch("demo/use_credentials", credential_ids=[*last_used_at], used_at=use_times)
+        self._transaction.fetch("demo/use_grants", expires_at=None)
+
+    def _attribute_tokens(self, tokens_by_hour: dict[tuple[date, DemoAgent, UUID, str], list[int]]) -> None:
+        """Count tokens by credential and resource, and tokens by which an agent acts for another agent or for people.
+
+        :param tokens_by_hour: the tokens of the 24 hours by day, agent, credential and resource.
+        """
         usage_rows, delegation_rows = [], []
         for (day, agent, credential_id, resource), hourly_tokens in tokens_by_hour.items():
             row = {"day": str(day), "agent_id": str(self._agent_ids[agent]), "resource": resource}
@@ -303,12 +314,8 @@ class _Demo:
                 # The tracker can only act for a subject that got a token for the tracker on the same day.
                 elif tokens and (day, subject, self._credential_ids[subject], TRACKER) in tokens_by_hour:
                     delegation_rows.append(row | {"subject_agent_id": str(self._agent_ids[subject]), "tokens": tokens})
-        add_usage(self._transaction, hours_by_agent)
         self._transaction.fetch("demo/attribute_usage", counts=Jsonb(usage_rows))
         self._transaction.fetch("demo/count_delegations", counts=Jsonb(delegation_rows))
-        use_times = [*last_used_at.values()]
-        self._transaction.fetch("demo/use_credentials", credential_ids=[*last_used_at], used_at=use_times)
-        self._transaction.fetch("demo/use_grants", expires_at=None)
 
 
 def find_working_day(today: date, days_ago: int) -> date:

@@ -30,7 +30,6 @@ from agentidp.services import Services
 POLL_SECONDS = 2.0
 """Seconds between two checks for further audit events."""
 
-trail_option = name_option("--organization", "The organization's id (org-…), or its name. Default: the instance.")
 trails_option = name_option("--organization", "Only this organization's trail. Default: all trails.")
 
 commands = click.Group(
@@ -43,7 +42,7 @@ commands = click.Group(
 
 
 @commands.command("list")
-@trail_option
+@name_option("--organization", "The organization's id (org-…), or its name. Default: the instance.")
 @click.option(
     "--actor", help="Only events by this actor: an agent's id, or the name of a user of the operating system."
 )

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import click
-import marshmallow as ma
 
 from agentidp.analytics.impact import build_count_grants_call, describe_ended_grants
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
@@ -25,19 +24,15 @@ from agentidp.registry import delegation_rules, provisioning
 
 
 class RuleKind(NamedTuple):
-    """What the commands for provisioning rules and for delegation rules have in common.
+    """What distinguishes the commands for delegation rules from those for provisioning rules.
 
     :param registry: the module that creates and deletes the rules.
-    :param statement: the SQL statement that lists the rules of an organization.
     :param columns: the members of a rule and of its ``trust`` that are printed without ``--json``.
-    :param consequences: a function of the rule's row and the organization's database. It returns a text that says what
-        deleting the rule does.
+    :param consequences: returns a text that says what deleting a rule does, from its row and the database.
     """
 
     name: str
     registry: Any
-    schema: type[ma.Schema]
-    statement: str
     columns: tuple[str, ...]
     help: str
     delete_help: str
@@ -58,8 +53,6 @@ def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
 _DELEGATION = RuleKind(
     "delegation",
     delegation_rules,
-    delegation_rules.NewDelegationRuleSchema,
-    "delegation/list_rules",
     (
         *("delegationRuleId", "name", "issuer", "agents", "resources"),
         *list_column_names(delegation_rules.DelegationRuleSchema),
@@ -77,8 +70,6 @@ _DELEGATION = RuleKind(
 _PROVISIONING = RuleKind(
     "provisioning",
     provisioning,
-    provisioning.NewProvisioningRuleSchema,
-    "provisioning/list_rules",
     (
         *("provisioningRuleId", "name", "issuer", "audience", "agents", "maxAgents"),
         *list_column_names(provisioning.ProvisioningRuleSchema),
@@ -101,7 +92,8 @@ _PROVISIONING = RuleKind(
 
 def _make_rule_commands(kind: RuleKind) -> click.Group:
     group = click.Group(f"{kind.name}-rule", help=kind.help)
-    schema = kind.schema(exclude=["name"])
+    list_statement, new_schema = f"{kind.name}/list_rules", kind.registry.RULES.new_schema
+    schema = new_schema(exclude=["name"])
 
     @group.command("create")
     @click.argument("name")
@@ -112,7 +104,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
         """Create the rule NAME and print it. Warns if the rule accepts tokens of more than one subject."""
         request_body = read_options(schema, options) | {"name": name}
         with open_organization(organization) as (services, database):
-            new_rule = kind.schema().load(replace_agent_names(services, database, schema, request_body))
+            new_rule = new_schema().load(replace_agent_names(services, database, schema, request_body))
             with database.transaction() as transaction:
                 rule_row = kind.registry.add_rule(transaction, services.settings, new_rule)
         response_body = kind.registry.represent(rule_row)
@@ -125,7 +117,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
     def list_rules(organization: str, as_json: bool) -> None:
         """List an organization's rules, oldest first."""
         with open_organization(organization) as (_, database):
-            rule_rows = database.fetch(kind.statement)
+            rule_rows = database.fetch(list_statement)
         represent = kind.registry.represent if as_json else partial(_summarize_rule, kind)
         show([represent(rule_row) for rule_row in rule_rows], as_json)
 
@@ -136,7 +128,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
     def delete_rule(rule: str, organization: str) -> None:
         with open_organization(organization) as (services, database):
             id_column = f"{kind.name}_rule_id"
-            rule_row = find_row(rule, database.fetch(kind.statement), id_column, "name", kind=f"{kind.name} rule")
+            rule_row = find_row(rule, database.fetch(list_statement), id_column, "name", kind=f"{kind.name} rule")
             confirm(lambda: kind.consequences(rule_row, database))
             with begin_transaction(services, database) as transaction:
                 kind.registry.remove_rule(transaction, getattr(rule_row, id_column))

@@ -26,13 +26,6 @@ from agentidp.usage_history.importing import FORMATS, Imported, ImportRefused, i
 from agentidp.usage_history.pruning import MIN_MONTHS, count_tokens_by_day, delete_days, find_first_kept_day
 from agentidp.usage_history.records import EARLIEST, Source
 
-format_option = click.option(
-    "--format",
-    "file_format",
-    type=click.Choice([*FORMATS]),
-    help="Format of the file. Default: ndjson if the name ends in .ndjson or .jsonl, otherwise csv.",
-)
-
 
 def _parse_months(_context: click.Context, _option: click.Parameter, text: str) -> int:
     months_match = re.fullmatch(r"([1-9][0-9]{0,3})months", text)
@@ -47,7 +40,12 @@ commands = click.Group("usage", help="Past usage: import, export, delete.")
 @commands.command("import")
 @click.argument("path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @organization_option
-@format_option
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice([*FORMATS]),
+    help="Format of the file. Default: ndjson if the name ends in .ndjson or .jsonl, otherwise csv.",
+)
 @flag_option("--dry-run", "is_dry_run", "Check the records and print their sums, without importing them.")
 @as_json_option
 def import_file(path: Path, organization: str, file_format: str | None, is_dry_run: bool, as_json: bool) -> None:

@@ -143,16 +143,7 @@ def apply_file(
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
                 # The quotas are locked before any row, because a token request that waits for a row blocks quotas.lock.
                 quotas.lock(transaction)
-            for change in plan.changes:
-                with _name_place_in_errors(organization, change.path, f"{change} no longer exists\n{_ADVICE}"):
-                    _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied_file)
-            # A file may register a resource server, and an agent that has its scopes and acts for it. The agent needs
-            # the resource server's scopes, so the resource server exists first and gets its agent here.
-            for change in plan.changes:
-                has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
-                if change.type == RESOURCE_SERVER.type and has_agent:
-                    with _name_place_in_errors(organization, change.path):
-                        _set_agent_of_server(transaction, settings, change)
+            _make_changes(organization, transaction, settings, plan.changes, applied_file)
         if is_dry_run:
             raise psycopg.Rollback
         # Audit events are written last, because they block other writers of audit events until the commit.
@@ -179,6 +170,24 @@ def _plan_changes(
     _refuse_deleted_agents(declared, changes)
     omissions = [] if current is None else list_omissions(changes, strict_changes)
     return Plan(transaction.organization_id, changes, omissions)
+
+
+def _make_changes(
+    declared: DeclaredOrganization,
+    transaction: Transaction,
+    settings: Settings,
+    changes: list[Change],
+    applied: Applied,
+) -> None:
+    for change in changes:
+        with _name_place_in_errors(declared, change.path, f"{change} no longer exists\n{_ADVICE}"):
+            _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied)
+    # An agent needs the scopes of the resource server that it runs, so a resource server is created without its agent.
+    for change in changes:
+        has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
+        if change.type == RESOURCE_SERVER.type and has_agent:
+            with _name_place_in_errors(declared, change.path):
+                _set_agent_of_server(transaction, settings, change)
 
 
 def export_organizations(database_url: str, organization_ids: Iterable[str], at: datetime) -> list[dict[str, Any]]:
