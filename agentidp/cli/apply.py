@@ -114,8 +114,8 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
     for change, sentences in zip(changes, consequences, strict=True):
         print_text(f"{SIGNS[change.action]} {change}")
         for member_name, member_value in (change.after if change.action != "delete" else {}).items():
-            earlier_value = f"{to_json(change.before[member_name])} → " if member_name in change.before else ""
-            print_text(f"    {member_name}: {earlier_value}{to_json(member_value)}")
+            previous_value = f"{to_json(change.before[member_name])} → " if member_name in change.before else ""
+            print_text(f"    {member_name}: {previous_value}{to_json(member_value)}")
         for sentence in sentences:
             print_text(f"    {sentence}")
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}

@@ -38,8 +38,8 @@ class _KidCommand(click.Command):
         """Parse an argument as an option only if the argument equals the name of an option."""
         option_names = {option_name for parameter in self.get_params(ctx) for option_name in parameter.opts}
         named_options = [argument for argument in args if argument in option_names]
-        other_arguments = [argument for argument in args if argument not in {*option_names, "--"}]
-        return super().parse_args(ctx, [*named_options, "--", *other_arguments])
+        kid_arguments = [argument for argument in args if argument not in {*option_names, "--"}]
+        return super().parse_args(ctx, [*named_options, "--", *kid_arguments])
 
 
 @commands.command("revoke", cls=_KidCommand)

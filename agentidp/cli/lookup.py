@@ -111,12 +111,13 @@ def find_candidate(
     :param kind: a singular noun for the candidates, for error messages.
     :param owner: the owner of the candidates, for error messages. Empty if they belong to the instance.
     """
-    matches = [candidate for candidate in candidates if candidate.id == id_or_name]
-    matches = matches or [candidate for candidate in candidates if id_or_name in candidate.names]
-    if len(matches) == 1:
-        return matches[0].row
-    if matches:
-        raise _build_ambiguity_error(id_or_name, matches, kind)
+    matching_candidates = [candidate for candidate in candidates if candidate.id == id_or_name]
+    if not matching_candidates:
+        matching_candidates = [candidate for candidate in candidates if id_or_name in candidate.names]
+    if len(matching_candidates) == 1:
+        return matching_candidates[0].row
+    if matching_candidates:
+        raise _build_ambiguity_error(id_or_name, matching_candidates, kind)
     agent_id = _parse_uuid(id_or_name)
     shown_name = str(agent_id) if agent_id else repr(id_or_name)
     unknown_message = f"{owner} has no {kind} {shown_name}" if owner else f"there is no {kind} {shown_name}"
@@ -224,12 +225,12 @@ def _parse_uuid(id_or_name: str) -> UUID | None:
         return None
 
 
-def _build_ambiguity_error(id_or_name: str, matches: list[Candidate], kind: str) -> ConfigurationError:
-    lines = [f"{len(matches)} {kind}s have the name {id_or_name!r}, so give an id:"]
-    for candidate in matches[:MAX_CANDIDATES]:
+def _build_ambiguity_error(id_or_name: str, matching_candidates: list[Candidate], kind: str) -> ConfigurationError:
+    lines = [f"{len(matching_candidates)} {kind}s have the name {id_or_name!r}, so give an id:"]
+    for candidate in matching_candidates[:MAX_CANDIDATES]:
         lines.append(f"  {candidate.id}  {candidate.names[0]}{f' of {candidate.owner}' if candidate.owner else ''}")
-    if len(matches) > MAX_CANDIDATES:
-        lines.append(f"  and {len(matches) - MAX_CANDIDATES} more")
+    if len(matching_candidates) > MAX_CANDIDATES:
+        lines.append(f"  and {len(matching_candidates) - MAX_CANDIDATES} more")
     return ConfigurationError("\n".join(lines))
 
 

@@ -126,11 +126,11 @@ def show_or_set_dormancy(organization: str, days: int | None, must_remove: bool)
 @commands.command("provisioning")
 @require_confirmation
 @organization_argument
-@click.argument("state", type=click.Choice(["on", "off"]), required=False, metavar="[on|off]")
-def show_or_set_provisioning(organization: str, state: str | None) -> None:
+@click.argument("on_or_off", type=click.Choice(["on", "off"]), required=False, metavar="[on|off]")
+def show_or_set_provisioning(organization: str, on_or_off: str | None) -> None:
     """Print or set whether provisioning rules create agents."""
     with open_organization(organization) as (services, database):
-        if state == "on":
+        if on_or_off == "on":
             rule_rows = database.fetch("provisioning/list_rules")
             max_agents = sum(rule_row.max_agents for rule_row in rule_rows)
             confirm(
@@ -140,7 +140,7 @@ def show_or_set_provisioning(organization: str, state: str | None) -> None:
                     f"{format_count(max_agents, 'agent')}."
                 )
             )
-        change = {"provisions_agents": state == "on"} if state is not None else {}
+        change = {"provisions_agents": on_or_off == "on"} if on_or_off is not None else {}
         click.echo("on" if _update_organization(services, database, change).provisions_agents else "off")
 
 

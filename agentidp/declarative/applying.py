@@ -165,10 +165,10 @@ def _plan_changes(
     """Compare an organization in a file with its content in the database, which is None for a new organization."""
     content = _check_rules_of_trust(declared, settings, transaction.organization_id)
     _compare_addresses(declared, transaction, settings, current)
-    strict_changes = list_changes(fill_omissions(content), current, is_pruning=True)
-    changes = strict_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
+    all_changes = list_changes(fill_omissions(content), current, is_pruning=True)
+    changes = all_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
     _refuse_deleted_agents(declared, changes)
-    omissions = [] if current is None else list_omissions(changes, strict_changes)
+    omissions = [] if current is None else list_omissions(changes, all_changes)
     return Plan(transaction.organization_id, changes, omissions)
 
 

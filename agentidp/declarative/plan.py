@@ -128,14 +128,14 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
     return filled_content
 
 
-def list_omissions(planned_changes: list[Change], strict_changes: list[Change]) -> list[str]:
-    """Return a line per object of which *strict_changes* have a deletion or members that are not in *planned_changes*.
+def list_omissions(planned_changes: list[Change], all_changes: list[Change]) -> list[str]:
+    """Return a line per object whose deletion, or some of whose changed members, are not planned.
 
-    :param strict_changes: the changes that would also be made if everything that the file omits were changed.
+    :param all_changes: the changes if the file set everything that it omits to the default.
     """
     planned_members = {(change.type, change.name): change.after for change in planned_changes}
     lines = []
-    for change in strict_changes:
+    for change in all_changes:
         member_names = change.after.keys() - planned_members.get((change.type, change.name), {})
         if change.action == "delete" and (change.type, change.name) not in planned_members:
             lines.append(str(change))
