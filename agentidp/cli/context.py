@@ -28,33 +28,29 @@ def report_errors() -> Iterator[None]:
     """Turn an error that the user can correct into one printed sentence and exit code 1."""
     try:
         yield
-    except ConfigurationError as error:
-        raise _click_exception(str(error)) from None
-    except DatabaseUnavailable:
-        raise click.ClickException(ServiceUnavailable.message) from None
-    except (ApiError, OAuthError) as error:
-        raise _click_exception(_describe_error(error)) from None
-    except ma.ValidationError as error:
-        details: dict[str, Any] = error.normalized_messages()  # type: ignore[no-untyped-call]
-        raise _click_exception(_join_broken_rules(details)) from None
-    except psycopg.Error as error:
-        raise _click_exception(f"the database refuses: {error.diag.message_primary or error}") from None
+    except (ApiError, ConfigurationError, DatabaseUnavailable, OAuthError, ma.ValidationError, psycopg.Error) as error:
+        # The message may contain names and other text that organizations have chosen.
+        raise click.ClickException(printable(_describe_error(error), is_multiline=True)) from None
 
 
-def _click_exception(message: str) -> click.ClickException:
-    # The message may contain names and other text that organizations have chosen.
-    return click.ClickException(printable(message, is_multiline=True))
-
-
-def _describe_error(error: ApiError | OAuthError) -> str:
-    if isinstance(error, OAuthError):
-        return error.description
-    # The missing object is an agent, because commands catch NotFound themselves if they look for other objects.
-    if isinstance(error, NotFound):
-        return "there is no such agent"
-    if isinstance(error, ValidationError):
-        return _join_broken_rules(error.details)
-    return f"{error.message} ({_join_broken_rules(error.details)})" if error.details else error.message
+def _describe_error(error: Exception) -> str:
+    match error:
+        case DatabaseUnavailable():
+            return ServiceUnavailable.message
+        case OAuthError():
+            return error.description
+        case NotFound():
+            # Commands that look for objects other than agents catch this error themselves.
+            return "there is no such agent"
+        case ValidationError():
+            return _join_broken_rules(error.details)
+        case ma.ValidationError():
+            return _join_broken_rules(error.normalized_messages())  # type: ignore[no-untyped-call]
+        case ApiError() if error.details:
+            return f"{error.message} ({_join_broken_rules(error.details)})"
+        case psycopg.Error():
+            return f"the database refuses: {error.diag.message_primary or error}"
+    return str(error)
 
 
 def _join_broken_rules(details: dict[str, Any]) -> str:

@@ -74,21 +74,17 @@ def import_file(path: Path, organization: str, file_format: str | None, is_dry_r
 
 @contextlib.contextmanager
 def _open_source(path: Path) -> Iterator[Source]:
-    """Yield the file to import, and show a progress bar unless the file is standard input or empty."""
+    """Yield the file to import, and show a progress bar unless the file is standard input."""
     if path == Path("-"):
-        yield Source(sys.stdin.buffer, None)
+        yield Source(sys.stdin.buffer)
         return
     file_size, read_size = path.stat().st_size, 0
-    with (
-        path.open("rb") as file,
-        show_progress("Reading") if file_size else contextlib.nullcontext() as report_progress,
-    ):
+    with path.open("rb") as file, show_progress("Reading") as report_progress:
 
         def advance_progress(byte_count: int) -> None:
             nonlocal read_size
             read_size += byte_count
-            if report_progress:
-                report_progress(read_size / file_size)
+            report_progress(read_size / max(file_size, 1))
 
         yield Source(file, advance_progress)
 
