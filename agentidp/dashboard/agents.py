@@ -113,7 +113,10 @@ def _build_slow_part(caller: Caller, period: Period, page: int) -> dict[str, Any
 def select_agents(
     caller: Caller, period: Period, offset: int = 0, *, limit: int = PAGE_SIZE
 ) -> tuple[Call, Selection, BadgesByAgent | None]:
-    """Return the statement that reads the selected agents, the selection, and the agents with findings, if known."""
+    """Return the statement that reads the selected agents, the selection, and the agents with findings.
+
+    The agents with findings are ``None`` if the findings could not be computed.
+    """
     selection, badges_by_agent = _read_selection(), read_unusual_agents(caller)
     agent_ids = list(badges_by_agent or {}) if selection.unusual else None
     return build_agents_call(period, selection, offset, limit=limit, agent_ids=agent_ids), selection, badges_by_agent

@@ -68,8 +68,7 @@ def list_audit_events(caller: Caller) -> Response:
 
 
 def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
-    """Return the (id, name) pairs of the objects that a filter names, by filter. A filter with an ID names none, and
-    neither does the name of a user of the operating system."""
+    """Return, per filter that contains a name, the (id, name) pairs of the objects with this name."""
     names = {name: selection[name] for name in ("subject", "actor") if selection[name] and "\0" not in selection[name]}
     names = {filter_name: name for filter_name, name in names.items() if not words.IS_ID.fullmatch(name)}
     if not names:

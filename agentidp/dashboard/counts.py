@@ -44,7 +44,7 @@ def build_days(rows: Rows) -> list[DayUsage]:
 
 
 def match_days(days: list[DayUsage], comparison: Comparison, first_usage_day: date | None) -> list[DayUsage | None]:
-    """Return the earlier day with which each day of a period is compared, or ``None`` before the first usage."""
+    """Return, per day of a period, the day with which it is compared; ``None`` for days before the first usage."""
     usage_by_day = {day.day: day for day in days if first_usage_day and day.day >= first_usage_day}
     return [usage_by_day.get(day) if day else None for day in comparison.days]
 

@@ -142,8 +142,7 @@ def _draw_days(finding: StoredFinding, days: list[date], counts: Counts, period:
 
 
 def _find_drawn_agents(finding: StoredFinding) -> list[UUID]:
-    """Return the agents whose usage is drawn. The list is empty if the finding is about the tokens of the whole
-    organization, or names only some of its agents."""
+    """Return the agents whose usage is drawn, or no agents if the usage of the whole organization is drawn."""
     is_of_all = finding.kind in ("budget", "quota") and finding.agent_id is None
     return finding.agent_ids if not is_of_all and finding.agent_count in (None, len(finding.agent_ids)) else []
 
@@ -188,8 +187,7 @@ def _sum_counts(finding: StoredFinding, rows: Rows, unit: str) -> Counts:
 
 
 def _compute_expected(finding: StoredFinding, begins: datetime, step: timedelta) -> int | None:
-    """Return the finding's expected tokens, spread evenly, for one day or hour; or its expected rejected requests for a
-    day. Return ``None`` outside the finding, and for other units."""
+    """Return the expected tokens or rejected requests for a day or an hour, or ``None`` outside the finding."""
     if begins >= finding.ends or begins + step <= finding.begins:
         return None
     if finding.unit == "rejected requests":

@@ -132,8 +132,7 @@ def hour_label(hour: datetime, at: datetime) -> str:
 
 
 def count_incidents(incidents: list[Incident], at: datetime) -> str:
-    """Return in words how many incidents are ongoing and ended, and, unless zero, how many ongoing incidents are
-    acknowledged and how many incidents began in the last 24 hours."""
+    """Return the numbers of incidents in words: ongoing, ended and, unless zero, acknowledged and new in 24 hours."""
     findings = [incident.head for incident in incidents]
     ongoing_findings = [finding for finding in findings if finding.is_ongoing]
     acknowledged_count = sum(finding.acknowledged_at is not None for finding in ongoing_findings)

@@ -35,7 +35,7 @@ class Form:
 
     @contextlib.contextmanager
     def catch_refusal(self, labels: Mapping[str, str]) -> Iterator[None]:
-        """Store an error of the block that refuses the form in the form. *labels*: as for :func:`errors`."""
+        """Catch an error of the block that refuses the form, and store its text. *labels*: as for :func:`errors`."""
         try:
             yield
         except (ValidationError, Conflict) as error:

@@ -74,7 +74,7 @@ def refuse_other_sites() -> None:
 
 @blueprint.after_request
 def add_security_headers(response: Response) -> Response:
-    """Add :data:`SECURITY` to a response. Responses to OPTIONS need it too, and no view creates them."""
+    """Add :data:`SECURITY` to a response. A view cannot do so, because Flask responds to OPTIONS without a view."""
     for header_name, header_value in SECURITY.items():
         response.headers.setdefault(header_name, header_value)
     return response
@@ -151,7 +151,7 @@ def see_other(path: str) -> Response:
 def change_and_redirect(
     caller: Caller, scope: str, path: str, change: Callable[..., object], *arguments: Any
 ) -> Response:
-    """Call *change* with a transaction of :func:`session.begin_change` and *arguments*, and redirect to a page."""
+    """Call *change* in a transaction that checks the session again, and redirect to a page of the dashboard."""
     with session.begin_change(caller, scope) as transaction:
         change(transaction, *arguments)
     return see_other(path)

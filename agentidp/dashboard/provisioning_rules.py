@@ -126,7 +126,7 @@ def _build_body(values: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _flatten_details() -> Iterator[None]:
-    """Name the fields of the form in an error of the block. The form's fields are not nested like the API's members."""
+    """Rename the fields in an error of the block from the API's nested members to the fields of the form."""
     try:
         yield
     except ValidationError as error:

@@ -155,7 +155,7 @@ def required_to(*scopes: str) -> Callable[[View], View]:
 
 @contextlib.contextmanager
 def begin_change(caller: Caller, scope: str) -> Iterator[Transaction]:
-    """Open a transaction, or raise :exc:`SessionEnded` or :exc:`NotAllowed` if the session ended or lacks *scope*."""
+    """Open a transaction, or raise :exc:`SessionEnded` or :exc:`NotAllowed` if the session no longer has *scope*."""
     with caller.transaction() as transaction:
         rows = transaction.run(build_viewer_query(g.session))
         if not rows:
