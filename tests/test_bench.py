@@ -172,26 +172,28 @@ class TestGrowth:
         assert growth.line("10,000 agents", "trend", figures).split() == ["10,000", "agents", "trend", *shown]
 
 
-GROW_LESS = """
+SMALL = """
+import runpy
 from dataclasses import replace
-from bench import __main__, growth
+from functools import partial
+from bench import database, growth
 growth.GROWN = {"200 agents": replace(growth.SMALL, agents=200, times=2)}
-__main__.main()
+database.Shape = partial(database.Shape, others=2, days=14)
+runpy.run_module("bench", run_name="__main__")
 """
-"""``python -m bench`` with a grown database that is small enough for a test."""
+"""``python -m bench`` with databases that are small enough for a test."""
 
 
 @pytest.mark.very_slow
 class TestRun:
     """Each mode of ``python -m bench``, as short as it can be."""
 
-    def run(
-        self, written: Path, *options: str, program: tuple[str, ...] = ("-m", "bench")
-    ) -> tuple[dict[str, Any], str]:
+    def run(self, written: Path, *options: str) -> tuple[dict[str, Any], str]:
         """The figures, and what was printed."""
-        times = ["--rounds", "1", "--seconds", "0.5", "--json", str(written)]
-        command = [sys.executable, *program, *times, *options]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        times = ["--rounds", "1", "--seconds", "0.1", "--json", str(written)]
+        done = subprocess.run(
+            [sys.executable, "-c", SMALL, *times, *options], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         return json.loads(written.read_text()), done.stdout
 
@@ -209,6 +211,6 @@ class TestRun:
         assert (list(figures["floor"]), list(figures["peer"])) == (["introspection"], ["token, 100 agents"])
 
     def test_compares_with_a_grown_one(self, tmp_path: Path) -> None:
-        figures, printed = self.run(tmp_path / "figures.json", "--growth", program=("-c", GROW_LESS))
+        figures, printed = self.run(tmp_path / "figures.json", "--growth")
         assert list(figures["200 agents"])[-1] == "page of agents"
         assert "200 agents: " in printed
