@@ -308,13 +308,16 @@ ALSO_WRONG: dict[str, list[Any]] = {
 """Field -> values that every route refuses, although the document's schema allows them."""
 
 
-def wrong_values(document: dict[str, Any], field: str, described: dict[str, Any]) -> Iterator[Any]:
-    """Return values that a field of a body refuses. *described*: its schema in the document."""
+def wrong_values(document: dict[str, Any], route: Route, field: str, described: dict[str, Any]) -> Iterator[Any]:
+    """Return values that a field of a route's body refuses. *described*: its schema in the document."""
     allowed = jsonschema_rs.validator_for(described | {"components": document["components"]}, validate_formats=True)
     beyond = [described[bound] + step for bound, step in (("minimum", -1), ("maximum", 1)) if bound in described]
     beyond += ["x" * (described["maxLength"] + 1)] if "maxLength" in described else []
     yield from (value for value in (*IN_SOME_FIELDS, *beyond) if not allowed.is_valid(value))
-    yield from (*IN_NO_FIELD, *ALSO_WRONG.get(field, ()))
+    yield from IN_NO_FIELD
+    # The issuer of an OpenID provider needs no type.
+    if not route.endpoint.startswith("openid-providers."):
+        yield from ALSO_WRONG.get(field, ())
     if described.get("format") == "date-time":
         yield from NO_INSTANTS
 
@@ -371,15 +374,23 @@ class TestBodies:
     def test_with_a_wrong_value(
         self, shared_client: FlaskClient, shared_cast: Cast, document: dict[str, Any], route: Route
     ) -> None:
-        for field, described in body_of(document, route).items():
-            for value in wrong_values(document, field, described):
-                if route.endpoint.startswith("openid-providers.") and (field, value) == ("issuer", "https://x.example"):
-                    # The issuer of a provider needs no type.
-                    continue
-                right = route.body_for(shared_cast.acme.agent_id) or {}
-                response = send(shared_client, route, shared_cast.acme, json.dumps(right | {field: value}).encode())
-                assert response.status_code == 400, (field, value, response.json)
-                assert invalid_members(response) == [field], value
+        acme = shared_cast.acme
+        right = route.body_for(acme.agent_id) or {}
+
+        def refused(members: dict[str, Any]) -> list[str]:
+            response = send(shared_client, route, acme, json.dumps(right | members).encode())
+            assert response.status_code == 400, (members, response.json)
+            return invalid_members(response)
+
+        values = {
+            name: [*wrong_values(document, route, name, schema)] for name, schema in body_of(document, route).items()
+        }
+        for number in range(max(map(len, values.values()))):
+            members = {name: rest[number] for name, rest in values.items() if number < len(rest)}
+            # One request tests many members. A rule that compares members applies only if each is right by itself.
+            if sorted(refused(members)) != sorted(members):
+                for name, value in members.items():
+                    assert refused({name: value}) == [name], value
 
     def test_that_is_missing(self, shared_client: FlaskClient, shared_cast: Cast, route: Route) -> None:
         response = send(shared_client, route, shared_cast.acme, b"")
