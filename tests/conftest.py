@@ -12,7 +12,10 @@ Which application a test uses:
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import hmac
 import logging
 import os
 import signal
@@ -22,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from types import CodeType
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +34,8 @@ import pytest
 from _pytest.terminal import TerminalReporter
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from werkzeug.test import TestResponse
@@ -172,6 +178,19 @@ def cluster(needs_citus: None) -> Iterator[citus.Cluster]:
         yield running
 
 
+def store_password_for_quick_logins(url: str) -> None:
+    """Hash the superuser's password once instead of 4096 times, because each connection of a test computes the hash."""
+    parts, salt = conninfo_to_dict(url), os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", str(parts["password"]).encode(), salt, 1)
+    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    salt_text, *keys = (
+        base64.b64encode(value).decode() for value in (salt, stored_key, hmac.digest(salted, b"Server Key", "sha256"))
+    )
+    statement = sql.SQL("alter role {} password {}")
+    verifier = f"SCRAM-SHA-256$1:{salt_text}${':'.join(keys)}"
+    _administrator(url).execute(statement.format(sql.Identifier(str(parts["user"])), sql.Literal(verifier)))
+
+
 @pytest.fixture(scope="session")
 def start_postgres() -> Iterator[Callable[[Installation | Path], str]]:
     """Start the server of an installation once, and return its URL."""
@@ -181,6 +200,7 @@ def start_postgres() -> Iterator[Callable[[Installation | Path], str]]:
         def start(installation: Installation | Path) -> str:
             if installation not in urls:
                 urls[installation] = servers.enter_context(temporary(bindir=bindir_of(installation))).url
+                store_password_for_quick_logins(urls[installation])
             return urls[installation]
 
         yield start
@@ -326,6 +346,24 @@ class WholeResponses(FlaskClient):
 Flask.test_client_class = WholeResponses
 
 
+class CompiledTemplates(BytecodeCache):
+    """Keeps the templates that this process has compiled, because each application compiles its own otherwise."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template its code if an application has compiled it before."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+Flask.jinja_options = {"bytecode_cache": CompiledTemplates()}
+
+
 def end(services: Services) -> None:
     """Close the services, after each of their requests has left the fair queue."""
     services.close()
@@ -335,6 +373,12 @@ def end(services: Services) -> None:
 @pytest.fixture(scope="session")
 def wired_app() -> Flask:
     """The application without services. To wire it takes longer than most tests, and no test may change it."""
+    return create_app(settings_for("postgresql:///none"))
+
+
+@pytest.fixture(scope="session")
+def wired_shared_app() -> Flask:
+    """The same, for the modules that share an application, because a test may use both."""
     return create_app(settings_for("postgresql:///none"))
 
 
@@ -403,12 +447,12 @@ def midnight_is_far() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared_app(postgres_url: str, template: str) -> Iterator[Flask]:
+def shared_app(wired_shared_app: Flask, postgres_url: str, template: str) -> Iterator[Flask]:
     """The application on a database that the tests of a module share: for those that change nothing that counts."""
     with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
-        app = create_app(settings_for(url, **LONGEST), clock=Clock())
-        yield app
-        end(app.extensions["agentidp"])
+        services = wired_shared_app.extensions["agentidp"] = Services.of(settings_for(url, **LONGEST), Clock())
+        yield wired_shared_app
+        end(services)
 
 
 @pytest.fixture(scope="module")

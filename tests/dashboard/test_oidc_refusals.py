@@ -32,7 +32,9 @@ from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS
 from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.openid import client as oidc_client
+from agentidp.openid import flows
 from agentidp.openid.provider import EXTENSION, Provider
+from agentidp.services import Services
 from tests.audit.conftest import events_of
 from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
@@ -54,12 +56,20 @@ def shared_database(postgres_url: str, template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def wired(running_provider: Company) -> Flask:
+    """The application without services."""
+    return create_app(settings_for("postgresql:///none", oidc=running_provider.settings()))
+
+
 @pytest.fixture
-def shared_app(shared_database: str, provider: Company) -> Iterator[Flask]:
+def shared_app(wired: Flask, shared_database: str, provider: Company) -> Iterator[Flask]:
     """The application with the provider's settings, which remembers nothing of the provider."""
-    app = create_app(settings_for(shared_database, oidc=provider.settings()), clock=Clock())
-    yield app
-    app.extensions["agentidp"].close()
+    settings = settings_for(shared_database, oidc=provider.settings())
+    services = wired.extensions["agentidp"] = Services.of(settings, Clock())
+    flows.init_app(wired, settings)
+    yield wired
+    services.close()
 
 
 ADDRESSES = (f"10.{number // 256}.{number % 256}.1" for number in itertools.count())
