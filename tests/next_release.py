@@ -21,7 +21,8 @@ class NextRelease:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         package = directory / "agentidp"
-        shutil.copytree(ROOT / "agentidp", package, ignore=shutil.ignore_patterns("__pycache__"))
+        # Bytecode files stay valid, because copies of source files keep their times.
+        shutil.copytree(ROOT / "agentidp", package)
         for shipped in ("sql", "deploy"):
             shutil.copytree(shipped_directory(shipped), package / shipped)
         self._sql = package / "sql"

@@ -38,7 +38,7 @@ from tests.helpers.load import API, FORM, THREADS, Load, assert_counted, token_r
 
 pytestmark = pytest.mark.slow
 
-TOKENS = 500
+TOKENS = 150
 """That each thread gets."""
 
 RESOURCES = ("", API)
