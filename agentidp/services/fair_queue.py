@@ -55,14 +55,15 @@ class Turn:
     """The turn of one request in the fair queue.
 
     :ivar has_run: whether the request has run, so that it can no longer be refused.
+    :ivar woken: set when the thread that waits for the turn must continue; missing if no thread has waited.
     """
 
-    __slots__ = ("_queue", "_woken", "has_run", "is_running", "organization_id")
+    __slots__ = ("_queue", "has_run", "is_running", "organization_id", "woken")
+    woken: threading.Event
 
     def __init__(self, queue: FairQueue, organization_id: str) -> None:
         self._queue, self.organization_id = queue, organization_id
         self.is_running = self.has_run = False
-        self._woken: threading.Lock | None = None
 
     def pause(self) -> None:
         """Let other requests run while this request waits for the network, for example for its client."""
@@ -71,26 +72,11 @@ class Turn:
 
     def resume(self) -> None:
         """Wait without a time limit until a paused turn may run again."""
-        self._queue.start(self, -1)
+        self._queue.start(self, max_wait=None)
 
     def leave(self) -> None:
         """Remove the turn from the queue, whether it runs, waits or is paused."""
         self._queue.leave(self)
-
-    def prepare_to_wait(self) -> None:
-        """Let :meth:`wait` block until :meth:`wake` is called."""
-        self._woken = threading.Lock()
-        self._woken.acquire()
-
-    def wait(self, max_wait: float) -> bool:
-        """Block until :meth:`wake` is called, and return whether this happens in *max_wait* seconds (-1: no limit)."""
-        assert self._woken is not None  # noqa: S101
-        return self._woken.acquire(timeout=max_wait)
-
-    def wake(self) -> None:
-        """Let the thread that waits for the turn continue."""
-        assert self._woken is not None  # noqa: S101
-        self._woken.release()
 
 
 class FairQueue:
@@ -121,17 +107,17 @@ class FairQueue:
             raise _refusal()
         return turn
 
-    def start(self, turn: Turn, max_wait: float) -> bool:
-        """Wait until a turn may run, at most *max_wait* seconds (-1: no limit). Return whether it runs."""
+    def start(self, turn: Turn, max_wait: float | None) -> bool:
+        """Wait until a turn may run, at most *max_wait* seconds (``None``: no limit). Return whether it runs."""
         with self._lock:
             if self._may_run(turn):
                 self._run(turn)
                 return True
-            turn.prepare_to_wait()
+            turn.woken = threading.Event()
             self._waiting.append(turn)
-        if not turn.wait(SHORT_WAIT):
+        if not turn.woken.wait(SHORT_WAIT):
             self.before_blocking()
-            turn.wait(max_wait)
+            turn.woken.wait(max_wait)
         return turn.is_running
 
     def stop(self, turn: Turn) -> None:
@@ -160,7 +146,7 @@ class FairQueue:
         if own_request_count or displaced_turn is None or self._inside[displaced_turn.organization_id] == 1:
             raise _refusal()
         self._waiting.remove(displaced_turn)
-        displaced_turn.wake()
+        displaced_turn.woken.set()
 
     def _may_run(self, turn: Turn) -> bool:
         own_running_count = self._running[turn.organization_id]
@@ -186,7 +172,7 @@ class FairQueue:
             turn = min(startable_turns, key=lambda turn: self._running[turn.organization_id])
             self._waiting.remove(turn)
             self._run(turn)
-            turn.wake()
+            turn.woken.set()
 
 
 def _decrease(counts: Counter[str], organization_id: str) -> None:
