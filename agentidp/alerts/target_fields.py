@@ -21,7 +21,7 @@ from agentidp.http.schemas import (
     change_schema,
     new_schema,
     required,
-    write_only,
+    write_only_names,
 )
 
 MAX_OWNERS = 50  # owners per target
@@ -101,7 +101,7 @@ class AlertTargetSchema(ReturnedSchema, AlertTargetFields):
     """An alert target in a response, without its secret address and without the key that signs its webhooks."""
 
     class Meta:
-        exclude = write_only(AlertTargetFields)
+        exclude = write_only_names(AlertTargetFields)
 
 
 class CreatedAlertTargetSchema(AlertTargetSchema):

@@ -109,7 +109,7 @@ def read_options(schema: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
 
 def _parse_value(field: Member, option_value: Any) -> Any:
     try:
-        return field.from_typed(option_value)
+        return field.parse_input(option_value)
     except ma.ValidationError as error:
         raise click.BadParameter(str(error.messages[0]), param_hint=field.option) from None
 

@@ -74,7 +74,7 @@ def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str,
             value = values[member.typed_name]
             if member.kind == "items":
                 value = list(filter(None, map(str.strip, value.splitlines())))
-            body[member.name or ""] = member.from_typed(value)
+            body[member.name or ""] = member.parse_input(value)
         except ma.ValidationError as error:
             details[member.typed_name] = error.messages
     if details:
@@ -84,12 +84,12 @@ def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str,
 
 def format_values(fields: Iterable[Member], body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of the form for an existing object. *body*: the object, as JSON of the API."""
-    return {field.typed_name: field.to_typed(body.get(field.name or "")) for field in fields}
+    return {field.typed_name: field.format_input(body.get(field.name or "")) for field in fields}
 
 
 def default_values(fields: Iterable[Member]) -> dict[str, Any]:
     """Return the content of the form for a new object."""
-    return {field.typed_name: field.to_typed(field.default) for field in fields}
+    return {field.typed_name: field.format_input(field.default) for field in fields}
 
 
 def labels(fields: Iterable[Member]) -> dict[str, str]:

@@ -52,14 +52,14 @@ def words_of(name: str) -> str:
     return re.sub("[A-Z]", lambda capital: f" {capital[0].lower()}", name)
 
 
-def read_only(fields: type[ma.Schema]) -> tuple[str, ...]:
+def read_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
     """Return the names of the fields that only responses have, which schemas of request bodies must exclude."""
-    return tuple(field_name for field_name, field in fields().fields.items() if field.dump_only)
+    return tuple(field_name for field_name, field in schema().fields.items() if field.dump_only)
 
 
-def write_only(fields: type[ma.Schema]) -> tuple[str, ...]:
+def write_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
     """Return the names of the fields that only request bodies have, which schemas of responses must exclude."""
-    return tuple(field_name for field_name, field in fields().fields.items() if field.load_only)
+    return tuple(field_name for field_name, field in schema().fields.items() if field.load_only)
 
 
 def merge_changed_columns(body_schema: ma.Schema, row: Any, change: dict[str, Any]) -> dict[str, Any]:
@@ -116,17 +116,17 @@ def new_schema(fields: type[ma.Schema], *exclude: str) -> type[ma.Schema]:
     :param fields: the schema that describes the object.
     :param exclude: members that the body cannot set.
     """
-    return _derive_schema("New{}Schema", ma.Schema, fields, (*read_only(fields), *exclude))
+    return _derive_schema("New{}Schema", ma.Schema, fields, (*read_only_names(fields), *exclude))
 
 
 def change_schema(fields: type[ma.Schema], *exclude: str) -> type[ChangeSchema]:
     """Return the schema of the request body that changes an object. The parameters are those of :func:`new_schema`."""
-    return _derive_schema("{}ChangeSchema", ChangeSchema, fields, (*read_only(fields), *exclude))
+    return _derive_schema("{}ChangeSchema", ChangeSchema, fields, (*read_only_names(fields), *exclude))
 
 
 def returned_schema(fields: type[ma.Schema]) -> type[ReturnedSchema]:
     """Return the schema of an object in responses."""
-    return _derive_schema("{}Schema", ReturnedSchema, fields, write_only(fields))
+    return _derive_schema("{}Schema", ReturnedSchema, fields, write_only_names(fields))
 
 
 def _derive_schema(
@@ -221,14 +221,14 @@ class Member(ma.fields.Field[Any]):
         """The value of an omitted member, or :data:`marshmallow.missing` if there is no default."""
         return self.load_default() if callable(self.load_default) else self.load_default
 
-    def from_typed(self, typed_value: Any) -> Any:
+    def parse_input(self, user_input: Any) -> Any:
         """Return the API's JSON value for typed text, or for a list of typed texts (``choices`` and ``items``).
 
         :raises marshmallow.ValidationError: the text is not valid.
         """
-        return None if self.allow_none and not typed_value else typed_value
+        return None if self.allow_none and not user_input else user_input
 
-    def to_typed(self, value: Any) -> Any:
+    def format_input(self, value: Any) -> Any:
         """Return the text that people would type for a value of the API. ``items`` have one line per item."""
         return "" if value is None or value is ma.missing else value
 
@@ -249,9 +249,9 @@ class Number(Member, ma.fields.Integer):
             raise self.make_error("invalid", input=value)
         return value
 
-    def from_typed(self, typed_value: Any) -> Any:
+    def parse_input(self, user_input: Any) -> Any:
         """Return typed digits as a number, and other text unchanged, because the schema refuses it later."""
-        return parse_number(typed_value) if typed_value else super().from_typed(typed_value)
+        return parse_number(user_input) if user_input else super().parse_input(user_input)
 
 
 def parse_number(text: str) -> int | str:
@@ -276,11 +276,9 @@ class Instant(Member, ma.fields.AwareDateTime):
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
         return timestamp(value)
 
-    def from_typed(self, typed_value: Any) -> Any:
+    def parse_input(self, user_input: Any) -> Any:
         """Return the typed instant or day as a date and time."""
-        return (
-            timestamp(parse_instant(typed_value)) if typed_value or self.required else super().from_typed(typed_value)
-        )
+        return timestamp(parse_instant(user_input)) if user_input or self.required else super().parse_input(user_input)
 
 
 def parse_instant(text: str) -> datetime:
@@ -381,9 +379,9 @@ class Items(Member, ma.fields.List[Any]):
         self.kind = "choices" if isinstance(item, Choice) else "items"
         super().__init__(cls_or_instance=item, **kwargs)
 
-    def to_typed(self, value: Any) -> Any:
+    def format_input(self, value: Any) -> Any:
         """Return the items as text, one line per item. The values of ``choices`` stay a list."""
-        return super().to_typed(value) if self.kind == "choices" else "\n".join(value or [])
+        return super().format_input(value) if self.kind == "choices" else "\n".join(value or [])
 
 
 class Group(Member, ma.fields.Nested):

@@ -78,14 +78,14 @@ class RuleObject(schemas.Member, ma.fields.Dict):
         self.kind, self.typed_as, self._parse, self._format = kind, typed_as, parse, format_
         super().__init__(**kwargs)
 
-    def from_typed(self, typed_value: Any) -> Any:
+    def parse_input(self, user_input: Any) -> Any:
         """Return the object for a typed text or typed lines. Nothing typed means an empty object."""
         try:
-            return self._parse(typed_value) if typed_value else {}
+            return self._parse(user_input) if user_input else {}
         except RuleRefused as refused:
             raise ma.ValidationError(str(refused)) from None
 
-    def to_typed(self, value: Any) -> str:
+    def format_input(self, value: Any) -> str:
         """Return the text that people would type for an object."""
         return self._format(value) if value else ""
 
@@ -191,7 +191,7 @@ class NewCredentialSchema(CredentialFields):
     """The body of a request that creates a credential. Without a body, a secret is created."""
 
     class Meta:
-        exclude = schemas.read_only(CredentialFields)
+        exclude = schemas.read_only_names(CredentialFields)
         json_schema = {
             "not": {"required": ["jwk", "jwks"]},
             "allOf": [
@@ -248,7 +248,7 @@ class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
     """A credential without its secret."""
 
     class Meta:
-        exclude = schemas.write_only(CredentialFields)
+        exclude = schemas.write_only_names(CredentialFields)
 
     optional: tuple[str, ...] = (*_RULE, "warnings")
 

@@ -70,16 +70,16 @@ class Resources(schemas.Member, ma.fields.List[Any]):
         item_field = ma.fields.Nested(DelegatedResourceSchema)
         super().__init__(cls_or_instance=item_field, validate=[length, _refuse_repeated_resources], **kwargs)
 
-    def from_typed(self, typed_value: Any) -> Any:
-        """Return an entry per resource server, with the scopes of all lines that name the server."""
+    def parse_input(self, user_input: Any) -> Any:
+        """Return an object per resource server, with the scopes of all lines that name the server."""
         scopes_by_resource: dict[str, list[str]] = {}
-        for resource, *scopes in filter(None, map(str.split, typed_value)):
+        for resource, *scopes in filter(None, map(str.split, user_input)):
             scopes_by_resource.setdefault(resource, []).extend(scopes)
         return [{"resource": resource, "scopes": scopes} for resource, scopes in scopes_by_resource.items()]
 
 
 def _refuse_repeated_resources(resources: list[dict[str, Any]]) -> None:
-    schemas.validate_unique("a resource server")([entry["resource"] for entry in resources])
+    schemas.validate_unique("a resource server")([permission["resource"] for permission in resources])
 
 
 class DelegationRuleFields(ma.Schema):

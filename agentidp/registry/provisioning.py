@@ -60,10 +60,10 @@ class Quotas(schemas.Member, ma.fields.Nested):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(nested=quotas.QuotasSchema, **kwargs)
 
-    def from_typed(self, typed_value: Any) -> Any:
+    def parse_input(self, user_input: Any) -> Any:
         """Parse lines such as ``day=1000``. Return an enforced quota per window."""
         quotas_by_window = {}
-        for quota_text in typed_value:
+        for quota_text in user_input:
             window, _, tokens = quota_text.partition("=")
             if window not in WINDOWS or isinstance(schemas.parse_number(tokens), str):
                 raise ma.ValidationError(f"must be WINDOW=TOKENS, and the window one of {', '.join(WINDOWS)}")

@@ -7,7 +7,7 @@ import re
 import marshmallow as ma
 import pytest
 
-from agentidp.http.schemas import ChangeSchema, Number, ReturnedSchema, Text, read_only, write_only
+from agentidp.http.schemas import ChangeSchema, Number, ReturnedSchema, Text, read_only_names, write_only_names
 from agentidp.http.text import text_refusal
 
 
@@ -76,14 +76,14 @@ class Change(ChangeSchema, Fields):
     """The body of a PATCH."""
 
     class Meta(ChangeSchema.Meta):
-        exclude = read_only(Fields)
+        exclude = read_only_names(Fields)
 
 
 class Returned(ReturnedSchema, Fields):
     """The object in responses."""
 
     class Meta:
-        exclude = write_only(Fields)
+        exclude = write_only_names(Fields)
 
 
 def test_the_bodies_of_a_thing_follow_from_its_fields() -> None:

@@ -61,7 +61,7 @@ def test_refuses(member: str, value: object, rule: str) -> None:
 
 def test_a_line_has_an_identifier_and_its_scopes() -> None:
     lines = [" https://a.example  read write ", "", "https://b.example", "https://a.example list"]
-    assert Resources().from_typed(lines) == [
+    assert Resources().parse_input(lines) == [
         {"resource": "https://a.example", "scopes": ["read", "write", "list"]},
         {"resource": "https://b.example", "scopes": []},
     ]
