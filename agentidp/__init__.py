@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flask import Flask
-from gunicorn.http.errors import ParseException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from agentidp import caller
@@ -90,8 +89,6 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     if settings.traces == "on":
         _trace(app)
     error_rendering.init_app(app)
-    # gunicorn raises ParseException if a view reads a body that has invalid chunks. WSGI defines no exception for it.
-    app.register_error_handler(ParseException, error_rendering.render_bad_request)
     sending.init_app(app)
     caller.init_app(app)
     provisioning.init_app(app)

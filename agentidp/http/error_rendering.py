@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flask
 from flask import Flask, Response
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from agentidp import metrics
@@ -88,23 +90,14 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 def log_unexpected(error: Exception) -> None:
     """Log the type and place of an unexpected error. Its message is not logged, because it can contain a secret."""
-    stack_frames = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        stack_frames.append(f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}")
-        traceback = traceback.tb_next
-    log_fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": stack_frames[-8:]}
+    lines = [f"{frame.f_code.co_filename}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
+    log_fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": lines[-8:]}
     logger.error("unexpected error", extra={"fields": log_fields})
 
 
 def _render_unavailable(error: database_errors.DatabaseUnavailable) -> Response:
     is_unknown = isinstance(error, database_errors.OutcomeUnknown)
     return _render_for_endpoint(OutcomeUnknown() if is_unknown else ServiceUnavailable())
-
-
-def render_bad_request(_: Exception) -> Response:
-    """Return the response to a request that gunicorn could not read completely."""
-    return _render_for_endpoint(ValidationError())
 
 
 def _render_unexpected(error: Exception) -> Response:
@@ -122,5 +115,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, _render_for_endpoint)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)
+    # gunicorn raises ParseException if a view reads a body that has invalid chunks. WSGI defines no exception for it.
+    app.register_error_handler(ParseException, lambda _: _render_for_endpoint(ValidationError()))
     app.register_error_handler(database_errors.DatabaseUnavailable, _render_unavailable)
     app.register_error_handler(Exception, _render_unexpected)

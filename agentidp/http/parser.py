@@ -118,35 +118,21 @@ def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[s
 
     :raises ValidationError: the query has such a parameter. The error also names the accepted parameters.
     """
-    known_names = [*accepted_names]
-    errors_for_unknown = {
-        parameter_name: ["is no parameter of this operation"]
-        for parameter_name in parameters
-        if parameter_name not in known_names
-    }
-    errors_for_repeated = {
-        parameter_name: ["must be given once only"]
-        for parameter_name in known_names
-        if len(parameters.getlist(parameter_name)) > 1
-    }
-    if errors_for_unknown:
-        description = f"these query parameters: {', '.join(known_names)}" if known_names else "no query parameters"
-        raise ValidationError(
-            f"This operation accepts {description}.", details=errors_for_repeated | errors_for_unknown
-        )
-    if errors_for_repeated:
-        raise ValidationError(details=errors_for_repeated)
+    names = [*accepted_names]
+    details = {name: ["must be given once only"] for name in names if len(parameters.getlist(name)) > 1}
+    if unknown_names := [name for name in parameters if name not in names]:
+        details |= {name: ["is no parameter of this operation"] for name in unknown_names}
+        description = f"these query parameters: {', '.join(names)}" if names else "no query parameters"
+        raise ValidationError(f"This operation accepts {description}.", details=details)
+    if details:
+        raise ValidationError(details=details)
 
 
 def _list_broken_rules(field_errors: Any) -> list[str]:
     """Return the distinct messages in marshmallow's errors about a field, which are grouped by item for a list."""
     if isinstance(field_errors, dict):
-        return list(
-            dict.fromkeys(
-                broken_rule for item_errors in field_errors.values() for broken_rule in _list_broken_rules(item_errors)
-            )
-        )
-    return [str(broken_rule) for broken_rule in field_errors]
+        field_errors = [rule for item_errors in field_errors.values() for rule in _list_broken_rules(item_errors)]
+    return list(dict.fromkeys(map(str, field_errors)))
 
 
 def refuse_constant(constant: str) -> NoReturn:

@@ -39,13 +39,6 @@ def _processor() -> BatchSpanProcessor:
 
 def _start_span() -> Span:
     request = current_request()
-    # The caller's span becomes the parent of this request's span (W3C Trace Context).
-    span_names = {"traceparent": "HTTP_TRACEPARENT", "tracestate": "HTTP_TRACESTATE"}
-    parent_context = {
-        attribute_name: request.environ[variable_name]
-        for attribute_name, variable_name in span_names.items()
-        if variable_name in request.environ
-    }
     method = request.method if request.method in METHODS else "HTTP"
     url_rule = request.url_rule
     route = route_of(url_rule.rule if url_rule is not None else None)
@@ -54,8 +47,10 @@ def _start_span() -> Span:
         "http.route": route,
         "agentidp.request_id": current_context().request_id,
     }
+    # The client's span becomes the parent of this request's span (W3C Trace Context).
+    parent_context = _PROPAGATOR.extract(request.headers)
     tracer = create_tracer_provider().get_tracer("agentidp")
-    return tracer.start_span(f"{method} {route}", _PROPAGATOR.extract(parent_context), SpanKind.SERVER, attributes)
+    return tracer.start_span(f"{method} {route}", parent_context, SpanKind.SERVER, attributes)
 
 
 def init_app(app: Flask) -> None:
