@@ -17,7 +17,7 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Werkzeug would redirect //api//v1, as an empty path, to a URL whose host comes from the client's request.
+        # Werkzeug would redirect //api//v1, and an empty path, to a URL whose host comes from the client's request.
         self.url_map.merge_slashes = False
         # The members of JSON objects keep the order of the documentation.
         self.json.sort_keys = False  # type: ignore[attr-defined]

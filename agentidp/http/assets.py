@@ -21,10 +21,7 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """The assets of a set of pages, such as style sheets and scripts.
-
-    :param max_age: seconds that a browser may cache an asset whose URL has no version, or an old version.
-    """
+    """The assets of a set of pages. A browser may cache an asset without its current version for *max_age* seconds."""
 
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
         self._assets, self._max_age = assets, max_age

@@ -19,7 +19,7 @@ logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 _encode = json.JSONEncoder(default=str).encode
 # The text format shows these values without quotes, and all other values as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# Two messages of gunicorn quote the request, which can contain a secret. The group matches the text before it.
+# gunicorn quotes the request, which can contain a secret, in two messages. The group is the text before the quotation.
 _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 

@@ -41,10 +41,7 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body as a stream that raises ``ClientDisconnected`` if the body ends too early.
-
-        gunicorn does not notice an incomplete body.
-        """
+        """The body as a stream that raises ``ClientDisconnected`` if the body is incomplete. gunicorn would not."""
         stream, content_length = super().stream, self.content_length
         return (
             stream
@@ -114,10 +111,7 @@ class Parser(FlaskParser):
 
 
 def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[str] = ()) -> None:
-    """Refuse a query with unknown or repeated parameters.
-
-    :raises ValidationError: the query has such a parameter. The error also names the accepted parameters.
-    """
+    """Refuse a query with unknown or repeated parameters by an error that names the accepted parameters."""
     names = [*accepted_names]
     details = {name: ["must be given once only"] for name in names if len(parameters.getlist(name)) > 1}
     if unknown_names := [name for name in parameters if name not in names]:

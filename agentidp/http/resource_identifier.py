@@ -28,10 +28,7 @@ MAX_AUDIENCE_LENGTH = 255
 SHARED_AUDIENCES = frozenset(
     {"sts.amazonaws.com", *(f"api://AzureADTokenExchange{cloud}" for cloud in ("", "USGov", "China"))}
 )
-"""Audiences that all customers of a cloud share, which distinguishes their tokens by ``sub``.
-
-Any other audience belongs to one organization. A shared audience cannot be registered as a resource identifier.
-"""
+"""Audiences that all customers of a cloud share, so that no organization can own them."""
 
 _SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
 

@@ -18,7 +18,7 @@ from werkzeug.http import parse_accept_header
 
 from agentidp.http.request_context import current_context, current_request
 
-# Without check_circular, which would take a sixth of the encoding time, because no body contains itself.
+# check_circular would take a sixth of the encoding time, and no body contains itself.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 BLOCK = 250
 """Maximum number of rows that are encoded or freed without letting other threads of the process run."""
@@ -27,7 +27,7 @@ _CSV = "text/csv; charset=utf-8; header=present"
 _CSV_ACCEPTED = ("text/csv", "text/csv;charset=utf-8", "text/csv;charset=utf-8;header=present")
 _NDJSON = "application/x-ndjson"
 _FORMATS = {ma.fields.Integer: "%s", ma.fields.UUID: '"%s"', ma.fields.Date: '"%s"'}
-# Characters with which a spreadsheet's formula can begin. The last four are full-width characters.
+# A spreadsheet's formula can begin with these characters. The last four are full-width characters.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -147,10 +147,7 @@ def _encode_csv(blocks: Iterable[list[Any]], item_schema: type[ma.Schema]) -> st
 
 
 def format_csv(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> str:
-    """Return a table as CSV (RFC 4180) that is safe to open in a spreadsheet.
-
-    :param columns: the header row; ``None`` if *rows* continue a table.
-    """
+    """Return a table as CSV (RFC 4180) that is safe to open in a spreadsheet, without a header if *columns* is None."""
     csv_buffer = io.StringIO()
     csv_writer = csv.writer(csv_buffer)
     if columns is not None:

@@ -63,11 +63,7 @@ def write_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
 
 
 def merge_changed_columns(body_schema: ma.Schema, row: Any, change: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns that a request body can change, with their values after the change.
-
-    :param row: the object before the change.
-    :param change: the columns that the request changes.
-    """
+    """Return the columns that a request body can change, with their values after *change* of the object *row*."""
     changed_columns = [field.attribute or member_name for member_name, field in body_schema.fields.items()]
     return {column_name: change.get(column_name, getattr(row, column_name)) for column_name in changed_columns}
 
@@ -222,10 +218,7 @@ class Member(ma.fields.Field[Any]):
         return self.load_default() if callable(self.load_default) else self.load_default
 
     def parse_input(self, user_input: Any) -> Any:
-        """Return the API's JSON value for typed text, or for a list of typed texts (``choices`` and ``items``).
-
-        :raises marshmallow.ValidationError: the text is not valid.
-        """
+        """Return the API's JSON value for typed text, or for a list of typed texts (``choices`` and ``items``)."""
         return None if self.allow_none and not user_input else user_input
 
     def format_input(self, value: Any) -> Any:
@@ -282,10 +275,7 @@ class Instant(Member, ma.fields.AwareDateTime):
 
 
 def parse_instant(text: str) -> datetime:
-    """Return the instant for a date and time with a time zone, or for a day, which begins at 00:00 UTC.
-
-    :raises marshmallow.ValidationError: *text* is neither.
-    """
+    """Return the instant of a date and time with a time zone, or of a day, which begins at 00:00 UTC."""
     with contextlib.suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
@@ -413,17 +403,14 @@ class ScopeList(Items):
 
 
 def list_rules(maximum: int, noun: str) -> list[Callable[[list[Any]], Any]]:
-    """Return validators that refuse a list with more than *maximum* items or with a repeated item.
-
-    :param noun: the word for an item, with its article.
-    """
+    """Return validators that refuse a list with too many or repeated items. *noun*: an item, with its article."""
     plural = f"{noun.partition(' ')[2]}s"
     # The length comes first, so that a long list is refused without checking its items.
     return [ma.validate.Length(max=maximum, error=f"must not name more than {maximum} {plural}"), validate_unique(noun)]
 
 
 def validate_unique(noun: str) -> Callable[[list[Any]], None]:
-    """Return a validator that refuses lists with a repeated item. *noun* is the word for an item, with its article."""
+    """Return a validator that refuses lists with repeated items. *noun*: an item, with its article."""
 
     def check(items: list[Any]) -> None:
         if len(set(items)) != len(items):

@@ -20,10 +20,7 @@ _FORBIDDEN_IN_LINES = re.compile(f"[{CONTROL_BUT_BREAKS}{INVISIBLE}{_IN_NO_SCHEM
 
 
 def text_refusal(text: str, *, is_multiline: bool = False) -> str | None:
-    """Return the rule that *text* breaks, with the first forbidden character, or ``None`` if *text* is allowed.
-
-    :param is_multiline: whether line breaks and tabs are allowed.
-    """
+    """Return the rule that *text* breaks, or ``None``. *is_multiline* allows line breaks and tabs."""
     forbidden = (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).search(text)
     if forbidden is None:
         return None

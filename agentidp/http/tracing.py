@@ -54,10 +54,7 @@ def _start_span() -> Span:
 
 
 def init_app(app: Flask) -> None:
-    """Trace every request to *app*. Call this after :func:`agentidp.http.request_context.init_app`, which sets the id.
-
-    :raises ConfigurationError: OpenTelemetry refuses its settings.
-    """
+    """Trace every request to *app*. Call this after ``request_context.init_app``, which sets the request's id."""
     try:
         # The processor is created to report wrong settings. Its thread must end before gunicorn forks.
         _processor().shutdown()  # type: ignore[no-untyped-call]

@@ -60,10 +60,7 @@ def error_response(id_: str | float | None, error: RpcError) -> dict[str, Any]:
 
 
 def read_message(body: bytes, headers: Headers) -> Message:
-    """Return the JSON-RPC message in an HTTP request's body.
-
-    :raises RpcError: the body is not a JSON-RPC message, or its revision of MCP is not supported.
-    """
+    """Return the JSON-RPC message in an HTTP request's body. Refuse unsupported revisions of MCP."""
     try:
         # Repeated names are refused, because a gateway may read another value than this server.
         body_text = body.decode()

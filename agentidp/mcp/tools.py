@@ -98,10 +98,7 @@ def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
 
 
 def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """Call a tool, and return the result of ``tools/call``: the body or the error of the tool's route.
-
-    :raises Unauthorized: the token is rejected, which is not an error of the tool.
-    """
+    """Call a tool, and return the result of ``tools/call``: the body or, except for 401, the error of its route."""
     mcp_context = current_context()
     try:
         with app.request_context(_build_environ(tool, arguments)):

@@ -316,7 +316,7 @@ def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID,
 def select_credentials(rows: Rows) -> Rows:
     """Return the rows of ``agents/list_credentials`` without the empty row of an agent without credentials.
 
-    :raises NotFound: there is no row, because the agent does not exist.
+    :raises NotFound: the agent does not exist.
     """
     if not rows:
         raise NotFound
@@ -368,10 +368,7 @@ def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str
 
 
 def end_credential(transaction: Transaction, agent_id: UUID, credential_id: UUID) -> None:
-    """Revoke a credential.
-
-    :raises NotFound: the agent has no such credential, or it is revoked already.
-    """
+    """Revoke a credential, or raise ``NotFound`` if it does not exist or is revoked."""
     row = require_row(transaction.fetch("agents/revoke_credential", agent_id=agent_id, credential_id=credential_id))
     audit.record(transaction, "credential.revoked", credential_id, before=_represent_settings(agent_id, row))
 

@@ -17,10 +17,7 @@ def encode_cursor(created_at: datetime, object_id: UUID) -> str:
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Return the creation time and the id in a cursor; two ``None`` without a cursor.
-
-    :raises ValidationError: the string is not a cursor.
-    """
+    """Return the creation time and the id in a cursor; two ``None`` without a cursor."""
     if cursor is None:
         return None, None
     try:

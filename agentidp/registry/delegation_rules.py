@@ -153,10 +153,8 @@ find_rule, remove_rule = RULES.find, RULES.remove
 
 
 def add_rule(transaction: Transaction, settings: Settings, members: dict[str, Any]) -> Any:
-    """Create a delegation rule.
+    """Create a delegation rule from members that :class:`NewDelegationRuleSchema` loads, and return its row.
 
-    :param members: members that :class:`NewDelegationRuleSchema` loads.
-    :returns: the row of the rule.
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """

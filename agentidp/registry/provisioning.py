@@ -170,10 +170,8 @@ def init_app(app: Flask) -> None:
 
 
 def add_rule(transaction: Transaction, settings: Settings, members: dict[str, Any]) -> Any:
-    """Create a provisioning rule.
+    """Create a provisioning rule from members that :class:`NewProvisioningRuleSchema` loads, and return its row.
 
-    :param members: members that :class:`NewProvisioningRuleSchema` loads.
-    :returns: the row of the rule.
     :raises ValidationError: the rule is refused.
     :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
     """
@@ -239,7 +237,7 @@ def _create_agent_by_rule(
 ) -> UUID:
     subject_digest = subject_selector(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as transaction:
-        # No concurrent request can add an agent for the subject, or exceed a maximum.
+        # With this lock, no concurrent request can add an agent for the subject or exceed a maximum.
         transaction.fetch("organizations/lock_organization")
         rule_rows = transaction.fetch(
             "oauth/provisioning_rules",
@@ -284,7 +282,7 @@ def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
     if not database.fetch("provisioning/expired_agents", max_rows=1):
         return []
     with database.transaction() as transaction:
-        # No agent can get a token while it is deleted.
+        # With this lock, no agent gets a token while it is deleted.
         quotas.lock(transaction)
         agent_rows = transaction.fetch("provisioning/expired_agents", max_rows=MAX_EXPIRED)
         for agent_row in agent_rows:

@@ -230,10 +230,7 @@ def block_changes(transaction: Transaction) -> None:
 
 
 def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
-    """Set a quota of an agent or (``None``) of the organization. The transaction must have called :func:`lock`.
-
-    :raises NotFound: the organization has no such agent.
-    """
+    """Set a quota of an agent or (``None``) of the organization. The transaction must have called :func:`lock`."""
     owner_id = _find_owner_id(transaction, agent_id)
     earlier_rows = transaction.fetch("quotas/get_quota", agent_id=owner_id, quota_window=window)
     transaction.fetch(

@@ -91,11 +91,9 @@ def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> 
 
 
 def find_owner(database_url: str, resource: str, at: datetime) -> str | None:
-    """Return the id of the organization that owns an identifier, or ``None`` if no organization owns it.
+    """Return the id of the organization that owns an identifier in any spelling, or ``None`` if none owns it.
 
     :param database_url: the database's URL with the operator's role.
-    :param resource: the identifier in any spelling.
-    :raises ConfigurationError: the string is not a resource identifier.
     """
     resource = _normalize(resource)
     with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
@@ -115,8 +113,8 @@ def assign_identifier(
     :param settings: the settings with the database URL of the operator's role.
     :param verify: whether to check before that the metadata of the resource server names the organization.
     :returns: the previous owner, or ``None`` if there was none.
-    :raises ConfigurationError: the string is not a resource identifier, it is the identifier of our own API or
-        dashboard, or the metadata does not name this issuer and the organization.
+    :raises ConfigurationError: the identifier is that of our own API or dashboard, or the metadata does not name this
+        issuer and the organization.
     """
     resource = _normalize(resource)
     if verify:
@@ -143,7 +141,7 @@ def release_identifier(database_url: str, resource: str, at: datetime) -> str:
     """End an organization's ownership of an identifier, and return the organization's id.
 
     :param database_url: the database's URL with the operator's role.
-    :raises ConfigurationError: the string is not a resource identifier, or no organization owns it.
+    :raises ConfigurationError: no organization owns the identifier.
     """
     resource = _normalize(resource)
     with connect(database_url) as connection, connection.transaction():

@@ -42,10 +42,7 @@ class Services:
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], datetime], *, actor: Actor = SYSTEM) -> Services:
-        """Return the services of an application with these settings, without connecting to the database.
-
-        :raises ConfigurationError: the database or the secret is not set.
-        """
+        """Return the services of an application with these settings, without connecting to the database."""
         database = Database(settings.primary_url, settings, actor=actor)
         return cls(
             settings=settings,

@@ -80,10 +80,7 @@ class Turn:
 
 
 class FairQueue:
-    """The requests of one process that run or wait for their turn.
-
-    :ivar before_blocking: lets another thread serve. It is called in a thread that is about to block.
-    """
+    """The requests of one process that run or wait. A thread calls ``before_blocking`` to let another thread serve."""
 
     def __init__(self) -> None:
         self.before_blocking: Callable[[], None] = lambda: None
