@@ -131,8 +131,8 @@ EDITOR, EXPIRING, SILENT, SUSPENDED = AGENTS[11], AGENTS[12], AGENTS[13], AGENTS
 ASSISTANT = AGENTS[-1]
 
 OUTAGE_AGO, RETRIES_AGO = 19, 38
-"""Minimum days since the outage and since the retry loop, which were on working days. The retry loop was before the
-current month, so that its agent is not the one with the most tokens of the month."""
+"""Minimum days since the outage and since the retry loop, both on working days. The loop was before the current month, so
+that its agent does not have the most tokens of the month."""
 
 RETRY_HOURS, RETRY_TOKENS = range(9, 14), 1800
 """The UTC hours of the retry loop, and its tokens per hour (one token every two seconds)."""
@@ -140,14 +140,15 @@ RETRY_HOURS, RETRY_TOKENS = range(9, 14), 1800
 ROTATED_AGO, ROTATED_HOURS, ROTATED_REJECTED = 3, range(8, 12), 75
 """The use of a revoked credential by the agent :data:`ROTATED`: days since then, UTC hours, and rejections per hour."""
 
-REJECTED_BY_CHANCE = 1 / 150
+REJECTED_BY_CHANCE = 1 / 150  # probability that an hour has a rejected request
 
 DELEGATIONS = {
     (TWO_RESOURCES, ORDERS): ((TRIAGE, 2), (RESEARCHER, 4)),
     (EDITOR, TICKETS): ((None, 1),),
     (ASSISTANT, TICKETS): ((None, 1),),
 }
-"""For whom agents act at a resource server: other agents, or people (None). The divisor 2 means half of the tokens."""
+"""By agent and resource server, the agents or people (None) for whom the agent acts. With the divisor 2, the agent gets
+half of its tokens for them."""
 
 GRANTS = {
     EDITOR: (("Anna Berg", 22), ("Ben Falk", 17)),

@@ -49,7 +49,7 @@ class Plan:
 
     :param organization_id: the id of the organization, even if the organization is still to be created.
     :param changes: the changes, in the order in which they must be made.
-    :param omissions: a line per object whose deletion or changed members the file omits. The lines are only printed.
+    :param omissions: a line per object that only ``--strict`` would delete or change further. They are only printed.
     """
 
     organization_id: str
@@ -129,7 +129,7 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_omissions(planned_changes: list[Change], all_changes: list[Change]) -> list[str]:
-    """Return a line per object whose deletion, or some of whose changed members, are not planned.
+    """Return a line per object that *all_changes* delete, or change further than *planned_changes*.
 
     :param all_changes: the changes if the file set everything that it omits to the default.
     """
