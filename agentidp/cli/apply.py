@@ -113,7 +113,7 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
         return
     for change, sentences in zip(changes, consequences, strict=True):
         print_text(f"{SIGNS[change.action]} {change}")
-        for member_name, member_value in (change.after if change.action != "delete" else {}).items():
+        for member_name, member_value in change.after.items():
             previous_value = f"{to_json(change.before[member_name])} → " if member_name in change.before else ""
             print_text(f"    {member_name}: {previous_value}{to_json(member_value)}")
         for sentence in sentences:
@@ -121,7 +121,10 @@ def _print_changes(planned: Applied, consequences: list[list[str]], as_json: boo
     counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
     summary = ", ".join(f"{count} to {action}" for action, count in counts.items())
     click.echo(f"{summary}." if changes else "Nothing differs.")
-    omissions = [line for plan in planned.plans for line in plan.omissions]
+    _print_omissions([line for plan in planned.plans for line in plan.omissions])
+
+
+def _print_omissions(omissions: list[str]) -> None:
     if omissions:
         click.echo("The file omits these objects and members, so they stay unchanged (--strict would change them):")
     for line in omissions[:MAX_OMITTED]:

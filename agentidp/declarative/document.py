@@ -143,7 +143,7 @@ _PLAIN = {
 
 
 def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
-    """Return a message for each object that the file describes twice."""
+    """Return a message for each organization or object that the file describes twice."""
     problems = []
     organization_ids: set[str] = set()
     has_id_by_name: dict[str, bool] = {}
@@ -157,14 +157,18 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
             problems.append(f"{organization.describe_place('name')}: another organization in the file has this name")
         organization_ids |= {organization_id} if organization_id else set()
         has_id_by_name[organization_name] = bool(organization_id)
-        for kind in KINDS:
-            object_keys: set[str] = set()
-            for index, object_members in enumerate(organization.content.get(kind.section, [])):
-                if (object_key := object_members[kind.key]) in object_keys:
-                    place = organization.describe_place(kind.section, index, kind.key)
-                    problems.append(f"{place}: another {kind.type} of the organization has this {kind.key}")
-                object_keys.add(object_key)
+        problems += _find_repeated_objects(organization)
     return problems
+
+
+def _find_repeated_objects(organization: DeclaredOrganization) -> Iterator[str]:
+    for kind in KINDS:
+        object_keys: set[str] = set()
+        for index, members in enumerate(organization.content.get(kind.section, [])):
+            if members[kind.key] in object_keys:
+                place = organization.describe_place(kind.section, index, kind.key)
+                yield f"{place}: another {kind.type} of the organization has this {kind.key}"
+            object_keys.add(members[kind.key])
 
 
 def _describe_place(source: str, root: yaml.Node, *path: str | int) -> str:
