@@ -131,8 +131,8 @@ EDITOR, EXPIRING, SILENT, SUSPENDED = AGENTS[11], AGENTS[12], AGENTS[13], AGENTS
 ASSISTANT = AGENTS[-1]
 
 OUTAGE_AGO, RETRIES_AGO = 19, 38
-"""Minimum days since the outage and since the retry loop, both on working days. The loop was not in the current month, so
-its agent does not have the most tokens of the month."""
+"""Minimum days since the outage and since the retry loop, both on working days. The loop was before the current month,
+so its agent does not have the most tokens."""
 
 RETRY_HOURS, RETRY_TOKENS = range(9, 14), 1800
 """The UTC hours of the retry loop, and its tokens per hour (one token every two seconds)."""
