@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import marshmallow as ma
@@ -18,6 +18,7 @@ from agentidp.jose.signing_keys import JWKS_MAX_AGE
 from agentidp.oauth import id_jag
 from agentidp.oauth.client_authentication import METHODS
 from agentidp.oauth.issuance import GRANT_TYPES
+from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
 from agentidp.services import services
 
@@ -57,39 +58,53 @@ class JwksSchema(ma.Schema):
     keys = ma.fields.List(ma.fields.Nested(JwkSchema), required=True)
 
 
-class AuthorizationServerSchema(ma.Schema):
-    """Metadata of the authorization server (RFC 8414 section 2, 9207 section 3, 9449 section 5.1, 9728 section 4)."""
+SERVER_MEMBERS: dict[str, str | Collection[str] | bool] = {
+    "issuer": "",
+    "authorization_endpoint": "/authorize",
+    "token_endpoint": TOKEN_ENDPOINT,
+    "introspection_endpoint": f"{TOKEN_ENDPOINT}/introspect",
+    "revocation_endpoint": f"{TOKEN_ENDPOINT}/revoke",
+    "jwks_uri": "/.well-known/jwks.json",
+    "scopes_supported": SCOPES,
+    "response_types_supported": RESPONSE_TYPES,
+    "grant_types_supported": GRANT_TYPES,
+    "authorization_grant_profiles_supported": [id_jag.PROFILE],
+    "response_modes_supported": ["query"],
+    "code_challenge_methods_supported": ["S256"],
+    "authorization_response_iss_parameter_supported": True,
+    "client_id_metadata_document_supported": True,
+    "token_endpoint_auth_methods_supported": [*METHODS, "none"],
+    "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+    "introspection_endpoint_auth_methods_supported": METHODS,
+    "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+    "revocation_endpoint_auth_methods_supported": [*METHODS, "none"],
+    "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+    "dpop_signing_alg_values_supported": ALGORITHMS,
+}
+"""Metadata of the authorization server (RFC 8414 section 2, 9207 section 3, 9449 section 5.1). A string is a path below
+the issuer, and a list contains the supported values."""
 
-    issuer = ma.fields.Url(required=True)
-    authorization_endpoint = ma.fields.Url(required=True)
-    token_endpoint = ma.fields.Url(required=True)
-    introspection_endpoint = ma.fields.Url(required=True)
-    revocation_endpoint = ma.fields.Url(required=True)
-    jwks_uri = ma.fields.Url(required=True)
-    scopes_supported = _list_of(SCOPES)
-    response_types_supported = _list_of(RESPONSE_TYPES)
-    grant_types_supported = _list_of(GRANT_TYPES)
-    authorization_grant_profiles_supported = _list_of([id_jag.PROFILE])
-    response_modes_supported = _list_of(["query"])
-    code_challenge_methods_supported = _list_of(["S256"])
-    authorization_response_iss_parameter_supported = ma.fields.Boolean(required=True, validate=ma.validate.Equal(True))
-    client_id_metadata_document_supported = ma.fields.Boolean(required=True, validate=ma.validate.Equal(True))
-    token_endpoint_auth_methods_supported = _list_of((*METHODS, "none"))
-    token_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
-    introspection_endpoint_auth_methods_supported = _list_of(METHODS)
-    introspection_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
-    revocation_endpoint_auth_methods_supported = _list_of((*METHODS, "none"))
-    revocation_endpoint_auth_signing_alg_values_supported = _list_of(ALGORITHMS)
-    dpop_signing_alg_values_supported = _list_of(ALGORITHMS)
-    protected_resources = ma.fields.List(ma.fields.Url(), required=True)
+OPENID_MEMBERS = SERVER_MEMBERS | {
+    "subject_types_supported": ["public"],
+    "id_token_signing_alg_values_supported": SIGNING_ALGORITHMS,
+    "claims_supported": CLAIMS,
+}
+"""Metadata of the authorization server in the form of OpenID Connect Discovery 1.0 section 3."""
 
 
-class OpenIDProviderSchema(AuthorizationServerSchema):
-    """Metadata of the authorization server in the form of OpenID Connect Discovery 1.0 section 3."""
+def _build_server_schema(name: str, members: dict[str, str | Collection[str] | bool]) -> type[ma.Schema]:
+    fields: dict[str, ma.fields.Field[Any]] = {}
+    for member_name, value in members.items():
+        if isinstance(value, bool):
+            fields[member_name] = ma.fields.Boolean(required=True, validate=ma.validate.Equal(value))
+        else:
+            fields[member_name] = ma.fields.Url(required=True) if isinstance(value, str) else _list_of(value)
+    fields["protected_resources"] = ma.fields.List(ma.fields.Url(), required=True)  # RFC 9728 section 4
+    return ma.Schema.from_dict(fields, name=name)
 
-    subject_types_supported = _list_of(["public"])
-    id_token_signing_alg_values_supported = _list_of(SIGNING_ALGORITHMS)
-    claims_supported = _list_of(CLAIMS)
+
+AuthorizationServerSchema = _build_server_schema("AuthorizationServerSchema", SERVER_MEMBERS)
+OpenIDProviderSchema = _build_server_schema("OpenIDProviderSchema", OPENID_MEMBERS)
 
 
 class ProtectedResourceSchema(ma.Schema):
@@ -120,7 +135,7 @@ def jwks() -> Response:
 @blueprint.response(200, AuthorizationServerSchema)
 def authorization_server() -> Response:
     """The endpoints of this authorization server and what they support."""
-    return json_response(build_server_metadata(), headers=CACHED)
+    return _respond_with_server_metadata(SERVER_MEMBERS)
 
 
 @blueprint.route("/.well-known/openid-configuration")
@@ -129,43 +144,18 @@ def authorization_server() -> Response:
 @blueprint.response(200, OpenIDProviderSchema)
 def openid_configuration() -> Response:
     """The authorization server's metadata at the address and with the members that OpenID Connect requires."""
-    openid_members = {
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": list(SIGNING_ALGORITHMS),
-        "claims_supported": list(CLAIMS),
-    }
-    return json_response(build_server_metadata() | openid_members, headers=CACHED)
+    return _respond_with_server_metadata(OPENID_MEMBERS)
 
 
-def build_server_metadata() -> dict[str, Any]:
-    """Return the server's metadata (RFC 8414 section 2, 9207 section 3, 9449 section 5.1, 9728 section 4)."""
-    issuer = services().settings.issuer
-    authentication_members = {
-        f"{endpoint_path}_endpoint_auth_{endpoint_name}_supported": list(authentication_values)
-        for endpoint_path in ("token", "introspection", "revocation")
-        for endpoint_name, authentication_values in (("methods", METHODS), ("signing_alg_values", ALGORITHMS))
-    }
-    return {
-        "issuer": issuer,
-        "authorization_endpoint": f"{issuer}/authorize",
-        "token_endpoint": f"{issuer}/api/v1/token",
-        "introspection_endpoint": f"{issuer}/api/v1/token/introspect",
-        "revocation_endpoint": f"{issuer}/api/v1/token/revoke",
-        "jwks_uri": f"{issuer}/.well-known/jwks.json",
-        "scopes_supported": list(SCOPES),
-        "response_types_supported": list(RESPONSE_TYPES),
-        "grant_types_supported": list(GRANT_TYPES),
-        "authorization_grant_profiles_supported": [id_jag.PROFILE],
-        "response_modes_supported": ["query"],
-        "code_challenge_methods_supported": ["S256"],
-        "authorization_response_iss_parameter_supported": True,
-        "client_id_metadata_document_supported": True,
-        **authentication_members,
-        "token_endpoint_auth_methods_supported": [*METHODS, "none"],
-        "revocation_endpoint_auth_methods_supported": [*METHODS, "none"],
-        "dpop_signing_alg_values_supported": list(ALGORITHMS),
-        "protected_resources": [services().settings.resource],
-    }
+def _respond_with_server_metadata(members: dict[str, str | Collection[str] | bool]) -> Response:
+    settings = services().settings
+    metadata: dict[str, Any] = {}
+    for member_name, value in members.items():
+        if isinstance(value, bool):
+            metadata[member_name] = value
+        else:
+            metadata[member_name] = settings.issuer + value if isinstance(value, str) else list(value)
+    return json_response(metadata | {"protected_resources": [settings.resource]}, headers=CACHED)
 
 
 @blueprint.route("/.well-known/oauth-protected-resource/api/v1")
