@@ -49,12 +49,12 @@ _KEY_OPS = ("verify", "sign")
 
 
 def normalize_algorithm(alg: str) -> str:
-    """Return the name that stored keys have for an algorithm: ``EdDSA`` for ``Ed25519``, and *alg* for any other."""
+    """Return the name of an algorithm in stored keys, which is ``EdDSA`` for ``Ed25519``."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
 def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
-    """Return the algorithms of a key's type, not only its ``alg``, as :func:`normalize_algorithm` names them."""
+    """Return the normalized names of all algorithms of a key's type."""
     return {
         normalize_algorithm(algorithm)
         for key_type in KEY_TYPES
@@ -64,7 +64,7 @@ def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
 
 
 def build_jwk_schema() -> dict[str, Any]:
-    """Return a JSON Schema for the accepted keys. :func:`check_public_jwk` makes further checks."""
+    """Return a JSON Schema for the accepted keys."""
 
     def build_key_schema(key_type: KeyType) -> dict[str, Any]:
         member_schema = {"type": "string", "maxLength": MAX_MEMBER_LENGTH, "pattern": "^[A-Za-z0-9_-]+$"}

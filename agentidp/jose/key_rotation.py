@@ -34,13 +34,12 @@ def has_signing_keys(settings: Settings) -> bool:
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
     """Create the first signing key of an empty database. Otherwise, check that the current key can be decrypted.
 
-    If several processes start with an empty database, only one of them creates a key.
-
     :raises ConfigurationError: the current key was encrypted under another instance secret.
     """
     with connect(str(settings.database_url)) as connection:
         if not select_unrevoked(_all_keys(connection)):
             with _lock_keys(connection, at) as transaction:
+                # Another process may have created a key during the wait for the lock.
                 if not select_unrevoked(_all_keys(connection)):
                     _add_key(transaction, settings, signs_from=at)
         key_row = find_signing_row(_all_keys(connection), at)
@@ -54,10 +53,7 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 
 
 def rotate_keys(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
-    """Create and publish a key that signs later, and return its kid.
-
-    :param signs_from: the time from which the key signs. Default: ``PUBLISH_AHEAD`` after *at*.
-    """
+    """Publish a new key that signs from *signs_from*, by default ``PUBLISH_AHEAD`` after *at*, and return its kid."""
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         return _add_key(transaction, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
 
@@ -89,9 +85,9 @@ def no_such_key(kid: str) -> ConfigurationError:
 
 
 def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
-    """Encrypt the private keys again: under ``settings.secret_key`` instead of ``settings.secret_key_previous``.
+    """Encrypt the private keys again, under the current instance secret instead of the previous one.
 
-    :returns: the number of keys that were encrypted again, and the number of all keys that are not revoked.
+    :returns: the number of keys that were encrypted again, and of all keys that are not revoked.
     :raises ConfigurationError: neither secret decrypts one of the keys. Nothing was changed.
     """
     sealer = KeySealer(settings)
@@ -99,16 +95,14 @@ def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         key_rows = select_unrevoked(_all_keys(connection))
         for key_row in key_rows:
-            sealed_key = bytes(key_row.private_key_encrypted)
             try:
-                private_key = sealer.open(key_row.kid, sealed_key)
+                resealed_key = sealer.reseal(key_row.kid, bytes(key_row.private_key_encrypted))
             except Unreadable:
                 raise ConfigurationError(
                     "neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the signing key "
                     f"{key_row.kid!r}: nothing was changed"
                 ) from None
-            if not sealer.is_current(key_row.kid, sealed_key):
-                resealed_key = sealer.seal(key_row.kid, private_key)
+            if resealed_key is not None:
                 transaction.fetch("signing_keys/reseal_key", kid=key_row.kid, private_key_encrypted=resealed_key)
                 audit.record(transaction, "signing_key.reencrypted", key_row.kid)
                 changed_count += 1
@@ -116,7 +110,7 @@ def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
 
 
 def describe_keys(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
-    """Return all signing keys, newest first, each with kid, alg, createdAt, signsFrom and its status at *at*."""
+    """Return all signing keys, newest first, each with its status at *at*."""
     with connect(str(settings.database_url)) as connection:
         return describe_key_rows(settings, _all_keys(connection), at=at)
 
@@ -141,19 +135,19 @@ def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[d
 
     return [
         {
-            "kid": key_row.kid,
-            "alg": key_row.alg,
-            "createdAt": key_row.created_at,
-            "signsFrom": key_row.signs_from,
-            "status": status(key_row),
+            "kid": row.kid,
+            "alg": row.alg,
+            "createdAt": row.created_at,
+            "signsFrom": row.signs_from,
+            "status": status(row),
         }
-        for key_row in rows
+        for row in rows
     ]
 
 
 @contextlib.contextmanager
 def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
-    """Open a transaction that locks the signing keys, and whose audit events belong to the whole instance."""
+    """Open a transaction that locks the signing keys."""
     # Takes the lock in a separate statement, so that the next one sees keys that were committed during the wait.
     with operator_transaction(connection, audit.INSTANCE, at) as transaction:
         transaction.fetch("database/lock_transaction", key=KEYS_LOCK)

@@ -18,9 +18,9 @@ from agentidp.jose.sealing import Sealer
 
 @dataclass(frozen=True)
 class OpenedKey:
-    """A decrypted private key. The algorithm and the public key are derived from the private key.
+    """A decrypted private key, from which the algorithm and the public key are derived.
 
-    The row's other columns are not used, because anyone who can write to the database could change them unnoticed.
+    The row's columns are not used for them, because anyone who can write to the database could change them unnoticed.
     """
 
     signing: SigningKey
@@ -65,9 +65,6 @@ def _derive_public_key(kid: str, private_key: Any) -> OpenedKey:
         alg, jwk = "ES256", json.loads(jwt.algorithms.ECAlgorithm.to_jwk(public_key))
     else:
         alg, jwk = "RS256", json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public_key))
-    jwk = {member_name: member_value for member_name, member_value in jwk.items() if member_name != "key_ops"} | {
-        "kid": kid,
-        "alg": alg,
-        "use": "sig",
-    }
+    jwk.pop("key_ops", None)
+    jwk |= {"kid": kid, "alg": alg, "use": "sig"}
     return OpenedKey(SigningKey(kid, alg, private_key), VerificationKey(kid, alg, public_key), jwk)

@@ -16,7 +16,7 @@ def reseal_secrets(
     :param list_statement: the statement that returns the secrets. *store_statement* replaces one secret.
     :param id_name: the column with the ID of the object that has the secret.
     :param noun: the name of the object in an error, for example ``alert target``.
-    :returns: the number of secrets that were encrypted again, and the number of all secrets.
+    :returns: the number of secrets that were encrypted again, and of all secrets.
     :raises ConfigurationError: neither instance secret decrypts a secret. Nothing is changed.
     """
     changed_count = 0
@@ -25,15 +25,15 @@ def reseal_secrets(
         for secret_row in secret_rows:
             row_id, sealed_secret = getattr(secret_row, id_name), bytes(secret_row.sealed)
             try:
-                plaintext = sealer.open(str(row_id), sealed_secret)
+                resealed_secret = sealer.reseal(str(row_id), sealed_secret)
             except Unreadable:
                 raise ConfigurationError(
                     f"neither AGENTIDP_SECRET_KEY nor AGENTIDP_SECRET_KEY_PREVIOUS decrypts the {noun} {row_id}: "
                     "delete it, and create it again"
                 ) from None
-            if not sealer.is_current(str(row_id), sealed_secret):
-                parameters = {"organization_id": secret_row.organization_id, id_name: row_id, "previous": sealed_secret}
-                parameters["sealed"] = sealer.seal(str(row_id), plaintext)
+            if resealed_secret is not None:
+                parameters = {"organization_id": secret_row.organization_id, id_name: row_id}
+                parameters |= {"previous": sealed_secret, "sealed": resealed_secret}
                 # Skips a row that a server has just replaced, because the server used the current instance secret.
                 changed_count += len(run_statement(connection, store_statement, **parameters))
     return changed_count, len(secret_rows)

@@ -21,9 +21,7 @@ class Unreadable(Exception):
 class Sealer:
     """Encrypts values for the database under the instance secret. Decrypts them under this or the previous secret.
 
-    Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) and the row's id as associated data.
-
-    :param purpose: the purpose of the encrypted values. Each purpose has its own derived key.
+    Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) for each purpose.
     """
 
     def __init__(self, settings: Settings, purpose: bytes) -> None:
@@ -33,7 +31,7 @@ class Sealer:
             self._accepted.append(_cipher(settings.secret_key_previous, purpose))
 
     def seal(self, row_id: str, plain: bytes) -> bytes:
-        """Encrypt *plain* under the current instance secret, for the database row with the id *row_id*."""
+        """Encrypt a value under the current instance secret. Only the row with this id can use it."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._current.encrypt(nonce, plain, row_id.encode())
 
@@ -51,6 +49,13 @@ class Sealer:
     def is_current(self, row_id: str, sealed: bytes) -> bool:
         """Return whether a value is encrypted under the current instance secret."""
         return _decrypt(self._current, row_id, sealed) is not None
+
+    def reseal(self, row_id: str, sealed: bytes) -> bytes | None:
+        """Encrypt a value again under the current instance secret. Return ``None`` if it already is.
+
+        :raises Unreadable: as :meth:`open`.
+        """
+        return None if self.is_current(row_id, sealed) else self.seal(row_id, self.open(row_id, sealed))
 
 
 def _cipher(secret: bytes, purpose: bytes) -> AESGCM:

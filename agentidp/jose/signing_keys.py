@@ -1,8 +1,7 @@
 """Caches the signing keys of a process, and reads them from the database in the background.
 
-A key is published as soon as it is created, and signs from ``signs_from`` on. It is retired when all tokens that it
-signed have expired, and can be revoked at any time. All processes switch to the next key at the same time without
-reading the database, because the rows that they have read contain ``signs_from``.
+A key is published as soon as it is created, signs from ``signs_from`` on, and is retired when all tokens that it signed
+have expired. The cached rows contain ``signs_from``, so all processes switch to the next key at the same time.
 """
 
 from __future__ import annotations
@@ -28,26 +27,25 @@ JWKS_MAX_AGE = 600
 """Maximum seconds that a client may cache the JWKS."""
 
 CACHE_SECONDS = 10
-"""Seconds after which a process reads the signing keys again, for example to notice a revocation."""
+"""Seconds after which a process reads the signing keys again."""
 
 RETRY_SECONDS = 2
 """Seconds between a failed read of the signing keys and the next read."""
 
 MIN_REREAD_SECONDS = 1
-"""Minimum seconds between two reads of the keys for an unknown ``kid``, so that invented values cause little load."""
+"""Minimum seconds between two reads of the keys for an unknown ``kid``, which anybody can invent."""
 
 PATIENCE_SECONDS = 0.1
 """Maximum seconds, from the start of a read of the keys, that a request waits for it if the process has older keys."""
 
 FIRST_PATIENCE_SECONDS = 10
-"""Maximum seconds that a request waits for the first keys of its process. An unreachable database fails sooner."""
+"""Maximum seconds that a request waits for the first keys of its process."""
 
 PUBLISH_AHEAD = timedelta(seconds=900)
-"""Time between a key's publication and its first signature. Clients cache the JWKS for up to ten minutes, and processes
-for ten seconds. The remaining time allows for clocks that differ and for failed reads."""
+"""Time between a key's publication and its first signature, which is longer than clients and processes cache keys."""
 
 RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
-"""Time from the first signature by a key's successor until the key is retired: longer than any token is valid."""
+"""Time from the first signature by a key's successor until the key is retired. No token is valid for longer."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -77,9 +75,8 @@ class _Reading(NamedTuple):
 class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
-    A thread reads the keys, and requests use the cached keys, even if the database is unreachable. A request waits for
-    the thread if the process has no keys yet, and briefly for an unknown ``kid`` or an old cache. The first request
-    starts the thread, because gunicorn forks after the constructor, and a fork ends threads.
+    A thread reads the keys. A request waits for the thread if the process has no keys yet, and briefly for an unknown
+    ``kid`` or an old cache. The first request starts the thread, because gunicorn forks after the constructor.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -184,7 +181,7 @@ class SigningKeys:
             )
         self._ignored_kids = ignored_kids
         if not opened_keys:
-            # The cached keys stay in use. Usually there is a usable key, because revoking the last creates another.
+            # The cached keys stay in use.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)
