@@ -64,6 +64,12 @@ class Rejection:
         limits = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
         return Call("usage/record_rejected_network", ids | details | limits), Call("usage/record_rejection", ids)
 
+    def record(self, database: OrganizationDatabase) -> str:
+        """Count and log this rejection in a transaction of its own. Return the reason that the database has stated."""
+        [[reason_row], _] = database.run(*self.build_calls())
+        self.report(reason_row.reason)
+        return str(reason_row.reason)
+
     def report(self, reason: str) -> None:
         """Log this rejection with the client's address, and count it in the metrics.
 
@@ -85,10 +91,7 @@ def record_rejection(database: OrganizationDatabase, agent_id: UUID, reason: str
 
     :returns: *reason*, or a more precise reason if the agent or organization is not active.
     """
-    rejection = Rejection(database.organization_id, agent_id, "token", reason)
-    [[reason_row], _] = database.run(*rejection.build_calls())
-    rejection.report(reason_row.reason)
-    return str(reason_row.reason)
+    return Rejection(database.organization_id, agent_id, "token", reason).record(database)
 
 
 def get_client_address() -> str:

@@ -160,9 +160,9 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     reasons |= {client_assertion.WRONG_SIGNATURE, *client_authentication.ADVICE, *client_authentication.ADVICE_FOR_KEYS}
     reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE}
     reasons |= {*issuer_tokens.REASONS, *federated_token.REASONS}
-    reasons |= {*first_sight.REASONS, *token_exchange.REASONS, *id_jag.REASONS}
+    reasons |= {*first_sight.REASONS, *token_exchange.Reason, *id_jag.Reason}
     # Nothing is counted for an unknown code or refresh token.
-    reasons |= {*authorization_grant.REASONS} - {authorization_grant.UNKNOWN}
+    reasons |= {*authorization_grant.Reason} - {authorization_grant.Reason.UNKNOWN}
     assert {"wrong audience", "unknown key", "assertion used before", "assertion expired"} <= reasons
     statement = read("sql/usage/record_rejected_network.sql")
     reasons |= set(re.findall(r"'([a-z]+ (?:agent|credential|organization))'", statement))

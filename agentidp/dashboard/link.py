@@ -57,8 +57,8 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
         is_counted=False,
     )
     audience = app_services.settings.dashboard_sign_in
-    link_grant = issuance.Grant(token_grant.scope, token_ttl=LIFETIME)
-    body = issuance.build_token_response(app_services, signing_key, client, link_grant, resource=audience, at=at)
+    link_grant = issuance.Grant(token_grant.scope, audience, token_ttl=LIFETIME)
+    body = issuance.build_token_response(app_services, signing_key, client, link_grant, at=at)
     return f"{audience}?token={body['access_token']}"
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-import psycopg
 from flask import Request, Response, g, request
 
 from agentidp.caller import ADVICE, Caller, public
@@ -17,7 +16,7 @@ from agentidp.dashboard.person import Person
 from agentidp.dashboard.session import SCOPE, NotSignedIn
 from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
-from agentidp.oauth import client_assertion, client_authentication, issuance
+from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import read_form
 from agentidp.openid.provider import SignInRefused
 from agentidp.services import services
@@ -84,12 +83,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
     client = client_authentication.read_client(request, form, at)
     signing_key = app_services.keys.current().signing
     try:
-        try:
-            grant = _grant_session(client, at)
-        except psycopg.errors.UniqueViolation:
-            grant, client = None, replace(client, refusal=client_assertion.USED_BEFORE)
-        if grant is None:
-            client_authentication.refuse_client(request, client, at)
+        client, _ = client_authentication.authenticate(request, client, at, partial(_grant_session, at=at))
     except OAuthError as error:
         attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=error.error)
         raise
@@ -99,7 +93,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
 
 def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | None:
     """Grant :data:`SCOPE` to the client and record the sign-in. A used assertion raises ``UniqueViolation``."""
-    grant_call = issuance.build_call(client, scope=[SCOPE], resource=None, has_proof=False, is_counted=False)
+    grant_call = issuance.build_call(client, scope=[SCOPE], is_counted=False)
     database = services().database.of(client.organization_id, at)
     with database.transaction(attempts.session_actor(client.agent_id)) as transaction:
         grant_rows = transaction.run(grant_call)

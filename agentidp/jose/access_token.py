@@ -1,7 +1,4 @@
-"""Signs and verifies access tokens, which are JWTs of RFC 9068, without Flask and a database.
-
-A token by exchange (RFC 8693) lets its client act on behalf of a subject. It has the claims of a :class:`Delegation`.
-"""
+"""Signs and verifies access tokens, which are JWTs of RFC 9068, without Flask and a database."""
 
 from __future__ import annotations
 
@@ -34,11 +31,8 @@ MAX_DELEGATION = 5_000
 """Maximum number of characters of the claims of a :class:`Delegation`."""
 
 AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
-"""The two forms of ``sub``: the agent's id alone, or preceded by the organization's id.
-
-Clouds that trust this issuer grant access by ``sub``. The server generates both ids and never reuses them, so no client
-can influence ``sub``, it is unique per agent, and the prefix up to ``:agent:`` is unique per organization.
-"""
+"""The two forms of ``sub``: the agent's id alone, or preceded by the organization's id. Clouds grant access by ``sub``,
+so no client can influence it, and no id is used again."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _ES256 = ec.ECDSA(hashes.SHA256())
@@ -48,9 +42,7 @@ _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organizatio
 
 
 class TokenRefused(Exception):
-    """The token was not issued by us for this audience, or is not valid now.
-
-    The exception's text is the logged reason.
+    """The token was not issued by us for this audience, or is not valid now. The message is the logged reason.
 
     :param claims: the claims of a token that we issued, but that was used too early, too late or in the wrong way.
     :param advice: why such a token is refused and what to do, for the client that sent the token.
@@ -81,11 +73,7 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A token of this server that was exchanged for another token.
-
-    :param scope: space-separated.
-    :param resource: the identifier of the token's resource server, if the token has the claim ``resource``.
-    """
+    """A token of this server that was exchanged for another token. ``scope`` is space-separated."""
 
     jti: str
     audience: str
@@ -99,9 +87,9 @@ class Delegation:
 
     :param actors: the agents that act, the client first and then the earlier actors.
     :param ancestors: our tokens that were exchanged for the token, newest first.
-    :param agent_id: the subject, if it is an agent. Otherwise, ``subject_id`` and ``rule_id`` are set.
-    :param subject_id: the other issuer and its ``sub`` (RFC 9493 section 3.2.3).
-    :param rule_id: the delegation rule that accepted the other issuer's token.
+    :param agent_id: the subject, if it is an agent.
+    :param subject_id: otherwise, the subject's issuer and its ``sub`` (RFC 9493 section 3.2.3).
+    :param rule_id: the delegation rule that accepted the token of ``subject_id``.
     :param grant_id: the grant by which the subject, a person, has let the first actor act.
     """
 
@@ -113,13 +101,10 @@ class Delegation:
     grant_id: UUID | None = None
 
     def compute_subject(self, organization_id: str) -> str:
-        """Return the ``sub`` of the token: the agent's id, or a digest for the subject of another issuer.
-
-        The digest includes the organization, because the server does not generate the issuer and the subject: another
-        organization could otherwise get a token with the same ``sub``.
-        """
+        """Return the ``sub`` of the token: the agent's id, or a digest for the subject of another issuer."""
         if self.subject_id is None:
             return str(self.agent_id)
+        # Includes the organization, because another organization can have a subject with the same issuer and sub.
         text = _encode([organization_id, *self.subject_id])
         return base64url(hashlib.sha256(text.encode()).digest()).decode()
 
@@ -145,8 +130,7 @@ class Delegation:
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The agents that act and the subject, if the subject is an agent, without duplicates. All of them must be
-        active."""
+        """The agents that must be active: the actors and the subject, if it is an agent, without duplicates."""
         return list(dict.fromkeys([*self.actors, *([] if self.agent_id is None else [self.agent_id])]))
 
     @property
@@ -195,11 +179,8 @@ class AccessToken:
 
     @property
     def refused_from(self) -> datetime:
-        """The time from which every server refuses the token as expired. The token's revocation can be deleted then.
-
-        A server accepts a token until ``LEEWAY`` after ``exp`` by its own clock, which may be another ``LEEWAY`` behind
-        the clock of the server that deletes the revocation.
-        """
+        """The time from which every server refuses the token as expired, whatever its clock."""
+        # A server accepts a token until LEEWAY after exp. Its clock may be another LEEWAY behind this server's clock.
         return datetime.fromtimestamp(self.expires_at + 2 * LEEWAY, UTC)
 
 
@@ -256,8 +237,9 @@ def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
 
 
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
-    """Return a token's signature (RFC 7518 section 3). ES256 takes a third of the calls that PyJWT would need."""
+    """Return a token's signature (RFC 7518 section 3)."""
     if key.alg == "ES256":
+        # Takes a third of the calls that PyJWT would need.
         r_and_s = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
         return b"".join([integer.to_bytes(32) for integer in r_and_s])
     signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
@@ -266,7 +248,7 @@ def _sign(key: SigningKey, signing_input: bytes) -> bytes:
 
 @lru_cache(maxsize=16)
 def _encoded_header(kid: str, alg: str) -> bytes:
-    """Return the first part of a token, which is the same for all tokens that a key signs (RFC 7515 section 7.1)."""
+    """Return the first part of the tokens that a key signs (RFC 7515 section 7.1)."""
     return base64url(_encode({"alg": alg, "kid": kid, "typ": TOKEN_TYPE}).encode())
 
 
@@ -370,7 +352,7 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
 
 
 def _parse_delegation(claims: dict[str, Any]) -> Delegation:
-    """Return the delegation in a token's claims. Refuse claims that :meth:`Delegation.build_claims` would not write."""
+    """Return the delegation in a token's claims, or refuse claims that this server would not write."""
     sent_claims = {name: claims[name] for name in _DELEGATED if name in claims}
     actors: list[UUID] = []
     act = sent_claims.get("act")
@@ -418,7 +400,7 @@ def _describe_instant(seconds: int) -> str:
 
 
 def _read_time(value: object) -> int:
-    """Return the value of a claim if it is an integer that :class:`datetime` can represent. Refuse other values."""
+    """Return the value of a claim, or refuse a value other than an integer that a ``datetime`` can represent."""
     if type(value) is not int or not 0 <= value <= NUMERIC_DATE_LIMIT:
         raise TokenRefused("a time is not a number of seconds")
     return value

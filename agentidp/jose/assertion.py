@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from agentidp.config import LEEWAY
 from agentidp.jose.jwk import MIN_RSA_BITS
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT
 
@@ -40,8 +42,14 @@ NOBODYS_KEYS = {
 """Keys by algorithm, tried if a client has none, so that failures take equal time. Nobody has the private keys."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
-"""Maximum number of a client's keys that are tried for an assertion, by algorithm. They take at most 0.5 ms of
-processor time, or 1 ms with ES384, so that a failure costs at most twice as much as a wrong secret."""
+"""Maximum number of a client's keys that are tried for an assertion, by algorithm, so that a failure costs at most
+twice as much as a wrong secret."""
+
+
+def compute_use_expiry(claims: dict[str, Any]) -> datetime:
+    """Return the instant from which every server refuses an assertion as expired, whatever its clock."""
+    # An assertion is accepted until CLIENT_LEEWAY after exp. The clocks of two servers may differ by twice LEEWAY.
+    return datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
 
 
 def find_wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:

@@ -1,26 +1,21 @@
-"""``private_key_jwt``: a client authenticates with a JWT that it has signed (RFC 7523).
-
-The only accepted audience is the issuer (draft-ietf-oauth-rfc7523bis), so that an assertion made for another server
-cannot be replayed here.
-"""
+"""``private_key_jwt``: a client authenticates with a JWT that it has signed (RFC 7523)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import jwt
 
-from agentidp.config import LEEWAY
 from agentidp.jose.assertion import (
-    CLIENT_LEEWAY,
     MAX_LENGTH,
     MAX_SIGNATURES,
     NOBODYS_KEYS,
     WRONG_SIGNATURE,
+    compute_use_expiry,
     find_wrong_time,
 )
 from agentidp.jose.jwk import ALGORITHMS, normalize_algorithm
@@ -43,7 +38,7 @@ WRONG_AUDIENCE, WRONG_JTI, USED_BEFORE = "wrong audience", "wrong jti", "asserti
 
 
 def read_assertion(assertion: str) -> UnverifiedJwt | None:
-    """Parse an assertion without verifying its signature, or return ``None`` if it is not an acceptable JWT."""
+    """Parse an assertion without verifying it, or return ``None`` if it is not an acceptable JWT."""
     return parse_jwt(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
 
 
@@ -57,11 +52,10 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
     The process remembers the key that verified the client's last assertion, and tries that key first. The statement
-    that issues the token checks that a valid credential still has the key. If the remembered key fails, the other keys
-    are read from the database and tried. A failure therefore takes equally long whether or not a key is remembered.
+    that issues the token checks that a valid credential still has the key.
 
-    :returns: the client with the key that verified the assertion. If no key did, the client has the reason as its
-        ``refusal``, and the statement that issues the token treats the client as if it had sent a wrong secret.
+    :returns: the client with the key that verified the assertion or, if no key did, with the reason as its ``refusal``.
+        The statement then refuses the client like a wrong secret.
     """
     algorithm, key_id = unverified_jwt.alg, unverified_jwt.kid
     remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
@@ -87,7 +81,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, key_id] = jwk, public_key
             return _add_verified_key(client, jwk, unverified_jwt.claims)
-        # Prefers the reason for the key that made the signature, because for all other keys the signature is wrong.
+        # Prefers the reason for the key that made the signature.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if not tried_keys:
@@ -100,9 +94,7 @@ def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Clien
         client,
         key_or_rule=jwk,
         digest=hashlib.sha256(json.dumps([str(client.agent_id), claims["jti"]]).encode()).digest(),
-        # An assertion is accepted until CLIENT_LEEWAY after exp. The clocks of two servers may differ by twice LEEWAY,
-        # so the server with the slower clock accepts the assertion for longer.
-        expires_at=datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC),
+        expires_at=compute_use_expiry(claims),
     )
 
 
@@ -111,6 +103,7 @@ def _find_refusal(services: Services, unverified_jwt: UnverifiedJwt, key: Any, a
     if not unverified_jwt.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified_jwt.claims.get("aud"), unverified_jwt.claims.get("jti")
+    # Accepts only the issuer (draft-ietf-oauth-rfc7523bis), so that another server cannot use its assertions here.
     if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) != services.settings.issuer:
         return WRONG_AUDIENCE
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:

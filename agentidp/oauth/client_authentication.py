@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
+import psycopg
 from flask import Request
 
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
@@ -27,8 +28,7 @@ from agentidp.services import services
 
 CHALLENGE = 'Basic realm="agentidp", charset="UTF-8"'
 PUBLIC = '["none"]'
-"""The value stored instead of keys for a public client (method ``none``). It can only redeem codes and refresh
-tokens."""
+"""The value stored instead of keys for a public client (method ``none``), which redeems codes and refresh tokens."""
 
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
 """Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
@@ -38,7 +38,8 @@ UNREADABLE = "unreadable assertion"
 
 OWNER_SEES = "the owner of the agent sees why on the page of the agent"
 FAILED = f"client authentication failed; {OWNER_SEES}"
-"""The description in the error response if neither a secret nor a signature was verified."""
+GRANT_FAILED = f"the assertion is not accepted; {OWNER_SEES}"
+"""Error descriptions if neither a secret nor a signature was verified."""
 
 _NO_CREDENTIAL = "the request has no credential: send client_id and client_secret, or a client_assertion"
 
@@ -50,30 +51,31 @@ ADVICE = {
     TOO_LONG: "the assertion is valid for too long: at most an hour, or a day if another issuer has signed it",
     WRONG_TIMES: "the assertion must have exp, and exp, iat and nbf must be seconds since 1970",
 }
-"""Descriptions in error responses, by logged reason. Only the holder of a secret or of a signed assertion gets them."""
+"""Error descriptions by logged reason, for the holder of a secret or of a signed assertion."""
 
 ADVICE_FOR_KEYS = {
     client_assertion.WRONG_AUDIENCE: "the audience of the assertion must be {issuer}",
     client_assertion.WRONG_JTI: f"the assertion must have a jti of 1 to {MAX_JTI_LENGTH} characters",
     client_assertion.USED_BEFORE: "the assertion was used before: sign a new one with a new jti for each request",
 }
-"""Descriptions in error responses, by logged reason, for an assertion that the client's own key has signed."""
+"""Error descriptions by logged reason, for an assertion that the client's own key has signed."""
 
 _CREDENTIAL_PARAMETERS = ("client_secret", "client_assertion", "client_assertion_type")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _uuid = lru_cache(maxsize=4096)(UUID)
 
 View = TypeVar("View", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
 def authenticates_client(view: View) -> View:
-    """Declare a route at which the client authenticates itself (RFC 6749 section 2.3) instead of by an access token."""
+    """Declare a route at which a client authenticates by its credential (RFC 6749 section 2.3)."""
     view.authentication = "client"  # type: ignore[attr-defined]
     return oauth_errors(view)
 
 
 def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """Return the client that a request names. Its assertion is verified now, but its secret later, by the database.
+    """Return the client that a request names. The database verifies its secret later.
 
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
         for no mechanism or one that is not supported.
@@ -94,7 +96,7 @@ def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
         client_id, client_secret = form["client_id"], form["client_secret"]
     else:
         raise invalid_client(_NO_CREDENTIAL)
-    return replace(_look_up_client(client_id), secret_hash=hash_secret(client_secret))
+    return _look_up_client(client_id, secret_hash=hash_secret(client_secret))
 
 
 def has_credential(request: Request, form: dict[str, str]) -> bool:
@@ -104,23 +106,20 @@ def has_credential(request: Request, form: dict[str, str]) -> bool:
 
 def public_client(client_id: str) -> Client:
     """Return the public client with a ``client_id``, for a request without a credential."""
-    return replace(_look_up_client(client_id), key_or_rule=PUBLIC)
+    return _look_up_client(client_id, key_or_rule=PUBLIC)
 
 
 def read_client_from_grant(request: Request, form: dict[str, str], at: datetime) -> Client:
     """Return the client whose rule trusts the token in the form's ``assertion`` (RFC 7523 section 2.1).
 
     :raises OAuthError: ``invalid_request`` without ``assertion``, with a client credential, or if ``client_id`` is
-        needed to choose the agent; ``invalid_grant`` if ``assertion`` is not a token.
+        needed to choose the agent; ``invalid_client`` if ``assertion`` is not a token.
     """
     if "assertion" not in form:
         raise OAuthError("invalid_request", "assertion is missing")
     if has_credential(request, form):
         raise OAuthError("invalid_request", "the assertion says who the client is: send no other authentication")
-    try:
-        return _verify_federated_token(form["assertion"], form.get("client_id"), at)
-    except OAuthError as error:
-        raise invalid_grant() if error.error == "invalid_client" else error from None
+    return _verify_federated_token(form["assertion"], form.get("client_id"), at)
 
 
 def _parse_basic(header: str) -> tuple[str, str]:
@@ -148,8 +147,8 @@ def _decode_form_value(value: bytes) -> str:
     return unquote_to_bytes(value.replace(b"+", b" ")).decode()
 
 
-def _look_up_client(client_id: str) -> Client:
-    """Return the client with a ``client_id``, without its credential. An unknown client gets ids that match no row."""
+def _look_up_client(client_id: str, **credential: Any) -> Client:
+    """Return the client with a ``client_id`` and a credential. An unknown client gets ids that match no row."""
     app_services = services()
     agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
     organization_id = app_services.directory.remembered(agent_id)
@@ -157,7 +156,7 @@ def _look_up_client(client_id: str) -> Client:
     organization_id = organization_id or app_services.directory.look_up(agent_id)
     if organization_id is None:
         organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
-    return Client(organization_id, agent_id, client_id=client_id, is_remembered=is_remembered)
+    return Client(organization_id, agent_id, client_id=client_id, is_remembered=is_remembered, **credential)
 
 
 def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
@@ -181,15 +180,15 @@ def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
 
 
 def _verify_federated_token(assertion: str, client_id: str | None, at: datetime, *, is_svid: bool = False) -> Client:
-    """Return the client whose rule trusts a token. If *client_id* is ``None``, the token must name its organization."""
+    """Return the client whose rule trusts a token. Without *client_id*, the token's audience names the organization."""
     app_services = services()
     token = app_services.issuer_tokens.read_token(assertion, is_svid=is_svid)
     if token is None:
         if client_id is None:
             raise invalid_client()
-        return replace(_look_up_client(client_id), refusal=UNREADABLE)
+        return _look_up_client(client_id, refusal=UNREADABLE)
     if client_id is not None:
-        client = replace(_look_up_client(client_id), is_federated=True)
+        client = _look_up_client(client_id, is_federated=True)
         return federated_token.verify_for_client(app_services, token, client, at)
     organization_id = token.organization_id
     if organization_id is None:
@@ -205,33 +204,42 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
     return first_sight.match_provisioning_rule(app_services, token, client, organization_id, provisioning_rows, at)
 
 
-def verify_again_or_refuse(
-    request: Request, client: Client, at: datetime, make_error: Callable[..., OAuthError] | None = None
-) -> Client:
-    """Verify an assertion again, by the stored rules of trust, if the database refused the remembered rule for it.
+def authenticate(
+    request: Request, client: Client, at: datetime, run_statement: Callable[[Client], Result | None]
+) -> tuple[Client, Result]:
+    """Let a statement authenticate a client. Return the client that the statement has accepted, and its result.
 
-    :raises OAuthError: as :func:`refuse_client`, unless another rule accepts the assertion.
+    The statement refuses an assertion that was verified by a rule in memory if the rule was deleted since. Then the
+    assertion is verified again by the stored rules, and the statement runs again.
+
+    :param run_statement: returns ``None`` if authentication failed, or raises ``UniqueViolation`` if the assertion was
+        used before.
+    :raises OAuthError: as :func:`refuse_client`.
     """
-    accepted_client = None if client.verify_again is None else client.verify_again()
-    if accepted_client is None or accepted_client.key_or_rule in (None, client.key_or_rule):
-        refuse_client(request, client, at, make_error)
-    return accepted_client
+    while True:
+        try:
+            result = run_statement(client)
+        except psycopg.errors.UniqueViolation:
+            refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
+        if result is not None:
+            return client, result
+        accepted_client = None if client.verify_again is None else client.verify_again()
+        if accepted_client is None or accepted_client.key_or_rule in (None, client.key_or_rule):
+            refuse_client(request, client, at)
+        client = accepted_client
 
 
-def refuse_client(
-    request: Request, client: Client, at: datetime, make_error: Callable[..., OAuthError] | None = None
-) -> NoReturn:
+def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
     """Count a failed authentication and raise its error.
 
-    All failures take the same time and look the same, with two exceptions. The holder of the secret or of a signed
-    assertion learns the reason. If several agents trust the assertion, the response asks for a ``client_id``.
+    All failures take the same time and look the same, but the holder of the secret or of a signed assertion learns the
+    reason.
 
-    :param make_error: makes the error from an optional description. Default: :func:`invalid_client`.
     :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
     app_services = services()
-    # The lookup of an unknown client costs a query. A remembered client must cost a query too, so that the time does
-    # not reveal which clients exist. If its organization was deleted, the failure is counted for no organization.
+    # Looks up a remembered client too, because the lookup of an unknown client costs a query, and the time must not
+    # reveal which clients exist. If the organization was deleted, the failure is counted for no organization.
     if client.is_remembered and app_services.directory.look_up(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, client.client_id, request.remote_addr)
@@ -245,13 +253,12 @@ def refuse_client(
         )
     if client.refusal in federated_token.UNCLEAR and client.agent_id == UNKNOWN_AGENT:
         raise OAuthError("invalid_request", f"{client.refusal}: choose an agent by client_id")
-    make_error = make_error or invalid_client
-    advice = (ADVICE | ({} if client.is_federated else ADVICE_FOR_KEYS)).get(reason)
-    raise make_error() if advice is None else make_error(advice.format(issuer=app_services.settings.issuer))
+    advice = (ADVICE | ({} if client.is_federated else ADVICE_FOR_KEYS)).get(reason, FAILED)
+    raise invalid_client(advice.format(issuer=app_services.settings.issuer))
 
 
 def _build_rejection(client: Client) -> Rejection:
-    # An empty client.refusal means that the signature was right, but the database refused the key.
+    # Without client.refusal, the signature was right, but the database refused the key.
     credential_kind, logged_reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential_kind, logged_reason = "secret", "wrong secret"
@@ -267,6 +274,6 @@ def invalid_client(description: str = FAILED) -> OAuthError:
     return OAuthError("invalid_client", description, status=401, headers={"WWW-Authenticate": CHALLENGE})
 
 
-def invalid_grant(description: str = f"the assertion is not accepted; {OWNER_SEES}") -> OAuthError:
+def invalid_grant(description: str = FAILED) -> OAuthError:
     """Return the error for a token that is not accepted as a grant (RFC 7523 section 3.1)."""
-    return OAuthError("invalid_grant", description)
+    return OAuthError("invalid_grant", GRANT_FAILED if description == FAILED else description)

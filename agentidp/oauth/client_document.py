@@ -1,7 +1,7 @@
 """Apps whose ``client_id`` is the address of their metadata (draft-ietf-oauth-client-id-metadata-document).
 
-Such an app is an agent in each organization whose rules admit it. The agent's id is computed from the organization and
-the address, so that the token endpoint can compare a ``client_id`` with an agent without a query.
+An app is an agent in each organization whose rules admit it. The agent's id is computed from the address, so that the
+token endpoint compares a ``client_id`` with an agent without a query.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ def is_client_uri(text: str) -> bool:
 
 
 def host_of(client_uri: str) -> str:
-    """Return the host, and the port if there is one, of an app's URL, in the form in which rules list hosts."""
+    """Return the host of an app's URL, with the port if there is one, as rules list hosts."""
     return urlsplit(client_uri).netloc
 
 
 def agent_id_of(organization_id: str, client_uri: str) -> UUID:
-    """Return the id that the agent of an app has in an organization. The id is computed from the app's URL."""
+    """Return the id that the agent of an app has in an organization."""
     text = json.dumps(["client id metadata document", organization_id, client_uri])
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 
 
 def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
-    """Return the redirect URIs in a document. The app's name and logo are ignored, because nobody verifies them.
+    """Return the redirect URIs in a document.
 
     :raises DocumentRefused: the document is of another app, or of an app that is not a public client.
     """

@@ -12,14 +12,8 @@ from urllib.parse import parse_qsl
 import marshmallow as ma
 from flask import Request
 
-from agentidp.http.errors import (
-    OAuthError,
-    PayloadTooLarge,
-    RateLimited,
-    ServiceUnavailable,
-    Unauthorized,
-    ValidationError,
-)
+from agentidp.http import errors
+from agentidp.http.errors import OAuthError
 from agentidp.http.openapi import declarations_of
 from agentidp.jose.assertion import MAX_LENGTH
 from agentidp.oauth.federated_token import ASSERTION_TYPES
@@ -32,25 +26,34 @@ MAX_PARAMETERS = 50
 _NAME, _VALUE = r"[A-Za-z0-9._~-]+", r"[A-Za-z0-9._~:/-]*"
 _PLAIN = re.compile(rf"{_NAME}={_VALUE}(?:&{_NAME}={_VALUE}){{0,{MAX_PARAMETERS - 1}}}")
 _PAIR = re.compile(f"({_NAME})=({_VALUE})")
-ERRORS = (ValidationError, Unauthorized, PayloadTooLarge, RateLimited, ServiceUnavailable)
+ERRORS = (
+    errors.ValidationError,
+    errors.Unauthorized,
+    errors.PayloadTooLarge,
+    errors.RateLimited,
+    errors.ServiceUnavailable,
+)
 """Error responses of the endpoints at which a client authenticates."""
 
 
+def describe_parameter(description: str, *validators: ma.validate.Validator) -> ma.fields.String:
+    """Return the field of a parameter."""
+    return ma.fields.String(validate=validators, metadata={"description": description})
+
+
 class ClientFormSchema(ma.Schema):
-    """Parameters by which a client authenticates without HTTP Basic. This schema only documents the form."""
+    """Parameters by which a client authenticates without HTTP Basic, for the OpenAPI document."""
 
     class Meta:
         unknown = ma.INCLUDE
         json_schema = {"additionalProperties": {"type": "string"}}
 
-    client_id = ma.fields.String(metadata={"description": "The agent's UUID"})
+    client_id = describe_parameter("The agent's UUID")
     client_secret = ma.fields.String()
     client_assertion_type = ma.fields.String(validate=ma.validate.OneOf([*ASSERTION_TYPES, ""]))
-    client_assertion = ma.fields.String(
-        validate=ma.validate.Length(max=MAX_LENGTH),
-        metadata={
-            "description": "A JWT that a key of the agent has signed, or a token that it trusts (RFC 7523 section 2.2)"
-        },
+    client_assertion = describe_parameter(
+        "A JWT that a key of the agent has signed, or a token that it trusts (RFC 7523 section 2.2)",
+        ma.validate.Length(max=MAX_LENGTH),
     )
 
 
@@ -90,8 +93,8 @@ def read_form(request: Request) -> dict[str, str]:
     except (UnicodeError, ValueError):
         raise OAuthError("invalid_request", "the body is not a form in UTF-8") from None
     if len(dict(name_value_pairs)) < len(name_value_pairs):
-        counts_by_name = Counter(parameter_name for parameter_name, _ in name_value_pairs)
-        repeated_names = [parameter_name for parameter_name, value_count in counts_by_name.items() if value_count > 1]
+        value_counts = Counter(parameter_name for parameter_name, _ in name_value_pairs)
+        repeated_names = [parameter_name for parameter_name, value_count in value_counts.items() if value_count > 1]
         if repeated_names == ["resource"]:
             # RFC 8707 section 2 allows several resources, but our tokens have one audience.
             raise OAuthError("invalid_target", "resource must name one resource server only")
@@ -101,10 +104,11 @@ def read_form(request: Request) -> dict[str, str]:
 
 
 def parse_pairs(form: str) -> list[tuple[str, str]]:
-    """Return the names and values of a form. A form without percent-encoding needs no ``parse_qsl``, which is slow.
+    """Return the names and values of a form.
 
     :raises ValueError: the form has more than ``MAX_PARAMETERS``, or text that is not UTF-8.
     """
+    # Avoids parse_qsl, which is slow.
     if _PLAIN.fullmatch(form):
         return _PAIR.findall(form)
     return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)

@@ -39,8 +39,7 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
     The process remembers the rules by which the client's last token was accepted, and tries them first. The statement
     that issues the token checks that a valid credential still has the rule.
 
-    :returns: the client with the rule that accepts the token. If no rule accepts the token, the client has the reason
-        instead, and the statement that issues the token treats it like a wrong secret.
+    :returns: the client with the rule that accepts the token or, if no rule does, with the reason as its ``refusal``.
     """
     organization_id, memory_key = client.organization_id, (client.agent_id, token.issuers)
 
@@ -78,10 +77,10 @@ def trusting_rules_call(token: IssuerToken) -> Call:
 def find_client(services: Services, token: IssuerToken, organization_id: str, rows: Rows, at: datetime) -> Client:
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
-    :param organization_id: the organization in the token's audience. No other organization's rules are read.
+    :param organization_id: the organization in the token's audience.
     :param rows: the result of :func:`trusting_rules_call`.
     :returns: the client with the rule that accepts the token. If no rule accepts the token, the only agent with a rule
-        for such a token, together with the reason, or else an unknown client.
+        for such a token, with the reason, or else an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     candidates = read_candidates(services, organization_id, rows)
@@ -101,7 +100,7 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     if verdict.accepting:
         [accepting_candidate] = verdict.accepting
         return replace(client, agent_id=accepting_candidate.owner, key_or_rule=accepting_candidate.rule_json)
-    # If no rule matches the claims, the failure is counted for the agent that has a rule for the token's subject.
+    # If no rule matches the claims, counts the failure for the agent that has a rule for the token's subject.
     agent_ids = agent_ids or {
         candidate.owner for candidate in candidates if candidate.rule and candidate.rule.subject is not None
     }
@@ -177,10 +176,7 @@ def try_rules(
 
 
 def report_missing_keys(organization_id: str, agent_id: UUID, keys_error: KeysUnavailable) -> OAuthError:
-    """Log a token that cannot be verified without its issuer's keys, and return an error with status 503.
-
-    The authentication has not failed, so nothing is counted or throttled.
-    """
+    """Log a token that cannot be verified without its issuer's keys, and return an error with status 503."""
     context, agent_label = current_context(), str(agent_id) if agent_id != UNKNOWN_AGENT else None
     # The request's log line also gets these two ids.
     context.organization_id, context.agent_id = organization_id, agent_label

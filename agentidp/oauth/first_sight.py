@@ -1,6 +1,5 @@
 """Create an agent for the first token of a subject, which no agent trusts, but which a provisioning rule accepts.
 
-The token's audience contains the id of the organization whose rules may create the agent.
 ``agentidp/registry/provisioning.py`` creates the agent with a rule of trust of its own, which then verifies the token.
 """
 
@@ -31,8 +30,7 @@ NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "organization has its maximum of agents",
     "agent cannot be created",
 )
-"""Logged reasons why a valid token of a new subject is rejected. Only endpoints that create no agents use the first
-reason."""
+"""Logged reasons why a valid token of a new subject is rejected, the first at endpoints that create no agents."""
 
 
 class ProvisioningRefused(Exception):
@@ -53,8 +51,7 @@ def match_provisioning_rule(
     """Return the client for a token that no agent trusts, by the provisioning rule that accepts the token.
 
     :param unknown_client: the result if no rule accepts the token.
-    :returns: a client with ``new_subject``, or with the reason why no agent can be created, or the subject's agent,
-        which no longer trusts the token.
+    :returns: a client with ``new_subject``, or with the reason why no agent can be created, or the subject's agent.
     """
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     candidates = [
@@ -69,7 +66,7 @@ def match_provisioning_rule(
     rule_row = verdict.accepting[0].row
     agent_id = rule_row.agent_id or find_ended_agent(services.database.of(organization_id, at), token)
     if agent_id is not None:
-        # The subject already has an agent, perhaps from a request at the same time. Only that agent's own rules decide.
+        # Only the agent's own rules decide, because the agent may no longer trust the token.
         return federated_token.verify_for_client(services, token, replace(client, agent_id=agent_id), at)
     if not rule_row.is_on:
         return replace(client, refusal=SWITCHED_OFF)
@@ -85,10 +82,7 @@ def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID
 
 
 def create_agent(services: Services, client: Client, at: datetime) -> Client:
-    """Create the agent of a client with ``new_subject``, unless another request has just created that agent.
-
-    :returns: the agent with its rule that accepts the token, or the client with the reason why no agent was created.
-    """
+    """Create the agent of a client with ``new_subject``, and return it, or the client with a reason for the refusal."""
     rule_row, token = client.new_subject
     try:
         database = services.database.of(client.organization_id, at)

@@ -1,8 +1,7 @@
 """Grants, by which people let agents act for them, and the codes and refresh tokens by which agents get tokens.
 
-A code and a refresh token have the same form: the agent's id, a handle and a secret. The handle is the same in all
-tokens of a grant, and each token has a new secret. So a token with the handle of a grant, but without its current
-secret, was used before. Only the digest of the current token is stored.
+A code and a refresh token have the same form: the agent's id, a handle that all tokens of the grant have, and a secret.
+Only the digest of the current token is stored. Another token with the handle of the grant was used before.
 """
 
 from __future__ import annotations
@@ -44,11 +43,7 @@ _NONCE_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class GrantToken:
-    """An authorization code or a refresh token of a grant.
-
-    :param text: the token as the client gets it.
-    :param handle: random bytes that all tokens of a grant contain.
-    """
+    """An authorization code or a refresh token, whose handle is the same in all tokens of its grant."""
 
     text: str
     agent_id: UUID
@@ -80,10 +75,7 @@ class GrantToken:
 
 
 def create_token(agent_id: UUID, grant_handle: bytes | None = None) -> GrantToken:
-    """Return a new code or refresh token.
-
-    :param grant_handle: the handle of the grant to which the token belongs; ``None`` for a new grant.
-    """
+    """Return a new code or refresh token for the grant with a handle, or for a new grant."""
     grant_handle = grant_handle or secrets.token_bytes(_HANDLE_BYTES)
     token_text = base64url(agent_id.bytes + grant_handle + secrets.token_bytes(_SECRET_BYTES)).decode()
     return GrantToken(token_text, agent_id, grant_handle)
@@ -104,7 +96,6 @@ def read_token(token_text: str) -> GrantToken:
 class Permission(NamedTuple):
     """The access that a person allows an agent.
 
-    :param issuer: the issuer of the person's ID token, which the delegation rule names.
     :param person: the person's ``sub`` at the issuer.
     :param days: the maximum age of the grant, in days.
     :param challenge: the PKCE challenge (RFC 7636 section 4.2).
@@ -124,7 +115,7 @@ class Permission(NamedTuple):
 
 
 def compute_person_subject(organization_id: str, issuer: str, person: str) -> str:
-    """Return the ``sub`` of access tokens that act for a person. The person's grants are stored under this ``sub``."""
+    """Return the ``sub`` of access tokens that act for a person, under which the person's grants are stored."""
     return Delegation((), (), None, (issuer, person)).compute_subject(organization_id)
 
 
@@ -167,7 +158,6 @@ def end_grant(
 ) -> None:
     """End a grant and all its tokens.
 
-    :param action: the action that the audit trail records.
     :param token_digest: ends the grant only if its current token has this digest; ``None`` ends it in any case.
     :raises NotFound: there is no such grant.
     """

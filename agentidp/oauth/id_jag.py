@@ -1,48 +1,50 @@
-"""ID-JAG: a company's provider lets a client act for a person (draft-ietf-oauth-identity-assertion-authz-grant-04).
+"""ID-JAG, identity assertion JWT authorization grant (draft-ietf-oauth-identity-assertion-authz-grant-04).
 
-The client sends the ID-JAG with the grant type ``jwt-bearer``, and authenticates as for every other grant. The request
-is treated as a token exchange whose subject token is the ID-JAG (:mod:`agentidp.oauth.token_exchange`). This module
-makes further checks of an ID-JAG.
+An ID-JAG is a token by which a company's provider of identities lets a client act for a person. The client sends the
+ID-JAG as ``assertion`` with the grant type ``jwt-bearer``, and authenticates as for other grant types. The server
+treats the request as a token exchange whose subject token is the ID-JAG (:mod:`agentidp.oauth.token_exchange`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from enum import StrEnum
 from typing import Any
 
-from agentidp.config import LEEWAY
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.db.sql import Call
 from agentidp.federation.issuer_tokens import IssuerToken
 from agentidp.federation.rule import as_list
 from agentidp.http.errors import OAuthError
 from agentidp.http.resource_identifier import is_resource_identifier
-from agentidp.jose.assertion import CLIENT_LEEWAY
+from agentidp.jose.assertion import compute_use_expiry
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import MAX_JTI_LENGTH
-from agentidp.oauth.issuance import JWT_BEARER, Client
+from agentidp.oauth import client_authentication, token_exchange
+from agentidp.oauth.issuance import Client, Grant, SubjectRefused, TokenRequest
+from agentidp.oauth.token_exchange import Subject, UnacceptableToken
 from agentidp.services import Services
 
 TYPE = "oauth-id-jag+jwt"
 PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
 """The only value of the metadata's ``authorization_grant_profiles_supported``."""
 
-OTHER_CLIENT, OTHER_TENANT, OTHER_KEY, WRONG_MEMBERS, USED = REASONS = (
-    "ID-JAG of another client",
-    "ID-JAG of another organization",
-    "ID-JAG of another key",
-    "wrong members of the ID-JAG",
-    "ID-JAG used before",
-)
-"""Logged reasons why an ID-JAG is not acceptable, in addition to the reasons for a subject token."""
+
+class Reason(StrEnum):
+    """A logged reason why an ID-JAG is not acceptable, in addition to the reasons for a subject token."""
+
+    OTHER_CLIENT = "ID-JAG of another client"
+    OTHER_TENANT = "ID-JAG of another organization"
+    OTHER_KEY = "ID-JAG of another key"
+    WRONG_MEMBERS = "wrong members of the ID-JAG"
+    USED = "ID-JAG used before"
 
 
-def read(services: Services, form: dict[str, str]) -> IssuerToken | None:
-    """Return the ID-JAG in a form, or ``None`` for another grant type or for a workload's token."""
-    if form["grant_type"] != JWT_BEARER or "assertion" not in form:
-        return None
-    return services.issuer_tokens.read_token(form["assertion"], types=(TYPE,))
+def read_id_jag(services: Services, form: dict[str, str]) -> IssuerToken | None:
+    """Return the ID-JAG in a form of the grant type ``jwt-bearer``, or ``None`` for a workload's token."""
+    return services.issuer_tokens.read_token(form.get("assertion", ""), types=(TYPE,))
 
 
 def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) -> str:
@@ -61,27 +63,46 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     return resource
 
 
+def record_token(
+    id_jag: IssuerToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
+) -> Grant | None:
+    """Count a token with which a client acts for the person in an ID-JAG.
+
+    :raises OAuthError: as :func:`token_exchange.record_token_for_subject`, and ``invalid_grant`` for an ID-JAG that is
+        not acceptable.
+    """
+    own_issuer = token_request.services.settings.issuer
+
+    def read_subject() -> Subject:
+        # An ID-JAG names the agent in client_id, and its aud must be our issuer.
+        subject = token_exchange.read_issuer_subject(token_request, id_jag, client, audience=own_issuer)
+        if refusal := find_refusal(id_jag.claims, client, token_request.proof):
+            raise UnacceptableToken(refusal)
+        id_jag_use = build_use_call(id_jag.claims), SubjectRefused(Reason.USED)
+        return replace(subject, max_scope=id_jag.claims.get("scope"), use=id_jag_use)
+
+    refusal_error = client_authentication.invalid_grant()
+    return token_exchange.record_token_for_subject(token_request, database, client, read_subject, refusal_error)
+
+
 def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
     """Return the reason why a client may not use an ID-JAG with these verified claims, or ``None`` if it may."""
     jti = claims.get("jti")
     if claims.get("client_id") != str(client.agent_id):
-        return OTHER_CLIENT
+        return Reason.OTHER_CLIENT
     if claims.get("aud_tenant", client.organization_id) != client.organization_id:
-        return OTHER_TENANT
+        return Reason.OTHER_TENANT
     if "cnf" in claims and claims["cnf"] != {"jkt": proof and proof.jkt}:
-        return OTHER_KEY
+        return Reason.OTHER_KEY
     has_jti = isinstance(jti, str) and 1 <= len(jti) <= MAX_JTI_LENGTH
     # Refuses an ID-JAG whose access authorization_details (RFC 9396) restrict, because this server does not apply them.
     # Requires iss even if the sub is a SPIFFE ID, which names an issuer too.
     if not has_jti or not {"iss", "iat"} <= claims.keys() or "authorization_details" in claims:
-        return WRONG_MEMBERS
-    return None if isinstance(claims.get("scope", ""), str) else WRONG_MEMBERS
+        return Reason.WRONG_MEMBERS
+    return None if isinstance(claims.get("scope", ""), str) else Reason.WRONG_MEMBERS
 
 
 def build_use_call(claims: dict[str, Any]) -> Call:
     """Return the call that records the use of an ID-JAG. A second use is a unique violation."""
-    jti_digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
-    # An ID-JAG is accepted until CLIENT_LEEWAY after exp. The clocks of two servers may differ by twice LEEWAY, so the
-    # server with the slower clock accepts the ID-JAG for longer.
-    expires_at = datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
-    return Call("oauth/use_identifier", {"digest": jti_digest, "expires_at": expires_at})
+    digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
+    return Call("oauth/use_identifier", {"digest": digest, "expires_at": compute_use_expiry(claims)})

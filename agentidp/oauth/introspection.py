@@ -8,21 +8,23 @@ import marshmallow as ma
 from flask import Response, g
 
 from agentidp.http.openapi import Blueprint
+from agentidp.http.request_context import current_request
 from agentidp.http.responses import json_response
 from agentidp.jose.access_token import AccessToken
+from agentidp.oauth import client_authentication
 from agentidp.oauth.client_authentication import authenticates_client
 from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
-from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
+from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token, read_token_form
 from agentidp.services import services
 
 INACTIVE = {"active": False}
-"""The response for every token that is not active, whatever the reason (RFC 7662 section 2.2)."""
+"""The response for every token that is not active (RFC 7662 section 2.2)."""
 
 blueprint = Blueprint("oauth-introspection", __name__, description="OAuth 2.0 token introspection")
 
 
 class ConfirmationSchema(ma.Schema):
-    """The key that a token is bound to, as its thumbprint (RFC 9449 section 6.2)."""
+    """The thumbprint of the key that a token is bound to (RFC 9449 section 6.2)."""
 
     jkt = ma.fields.String(required=True)
 
@@ -92,7 +94,10 @@ class IntrospectionSchema(ma.Schema):
 @describe_client_endpoint(TokenFormSchema)
 def introspect() -> Response:
     """Return whether a token of the client's organization is active, and its claims."""
-    inspected = inspect_token(g.at)
+    request = current_request()
+    form = read_token_form(request)
+    client = client_authentication.read_client(request, form, g.at)
+    inspected = inspect_token(request, form["token"], client, g.at)
     # Allows no leeway for clocks, so that no response calls a token active whose exp has passed.
     if inspected.token is None or not inspected.is_active or inspected.token.expires_at <= g.at.timestamp():
         return json_response(INACTIVE, headers=NO_STORE)

@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from flask import g, has_request_context
+from flask import Request, g, has_request_context
 
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call, Rows
@@ -25,6 +25,7 @@ from agentidp.oauth import quota_windows
 from agentidp.scopes import SCOPES
 from agentidp.services import Services
 
+CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The grant type for a token of another issuer (RFC 7523 section 2.1): a workload's token, or an ID-JAG (identity
 assertion JWT authorization grant, :mod:`agentidp.oauth.id_jag`)."""
@@ -38,7 +39,7 @@ ISSUED_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S10
 AUTHORIZATION_CODE, REFRESH_TOKEN = REDEEMING = ("authorization_code", "refresh_token")
 """The grant types for the access that a person has allowed (:mod:`agentidp.oauth.authorization_grant`)."""
 
-GRANT_TYPES = ("client_credentials", JWT_BEARER, TOKEN_EXCHANGE, *REDEEMING)
+GRANT_TYPES = (CLIENT_CREDENTIALS, JWT_BEARER, TOKEN_EXCHANGE, *REDEEMING)
 
 _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """The scopes of our API as a PostgreSQL array in text form, because psycopg would take 15 µs to convert a list."""
@@ -60,19 +61,20 @@ class Client:
     """The client of a request and its credential.
 
     The statement that issues the token compares a secret's digest. It also checks that a valid credential still has the
-    key or the rule of trust that verified the client's assertion. The ids of an unknown client match no row.
+    key or the rule of trust that verified the client's assertion.
 
-    :param secret_hash: the digest of the secret in the request; ``None`` if the request has no secret.
+    :param organization_id: an ID that no organization has, if the client is unknown.
+    :param agent_id: an ID that no agent has, if the client is unknown.
+    :param secret_hash: the digest of the secret in the request.
     :param client_id: the ``client_id`` as it was sent, valid or not, by which failures are throttled.
     :param is_remembered: whether the client's organization was read from memory instead of the database.
     :param key_or_rule: the key (alone in a JSON array) or rule of trust (a JSON object) that verified the assertion.
-        Statements call it ``jwk``.
     :param digest: the digest of the assertion's ``jti``, which the statement that issues the token consumes.
     :param expires_at: the time until which the digest is stored.
     :param is_federated: whether the assertion is a token of another issuer.
     :param refusal: the logged reason why the assertion is refused.
     :param new_subject: the provisioning rule's row and the token of a subject that has no agent yet.
-    :param verify_again: verifies the assertion by the stored rules, if a remembered rule has verified it.
+    :param verify_again: verifies the assertion by the stored rules, if a rule in memory has verified it.
     """
 
     organization_id: str
@@ -94,8 +96,22 @@ class Client:
         return self.agent_id, self.secret_hash or self.key_or_rule
 
 
-class AssertionUsed(Exception):
-    """The client has used its assertion before."""
+class TokenRequest(NamedTuple):
+    """A request to the token endpoint.
+
+    :param form: the parameters that have a value.
+    :param scope: the requested scopes; ``None`` for all scopes of the agent.
+    :param resource: the identifier of the requested resource server; ``None`` for our own API.
+    :param proof: the DPoP proof of the key to bind the token to; ``None`` for a bearer token.
+    """
+
+    services: Services
+    http_request: Request
+    form: dict[str, str]
+    at: datetime
+    scope: list[str] | None
+    resource: str | None
+    proof: Proof | None
 
 
 class SubjectRefused(Exception):
@@ -107,23 +123,36 @@ class Grant:
     """A token that was counted and can be signed.
 
     :param scope: space-separated.
+    :param resource: the identifier of the resource server; ``None`` for our own API.
     :param quotas: the quotas of the agent and of its organization, before this token.
     :param audience: the ``aud`` of the resource server; ``None`` if its identifier is the ``aud``.
-    :param token_ttl: seconds until tokens for the resource server expire; ``None`` for the time in the settings.
+    :param token_ttl: seconds until the token expires; ``None`` for the time in the settings.
     :param subject: one of ``SUBJECTS``.
     :param row: the row that the statement has returned.
+    :param delegation: the subject for whom the client acts; ``None`` if the client acts for itself.
+    :param ends_at: latest expiry of the token, in seconds since the epoch; ``None`` for no limit.
+    :param members: the members that only some grant types add to the token response.
     """
 
     scope: str
+    resource: str | None = None
     quotas: list[quota_windows.Quota] = field(default_factory=list)
     audience: str | None = None
     token_ttl: int | None = None
     subject: str = AGENT
     row: Any = None
+    delegation: Delegation | None = None
+    ends_at: int | None = None
+    members: dict[str, str] = field(default_factory=dict)
 
 
 def build_call(
-    client: Client, *, scope: list[str] | None, resource: str | None, has_proof: bool, is_counted: bool
+    client: Client,
+    *,
+    scope: list[str] | None,
+    resource: str | None = None,
+    has_proof: bool = False,
+    is_counted: bool = True,
 ) -> Call:
     """Return the statement that authenticates *client*, grants *scope* for *resource* and counts the token.
 
@@ -136,7 +165,7 @@ def build_call(
         {
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
-            "jwk": client.key_or_rule,
+            "key_or_rule": client.key_or_rule,
             "digest": client.digest,
             "expires_at": client.expires_at,
             "scope": scope,
@@ -148,57 +177,76 @@ def build_call(
     )
 
 
+def build_request_call(token_request: TokenRequest, client: Client) -> Call:
+    """Return the statement that issues the requested token to a client (:func:`build_call`)."""
+    has_proof = token_request.proof is not None
+    return build_call(client, scope=token_request.scope, resource=token_request.resource, has_proof=has_proof)
+
+
+def record_token(token_request: TokenRequest, database: OrganizationDatabase, client: Client) -> Grant | None:
+    """Authenticate the client, grant the scope and count a token with which the client acts for itself."""
+    return record_issuance(database, client, build_request_call(token_request, client), token_request.proof)
+
+
 def record_issuance(
     database: OrganizationDatabase,
     client: Client,
     call: Call,
     proof: Proof | None,
-    id_jag_use: tuple[Call, Exception] | None = None,
+    subject_use: tuple[Call, Exception] | None = None,
 ) -> Grant | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
     The transaction takes more than one round trip only for a DPoP proof or an ID-JAG. Only a returned grant is counted.
 
     :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
-    :param id_jag_use: the call that consumes the ID-JAG that is the grant, and the error if the ID-JAG was used before.
+    :param subject_use: the call that consumes the subject's token, and the error if that token was used before.
     :returns: ``None`` if authentication failed.
-    :raises AssertionUsed: authentication failed, because the assertion was used before.
+    :raises psycopg.errors.UniqueViolation: authentication failed, because the assertion was used before.
     :raises OAuthError: as :func:`read_grant`, or the proof was used before. ``invalid_scope`` names missing scopes.
     """
-    use_calls = [] if id_jag_use is None else [id_jag_use]
-    if proof is not None:
-        use_calls.append((proof.build_use_call(), OAuthError("invalid_dpop_proof", "the DPoP proof was used before")))
-    try:
-        if not use_calls:
-            [rows] = database.run(call, durable=True)
-        else:
-            with database.transaction() as transaction:
-                rows = transaction.run(call)
-                # A refused request consumes no proof or ID-JAG, because neither authenticates the client.
-                if rows and rows[0].scope is not None:
-                    for use_call, reuse_error in use_calls:
-                        _consume(transaction, use_call, reuse_error)
-    except psycopg.errors.UniqueViolation:
-        raise AssertionUsed from None
+    if proof is None and subject_use is None:
+        [rows] = database.run(call, durable=True)
+    else:
+        with database.transaction() as transaction:
+            rows = transaction.run(call)
+            # A refused request consumes no proof or subject's token, because neither authenticates the client.
+            if rows and rows[0].scope is not None:
+                if subject_use is not None:
+                    _consume(transaction, *subject_use)
+                if proof is not None:
+                    reuse_error = OAuthError("invalid_dpop_proof", "the DPoP proof was used before")
+                    _consume(transaction, proof.build_use_call(), reuse_error)
     try:
         return read_grant(client, call, rows, at=database.at)
     except OAuthError as error:
         if error.error == "invalid_scope":
-            parameters = call.parameters
-            if call.name == "grants/redeem_grant":
-                # Takes the resource and the delegation rule from the grant, because the request need not name them.
-                parameters = parameters | {"resource": rows[0].resource, "rule_id": rows[0].delegation_rule_id}
-            missing_scopes = find_missing_scopes(database, parameters)
-            scopes = {*itertools.chain(*missing_scopes.values())}
-            description_parts = [describe_missing_scopes(missing_scopes)]
-            if _OWN_API in missing_scopes:
-                description_parts.append("for a scope of a resource server, send the parameter resource as well")
-            elif call.name == "oauth/issue_access_token" and parameters["resource"] and not scopes.isdisjoint(SCOPES):
-                description_parts.append("for a scope of this API, leave out the parameter resource")
-            if any("," in scope for scope in scopes):
-                description_parts.append("scopes are separated by blanks")
-            error.description = "; ".join(description_parts)
+            error.description = _explain_missing_scopes(database, call, rows[0])
         raise
+
+
+def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
+    try:
+        transaction.run(use)
+    except psycopg.errors.UniqueViolation:
+        raise error from None
+
+
+def _explain_missing_scopes(database: OrganizationDatabase, call: Call, row: Any) -> str:
+    parameters = call.parameters
+    if call.name == "grants/redeem_grant":
+        # Takes the resource and the delegation rule from the grant, because the request need not name them.
+        parameters = parameters | {"resource": row.resource, "rule_id": row.delegation_rule_id}
+    missing_scopes = find_missing_scopes(database, parameters)
+    scopes = {*itertools.chain(*missing_scopes.values())}
+    sentences = [describe_missing_scopes(missing_scopes)]
+    if _OWN_API in missing_scopes:
+        sentences.append("for a scope of a resource server, send the parameter resource as well")
+    elif call.name == "oauth/issue_access_token" and parameters["resource"] and not scopes.isdisjoint(SCOPES):
+        sentences.append("for a scope of this API, leave out the parameter resource")
+    if any("," in scope for scope in scopes):
+        sentences.append("scopes are separated by blanks")
+    return "; ".join(sentences)
 
 
 def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -206,29 +254,33 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 
     :param parameters: the parameters of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     """
-    resource = parameters["resource"]
-    parameter_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
-    limit_rows = database.fetch(
-        "oauth/scope_limits", **{parameter_name: parameters.get(parameter_name) for parameter_name in parameter_names}
-    )
+    limit_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
+    limits = {limit_name: parameters.get(limit_name) for limit_name in limit_names}
+    limit_rows = database.fetch("oauth/scope_limits", **limits)
     scopes_by_party: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
-    if resource is None:
+    if parameters["resource"] is None:
         scopes_by_party[_OWN_API] = SCOPES
-    missing_scopes: dict[str, list[str]] = {}
     # A request without scopes asks for all scopes of its grant or, in an exchange, of the resource server.
     requested_scopes = (
         parameters["scope"] or scopes_by_party.get("the grant") or scopes_by_party.get("the resource server", ())
     )
+    missing_scopes: dict[str, list[str]] = {}
     for scope in requested_scopes:
         party = next((party for party in _PARTIES if scope not in scopes_by_party.get(party, requested_scopes)), None)
         if party is not None:
             missing_scopes.setdefault(party, []).append(scope)
+    return missing_scopes or _find_scopes_of_no_ancestor(requested_scopes, parameters)
+
+
+def _find_scopes_of_no_ancestor(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the scopes that an exchanged token for the resource lacks. Without exchanged tokens, return nothing."""
     ancestors = json.loads(parameters.get("ancestors", "[]"))
-    if not missing_scopes and ancestors:
-        resource_ancestors = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
-        common_scopes = set.intersection(*(set(token["scope"].split()) for token in resource_ancestors or ancestors))
-        missing_scopes["an exchanged token"] = [scope for scope in requested_scopes if scope not in common_scopes]
-    return missing_scopes
+    if not ancestors:
+        return {}
+    resource = parameters["resource"]
+    resource_ancestors = [token for token in ancestors if resource in (token.get("aud"), token["resource"])]
+    common_scopes = set.intersection(*(set(token["scope"].split()) for token in resource_ancestors or ancestors))
+    return {"an exchanged token": [scope for scope in scopes if scope not in common_scopes]}
 
 
 def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
@@ -239,13 +291,6 @@ def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
         for party, scopes in missing_scopes.items()
     ]
     return "; ".join(sentences) or "the resource server has no scope"
-
-
-def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
-    try:
-        transaction.run(use)
-    except psycopg.errors.UniqueViolation:
-        raise error from None
 
 
 def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
@@ -267,20 +312,13 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
         bound_party = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
         raise OAuthError("invalid_dpop_proof", f"the {bound_party}: send a proof in the header DPoP")
     if grant_row.exhausted is not None:
-        holder, window = grant_row.exhausted.split(" ")
-        quota_result = "observed" if grant_row.scope is not None else "refused"
-        QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
-        if has_request_context():
-            # The request's log line gets these ids and the quota.
-            g.organization_id, g.agent_id = client.organization_id, client.agent_id
-            g.quota = f"{grant_row.exhausted} {quota_result}"
-        if grant_row.scope is None:
-            raise quota_windows.build_quota_error(quota_windows.read_quotas(grant_row.quotas), holder, window, at)
+        _report_exhausted_quota(client, grant_row, at)
     if grant_row.scope is None:
         refused_party = "agent or the subject" if is_exchange else "agent"
         raise OAuthError("invalid_scope", f"the {refused_party} does not have every scope that was asked for")
     return Grant(
         grant_row.scope,
+        call.parameters["resource"],
         quota_windows.read_quotas(grant_row.quotas),
         grant_row.audience,
         grant_row.token_ttl,
@@ -289,33 +327,35 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
     )
 
 
+def _report_exhausted_quota(client: Client, grant_row: Any, at: datetime) -> None:
+    """Count and log a quota that has no token left. Raise ``QuotaExhausted`` if the quota is enforced."""
+    holder, window = grant_row.exhausted.split(" ")
+    quota_result = "observed" if grant_row.scope is not None else "refused"
+    QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
+    if has_request_context():
+        # The request's log line gets these ids and the quota.
+        g.organization_id, g.agent_id = client.organization_id, client.agent_id
+        g.quota = f"{grant_row.exhausted} {quota_result}"
+    if grant_row.scope is None:
+        raise quota_windows.build_quota_error(quota_windows.read_quotas(grant_row.quotas), holder, window, at)
+
+
 def build_token_response(
-    services: Services,
-    signing_key: SigningKey,
-    client: Client,
-    grant: Grant,
-    *,
-    resource: str | None,
-    at: datetime,
-    jkt: str | None = None,
-    ends_at: int | None = None,
-    delegation: Delegation | None = None,
+    services: Services, signing_key: SigningKey, client: Client, grant: Grant, *, at: datetime, jkt: str | None = None
 ) -> dict[str, Any]:
     """Sign the access token, and return the response of RFC 6749 section 5.1.
 
-    :param resource: the identifier of the resource server; ``None`` for our own API.
     :param at: the time at which the token was counted.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
-    :param ends_at: latest expiry in seconds since the epoch, later than *at*; ``None`` for no limit.
     """
     lifetime_seconds = grant.token_ttl or services.settings.token_ttl
-    if ends_at is not None:
-        lifetime_seconds = min(lifetime_seconds, ends_at - int(at.timestamp()))
+    if grant.ends_at is not None:
+        lifetime_seconds = min(lifetime_seconds, grant.ends_at - int(at.timestamp()))
     access_token = issue_access_token(
         signing_key,
         issuer=services.settings.issuer,
-        audience=grant.audience or resource or services.settings.resource,
-        resource=resource if grant.audience is not None else None,
+        audience=grant.audience or grant.resource or services.settings.resource,
+        resource=grant.resource if grant.audience is not None else None,
         organization_id=client.organization_id,
         agent_id=client.agent_id,
         scope=grant.scope,
@@ -324,13 +364,14 @@ def build_token_response(
         ttl=lifetime_seconds,
         jkt=jkt,
         subject=grant.subject,
-        delegation=delegation,
+        delegation=grant.delegation,
     )
-    response_body = {
+    response_body: dict[str, Any] = {
         "access_token": access_token,
         "token_type": "DPoP" if jkt else "Bearer",
         "expires_in": lifetime_seconds,
     }
     if grant.scope:
         response_body["scope"] = grant.scope
+    response_body |= grant.members
     return response_body

@@ -47,11 +47,10 @@ def find_window_bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
 
 
 def predict_exhaustion(used: int, limit: int, start: datetime, end: datetime, at: datetime) -> datetime | None:
-    """Return when a quota will have no token left if tokens are issued at the window's average rate so far.
+    """Return when a quota will be used up at the average rate so far, or ``None`` if the window ends first.
 
     :param used: tokens issued in the window so far.
     :param limit: maximum tokens in the window, which begins at *start* and ends at *end*.
-    :returns: an instant before *end*; *at* if nothing is left; ``None`` if the window ends first.
     """
     if used >= limit:
         return at
@@ -64,8 +63,8 @@ def predict_exhaustion(used: int, limit: int, start: datetime, end: datetime, at
 def read_quotas(quotas_column: str | None) -> list[Quota]:
     """Return the quotas in the column ``quotas`` of ``sql/oauth/issue_access_token.sql``.
 
-    For each holder, the column has the holder's name, the maximum tokens per window (negative if the quota is not
-    enforced), and the tokens left per window.
+    Per holder, the column has the holder's name, the maximum tokens per window (negative if the quota is not enforced),
+    and the tokens left per window.
     """
     fields, fields_per_holder, quotas = (quotas_column or "").split(), 1 + 2 * len(WINDOWS), []
     for first_index in range(0, len(fields), fields_per_holder):

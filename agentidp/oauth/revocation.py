@@ -11,13 +11,13 @@ from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, OAuthError
 from agentidp.http.openapi import Blueprint
-from agentidp.http.request_context import request_actor
+from agentidp.http.request_context import current_request, request_actor
 from agentidp.jose.access_token import AccessToken
-from agentidp.oauth import grants
-from agentidp.oauth.client_authentication import authenticates_client
+from agentidp.oauth import authorization_grant, grants
+from agentidp.oauth.client_authentication import PUBLIC, authenticates_client
 from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
 from agentidp.oauth.issuance import Client
-from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token
+from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token, read_token_form
 from agentidp.services import services
 
 blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token revocation")
@@ -36,13 +36,18 @@ def revoke() -> Response:
     The response is also 200 for a malformed token or one of another organization (RFC 7009 section 2.2). It is 400
     `unauthorized_client` for another agent's token if the client does not have that scope (RFC 7009 section 2.1).
     """
-    token_inspection = inspect_token(g.at, accepts_public_clients=True)
-    token, agent_id = token_inspection.token, token_inspection.client.agent_id
-    if token_inspection.refresh_token is not None:
-        _end_grant(token_inspection.client, token_inspection.refresh_token)
+    request = current_request()
+    form = read_token_form(request)
+    refresh_token = grants.read_token(form["token"])
+    client = authorization_grant.read_client(request, form, refresh_token, g.at)
+    token_inspection = inspect_token(request, form["token"], client, g.at)
+    client, token, agent_id = token_inspection.client, token_inspection.token, token_inspection.client.agent_id
+    _end_grant(client, refresh_token)
     if token is None:
         return Response(status=200, headers=NO_STORE)
-    if token.agent_id != agent_id and "agents:write" not in token_inspection.client_scopes:
+    # Anybody can send the client_id of a public client, so such a client revokes only its own tokens.
+    is_administrator = client.key_or_rule != PUBLIC and "agents:write" in token_inspection.client_scopes
+    if token.agent_id != agent_id and not is_administrator:
         # A response of 200 would make the client believe that the token is revoked.
         raise OAuthError("unauthorized_client", "the token was issued to another agent")
     database = services().database.of(token.organization_id, g.at)
@@ -56,7 +61,7 @@ def revoke() -> Response:
 
 
 def end_session(transaction: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
-    """Record a sign-out from the dashboard in the audit trail. Revoke the session's token if *is_revoked*."""
+    """Record a sign-out from the dashboard, and revoke the session's token if *is_revoked*."""
     if is_revoked:
         transaction.run(_revocation_call(token))
     audit.record(transaction, "agent.signed_out", token.agent_id)
@@ -67,9 +72,9 @@ def _revocation_call(token: AccessToken) -> Call:
 
 
 def _end_grant(client: Client, token: grants.GrantToken) -> None:
-    """End the grant of a refresh token, unless the token was replaced by a newer one or belongs to another client."""
-    database = services().database.of(client.organization_id, g.at)
+    """End the grant of a refresh token of a client, unless a newer token has replaced it."""
     if token.agent_id == client.agent_id:
+        database = services().database.of(client.organization_id, g.at)
         actor = request_actor("agent", str(client.agent_id))
         with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
             grants.end_grant(transaction, token.grant_id, token_digest=token.digest)

@@ -1,9 +1,8 @@
 """Throttle failed client authentications by client and address. The right credential always succeeds.
 
 A throttle is the time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). An admitted
-failure gets 401, any other 429. The times are in the database, so all workers share them. The row, or *cell*, of a
-client is a keyed hash of the sent ``client_id`` and the address, so nobody can aim at the cell of another client, and
-unknown clients are throttled like existing clients.
+failure gets 401, any other 429. The row, or *cell*, of a client is a keyed hash of the sent ``client_id`` and the
+address, so nobody can aim at the cell of another client.
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
 MAX_FAILURES_PER_MINUTE = 10
-"""Maximum failures per minute that a throttle admits. After a minute without failures, it admits all of them at once.
-This is also the maximum number of refused sign-ins per agent or person that the audit trail records in a minute."""
+"""Maximum failures per minute that a throttle admits, and maximum refused sign-ins that the audit trail records per
+minute and agent or person."""
 
 INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
-"""Time until a throttle forgets one failure, which is also the longest time that a client must wait."""
+"""Time until a throttle forgets one failure, which is the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time by which a throttle's stored time may be after the current time. The clocks of two servers may differ by
-twice the leeway. A later time comes from a wrong clock and is ignored."""
+"""Maximum time by which a throttle's stored time may be after the current time. A later time, which comes from a wrong
+clock, is ignored."""
 
 CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
 
 NEARBY = CELLS // 1024
-"""Number of neighbouring cells whose unused rows a failure deletes, so that at most about 1,000 unused rows remain."""
+"""Number of neighbouring cells whose unused rows a failure deletes, so that about 1,000 unused rows remain."""
 
 
 class Prefix(NamedTuple):
-    """Lengths of the network prefixes, in bits. The addresses of a network share a throttle."""
+    """Lengths in bits of the network prefixes whose addresses share a throttle."""
 
     ipv4: int
     ipv6: int
@@ -58,8 +57,7 @@ INTERVAL_OF_NETWORK = INTERVAL / 3
 def record_failure(database: Database, cell: int, rejection: Rejection, at: datetime) -> tuple[str, timedelta | None]:
     """Count and log a failed authentication and update its throttle, in one round trip.
 
-    :returns: the logged reason; and the time after which another failure is certainly admitted, or ``None`` if this
-        failure is admitted.
+    :returns: the logged reason; and the time until the next failure is admitted, or ``None`` if this one is admitted.
     """
     admitted_rows, _, [failure_row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _build_failure_call(cell, at),
@@ -93,7 +91,7 @@ def compute_cell(secret_key: bytes, client_id: str, remote_address: str | None, 
     """Return the number of the throttle (the cell) for a client at an address.
 
     :param client_id: the string in the request, valid or not.
-    :param remote_address: the peer's IP address. Other strings, as for a UNIX socket, count as one address.
+    :param remote_address: the peer's IP address. All other strings count as one address.
     """
     throttle_key = _mask_address(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
     key_digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
@@ -107,8 +105,7 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _mask_address(remote_address: str, prefix: Prefix) -> bytes:
-    # The result has sixteen bytes for IPv4 too. With a fixed length, different pairs of network and client_id never
-    # have the same throttle_key.
+    # With a fixed length, different pairs of network and client_id never have the same throttle_key.
     try:
         address = ip_address(remote_address)
     except ValueError:

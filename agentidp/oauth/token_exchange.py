@@ -1,8 +1,7 @@
 """Token exchange (RFC 8693): a client gets a token by which it acts for the subject of another token.
 
 The client is the actor, whatever a token says. The subject's token is our token for the client, whose subject is an
-agent, or another issuer's token that a delegation rule of the organization accepts. An ID-JAG is a token of another
-issuer too, although the client sends it with another grant type (:mod:`agentidp.oauth.id_jag`).
+agent, or another issuer's token that a delegation rule of the organization accepts.
 ``sql/functions/exchange_token.sql`` decides what depends on the database, in the transaction that counts the token.
 Impersonation is impossible, because each token names its actors.
 """
@@ -10,8 +9,10 @@ Impersonation is impossible, because each token names its actors.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -23,8 +24,8 @@ from agentidp.federation.issuer_tokens import Candidate, IssuerToken
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import AccessToken, Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
-from agentidp.oauth import client_authentication, federated_token, id_jag, issuance
-from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant
+from agentidp.oauth import client_authentication, federated_token, issuance
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant, TokenRequest
 from agentidp.services import Services
 
 TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt")
@@ -33,39 +34,25 @@ TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ie
 MAX_SUBJECT = 255
 """Maximum number of characters of another issuer's ``sub`` (OpenID Connect Core section 2)."""
 
-UNREADABLE = "unreadable subject token"
-INVALID = "invalid subject token"
-OTHER_ORGANIZATION = "subject token of another organization"
-ENDED = "subject token expired"
-TOO_LONG = "too many actors"
-HAS_ACT = "subject token has actors"
-OTHER_ACTOR = "subject names another actor"
-NO_SUBJECT = "subject token without subject"
-WRONG_ACTOR_TOKEN = "wrong actor token"  # noqa: S105 - a reason, and no password
-OTHER_AUDIENCE = "subject token for another"
-AUDIENCE_ENDED = "audience ended"
-SUBJECT_ENDED = "subject or actor ended"
-REVOKED = "subject token revoked"
-NO_RULE = "no delegation rule"
-DELETED_RULE = "delegation rule deleted"
-REASONS = (
-    UNREADABLE,
-    INVALID,
-    OTHER_ORGANIZATION,
-    ENDED,
-    TOO_LONG,
-    HAS_ACT,
-    OTHER_ACTOR,
-    NO_SUBJECT,
-    WRONG_ACTOR_TOKEN,
-    OTHER_AUDIENCE,
-    AUDIENCE_ENDED,
-    SUBJECT_ENDED,
-    REVOKED,
-    NO_RULE,
-    DELETED_RULE,
-)
-"""Logged reasons why a subject's or actor's token is not acceptable. The database returns the last six."""
+
+class Reason(StrEnum):
+    """The logged reason why a subject's or actor's token is not acceptable. The database returns the last six."""
+
+    UNREADABLE = "unreadable subject token"
+    INVALID = "invalid subject token"
+    OTHER_ORGANIZATION = "subject token of another organization"
+    ENDED = "subject token expired"
+    TOO_LONG = "too many actors"
+    HAS_ACT = "subject token has actors"
+    OTHER_ACTOR = "subject names another actor"
+    NO_SUBJECT = "subject token without subject"
+    WRONG_ACTOR_TOKEN = "wrong actor token"  # noqa: S105 - a reason, and no password
+    OTHER_AUDIENCE = "subject token for another"
+    AUDIENCE_ENDED = "audience ended"
+    SUBJECT_ENDED = "subject or actor ended"
+    REVOKED = "subject token revoked"
+    NO_RULE = "no delegation rule"
+    DELETED_RULE = "delegation rule deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +62,7 @@ class Subject:
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
     :param max_scope: the scopes to which an ID-JAG limits the new token, space-separated; ``None`` for no limit.
+    :param use: the call that consumes an ID-JAG, and the error if the ID-JAG was used before.
     :param token: the subject's token, if this server has issued it.
     :param actor_token: the actor's token, if the request has one.
     """
@@ -83,6 +71,7 @@ class Subject:
     ends_at: int
     is_bound: bool
     max_scope: str | None = None
+    use: tuple[Call, Exception] | None = None
     token: AccessToken | None = None
     actor_token: AccessToken | None = None
 
@@ -103,8 +92,8 @@ class UnacceptableToken(Exception):
     """The subject's or actor's token is not acceptable. The message is the logged reason."""
 
 
-def check_form(form: dict[str, str], resource: str | None) -> str:
-    """Check the form of a token exchange except its tokens (RFC 8693 section 2.1), and return the resource.
+def check_form(form: dict[str, str], resource: str | None) -> None:
+    """Check the form of a token exchange except its tokens (RFC 8693 section 2.1).
 
     :param resource: the form's resource; ``None`` for our own API.
     :raises OAuthError: ``invalid_request`` for a missing or wrong parameter, ``invalid_target`` for our own API.
@@ -123,79 +112,87 @@ def check_form(form: dict[str, str], resource: str | None) -> str:
     for name in ("actor_token_type", "requested_token_type"):
         if form.get(name, ISSUED_TOKEN_TYPE) != ISSUED_TOKEN_TYPE:
             raise OAuthError("invalid_request", f"{name} must be {ISSUED_TOKEN_TYPE}")
-    return resource
 
 
-def record_exchange(
-    services: Services,
+def record_token(token_request: TokenRequest, database: OrganizationDatabase, client: Client) -> Grant | None:
+    """Count a token with which a client acts for the subject of the ``subject_token`` in its form.
+
+    :raises OAuthError: as :func:`record_token_for_subject`, and ``invalid_request`` for a token that is not acceptable.
+    """
+    services, form = token_request.services, token_request.form
+
+    def read_subject() -> Subject:
+        if form["subject_token_type"] == ISSUED_TOKEN_TYPE:
+            return _read_our_subject(form["subject_token"], client)
+        issuer_token = services.issuer_tokens.read_token(form["subject_token"])
+        if issuer_token is None:
+            raise UnacceptableToken(Reason.UNREADABLE)
+        return read_issuer_subject(token_request, issuer_token, client)
+
+    description = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
+    refusal_error = OAuthError("invalid_request", description)
+    grant = record_token_for_subject(token_request, database, client, read_subject, refusal_error)
+    return grant and replace(grant, members={"issued_token_type": ISSUED_TOKEN_TYPE})
+
+
+def record_token_for_subject(
+    token_request: TokenRequest,
     database: OrganizationDatabase,
-    form: dict[str, str],
     client: Client,
-    call: Call,
-    proof: Proof | None,
-    id_jag_token: IssuerToken | None,
-) -> tuple[Grant | None, Subject | None]:
+    read_subject: Callable[[], Subject],
+    refusal_error: OAuthError,
+) -> Grant | None:
     """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
-    :param form: the parameters that :func:`check_form` has checked, unless the grant is an ID-JAG.
-    :param call: the statement that issues a token without a subject.
-    :param id_jag_token: the ID-JAG that is the grant; ``None`` for a token exchange.
-    :raises OAuthError: also ``invalid_request`` for a token that is not acceptable, or ``invalid_grant`` for an ID-JAG,
-        and ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
+    :param read_subject: verifies the subject's token, or raises :class:`UnacceptableToken`.
+    :param refusal_error: the error for a token that is not acceptable. It hides the reason (RFC 8693 section 2.2.2).
+    :raises OAuthError: also ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
     """
-    subject, id_jag_use, token_refusal = None, None, None
+    subject, token_refusal = None, None
     try:
-        subject = _read_subject(services, form, client, call.parameters["resource"], proof, database.at, id_jag_token)
-        if id_jag_token is not None:
-            id_jag_use = id_jag.build_use_call(id_jag_token.claims), issuance.SubjectRefused(id_jag.USED)
+        subject = _check_subject(token_request, read_subject(), client)
     except UnacceptableToken as token_error:
         token_refusal = str(token_error)
-    exchange_call = build_exchange_call(call, subject)
+    exchange_call = build_exchange_call(issuance.build_request_call(token_request, client), subject)
+    subject_use = subject.use if subject else None
     try:
-        return issuance.record_issuance(database, client, exchange_call, proof, id_jag_use), subject
+        grant = issuance.record_issuance(database, client, exchange_call, token_request.proof, subject_use)
+        if grant is None or subject is None:
+            return None
+        return replace(grant, delegation=subject.delegation, ends_at=subject.ends_at)
     except issuance.SubjectRefused as error:
         refusal_reason = token_refusal or str(error)
-    memory_key = _memory_key(client, id_jag_token is not None)
-    if refusal_reason == DELETED_RULE and services.issuer_tokens.rule_cache.forget(client.organization_id, memory_key):
+    if refusal_reason == Reason.DELETED_RULE and _forget_rules(token_request.services, client):
         # The deleted rule was in memory, so a stored rule may accept the token. The assertion is already consumed.
-        call_without_assertion = Call(call.name, call.parameters | {"digest": None, "expires_at": None})
-        return record_exchange(services, database, form, client, call_without_assertion, proof, id_jag_token)
-    refusal_error = _record_unacceptable_token(database, client, refusal_reason)
-    raise refusal_error if id_jag_token is None else client_authentication.invalid_grant()
+        client = replace(client, digest=None, expires_at=None)
+        return record_token_for_subject(token_request, database, client, read_subject, refusal_error)
+    # Throttles nothing, because the tokens come from other parties, who must not be able to lock the agent out.
+    Rejection(client.organization_id, client.agent_id, "subject token", refusal_reason).record(database)
+    raise refusal_error
 
 
-def _memory_key(client: Client, is_id_jag: bool) -> tuple[Any, ...]:
-    """Return the cache key for a client's delegation rules, whose audience is different for an ID-JAG."""
-    return (*client.credential, is_id_jag)
+def _memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
+    """Return the cache key for a client's delegation rules. For *audience*, see :func:`read_issuer_subject`."""
+    return (*client.credential, audience)
 
 
-def _read_subject(
-    services: Services,
-    form: dict[str, str],
-    client: Client,
-    resource: str,
-    proof: Proof | None,
-    at: datetime,
-    id_jag_token: IssuerToken | None,
-) -> Subject:
-    """Verify the tokens of an exchange, and return the subject."""
-    if id_jag_token is not None:
-        subject = _read_issuer_subject(services, id_jag_token, client, resource, at, is_id_jag=True)
-        if refusal := id_jag.find_refusal(id_jag_token.claims, client, proof):
-            raise UnacceptableToken(refusal)
-        subject = replace(subject, max_scope=id_jag_token.claims.get("scope"))
-    elif form["subject_token_type"] == ISSUED_TOKEN_TYPE:
-        subject = _read_our_subject(form["subject_token"], client)
-    else:
-        token = services.issuer_tokens.read_token(form["subject_token"])
-        subject = _read_issuer_subject(services, token, client, resource, at)
+def _forget_rules(services: Services, client: Client) -> bool:
+    """Remove a client's delegation rules from memory, and return whether there were any."""
+    rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
+    memory_keys = [_memory_key(client, audience) for audience in (None, issuer)]
+    return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
+
+
+def _check_subject(token_request: TokenRequest, subject: Subject, client: Client) -> Subject:
+    """Check the subject of a verified token, and return it with the actor's token in the form, if there is one."""
+    form = token_request.form
     if "actor_token" in form:
-        subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, proof))
+        subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, token_request.proof))
     # Allows no leeway for clocks, because a token for an expired subject token would expire at once.
-    if subject.ends_at <= int(at.timestamp()):
-        raise UnacceptableToken(ENDED)
+    if subject.ends_at <= int(token_request.at.timestamp()):
+        raise UnacceptableToken(Reason.ENDED)
     if subject.delegation.is_too_long:
-        raise UnacceptableToken(TOO_LONG)
+        raise UnacceptableToken(Reason.TOO_LONG)
     return subject
 
 
@@ -204,9 +201,9 @@ def _read_our_subject(subject_token: str, client: Client) -> Subject:
     try:
         token = verify_token(subject_token, audience=None)
     except TokenRefused:
-        raise UnacceptableToken(INVALID) from None
+        raise UnacceptableToken(Reason.INVALID) from None
     if token.organization_id != client.organization_id:
-        raise UnacceptableToken(OTHER_ORGANIZATION)
+        raise UnacceptableToken(Reason.OTHER_ORGANIZATION)
     return build_subject(token, client.agent_id)
 
 
@@ -219,43 +216,41 @@ def build_subject(token: AccessToken, actor_id: UUID) -> Subject:
     return Subject(delegation, token.expires_at, token.jkt is not None, token=token)
 
 
-def _read_issuer_subject(
-    services: Services,
-    token: IssuerToken | None,
-    client: Client,
-    resource: str,
-    at: datetime,
-    *,
-    is_id_jag: bool = False,
+def read_issuer_subject(
+    token_request: TokenRequest, token: IssuerToken, client: Client, *, audience: str | None = None
 ) -> Subject:
-    if token is None:
-        raise UnacceptableToken(UNREADABLE)
-    rule_row = _find_accepting_rule(services, token, client, resource, at, is_id_jag)
+    """Return the subject of another issuer's token that a delegation rule accepts.
+
+    :param audience: the ``aud`` that the token must have instead of the rules' audiences.
+    :raises UnacceptableToken: no rule accepts the token, or the client may not act for its subject.
+    """
+    rule_row = _find_accepting_rule(token_request, token, client, audience)
     claims = token.claims
-    if refusal := find_subject_refusal(claims, client.agent_id, services.settings.issuer):
+    if refusal := find_subject_refusal(claims, client.agent_id, token_request.services.settings.issuer):
         raise UnacceptableToken(refusal)
     subject_id = (rule_row.trust["issuer"], claims["sub"])
     delegation = Delegation((client.agent_id,), (), None, subject_id, rule_row.delegation_rule_id)
     return Subject(delegation, int(claims["exp"]), "cnf" in claims)
 
 
-def _find_accepting_rule(
-    services: Services, token: IssuerToken, client: Client, resource: str, at: datetime, is_id_jag: bool
-) -> Any:
+def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client: Client, audience: str | None) -> Any:
     """Return the oldest delegation rule, as a row, that accepts a token and has the resource, or else accepts it.
 
     Rules in memory that have the resource are tried first. The key in memory contains the client's credential. The
     statement that issues the token checks that the rule still exists.
     """
+    services, resource, at = token_request.services, token_request.resource, token_request.at
 
     def read_rules() -> list[Candidate]:
         # Returns rules only to an authentic client, because effects such as requests for keys would reveal the rules.
         rule_rows = services.database.of(client.organization_id, at).fetch(
-            "oauth/rules_for_actor", agent_id=client.agent_id, secret_hash=client.secret_hash, jwk=client.key_or_rule
+            "oauth/rules_for_actor",
+            agent_id=client.agent_id,
+            secret_hash=client.secret_hash,
+            key_or_rule=client.key_or_rule,
         )
-        # If a rule has no audience, the token's aud must be the id of the acting agent. An ID-JAG names the agent in
-        # client_id instead, and its aud must be our issuer.
-        audience_member = {"audience": services.settings.issuer} if is_id_jag else {}
+        # If a rule has no audience, the token's aud must be the id of the acting agent.
+        audience_member = {} if audience is None else {"audience": audience}
         rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience_member) for row in rule_rows]
         rules = [services.issuer_tokens.parse_rule(client.organization_id, rule_text) for rule_text in rule_texts]
         return [Candidate(rule, row=row) for rule, row in zip(rules, rule_rows, strict=True)]
@@ -265,7 +260,7 @@ def _find_accepting_rule(
         token,
         client,
         at,
-        key=_memory_key(client, is_id_jag),
+        key=_memory_key(client, audience),
         read_rules=read_rules,
         is_preferred=lambda candidate: resource in candidate.row.resources,
     )
@@ -279,13 +274,13 @@ def find_subject_refusal(claims: dict[str, Any], agent_id: UUID, own_issuer: str
     subject = claims.get("sub")
     if "act" in claims:
         # The actors in another issuer's token cannot be verified.
-        return HAS_ACT
+        return Reason.HAS_ACT
     if "may_act" in claims and not _names_agent(claims["may_act"], agent_id, own_issuer):
-        return OTHER_ACTOR
+        return Reason.OTHER_ACTOR
     if not isinstance(subject, str) or not (
         1 <= len(subject) <= MAX_SUBJECT and subject.isascii() and subject.isprintable()
     ):
-        return NO_SUBJECT
+        return Reason.NO_SUBJECT
     return None
 
 
@@ -302,10 +297,10 @@ def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -
     try:
         token = verify_token(actor_token, audience=None)
     except TokenRefused:
-        raise UnacceptableToken(WRONG_ACTOR_TOKEN) from None
+        raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN) from None
     is_clients_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
     if not is_clients_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
-        raise UnacceptableToken(WRONG_ACTOR_TOKEN)
+        raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN)
     return token
 
 
@@ -334,15 +329,3 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
         "is_bound": subject is not None and subject.is_bound,
     }
     return Call("oauth/exchange_token", call.parameters | parameters)
-
-
-def _record_unacceptable_token(database: OrganizationDatabase, client: Client, reason: str) -> OAuthError:
-    """Count and log a token that is not acceptable. Return an error that hides the reason (RFC 8693 section 2.2.2).
-
-    Nothing is throttled, because the tokens come from other parties, who must not be able to lock the agent out.
-    """
-    rejection = Rejection(client.organization_id, client.agent_id, "subject token", reason)
-    [[reason_row], _] = database.run(*rejection.build_calls())
-    rejection.report(reason_row.reason)
-    description = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
-    return OAuthError("invalid_request", description)

@@ -29,7 +29,7 @@ def issue_counted_token(
     # Gets the signing key first, because a token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
     client, token_grant = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
-    response_body = issuance.build_token_response(services, signing_key, client, token_grant, resource=resource, at=at)
+    response_body = issuance.build_token_response(services, signing_key, client, token_grant, at=at)
     return str(response_body["access_token"])
 
 
@@ -69,7 +69,7 @@ def count_token(
             **dict.fromkeys(("jwks", "trust", "trust_selector", "label", "expires_at")),
             max_credentials=MAX_CREDENTIALS + 1,
         )
-        call = issuance.build_call(client, scope=scope, resource=resource, has_proof=False, is_counted=is_counted)
+        call = issuance.build_call(client, scope=scope, resource=resource, is_counted=is_counted)
         token_grant = issuance.read_grant(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if token_grant is not None:

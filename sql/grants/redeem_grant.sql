@@ -5,8 +5,8 @@
 -- the logged reason why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a
 -- token is issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends.
 --
--- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, durable: as in oauth/issue_access_token;
--- jwk is '["none"]' for a public client;
+-- Parameters: organization_id, agent_id, at, day, hour, secret_hash, key_or_rule, digest, expires_at, durable: as in
+-- oauth/issue_access_token; key_or_rule is '["none"]' for a public client;
 -- scope: null for all scopes of the grant that the agent and the resource server still have;
 -- resource: null for the grant's resource;
 -- jkt: the thumbprint of the key to which the token will be bound, or null;
@@ -23,7 +23,7 @@ from redeem_grant(
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(jwk)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
+    p_jwk => %(key_or_rule)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
     p_scope => %(scope)s::text[], p_resource => %(resource)s::text, p_jkt => %(jkt)s::text,
     p_grant_id => %(grant_id)s::uuid, p_token_digest => %(token_digest)s::bytea, p_next_digest => %(next_digest)s::bytea,
     p_challenge => %(challenge)s::text, p_redirect_uri => %(redirect_uri)s::text, p_durable => %(durable)s::boolean

@@ -6,7 +6,7 @@
 -- subject's token is bound to a key and the new token would not be. scope contains only scopes that the subject has (an agent's
 -- scopes, or the rule's scopes for the resource), and that each exchanged token for the resource had.
 --
--- Parameters: organization_id, agent_id, at, day, hour, secret_hash, jwk, digest, expires_at, has_proof, durable: as in
+-- Parameters: organization_id, agent_id, at, day, hour, secret_hash, key_or_rule, digest, expires_at, has_proof, durable: as in
 -- oauth/issue_access_token;
 -- resource: never null;
 -- scope: null for all scopes that agent and subject have in common at the resource;
@@ -29,7 +29,7 @@ from exchange_token(
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(jwk)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
+    p_jwk => %(key_or_rule)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
     p_scope => %(scope)s::text[], p_resource => %(resource)s::text, p_has_proof => %(has_proof)s::boolean,
     p_subject_agent_id => %(subject_agent_id)s::uuid, p_issuer => %(issuer)s::text, p_rule_id => %(rule_id)s::uuid,
     p_agent_ids => %(agent_ids)s::uuid[], p_issued_at => %(issued_at)s::timestamptz[], p_jtis => %(jtis)s::text[],

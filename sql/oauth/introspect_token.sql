@@ -4,7 +4,8 @@
 -- agent is active, the token is neither revoked nor ended, and its audience is our own API or that of a resource server whose
 -- identifier the organization owns.
 --
--- Parameters: organization_id; agent_id; at (timestamptz); secret_hash, jwk, digest and expires_at: as in oauth/issue_access_token;
+-- Parameters: organization_id; agent_id; at (timestamptz); secret_hash, key_or_rule, digest and expires_at: as in
+-- oauth/issue_access_token;
 -- token_agent_id, jti, issued_at (timestamptz), audience: of the token, all null if there is no token;
 -- own_resource: our own API;
 -- delegation_agent_ids (uuid[]), delegation_jtis (text[]), delegation_audiences (text[]), delegation_rule_id: of a token by
@@ -21,7 +22,7 @@ from inspect_token(
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(jwk)s::jsonb,
+    p_jwk => %(key_or_rule)s::jsonb,
     p_digest => %(digest)s::bytea,
     p_expires_at => %(expires_at)s::timestamptz,
     p_token_agent_id => %(token_agent_id)s::uuid,

@@ -9,7 +9,7 @@
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash: null if a key or a rule of trust has verified the client's token;
--- jwk (jsonb): an array with only that key, or that rule. One of the client's credentials must have the key or the rule;
+-- key_or_rule (jsonb): an array with only that key, or that rule. One of the client's credentials must have the key or the rule;
 -- digest and expires_at: of the assertion's identifier, or null. The identifier of an authentic client is consumed; a second
 -- use is a unique violation, which rolls back everything;
 -- scope (text[]): null for all scopes of the agent at the resource;
@@ -27,7 +27,7 @@ from issue_token(
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(jwk)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
+    p_jwk => %(key_or_rule)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
     p_scope => %(scope)s::text[], p_own_scopes => %(own_scopes)s::text[], p_resource => %(resource)s::text,
     p_has_proof => %(has_proof)s::boolean, p_is_counted => %(is_counted)s::boolean, p_durable => %(durable)s::boolean
 )

@@ -1,7 +1,7 @@
 -- Returns the delegation rules by which a client's agent may act for others. Returns no row if the client's credential is wrong,
 -- because rules cause work such as requests for an issuer's keys. Returns one row per rule, oldest first: delegation_rule_id,
 -- trust, resources: the resources for which the agent may act.
--- Parameters: organization_id; agent_id; secret_hash, jwk and at: as in oauth/issue_access_token.
+-- Parameters: organization_id; agent_id; secret_hash, key_or_rule and at: as in oauth/issue_access_token.
 select delegation_rule_id, trust, array(select jsonb_array_elements(resources) ->> 'resource') as resources
 from delegation_rules
 where
@@ -13,7 +13,7 @@ where
         where
             organization_id = %(organization_id)s and agent_id = %(agent_id)s
             and is_credential_presented(
-                client.secret_hash, client.jwks, client.trust, %(secret_hash)s::bytea, %(jwk)s::jsonb
+                client.secret_hash, client.jwks, client.trust, %(secret_hash)s::bytea, %(key_or_rule)s::jsonb
             )
             and is_credential_in_force(client.expires_at, client.revoked_at, %(at)s)
     )

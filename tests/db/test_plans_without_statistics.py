@@ -191,7 +191,7 @@ KNOWN: dict[str, Any] = {
     "scope": ["analytics:read"],
     "scopes": list(SCOPES),
     "own_scopes": list(SCOPES),
-    **dict.fromkeys(("jwk", "jwks", "kinds", "owners"), None),
+    **dict.fromkeys(("key_or_rule", "jwks", "kinds", "owners"), None),
     **dict.fromkeys(("findings", "changes"), Jsonb([])),
     "after_at": NOON - timedelta(hours=1),
     "expires_at": NOON + timedelta(hours=1),

@@ -16,6 +16,7 @@ from agentidp.clock import utc_now
 from agentidp.config import LEEWAY
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.migrations import migrate
+from agentidp.jose.assertion import CLIENT_LEEWAY
 from agentidp.jose.dpop import MAX_AGE
 from agentidp.jose.jwk import check_public_jwk
 from agentidp.jose.jws import MAX_KID_LENGTH
@@ -293,7 +294,7 @@ class TestUsedIdentifiers:
         rows = execute(database_url, "select expires_at from used_identifiers")
         kept = sorted((expires_at - clock()).total_seconds() for (expires_at,) in rows)
         # One leeway for the clock of a server that takes it, and one for that of the server that deletes it.
-        assert kept == [MAX_AGE + 2 * LEEWAY, 60 + client_assertion.CLIENT_LEEWAY + 2 * LEEWAY]
+        assert kept == [MAX_AGE + 2 * LEEWAY, 60 + CLIENT_LEEWAY + 2 * LEEWAY]
 
 
 @ADDS_A_TRIGGER
