@@ -29,6 +29,13 @@ from agentidp.http.schemas import MAX_OWNER
 LABELS = {"owner": "Owner", "agent": "Agent", "resource": "API", "credential": "Credential"}
 """The labels of the filters, by parameter of the request."""
 
+MISSING = {
+    "owner": "No agent has the owner {}.",
+    "agent": "The organization has no agent with this ID.",
+    "credential": "The organization has no credential with this ID that was in force in these days.",
+}
+"""The message if nothing has the value of a filter, by filter that selects agents."""
+
 
 @dataclass(frozen=True, slots=True)
 class UsageFilter:
@@ -152,52 +159,46 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
     :param names: the filters that the page has.
     :raises ValidationError: the page has no such filter, or the organization no such owner, agent, API or credential.
     """
-    filters = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
-    if not filters:
+    values = {name: value for name in LABELS if (value := request.args.get(name, "").strip())}
+    if not values:
         return UsageFilter()
-    for name in filters.keys() - set(names):
+    for name in values.keys() - set(names):
         raise ValidationError(f"This cannot be filtered by {name}. Remove the filter.")
-    uuids = {name: _requested_id(name, filters[name]) for name in ("agent", "credential") if name in filters}
-    owner, resource = filters.get("owner", ""), filters.get("resource", "")
+    rows = caller.read_by_name(_build_calls(values, period))
+    for name, message in MISSING.items():
+        if name in values and not rows[name]:
+            raise ValidationError(message.format(values[name]))
+    names_for_people, resource = dict(values), values.get("resource")
+    if "agent" in values:
+        names_for_people["agent"] = rows["agent"][0].name
+    credential_id = UUID(values["credential"]) if "credential" in values else None
+    if credential_id is not None:
+        names_for_people["credential"] = rows["credential"][0].label or str(credential_id)[:8]
+    if resource == caller.settings.resource:
+        names_for_people["resource"], resource = "this server\N{RIGHT SINGLE QUOTATION MARK}s own API", ""
+    elif resource is not None:
+        server_names = [server.name for server in rows["resource"] if server.resource == resource]
+        if not server_names:
+            raise ValidationError(f"The organization has no API with the identifier {resource}.")
+        names_for_people["resource"] = server_names[0]
+    agent_id_sets = [frozenset(row.agent_id for row in rows[name]) for name in MISSING if name in values]
+    agent_ids = frozenset.intersection(*agent_id_sets) if agent_id_sets else None
+    return UsageFilter(values, names_for_people, agent_ids, resource, credential_id)
+
+
+def _build_calls(values: dict[str, str], period: Period) -> dict[str, Call]:
+    """Return the statement that reads the object of each filter, or raise :exc:`ValidationError` for a wrong value."""
+    ids = {name: _requested_id(name, values[name]) for name in ("agent", "credential") if name in values}
+    owner, resource = values.get("owner", ""), values.get("resource", "")
     if len(owner) > MAX_OWNER or len(resource) > MAX_RESOURCE_LENGTH or "\0" in owner + resource:
         raise ValidationError("The owner or the API is too long.")
-    calls_by_filter = {
+    calls = {
         "owner": Call("dashboard/agents_of_owner", {"owner": owner}),
-        "agent": Call("audit/agent_names", {"agent_ids": [uuids["agent"]] if "agent" in uuids else []}),
+        "agent": Call("audit/agent_names", {"agent_ids": [ids.get("agent")]}),
         "resource": Call("oauth/list_resource_servers", {}),
-        "credential": Call("dashboard/credential", {"first": period.first, "credential_id": uuids.get("credential")}),
+        "credential": Call("dashboard/credential", {"first": period.first, "credential_id": ids.get("credential")}),
     }
-    rows_by_filter = caller.read_by_name({name: calls_by_filter[name] for name in filters})
-    labels, agent_id_sets = dict(filters), []
-    if "owner" in rows_by_filter:
-        if not rows_by_filter["owner"]:
-            raise ValidationError(f"No agent has the owner {owner}.")
-        agent_id_sets.append({row.agent_id for row in rows_by_filter["owner"]})
-    if "agent" in rows_by_filter:
-        if not rows_by_filter["agent"]:
-            raise ValidationError("The organization has no agent with this ID.")
-        labels["agent"] = rows_by_filter["agent"][0].name
-        agent_id_sets.append({uuids["agent"]})
-    if "credential" in rows_by_filter:
-        if not rows_by_filter["credential"]:
-            raise ValidationError("The organization has no credential with this ID that was in force in these days.")
-        [credential] = rows_by_filter["credential"]
-        labels["credential"] = credential.label or str(uuids["credential"])[:8]
-        agent_id_sets.append({credential.agent_id})
-    if resource == caller.settings.resource:
-        labels["resource"], resource = "this server\N{RIGHT SINGLE QUOTATION MARK}s own API", ""
-    elif "resource" in rows_by_filter:
-        server = next((row for row in rows_by_filter["resource"] if row.resource == resource), None)
-        if server is None:
-            raise ValidationError(f"The organization has no API with the identifier {resource}.")
-        labels["resource"] = server.name
-    return UsageFilter(
-        filters,
-        labels,
-        frozenset(set.intersection(*agent_id_sets)) if agent_id_sets else None,
-        resource if "resource" in filters else None,
-        uuids.get("credential"),
-    )
+    return {name: calls[name] for name in values}
 
 
 def _requested_id(name: str, text: str) -> UUID:
