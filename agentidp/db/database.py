@@ -55,9 +55,8 @@ NO_STANDBY = "the server is not a standby"
 class Database:
     """A database and a pool of connections, which have the service's role.
 
-    Every method raises ``DatabaseUnavailable`` if nothing was changed, because the database is unreachable, exhausted
-    or too slow, or this server's clock is wrong. Every method raises ``OutcomeUnknown`` if the connection was lost
-    during the commit.
+    Every method raises ``DatabaseUnavailable``, and changes nothing, if the database is unreachable, exhausted or too
+    slow, or if this server's clock is wrong. It raises ``OutcomeUnknown`` if the connection was lost during the commit.
 
     :param is_replica: whether the server must be a standby. If false, the server must accept writes.
     :param actor: the default actor of transactions.
@@ -91,7 +90,7 @@ class Database:
         )
 
     def of(self, organization_id: str, at: datetime) -> OrganizationDatabase:
-        """Return the access to an organization's rows for a request at the time *at*."""
+        """Return an object that reads and writes an organization's rows at the time *at*."""
         return OrganizationDatabase(self, organization_id, at)
 
     def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:

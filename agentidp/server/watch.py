@@ -106,7 +106,7 @@ def _evaluate_on(connection: psycopg.Connection[Any], services: Services, stop: 
 def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
     """Evaluate findings and do the other periodic work, for each organization.
 
-    The work on further organizations continues if the work on an organization fails.
+    If the work on an organization fails, the error is logged, and the next organization is evaluated.
 
     :param connection: the operator's connection that holds the lock. The work ends when the lock is lost.
     :raises psycopg.Error: the connection, and therefore the lock, is lost.
