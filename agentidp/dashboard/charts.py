@@ -50,7 +50,7 @@ FindingsByDay = dict[date, list[StoredFinding]]
 class Bar:
     """The bar of a UTC day or hour in a chart.
 
-    :param earlier: the count with which ``count`` is compared; ``None`` without a comparison.
+    :param earlier_count: the count with which ``count`` is compared; ``None`` without a comparison.
     :param is_running: whether the day or hour is not over yet.
     :param is_empty: whether the day or hour is over and its count is zero, although the chart's subject existed.
     :param earlier_findings: the findings about the day with which this day is compared.
@@ -58,7 +58,7 @@ class Bar:
 
     when: date
     count: int
-    earlier: int | None
+    earlier_count: int | None
     findings: list[StoredFinding]
     x: int
     height: float

@@ -94,17 +94,16 @@ def build_budget_figure(month: Any, at: datetime) -> Figure:
     return Figure(figure_label, used_percent(month), forecast, severity, month_path)
 
 
-def compare_counts(count: int, earlier_count: int, when: str = "", earlier: str = "") -> str:
+def compare_counts(count: int, earlier_count: int, suffix: str = "", earlier_suffix: str = "") -> str:
     """Compare a count with an earlier count in words: ``110 after 100: 10 % more``.
 
-    :param when: the words after the count, such as `` until 12:00``.
-    :param earlier: the words after the earlier count.
+    :param suffix: the words after the count, such as `` until 12:00``.
+    :param earlier_suffix: the words after the earlier count.
     """
     if count == earlier_count:
-        return (
-            f"{count:,}{when}, as many as{earlier or ' then'}" if count else f"none{when}, and none{earlier or ' then'}"
-        )
-    both_counts = f"{count:,}{when} after {earlier_count:,}{earlier}"
+        earlier_words = earlier_suffix or " then"
+        return f"{count:,}{suffix}, as many as{earlier_words}" if count else f"none{suffix}, and none{earlier_words}"
+    both_counts = f"{count:,}{suffix} after {earlier_count:,}{earlier_suffix}"
     percent = round(100 * abs(count - earlier_count) / earlier_count) if earlier_count else MAX_PERCENT + 1
     if percent > MAX_PERCENT:
         return both_counts

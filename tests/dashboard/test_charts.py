@@ -93,7 +93,7 @@ def test_the_line_of_the_earlier_days_begins_with_the_first_usage_and_is_to_the_
     assert (chart.top, [bar.height for bar in chart.bars]) == (200, [50] * 4)
     assert [bar.earlier_height for bar in chart.bars] == [None, 25, 0, 100]
     assert chart.earlier_bars == chart.bars[1:]
-    assert [bar.earlier for bar in chart.bars] == [None, 50, 0, 200]
+    assert [bar.earlier_count for bar in chart.bars] == [None, 50, 0, 200]
     assert [[*bar.earlier_findings] for bar in chart.bars] == [[], [], [], [spike]]
     assert draw_chart(counts, {}, TODAY, None, [None, 0, 0, 0]).earlier_bars == []
 

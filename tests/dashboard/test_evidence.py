@@ -33,7 +33,7 @@ def test_draws_the_hours_of_a_finding_and_what_was_expected_in_each() -> None:
     rows = [Row(on_day=NOON.date(), at_hour=8, tokens=90, requests=0, rejected=1)]
     [(day, chart)] = build_evidence(finding, NOON, rows, []).charts
     assert (day, len(chart.bars), chart.bars[8].count) == (NOON.date(), 24, 90)
-    assert [(bar.when.hour, bar.earlier) for bar in chart.earlier_bars] == [(7, 4), (8, 4), (9, 4)]
+    assert [(bar.when.hour, bar.earlier_count) for bar in chart.earlier_bars] == [(7, 4), (8, 4), (9, 4)]
 
 
 def test_draws_rejected_requests_by_day_because_their_usual_number_is_that_of_a_day() -> None:
@@ -41,7 +41,7 @@ def test_draws_rejected_requests_by_day_because_their_usual_number_is_that_of_a_
     rows = [Row(date=f"{NOON:%Y-%m-%d}", tokens=0, requests=0, rejected=31)]
     [(day, chart)] = build_evidence(finding, NOON, rows, []).charts
     assert (day, [bar.count for bar in chart.bars]) == (None, [0] * 14 + [31])
-    assert [(bar.when, bar.earlier) for bar in chart.earlier_bars] == [(NOON.date(), 12)]
+    assert [(bar.when, bar.earlier_count) for bar in chart.earlier_bars] == [(NOON.date(), 12)]
 
 
 def test_draws_the_credential_and_not_its_busy_agent() -> None:
@@ -86,7 +86,7 @@ def test_draws_a_longer_one_by_day_with_the_days_before_it_and_none_of_the_futur
     rows = [Row(on_day=date(2026, 3, 31), tokens=5), Row(on_day=date(2026, 4, 1), tokens=7)]
     [(day, chart)] = build_evidence(finding, NOON, rows, []).charts
     assert day is None
-    assert [(bar.count, bar.earlier) for bar in chart.bars[13:15]] == [(5, None), (7, 100)]
+    assert [(bar.count, bar.earlier_count) for bar in chart.bars[13:15]] == [(5, None), (7, 100)]
     assert len(chart.bars) == 29
 
 
