@@ -59,7 +59,7 @@ def header(name: str) -> Header:
     lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True)
     opening = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
     comment, _, marks = "".join(lines[:opening]).rpartition("\n--\n")
-    if not re.match(r"-- (for|pages|fleet-pages|citus|example): ", marks):
+    if not re.match(r"-- (for|max-pages-read|max-pages-read-with-1000-agents|citus|example): ", marks):
         comment, marks = "".join(lines[:opening]), ""
     found = Header(comment, insert_columns("".join(lines[opening:])))
     if name.partition("/")[0] in OPERATOR_FOLDERS:
@@ -71,9 +71,9 @@ def header(name: str) -> Header:
             case "for" if value in RUN_BY:
                 found.run_by = value
             # A number, and perhaps why.
-            case "pages" if re.match(r"\d+(,|$)", value):
+            case "max-pages-read" if re.match(r"\d+(,|$)", value):
                 found.pages = int(value.partition(",")[0])
-            case "fleet-pages" if value.isdecimal():
+            case "max-pages-read-with-1000-agents" if value.isdecimal():
                 found.fleet_pages = int(value)
             case "citus" if value == "in steps":
                 found.in_steps = True

@@ -3,7 +3,7 @@
 -- row per leased target, including its encrypted address.
 -- Parameters: organization_id; at: the current time; leased_until; max_targets.
 --
--- pages: 300, for the earliest delivery of each target of the organization
+-- max-pages-read: 300, for the earliest delivery of each target of the organization
 -- example: max_targets=8
 with claimed as materialized (
     select target_id

@@ -2,7 +2,7 @@
 -- first: dow (0 is Sunday); by_hour: the requests in each of the 24 hours.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 500, for four rows per day of the organization
+-- max-pages-read: 500, for four rows per day of the organization
 select
     -- 0001-01-07 was a Sunday, so the remainder is the day of the week. extract(dow from usage.day) would be slower.
     mod(usage.day - date '0001-01-07', 7) as dow,

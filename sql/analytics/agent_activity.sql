@@ -4,8 +4,8 @@
 -- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
 -- because a range of days would read the rows of all agents.
 --
--- pages: 500, for four look-ups per day
--- fleet-pages: 500
+-- max-pages-read: 500, for four look-ups per day
+-- max-pages-read-with-1000-agents: 500
 select
     agents.name as agent_name,
     agents.created_at,

@@ -9,8 +9,8 @@
 -- and all_tokens, the tokens of all agents together (otherwise both are null); limit: the maximum number of rows (null: no
 -- maximum).
 --
--- pages: 45000, for the month's rows of all agents, and the name of each agent
--- fleet-pages: 6500
+-- max-pages-read: 45000, for the month's rows of all agents, and the name of each agent
+-- max-pages-read-with-1000-agents: 6500
 -- example: first=2026-04-01; last=2026-04-15; with_names=true; limit=null
 with summed as (
     select monthly.summed_until, monthly.agent_ids, monthly.agent_tokens

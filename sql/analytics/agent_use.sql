@@ -4,8 +4,8 @@
 -- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
 -- because a range of days would read the rows of all agents.
 --
--- pages: 500, for two look-ups per day
--- fleet-pages: 600
+-- max-pages-read: 500, for two look-ups per day
+-- max-pages-read-with-1000-agents: 600
 with calendar as (
     select %(first)s::date + ago.days as day
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)

@@ -2,8 +2,8 @@
 -- one row per credential.
 -- Parameters: organization_id; first: the day.
 --
--- pages: 1000, for the credentials of ten thousand agents
--- fleet-pages: 1000
+-- max-pages-read: 1000, for the credentials of ten thousand agents
+-- max-pages-read-with-1000-agents: 1000
 select {credential_use}
 from credentials
 where

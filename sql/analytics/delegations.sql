@@ -5,7 +5,7 @@
 -- Parameters: organization_id; agent_id: returns only the tokens of which this agent is the acting agent or the subject (null: all
 -- tokens); first and last: the first and the last day of the period.
 --
--- fleet-pages: 300
+-- max-pages-read-with-1000-agents: 300
 with used as (
     select agent_id, subject_agent_id, issuer, resource, day, tokens
     from delegation_usage_daily

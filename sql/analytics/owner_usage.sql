@@ -3,8 +3,8 @@
 -- agents without an owner.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 45000, for the period's rows of all agents, and the owner of each agent
--- fleet-pages: 16000
+-- max-pages-read: 45000, for the period's rows of all agents, and the owner of each agent
+-- max-pages-read-with-1000-agents: 16000
 with counted as materialized (
     select agent_id, sum(tokens)::bigint as tokens
     from agent_usage_daily

@@ -3,8 +3,8 @@
 -- in each of the 24 hours; last_day: the last day with tokens.
 -- Parameters: organization_id; resource (empty: our own API); first and last: the first and the last day of the period.
 --
--- pages: 25000, for the days of ten thousand agents
--- fleet-pages: 10000
+-- max-pages-read: 25000, for the days of ten thousand agents
+-- max-pages-read-with-1000-agents: 10000
 -- example: resource=https://api.example
 select
     agent_id,

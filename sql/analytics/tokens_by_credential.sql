@@ -5,8 +5,8 @@
 -- them takes twice as long for ten thousand agents. One statement returns all rows, so that all counts are of the same instant.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- pages: 25000, for the days of ten thousand agents
--- fleet-pages: 10000
+-- max-pages-read: 25000, for the days of ten thousand agents
+-- max-pages-read-with-1000-agents: 10000
 select
     agent_id,
     credential_id,

@@ -8,8 +8,8 @@
 -- only agents to return, null for all; sort: name, tokens, requests, rejected or last_request; descending: whether the greatest
 -- values are first (agents without requests are always last when sorted by last_request); limit; offset.
 --
--- pages: 50000, the period's rows of all agents, and each of them
--- fleet-pages: 17000
+-- max-pages-read: 50000, the period's rows of all agents, and each of them
+-- max-pages-read-with-1000-agents: 17000
 -- example: first=2026-01-16; last=2026-04-15; search=; owner=null; status=null; agent_ids=null; sort=tokens; descending=true;
 --   limit=50; offset=0
 with counted as materialized (

@@ -5,8 +5,8 @@
 -- Parameters: organization_id; after (uuid): only greater ids are returned; first, last, search, owner, status and agent_ids as
 -- in dashboard/agents; limit: the number of agents to read, listed or not.
 --
--- pages: 1000, for each day, the usage of the agents that are read
--- fleet-pages: 1600
+-- max-pages-read: 1000, for each day, the usage of the agents that are read
+-- max-pages-read-with-1000-agents: 1600
 -- example: first=2026-01-16; last=2026-04-15; search=; owner=null; status=null; agent_ids=null; limit=50;
 --   after=00000000-0000-0000-0000-000000000000
 with next_agents as materialized (

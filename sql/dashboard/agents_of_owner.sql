@@ -2,8 +2,8 @@
 -- Parameters: organization_id; owner.
 --
 -- example: owner=
--- pages: 1500, the organization's agents
--- fleet-pages: 1500
+-- max-pages-read: 1500, the organization's agents
+-- max-pages-read-with-1000-agents: 1500
 select agent_id
 from agents
 where organization_id = %(organization_id)s and owner = %(owner)s

@@ -3,8 +3,8 @@
 -- Parameters: organization_id; on_day: the day; at_hour: the hour, 0 to 23, or null for the whole day; by_rejected: whether the
 -- agents with most rejected requests are first; limit: the maximum number of rows, null for all.
 --
--- pages: 2000, a day's rows of all agents
--- fleet-pages: 300
+-- max-pages-read: 2000, a day's rows of all agents
+-- max-pages-read-with-1000-agents: 300
 -- example: on_day=2026-04-15; at_hour=null; by_rejected=true; limit=50
 -- example: on_day=2026-04-15; at_hour=9; by_rejected=false; limit=50
 with counted as (

@@ -2,7 +2,7 @@
 -- per window with refusals: quota_window (hour, day or month); began_at.
 -- Parameters: organization_id; day; hour: the current UTC day and hour.
 --
--- pages: 500, the refusals of the month
+-- max-pages-read: 500, the refusals of the month
 -- example: day=2026-04-15; hour=12
 select
     refusals.quota_window,

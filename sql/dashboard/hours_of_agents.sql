@@ -2,8 +2,8 @@
 -- dashboard/usage_of_agents does not return the hours, because summing them takes twice as long as summing the days.
 -- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day.
 --
--- pages: 50000, the period's rows of all agents, if one owner has all of them
--- fleet-pages: 17000
+-- max-pages-read: 50000, the period's rows of all agents, if one owner has all of them
+-- max-pages-read-with-1000-agents: 17000
 select calendar.day as on_day, counted.requests_by_hour
 from generate_series(0, %(last)s::date - %(first)s::date) as since (days)
 cross join lateral (select %(first)s::date + since.days as day offset 0) as calendar

@@ -2,7 +2,7 @@
 -- name, status, scopes: all scopes of the agent; matches: the number of all these agents, the same in each row.
 -- Parameters: organization_id; scopes (text[]); limit.
 --
--- pages: 1000, all agents
+-- max-pages-read: 1000, all agents
 -- example: scopes={analytics:read}; limit=50
 select agents.agent_id, agents.name, agents.status, agents.scopes, count(*) over () as matches
 from agents

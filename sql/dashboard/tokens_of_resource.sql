@@ -2,8 +2,8 @@
 -- Parameters: organization_id; agent_ids (uuid[]): the only agents, null for all; resource: empty for our own API, null for all;
 -- first; last: the first and the last day.
 --
--- pages: 25000, the days of each of ten thousand agents
--- fleet-pages: 10000
+-- max-pages-read: 25000, the days of each of ten thousand agents
+-- max-pages-read-with-1000-agents: 10000
 -- example: agent_ids=null; resource=https://api.example
 select day as on_day, sum(tokens)::bigint as tokens
 from credential_usage_daily

@@ -3,8 +3,8 @@
 -- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day. Reads each day by its key, because a
 -- range of days would read the rows of all agents.
 --
--- pages: 50000, the period's rows of all agents, if one owner has all of them
--- fleet-pages: 17000
+-- max-pages-read: 50000, the period's rows of all agents, if one owner has all of them
+-- max-pages-read-with-1000-agents: 17000
 select
     calendar.day as on_day,
     coalesce(counted.tokens, 0) as tokens,

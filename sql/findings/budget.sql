@@ -6,7 +6,7 @@
 -- history.
 -- Parameters: organization_id; day: today in UTC; weeks: the number of weeks of history; near_percent.
 --
--- pages: 500, for four rows per day of the organization
+-- max-pages-read: 500, for four rows per day of the organization
 with counted as (
     select usage.day, sum(usage.tokens)::bigint as tokens
     from usage_daily as usage

@@ -6,8 +6,8 @@
 -- usage; notice_days: an agent that will be suspended within this number of days is returned after fewer days without usage too;
 -- max_agents.
 --
--- pages: 20000, for the credentials of ten thousand agents, and the days of those that may be dormant
--- fleet-pages: 2000
+-- max-pages-read: 20000, for the credentials of ten thousand agents, and the days of those that may be dormant
+-- max-pages-read-with-1000-agents: 2000
 with threshold as materialized (
     select
         suspend_dormant_after_days,

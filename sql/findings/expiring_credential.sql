@@ -3,8 +3,8 @@
 -- moved_at: the last use of those credentials of the same agent that expire later (null: never).
 -- Parameters: organization_id; since and until (timestamptz); max_credentials.
 --
--- pages: 45000, for two credentials of each of ten thousand agents
--- fleet-pages: 1000
+-- max-pages-read: 45000, for two credentials of each of ten thousand agents
+-- max-pages-read-with-1000-agents: 1000
 with expiring as materialized (
     select agent_id, credential_id, label, created_at, expires_at, last_used_at
     from credentials

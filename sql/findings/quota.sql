@@ -4,7 +4,7 @@
 -- reached the percentage or, if it is used up, 100 percent (null for other quotas).
 -- Parameters: organization_id; day and hour: the current day and hour in UTC; percent.
 --
--- pages: 80000, for three quotas of each of a thousand agents, and the days of a month whose sums are not stored
+-- max-pages-read: 80000, for three quotas of each of a thousand agents, and the days of a month whose sums are not stored
 with today as materialized (
     select
         quotas.agent_id,

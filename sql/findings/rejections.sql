@@ -6,8 +6,8 @@
 -- and the day after the last; min_rejected; max_agents: the maximum number of agents, those with the most rejected requests on a
 -- day; sources_since (date): the first day of the sources.
 --
--- pages: 60000, for the days of ten thousand agents
--- fleet-pages: 6000
+-- max-pages-read: 60000, for the days of ten thousand agents
+-- max-pages-read-with-1000-agents: 6000
 with suspects as materialized (
     select daily.agent_id
     from (

@@ -8,8 +8,8 @@
 -- round_the_clock; max_sampled: the maximum number of agents in the sample; max_agents: the maximum number of agents that may
 -- have stopped.
 --
--- pages: 350000, for the days of ten thousand agents
--- fleet-pages: 28000
+-- max-pages-read: 350000, for the days of ten thousand agents
+-- max-pages-read-with-1000-agents: 28000
 with recent_agents as materialized (
     select
         usage.agent_id,

@@ -9,8 +9,8 @@
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
 -- and the day after the last; max_suspects, max_agents.
 --
--- pages: 115000, for the days of ten thousand agents, and the hours of a hundred
--- fleet-pages: 65000
+-- max-pages-read: 115000, for the days of ten thousand agents, and the hours of a hundred
+-- max-pages-read-with-1000-agents: 65000
 with days as materialized (
     select
         usage.agent_id,

@@ -9,8 +9,8 @@
 -- be suspect, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days; max_agents: the
 -- maximum number of agents, those with the most tokens on suspect days.
 --
--- pages: 25000, for the days of ten thousand agents
--- fleet-pages: 10000
+-- max-pages-read: 25000, for the days of ten thousand agents
+-- max-pages-read-with-1000-agents: 10000
 with uncounted as materialized (
     -- The resources whose tokens do not count. "having" returns no row if there are none, so that no counters by resource are read.
     select array_agg(resource) as resources

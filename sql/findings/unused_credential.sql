@@ -2,8 +2,8 @@
 -- been unused for longest first: agent_id, agent_name, credential_id, label (or null), created_at; last_used_at (null: never).
 -- Parameters: organization_id; at (timestamptz): the current time; before (timestamptz); max_credentials.
 --
--- pages: 110000, for two credentials of each of ten thousand agents, and the agent of each credential
--- fleet-pages: 1000
+-- max-pages-read: 110000, for two credentials of each of ten thousand agents, and the agent of each credential
+-- max-pages-read-with-1000-agents: 1000
 -- example: before=2026-04-15T11:59:00Z
 with unused as materialized (
     select agent_id, credential_id, label, created_at, last_used_at

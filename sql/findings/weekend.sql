@@ -9,8 +9,8 @@
 -- and the day after the last; weeks: the number of weeks that decide the days of rest; max_rest_days; min_tokens: the minimum
 -- number of tokens of an agent on a day of rest; max_agents.
 --
--- pages: 4000000, for the days of ten thousand agents
--- fleet-pages: 25000
+-- max-pages-read: 4000000, for the days of ten thousand agents
+-- max-pages-read-with-1000-agents: 25000
 with weekdays as (
     select
         extract(dow from calendar.day)::integer as dow,

@@ -3,7 +3,7 @@
 -- rule, for this resource or of people of this issuer; null for all; grant_id and subject: always null, because only
 -- grants/list_grants, which includes the same query filtered_grants, filters by them.
 --
--- pages: 6000, a count by resource or issuer reads the organization's grants, at most 100,000, and its agents
+-- max-pages-read: 6000, a count by resource or issuer reads the organization's grants, at most 100,000, and its agents
 -- example: grant_id=null; subject=null; agent_id=null; delegation_rule_id=null; resource=null; issuer=null
 with filtered as (
     {filtered_grants}

@@ -2,7 +2,7 @@
 -- grants' access tokens must be ended by oauth/revoke_tokens.
 -- Parameters: organization_id; agent_id, delegation_rule_id, issuer: exactly one of the three, the others are null.
 --
--- pages: 5000, all grants of the organization, at most 100,000
+-- max-pages-read: 5000, all grants of the organization, at most 100,000
 -- example: agent_id=null; issuer=null
 delete from grants
 where

@@ -3,7 +3,7 @@
 -- created its agent for this subject. Returns one row per rule: agent_id, trust.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: the sub of the token.
 --
--- pages: 1500, agents and credentials of the organization, once for a new subject
+-- max-pages-read: 1500, agents and credentials of the organization, once for a new subject
 -- example: issuers={https://issuer.example}; subject=gone
 select rules.agent_id, rules.trust
 from (

@@ -2,7 +2,7 @@
 -- agent_id, agent_name, credential_id, label, trust.
 -- Parameters: organization_id; agent_id (or null for all agents); max_rules; at (timestamptz).
 --
--- pages: 8000, the agents of a thousand rules
+-- max-pages-read: 8000, the agents of a thousand rules
 -- example: agent_id=null
 select rules.agent_id, active.name as agent_name, rules.credential_id, rules.label, rules.trust
 from (

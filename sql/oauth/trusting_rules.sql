@@ -5,7 +5,7 @@
 -- Parameters: organization_id; selectors (uuid[]): the values of trust_selector, each a digest of an issuer and a subject, of the
 -- rules that the token can match; max_characters; at (timestamptz).
 --
--- pages: 20
+-- max-pages-read: 20
 -- example: selectors={00000000-0000-0000-0000-000000000007}; max_characters=16000
 select
     rules.agent_id,

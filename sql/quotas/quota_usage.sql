@@ -11,7 +11,7 @@
 -- by_share, the usage is summed only for the quotas of the page, so min_percent must be 0.
 --
 -- example: by_share=false; limit=null; offset=0; after_id=null; after_place=null; min_percent=0; only_enforced=false
--- pages: 500, all of the organization's quotas, and each day of the month for a quota per month whose sum is not stored
+-- max-pages-read: 500, all of the organization's quotas, and each day of the month for a quota per month whose sum is not stored
 with listed as materialized (
     select
         quotas.agent_id, agents.name as agent_name, quotas.quota_window, quotas.tokens, quotas.is_enforced,
