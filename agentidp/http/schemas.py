@@ -196,12 +196,11 @@ class Member(ma.fields.Field[Any]):
         self.markdown, self.description = description, description and description.replace("`", "")
         self.nothing, self.metavar, self.is_listed = nothing, metavar, is_listed
         self._words, self._option, self._typed_name = words, option, typed_name
-        all_metadata = dict(metadata or {})
+        super().__init__(metadata=metadata, **kwargs)
         if description is not None:
-            # Like marshmallow, allow null by default if the default value is None.
-            is_nullable = kwargs.get("allow_none", kwargs.get("load_default", ma.missing) is None)
-            all_metadata["description"] = f"{description}; null: {nothing}" if is_nullable and nothing else description
-        super().__init__(metadata=all_metadata, **kwargs)
+            # marshmallow allows null by default if the default value is None.
+            meaning = f"{description}; null: {nothing}" if self.allow_none and nothing else description
+            self.metadata = {**self.metadata, "description": meaning}
 
     def _bind_to_schema(self, field_name: str, parent: Any) -> None:
         super()._bind_to_schema(field_name, parent)
@@ -231,10 +230,11 @@ class Number(Member, ma.fields.Integer):
 
     kind = "number"
 
-    def __init__(self, minimum: int, maximum: int, *, allow_none: bool = False, **kwargs: Any) -> None:
+    def __init__(self, minimum: int, maximum: int, **kwargs: Any) -> None:
         self.minimum, self.maximum = minimum, maximum
-        rule = f"must be a whole number from {minimum} to {maximum}" + (", or null" if allow_none else "")
-        super().__init__(validate=ma.validate.Range(minimum, maximum, error=rule), allow_none=allow_none, **kwargs)
+        super().__init__(**kwargs)
+        rule = f"must be a whole number from {minimum} to {maximum}" + (", or null" if self.allow_none else "")
+        self.validators.append(ma.validate.Range(minimum, maximum, error=rule))
         self.error_messages |= {"invalid": rule, "null": rule}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:

@@ -112,7 +112,6 @@ class AgentFields(ma.Schema):
     expectedReplicas = schemas.Number(
         MIN_REPLICAS,
         MAX_REPLICAS,
-        allow_none=True,
         load_default=None,
         attribute="expected_replicas",
         description="Number of running instances of the agent, which findings take into account",

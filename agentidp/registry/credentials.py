@@ -157,7 +157,6 @@ class CredentialFields(RuleSchema):
         1,
         MAX_LABEL,
         load_default=None,
-        allow_none=True,
         description="A note for people, for example where the credential is used",
     )
     jwk = ma.fields.Dict(
@@ -169,7 +168,6 @@ class CredentialFields(RuleSchema):
     expiresAt = schemas.Instant(
         attribute="expires_at",
         load_default=None,
-        allow_none=True,
         words="day on which it expires",
         description="Time in the future, from which the credential gets no tokens",
         nothing="never",

@@ -43,7 +43,6 @@ class MarkerFields(ma.Schema):
     startsAt = schemas.Instant(required=True, attribute="starts_at", option="--from", description="Start of the marker")
     endsAt = schemas.Instant(
         attribute="ends_at",
-        allow_none=True,
         load_default=None,
         option="--to",
         description="End of the marker",
@@ -51,7 +50,6 @@ class MarkerFields(ma.Schema):
     )
     agentId = schemas.AgentId(
         attribute="agent_id",
-        allow_none=True,
         load_default=None,
         words="agent",
         description="The agent that was deployed. A holiday applies to every agent",
@@ -60,7 +58,6 @@ class MarkerFields(ma.Schema):
     note = schemas.Text(
         1,
         MAX_NOTE,
-        allow_none=True,
         load_default=None,
         description="Text that findings show, for example a version",
         nothing="no note",

@@ -78,7 +78,6 @@ class OpenidProviderFields(ma.Schema):
         description="The client ID of AgentIdP at the provider",
     )
     clientSecret = ClientSecret(
-        allow_none=True,
         load_default=None,
         attribute="client_secret",
         words="client secret",
@@ -92,7 +91,6 @@ class OpenidProviderFields(ma.Schema):
     roleClaim = schemas.Text(
         1,
         MAX_VALUE,
-        allow_none=True,
         load_default=None,
         attribute="role_claim",
         description="The claim that gives the role in the dashboard. A dot selects a claim inside another claim",

@@ -97,7 +97,6 @@ class AgentTemplateSchema(ma.Schema):
     expiresAfterDays = schemas.Number(
         MIN_EXPIRY,
         MAX_EXPIRY,
-        allow_none=True,
         load_default=None,
         words="days until it expires",
         option="--expires-after",

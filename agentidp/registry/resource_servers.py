@@ -66,7 +66,6 @@ class ResourceServerFields(ma.Schema):
     tokenTtl = schemas.Number(
         MIN_TOKEN_TTL,
         MAX_TOKEN_TTL,
-        allow_none=True,
         load_default=None,
         attribute="token_ttl",
         words="lifetime in seconds",
@@ -82,7 +81,6 @@ class ResourceServerFields(ma.Schema):
     )
     agentId = schemas.AgentId(
         load_default=None,
-        allow_none=True,
         attribute="agent_id",
         words="agent",
         description="The agent that runs the resource server, and may exchange tokens to act for the agents that send "
