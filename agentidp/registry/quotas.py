@@ -239,13 +239,8 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
     transaction.fetch("quotas/mark_quotas", agent_id=owner_id)
     earlier_settings = _settings_by_window(earlier_rows[0]) if earlier_rows else None
     new_settings = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
-    audit.record(
-        transaction,
-        "quota.changed",
-        agent_id or transaction.organization_id,
-        before=earlier_settings,
-        after=new_settings,
-    )
+    holder_id = agent_id or transaction.organization_id
+    audit.record(transaction, "quota.changed", holder_id, before=earlier_settings, after=new_settings)
 
 
 def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
