@@ -160,7 +160,7 @@ def find_agent(
     """
     now = utc_now()
     if agent_id := _parse_uuid(id_or_name):
-        agents_organization_id = organization_id or services.directory.organization_of(agent_id)
+        agents_organization_id = organization_id or services.directory.find_organization(agent_id)
         if agents_organization_id is None:
             raise ConfigurationError(f"there is no agent {agent_id}")
         return AgentReference(services.database.of(agents_organization_id, now), agent_id)

@@ -53,14 +53,14 @@ class OidcSettings:
         if not any(name.startswith(PREFIX) for name in env):
             return None
         settings = cls(
-            issuer=_issuer(env, "AGENTIDP_OIDC_ISSUER"),
-            client_id=_printable(env, "AGENTIDP_OIDC_CLIENT_ID", "", 500),
+            issuer=_read_issuer(env, "AGENTIDP_OIDC_ISSUER"),
+            client_id=_read_text(env, "AGENTIDP_OIDC_CLIENT_ID", "", 500),
             client_secret=_read_client_secret(env),
-            scopes=_scopes(env, "AGENTIDP_OIDC_SCOPES"),
-            label=_printable(env, "AGENTIDP_OIDC_LABEL", cls.label, 60),
-            organization_claim=_printable(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
+            scopes=_read_scopes(env, "AGENTIDP_OIDC_SCOPES"),
+            label=_read_text(env, "AGENTIDP_OIDC_LABEL", cls.label, 60),
+            organization_claim=_read_text(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
             organizations=_read_organizations(env, "AGENTIDP_OIDC_ORGANIZATIONS"),
-            role_claim=_printable(env, "AGENTIDP_OIDC_ROLE_CLAIM", "", 200) or None,
+            role_claim=_read_text(env, "AGENTIDP_OIDC_ROLE_CLAIM", "", 200) or None,
             administrators=_read_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
             viewers=_read_values(env, "AGENTIDP_OIDC_VIEWERS"),
         )
@@ -95,7 +95,7 @@ class OidcSettings:
             )
 
 
-def _issuer(env: Mapping[str, str], name: str) -> str:
+def _read_issuer(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "")
     if value and (not is_issuer(value) or len(value) > MAX_ISSUER):
         raise ConfigurationError(
@@ -105,7 +105,7 @@ def _issuer(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _printable(env: Mapping[str, str], name: str, default: str, maximum: int) -> str:
+def _read_text(env: Mapping[str, str], name: str, default: str, maximum: int) -> str:
     value = env.get(name, default)
     if len(value) > maximum or value != value.strip() or not value.isprintable():
         raise ConfigurationError(f"{name} must be text of at most {maximum} characters without white space around it")
@@ -119,7 +119,7 @@ def _read_client_secret(env: Mapping[str, str]) -> str:
     return client_secret or ""
 
 
-def _scopes(env: Mapping[str, str], name: str) -> str:
+def _read_scopes(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, OidcSettings.scopes)
     # RFC 6749 appendix A.4 defines the characters of a scope.
     if not re.fullmatch(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*", value) or "openid" not in value.split():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def _quotas(parameters: str) -> str:
+def _build_quotas_pattern(parameters: str) -> str:
     """Return a regular expression for a header with quotas, each with *parameters*, another regular expression."""
     quota = f'"(agent|organization)-(hour|day|month)";{parameters}'
     return f"{quota}(, {quota})*"
@@ -28,12 +28,12 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The enforced quotas of the agent and of its organization: tokens (`q`) per window, and seconds "
         "in the window (`w`) (draft-ietf-httpapi-ratelimit-headers)",
         "required": False,
-        "schema": {"type": "string", "pattern": f"^{_quotas('q=[0-9]+;w=[0-9]+')}$"},
+        "schema": {"type": "string", "pattern": f"^{_build_quotas_pattern('q=[0-9]+;w=[0-9]+')}$"},
     },
     "RateLimit": {
         "description": "Tokens left in each of these quotas (`r`), and seconds until the window ends (`t`)",
         "required": False,
-        "schema": {"type": "string", "pattern": f"^{_quotas('r=[0-9]+;t=[0-9]+')}$"},
+        "schema": {"type": "string", "pattern": f"^{_build_quotas_pattern('r=[0-9]+;t=[0-9]+')}$"},
     },
     "Location": {"description": "Address of the new object", "schema": {"type": "string", "format": "uri-reference"}},
     "ETag": {

@@ -151,9 +151,9 @@ def _look_up_client(client_id: str, **credential: Any) -> Client:
     """Return the client with a ``client_id`` and a credential. An unknown client gets ids that match no row."""
     app_services = services()
     agent_id = _uuid(client_id) if _UUID.fullmatch(client_id) else UNKNOWN_AGENT
-    organization_id = app_services.directory.remembered(agent_id)
+    organization_id = app_services.directory.get_cached_organization(agent_id)
     is_remembered = organization_id is not None
-    organization_id = organization_id or app_services.directory.look_up(agent_id)
+    organization_id = organization_id or app_services.directory.read_organization(agent_id)
     if organization_id is None:
         organization_id, agent_id = UNKNOWN_ORGANIZATION, UNKNOWN_AGENT
     return Client(organization_id, agent_id, client_id=client_id, is_remembered=is_remembered, **credential)
@@ -240,7 +240,7 @@ def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
     app_services = services()
     # Looks up a remembered client too, because the lookup of an unknown client costs a query, and the time must not
     # reveal which clients exist. If the organization was deleted, the failure is counted for no organization.
-    if client.is_remembered and app_services.directory.look_up(client.agent_id) is None:
+    if client.is_remembered and app_services.directory.read_organization(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, client.client_id, request.remote_addr)
     reason, retry_after = throttle.record_failure(app_services.database, throttle_cell, _build_rejection(client), at)

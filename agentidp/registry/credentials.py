@@ -50,7 +50,7 @@ _RULE = ("issuer", "subject", "claims", "audience", "jwksUri")
 _NO_RULE = {"not": {"anyOf": [{"required": [name]} for name in _RULE]}}
 
 
-def _if_type(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dict[str, Any]:
+def _build_type_rule(type_: str, then: dict[str, Any], otherwise: dict[str, Any]) -> dict[str, Any]:
     condition = {"required": ["type"], "properties": {"type": {"const": type_}}}
     return {"if": condition, "then": then, "else": otherwise}
 
@@ -193,10 +193,10 @@ class NewCredentialSchema(CredentialFields):
         json_schema = {
             "not": {"required": ["jwk", "jwks"]},
             "allOf": [
-                _if_type("federated", {"required": ["issuer"], "not": {"required": ["jwk"]}}, _NO_RULE),
-                _if_type("key", {"anyOf": _KEYS}, {}),
-                _if_type("secret", {"not": {"anyOf": _KEYS}}, {}),
-                _if_type("public", {"not": {"anyOf": _KEYS}}, {}),
+                _build_type_rule("federated", {"required": ["issuer"], "not": {"required": ["jwk"]}}, _NO_RULE),
+                _build_type_rule("key", {"anyOf": _KEYS}, {}),
+                _build_type_rule("secret", {"not": {"anyOf": _KEYS}}, {}),
+                _build_type_rule("public", {"not": {"anyOf": _KEYS}}, {}),
             ],
         }
 

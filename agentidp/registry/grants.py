@@ -49,14 +49,15 @@ class GrantSchema(schemas.ReturnedSchema):
 represent = GrantSchema().as_json
 
 
-def _id(noun: str, **kwargs: Any) -> ma.fields.UUID:
-    message = f"must be the id of {noun}"
-    return ma.fields.UUID(load_default=None, error_messages={"invalid_uuid": message}, **kwargs)
+def _build_id_field(noun: str, description: str) -> ma.fields.UUID:
+    id_field = ma.fields.UUID(load_default=None, metadata={"description": description})
+    id_field.error_messages["invalid_uuid"] = f"must be the id of {noun}"
+    return id_field
 
 
 class ListArguments(ma.Schema):
-    agent = _id("an agent", metadata={"description": "Only grants to this agent"})
-    delegationRule = _id("a delegation rule", metadata={"description": "Only grants by this delegation rule"})
+    agent = _build_id_field("an agent", "Only grants to this agent")
+    delegationRule = _build_id_field("a delegation rule", "Only grants by this delegation rule")
     limit = schemas.WholeNumber(1, MAX_PAGE, load_default=50)
     cursor = ma.fields.String(load_default=None, metadata={"description": "`nextCursor` of the previous page"})
 

@@ -48,7 +48,7 @@ class _HasSecret(ma.fields.Boolean):
         return value is not None
 
 
-def _role_values(noun: str) -> schemas.Items:
+def _build_values_field(noun: str) -> schemas.Items:
     return schemas.Items(
         schemas.Text(1, MAX_VALUE),
         load_default=list,
@@ -96,8 +96,8 @@ class OpenidProviderFields(ma.Schema):
         description="The claim that gives the role in the dashboard. A dot selects a claim inside another claim",
         nothing="only `*` gives a role",
     )
-    administrators = _role_values("an administrator")
-    viewers = _role_values("a viewer")
+    administrators = _build_values_field("an administrator")
+    viewers = _build_values_field("a viewer")
     createdAt = schemas.Instant(attribute="created_at", dump_only=True)
     updatedAt = schemas.Instant(attribute="updated_at", dump_only=True)
 

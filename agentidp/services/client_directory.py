@@ -17,15 +17,15 @@ class ClientDirectory:
         self._database = database
         self._organization_ids: dict[UUID, str] = {}
 
-    def organization_of(self, client_id: UUID) -> str | None:
+    def find_organization(self, client_id: UUID) -> str | None:
         """Return the organization of *client_id*, or ``None`` for an unknown client."""
-        return self.remembered(client_id) or self.look_up(client_id)
+        return self.get_cached_organization(client_id) or self.read_organization(client_id)
 
-    def remembered(self, client_id: UUID) -> str | None:
+    def get_cached_organization(self, client_id: UUID) -> str | None:
         """Return the cached organization of *client_id*, or ``None`` if it is not cached."""
         return self._organization_ids.get(client_id)
 
-    def look_up(self, client_id: UUID) -> str | None:
+    def read_organization(self, client_id: UUID) -> str | None:
         """Return the organization of *client_id* from the database, and cache it. ``None`` for an unknown client."""
         rows = self._database.fetch_unscoped("oauth/client_organization", client_id=client_id)
         if not rows:

@@ -101,7 +101,7 @@ class FairQueue:
             self._inside[organization_id] += 1
         if not self.start(turn, max_wait):
             self.leave(turn)
-            raise _refusal()
+            raise _build_refusal()
         return turn
 
     def start(self, turn: Turn, max_wait: float | None) -> bool:
@@ -135,13 +135,13 @@ class FairQueue:
     def _displace_request(self, organization_id: str) -> None:
         own_request_count = self._inside[organization_id]
         if own_request_count >= MAX_REQUESTS_PER_ORGANIZATION:
-            raise _refusal()
+            raise _build_refusal()
         if sum(self._inside.values()) < MAX_REQUESTS:
             return
         refusable_turns = [turn for turn in reversed(self._waiting) if not turn.has_run]
         displaced_turn = max(refusable_turns, key=lambda turn: self._inside[turn.organization_id], default=None)
         if own_request_count or displaced_turn is None or self._inside[displaced_turn.organization_id] == 1:
-            raise _refusal()
+            raise _build_refusal()
         self._waiting.remove(displaced_turn)
         displaced_turn.woken.set()
 
@@ -179,7 +179,7 @@ def _decrease(counts: Counter[str], organization_id: str) -> None:
         del counts[organization_id]
 
 
-def _refusal() -> RateLimited:
+def _build_refusal() -> RateLimited:
     return RateLimited(
         "Too many requests of your organization are running at the same time; try again.",
         headers={"Retry-After": str(RETRY_AFTER)},

@@ -24,7 +24,7 @@ def test_a_client_that_is_remembered_is_one_statement(
 ) -> None:
     holder, issuer = KeyHolder.make(cast.acme), Issuer.with_curve()
     issuer.trusted_by(cast.acme)
-    services.directory.look_up(cast.acme.agent_id)
+    services.directory.read_organization(cast.acme.agent_id)
     services.keys.current()
     said = []
     for path in (PATH, PATH, f"{PATH}/introspect"):
