@@ -40,10 +40,7 @@ def agent_activity(caller: Caller, period: Period, agent_id: UUID) -> Response:
     return respond(
         caller,
         period,
-        [
-            {"date": row.date, "tokens": row.tokens, "requests": row.requests, "rejected": row.rejected}
-            for row in day_rows
-        ],
+        [(row.date, row.tokens, row.requests, row.rejected) for row in day_rows],
         AgentDaySchema,
         agentId=str(agent_id),
         agentName=agent_row.agent_name,

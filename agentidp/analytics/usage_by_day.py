@@ -29,13 +29,7 @@ def usage_by_day(caller: Caller, period: Period) -> Response:
     )
     refused_by_day = {row.on_day: row.refused for row in refusal_rows}
     response_rows = [
-        {
-            "date": row.on_day.isoformat(),
-            "tokens": row.tokens,
-            "requests": sum(row.requests_by_hour),
-            "rejected": row.rejected,
-            "refused": refused_by_day.get(row.on_day, 0),
-        }
+        (row.on_day, row.tokens, sum(row.requests_by_hour), row.rejected, refused_by_day.get(row.on_day, 0))
         for row in day_rows
     ]
     return respond(caller, period, response_rows, OrganizationDaySchema)

@@ -39,6 +39,11 @@ class QuietTime(NamedTuple):
     stopped: tuple[int, ...] = ()  # indexes in the sample of the agents that stopped, if only some are quiet
     may_be_holiday: bool = False  # whether only whole days were compared, for which a public holiday looks the same
 
+    @property
+    def active_percent(self) -> float:
+        """The active agents in percent of the usual agents."""
+        return 100 * self.observed / self.expected
+
     def overlaps(self, other: QuietTime) -> bool:
         """Return whether two periods have an hour in common."""
         return self.begins < other.ends and other.begins < self.ends

@@ -16,7 +16,7 @@ Example: all 12 agents stop at 10:00, and eleven are back at 16:00. That is one 
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -33,6 +33,17 @@ from agentidp.findings.quiet_organization import (
     find_quiet_days,
     find_quiet_times,
     find_runs_of_quiet_hours,
+)
+
+COMMON_CAUSES_AND_NEXT_STEP = (
+    "They have a common cause: their network, their platform, a deployment.",
+    "Check what these agents have in common, and what was changed when they stopped.",
+)
+OUTAGE_CAUSES_AND_NEXT_STEP = (
+    "Either the service or everything that uses it was down, or the way between them. The counts do not show which, "
+    "because nothing is counted in either case.",
+    "Check whether the service and its database responded, then what the agents have in common: their network, their "
+    "platform, a deployment.",
 )
 
 HOUR = timedelta(hours=1)
@@ -122,51 +133,25 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent], query: FindingsQuery) -> Finding:
     begins_at, ends_at = (instant(_first_history_day(query), hour) for hour in (quiet_time.begins, quiet_time.ends))
-    is_ongoing = ends_at > query.at
-    period_words = f"since {instant_in_words(begins_at)}"
-    if not is_ongoing:
-        period_words = f"from {instant_in_words(begins_at)} to {instant_in_words(ends_at)}"
-    active_percent = 100 * quiet_time.observed / quiet_time.expected
+    baseline = (
+        f"the median of the same {'weekday' if quiet_time.may_be_holiday else 'hours of the week'} in up to "
+        f"{thresholds.SILENCE_WEEKS} weeks before"
+    )
+    causes, next_step = OUTAGE_CAUSES_AND_NEXT_STEP
+    agents = []
     if quiet_time.stopped:
         agents = [sampled_agents[agent_index] for agent_index in quiet_time.stopped]
-        # If the sample is full, agents that are not in the sample may also have stopped.
-        at_least_words = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
         baseline = "the agents that were active in the hour before"
-        summary = (
-            f"{agents[0].name} and {at_least_words}{len(agents) - 1:,} other agents stopped in the same hour and "
-            f"{'have been' if is_ongoing else 'were'} quiet {period_words}."
-        )
-        causes = "They have a common cause: their network, their platform, a deployment."
-        next_step = "Check what these agents have in common, and what was changed when they stopped."
-    else:
-        agents = (
-            _find_absent_agents(quiet_time, sampled_agents) if quiet_time.observed or quiet_time.may_be_holiday else []
-        )
-        baseline = (
-            f"the median of the same {'weekday' if quiet_time.may_be_holiday else 'hours of the week'} in up to "
-            f"{thresholds.SILENCE_WEEKS} weeks before"
-        )
-        verb = "has been" if is_ongoing else "was"
-        summary = f"No agent {verb} active {period_words}."
-        if quiet_time.observed:
-            summary = (
-                f"Hardly any agent {verb} active {period_words}: {active_percent:.0f} % of those that usually are."
-            )
-        causes = (
-            "Either the service or everything that uses it was down, or the way between them. The counts do not show "
-            "which, because nothing is counted in either case."
-        )
-        next_step = (
-            "Check whether the service and its database responded, then what the agents have in common: their network, "
-            "their platform, a deployment."
-        )
+        causes, next_step = COMMON_CAUSES_AND_NEXT_STEP
+    elif quiet_time.observed or quiet_time.may_be_holiday:
+        agents = _find_absent_agents(quiet_time, sampled_agents)
     return Finding(
         kind="silence",
         severity=Severity.warning if quiet_time.may_be_holiday else Severity.critical,
         begins=begins_at,
         ends=min(ends_at, query.at),
         unit="percent of the agents that are usually active",
-        observed=active_percent,
+        observed=quiet_time.active_percent,
         expected=100,
         baseline=baseline,
         agents=tuple(
@@ -178,10 +163,29 @@ def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent],
             for agent_id, agent_name, requests_by_hour in agents[: thresholds.MAX_CONTRIBUTORS]
         ),
         agent_count=len(agents),
-        summary=summary,
+        summary=_summarize_quiet_time(quiet_time, sampled_agents, begins_at, None if ends_at > query.at else ends_at),
         causes=causes,
         next_step=next_step,
     )
+
+
+def _summarize_quiet_time(
+    quiet_time: QuietTime, sampled_agents: list[Agent], begins_at: datetime, ended_at: datetime | None
+) -> str:
+    period_words = f"since {instant_in_words(begins_at)}"
+    if ended_at is not None:
+        period_words = f"from {instant_in_words(begins_at)} to {instant_in_words(ended_at)}"
+    if quiet_time.stopped:
+        # If the sample is full, agents that are not in the sample may also have stopped.
+        at_least_words = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
+        return (
+            f"{sampled_agents[quiet_time.stopped[0]].name} and {at_least_words}{len(quiet_time.stopped) - 1:,} other "
+            f"agents stopped in the same hour and {'were' if ended_at else 'have been'} quiet {period_words}."
+        )
+    activity_words = f"{'was' if ended_at else 'has been'} active {period_words}"
+    if quiet_time.observed:
+        return f"Hardly any agent {activity_words}: {quiet_time.active_percent:.0f} % of those that usually are."
+    return f"No agent {activity_words}."
 
 
 def _find_absent_agents(quiet_time: QuietTime, sampled_agents: list[Agent]) -> list[Agent]:

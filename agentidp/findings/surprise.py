@@ -192,33 +192,38 @@ def sum_tokens_by_rule(
     hour_sums = [
         Sum(*hour_values) for hour_values in zip(tokens, expected_tokens, surprises, are_hours_raised, strict=False)
     ]
-
-    raised_hour_counts = compute_rolling_sums(are_hours_raised, thresholds.NIGHT_HOURS)
-    are_nights_full = [count >= thresholds.MIN_RAISED_HOURS for count in raised_hour_counts]
-    night_tokens, night_expected = (
-        compute_rolling_sums(hour_values, thresholds.NIGHT_HOURS) for hour_values in (tokens, expected_tokens)
+    tokens_of_night, expected_of_night, raised_hours_of_night = (
+        compute_rolling_sums(hour_values, thresholds.NIGHT_HOURS)
+        for hour_values in (tokens, expected_tokens, are_hours_raised)
     )
+    are_nights_full = [raised_hours >= thresholds.MIN_RAISED_HOURS for raised_hours in raised_hours_of_night]
     night_sums = [
-        Sum(token_count, expected_count, surprise(token_count, expected_count), is_full_night and is_raised_hour)
-        for token_count, expected_count, is_full_night, is_raised_hour in zip(
-            night_tokens, night_expected, are_nights_full, are_hours_raised, strict=False
+        Sum(count, expected, surprise(count, expected), is_full_night and is_raised_hour)
+        for count, expected, is_full_night, is_raised_hour in zip(
+            tokens_of_night, expected_of_night, are_nights_full, are_hours_raised, strict=False
         )
     ]
+    expected_of_day = compute_rolling_sums(expected_tokens, DAY)
+    return hour_sums, night_sums, sum_three_nights(night_sums, are_nights_full, expected_of_day)
 
-    expected_by_day = compute_rolling_sums(expected_tokens, DAY)
+
+def sum_three_nights(
+    night_sums: Sequence[Sum], are_nights_full: Sequence[bool], expected_of_day: Sequence[float]
+) -> list[Sum]:
+    """Return the sums of three nights by the hour with which the last of them ends."""
     three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(night_sums)
     for end_hour in range(2 * DAY, len(night_sums)):
-        night_end_hours = (end_hour - 2 * DAY, end_hour - DAY, end_hour)
-        if all(are_nights_full[hour] for hour in night_end_hours):
+        if are_nights_full[end_hour] and are_nights_full[end_hour - DAY] and are_nights_full[end_hour - 2 * DAY]:
+            nights = night_sums[end_hour - 2 * DAY : end_hour + 1 : DAY]
             # Three nights must be at a time of few expected tokens. Otherwise three busy afternoons would be reported.
-            is_time_of_rest = night_sums[end_hour].expected <= thresholds.REST_SHARE * expected_by_day[end_hour]
+            is_time_of_rest = nights[-1].expected <= thresholds.REST_SHARE * expected_of_day[end_hour]
             three_night_sums[end_hour] = Sum(
-                sum(night_sums[hour].tokens for hour in night_end_hours),
-                sum(night_sums[hour].expected for hour in night_end_hours),
-                min(night_sums[hour].surprise for hour in night_end_hours),
-                are_hours_raised[end_hour] and is_time_of_rest,
+                sum(night.tokens for night in nights),
+                sum(night.expected for night in nights),
+                min(night.surprise for night in nights),
+                nights[-1].may_be_unusual and is_time_of_rest,
             )
-    return hour_sums, night_sums, three_night_sums
+    return three_night_sums
 
 
 def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
