@@ -7,7 +7,6 @@ another process sends the messages again with the same idempotency keys.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import time
@@ -20,7 +19,7 @@ import psycopg
 
 from agentidp import audit
 from agentidp.actor import SYSTEM
-from agentidp.alerts.channels import Address, Channels, SendFailed, TargetGone
+from agentidp.alerts.channels import Channels, SendFailed, TargetGone
 from agentidp.alerts.messages import Message
 from agentidp.alerts.state_change import StateChange
 from agentidp.alerts.target_secrets import TargetSealer
@@ -170,7 +169,9 @@ class Dispatcher:
                 if is_slow or not is_accepted:
                     break
                 failures = 0
-            self._release(organization_id, target)
+            self._database.of(organization_id, self._clock()).fetch_durably(
+                "alerts/release_target", target_id=target.target_id, leased_until=target.leased_until
+            )
         except DatabaseUnavailable:
             # The lease of the target expires by itself. Then a message that was sent but not recorded is sent again.
             logger.warning("alerts are delayed: the database is unavailable")
@@ -196,7 +197,10 @@ class Dispatcher:
         }
         error_message, is_gone = None, False
         try:
-            self._channels.send(target.type, self._decrypt_address(target), message, at)
+            address = self._sealer.open(target.target_id, bytes(target.sealed))
+            self._channels.send(target.type, address, message, at)
+        except Unreadable:
+            error_message = "the instance secret does not decrypt the address: set the address again"
         except SendFailed as failed:
             error_message, is_gone = str(failed), isinstance(failed, TargetGone)
         database = self._database.of(organization_id, self._clock())
@@ -216,15 +220,3 @@ class Dispatcher:
                 audit.record(transaction, "alert_target.changed", target.target_id, **audited_changes)
         logger.warning("alert not delivered", extra={"fields": log_fields | {"reason": error_message}})
         return False
-
-    def _decrypt_address(self, target: Any) -> Address:
-        try:
-            return self._sealer.open(target.target_id, bytes(target.sealed))
-        except Unreadable:
-            raise SendFailed("the instance secret does not decrypt the address: set the address again") from None
-
-    def _release(self, organization_id: str, target: Any) -> None:
-        with contextlib.suppress(DatabaseUnavailable):
-            self._database.of(organization_id, self._clock()).fetch_durably(
-                "alerts/release_target", target_id=target.target_id, leased_until=target.leased_until
-            )

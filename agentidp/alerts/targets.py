@@ -80,9 +80,8 @@ def add_target(transaction: Transaction, settings: Settings, new_target: dict[st
 
 
 def update_target(transaction: Transaction, settings: Settings, target_id: UUID, change: dict[str, Any]) -> Any:
-    """Change an alert target, and return its new row.
+    """Change an alert target, and return its new row. Fields that *change* omits are unchanged.
 
-    :param change: the fields loaded by :class:`AlertTargetChangeSchema`. Omitted fields are unchanged.
     :raises NotFound: the organization has no such target.
     :raises ValidationError: the address is not allowed for the target's type.
     :raises Conflict: another target has the name, or the address changes, but the instance secret does not decrypt the

@@ -15,10 +15,6 @@ from agentidp.http.schemas import MAX_DAYS, required
 blueprint = Blueprint("activity-heatmap", __name__, description="Agent activity heatmap")
 
 
-class ActivityHeatmapArguments(PeriodArguments):
-    default_days = MAX_DAYS
-
-
 class CellSchema(ma.Schema):
     """The number of requests in an hour of the week."""
 
@@ -38,7 +34,7 @@ class ActivityHeatmapSchema(ma.Schema):
     blueprint,
     "/agents/activity",
     ActivityHeatmapSchema,
-    arguments=ActivityHeatmapArguments,
+    PeriodArguments(default_days=MAX_DAYS),
     tool="activity_heatmap",
     max_tool_rows=168,
 )

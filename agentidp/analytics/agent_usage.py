@@ -15,8 +15,6 @@ blueprint = Blueprint("agent-usage", __name__, description="Per-agent usage summ
 
 
 class AgentUsageArguments(PeriodArguments):
-    default_days = None
-
     include = ma.fields.String(
         validate=ma.validate.OneOf(["name"], error="must be a comma-separated list of name"),
         metadata={"description": "A comma-separated list of additional members of each item. Only `name` is supported"},
@@ -46,7 +44,7 @@ class AgentUsageSchema(ma.Schema):
     data = ma.fields.List(ma.fields.Nested(NamedAgentTokensSchema), required=True)
 
 
-@usage_route(blueprint, "/agents", AgentUsageSchema, arguments=AgentUsageArguments, tool="agents_of_the_month")
+@usage_route(blueprint, "/agents", AgentUsageSchema, AgentUsageArguments(None), tool="agents_of_the_month")
 def agent_usage(caller: Caller, period: Period, include: str | None = None) -> Response:
     """Tokens issued per agent, by default in the current calendar month (UTC) so far."""
     with_names = include is not None

@@ -100,7 +100,7 @@ class CredentialUsage:
         return tokens_by_day
 
 
-@usage_route(blueprint, "/credentials", CredentialUsageSchema, arguments=AttributionArguments, tool="credentials")
+@usage_route(blueprint, "/credentials", CredentialUsageSchema, AttributionArguments(), tool="credentials")
 @blueprint.alt_response(404, "NOT_FOUND")
 def credential_usage(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per credential, with its agent, its last use, its tokens per UTC day and the resources of the tokens.
@@ -112,7 +112,7 @@ def credential_usage(caller: Caller, period: Period, agent: UUID | None) -> Resp
     return respond(caller, period, usages, CredentialUsageItemSchema, represent_usage)
 
 
-@usage_route(blueprint, "/credentials/days", CredentialTokensByDaySchema, arguments=AttributionArguments)
+@usage_route(blueprint, "/credentials/days", CredentialTokensByDaySchema, AttributionArguments())
 @blueprint.alt_response(404, "NOT_FOUND")
 def credential_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per credential and UTC day. Days without tokens have no item."""

@@ -46,7 +46,7 @@ class DelegationSchema(ma.Schema):
 DelegationsSchema = period_schema("Delegations", DelegationSchema)
 
 
-@usage_route(blueprint, "/delegations", DelegationsSchema, arguments=AttributionArguments, tool="delegations")
+@usage_route(blueprint, "/delegations", DelegationsSchema, AttributionArguments(), tool="delegations")
 @blueprint.alt_response(404, "NOT_FOUND")
 def delegations(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens issued by token exchange, per acting agent, subject (an agent or another issuer) and resource.

@@ -17,10 +17,6 @@ from agentidp.http.schemas import required
 blueprint = Blueprint("owner-usage", __name__, description="Tokens by owner")
 
 
-class OwnerUsageArguments(PeriodArguments):
-    default_days = None
-
-
 class OwnerTokensSchema(ma.Schema):
     """An owner whose agents got at least one token, and the number of their tokens."""
 
@@ -34,7 +30,7 @@ class OwnerTokensSchema(ma.Schema):
 OwnerUsageSchema = period_schema("OwnerUsage", OwnerTokensSchema)
 
 
-@usage_route(blueprint, "/owners", OwnerUsageSchema, arguments=OwnerUsageArguments, tool="owners")
+@usage_route(blueprint, "/owners", OwnerUsageSchema, PeriodArguments(default_days=None), tool="owners")
 def owner_usage(caller: Caller, period: Period) -> Response:
     """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
     [owner_rows] = caller.read_together(build_owner_usage_call(period))

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 import marshmallow as ma
 
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import MAX_DAYS, WholeNumber, required
 
+DEFAULT_DAYS = 30  # number of days of a request that defines no period
 MAX_PERIOD_DAYS = 92  # maximum number of days in a period, the length of the longest quarter
 
 MONTH_PATTERN = "2[0-9]{3}-(?:0[1-9]|1[0-2])"
@@ -77,15 +78,19 @@ class _Day(ma.fields.Field[date]):
 
 
 class PeriodArguments(ma.Schema):
-    """The arguments by which a request chooses a period. :func:`read_period` interprets them."""
+    """The arguments by which a request chooses a period. :func:`read_period` interprets them.
 
-    default_days: ClassVar[int | None] = 30
-    """Default number of days if the query defines no period. None means the current month."""
+    :param default_days: the number of days if the query defines no period; ``None`` for the current month.
+    """
 
     days = WholeNumber(1, MAX_DAYS, metadata={"description": "The number of UTC days, today included"})
     month = _Day("A UTC calendar month, for example `2026-03`, until today if it is the current one", is_month=True)
     from_ = _Day(f"The first UTC day, for example `2026-03-01`, of at most {MAX_PERIOD_DAYS}", data_key="from")
     to = _Day("The last UTC day. By default today")
+
+    def __init__(self, default_days: int | None = DEFAULT_DAYS) -> None:
+        self.default_days = default_days
+        super().__init__()
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
         """Add the default period to a field's description. :class:`ma.Schema` calls this method for each field."""

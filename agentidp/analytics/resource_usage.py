@@ -87,7 +87,7 @@ class ResourceUsage:
         return sorted(agents, key=lambda agent: (-agent[2], agent[0]))
 
 
-@usage_route(blueprint, "/resources", ResourceUsageSchema, arguments=AttributionArguments, tool="resources")
+@usage_route(blueprint, "/resources", ResourceUsageSchema, AttributionArguments(), tool="resources")
 @blueprint.alt_response(404, "NOT_FOUND")
 def resource_usage(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
@@ -96,7 +96,7 @@ def resource_usage(caller: Caller, period: Period, agent: UUID | None) -> Respon
     return respond(caller, period, list_used_resources(attribution, servers), ResourceUsageItemSchema, represent_usage)
 
 
-@usage_route(blueprint, "/resources/days", ResourceTokensByDaySchema, arguments=AttributionArguments)
+@usage_route(blueprint, "/resources/days", ResourceTokensByDaySchema, AttributionArguments())
 @blueprint.alt_response(404, "NOT_FOUND")
 def resource_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource and UTC day. Days without tokens have no item."""

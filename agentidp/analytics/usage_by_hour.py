@@ -20,10 +20,6 @@ from agentidp.http.schemas import timestamp
 blueprint = Blueprint("usage-by-hour", __name__, description="Usage per hour")
 
 
-class UsageByHourArguments(PeriodArguments):
-    default_days = 1
-
-
 class HourSchema(ma.Schema):
     """The usage in a UTC hour, which is zero if the hour has not begun. ``hour`` is the instant at which it begins."""
 
@@ -42,7 +38,7 @@ AgentUsageByHourSchema = period_schema(
 )
 
 
-@usage_route(blueprint, "/usage/hours", UsageByHourSchema, arguments=UsageByHourArguments, tool="usage_by_hour")
+@usage_route(blueprint, "/usage/hours", UsageByHourSchema, PeriodArguments(default_days=1), tool="usage_by_hour")
 def usage_by_hour(caller: Caller, period: Period) -> Response:
     """Tokens, requests and rejected requests of the organization in each UTC hour, by default of today, zeros
     included.
@@ -55,7 +51,7 @@ def usage_by_hour(caller: Caller, period: Period) -> Response:
     blueprint,
     "/agents/<uuid:agent_id>/hours",
     AgentUsageByHourSchema,
-    arguments=UsageByHourArguments,
+    PeriodArguments(default_days=1),
     tool="agent_usage_by_hour",
 )
 def agent_usage_by_hour(caller: Caller, period: Period, agent_id: UUID) -> Response:

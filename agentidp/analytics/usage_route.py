@@ -24,15 +24,16 @@ def usage_route(
     blueprint: Blueprint,
     path: str,
     response_schema: type[ma.Schema],
+    arguments: PeriodArguments | None = None,
     *,
-    arguments: type[PeriodArguments] = PeriodArguments,
     tool: str | None = None,
     max_tool_rows: int = 100,
 ) -> Callable[[View], View]:
     """Declare a route that needs the scope ``analytics:read``. Its view gets the caller and the requested period.
 
     :param path: the path below ``/api/v1/analytics``, with a leading slash.
-    :param arguments: the schema of the query. The view gets arguments that do not define the period by name.
+    :param arguments: the schema of the query, if it has other members or defaults than :class:`PeriodArguments`. The
+        view gets the arguments that do not define the period by name.
     :param tool: the name of the MCP tool for the route; ``None`` for no tool.
     """
 
@@ -42,7 +43,7 @@ def usage_route(
             other_arguments = {name: value for name, value in query.items() if name not in PERIOD_ARGUMENTS}
             return view(caller, read_period(query, caller.at), **other_arguments, **ids)
 
-        declared_view = blueprint.arguments(arguments(), location="query")(view_of_period)
+        declared_view = blueprint.arguments(arguments or PeriodArguments(), location="query")(view_of_period)
         blueprint.data_response(response_schema)(declared_view)
         if tool is not None:
             blueprint.tool(tool, rows=max_tool_rows)(declared_view)

@@ -73,7 +73,7 @@ def parse_period(at: datetime) -> Period:
     """Return the period that the request has chosen, or raise :exc:`ValidationError` as the API does."""
     # Forms also send empty fields, which are ignored.
     arguments = {parameter_name: value for parameter_name in NAMES if (value := request.args.get(parameter_name))}
-    arguments = arguments or {"days": str(period.PeriodArguments.default_days)}
+    arguments = arguments or {"days": str(period.DEFAULT_DAYS)}
     try:
         requested_period = period.read_period(forms.load(period.PeriodArguments(), arguments), at)
     except ValidationError as error:

@@ -177,20 +177,21 @@ def find_partial_silences(
             continue
         work_hours = (hour for hour in range(begin_hour, current_hour) if hour not in holidays)
         first_hours = list(islice(work_hours, thresholds.MIN_STOPPED_HOURS))
-        stopped_indexes = tuple(
-            index for index, requests in enumerate(sampled_requests) if has_stopped(requests, begin_hour, first_hours)
+        stopped_agents = tuple(
+            agent for agent, requests in enumerate(sampled_requests) if has_stopped(requests, begin_hour, first_hours)
         )
         active_before = sum(1 for requests in sampled_requests if requests[begin_hour - 1])
-        if len(stopped_indexes) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_before):
+        if len(stopped_agents) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_before):
             end_hour = begin_hour
             while end_hour < current_hour and 2 * sum(
-                1 for index in stopped_indexes if sampled_requests[index][end_hour]
-            ) < len(stopped_indexes):
+                1 for agent in stopped_agents if sampled_requests[agent][end_hour]
+            ) < len(stopped_agents):
                 end_hour += 1
             expected_hours = (end_hour - begin_hour) * active_before
             observed_hours = sum(sum(map(bool, requests[begin_hour:end_hour])) for requests in sampled_requests)
-            ends = current_hour + 1 if end_hour == current_hour else end_hour
-            quiet_times.append(QuietTime(begin_hour, ends, expected_hours, observed_hours, stopped_indexes))
+            if end_hour == current_hour:
+                end_hour += 1  # An ongoing quiet time includes the current hour.
+            quiet_times.append(QuietTime(begin_hour, end_hour, expected_hours, observed_hours, stopped_agents))
     return quiet_times
 
 

@@ -55,7 +55,7 @@ from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
 # A spike may have begun NEW_LEVEL_DAYS + 1 days before the first requested day, and is compared with the usual days
-# before. One more day is needed, because the first sums lack some of their hours.
+# before its beginning. One more day is needed, because the first sums lack some of their hours.
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
 """Number of days before the first requested day for which surprises are computed."""
 
@@ -142,9 +142,6 @@ def find_unusual_hours(
     return [unusual_by_hour[hour] for hour in sorted(unusual_by_hour)]
 
 
-# The next function computes expected tokens, which are term 1 in the module's docstring.
-
-
 def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
     """Return the median tokens of the same hour of the week, and of the hours next to it, in the weeks before *hour*.
 
@@ -160,9 +157,6 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hou
             *tokens_by_hour[oldest_hour + 1 : hour : step_hours],
         ]
     )
-
-
-# The functions from here on compute surprises, which are term 2 in the module's docstring.
 
 
 class Sum(NamedTuple):
@@ -235,9 +229,6 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
     ]
 
 
-# Usual surprises and the limit: terms 3 and 4 in the module's docstring
-
-
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
     """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out."""
     # Three nights are unusual only two days after the first night, so their rule leaves out two days fewer.
@@ -255,9 +246,6 @@ def decide_severity(
     if surprise_value > max(min_surprise, factor * second_highest_usual):
         return Severity.info
     return None
-
-
-# The next functions apply limits that do not depend on the usual surprises.
 
 
 def is_large_enough(tokens: float, expected: float, expected_of_day: float) -> bool:
