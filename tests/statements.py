@@ -75,7 +75,7 @@ def header(name: str) -> Header:
                 found.pages = int(value.partition(",")[0])
             case "max-pages-read-with-1000-agents" if value.isdecimal():
                 found.fleet_pages = int(value)
-            case "citus" if value == "in steps":
+            case "citus" if value == "runs in several steps":
                 found.in_steps = True
             case "citus" if value.startswith("no shard, because "):
                 found.no_shard = True

@@ -2,7 +2,7 @@
 -- Parameters: organization_id; counts (jsonb): an array with one object per day, agent, credential and resource, each with the
 -- members day, agent_id, credential_id, resource and tokens_by_hour.
 --
--- citus: in steps
+-- citus: runs in several steps
 insert into credential_usage_daily (
     organization_id, day, agent_id, credential_id, resource, slot, tokens, tokens_by_hour
 )

@@ -3,7 +3,7 @@
 -- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, resource, tokens, and either
 -- subject_agent_id if the subject is an agent, or issuer if the subjects are people.
 --
--- citus: in steps
+-- citus: runs in several steps
 insert into delegation_usage_daily (
     organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, tokens
 )

@@ -2,7 +2,7 @@
 -- Parameters: organization_id; at (timestamptz); changes (jsonb): an array of objects with the members change_id, finding_id,
 -- change, severity, changed_by and note.
 --
--- citus: in steps
+-- citus: runs in several steps
 insert into finding_changes (
     organization_id, finding_id, change_id, changed_at, change, severity, changed_by, note
 )

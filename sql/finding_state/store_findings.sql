@@ -2,7 +2,7 @@
 -- Parameters: organization_id; findings (jsonb): an array with one object per finding, whose members have the names of the
 -- columns.
 --
--- citus: in steps
+-- citus: runs in several steps
 insert into findings (
     organization_id, finding_id, kind, subject, severity, highest_severity, begins_at, ends_at, first_seen_at,
     last_seen_at, ended_at, misses, announced_severity, report

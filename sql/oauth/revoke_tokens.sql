@@ -1,7 +1,7 @@
 -- Revokes tokens. Revoking a token twice has no effect. Returns no row. Citus runs the select first, and then inserts its rows.
 -- Parameters: organization_id; jtis (text[]); expires_at (timestamptz): as in oauth/revoke_token.
 --
--- citus: in steps
+-- citus: runs in several steps
 -- example: jtis={a,b}
 insert into revoked_tokens (organization_id, jti, expires_at)
 select %(organization_id)s, jti, %(expires_at)s::timestamptz

@@ -6,7 +6,7 @@
 -- organization and day, beyond which one row counts all further failures; nobody: the agent_id of that row; keep_days: the number
 -- of days to keep, today included.
 --
--- citus: in steps
+-- citus: runs in several steps
 -- example: network=198.51.100.0/24; reason=wrong secret; most_rows=200; keep_days=30
 with forgotten as (
     delete from rejected_networks
