@@ -147,8 +147,8 @@ DELEGATIONS = {
     (EDITOR, TICKETS): ((None, 1),),
     (ASSISTANT, TICKETS): ((None, 1),),
 }
-"""By agent and resource server, the agents or people (None) for whom the agent acts. With the divisor 2, the agent gets
-half of its tokens for them."""
+"""By agent and resource server, the agents or people (None) for whom the agent acts. With the divisor 2, half of
+the agent's tokens are for them."""
 
 GRANTS = {
     EDITOR: (("Anna Berg", 22), ("Ben Falk", 17)),

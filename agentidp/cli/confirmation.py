@@ -54,8 +54,8 @@ def confirm(
 ) -> None:
     """Print what the command will do, and return only if the user confirms.
 
-    :param describe_consequences: returns sentences with counts; an empty string if the command has printed them.
-        Without ``--dry-run``, the option ``--yes`` skips the call.
+    :param describe_consequences: returns sentences with counts; an empty string if the command has printed them. It is
+        not called with ``--yes`` alone.
     :param name: the name that the user must type instead of ``y``, for the most dangerous commands.
     :param is_dry_run: print the consequences, and end the command with exit code 0.
     :raises click.ClickException: there is neither a terminal nor ``--yes``, or the user typed another name.

@@ -30,7 +30,7 @@ MAX_CANDIDATES = 10
 """Maximum number of candidates that an error message lists."""
 
 MAX_SEARCHED = 100
-"""Maximum number of organizations whose agents' names are compared with a misspelled name to suggest similar names."""
+"""Maximum number of organizations whose agents are searched for a name that is similar to a misspelled name."""
 
 
 class AgentReference(NamedTuple):

@@ -289,9 +289,9 @@ def _check_rules_of_trust(declared: DeclaredOrganization, settings: Settings, or
 def _compare_addresses(
     declared: DeclaredOrganization, transaction: Transaction, settings: Settings, current: dict[str, Any] | None
 ) -> None:
-    """Set ``url`` of each target in *current*, so that it differs from the file's ``url`` only if the address changes.
+    """Set the ``url`` of each target in *current* to the file's ``url``, unless the file changes the target's address.
 
-    The file names a variable that contains the address. If the variable is not set, the address does not change.
+    The address does not change if the variable that the file names is not set.
 
     :raises ConfigurationError: a new target has no address.
     """

@@ -130,26 +130,24 @@ class InstanceMetrics:
         release_labels: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
         # This is no InfoMetricFamily, because Prometheus's older text format would lose its help text.
         yield build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release_labels)
-        worker_count = self._settings.web_concurrency
-        yield GaugeMetricFamily("agentidp_workers_configured", "Workers that should run", worker_count)
-        yield GaugeMetricFamily("agentidp_database_up", "Whether the database responds", reading.is_database_up)
-        seconds_ahead = self._database.seconds_ahead
-        if seconds_ahead is not None:
+        gauges: list[tuple[str, str, float]] = [
+            ("agentidp_workers_configured", "Workers that should run", self._settings.web_concurrency),
+            ("agentidp_database_up", "Whether the database responds", reading.is_database_up),
+        ]
+        if (seconds_ahead := self._database.seconds_ahead) is not None:
             help_text = "The clock of this machine minus the database's"
-            yield GaugeMetricFamily("agentidp_clock_ahead_seconds", help_text, seconds_ahead)
+            gauges.append(("agentidp_clock_ahead_seconds", help_text, seconds_ahead))
         if not math.isnan(reading.read_at):
-            yield GaugeMetricFamily(
-                "agentidp_signing_key_usable",
-                "Whether the instance secret decrypts a signing key",
-                reading.has_signing_key,
-            )
-            yield GaugeMetricFamily(
-                "agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at
-            )
-            organization_count = len(reading.usage) - 1
-            yield GaugeMetricFamily("agentidp_organizations", "Organizations that have agents", organization_count)
+            help_text = "Whether the instance secret decrypts a signing key"
+            gauges += [
+                ("agentidp_signing_key_usable", help_text, reading.has_signing_key),
+                ("agentidp_usage_read_timestamp_seconds", "When usage was read last", reading.read_at),
+                ("agentidp_organizations", "Organizations that have agents", len(reading.usage) - 1),
+            ]
             yield from _build_usage_metrics(reading.usage)
             yield from reading.watch.collect()
+        for metric_name, help_text, gauge_value in gauges:
+            yield GaugeMetricFamily(metric_name, help_text, gauge_value)
 
     def _has_signing_key(self) -> bool:
         try:
