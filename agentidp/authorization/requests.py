@@ -25,7 +25,8 @@ from agentidp.oauth.token import read_scopes
 from agentidp.services import services
 
 MAX_QUERY = 2_000
-"""Maximum number of characters of an authorization request, because a cookie contains it while the person signs in."""
+"""Maximum number of characters of an authorization request. A cookie contains the request while the person signs in.
+The redirect to the app, in which a character may take three, must fit into the buffer in ``deploy/nginx.conf``."""
 
 NOT_REGISTERED = (
     "This app is not registered here with the address to which it wants to send you. Nothing was sent to the app. "
@@ -128,8 +129,10 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     :raises ValidationError: the client or its redirect URI is not registered. For an app with a client ID metadata
         document, only the form of both is checked.
     """
-    if len(query) > MAX_QUERY:
-        raise ValidationError(f"The app has sent a request with more than {MAX_QUERY} characters.")
+    if len(query) > MAX_QUERY or not query.isascii():
+        raise ValidationError(
+            f"The app has sent a request with more than {MAX_QUERY} characters, or with characters that are not ASCII."
+        )
     names_and_values = parse_qsl(query, keep_blank_values=True)
     counts_by_name = Counter(parameter for parameter, _ in names_and_values)
     parameters = {parameter: value for parameter, value in names_and_values if value and counts_by_name[parameter] == 1}

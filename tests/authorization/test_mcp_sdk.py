@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +16,8 @@ import httpx2
 import pytest
 import requests
 from authlib.integrations.requests_client import OAuth2Session
-from flask import Flask
 from mcp.client.auth import OAuthClientProvider
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata
-from werkzeug.serving import make_server
 
 from agentidp import create_app
 from agentidp.clock import utc_now
@@ -35,6 +32,7 @@ from tests.factories import PATIENCE, Agent, database_of, free_port, make_agent,
 from tests.federation.conftest import published
 from tests.federation.https_issuer import HttpsIssuer
 from tests.helpers.mcp_client import Tokens
+from tests.helpers.serving import serving
 from tests.oauth.test_mcp_client import SCOPE, McpServer, call_whoami, run_mcp_server
 
 __all__ = ["published"]
@@ -82,20 +80,6 @@ class Running:
         with database_of(services, self.agent.organization_id).transaction() as opened:
             add_rule(opened, services.settings, NewDelegationRuleSchema().load(rule))
         return address
-
-
-@contextmanager
-def serving(app: Flask, port: int) -> Iterator[None]:
-    """Serve an application in threads of this process."""
-    server = make_server("127.0.0.1", port, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join(PATIENCE)
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,11 @@ class TestBeforeClientAndRedirectUriAreKnown:
         assert editor.client.get(f"/authorize?{editor.query(state=f'{state}x')}").status_code == 400
         assert editor.client.get(editor.provider.authorize(begun.headers["Location"])).status_code == 200
 
+    def test_bytes_that_are_not_percent_encoded_are_a_page(self, editor: Editor) -> None:
+        """The redirect to the app would have six characters for each."""
+        environ = {"QUERY_STRING": f"{editor.query(state=None)}&state=\xe9"}
+        assert editor.client.get("/authorize", environ_overrides=environ).status_code == 400
+
     @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
     def test_a_repeated_one_is_a_page(self, editor: Editor, name: str) -> None:
         value = {"client_id": editor.agent.client_id, "redirect_uri": WEB_URI}[name]
