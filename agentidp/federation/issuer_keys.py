@@ -74,8 +74,9 @@ MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
 """Maximum concurrent requests that wait for keys or exchange a code at a provider, in total and per organization. A
 worker runs eight requests at a time, so two remain for other requests."""
 
-MAX_WAITING_OF_SLOW = MAX_WAITING // 2
-"""Maximum concurrent requests that exchange a code, added up over all organizations that were slow recently."""
+PAUSE_PER_SECOND = 20.0
+"""Seconds for which an organization gets none of the last places, which are half of all, per second for which a request
+of the organization has waited. So organizations with slow providers cannot always occupy all places."""
 
 RETRY_AFTER = 1.0
 """Seconds after which a client should repeat a request whose keys are still being fetched."""
@@ -249,6 +250,7 @@ class IssuerKeys:
         self._fetches: list[_Fetch] = []
         self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
+        self._paused_until: dict[str, float] = {}
 
     def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
         """Return an issuer's keys that may have made a token's signature, as :meth:`KeySet.find_keys` does.
@@ -284,21 +286,12 @@ class IssuerKeys:
     def reserve_exchange(self, organization_id: str) -> Iterator[None]:
         """Count a block, which sends requests to an organization's provider, as a waiting request.
 
-        :raises KeysUnavailable: the maximum number of requests, in total or for the organization, is waiting already.
+        :raises KeysUnavailable: too many requests are waiting already.
         """
-        began_at = self._now()
-        with self._lock:
-            slow_ids = self._list_slow_organizations(began_at)
-            if self._must_not_wait(organization_id, slow_ids, MAX_WAITING_OF_SLOW):
+        with self._reserve_place(organization_id) as has_place:
+            if not has_place:
                 raise KeysUnavailable("crowded", "too many requests wait for providers", RETRY_AFTER)
-            self._waiting.append(organization_id)
-        try:
             yield
-        finally:
-            with self._lock:
-                self._waiting.remove(organization_id)
-                if self._now() - began_at >= SLOW:
-                    self._slow_at[organization_id] = self._now()
 
     def _get_state(self, source: KeySource, organization_id: str) -> SourceState:
         use = Use(organization_id, source)
@@ -345,10 +338,11 @@ class IssuerKeys:
             if state.is_being_fetched() or now < state.next_fetch:
                 return True
             self._fetches = [fetch for fetch in self._fetches if fetch.thread.is_alive()]
-            fetching_ids = [fetch.organization_id for fetch in self._fetches]
+            busy_ids = [fetch.organization_id for fetch in self._fetches]
+            if len(busy_ids) >= MAX_FETCHES or busy_ids.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
+                return False
             slow_ids = self._list_slow_organizations(now)
-            maximums = MAX_FETCHES, MAX_FETCHES_PER_ORGANIZATION, MAX_FETCHES_OF_SLOW
-            if _is_full(fetching_ids, organization_id, slow_ids, *maximums):
+            if organization_id in slow_ids and sum(busy_id in slow_ids for busy_id in busy_ids) >= MAX_FETCHES_OF_SLOW:
                 return False
             thread = threading.Thread(
                 target=self._run_fetch, args=(state, organization_id), name="agentidp-issuer-keys", daemon=True
@@ -362,20 +356,37 @@ class IssuerKeys:
     def _wait_for_fetch(self, state: SourceState, organization_id: str) -> None:
         with self._lock:
             fetch, slow_ids = state.fetch, self._list_slow_organizations(self._now())
-            if fetch is None or self._must_not_wait(organization_id, slow_ids, 0):
-                return
-            self._waiting.append(organization_id)
-        try:
-            fetch.thread.join(self._timeout)
-        finally:
-            with self._lock:
-                self._waiting.remove(organization_id)
+        if fetch is not None and organization_id not in slow_ids:
+            with self._reserve_place(organization_id) as has_place:
+                if has_place:
+                    fetch.thread.join(self._timeout)
 
-    def _must_not_wait(self, organization_id: str, slow_ids: set[str], max_slow: int) -> bool:
-        """Return whether a request of an organization must not wait. The parameters are those of :func:`_is_full`."""
-        # Leaves half of the places to organizations without a place, so that a few slow ones cannot take all places.
-        max_own = MAX_WAITING_PER_ORGANIZATION if len(self._waiting) < MAX_WAITING // 2 else 1
-        return _is_full(self._waiting, organization_id, slow_ids, MAX_WAITING, max_own, max_slow)
+    @contextlib.contextmanager
+    def _reserve_place(self, organization_id: str) -> Iterator[bool]:
+        """Count a block as a waiting request of an organization. Yield whether the request may wait."""
+        began_at = self._now()
+        with self._lock:
+            has_place = self._has_place(organization_id, began_at)
+            if has_place:
+                self._waiting.append(organization_id)
+        try:
+            yield has_place
+        finally:
+            if has_place:
+                with self._lock:
+                    now = self._now()
+                    self._waiting.remove(organization_id)
+                    pauses = {paused_id: until for paused_id, until in self._paused_until.items() if now < until}
+                    pause_end = now + PAUSE_PER_SECOND * (now - began_at)
+                    self._paused_until = pauses | {organization_id: max(pause_end, pauses.get(organization_id, now))}
+
+    def _has_place(self, organization_id: str, now: float) -> bool:
+        """Return whether a request of an organization may wait now."""
+        place_count = self._waiting.count(organization_id)
+        if len(self._waiting) < MAX_WAITING // 2:
+            return place_count < MAX_WAITING_PER_ORGANIZATION
+        is_paused = now < self._paused_until.get(organization_id, now)
+        return len(self._waiting) < MAX_WAITING and place_count == 0 and not is_paused
 
     def _list_slow_organizations(self, now: float) -> set[str]:
         """Return the organizations for which a fetch is slow now or was slow in the last :data:`SLOW_FOR` seconds."""
@@ -448,24 +459,6 @@ class IssuerKeys:
         if json_object is None:
             raise RequestFailed("the response is not a JSON object")
         return json_object, response.headers
-
-
-def _is_full(
-    busy_ids: list[str],
-    organization_id: str,
-    slow_ids: set[str],
-    maximum: int,
-    max_per_organization: int,
-    max_slow: int,
-) -> bool:
-    """Return whether an organization must not start another fetch or request.
-
-    :param busy_ids: the organization of each running fetch or request.
-    :param slow_ids: the organizations whose fetches are slow; *max_slow* limits their fetches or requests together.
-    """
-    if organization_id in slow_ids and sum(busy_id in slow_ids for busy_id in busy_ids) >= max_slow:
-        return True
-    return len(busy_ids) >= maximum or busy_ids.count(organization_id) >= max_per_organization
 
 
 def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:

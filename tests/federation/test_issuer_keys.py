@@ -27,6 +27,7 @@ from agentidp.federation.issuer_keys import (
     MAX_WAITING_PER_ORGANIZATION,
     MIN_AGE,
     PAUSE,
+    PAUSE_PER_SECOND,
     PAUSE_WITHOUT_KEYS,
     RETRY_AFTER,
     SLOW,
@@ -384,6 +385,18 @@ class Requests:
             return 0
 
 
+@contextlib.contextmanager
+def places_of(process: Process, organizations: list[str]) -> Iterator[list[str]]:
+    """Take a place for each exchange of these organizations, if it gets one. Yields the organizations that got one."""
+    taken = []
+    with contextlib.ExitStack() as places:
+        for organization in organizations:
+            with contextlib.suppress(KeysUnavailable):
+                places.enter_context(process.keys.reserve_exchange(organization))
+                taken.append(organization)
+        yield taken
+
+
 class TestWhoWaits:
     """The numbers of waiting requests and of fetches are bounded, per process and per organization."""
 
@@ -422,15 +435,24 @@ class TestWhoWaits:
 
     def test_an_organization_gets_a_second_place_only_while_half_of_all_are_free(self, process: Process) -> None:
         """Three organizations with providers that respond after almost three seconds would take all places."""
-        with contextlib.ExitStack() as places:
-            taken = []
-            for organization in ["org-a", "org-b", "org-c"] * MAX_WAITING_PER_ORGANIZATION:
-                with contextlib.suppress(KeysUnavailable):
-                    places.enter_context(process.keys.reserve_exchange(organization))
-                    taken.append(organization)
-            assert taken == ["org-a", "org-b", "org-c"]
-            for organization in (ACME, OTHER):
-                places.enter_context(process.keys.reserve_exchange(organization))
+        colluding = ["org-a", "org-b", "org-c"]
+        with places_of(process, colluding * MAX_WAITING_PER_ORGANIZATION + [ACME, OTHER]) as taken:
+            assert taken == [*colluding, ACME, OTHER]
+
+    def test_organizations_with_slow_providers_cannot_always_occupy_all_places(self, process: Process) -> None:
+        """Their providers respond just before they count as slow."""
+        colluding = [f"org-{n}" for n in range(MAX_WAITING)]
+        with places_of(process, colluding) as taken:
+            assert taken == colluding
+            process.now += SLOW - 0.1
+        # A quick request does not shorten the pause after a slow one.
+        with places_of(process, colluding[-1:]):
+            pass
+        with places_of(process, colluding * MAX_WAITING_PER_ORGANIZATION + [ACME, OTHER]) as taken:
+            assert taken == [*colluding[: MAX_WAITING // 2], ACME, OTHER]
+        process.now += PAUSE_PER_SECOND * SLOW
+        with places_of(process, colluding) as taken:
+            assert taken == colluding
 
     def test_nobody_waits_for_an_organization_that_had_a_slow_fetch(self, process: Process, requests: Requests) -> None:
         waiting = requests.begin(ACME, "one")
