@@ -23,8 +23,8 @@ from agentidp.services import services
 class Offer:
     """The access that an agent gets if the person allows it.
 
-    :param new_scopes: those of *scopes* that the person's earlier grants for the resource server lack; empty if there
-        are no earlier grants.
+    :param new_scopes: those of *scopes* that no grant in force of the person for the resource server has; empty if the
+        person has no such grant.
     :param days: the number of days for which the access is allowed.
     """
 
@@ -77,17 +77,29 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     rule = next((rule for rule in rules if accepts(rule.trust, claims)), None)
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
-    allowed_scopes = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
-    # Ignores scopes of our own API, which MCP clients also request if the resource server's metadata name no scopes.
-    requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
-    scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
+    scopes = _select_scopes(requested, agent, rule, server)
     if not scopes:
         raise OAuthError("invalid_scope", "the agent may have none of the requested scopes for this person")
-    earlier_scopes = {scope for grant in grants if grant.resource == resource for scope in grant.scopes}
-    new_scopes = [scope for scope in scopes if scope not in earlier_scopes] if earlier_scopes else []
+    new_scopes = _select_new_scopes(scopes, [grant for grant in grants if grant.resource == resource], agent)
     return Offer(
         organization.name, agent.name, server.name, scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
     )
+
+
+def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, server: Any) -> list[str]:
+    """Return the requested scopes that agent, rule and resource server have in common, or all of these scopes."""
+    allowed_scopes = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
+    # Ignores scopes of our own API, which MCP clients also request if the resource server's metadata name no scopes.
+    requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
+    return [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
+
+
+def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list[str]:
+    # An end of the agent's tokens also ends the agent's earlier grants, whose rows stay.
+    not_before = agent.tokens_not_before
+    grants_in_force = [grant for grant in grants if not_before is None or grant.created_at >= not_before]
+    granted_scopes = {scope for grant in grants_in_force for scope in grant.scopes}
+    return [scope for scope in scopes if scope not in granted_scopes] if granted_scopes else []
 
 
 def _supports_delegation(server: Any) -> bool:

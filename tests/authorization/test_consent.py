@@ -76,6 +76,17 @@ class TestPage:
         assert "tickets:write (new)" in words
         assert "tickets:read (new)" not in words
 
+    def test_marks_what_the_person_no_longer_allows(self, editor: Editor, clock: Clock) -> None:
+        editor.redeem(editor.code(scope="tickets:read"))
+        path = f"/api/v1/agents/{editor.agent.client_id}/tokens"
+        assert editor.client.delete(path, headers=editor.admin.bearer()).status_code == 204
+        clock.advance(seconds=1)
+        assert "(new)" not in Page(editor.authorize()).words
+        editor.redeem(editor.code(scope="tickets:write"))
+        words = Page(editor.authorize()).words
+        assert "tickets:read (new)" in words
+        assert "tickets:write (new)" not in words
+
     def test_scopes_of_our_own_api_are_none_of_the_resource_server(self, editor: Editor) -> None:
         words = Page(editor.authorize(scope="analytics:read agents:read")).words
         assert "tickets:read tickets:write" in words
