@@ -40,7 +40,7 @@ MAX_CHARACTERS = 2_600
 """Maximum number of characters of a browser's unfinished sign-ins, which share a cookie of at most 4 KB."""
 
 _FLOWS = "flows"
-ERROR_CODE = re.compile(r"[a-z_]{1,40}")
+_ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
 
 class Unavailable(Exception):
@@ -131,6 +131,10 @@ def complete_flow(
     if flask.request.args.get("iss", default_iss) != settings.issuer:
         raise BadResponse("the response is of another issuer")
     flask.session[_FLOWS] = [stored_flow for stored_flow in flask.session[_FLOWS] if stored_flow[0] != flow.state]
+    error_code = flask.request.args.get("error")
+    if error_code is not None:
+        # Anyone can send this parameter, so only an OAuth error code is logged.
+        raise BadResponse(error_code if _ERROR_CODE.fullmatch(error_code) else "unreadable error")
     deadline = time.monotonic() + TIMEOUT
     tokens = _request_tokens(metadata, settings, flow, redirect_uri, deadline, keys)
     access_token = str(tokens.get("access_token", ""))
@@ -276,7 +280,7 @@ def _request_json(
     if response.status != 200:
         # Logs only a well-formed OAuth error code, because the provider could send any text.
         error = str((body_object or {}).get("error"))
-        raise BadResponse(error if body_object and ERROR_CODE.fullmatch(error) else f"status {response.status}")
+        raise BadResponse(error if body_object and _ERROR_CODE.fullmatch(error) else f"status {response.status}")
     if body_object is None:
         raise BadResponse("the response is not a JSON object")
     return body_object

@@ -134,11 +134,6 @@ class Provider:
         :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin_sign_in`.
         :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
-        error_code = request.args.get("error")
-        if error_code is not None:
-            # Anyone can send this parameter, so only an OAuth error code is logged.
-            _log_refusal(error_code if client.ERROR_CODE.fullmatch(error_code) else "unreadable error")
-            raise ResponseRefused
         flow = client.find_flow()
         # A sign-in cannot be completed if it began at another provider, or before the provider was changed.
         if flow is None or flow.provider_version != self.version:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import pytest
@@ -116,6 +117,10 @@ class Anna:
     def comes_back(self) -> str:
         """The path to which the provider leads her back."""
         return self.provider.authorize(begin(self.client))
+
+    def fails_at_the_provider(self, error: str) -> str:
+        """The path to which the provider leads her back with an error."""
+        return f"{self.comes_back()}&{urlencode({'error': error, 'error_description': '<b>x'})}"
 
     def is_refused(self, reason: str | None = None, **claims: Any) -> None:
         """Because of what the provider says, which only the log tells."""
@@ -343,7 +348,7 @@ class TestTheCallback:
         ],
     )
     def test_an_error_of_the_provider(self, anna: Anna, error: str, reason: str) -> None:
-        response = anna.client.get(f"{PATH}/callback", query_string={"error": error, "error_description": "<b>x"})
+        response = anna.client.get(anna.fails_at_the_provider(error))
         refused(response, 403, REFUSED)
         assert "<script>alert" not in response.text
         assert log(anna.caplog) == [("sign-in of a person refused", reason)]
@@ -503,8 +508,20 @@ class TestSomebodyWhoStopsTheOthers:
     def test_failures_that_ask_the_provider_for_nothing_are_not_counted(self, anna: Anna) -> None:
         for _ in range(MAX_FAILURES_PER_MINUTE + 1):
             refused(anna.client.get(f"{PATH}/callback?state=unknown&code=x"), 400, EXPIRED)
-            refused(anna.client.get(f"{PATH}/callback?error=access_denied"), 403, REFUSED)
+            refused(anna.client.get(f"{PATH}/callback?error=access_denied"), 400, EXPIRED)
+        assert log(anna.caplog) == []
         assert anna.signs_in().status_code == 200
+
+    def test_cannot_fill_the_log_by_errors(self, anna: Anna) -> None:
+        path = anna.fails_at_the_provider("access_denied")
+        cookie = anna.client.get_cookie("agentidp_sign_in", path=PATH)
+        assert cookie is not None
+        for _ in range(MAX_FAILURES_PER_MINUTE + 3):
+            # The cookie of the sign-in is sent again, although the response has removed the sign-in.
+            anna.client.set_cookie("agentidp_sign_in", cookie.value, path=PATH)
+            response = anna.client.get(path)
+        refused(response, 429, "Too many failed attempts. Try again in 6 s.")
+        assert len(log(anna.caplog)) == MAX_FAILURES_PER_MINUTE
 
     def test_is_refused_at_all_addresses_of_a_site_after_more_failures(
         self, provider: Company, acme: Agent, shared_app: Flask
