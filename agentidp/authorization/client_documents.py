@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,13 +21,13 @@ from agentidp.caller import TURN
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import add_subject_suffix
-from agentidp.federation.issuer_keys import ACCEPT, SLOW, SLOW_FOR, parse_json_object, parse_max_age
+from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, parse_max_age
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
 from agentidp.http.redirect_uri import is_registered
 from agentidp.http.request_context import current_request, request_actor
 from agentidp.oauth.client_document import DocumentRefused, agent_id_of, host_of, read_redirect_uris
-from agentidp.outbound.client import RequestFailed, request
-from agentidp.outbound.networks import AllowedNetworks
+from agentidp.outbound.client import RequestFailed, Response, request
+from agentidp.outbound.places import Places
 from agentidp.registry.agents import add_agent, update_agent
 from agentidp.registry.credentials import PUBLIC_JWKS, add_credential
 from agentidp.registry.grants import end_agent_grants
@@ -43,9 +42,6 @@ TIMEOUT = 5.0
 MAX_READINGS = 4
 """Maximum number of client documents that a process fetches at the same time. An organization fetches one at a time."""
 
-MAX_READINGS_OF_SLOW = MAX_READINGS // 2
-"""Maximum number of client documents that a process fetches at the same time for organizations with slow hosts."""
-
 PAUSE = timedelta(seconds=10)
 """Minimum time between a person's failed use of a client document and the next fetch for that person, per process."""
 
@@ -56,11 +52,9 @@ _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECAS
 
 logger = logging.getLogger("agentidp")
 
-_lock = threading.Lock()
-_reading_organizations: set[str] = set()
+_places = Places(MAX_READINGS, 1)
 
-_slow_at: dict[str, float] = {}
-"""Time at which each organization's last slow fetch ended, in seconds of the monotonic clock, by organization ID."""
+_lock = threading.Lock()
 
 _failed_at: dict[tuple[str, str], datetime] = {}
 """Time of each person's last failed fetch, by organization ID and ``sub``. A new failure deletes entries older than
@@ -119,54 +113,48 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
 
     :param person: the ``sub`` of the person who has signed in.
     """
-    began_at = time.monotonic()
+    # The pause is per person: with a pause per host, one person's failures would keep other people from an app.
     with _lock:
-        # The pause is per person: with a pause per host, one person's failures would keep other people from an app.
         if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
             raise RateLimited(
                 f"An app that you have just used could not be looked up. Try again in {PAUSE.seconds} seconds."
             )
-        slow_ids = {slow_id for slow_id, slow_at in _slow_at.items() if began_at - slow_at < SLOW_FOR}
-        is_full = organization_id in _reading_organizations or len(_reading_organizations) >= MAX_READINGS
-        if organization_id in slow_ids:
-            is_full |= len(_reading_organizations & slow_ids) >= MAX_READINGS_OF_SLOW
-        if is_full:
-            raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
-        _reading_organizations.add(organization_id)
     # Lets other requests run while this request waits for the app's host, because few requests run at the same time.
     turn = current_request().environ[TURN]
     turn.pause()
     try:
-        response = request(
-            "GET",
-            urlsplit(client_uri),
-            networks=AllowedNetworks(services().settings.issuer_networks, setting="AGENTIDP_ISSUER_NETWORKS"),
-            timeout=TIMEOUT,
-            max_body=MAX_BODY,
-            headers=ACCEPT,
-        )
-        # Requires the content type of JSON. Otherwise, a file that a user uploads to the app's host could pass for the
-        # app's document (draft-ietf-oauth-client-id-metadata-document section 4).
-        is_json = any(header.lower() == "content-type" and _JSON.match(content) for header, content in response.headers)
-        document = parse_json_object(response.body) if response.status == 200 and is_json else None
-        if document is None:
-            raise DocumentRefused(
-                "the response is not a JSON object with the status 200 and the type application/json, "
-                f"but has the status {response.status}"
-            )
-        redirect_uris = read_redirect_uris(client_uri, document)
+        response = _fetch_document(client_uri, organization_id)
+        redirect_uris = read_redirect_uris(client_uri, _parse_document(response))
     except (RequestFailed, DocumentRefused) as failed:
         _remember_failure(organization_id, person, at)
         log_fields = {"organization": organization_id, "host": host_of(client_uri), "reason": str(failed)}
         logger.warning("client ID metadata document not read", extra={"fields": log_fields})
         raise ValidationError(f"The document of this app at {host_of(client_uri)} cannot be used: {failed}.") from None
     finally:
-        with _lock:
-            _reading_organizations.remove(organization_id)
-            if time.monotonic() - began_at >= SLOW:
-                _slow_at[organization_id] = time.monotonic()
         turn.resume()
     return redirect_uris, at + timedelta(seconds=parse_max_age(response.headers))
+
+
+def _fetch_document(client_uri: str, organization_id: str) -> Response:
+    with _places.reserve(organization_id) as has_place:
+        if not has_place:
+            raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
+        networks = services().issuer_tokens.keys.networks
+        url = urlsplit(client_uri)
+        return request("GET", url, networks=networks, timeout=TIMEOUT, max_body=MAX_BODY, headers=ACCEPT)
+
+
+def _parse_document(response: Response) -> dict[str, Any]:
+    # Requires the content type of JSON. Otherwise, a file that a user uploads to the app's host could pass for the
+    # app's document (draft-ietf-oauth-client-id-metadata-document section 4).
+    is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
+    document = parse_json_object(response.body) if response.status == 200 and is_json else None
+    if document is None:
+        raise DocumentRefused(
+            "the response is not a JSON object with the status 200 and the type application/json, "
+            f"but has the status {response.status}"
+        )
+    return document
 
 
 def _remember_failure(organization_id: str, person: str, at: datetime) -> None:

@@ -15,14 +15,13 @@ instance has its own, because the operator chooses it: the provider may have a p
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from weakref import WeakValueDictionary
@@ -35,6 +34,7 @@ from agentidp.jose.jwk import check_public_jwk, list_key_algorithms, normalize_a
 from agentidp.metrics import ISSUER_KEY_FETCHES, ISSUER_KEYS_MISSING
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import AllowedNetworks
+from agentidp.outbound.places import Places
 
 MAX_KEYS, MAX_PARSED = 500, 10
 """Maximum number of cached keys per issuer, and maximum number of pairs of ``kid`` and ``alg`` per issuer for which the
@@ -73,10 +73,6 @@ MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
 MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
 """Maximum concurrent requests that wait for keys or exchange a code at a provider, in total and per organization. A
 worker runs eight requests at a time, so two remain for other requests."""
-
-PAUSE_PER_SECOND = 20.0
-"""Seconds for which an organization gets none of the last places, which are half of all, per second for which a request
-of the organization has waited. So organizations with slow providers cannot always occupy all places."""
 
 RETRY_AFTER = 1.0
 """Seconds after which a client should repeat a request whose keys are still being fetched."""
@@ -241,6 +237,7 @@ class IssuerKeys:
         timeout: float = TIMEOUT,
     ) -> None:
         self.networks, self.proxy, self._now, self._timeout = networks, proxy, now, timeout
+        self.places = Places(MAX_WAITING, MAX_WAITING_PER_ORGANIZATION, now)
         # This lock protects all attributes below.
         self._lock = threading.Lock()
         self._proven: dict[Use, SourceState] = {}
@@ -248,9 +245,7 @@ class IssuerKeys:
         # A weak mapping drops the state of a key source as soon as no organization uses the source any more.
         self._by_source: WeakValueDictionary[KeySource, SourceState] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
-        self._waiting: list[str] = []
         self._slow_at: dict[str, float] = {}
-        self._paused_until: dict[str, float] = {}
 
     def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
         """Return an issuer's keys that may have made a token's signature, as :meth:`KeySet.find_keys` does.
@@ -281,17 +276,6 @@ class IssuerKeys:
             elif use in self._unproven:
                 self._proven[use] = self._unproven.pop(use)
                 forget_uses(self._proven, MAX_PROVEN, MAX_PROVEN_PER_ORGANIZATION)
-
-    @contextlib.contextmanager
-    def reserve_exchange(self, organization_id: str) -> Iterator[None]:
-        """Count a block, which sends requests to an organization's provider, as a waiting request.
-
-        :raises KeysUnavailable: too many requests are waiting already.
-        """
-        with self._reserve_place(organization_id) as has_place:
-            if not has_place:
-                raise KeysUnavailable("crowded", "too many requests wait for providers", RETRY_AFTER)
-            yield
 
     def _get_state(self, source: KeySource, organization_id: str) -> SourceState:
         use = Use(organization_id, source)
@@ -357,36 +341,9 @@ class IssuerKeys:
         with self._lock:
             fetch, slow_ids = state.fetch, self._list_slow_organizations(self._now())
         if fetch is not None and organization_id not in slow_ids:
-            with self._reserve_place(organization_id) as has_place:
+            with self.places.reserve(organization_id) as has_place:
                 if has_place:
                     fetch.thread.join(self._timeout)
-
-    @contextlib.contextmanager
-    def _reserve_place(self, organization_id: str) -> Iterator[bool]:
-        """Count a block as a waiting request of an organization. Yield whether the request may wait."""
-        began_at = self._now()
-        with self._lock:
-            has_place = self._has_place(organization_id, began_at)
-            if has_place:
-                self._waiting.append(organization_id)
-        try:
-            yield has_place
-        finally:
-            if has_place:
-                with self._lock:
-                    now = self._now()
-                    self._waiting.remove(organization_id)
-                    pauses = {paused_id: until for paused_id, until in self._paused_until.items() if now < until}
-                    pause_end = now + PAUSE_PER_SECOND * (now - began_at)
-                    self._paused_until = pauses | {organization_id: max(pause_end, pauses.get(organization_id, now))}
-
-    def _has_place(self, organization_id: str, now: float) -> bool:
-        """Return whether a request of an organization may wait now."""
-        place_count = self._waiting.count(organization_id)
-        if len(self._waiting) < MAX_WAITING // 2:
-            return place_count < MAX_WAITING_PER_ORGANIZATION
-        is_paused = now < self._paused_until.get(organization_id, now)
-        return len(self._waiting) < MAX_WAITING and place_count == 0 and not is_paused
 
     def _list_slow_organizations(self, now: float) -> set[str]:
         """Return the organizations for which a fetch is slow now or was slow in the last :data:`SLOW_FOR` seconds."""

@@ -2,7 +2,7 @@
 
 Anyone can open the addresses of a sign-in. So only a few threads wait for a provider's metadata and keys, and a failed
 fetch is not repeated for some seconds. Only a few threads exchange codes: :mod:`agentidp.openid.places` limits them for
-the provider of the instance, and :meth:`IssuerKeys.reserve_exchange` for the providers of organizations. An address
+the provider of the instance, and :mod:`agentidp.outbound.places` for the providers of organizations. An address
 with too many refused codes is refused without a request to the provider. A refused code affects neither other networks
 nor other providers.
 """
@@ -204,7 +204,9 @@ class Provider:
     @contextlib.contextmanager
     def _reserve_place(self, network_cell: int, at: datetime) -> Iterator[None]:
         if self.organization_id is not None:
-            with self._explain_errors(), self._keys.reserve_exchange(self.organization_id):
+            with self._keys.places.reserve(self.organization_id) as has_place:
+                if not has_place:
+                    raise ProviderUnavailable
                 yield
             return
         if not self._places.reserve_thread(network_cell, at):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from agentidp.authorization import client_documents
 from agentidp.oauth.client_document import MAX_CLIENT_URI, agent_id_of, is_client_uri
+from agentidp.outbound.places import Places
 from agentidp.services.fair_queue import MAX_RUNNING_PER_ORGANIZATION
 from tests.authorization.conftest import WEB_URI, Editor, editor_of, error_of, made, returned
 from tests.conftest import Cast
@@ -224,22 +224,12 @@ def test_requests_of_the_organization_run_while_a_document_is_read(app_of_host: 
     assert queue.is_empty()
 
 
-def test_slow_organizations_leave_half_of_the_readings_to_others(
-    app_of_host: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readings: set[str] = set()
-    monkeypatch.setattr(client_documents, "_reading_organizations", readings)
-    monkeypatch.setattr(client_documents, "_slow_at", {"org-1": time.monotonic(), "org-2": time.monotonic()})
-    monkeypatch.setattr(client_documents, "SLOW", 0.0)
-    readings |= {"org-1", "org-2"}
+def test_an_organization_without_a_place_waits(app_of_host: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_documents, "_places", Places(1, 1))
+    with client_documents._places.reserve("org-1"):
+        assert app_of_host.authorize().status_code == 429
+    assert app_of_host.publisher.requests == []
     assert app_of_host.authorize().status_code == 200
-    # The reading was slow, so the organization has to wait for the two others.
-    other_uri = f"{app_of_host.publisher.url}/other.json"
-    app_of_host.publisher.pages["/other.json"] = app_of_host.publisher.pages[PATH]
-    assert app_of_host.authorize(client_id=other_uri).status_code == 429
-    readings.remove("org-1")
-    assert app_of_host.authorize(client_id=other_uri).status_code == 400
-    assert app_of_host.publisher.requests == [PATH, "/other.json"]
 
 
 def test_a_document_that_is_not_json_is_refused(app_of_host: App) -> None:

@@ -312,11 +312,11 @@ class TestRequests:
     def test_an_organization_has_few_places_to_exchange_codes(
         self, editor: Editor, own: Company, provider_id: str, cast: Cast
     ) -> None:
-        keys = editor.admin.services.issuer_tokens.keys
+        reserve = editor.admin.services.issuer_tokens.keys.places.reserve
         path = own.authorize(led(editor.client, f"/authorize?{editor.query()}", own))
-        with contextmanager_stack(keys.reserve_exchange, editor.admin, MAX_WAITING_PER_ORGANIZATION):
+        with contextmanager_stack(reserve, editor.admin, MAX_WAITING_PER_ORGANIZATION):
             assert editor.client.get(path).status_code == 503
-        with contextmanager_stack(keys.reserve_exchange, cast.outsider, MAX_WAITING_PER_ORGANIZATION):
+        with contextmanager_stack(reserve, cast.outsider, MAX_WAITING_PER_ORGANIZATION):
             assert editor.client.get(path).status_code == 200
 
 

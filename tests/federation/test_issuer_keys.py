@@ -27,7 +27,6 @@ from agentidp.federation.issuer_keys import (
     MAX_WAITING_PER_ORGANIZATION,
     MIN_AGE,
     PAUSE,
-    PAUSE_PER_SECOND,
     PAUSE_WITHOUT_KEYS,
     RETRY_AFTER,
     SLOW,
@@ -43,6 +42,7 @@ from agentidp.federation.issuer_keys import (
 from agentidp.jose.assertion import MAX_SIGNATURES
 from agentidp.outbound.client import proxy_of_environment
 from agentidp.outbound.networks import LOOPBACK, OPERATOR_NETWORKS, AllowedNetworks
+from agentidp.outbound.places import PAUSE_PER_SECOND
 from tests.factories import PATIENCE, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
 from tests.federation.issuer import Issuer
@@ -391,8 +391,7 @@ def places_of(process: Process, organizations: list[str]) -> Iterator[list[str]]
     taken = []
     with contextlib.ExitStack() as places:
         for organization in organizations:
-            with contextlib.suppress(KeysUnavailable):
-                places.enter_context(process.keys.reserve_exchange(organization))
+            if places.enter_context(process.keys.places.reserve(organization)):
                 taken.append(organization)
         yield taken
 
