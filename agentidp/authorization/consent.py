@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -11,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from agentidp import audit
+from agentidp.authorization.requests import AuthorizationRequest
 from agentidp.authorization.sealed_form import INVALID, LIFETIME, SealedForm
 from agentidp.config import LEEWAY
 from agentidp.db.organization import Transaction
@@ -35,29 +38,25 @@ class Consent(SealedForm):
     form_id: str
 
 
-def allow_access(consent: Consent, agent_id: UUID, parameters: dict[str, str], redirect_uri: str, at: datetime) -> str:
+def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime) -> str:
     """Store the grant of the person, and return the authorization code.
 
     :raises ValidationError: the form was sent before, or the organization's provider has changed.
     """
     permission = grants.Permission(
-        agent_id,
+        requested.agent_id,
         UUID(consent.rule_id),
         consent.issuer,
         consent.person,
-        parameters["resource"],
+        requested.resource,
         consent.scopes,
         consent.days,
-        parameters["code_challenge"],
-        redirect_uri,
-        parameters.get("dpop_jkt"),
+        requested.parameters["code_challenge"],
+        requested.redirect_uri,
+        requested.parameters.get("dpop_jkt"),
     )
-    try:
-        with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
-            _mark_used(transaction, consent)
-            return grants.add_grant(transaction, permission).text
-    except psycopg.errors.UniqueViolation:
-        raise ValidationError(INVALID) from None
+    with _submit_form(consent, at) as transaction:
+        return grants.add_grant(transaction, permission).text
 
 
 def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
@@ -65,18 +64,21 @@ def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
 
     :raises ValidationError: the form was sent before, or the organization's provider has changed.
     """
-    try:
-        with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
-            _mark_used(transaction, consent)
-            refusal_details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
-            audit.record(transaction, "grant.refused", agent_id, after=refusal_details)
-    except psycopg.errors.UniqueViolation:
-        raise ValidationError(INVALID) from None
+    with _submit_form(consent, at) as transaction:
+        refusal_details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
+        audit.record(transaction, "grant.refused", agent_id, after=refusal_details)
 
 
-def _mark_used(transaction: Transaction, consent: Consent) -> None:
-    consent.check_provider(transaction)
+@contextlib.contextmanager
+def _submit_form(consent: Consent, at: datetime) -> Iterator[Transaction]:
+    """Open a transaction that accepts the form, and refuse the form if it was accepted before."""
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
     # The clocks of two servers may differ by twice LEEWAY, so another server may accept the form for longer.
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
-    transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)
+    try:
+        with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
+            consent.check_provider(transaction)
+            transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)
+            yield transaction
+    except psycopg.errors.UniqueViolation:
+        raise ValidationError(INVALID) from None

@@ -21,10 +21,10 @@ from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.oidc_sign_in import lead_to, log_refusal
 from agentidp.http.error_rendering import render_pages
 from agentidp.http.errors import ApiError, OAuthError, ValidationError
-from agentidp.openid.claims import NoAccess, read_name, read_subject
+from agentidp.openid.claims import SignInRefused, read_name, read_subject
 from agentidp.openid.flows import AUTHORIZATION as PATH
 from agentidp.openid.organization_provider import get_callback_provider, get_provider
-from agentidp.openid.provider import Provider, SignInRefused
+from agentidp.openid.provider import Provider
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
@@ -78,10 +78,7 @@ def callback(organization_id: str | None = None) -> Response:
     organization_id = requested.organization_id
     if requested.client_uri:
         # Uses the organization of the person, because an app with a document belongs to no organization.
-        try:
-            organization_id = provider.find_organization_id(claims)
-        except NoAccess as refused:
-            raise SignInRefused(403, refused.message) from None
+        organization_id = provider.find_organization_id(claims)
     person, name = _identify_member(provider, claims, organization_id)
     g.organization_id = organization_id
     wait_for_turn(organization_id)
@@ -137,10 +134,7 @@ def end_grant() -> Response:
 
 
 def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
-    try:
-        person, organization_id = read_subject(claims), provider.find_organization_id(claims)
-    except NoAccess as refused:
-        raise SignInRefused(403, refused.message) from None
+    person, organization_id = read_subject(claims), provider.find_organization_id(claims)
     if find_organization(services().database, organization_id, g.at) is None:
         raise SignInRefused(403, "Your account belongs to no organization here.")
     g.organization_id = organization_id
@@ -156,11 +150,7 @@ def _identify_member(provider: Provider, claims: dict[str, Any], organization_id
 
     :raises SignInRefused: the person does not belong to the organization.
     """
-    try:
-        person = read_subject(claims)
-    except NoAccess as refused:
-        raise SignInRefused(403, refused.message) from None
-    name = read_name(claims)
+    person, name = read_subject(claims), read_name(claims)
     if not provider.has_member(claims, organization_id):
         audit_organization_id = provider.organization_id or INSTANCE
         log_refusal(audit_organization_id, provider.settings.issuer, person, name, "other organization", g.at)
@@ -196,8 +186,7 @@ def answer() -> Response:
         requested = client_documents.find_client(requested, form.organization_id, g.at)
     match request.form.get("answer"):
         case "allow":
-            code = consent.allow_access(form, requested.agent_id, requested.parameters, requested.redirect_uri, g.at)
-            return _redirect(requested.build_redirect(code=code))
+            return _redirect(requested.build_redirect(code=consent.allow_access(form, requested, g.at)))
         case "refuse":
             consent.refuse_access(form, requested.agent_id, g.at)
             description = "the person has refused"

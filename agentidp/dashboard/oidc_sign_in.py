@@ -21,10 +21,10 @@ from agentidp.dashboard import attempts, pages, return_page, session
 from agentidp.dashboard.person import Person
 from agentidp.http.request_context import request_actor
 from agentidp.openid import claims as person_claims
-from agentidp.openid.claims import NoAccess, format_identity, list_actor_fields
+from agentidp.openid.claims import NoAccess, SignInRefused, format_identity, list_actor_fields
 from agentidp.openid.flows import DASHBOARD as PATH
 from agentidp.openid.organization_provider import get_callback_provider, get_provider
-from agentidp.openid.provider import Provider, SignInRefused
+from agentidp.openid.provider import Provider
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
@@ -62,11 +62,7 @@ def receive_code(organization_id: str | None = None) -> Response:
     if request.method == "HEAD":
         return pages.page("sign_in.html")
     claims, return_to = provider.complete_sign_in(PATH, g.at)
-    try:
-        subject = person_claims.read_subject(claims)
-    except NoAccess as refused:
-        raise SignInRefused(403, refused.message) from None
-    name = person_claims.read_name(claims)
+    subject, name = person_claims.read_subject(claims), person_claims.read_name(claims)
     try:
         organization_id = _check_organization(provider.find_organization_id(claims), g.at)
         role = person_claims.read_role(claims, provider.settings)
@@ -74,7 +70,7 @@ def receive_code(organization_id: str | None = None) -> Response:
         _record_sign_in(person, g.at)
     except NoAccess as refused:
         log_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
-        raise SignInRefused(403, refused.message) from None
+        raise
     g.organization_id = person.organization_id
     # The response is a page and not a redirect: the navigation began at another site, so the browser would follow a
     # redirect without the new cookie, which is SameSite=Strict.

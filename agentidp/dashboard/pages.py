@@ -20,7 +20,7 @@ from agentidp.http.assets import Asset, Assets
 from agentidp.http.error_rendering import log_unexpected
 from agentidp.http.errors import ApiError
 from agentidp.http.schemas import MAX_DAYS, MAX_NAME
-from agentidp.openid.provider import SignInRefused
+from agentidp.openid.claims import SignInRefused
 from agentidp.services import services
 
 SLOW_PART = "<!--slow part-->"

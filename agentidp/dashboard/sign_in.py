@@ -18,7 +18,7 @@ from agentidp.http.errors import ApiError, OAuthError
 from agentidp.jose.access_token import AccessToken, TokenRefused
 from agentidp.oauth import client_authentication, issuance
 from agentidp.oauth.client_form import read_form
-from agentidp.openid.provider import SignInRefused
+from agentidp.openid.claims import SignInRefused
 from agentidp.services import services
 
 NOTICES = {

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentidp.config.oidc import ANYONE, ORGANIZATION_ID, OidcSettings
+from agentidp.http.errors import ApiError
 from agentidp.http.schemas import MAX_NAME
 from agentidp.http.text import in_one_line
 
@@ -16,16 +17,22 @@ VIEWER, ADMINISTRATOR = "viewer", "administrator"
 _SUBJECT = re.compile(r"[ -~]{1,255}")
 
 
-class NoAccess(Exception):
-    """Raised if a person may not sign in.
+class SignInRefused(ApiError):
+    """A person cannot sign in. A page shows the message to the person."""
 
-    :param reason: the reason for the log and the audit trail.
-    :param message: the sentence that the person sees.
-    """
+    code = "FORBIDDEN"
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message, headers=headers)
+        self.status = status
+
+
+class NoAccess(SignInRefused):
+    """403: the claims about a person give no access. *reason* is for the log and the audit trail."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(reason)
-        self.reason, self.message = reason, message
+        super().__init__(403, message)
+        self.reason = reason
 
 
 def merge_claims(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from flask import current_app
 from agentidp.config import Settings
 from agentidp.config.oidc import ORGANIZATION_ID, OidcSettings
 from agentidp.jose.sealing import Sealer, Unreadable
-from agentidp.openid.provider import FlowExpired, Provider, ProviderUnavailable, SignInRefused, get_instance_provider
+from agentidp.openid.claims import SignInRefused
+from agentidp.openid.provider import FlowExpired, Provider, ProviderUnavailable, get_instance_provider
 from agentidp.services import services
 
 logger = logging.getLogger("agentidp")

@@ -22,10 +22,9 @@ from agentidp.audit import INSTANCE
 from agentidp.config import Settings
 from agentidp.config.oidc import OidcSettings
 from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
-from agentidp.http.errors import ApiError
 from agentidp.oauth import throttle
 from agentidp.openid import client
-from agentidp.openid.claims import NoAccess, read_organization_id
+from agentidp.openid.claims import NoAccess, SignInRefused, read_organization_id
 from agentidp.openid.client import BadResponse, Unavailable
 from agentidp.openid.places import Places
 from agentidp.outbound.client import proxy_of_environment
@@ -35,16 +34,6 @@ from agentidp.services import services
 EXTENSION = "agentidp-oidc"
 
 logger = logging.getLogger("agentidp")
-
-
-class SignInRefused(ApiError):
-    """A person cannot sign in. A page shows the message to the person."""
-
-    code = "FORBIDDEN"
-
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message, headers=headers)
-        self.status = status
 
 
 class ProviderUnavailable(SignInRefused):
