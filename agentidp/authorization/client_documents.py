@@ -88,11 +88,10 @@ def admit_app(
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
     database = services().database.of(organization_id, at)
     rules, agent_rows = database.run(
-        Call("grants/admitting_rules", {"agent_id": agent_id, "client_host": host}),
+        Call("grants/authorizing_rules", {"agent_id": agent_id, "client_host": host}),
         Call("agents/get_agent", {"agent_id": agent_id}),
     )
-    accepting_rules = [rule for rule in rules if decision.accepts(rule.trust, claims)]
-    if not any(access["resource"] == requested.resource for rule in accepting_rules for access in rule.resources):
+    if not any(decision.authorizes(rule, requested.resource, claims) for rule in rules):
         raise ValidationError(
             f"No rule of your organization lets apps of {host} act for you at the server that the app wants to use. "
             "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."

@@ -62,10 +62,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
         Call("organizations/get_organization", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
-        Call(
-            "grants/authorizing_rules",
-            {"agent_id": agent_id, "client_host": requested.client_host, "resource": resource},
-        ),
+        Call("grants/authorizing_rules", {"agent_id": agent_id, "client_host": requested.client_host}),
         Call("grants/person_grants", {"subject": subject, "agent_id": agent_id}),
     )
     server = next((server for server in servers if server.resource == resource and _supports_delegation(server)), None)
@@ -74,7 +71,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     if not agent_rows or agent_rows[0].status != "active" or organization.suspended_at is not None:
         raise OAuthError("access_denied", "the agent or its organization is suspended")
     [agent] = agent_rows
-    rule = next((rule for rule in rules if accepts(rule.trust, claims)), None)
+    rule = next((rule for rule in rules if authorizes(rule, resource, claims)), None)
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
     scopes = _select_scopes(requested, agent, rule, server)
@@ -88,7 +85,8 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
 
 def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, server: Any) -> list[str]:
     """Return the requested scopes that agent, rule and resource server have in common, or all of these scopes."""
-    allowed_scopes = [scope for scope in agent.scopes if scope in rule.scopes and scope in server.scopes]
+    [rule_scopes] = [access["scopes"] for access in rule.resources if access["resource"] == server.resource]
+    allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
     # Ignores scopes of our own API, which MCP clients also request if the resource server's metadata name no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     return [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
@@ -110,9 +108,9 @@ def _supports_delegation(server: Any) -> bool:
     return server.subject == AGENT and (server.audience is None or owned_name(server.audience) is not None)
 
 
-def accepts(trust: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Return whether a delegation rule accepts the claims of an ID token. The rule's audience is ignored."""
+def authorizes(rule: Any, resource: str, claims: dict[str, Any]) -> bool:
+    """Return whether a delegation rule has a resource server and accepts the claims of an ID token."""
     # Compares iss, because a rule for a SPIFFE trust domain would accept a SPIFFE ID as sub from any provider.
-    if trust["issuer"] != claims["iss"]:
+    if rule.trust["issuer"] != claims["iss"] or all(access["resource"] != resource for access in rule.resources):
         return False
-    return Rule.from_trust({"audience": ""} | trust).is_met_by(TokenClaims(claims), ignores_audience=True)
+    return Rule.from_trust({"audience": ""} | rule.trust).is_met_by(TokenClaims(claims), ignores_audience=True)
