@@ -127,7 +127,7 @@ def build_sign_out_url(settings: Settings, person: Person) -> str | None:
         provider = get_provider(person.organization_id if person.provider_version else None, g.at)
     except SignInRefused:
         return None
-    endpoint = provider.find_end_session_endpoint()
+    endpoint = provider.client.find_end_session_endpoint()
     if endpoint is None:
         return None
     parameters = {

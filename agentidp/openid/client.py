@@ -6,11 +6,12 @@ Flask's session, which is a signed cookie, keeps the state of a sign-in between 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlencode
@@ -18,11 +19,19 @@ from urllib.parse import SplitResult, urlencode
 import flask
 
 from agentidp.config.oidc import OidcSettings
-from agentidp.federation.issuer_keys import ACCEPT, MAX_BODY, TIMEOUT, IssuerKeys, check_url, parse_json_object
+from agentidp.federation.issuer_keys import (
+    ACCEPT,
+    MAX_BODY,
+    TIMEOUT,
+    IssuerKeys,
+    KeySource,
+    KeysUnavailable,
+    check_url,
+    parse_json_object,
+)
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, parse_jwt
 from agentidp.openid.claims import merge_claims, read_strings
 from agentidp.outbound.client import RequestFailed, request
-from agentidp.outbound.networks import AllowedNetworks
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
 """Accepted signature algorithms of ID tokens. All use a key pair, so ``none`` and shared secrets are refused."""
@@ -52,7 +61,7 @@ class BadResponse(Exception):
 
 
 class Flow(NamedTuple):
-    """An unfinished sign-in, stored in the browser's cookie. For the last two fields, see :func:`begin_flow`."""
+    """An unfinished sign-in, stored in the browser's cookie. For the last two fields, see :meth:`Client.begin_flow`."""
 
     state: str
     nonce: str
@@ -61,161 +70,184 @@ class Flow(NamedTuple):
     provider_version: str = ""
 
 
-def begin_flow(
-    metadata: dict[str, Any],
-    settings: OidcSettings,
-    redirect_uri: str,
-    return_to: str,
-    *,
-    provider_version: str,
-    networks: AllowedNetworks,
-) -> str:
-    """Store a new sign-in in the browser's cookie, and return the provider's address at which the person signs in.
-
-    :param metadata: the metadata of the provider.
-    :param return_to: a string that the cookie keeps until the sign-in is completed.
-    :param provider_version: the version of an organization's own provider; empty for the provider of the instance.
-    :param networks: the networks in which the provider may be.
-    :raises Unavailable: the metadata lack a usable authorization endpoint.
-    """
-    endpoint = _read_endpoint(metadata, "authorization_endpoint", networks).geturl()
-    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-    new_flow = Flow(state, nonce, verifier, return_to, provider_version)
-    # Leaves out an empty version, because the previous release cannot read a flow with a version.
-    flows = [*flask.session.get(_FLOWS, []), new_flow if provider_version else new_flow[:-1]][-MAX_FLOWS:]
-    while len(flows) > 1 and sum(len(field) for stored_flow in flows for field in stored_flow) > MAX_CHARACTERS:
-        del flows[0]
-    flask.session[_FLOWS] = flows
-    challenge = base64url(hashlib.sha256(new_flow.verifier.encode()).digest()).decode()
-    query_parameters = {
-        "response_type": "code",
-        "client_id": settings.client_id,
-        "redirect_uri": redirect_uri,
-        "scope": settings.scopes,
-        "state": new_flow.state,
-        "nonce": new_flow.nonce,
-        "code_challenge": challenge,
-        "code_challenge_method": "S256",
-    }
-    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query_parameters)}"
-
-
 def find_flow() -> Flow | None:
     """Return the unfinished sign-in whose ``state`` is in the request's query, or ``None`` if this browser has none."""
     state = flask.request.args.get("state")
     return next((Flow(*flow) for flow in flask.session.get(_FLOWS, []) if flow[0] == state), None)
 
 
-def complete_flow(
-    metadata: dict[str, Any],
-    settings: OidcSettings,
-    flow: Flow,
-    redirect_uri: str,
-    *,
-    keys: IssuerKeys,
-    keys_of: Callable[[str | None, str], list[Any]],
-    at: datetime,
-) -> dict[str, Any]:
-    """Validate the provider's response in the current request, and exchange its code for an ID token.
+@dataclass(frozen=True)
+class Client:
+    """The client of a provider.
 
-    :param keys: the cache of keys, whose networks and proxy are used for requests to the provider.
-    :param keys_of: returns the provider's keys for a ``kid`` and an ``alg``.
-    :returns: the claims of the ID token. If the ID token lacks a claim that the settings name, the claims of the
-        userinfo endpoint are added.
-    :raises BadResponse: the provider refused, or one of its responses is not valid.
-    :raises Unavailable: the provider cannot be reached, or had an internal error.
+    :param keys: fetches the provider's metadata and keys. Its networks and proxy are used for all other requests too.
+    :param organization_id: the organization for which the metadata and keys are fetched.
     """
+
+    settings: OidcSettings
+    keys: IssuerKeys
+    organization_id: str
+
+    @property
+    def key_source(self) -> KeySource:
+        """The issuer, whose metadata name the address of its keys."""
+        return KeySource(self.settings.issuer, None)
+
+    def get_metadata(self) -> dict[str, Any]:
+        """Return the provider's metadata, or raise :exc:`KeysUnavailable`."""
+        return self.keys.get_metadata(self.key_source, organization_id=self.organization_id)
+
+    def begin_flow(self, redirect_uri: str, return_to: str, *, provider_version: str) -> str:
+        """Store a new sign-in in the browser's cookie, and return the provider's address at which the person signs in.
+
+        :param return_to: a string that the cookie keeps until the sign-in is completed.
+        :param provider_version: the version of an organization's own provider; empty for the provider of the instance.
+        :raises KeysUnavailable: the metadata cannot be read.
+        :raises Unavailable: the metadata lack a usable authorization endpoint.
+        """
+        endpoint = self._read_endpoint(self.get_metadata(), "authorization_endpoint").geturl()
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        _store_flow(Flow(state, nonce, verifier, return_to, provider_version))
+        query_parameters = {
+            "response_type": "code",
+            "client_id": self.settings.client_id,
+            "redirect_uri": redirect_uri,
+            "scope": self.settings.scopes,
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": base64url(hashlib.sha256(verifier.encode()).digest()).decode(),
+            "code_challenge_method": "S256",
+        }
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query_parameters)}"
+
+    def complete_flow(self, metadata: dict[str, Any], flow: Flow, redirect_uri: str, at: datetime) -> dict[str, Any]:
+        """Validate the provider's response in the current request, and exchange its code for an ID token.
+
+        :returns: the claims of the ID token. If the ID token lacks a claim that the settings name, the claims of the
+            userinfo endpoint are added.
+        :raises BadResponse: the provider refused, or one of its responses is not valid.
+        :raises KeysUnavailable, Unavailable: the provider cannot be reached, or had an internal error.
+        """
+        _check_response(metadata, self.settings.issuer)
+        flask.session[_FLOWS] = [stored_flow for stored_flow in flask.session[_FLOWS] if stored_flow[0] != flow.state]
+        error_code = flask.request.args.get("error")
+        if error_code is not None:
+            # Anyone can send this parameter, so only an OAuth error code is logged.
+            raise BadResponse(error_code if _ERROR_CODE.fullmatch(error_code) else "unreadable error")
+        deadline = time.monotonic() + TIMEOUT
+        tokens = self._request_tokens(metadata, flow, redirect_uri, deadline)
+        access_token = str(tokens.get("access_token", ""))
+        claims = self._verify_id_token(tokens.get("id_token"), flow.nonce, access_token, at)
+        claim_names = (self.settings.organization_claim, self.settings.role_claim)
+        is_claim_missing = any(claim_name and not read_strings(claims, claim_name) for claim_name in claim_names)
+        if is_claim_missing and metadata.get("userinfo_endpoint") is not None:
+            userinfo_url = self._read_endpoint(metadata, "userinfo_endpoint")
+            userinfo = self._request_json("GET", userinfo_url, deadline, {"Authorization": f"Bearer {access_token}"})
+            if userinfo.get("sub") != claims["sub"]:
+                raise BadResponse("the userinfo is of another subject")
+            claims = merge_claims(claims, userinfo)
+        return claims
+
+    def find_end_session_endpoint(self) -> str | None:
+        """Return the URL for signing out at the provider, or ``None`` if there is none or it cannot be read."""
+        with contextlib.suppress(KeysUnavailable, Unavailable):
+            return self._read_endpoint(self.get_metadata(), "end_session_endpoint").geturl()
+        return None
+
+    def _read_endpoint(self, metadata: dict[str, Any], name: str) -> SplitResult:
+        try:
+            return check_url(metadata.get(name), self.keys.networks)
+        except RequestFailed:
+            raise Unavailable(f"{name} of the metadata is not an https URL") from None
+
+    def _request_tokens(
+        self, metadata: dict[str, Any], flow: Flow, redirect_uri: str, deadline: float
+    ) -> dict[str, Any]:
+        """Exchange the code in the current request, and return the token response (RFC 6749 section 5.1)."""
+        client_id, client_secret = self.settings.client_id, self.settings.client_secret
+        form = {
+            "grant_type": "authorization_code",
+            "code": flask.request.args.get("code", ""),
+            "redirect_uri": redirect_uri,
+            "code_verifier": flow.verifier,
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        auth_methods = metadata.get("token_endpoint_auth_methods_supported")
+        if not client_secret:
+            form["client_id"] = client_id
+        # Sends the secret in the form if possible, because providers disagree about a secret's encoding in the header.
+        elif isinstance(auth_methods, list) and "client_secret_post" in auth_methods:
+            form |= {"client_id": client_id, "client_secret": client_secret}
+        else:
+            credentials = f"{client_id}:{client_secret}".encode()
+            headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+        url = self._read_endpoint(metadata, "token_endpoint")
+        return self._request_json("POST", url, deadline, headers, urlencode(form).encode())
+
+    def _verify_id_token(self, id_token: object, nonce: str, access_token: str, at: datetime) -> dict[str, Any]:
+        """Verify the ID token in a token response, and return its claims (OpenID Connect Core section 3.1.3.7)."""
+        if not isinstance(id_token, str):
+            raise BadResponse("the response contains no ID token")
+        unverified_jwt = parse_jwt(id_token, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
+        if unverified_jwt is None:
+            raise BadResponse("ID token: not a JWT with an algorithm that is accepted")
+        kid, alg = unverified_jwt.kid, unverified_jwt.alg
+        keys = self.keys.find_keys(self.key_source, kid, alg, organization_id=self.organization_id)
+        if not keys:
+            raise BadResponse("ID token: unknown key")
+        if not any(unverified_jwt.is_signed_by(key) for key in keys):
+            raise BadResponse("ID token: wrong signature")
+        wrong_claim = _find_wrong_claim(unverified_jwt, self.settings, nonce, access_token, at.timestamp())
+        if wrong_claim is not None:
+            raise BadResponse(f"ID token: wrong {wrong_claim}")
+        return unverified_jwt.claims
+
+    def _request_json(
+        self, method: str, url: SplitResult, deadline: float, headers: dict[str, str], body: bytes | None = None
+    ) -> dict[str, Any]:
+        """Send a request to the provider, and return the JSON object in the response.
+
+        :param deadline: the time of the monotonic clock by which the response must be complete.
+        """
+        try:
+            response = request(
+                method,
+                url,
+                networks=self.keys.networks,
+                timeout=max(deadline - time.monotonic(), 0.001),
+                max_body=MAX_BODY,
+                headers=ACCEPT | headers,
+                body=body,
+                proxy=self.keys.proxy(url),
+            )
+        except RequestFailed as failed:
+            raise Unavailable(str(failed)) from None
+        body_object = parse_json_object(response.body)
+        if response.status >= 500:
+            raise Unavailable(f"status {response.status}")
+        if response.status != 200:
+            # Logs only a well-formed OAuth error code, because the provider could send any text.
+            error = str((body_object or {}).get("error"))
+            raise BadResponse(error if body_object and _ERROR_CODE.fullmatch(error) else f"status {response.status}")
+        if body_object is None:
+            raise BadResponse("the response is not a JSON object")
+        return body_object
+
+
+def _store_flow(new_flow: Flow) -> None:
+    # Leaves out an empty version, because the previous release cannot read a flow with a version.
+    flows = [*flask.session.get(_FLOWS, []), new_flow if new_flow.provider_version else new_flow[:-1]][-MAX_FLOWS:]
+    while len(flows) > 1 and sum(len(field) for stored_flow in flows for field in stored_flow) > MAX_CHARACTERS:
+        del flows[0]
+    flask.session[_FLOWS] = flows
+
+
+def _check_response(metadata: dict[str, Any], issuer: str) -> None:
     # A wrong iss, or a missing iss of a provider that always sends it, shows that the response comes from another
     # provider (RFC 9207 section 2.4).
-    default_iss = None if metadata.get("authorization_response_iss_parameter_supported") is True else settings.issuer
-    if flask.request.args.get("iss", default_iss) != settings.issuer:
+    default_iss = None if metadata.get("authorization_response_iss_parameter_supported") is True else issuer
+    if flask.request.args.get("iss", default_iss) != issuer:
         raise BadResponse("the response is of another issuer")
-    flask.session[_FLOWS] = [stored_flow for stored_flow in flask.session[_FLOWS] if stored_flow[0] != flow.state]
-    error_code = flask.request.args.get("error")
-    if error_code is not None:
-        # Anyone can send this parameter, so only an OAuth error code is logged.
-        raise BadResponse(error_code if _ERROR_CODE.fullmatch(error_code) else "unreadable error")
-    deadline = time.monotonic() + TIMEOUT
-    tokens = _request_tokens(metadata, settings, flow, redirect_uri, deadline, keys)
-    access_token = str(tokens.get("access_token", ""))
-    claims = _verify_id_token(tokens.get("id_token"), settings, flow.nonce, access_token, keys_of, at)
-    claim_names = (settings.organization_claim, settings.role_claim)
-    is_claim_missing = any(claim_name and not read_strings(claims, claim_name) for claim_name in claim_names)
-    if is_claim_missing and metadata.get("userinfo_endpoint") is not None:
-        userinfo_url = _read_endpoint(metadata, "userinfo_endpoint", keys.networks)
-        userinfo = _request_json("GET", userinfo_url, deadline, {"Authorization": f"Bearer {access_token}"}, keys)
-        if userinfo.get("sub") != claims["sub"]:
-            raise BadResponse("the userinfo is of another subject")
-        claims = merge_claims(claims, userinfo)
-    return claims
-
-
-def read_end_session_endpoint(metadata: dict[str, Any], networks: AllowedNetworks) -> str | None:
-    """Return the address at which people sign out at the provider, or ``None`` if its metadata have none.
-
-    :raises Unavailable: the address in the metadata is not allowed.
-    """
-    name = "end_session_endpoint"
-    return _read_endpoint(metadata, name, networks).geturl() if name in metadata else None
-
-
-def _read_endpoint(metadata: dict[str, Any], name: str, networks: AllowedNetworks) -> SplitResult:
-    try:
-        return check_url(metadata.get(name), networks)
-    except RequestFailed:
-        raise Unavailable(f"{name} of the metadata is not an https URL") from None
-
-
-def _request_tokens(
-    metadata: dict[str, Any], settings: OidcSettings, flow: Flow, redirect_uri: str, deadline: float, keys: IssuerKeys
-) -> dict[str, Any]:
-    """Exchange the code in the current request, and return the token response (RFC 6749 section 5.1)."""
-    form = {
-        "grant_type": "authorization_code",
-        "code": flask.request.args.get("code", ""),
-        "redirect_uri": redirect_uri,
-        "code_verifier": flow.verifier,
-    }
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    auth_methods = metadata.get("token_endpoint_auth_methods_supported")
-    if not settings.client_secret:
-        form["client_id"] = settings.client_id
-    # Sends the secret in the form if possible, because providers disagree about a secret's encoding in the header.
-    elif isinstance(auth_methods, list) and "client_secret_post" in auth_methods:
-        form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
-    else:
-        credentials = f"{settings.client_id}:{settings.client_secret}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-    url = _read_endpoint(metadata, "token_endpoint", keys.networks)
-    return _request_json("POST", url, deadline, headers, keys, urlencode(form).encode())
-
-
-def _verify_id_token(
-    id_token: object,
-    settings: OidcSettings,
-    nonce: str,
-    access_token: str,
-    keys_of: Callable[[str | None, str], list[Any]],
-    at: datetime,
-) -> dict[str, Any]:
-    """Verify the ID token in a token response, and return its claims (OpenID Connect Core section 3.1.3.7).
-
-    :raises BadResponse: the ID token is not valid.
-    """
-    if not isinstance(id_token, str):
-        raise BadResponse("the response contains no ID token")
-    unverified_jwt = parse_jwt(id_token, max_length=MAX_BODY, types=TYPES, algorithms=ALGORITHMS)
-    if unverified_jwt is None:
-        raise BadResponse("ID token: not a JWT with an algorithm that is accepted")
-    keys = keys_of(unverified_jwt.kid, unverified_jwt.alg)
-    if not keys:
-        raise BadResponse("ID token: unknown key")
-    if not any(unverified_jwt.is_signed_by(key) for key in keys):
-        raise BadResponse("ID token: wrong signature")
-    wrong_claim = _find_wrong_claim(unverified_jwt, settings, nonce, access_token, at.timestamp())
-    if wrong_claim is not None:
-        raise BadResponse(f"ID token: wrong {wrong_claim}")
-    return unverified_jwt.claims
 
 
 def _find_wrong_claim(
@@ -250,37 +282,3 @@ def _hash_access_token(alg: str, access_token: str) -> str:
     hash_bits = alg[-3:] if alg[-3:] in ("256", "384") else "512"
     digest = hashlib.new(f"sha{hash_bits}", access_token.encode(errors="replace")).digest()
     return base64url(digest[: len(digest) // 2]).decode()
-
-
-def _request_json(
-    method: str, url: SplitResult, deadline: float, headers: dict[str, str], keys: IssuerKeys, body: bytes | None = None
-) -> dict[str, Any]:
-    """Send a request to the provider, and return the JSON object in the response.
-
-    :param deadline: the time of the monotonic clock by which the response must be complete.
-    :raises Unavailable: the provider does not respond, or responds with an internal error.
-    :raises BadResponse: the provider refuses, or the response is not a JSON object.
-    """
-    try:
-        response = request(
-            method,
-            url,
-            networks=keys.networks,
-            timeout=max(deadline - time.monotonic(), 0.001),
-            max_body=MAX_BODY,
-            headers=ACCEPT | headers,
-            body=body,
-            proxy=keys.proxy(url),
-        )
-    except RequestFailed as failed:
-        raise Unavailable(str(failed)) from None
-    body_object = parse_json_object(response.body)
-    if response.status >= 500:
-        raise Unavailable(f"status {response.status}")
-    if response.status != 200:
-        # Logs only a well-formed OAuth error code, because the provider could send any text.
-        error = str((body_object or {}).get("error"))
-        raise BadResponse(error if body_object and _ERROR_CODE.fullmatch(error) else f"status {response.status}")
-    if body_object is None:
-        raise BadResponse("the response is not a JSON object")
-    return body_object

@@ -21,11 +21,10 @@ from flask import Flask, request
 from agentidp.audit import INSTANCE
 from agentidp.config import Settings
 from agentidp.config.oidc import OidcSettings
-from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeySource, KeysUnavailable
+from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeysUnavailable
 from agentidp.oauth import throttle
-from agentidp.openid import client
 from agentidp.openid.claims import NoAccess, SignInRefused, read_organization_id
-from agentidp.openid.client import BadResponse, Unavailable
+from agentidp.openid.client import BadResponse, Client, Unavailable, find_flow
 from agentidp.openid.places import Places
 from agentidp.outbound.client import proxy_of_environment
 from agentidp.outbound.networks import OPERATOR_NETWORKS
@@ -94,8 +93,8 @@ class Provider:
         timeout: float = TIMEOUT,
     ) -> None:
         self.settings, self.organization_id, self.version = settings, organization_id, version
-        self._keys = keys or IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment, timeout=timeout)
-        self._source = KeySource(settings.issuer, None)
+        keys = keys or IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment, timeout=timeout)
+        self.client = Client(settings, keys, organization_id or INSTANCE)
         self._places = Places()
 
     def begin_sign_in(self, path: str, return_to: str) -> str:
@@ -107,14 +106,7 @@ class Provider:
         """
         redirect_uri = build_callback_url(services().settings, path, self.organization_id)
         with self._explain_errors():
-            return client.begin_flow(
-                self._get_metadata(),
-                self.settings,
-                redirect_uri,
-                return_to,
-                provider_version=self.version,
-                networks=self._keys.networks,
-            )
+            return self.client.begin_flow(redirect_uri, return_to, provider_version=self.version)
 
     def complete_sign_in(self, path: str, at: datetime) -> tuple[dict[str, Any], str]:
         """Complete the sign-in to which the provider's response in the current request belongs.
@@ -123,19 +115,17 @@ class Provider:
         :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin_sign_in`.
         :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
-        flow = client.find_flow()
+        flow = find_flow()
         # A sign-in cannot be completed if it began at another provider, or before the provider was changed.
         if flow is None or flow.provider_version != self.version:
             raise FlowExpired
         redirect_uri = build_callback_url(services().settings, path, self.organization_id)
         with self._explain_errors():
-            metadata = self._get_metadata()
+            metadata = self.client.get_metadata()
         with self._reserve_exchange(at), self._explain_errors():
-            claims = client.complete_flow(
-                metadata, self.settings, flow, redirect_uri, keys=self._keys, keys_of=self._find_keys, at=at
-            )
+            claims = self.client.complete_flow(metadata, flow, redirect_uri, at)
         if self.organization_id is not None:
-            self._keys.mark_proven(self._source, organization_id=self.organization_id)
+            self.client.keys.mark_proven(self.client.key_source, organization_id=self.organization_id)
         return claims, flow.return_to
 
     def find_organization_id(self, claims: dict[str, Any]) -> str:
@@ -151,20 +141,6 @@ class Provider:
             return self.find_organization_id(claims) == organization_id
         except NoAccess:
             return False
-
-    def find_end_session_endpoint(self) -> str | None:
-        """Return the URL for signing out at the provider, or ``None`` if there is none or it cannot be read."""
-        with contextlib.suppress(KeysUnavailable, Unavailable):
-            return client.read_end_session_endpoint(self._get_metadata(), self._keys.networks)
-        return None
-
-    def _get_metadata(self) -> dict[str, Any]:
-        """Return the provider's metadata, or raise :exc:`KeysUnavailable`."""
-        return self._keys.get_metadata(self._source, organization_id=self.organization_id or INSTANCE)
-
-    def _find_keys(self, kid: str | None, alg: str) -> list[Any]:
-        """Return the provider's keys for a ``kid`` and an ``alg``, or raise :exc:`KeysUnavailable`."""
-        return self._keys.find_keys(self._source, kid, alg, organization_id=self.organization_id or INSTANCE)
 
     @contextlib.contextmanager
     def _reserve_exchange(self, at: datetime) -> Iterator[None]:
@@ -193,7 +169,7 @@ class Provider:
     @contextlib.contextmanager
     def _reserve_place(self, network_cell: int, at: datetime) -> Iterator[None]:
         if self.organization_id is not None:
-            with self._keys.places.reserve(self.organization_id) as has_place:
+            with self.client.keys.places.reserve(self.organization_id) as has_place:
                 if not has_place:
                     raise ProviderUnavailable
                 yield
