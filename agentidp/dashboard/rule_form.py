@@ -19,7 +19,7 @@ from agentidp.config import ConfigurationError
 from agentidp.dashboard import forms, pages
 from agentidp.dashboard.form_key import new_form_key
 from agentidp.dashboard.forms import Form
-from agentidp.federation.presets import AnswersRefused, Preset, build_rule, find_preset
+from agentidp.federation.presets import AnswersRefused, Preset, build_rule
 from agentidp.federation.rule_checks import RuleRefused, list_warnings
 from agentidp.http.errors import ValidationError
 from agentidp.jose.assertion import MAX_LENGTH
@@ -63,7 +63,8 @@ def own_audience(caller: Caller) -> str:
 
 def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: Form | None) -> Draft:
     """Return the unfinished rule. *form*: ``None`` before it is sent. An unknown preset raises ``ValidationError``."""
-    preset = find_preset(presets, request.args.get("preset", presets[0].name))
+    preset_name = request.args.get("preset", presets[0].name)
+    preset = next((preset for preset in presets if preset.name == preset_name), None)
     if preset is None:
         choices = f"must be one of {', '.join(preset.name for preset in presets)}"
         raise ValidationError(f"The preset {choices}.", details={"preset": [choices]})

@@ -16,10 +16,7 @@ _CLAIM = re.compile(r"\{([^{}]+)\}")
 
 
 def build_agent_name(template: str, claims: dict[str, Any]) -> str | None:
-    """Return the agent's name that a template makes from a token's claims.
-
-    Each ``{claim}`` in the template is replaced by the claim's value. Characters that a name must not contain
-    (:mod:`agentidp.http.text`) become blanks, and a long name is cut.
+    """Return the agent's name that a template makes by replacing each ``{claim}`` by the claim's value.
 
     :returns: ``None`` if a claim is missing or neither a string nor a whole number, or if the name is empty.
     """

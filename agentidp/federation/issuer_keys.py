@@ -1,16 +1,13 @@
 """Fetch the keys and the metadata of other issuers, and cache them within limits.
 
-A fetch runs in a thread of its own, even if no request waits for it. Only a few requests wait. Others that need missing
-keys are told when to try again. Keys that are no longer fresh are used while they are fetched again.
+A fetch runs in a thread of its own. Few requests wait for a fetch, and others are told when to try again. Stale keys
+are used while they are fetched again.
 
 No organization may crowd out others. Each organization has few fetches and few waiting requests at a time.
 Organizations with slow issuers get at most half of the fetches, and their requests do not wait. Keys that have verified
 a token are removed only to make room for other such keys. The organization with the most keys loses keys first.
 
-Keys are cached by their address, so that rules with different addresses for an issuer never share keys. Organizations
-whose rules name the same address share the fetched keys, but no organization can remove another's use of them from the
-cache. All rules of trust and the OpenID providers of organizations use one :class:`IssuerKeys`. The provider of the
-instance has its own, because the operator chooses it: the provider may have a private address or be behind a proxy.
+Keys are cached by issuer and address, so that rules with different addresses for an issuer never share keys.
 """
 
 from __future__ import annotations
@@ -37,38 +34,37 @@ from agentidp.outbound.networks import AllowedNetworks
 from agentidp.outbound.places import Places
 
 MAX_KEYS, MAX_PARSED = 500, 10
-"""Maximum number of cached keys per issuer, and maximum number of pairs of ``kid`` and ``alg`` per issuer for which the
-parsed keys are cached."""
+"""Maximum number of cached keys per issuer, and of pairs of ``kid`` and ``alg`` whose parsed keys are cached."""
 
 TIMEOUT = 5.0
 """Maximum seconds to fetch an issuer's metadata and keys, not counting DNS lookups."""
 
 MAX_BODY = 64 * 1024
-"""Maximum bytes of an issuer's response. The keys of a large issuer take about 10 KB."""
+"""Maximum number of bytes of an issuer's response."""
 
 MIN_AGE, MAX_AGE = 300.0, 86_400.0
-"""Minimum and maximum seconds for which fetched keys are fresh. Between them, the response's ``max-age`` decides."""
+"""Minimum and maximum seconds for which fetched keys are fresh."""
 
 MAX_STALE = 86_400.0
-"""Maximum seconds for which an issuer's keys may be used after they stopped being fresh, if no fetch succeeds."""
+"""Maximum seconds for which stale keys may be used if no fetch succeeds."""
 
 PAUSE = 60.0
-"""Minimum seconds between two fetches of an issuer's keys, even if a token has a ``kid`` that is not cached."""
+"""Minimum seconds between two fetches of an issuer's keys."""
 
 PAUSE_WITHOUT_KEYS = 10.0
-"""Minimum seconds between two fetches of an issuer's keys while no keys of the issuer are cached."""
+"""Minimum seconds between two fetches of an issuer's keys while no usable keys of the issuer are cached."""
 
 MAX_FETCHES, MAX_FETCHES_PER_ORGANIZATION = 16, 2
 """Maximum concurrent fetches of issuers' keys per process, and per organization in a process."""
 
 SLOW = 3.0
-"""Minimum duration in seconds, including DNS lookups, of a fetch of keys that counts as slow."""
+"""Minimum duration in seconds of a fetch of keys that counts as slow."""
 
 SLOW_FOR = 600.0
 """Seconds for which an organization counts as slow after a slow fetch of keys for it."""
 
 MAX_FETCHES_OF_SLOW = MAX_FETCHES // 2
-"""Maximum concurrent fetches of keys, added up over all organizations that had a slow fetch recently."""
+"""Maximum concurrent fetches of keys for all organizations with slow fetches together."""
 
 MAX_WAITING, MAX_WAITING_PER_ORGANIZATION = 6, 2
 """Maximum concurrent requests that wait for keys or exchange a code at a provider, in total and per organization. A
@@ -78,14 +74,15 @@ RETRY_AFTER = 1.0
 """Seconds after which a client should repeat a request whose keys are still being fetched."""
 
 MAX_PROVEN, MAX_UNPROVEN = 800, 200
+"""Maximum number of cached key sources whose keys have verified a token, and of other cached sources. A source takes
+about 10 KB, or at most 0.5 MB if its issuer is hostile."""
+
 MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MAX_UNPROVEN // 2
-"""Maximum key sources that are cached for an organization: sources whose keys have verified a token for the
-organization, and other sources. A source takes about 10 KB, or at most 0.5 MB if its issuer is hostile."""
 
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
 
 _URI_CHARACTERS = re.compile(r"[!#-;=?-Z\[\]_a-z~]+")
-"""The characters of RFC 3986. Browsers and urlsplit disagree about the host of an address with a backslash or a tab."""
+"""The characters of URIs (RFC 3986). Browsers read another host than urlsplit in an address with a backslash."""
 
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
 
@@ -100,7 +97,6 @@ Cause = Literal["fetching", "crowded", "failed"]
 class KeysUnavailable(Exception):
     """The keys with which a token may be verified are not available now. The message is for the operator.
 
-    :ivar cause: the keys are being fetched, too many other keys are being fetched, or the fetch failed.
     :ivar retry_after: seconds after which the client should repeat the request.
     :ivar owner: the owner of the rule that needs the keys, or ``None``.
     """
@@ -128,7 +124,7 @@ class Use(NamedTuple):
 
 
 class KeySet:
-    """The keys of an issuer. They are stored as JSON and parsed only when a token needs them."""
+    """The keys of an issuer, which are parsed when a token needs them."""
 
     def __init__(self, jwks: list[Any]) -> None:
         usable_jwks = [jwk for jwk in map(read_usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
@@ -137,11 +133,7 @@ class KeySet:
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
     def find_keys(self, kid: str | None, alg: str) -> list[Any]:
-        """Return the parsed keys that may have made a token's signature, at most :data:`MAX_SIGNATURES`.
-
-        :param kid: the ``kid`` in the token's header; ``None`` if the header has none, so that any key may match.
-        :param alg: the signature algorithm of the token.
-        """
+        """Return the parsed keys that may have made the signature of a token with a ``kid`` and an ``alg``."""
         keys = self._parsed.get((kid, alg))
         if keys is None:
             algorithm = normalize_algorithm(_SAME_KEY.get(alg, alg))
@@ -171,24 +163,18 @@ def _parse_key(text: str, alg: str) -> Any:
 
 
 def read_usable_jwk(jwk: Any) -> dict[str, Any] | None:
-    """Return a JWK if it may verify tokens, and ``None`` if it is malformed or has another use.
-
-    In a SPIFFE bundle, which also contains the keys of certificates, the ``use`` of a key for tokens is ``jwt-svid``
-    (SPIFFE Trust Domain and Bundle section 4.2.2). It is replaced by ``sig``.
-    """
+    """Return a JWK that may verify tokens; ``None`` if the JWK is malformed or has another use."""
     if not isinstance(jwk, dict) or jwk.get("use", "sig") not in ("sig", "jwt-svid"):
         return None
     if not isinstance(jwk.get("kid", ""), str):
         return None
+    # In a SPIFFE bundle, the use of a key for tokens is jwt-svid.
     flat_jwk = _remove_nested_members(jwk)
     return flat_jwk | {"use": "sig"} if flat_jwk.get("use") == "jwt-svid" else flat_jwk
 
 
 class Published(NamedTuple):
-    """An issuer's keys, and its metadata as JSON.
-
-    If the rule contains the address of the keys, no metadata is fetched, and *metadata* is ``{}``.
-    """
+    """An issuer's keys, and its metadata as JSON, which is ``{}`` if the rule contains the address of the keys."""
 
     metadata: str
     keys: KeySet
@@ -211,18 +197,18 @@ class SourceState:
         self.fetch: _Fetch | None = None
 
     def get_usable(self, now: float) -> Published | None:
-        """Return the fetched keys and metadata if they may still be used, fresh or stale, and otherwise ``None``."""
+        """Return the fetched keys and metadata, or ``None`` if they are too old."""
         return self.published if now < self.fresh_until + MAX_STALE else None
 
     def is_being_fetched(self) -> bool:
-        """Return whether a thread is fetching the keys of the source now."""
+        """Return whether a thread is fetching the keys now."""
         return self.fetch is not None and self.fetch.thread.is_alive()
 
 
 class IssuerKeys:
-    """A cache, in one process, of the keys that issuers publish.
+    """A process's cache of the keys that issuers publish.
 
-    :param networks: the networks in which issuers may be, and whether loopback addresses may use plain HTTP.
+    :param networks: the networks in which issuers may be.
     :param now: returns the time of a monotonic clock in seconds.
     :param proxy: returns the proxy for an issuer's URL, or ``None`` for a direct connection.
     :param timeout: maximum seconds to fetch an issuer's metadata and keys.
@@ -242,25 +228,20 @@ class IssuerKeys:
         self._lock = threading.Lock()
         self._proven: dict[Use, SourceState] = {}
         self._unproven: dict[Use, SourceState] = {}
-        # A weak mapping drops the state of a key source as soon as no organization uses the source any more.
+        # A weak mapping drops a key source that no organization uses any more.
         self._by_source: WeakValueDictionary[KeySource, SourceState] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
         self._slow_at: dict[str, float] = {}
 
     def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
-        """Return an issuer's keys that may have made a token's signature, as :meth:`KeySet.find_keys` does.
-
-        If no cached key may have made the signature, the keys are fetched.
-
-        :raises KeysUnavailable: the keys are not available now.
-        """
+        """Return an issuer's keys that may have made a token's signature, or raise :exc:`KeysUnavailable`."""
         state = self._get_state(source, organization_id)
         published = self._get_usable_and_refresh(state, organization_id)
         keys = published.keys.find_keys(kid, alg) if published is not None else []
         return keys or self._fetch_and_wait(state, organization_id).keys.find_keys(kid, alg)
 
     def get_metadata(self, source: KeySource, *, organization_id: str) -> dict[str, Any]:
-        """Return an issuer's metadata (OpenID Connect Discovery section 3), which is cached together with its keys."""
+        """Return an issuer's metadata (OpenID Connect Discovery section 3), or raise :exc:`KeysUnavailable`."""
         state = self._get_state(source, organization_id)
         usable_documents = self._get_usable_and_refresh(state, organization_id)
         published_documents = usable_documents or self._fetch_and_wait(state, organization_id)
@@ -295,7 +276,6 @@ class IssuerKeys:
         return published
 
     def _fetch_and_wait(self, state: SourceState, organization_id: str) -> Published:
-        # A recent fetch is not repeated. Keys that the issuer has published since then count as unknown.
         try:
             if not self._begin_fetch(state, organization_id):
                 raise KeysUnavailable("crowded", "too many other keys are being fetched", RETRY_AFTER)
@@ -313,10 +293,7 @@ class IssuerKeys:
             raise
 
     def _begin_fetch(self, state: SourceState, organization_id: str) -> bool:
-        """Start a thread that fetches the keys of a source, unless a thread does so already or did so recently.
-
-        :returns: whether no fetch is needed or a thread was started; false if too many fetches are running.
-        """
+        """Start to fetch the keys of a source if necessary. Return false if too many fetches are running."""
         with self._lock:
             now = self._now()
             if state.is_being_fetched() or now < state.next_fetch:
@@ -395,11 +372,7 @@ class IssuerKeys:
         return published, parse_max_age(response_headers)
 
     def _request_json(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Fetch a JSON object from an address. Also return the headers of the response.
-
-        :param deadline: the time of the monotonic clock, in seconds, by which the response must be complete.
-        :raises RequestFailed: the address is forbidden, or the response is late or not a JSON object with status 200.
-        """
+        """Fetch a JSON object from an address before a deadline. Also return the headers of the response."""
         url = check_url(address, self.networks)
         response = request(
             "GET",
@@ -419,11 +392,7 @@ class IssuerKeys:
 
 
 def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:
-    """Delete the oldest entries of the organization with the most entries, until no maximum is exceeded.
-
-    :param max_sources: maximum number of different key sources of all organizations together.
-    :param max_per_organization: maximum number of entries per organization.
-    """
+    """Delete the oldest entries of the organization with the most entries, until no maximum is exceeded."""
     while True:
         [(organization_id, use_count)] = Counter(use.organization_id for use in uses).most_common(1)
         if len({use.source for use in uses}) <= max_sources and use_count <= max_per_organization:
@@ -432,7 +401,7 @@ def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organiza
 
 
 def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
-    """Return an issuer's address, split into its parts. Raise ``RequestFailed`` if requests to it are forbidden."""
+    """Return the parts of an issuer's address, or raise ``RequestFailed`` if the address is forbidden."""
     try:
         url = urlsplit(address if isinstance(address, str) and _URI_CHARACTERS.fullmatch(address) else "")
         is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
@@ -445,20 +414,16 @@ def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
 
 
 def _remove_nested_members(json_object: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON object without members that are objects, or lists of anything but strings.
+    """Return a JSON object without nested members, which could be too deep for the longer stack of a request."""
+    return {name: value for name, value in json_object.items() if not _is_nested(value)}
 
-    Such members are never used, and could be nested too deeply to be parsed again on the longer stack of a request.
-    """
 
-    def is_flat(value: Any) -> bool:
-        is_list = isinstance(value, list)
-        return all(isinstance(list_item, str) for list_item in value) if is_list else not isinstance(value, dict)
-
-    return {member_name: value for member_name, value in json_object.items() if is_flat(value)}
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(item, str) for item in value))
 
 
 def parse_json_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that a response's body contains, or ``None`` if the body is not a JSON object."""
+    """Return the JSON object in a response's body, or ``None`` if the body is not a JSON object."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):

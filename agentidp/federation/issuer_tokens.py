@@ -1,10 +1,7 @@
 """Verify tokens of other issuers: find the rule that accepts a token, or the reason why no rule does.
 
-A platform's token may be used repeatedly until it expires, because a pod, for example, gets one token per hour, which
-need not have a ``jti``.
-
-Anybody can send a token, so a token that no rule accepts must cost little, even with many rules. So callers read at
-most :data:`MAX_CHARACTERS` of rules, and :data:`agentidp.jose.assertion.MAX_SIGNATURES` limits the verifications.
+A token may be used repeatedly until it expires, because a pod, for example, gets one token per hour. Anybody can send a
+token, so the length of the compared rules and the number of verified signatures are limited.
 """
 
 from __future__ import annotations
@@ -24,16 +21,14 @@ from agentidp.jose.jwk import ALGORITHMS, normalize_algorithm
 from agentidp.jose.jws import UnverifiedJwt, parse_jwt
 
 TYPES = (None, "jwt", "jose", "at+jwt", "application/at+jwt", "client-authentication+jwt")
-"""Accepted values of a token's header ``typ``, in lower case; ``None`` if the header is missing. SPIFFE uses ``JOSE``,
-and RFC 9068 uses ``at+jwt``."""
+"""Accepted values of a token's header ``typ``, in lower case; ``None`` if the header is missing."""
 
 MAX_LIFETIME = 86_400
-"""Maximum seconds until a token expires. Platforms issue tokens for an hour, some for a day. Tokens of old Kubernetes
-clusters, which never expire, are refused, because whoever copies such a token can use it forever."""
+"""Maximum seconds until a token expires. Platforms issue tokens for at most a day. A thief could use a token that never
+expires, as in old Kubernetes clusters, forever."""
 
 MAX_CHARACTERS = MAX_RULE
-"""Maximum characters, added up, of the rules with which a token is compared. Sixty ordinary rules, or one rule of the
-maximum length, have so many."""
+"""Maximum number of characters of all rules with which a token is compared. Sixty ordinary rules have so many."""
 
 NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "no rule of trust",
@@ -42,8 +37,7 @@ NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "unknown key",
     "too many rules for the token",
 )
-"""Reasons for the log why no rule accepts a token, from the least to the most specific. A wrong signature and wrong
-times, which other modules name, are even more specific."""
+"""Reasons for the log why no rule accepts a token, from the least to the most specific."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +50,7 @@ class IssuerToken:
 
     @property
     def claims(self) -> dict[str, Any]:
-        """The token's claims, which are not verified."""
+        """The unverified claims of the token."""
         return self.jwt.claims
 
     @property
@@ -88,8 +82,7 @@ class Candidate(NamedTuple):
     :param rule: ``None`` if the rule was not read, because the rules before it have too many characters.
     :param owner: the agent of the rule, or another value that rules with the same effect share.
     :param row: the database row of a delegation or provisioning rule.
-    :param is_in_force: false for a rule that has expired or whose agent is not active. Such a rule accepts no token,
-        but a failure names its owner.
+    :param is_in_force: false for a rule that has expired or whose agent is not active. It accepts no token.
     """
 
     rule: Rule | None
@@ -104,7 +97,7 @@ class Candidate(NamedTuple):
 
     @property
     def character_count(self) -> int:
-        """The size of the rule in the cache, in characters: its JSON, and the resources of a delegation rule."""
+        """The size of the rule in the cache, in characters."""
         resources = [] if self.row is None else self.row.resources
         # The object for a resource takes as much memory as 100 characters, in addition to the resource's identifier.
         return len(self.rule_json) + sum(100 + len(resource) for resource in resources)
@@ -115,7 +108,7 @@ class Verdict:
     """The result of comparing a token with candidate rules.
 
     :param accepting: the candidates that accept the token, at most one per owner.
-    :param refusals: the owners of the candidates that refuse the token, each with the reason for the log.
+    :param refusals: the owner of each candidate that refuses the token, with the reason for the log.
     """
 
     accepting: list[Candidate] = field(default_factory=list)
@@ -127,20 +120,14 @@ class Verdict:
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
     def find_refusal(self, owner: Any = None) -> str:
-        """Return the most specific reason why no candidate accepts the token.
-
-        :param owner: returns only a reason of this owner's candidates; ``None`` for all candidates.
-        """
+        """Return the most specific reason why no candidate, or none of an owner, accepts the token."""
         reasons = [reason for candidate_owner, reason in self.refusals if owner in (None, candidate_owner)]
-        # Reasons of other modules, such as a wrong signature, are more specific than all REASONS.
+        # A wrong signature and wrong times are more specific than all REASONS.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
 
 class IssuerTokens:
-    """Reads and verifies tokens of other issuers. Caches rules and keys for this process.
-
-    :param own_issuer: the issuer of this server, whose tokens no rule accepts.
-    """
+    """Reads and verifies tokens of other issuers. Caches rules and keys for this process."""
 
     def __init__(self, keys: IssuerKeys, own_issuer: str) -> None:
         self.keys, self._own_issuer = keys, own_issuer
@@ -166,7 +153,7 @@ class IssuerTokens:
         return IssuerToken(unverified_jwt, claims, issuers)
 
     def parse_rule(self, organization_id: str, rule_json: str) -> Rule:
-        """Return the rule that a JSON text describes. It is cached, so that the keys in it are parsed only once."""
+        """Return the rule that a JSON text describes. The cache parses the keys in the rule only once."""
         rules = self._parsed_rules.get(organization_id, rule_json)
         if not rules:
             rules = [Rule.parse(rule_json)]
@@ -185,12 +172,9 @@ class IssuerTokens:
     ) -> Verdict:
         """Try candidate rules in their order, by default until a rule accepts the token.
 
-        :param tries_every_owner: whether to continue after a rule has accepted, with the rules of other owners
-            (:class:`Candidate`).
-        :param is_last: whether the caller will try no further rules. If so, a failure verifies at least one signature,
-            so that all failures take equally long.
-        :raises KeysUnavailable: no rule accepts the token, and the keys of a rule that might accept it are not
-            available.
+        :param tries_every_owner: whether rules of other owners are tried after a rule has accepted.
+        :param is_last: whether the caller will try no further rules, so that a failure must take as long as all others.
+        :raises KeysUnavailable: no rule accepts the token, but keys are missing with which a rule might accept it.
         """
         verdict = Verdict()
         keys_error: KeysUnavailable | None = None

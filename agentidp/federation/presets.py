@@ -1,8 +1,4 @@
-"""Presets of rules of trust: the questions for each platform, and the rule that the answers make.
-
-A preset only says how a platform writes its subjects (docs/workloads.md). Its rule is checked like a typed rule
-(:mod:`agentidp.federation.rule_checks`). The answer ``*`` becomes a pattern in the rule.
-"""
+"""Presets of rules of trust: the questions for each platform, and the rule that the answers make."""
 
 from __future__ import annotations
 
@@ -21,12 +17,12 @@ Answers = Mapping[str, str]
 class Question:
     """A question of a preset.
 
-    :param name: the name of the form's field. If a rule has a member of this name, the answer is its value.
+    :param name: the name of the form's field, and of the rule's member whose value the answer is, if there is one.
     :param words: the field's name for people.
     :param pattern: the regular expression that the answer must match; empty if only the rule's checks decide.
     :param rule: the pattern in words, beginning with "must".
     :param proposed: the answer with which the field is filled at first.
-    :param makes: other members of the rule that depend on the answer. Their errors are shown at this question.
+    :param makes: other members of the rule that depend on the answer.
     """
 
     name: str
@@ -72,10 +68,7 @@ class Preset:
 
 
 class AnswersRefused(Exception):
-    """The answers to a preset do not make a valid rule.
-
-    :param errors: a sentence for each wrong answer, by the question's name. The empty name is for the whole form.
-    """
+    """The answers to a preset do not make a valid rule. ``errors`` has a sentence per question's name."""
 
     def __init__(self, errors: dict[str, str]) -> None:
         super().__init__(errors)
@@ -83,11 +76,7 @@ class AnswersRefused(Exception):
 
 
 def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Return the rule that the answers to a preset's questions make.
-
-    :param check: returns the rule as it is stored, or raises :class:`RuleRefused`.
-    :raises AnswersRefused: an answer is not valid, or the rule is refused.
-    """
+    """Return the checked rule that the answers to a preset's questions make, or raise :exc:`AnswersRefused`."""
     wrong_questions = [question for question in preset.questions if not question.is_answered_by(answers[question.name])]
     if wrong_questions:
         raise AnswersRefused({question.name: f"The {question.words} {question.rule}." for question in wrong_questions})
@@ -97,14 +86,8 @@ def build_rule(preset: Preset, answers: Answers, check: Callable[[dict[str, Any]
         for question in preset.questions:
             if question.name == refusal.member:
                 raise AnswersRefused({question.name: f"The {question.words} {refusal}."}) from None
-            if refusal.member in question.makes:
-                raise AnswersRefused({question.name: f"The {refusal.member} {refusal}."}) from None
-        raise AnswersRefused({"": f"The {refusal.member} {refusal}."}) from None
-
-
-def find_preset(presets: tuple[Preset, ...], name: str) -> Preset | None:
-    """Return the preset that has a name, or ``None`` if no preset has it."""
-    return next((preset for preset in presets if preset.name == name), None)
+        makers = [question.name for question in preset.questions if refusal.member in question.makes]
+        raise AnswersRefused({next(iter(makers), ""): f"The {refusal.member} {refusal}."}) from None
 
 
 def _build_kubernetes_rule(answers: Answers) -> dict[str, Any]:
@@ -113,8 +96,7 @@ def _build_kubernetes_rule(answers: Answers) -> dict[str, Any]:
 
 
 def _build_github_rule(answers: Answers) -> dict[str, Any]:
-    # GitHub's subject contains the environment (with "%3A" for ":") or, without an environment, the branch. The rule
-    # compares answers that are not in the subject with claims.
+    # GitHub's subject contains the environment (with "%3A" for ":") or, without an environment, the branch.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner_name, _, repository_name = repository.partition("/")
     is_whole_owner = repository_name == "*"
@@ -162,13 +144,9 @@ _BRANCH = Question(
 
 
 def _build_people_rule(answers: Answers) -> dict[str, Any]:
-    claim_name, _, claim_value_text = answers["claim"].partition("=")
-    # A delegation rule without an audience accepts tokens for the agent that acts.
-    return {
-        "issuer": answers["issuer"],
-        "claims": {claim_name: claim_value_text} if claim_name else {},
-        "audience": None,
-    }
+    claim_name, _, claim_value = answers["claim"].partition("=")
+    claims = {claim_name: claim_value} if claim_name else {}
+    return {"issuer": answers["issuer"], "claims": claims, "audience": None}
 
 
 KUBERNETES = Preset(

@@ -1,7 +1,7 @@
 """Compare tokens of other issuers with rules of trust (RFC 7523 section 3).
 
-A rule is stored as JSON and never changes. Values of different types are never equal. A value with ``:*`` or ``/*`` at
-its end matches longer strings, so ``repo:acme/app:*`` does not match ``repo:acme/app-evil:...``.
+A rule is stored as JSON and never changes. Values of different types are never equal. A pattern, which ends in ``:*``
+or ``/*``, matches longer strings.
 
 Anybody can send a token, and any organization can store rules. So the time of a comparison grows with the sum of the
 lengths of the token and the rules, and never with the product.
@@ -20,11 +20,10 @@ from uuid import UUID
 from agentidp.federation.issuer_keys import KeySet, KeySource
 
 SPIFFE = "spiffe://"
-"""Prefix of a SPIFFE trust domain's id. A rule for JWT-SVIDs has the trust domain as its issuer, because ``iss`` is
-optional in a JWT-SVID (SPIFFE JWT-SVID section 3)."""
+"""Prefix of a SPIFFE trust domain's id, which is the issuer in a rule for JWT-SVIDs, whose ``iss`` is optional."""
 
 SEPARATORS = (":", "/")
-"""Separators in subjects. The ``*`` at the end of a pattern must follow a separator."""
+"""Separators in subjects, one of which precedes the ``*`` of a pattern."""
 
 MAX_POINTER = 20
 """Maximum depth of the nested claim to which a JSON Pointer in a rule points."""
@@ -47,7 +46,7 @@ class Comparison(NamedTuple):
 
     @property
     def texts(self) -> tuple[str, str]:
-        """The expected and the actual value as text, in JSON if different values would look equal, as 7 and "7" do."""
+        """The expected and the actual value for people, in JSON if different values would look equal, as 7 and "7"."""
         expected_text, actual_text = (
             value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.actual)
         )
@@ -71,11 +70,7 @@ class TokenClaims:
         self._values: dict[str, tuple[set[tuple[type, Any]], list[str]]] = {}
 
     def has_claim_value(self, name: str, expected: Any) -> bool:
-        """Return whether a claim equals an expected value, contains it in a list, or matches an expected pattern.
-
-        :param name: the name of a claim, or a JSON Pointer to a nested claim.
-        :param expected: an expected value or pattern, or a list of them. ``true`` does not equal 1.
-        """
+        """Return whether a claim is or contains an expected value, or matches an expected pattern."""
         if name not in self._values:
             values = [value for value in as_list(read_claim(self.claims, name)) if type(value) in (str, int, bool)]
             claim_strings = sorted(value for value in values if type(value) is str)
@@ -86,7 +81,7 @@ class TokenClaims:
                 if (type(value), value) in typed_values:
                     return True
                 continue
-            # In sorted order, strings with a prefix directly follow the prefix, so checking the next string is enough.
+            # Strings with a prefix directly follow the prefix in sorted order.
             next_index = bisect_right(sorted_strings, value[:-1])
             if next_index < len(sorted_strings) and sorted_strings[next_index].startswith(value[:-1]):
                 return True
@@ -99,12 +94,11 @@ class Rule:
 
     :param subject: the accepted ``sub`` or pattern; ``None`` for any subject.
     :param claims: the accepted value, or a list of accepted values, by the name of a claim or by JSON Pointer (RFC
-        6901). A claim that is itself a list, such as groups, must contain an accepted value. A rule for ``email`` also
-        expects that ``email_verified`` is true, unless the rule names this claim too.
+        6901). A claim that is itself a list, such as groups, must contain an accepted value.
     :param audience: the only accepted ``aud``.
     :param jwks: the issuer's keys as JWKs; ``None`` if they must be fetched.
     :param jwks_uri: the address of the issuer's keys; ``None`` if the issuer's metadata names it.
-    :param rule_json: the rule as it is stored. The statement that issues a token compares it with the database.
+    :param rule_json: the rule as it is stored.
     """
 
     issuer: str
@@ -145,7 +139,7 @@ class Rule:
 
     @property
     def key_source(self) -> KeySource:
-        """The issuer and the address of its keys, from which the keys are fetched if the rule does not contain them."""
+        """The issuer and the address of its keys."""
         return KeySource(self.issuer, self.jwks_uri)
 
     def is_met_by(self, token: TokenClaims, *, ignores_audience: bool = False) -> bool:
@@ -161,26 +155,18 @@ class Rule:
         """Compare each member of the rule with the token: issuer, audience, subject and claims, in this order."""
         claims = token.claims
         has_issuer = self.issuer in token.issuers
-        compared_members = [
-            ("issuer", self.issuer, self.issuer if has_issuer else claims.get("iss", _MISSING), has_issuer),
-            ("audience", self.audience, claims.get("aud", _MISSING), token.audience == self.audience),
+        issuer = self.issuer if has_issuer else claims.get("iss", _MISSING)
+        comparisons = [
+            _compare("issuer", self.issuer, issuer, has_issuer),
+            _compare("audience", self.audience, claims.get("aud", _MISSING), token.audience == self.audience),
         ]
         if self.subject is not None:
-            compared_members.append(("subject", self.subject, claims.get("sub", _MISSING), self._has_subject(token)))
-        for member_name, expected in self.claims.items():
-            compared_members.append(
-                (member_name, expected, read_claim(claims, member_name), token.has_claim_value(member_name, expected))
-            )
-        return [
-            Comparison(
-                member_name,
-                expected,
-                None if actual_value is _MISSING else actual_value,
-                is_met,
-                actual_value is not _MISSING,
-            )
-            for member_name, expected, actual_value, is_met in compared_members
-        ]
+            subject = claims.get("sub", _MISSING)
+            comparisons.append(_compare("subject", self.subject, subject, self._has_subject(token)))
+        for claim_name, expected in self.claims.items():
+            has_value = token.has_claim_value(claim_name, expected)
+            comparisons.append(_compare(claim_name, expected, read_claim(claims, claim_name), has_value))
+        return comparisons
 
     def _has_subject(self, token: TokenClaims) -> bool:
         # Refuses a list as sub, which has_claim_value() would accept.
@@ -189,26 +175,28 @@ class Rule:
         )
 
 
+def _compare(name: str, expected: Any, actual: Any, is_met: bool) -> Comparison:
+    is_there = actual is not _MISSING
+    return Comparison(name, expected, actual if is_there else None, is_met, is_there)
+
+
 def subject_selector(issuer: str, subject: str | None) -> bytes:
-    """Return the SHA-256 of an issuer and a subject. Both are hashed, because two issuers may use the same subject."""
+    """Return the SHA-256 of an issuer and a subject."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
 def rule_selector(issuer: str, subject: str | None) -> UUID:
-    """Return the id under which the database stores rules for an issuer and a subject.
-
-    :param subject: a subject or a pattern, as in the rule; ``None`` for rules without a subject.
-    """
+    """Return the id under which the database stores rules for an issuer and a subject, which may be a pattern."""
     return UUID(bytes=subject_selector(issuer, subject)[:16])
 
 
 def is_pattern(expected: object) -> bool:
-    """Return whether an expected value is a pattern, which ends in ``*`` and matches longer strings."""
+    """Return whether an expected value is a pattern."""
     return isinstance(expected, str) and expected.endswith("*")
 
 
 def as_list(value: Any) -> list[Any]:
-    """Return a list unchanged, and any other value as a list with this single value."""
+    """Return a list unchanged, and another value as the only item of a list."""
     return value if isinstance(value, list) else [value]
 
 
@@ -225,12 +213,12 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # Any other issuer matches no rule, because rules accept only printable ASCII, and PostgreSQL might refuse it.
+    # PostgreSQL might refuse another issuer, which matches no rule anyway.
     return issuer.isascii() and issuer.isprintable()
 
 
 def read_claim(claims: dict[str, Any], name: str) -> Any:
-    """Return the value of a claim, or of the nested claim to which a JSON Pointer points, but not inside lists."""
+    """Return the value of a claim, or of the nested claim to which a JSON Pointer points."""
     if not name.startswith("/"):
         return claims.get(name, _MISSING)
     pointer_members = name[1:].split("/", MAX_POINTER)

@@ -17,10 +17,9 @@ CHARACTERS_PER_RULE = 1_000
 
 
 class RuleCache(Generic[Key, Value]):
-    """A cache of lists per organization and key. Its size is limited in characters, because rules differ in length.
+    """A cache of lists per organization and key, limited in characters.
 
-    If the cache is full, the organization with the most characters loses all its lists, so that no organization can
-    displace the lists of others.
+    If the cache is full, the organization with the most characters loses all its lists.
     """
 
     def __init__(self, max_characters: int = MAX_CHARACTERS) -> None:
@@ -35,10 +34,7 @@ class RuleCache(Generic[Key, Value]):
         return values
 
     def put(self, organization_id: str, key: Key, values: list[Value], *, characters: int) -> None:
-        """Cache a list under a key, unless it alone exceeds the cache's size.
-
-        :param characters: the number of characters of all values in the list together.
-        """
+        """Cache a list with a number of characters under a key, unless the list alone exceeds the cache's size."""
         characters += CHARACTERS_PER_RULE * len(values)
         with self._lock:
             self._forget(organization_id, key)

@@ -21,12 +21,10 @@ MAX_VALUE = 500
 """Maximum number of characters of a subject, of an audience, and of a claim's name or value."""
 
 MAX_RULE = 16_000
-"""Maximum number of characters of a rule as JSON. It is needed because the limits of the rule's members, added up,
-would allow 200,000 characters."""
+"""Maximum number of characters of a rule as JSON. The limits of the members together would allow 200,000 characters."""
 
 MAX_PATTERN_PARTS = 20
-"""Maximum number of separators in a pattern. Rules are looked up by each prefix of a token's subject that ends in a
-separator, so the number limits the lookups per token."""
+"""Maximum number of separators in a pattern, which limits the lookups of rules per token."""
 
 MAX_CLAIMS = 20
 MAX_VALUES = 20
@@ -36,8 +34,7 @@ GITHUB = "https://token.actions.githubusercontent.com"
 GITLAB = "https://gitlab.com"
 
 _OWN_MEMBERS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
-"""Claims that must not be among a rule's ``claims``, because the rule has other members for them, or because each token
-has a different value."""
+"""Claims that must not be among a rule's ``claims``: other members check them, or each token has another value."""
 
 _PINS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repository_id", "repository_owner_id", "repository", "repository_owner"),
@@ -50,8 +47,8 @@ _PINS: Mapping[str, tuple[str, ...]] = {
     ),
     "https://accounts.google.com": ("email", "hd"),
 }
-"""Claims that identify a customer, by issuers from which anyone can get tokens. Claims with ids come first, because an
-id, unlike a name, never passes to another customer."""
+"""Claims that identify a customer, by issuers from which anyone can get tokens. Ids come before names, because a name
+can pass to another customer."""
 
 _OPEN_ISSUERS = {
     *_PINS,
@@ -80,16 +77,14 @@ _OPEN_ISSUERS = {
     "https://www.facebook.com",
     "https://www.linkedin.com/oauth",
 }
-"""Issuers from which anyone can get tokens, listed without a slash at the end. A customer of these platforms can also
-choose a token's audience."""
+"""Issuers from which anyone can get tokens, without a slash at the end."""
 
 _SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
     GITLAB: ("project_path:", *(f"{name}:" for name in _PINS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""Prefixes of subjects that name the customer, by issuer. Customers of GitHub and GitLab can choose other prefixes,
-which are listed too."""
+"""Prefixes of subjects that name the customer, by issuer."""
 
 _IMMUTABLE_GITHUB_SUBJECT = re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:")
 _SERVICE_ACCOUNT = "system:serviceaccount:"
@@ -98,7 +93,7 @@ _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class RuleRefused(Exception):
-    """A rule of trust is refused because of a wrong member. The message is for the author of the rule."""
+    """A member of a rule of trust is refused. The message is for the author of the rule."""
 
     def __init__(self, member: str, message: str) -> None:
         super().__init__(message)
@@ -118,8 +113,7 @@ def check_rule(
     :param members: ``issuer``, ``subject``, ``claims``, ``audience``, ``jwks`` and ``jwksUri``, each possibly ``None``.
     :param own_issuer: the issuer of this server, which is the default audience.
     :param allows_loopback: whether an issuer at a loopback address may use plain HTTP.
-    :param may_trust_everybody: whether the rule may lack subject and claims, and so trust all subjects of the issuer.
-    :raises RuleRefused: the rule is not allowed.
+    :param may_trust_everybody: whether the rule may lack both subject and claims.
     """
     issuer, subject, claims = members.get("issuer"), members.get("subject"), members.get("claims") or {}
     jwks, jwks_uri = members.get("jwks"), members.get("jwksUri")
@@ -133,8 +127,7 @@ def check_rule(
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
     if any(named_id != organization_id for named_id in _ORGANIZATION_ID.findall(audience)):
-        # A rule that names another organization would never match, because the organization in a token's audience
-        # decides whose rules are tried.
+        # The organization in a token's audience decides whose rules are tried, so the rule would never match.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or is_open_issuer(issuer):
         _check_trusted_subjects(issuer, subject, claims)
@@ -160,13 +153,7 @@ def check_rule(
 def check_provisioning_rule(
     members: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
-    """Check a provisioning rule as :func:`check_rule` does.
-
-    The rule's audience must contain the organization's id, so that each token names the organization in which it may
-    create an agent.
-
-    :raises RuleRefused: the rule is not allowed, or does not name whose workloads get agents.
-    """
+    """Check a provisioning rule, and return it in the stored form."""
     audience = members.get("audience") or f"{own_issuer}/{organization_id}"
     rule = check_rule(
         {**members, "audience": audience},
@@ -174,6 +161,7 @@ def check_provisioning_rule(
         organization_id=organization_id,
         allows_loopback=allows_loopback,
     )
+    # Each token must name the organization in which it may create an agent.
     if organization_id not in audience:
         raise RuleRefused(
             "audience", f"must contain the id of the organization, as {own_issuer}/{organization_id} does"
@@ -185,10 +173,9 @@ def check_provisioning_rule(
 def check_delegation_rule(
     members: Mapping[str, Any], *, own_issuer: str, organization_id: str, allows_loopback: bool = False
 ) -> dict[str, Any]:
-    """Check a delegation rule as :func:`check_rule` does.
+    """Check a delegation rule, and return it in the stored form.
 
-    If the rule has no audience, each token must name the agent that acts as its audience, so that no agent can use a
-    token for another agent. An audience that several agents share must contain the organization's id.
+    If the rule has no audience, the ``aud`` of each token must be the agent that acts.
     """
     rule = check_rule(
         members,
@@ -211,11 +198,7 @@ def check_delegation_rule(
 def narrow_to_subject(
     trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str
 ) -> dict[str, Any]:
-    """Return a provisioning rule's *trust* limited to a subject, as the rule of trust of the subject's new agent.
-
-    :param subject: the ``sub`` of a verified token, which may be any string.
-    :raises RuleRefused: the subject is not allowed in a rule.
-    """
+    """Return the rule of trust of the new agent of a subject: a provisioning rule's *trust*, limited to the subject."""
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
     # Allows loopback addresses, because the issuer was checked when the provisioning rule was created.
@@ -231,10 +214,7 @@ def find_organization_id(audience: object) -> str | None:
 
 
 def list_rule_subjects(subject: object) -> list[str | None]:
-    """Return all values that the subject of a rule for a token can have: ``None``, the token's subject, and patterns.
-
-    :param subject: the ``sub`` of the token.
-    """
+    """Return all values that a rule for a token with a subject can have as its subject, including ``None``."""
     if not isinstance(subject, str):
         return [None]
     separators = islice(re.finditer("[:/]", subject[: MAX_VALUE - 1]), MAX_PATTERN_PARTS)
@@ -242,7 +222,7 @@ def list_rule_subjects(subject: object) -> list[str | None]:
 
 
 def list_warnings(rule: Mapping[str, Any]) -> list[str]:
-    """Return warnings about a rule that trusts several workloads, or trusts a name that can pass to somebody else."""
+    """Return warnings about a rule that trusts several workloads, or a name that can pass to somebody else."""
     issuer, subject, claims = rule["issuer"], rule.get("subject"), rule.get("claims", {})
     warnings = [
         f"{member_name} ends in *, so everything below {expected_value[:-1]} is trusted"
@@ -280,10 +260,7 @@ def _list_expected_values(subject: str | None, claims: Mapping[str, Any]) -> Ite
 
 
 def check_provider_issuer(issuer: str, own_issuer: str, *, allows_loopback: bool) -> None:
-    """Refuse an issuer that an organization's OpenID provider must not have, by raising :exc:`RuleRefused`.
-
-    :param allows_loopback: whether an issuer at a loopback address may use plain HTTP.
-    """
+    """Refuse an issuer that an organization's OpenID provider must not have, by raising :exc:`RuleRefused`."""
     if issuer.startswith(SPIFFE):
         raise RuleRefused("issuer", "must be an https URL")
     _check_issuer(issuer, own_issuer, allows_loopback)
@@ -370,10 +347,9 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
         raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
     if subject is not None:
         _check_pattern("subject", "", subject)
-    for claim_name, value_or_values in claims.items():
-        for claim_value in as_list(value_or_values):
-            if isinstance(claim_value, str):
-                _check_pattern("claims", f"{claim_name} ", claim_value)
+    for claim_name, claim_value in _list_expected_values(None, claims):
+        if isinstance(claim_value, str):
+            _check_pattern("claims", f"{claim_name} ", claim_value)
     if subject is not None and issuer.startswith(SPIFFE) and not subject.startswith(f"{issuer}/"):
         raise RuleRefused("subject", f"must be a SPIFFE ID of the trust domain: {issuer}/...")
     if subject is not None and subject.startswith(_SERVICE_ACCOUNT):
@@ -391,10 +367,7 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
 
 
 def _check_pattern(member: str, name: str, value: str) -> None:
-    """Refuse a value with a ``*`` that is not an allowed pattern.
-
-    :param name: the beginning of the message: the claim's name and a blank, or empty for the subject.
-    """
+    """Refuse a value with a ``*`` that is not an allowed pattern, with a message that begins with *name*."""
     if "*" not in value:
         return
     prefix = value[:-1]

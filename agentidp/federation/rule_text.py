@@ -21,7 +21,6 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
     """Parse a rule's claims from lines ``name=value``, or ``name:=value`` for a boolean or a number.
 
     :returns: the accepted value by the claim's name, or a list of values if several lines have the name.
-    :raises RuleRefused: a line has another form.
     """
     values_by_name: dict[str, list[Any]] = {}
     for claim_text in pairs:
@@ -45,21 +44,16 @@ def parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def format_claims(claims: dict[str, Any]) -> list[str]:
-    """Format a rule's claims as lines ``name=value`` or ``name:=value``, which :func:`parse_claims` can parse."""
+    """Format a rule's claims as lines that :func:`parse_claims` can parse."""
     return [
-        f"{claim_name}={expected_value}"
-        if isinstance(expected_value, str)
-        else f"{claim_name}:={json.dumps(expected_value)}"
+        f"{claim_name}={value}" if isinstance(value, str) else f"{claim_name}:={json.dumps(value)}"
         for claim_name, expected in claims.items()
-        for expected_value in as_list(expected)
+        for value in as_list(expected)
     ]
 
 
 def parse_jwk_set(text: str) -> dict[str, Any]:
-    """Parse a JWK Set or a SPIFFE bundle. Leave out keys that do not verify tokens, such as those of certificates.
-
-    :raises RuleRefused: the text is not a JWK Set.
-    """
+    """Parse a JWK Set or a SPIFFE bundle. Leave out keys that do not verify tokens, such as those of certificates."""
     try:
         jwks = json.loads(text)["keys"]
         return {"keys": [jwk for jwk in map(read_usable_jwk, jwks) if jwk is not None]}
