@@ -39,17 +39,13 @@ def merge_claims(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict
     """Return the claims of an ID token, completed by claims that only the userinfo endpoint has returned."""
     merged_claims = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
-        # Takes email_verified from the response that contains the email address, because the other response may
-        # describe another address.
+        # The other response may describe another address.
         merged_claims["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
     return merged_claims
 
 
 def read_subject(claims: Mapping[str, Any]) -> str:
-    """Return the claim ``sub``, the person's id at the provider (OpenID Connect Core section 2).
-
-    :raises NoAccess: the claim ``sub`` is missing or malformed.
-    """
+    """Return the claim ``sub``, the person's id at the provider (OpenID Connect Core section 2)."""
     subject = claims.get("sub")
     if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
         raise NoAccess("wrong subject", "Your account has no subject that can be used here.")
@@ -66,24 +62,18 @@ def read_name(claims: Mapping[str, Any]) -> str | None:
 
 
 def format_identity(issuer: str, subject: str) -> str:
-    """Return a string that identifies a person: the subject and the issuer, which together never change."""
+    """Return the subject and the issuer of a person, which together identify the person."""
     return f"{subject} at {issuer}"
 
 
 def list_actor_fields(issuer: str, subject: str, name: str | None) -> tuple[str, str, str]:
-    """Return the actor's type, name and display name with which audit events record a person.
-
-    The actor's name begins with the subject and the issuer, because people can choose the name after them.
-    """
+    """Return the actor's type, name and display name with which audit events record a person."""
     identity = format_identity(issuer, subject)
     return "person", f"{identity} ({name})" if name else identity, name or subject
 
 
 def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the ID of the organization to which a person with these claims belongs. The organization need not exist.
-
-    :raises NoAccess: the claims name no organization, or more than one.
-    """
+    """Return the ID of the organization to which a person with these claims belongs, even if none has this ID."""
     claim_values = read_strings(claims, settings.organization_claim)
     if settings.organizations:
         organization_ids = {settings.organizations[value] for value in claim_values if value in settings.organizations}
@@ -99,10 +89,7 @@ def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> s
 
 
 def read_role(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the role that a person with these claims has in the dashboard.
-
-    :raises NoAccess: the claims give no role.
-    """
+    """Return the role that a person with these claims has in the dashboard."""
     values = read_strings(claims, settings.role_claim) | {ANYONE}
     if values & settings.administrators:
         return ADMINISTRATOR
@@ -114,16 +101,16 @@ def read_role(claims: Mapping[str, Any], settings: OidcSettings) -> str:
 def read_strings(claims: Mapping[str, Any], name: str | None) -> set[str]:
     """Return the strings in a claim, which is a string or a list.
 
-    :param name: the name of the claim; a name with dots may also be the path to a nested claim; ``None`` for no claim.
+    :param name: the name of the claim, or the path to a nested claim with dots; ``None`` for no claim.
     """
     if name is None:
         return set()
-    # Ignores an unverified email address, because some providers let anyone enter another person's address.
+    # Some providers let anyone enter another person's email address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
     claim_value: Any = claims
     for member_name in [name] if name in claims else name.split("."):
         claim_value = claim_value.get(member_name) if isinstance(claim_value, Mapping) else None
     claim_values: Iterable[Any] = claim_value if isinstance(claim_value, list) else [claim_value]
-    # Drops the value ANYONE, because in the settings it stands for every person and not for a value of a claim.
+    # In the settings, ANYONE stands for every person and not for a value of a claim.
     return {text for text in claim_values if isinstance(text, str) and text != ANYONE}

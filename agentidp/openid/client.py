@@ -1,7 +1,4 @@
-"""A client of OpenID Connect's authorization code flow, with state, nonce and PKCE (RFC 7636).
-
-Flask's session, which is a signed cookie, keeps the state of a sign-in between the first request and the callback.
-"""
+"""A client of OpenID Connect's authorization code flow, with state, nonce and PKCE (RFC 7636)."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ from agentidp.openid.claims import merge_claims, read_strings
 from agentidp.outbound.client import RequestFailed, request
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
-"""Accepted signature algorithms of ID tokens. All use a key pair, so ``none`` and shared secrets are refused."""
+"""Accepted signature algorithms of ID tokens."""
 
 TYPES = (None, "jwt", "jose")
 """Accepted values of the header ``typ`` of an ID token, in lower case; ``None`` if the header is missing."""
@@ -43,7 +40,7 @@ CLOCK_DIFFERENCE = 60
 """Maximum seconds by which the provider's clock may differ from ours."""
 
 MAX_FLOWS = 4
-"""Maximum number of unfinished sign-ins per browser, for example in several windows. A new one replaces the oldest."""
+"""Maximum number of unfinished sign-ins per browser. A new sign-in replaces the oldest."""
 
 MAX_CHARACTERS = 2_600
 """Maximum number of characters of a browser's unfinished sign-ins, which share a cookie of at most 4 KB."""
@@ -61,7 +58,7 @@ class BadResponse(Exception):
 
 
 class Flow(NamedTuple):
-    """An unfinished sign-in, stored in the browser's cookie. For the last two fields, see :meth:`Client.begin_flow`."""
+    """An unfinished sign-in, stored in the browser's cookie."""
 
     state: str
     nonce: str
@@ -80,7 +77,7 @@ def find_flow() -> Flow | None:
 class Client:
     """The client of a provider.
 
-    :param keys: fetches the provider's metadata and keys. Its networks and proxy are used for all other requests too.
+    :param keys: fetches the provider's metadata and keys. Its networks and proxy are used for all requests.
     :param organization_id: the organization for which the metadata and keys are fetched.
     """
 
@@ -101,9 +98,6 @@ class Client:
         """Store a new sign-in in the browser's cookie, and return the provider's address at which the person signs in.
 
         :param return_to: a string that the cookie keeps until the sign-in is completed.
-        :param provider_version: the version of an organization's own provider; empty for the provider of the instance.
-        :raises KeysUnavailable: the metadata cannot be read.
-        :raises Unavailable: the metadata lack a usable authorization endpoint.
         """
         endpoint = self._read_endpoint(self.get_metadata(), "authorization_endpoint").geturl()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
@@ -123,8 +117,7 @@ class Client:
     def complete_flow(self, metadata: dict[str, Any], flow: Flow, redirect_uri: str, at: datetime) -> dict[str, Any]:
         """Validate the provider's response in the current request, and exchange its code for an ID token.
 
-        :returns: the claims of the ID token. If the ID token lacks a claim that the settings name, the claims of the
-            userinfo endpoint are added.
+        :returns: the claims of the ID token, completed by the userinfo endpoint if they lack a claim of the settings.
         :raises BadResponse: the provider refused, or one of its responses is not valid.
         :raises KeysUnavailable, Unavailable: the provider cannot be reached, or had an internal error.
         """
@@ -175,7 +168,7 @@ class Client:
         auth_methods = metadata.get("token_endpoint_auth_methods_supported")
         if not client_secret:
             form["client_id"] = client_id
-        # Sends the secret in the form if possible, because providers disagree about a secret's encoding in the header.
+        # Providers disagree about a secret's encoding in the header.
         elif isinstance(auth_methods, list) and "client_secret_post" in auth_methods:
             form |= {"client_id": client_id, "client_secret": client_secret}
         else:
@@ -205,10 +198,7 @@ class Client:
     def _request_json(
         self, method: str, url: SplitResult, deadline: float, headers: dict[str, str], body: bytes | None = None
     ) -> dict[str, Any]:
-        """Send a request to the provider, and return the JSON object in the response.
-
-        :param deadline: the time of the monotonic clock by which the response must be complete.
-        """
+        """Send a request to the provider, and return the JSON object in the response, before a deadline."""
         try:
             response = request(
                 method,
@@ -226,7 +216,7 @@ class Client:
         if response.status >= 500:
             raise Unavailable(f"status {response.status}")
         if response.status != 200:
-            # Logs only a well-formed OAuth error code, because the provider could send any text.
+            # The provider could send any text.
             error = str((body_object or {}).get("error"))
             raise BadResponse(error if body_object and _ERROR_CODE.fullmatch(error) else f"status {response.status}")
         if body_object is None:
@@ -243,8 +233,8 @@ def _store_flow(new_flow: Flow) -> None:
 
 
 def _check_response(metadata: dict[str, Any], issuer: str) -> None:
-    # A wrong iss, or a missing iss of a provider that always sends it, shows that the response comes from another
-    # provider (RFC 9207 section 2.4).
+    # The response comes from another provider if iss is wrong, or missing although the provider always sends it
+    # (RFC 9207 section 2.4).
     default_iss = None if metadata.get("authorization_response_iss_parameter_supported") is True else issuer
     if flask.request.args.get("iss", default_iss) != issuer:
         raise BadResponse("the response is of another issuer")

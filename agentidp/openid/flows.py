@@ -1,7 +1,7 @@
 """The cookie that keeps the state of a sign-in until the provider redirects the browser back.
 
-The cookie is Flask's session, signed under the instance secret. It is read only below :data:`PATHS`, and each path has
-its own cookie. It is ``SameSite=Lax``, because the redirect back comes from another site.
+The cookie is Flask's session. It is read only below :data:`PATHS`, and each path has its own cookie. The cookie is
+``SameSite=Lax``, because the redirect back comes from another site.
 """
 
 from __future__ import annotations
@@ -48,19 +48,10 @@ class _Cookies(SecureCookieSessionInterface):
         return "/" if self._has_host_prefix() else f"{urlsplit(self._settings.issuer).path}{_find_path(flask.request)}"
 
     def _has_host_prefix(self) -> bool:
-        """Return whether the cookie's name begins with ``__Host-``, so that no sibling subdomain can set the cookie.
-
-        Browsers send such a cookie to every path of the host. If the issuer has a path, other services may share the
-        host, so the prefix is not used.
-        """
+        """Return whether the cookie's name begins with ``__Host-``, so that no sibling subdomain can set the cookie."""
+        # Other services may share the host of an issuer with a path, and would get the cookie.
         issuer = urlsplit(self._settings.issuer)
         return _find_path(flask.request) == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
-
-    def get_cookie_secure(self, app: Flask) -> bool:
-        return self._settings.issuer.startswith("https://")
-
-    def get_cookie_samesite(self, app: Flask) -> str:
-        return "Lax"
 
 
 def _find_path(request: Request) -> str | None:
@@ -73,4 +64,6 @@ def init_app(app: Flask, settings: Settings) -> None:
         app.extensions[EXTENSION] = Provider(settings.oidc)
     app.secret_key = hmac.digest(settings.instance_secret, b"agentidp dashboard sign-in", "sha256")
     app.permanent_session_lifetime = LIFETIME
+    app.config["SESSION_COOKIE_SECURE"] = settings.issuer.startswith("https://")
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     app.session_interface = _Cookies(settings)

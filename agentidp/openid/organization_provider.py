@@ -1,8 +1,6 @@
 """An organization's own OpenID Connect provider: everybody who signs in there belongs to the organization.
 
 The organization chooses the provider's addresses, so they must be in the networks that are allowed for rules of trust.
-A page tells people where they will sign in before it leads them there. The provider's claims cannot name another
-organization.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ logger = logging.getLogger("agentidp")
 
 
 def build_sealer(settings: Settings) -> Sealer:
-    """Return the object that encrypts and decrypts client secrets at OpenID providers, each with the provider's ID."""
+    """Return the object that encrypts and decrypts client secrets at OpenID providers."""
     return Sealer(settings, b"agentidp client secrets at openid providers")
 
 
 def seal_secret(settings: Settings, provider_id: UUID, secret: str | None) -> bytes | None:
-    """Return a provider's client secret encrypted, or ``None`` for a public client, which has no secret."""
+    """Return a provider's client secret encrypted, or ``None`` if there is none."""
     return None if secret is None else build_sealer(settings).seal(str(provider_id), secret.encode())
 
 
@@ -38,8 +36,7 @@ def get_provider(organization_id: str | None, at: datetime) -> Provider:
     """Return the provider at which the people of an organization sign in: its own, or else that of the instance.
 
     :param organization_id: any string; ``None`` if the organization is not known yet.
-    :raises SignInRefused: neither the organization nor the instance has a provider.
-    :raises ProviderUnavailable: the instance secret does not decrypt the client secret.
+    :raises SignInRefused: there is no provider, or the instance secret does not decrypt its client secret.
     """
     provider = _find_own_provider(organization_id, at) or get_instance_provider(current_app)
     if provider is None:
@@ -55,8 +52,6 @@ def get_callback_provider(organization_id: str | None, at: datetime) -> Provider
     """Return the provider whose responses arrive at a callback address.
 
     :param organization_id: any string from the path of the callback; ``None`` for the callback of the instance.
-    :raises FlowExpired: the organization has no provider any more.
-    :raises SignInRefused, ProviderUnavailable: as for :func:`get_provider`.
     """
     if organization_id is None:
         return get_provider(None, at)

@@ -2,7 +2,7 @@
 
 An exchange occupies a thread, and anyone can send a code that the provider takes seconds to refuse. So each network,
 for example of an office, gets few places, and networks with recent failures share half of all places. If a network
-finds no place twice, this counts as a failure, so all networks of an attacker soon count as failed.
+finds no place twice, this counts as a failure.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ PLACES = 4
 """Maximum number of threads per process that exchange codes at the provider at the same time."""
 
 PLACES_PER_NETWORK = 2
-"""Maximum number of threads that exchange codes for the same network, so that no network occupies all threads."""
+"""Maximum number of threads per process that exchange codes for the same network."""
 
 PLACES_OF_FAILED_NETWORKS = PLACES // 2
-"""Maximum number of threads that exchange codes for all networks with recent failures together."""
+"""Maximum number of threads per process that exchange codes for all networks with recent failures together."""
 
 FAILED_FOR = timedelta(minutes=10)
-"""Maximum time for which a network counts as failed after a failure. A successful exchange ends this time."""
+"""Time for which a network counts as failed after a failure, unless an exchange succeeds."""
 
 MAX_REMEMBERED = 10_000
-"""Maximum number of networks whose failures a process remembers. Together they take about 2 MB."""
+"""Maximum number of networks whose failures a process remembers, which take about 2 MB."""
 
 _NO_PLACE, _FAILURE = 1, 2
 

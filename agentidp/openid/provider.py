@@ -1,10 +1,8 @@
 """An OpenID Connect provider at which people sign in. This module limits the requests to it and explains its failures.
 
-Anyone can open the addresses of a sign-in. So only a few threads wait for a provider's metadata and keys, and a failed
-fetch is not repeated for some seconds. Only a few threads exchange codes: :mod:`agentidp.openid.places` limits them for
-the provider of the instance, and :mod:`agentidp.outbound.places` for the providers of organizations. An address
-with too many refused codes is refused without a request to the provider. A refused code affects neither other networks
-nor other providers.
+Anyone can open the addresses of a sign-in. So only a few threads exchange codes: :mod:`agentidp.openid.places` limits
+the threads for the provider of the instance, and :mod:`agentidp.outbound.places` for the providers of organizations. An
+address with too many failures is refused without a request to the provider.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ class ResponseRefused(SignInRefused):
 
 
 class TooManyFailures(SignInRefused):
-    """429: the client's address or network has sent too many invalid responses, so another response is not examined."""
+    """429: too many sign-ins from the client's address or network have failed."""
 
     code = "RATE_LIMITED"
 
@@ -75,10 +73,8 @@ class FlowExpired(SignInRefused):
 class Provider:
     """An OpenID Connect provider: that of the instance, or an organization's own. The constructor sends no request.
 
-    :param keys: fetches the provider's metadata and keys, from allowed networks only. Default: from the networks that
-        are allowed for addresses chosen by the operator.
-    :param organization_id: the organization to which everybody who signs in there belongs; ``None`` for the provider
-        of the instance.
+    :param keys: fetches the provider's metadata and keys. Default: from the networks that are allowed for the operator.
+    :param organization_id: the organization of all people of the provider; ``None`` for the provider of the instance.
     :param version: a string that differs after each change of an organization's provider.
     :param timeout: maximum seconds for fetching the metadata and the keys together.
     """
@@ -102,7 +98,6 @@ class Provider:
 
         :param path: the path at which the sign-in begins, one of :data:`agentidp.openid.flows.PATHS`.
         :param return_to: a string that :meth:`complete_sign_in` will return.
-        :raises ProviderUnavailable: the provider's metadata cannot be read.
         """
         redirect_uri = build_callback_url(services().settings, path, self.organization_id)
         with self._explain_errors():
@@ -111,9 +106,7 @@ class Provider:
     def complete_sign_in(self, path: str, at: datetime) -> tuple[dict[str, Any], str]:
         """Complete the sign-in to which the provider's response in the current request belongs.
 
-        :param path: as for :meth:`begin_sign_in`.
         :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin_sign_in`.
-        :raises FlowExpired, ResponseRefused, ProviderUnavailable, TooManyFailures: the sign-in failed.
         """
         flow = find_flow()
         # A sign-in cannot be completed if it began at another provider, or before the provider was changed.
@@ -129,10 +122,7 @@ class Provider:
         return claims, flow.return_to
 
     def find_organization_id(self, claims: dict[str, Any]) -> str:
-        """Return the ID of the organization to which a person with these claims belongs. It need not exist.
-
-        :raises NoAccess: the person belongs to no organization, or to more than one.
-        """
+        """Return the ID of the organization to which a person with these claims belongs, or raise :exc:`NoAccess`."""
         return self.organization_id or read_organization_id(claims, self.settings)
 
     def has_member(self, claims: dict[str, Any], organization_id: str) -> bool:
@@ -144,11 +134,7 @@ class Provider:
 
     @contextlib.contextmanager
     def _reserve_exchange(self, at: datetime) -> Iterator[None]:
-        """Reserve a thread for a block that exchanges a code. Count its failure for the client's address and network.
-
-        :raises TooManyFailures: the address or the network has failed too often.
-        :raises ProviderUnavailable: no thread is free.
-        """
+        """Reserve a thread for a block that exchanges a code. Count its failure for the client's network."""
         app_services = services()
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
@@ -189,7 +175,7 @@ class Provider:
         try:
             yield
         except KeysUnavailable:
-            # The reason is not logged here, because the thread that fetches the provider's keys has logged it.
+            # The thread that fetches the provider's keys has logged the reason.
             raise ProviderUnavailable from None
         except Unavailable as failed:
             log_fields = {"issuer": self.settings.issuer, "reason": str(failed)}
@@ -208,11 +194,7 @@ def _log_refusal(reason: str) -> None:
 def build_callback_url(settings: Settings, path: str, organization_id: str | None) -> str:
     """Return the address to which a provider redirects the browser after a sign-in that began at a path.
 
-    Each provider has its own address, so that a code of one provider is never sent to another (RFC 9700 section
-    4.4.2.2).
-
-    :param path: one of :data:`agentidp.openid.flows.PATHS`.
-    :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
+    Each provider has its own address, so that no provider gets another's code (RFC 9700 section 4.4.2.2).
     """
     return f"{settings.issuer}{path}/callback" + (f"/{organization_id}" if organization_id else "")
 
