@@ -1,8 +1,8 @@
 """Admit apps that a client ID metadata document describes, after a person has signed in.
 
 A delegation rule of the person's organization must name the host of the document and accept the person. Before that,
-nothing is requested, stored or counted. An app without an agent then gets one. The agent's row is also the cache of the
-document: it has the redirect URIs, and the instant until which they may be used according to HTTP.
+nothing is requested, stored or counted. The row of the app's agent is also the cache of the document: it has the
+redirect URIs, and the instant until which they may be used according to HTTP.
 """
 
 from __future__ import annotations
@@ -57,15 +57,11 @@ _places = Places(MAX_READINGS, 1)
 _lock = threading.Lock()
 
 _failed_at: dict[tuple[str, str], datetime] = {}
-"""Time of each person's last failed fetch, by organization ID and ``sub``. A new failure deletes entries older than
-:data:`PAUSE`, so there are few."""
+"""Time of each person's last failed fetch, by organization ID and ``sub``."""
 
 
 def find_client(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Return an app's authorization request, completed by the organization and the app's agent.
-
-    :raises ValidationError: the app has no agent, or its document does not contain the redirect URI.
-    """
+    """Return an app's authorization request, completed by the organization and the app's agent."""
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
     if not agent_rows or not is_registered(requested.redirect_uri, agent_rows[0].redirect_uris):
@@ -80,9 +76,6 @@ def admit_app(
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
-    :raises ValidationError: no delegation rule lets the app act for the person, the document cannot be used, or it
-        does not contain the redirect URI.
-    :raises RateLimited: too many documents are being fetched.
     """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
@@ -108,17 +101,14 @@ def admit_app(
 
 
 def _read_document(client_uri: str, organization_id: str, person: str, at: datetime) -> tuple[list[str], datetime]:
-    """Fetch an app's document. Return its redirect URIs, and the instant until which they may be used.
-
-    :param person: the ``sub`` of the person who has signed in.
-    """
+    """Fetch an app's document. Return its redirect URIs, and the instant until which they may be used."""
     # The pause is per person: with a pause per host, one person's failures would keep other people from an app.
     with _lock:
         if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
             raise RateLimited(
                 f"An app that you have just used could not be looked up. Try again in {PAUSE.seconds} seconds."
             )
-    # Lets other requests run while this request waits for the app's host, because few requests run at the same time.
+    # Few requests run at the same time, so others run while this request waits for the app's host.
     turn = current_request().environ[TURN]
     turn.pause()
     try:
@@ -144,8 +134,8 @@ def _fetch_document(client_uri: str, organization_id: str) -> Response:
 
 
 def _parse_document(response: Response) -> dict[str, Any]:
-    # Requires the content type of JSON. Otherwise, a file that a user uploads to the app's host could pass for the
-    # app's document (draft-ietf-oauth-client-id-metadata-document section 4).
+    # A file that a user uploads to the app's host must not pass for the app's document
+    # (draft-ietf-oauth-client-id-metadata-document section 4), so the content type must be JSON.
     is_json = any(name.lower() == "content-type" and _JSON.match(value) for name, value in response.headers)
     document = parse_json_object(response.body) if response.status == 200 and is_json else None
     if document is None:
@@ -186,7 +176,7 @@ def _store_agent(
                 transaction.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:
-            # Tries the next name, because another agent may have this name.
+            # Another agent may have this name.
             continue
     raise ValidationError(
         f"Your organization cannot add the app of {host}: it has too many agents, or an administrator has deleted the "

@@ -39,10 +39,7 @@ class Consent(SealedForm):
 
 
 def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime) -> str:
-    """Store the grant of the person, and return the authorization code.
-
-    :raises ValidationError: the form was sent before, or the organization's provider has changed.
-    """
+    """Store the grant of the person, and return the authorization code."""
     permission = grants.Permission(
         requested.agent_id,
         UUID(consent.rule_id),
@@ -60,10 +57,7 @@ def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime
 
 
 def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
-    """Record in the audit trail that the person has refused the access.
-
-    :raises ValidationError: the form was sent before, or the organization's provider has changed.
-    """
+    """Record in the audit trail that the person has refused the access."""
     with _submit_form(consent, at) as transaction:
         refusal_details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
         audit.record(transaction, "grant.refused", agent_id, after=refusal_details)
@@ -71,9 +65,12 @@ def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
 
 @contextlib.contextmanager
 def _submit_form(consent: Consent, at: datetime) -> Iterator[Transaction]:
-    """Open a transaction that accepts the form, and refuse the form if it was accepted before."""
+    """Open a transaction that accepts the form.
+
+    :raises ValidationError: the form was accepted before, or the organization's provider has changed.
+    """
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
-    # The clocks of two servers may differ by twice LEEWAY, so another server may accept the form for longer.
+    # Another server, whose clock may differ by twice LEEWAY, may accept the form for longer.
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:

@@ -23,8 +23,7 @@ from agentidp.services import services
 class Offer:
     """The access that an agent gets if the person allows it.
 
-    :param new_scopes: those of *scopes* that no grant in force of the person for the resource server has; empty if the
-        person has no such grant.
+    :param new_scopes: the scopes that the person's grants in force lack; empty if the person has none.
     :param days: the number of days for which the access is allowed.
     """
 
@@ -48,8 +47,7 @@ class NoRule(Exception):
 def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: datetime) -> Offer:
     """Return the access that an agent gets if the person allows it.
 
-    The oldest rule that accepts the person and has the resource decides. The rule is not locked, because the statement
-    that redeems the code checks the rule again.
+    The oldest rule that accepts the person and has the resource decides.
 
     :param claims: the claims of a verified ID token of the organization's provider.
     :raises OAuthError: with an error of RFC 6749 section 4.1.2.1, or ``invalid_target``.
@@ -87,7 +85,7 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
     """Return the requested scopes that agent, rule and resource server have in common, or all of these scopes."""
     [rule_scopes] = [access["scopes"] for access in rule.resources if access["resource"] == server.resource]
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
-    # Ignores scopes of our own API, which MCP clients also request if the resource server's metadata name no scopes.
+    # MCP clients also request scopes of our own API if the resource server's metadata name no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     return [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
 
@@ -101,16 +99,13 @@ def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list
 
 
 def _supports_delegation(server: Any) -> bool:
-    """Return whether agents may act for people at a resource server.
-
-    Agents may not do so at a cloud, because it reads only ``sub`` and would treat the agent as the person.
-    """
+    # A cloud reads only sub, so it would treat the agent as the person.
     return server.subject == AGENT and (server.audience is None or owned_name(server.audience) is not None)
 
 
 def authorizes(rule: Any, resource: str, claims: dict[str, Any]) -> bool:
     """Return whether a delegation rule has a resource server and accepts the claims of an ID token."""
-    # Compares iss, because a rule for a SPIFFE trust domain would accept a SPIFFE ID as sub from any provider.
+    # A rule for a SPIFFE trust domain would accept a SPIFFE ID as sub from any provider, so iss is compared here.
     if rule.trust["issuer"] != claims["iss"] or all(access["resource"] != resource for access in rule.resources):
         return False
     return Rule.from_trust({"audience": ""} | rule.trust).is_met_by(TokenClaims(claims), ignores_audience=True)

@@ -19,7 +19,7 @@ from agentidp.services import services
 PATH = "/authorize/grants"
 
 RETURN_TO = "grants"
-"""The ``return_to`` of a sign-in that leads to the page of grants and not to an authorization request."""
+"""The ``return_to`` of a sign-in that leads to the page of grants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,7 @@ def show_grants(visit: Visit, at: datetime) -> Response:
 
 
 def end_own_grant(visit: Visit, grant_id: UUID, at: datetime) -> None:
-    """End a grant of the person.
-
-    :raises NotFound: the person has no such grant.
-    :raises ValidationError: the organization's own provider has changed.
-    """
+    """End a grant of the person."""
     with services().database.of(visit.organization_id, at).transaction(visit.actor) as transaction:
         if visit.provider_version:
             # People of the instance's provider may still end grants after the organization has added its own.

@@ -33,16 +33,12 @@ NOT_REGISTERED = (
     "Ask whoever gave you the app."
 )
 
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-_THUMBPRINT = _CHALLENGE
+_SHA_256 = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """An authorization request whose client and redirect URI were checked.
-
-    For an app with a client ID metadata document, :mod:`agentidp.authorization.client_documents` checks both after the
-    person has signed in.
+    """An authorization request.
 
     :param parameters: the other parameters by name, without those that are repeated.
     :param repeated: the names of the repeated parameters.
@@ -94,18 +90,15 @@ class AuthorizationRequest:
         return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{query}"
 
     def check_parameters(self) -> None:
-        """Check the parameters that do not depend on the person.
-
-        :raises OAuthError: with an error of RFC 6749 section 4.1.2.1.
-        """
+        """Check the parameters that do not depend on the person, or raise an error of RFC 6749 section 4.1.2.1."""
         parameters = self.parameters
         if "resource" in self.repeated:
             raise OAuthError("invalid_target", "resource must name one resource server only")
         if self.repeated:
             raise OAuthError("invalid_request", "a parameter is repeated")
-        if "request" in parameters or "request_uri" in parameters:
-            name = "request" if "request" in parameters else "request_uri"
-            raise OAuthError(f"{name}_not_supported", f"{name} is not supported")
+        for name in ("request", "request_uri"):
+            if name in parameters:
+                raise OAuthError(f"{name}_not_supported", f"{name} is not supported")
         if parameters.get("response_type") != "code":
             raise OAuthError("unsupported_response_type", "response_type must be code")
         if parameters.get("response_mode", "query") != "query":
@@ -114,9 +107,9 @@ class AuthorizationRequest:
             raise OAuthError("consent_required", "the person is always asked")
         if parameters.get("code_challenge_method") != "S256":
             raise OAuthError("invalid_request", "code_challenge_method must be S256")
-        if not _CHALLENGE.fullmatch(parameters.get("code_challenge", "")):
+        if not _SHA_256.fullmatch(parameters.get("code_challenge", "")):
             raise OAuthError("invalid_request", "code_challenge must be a SHA-256 in base64url")
-        if not _THUMBPRINT.fullmatch(parameters.get("dpop_jkt", "A" * 43)):
+        if not _SHA_256.fullmatch(parameters.get("dpop_jkt", "A" * 43)):
             raise OAuthError("invalid_request", "dpop_jkt must be a SHA-256 in base64url")
         if not is_resource_identifier(self.resource):
             raise OAuthError("invalid_target", "resource must name a resource server of the organization")
@@ -124,10 +117,9 @@ class AuthorizationRequest:
 
 
 def read_request(query: str, at: datetime) -> AuthorizationRequest:
-    """Return the authorization request that a query string contains.
+    """Return the authorization request in a query string, or raise ``ValidationError`` if the client is not registered.
 
-    :raises ValidationError: the client or its redirect URI is not registered. For an app with a client ID metadata
-        document, only the form of both is checked.
+    Of an app with a client ID metadata document, only the form of client ID and redirect URI is checked.
     """
     if len(query) > MAX_QUERY or not query.isascii():
         raise ValidationError(
@@ -146,7 +138,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         )
     client = public_client(client_id)
     agent_rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
-    # Refuses the id of an app's agent as client_id: an app must send its URI, so that its current document is read.
+    # An app must send its URI and not its agent's id, so that its current document is read.
     is_app = bool(agent_rows) and agent_rows[0].client_uri is not None
     if not agent_rows or is_app or not is_registered(redirect_uri, agent_rows[0].redirect_uris):
         raise ValidationError(NOT_REGISTERED)
@@ -154,15 +146,11 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
 
 
 def find_organization_id(requested: AuthorizationRequest) -> str | None:
-    """Return the organization at whose provider the person signs in.
-
-    For an agent, return its organization. For an app with a client ID metadata document, return the organization that
-    owns the resource server's identifier, or ``None`` if no organization owns it.
-    """
+    """Return the organization at whose provider the person signs in, or ``None`` if it is unknown."""
     if requested.client_uri is None:
         return requested.organization_id
     if not is_resource_identifier(requested.resource):
         return None
+    # An app with a document belongs to no organization.
     [row] = services().database.fetch_unscoped("openid/resource_organization", resource=requested.resource)
-    organization_id: str | None = row.organization_id
-    return organization_id
+    return row.organization_id  # type: ignore[no-any-return]

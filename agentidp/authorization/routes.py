@@ -14,7 +14,6 @@ from agentidp.authorization import client_documents, consent, decision, person_p
 from agentidp.authorization.consent import Consent
 from agentidp.authorization.person_page import Visit
 from agentidp.authorization.requests import AuthorizationRequest, find_organization_id, read_request
-from agentidp.authorization.sealed_form import get_browser_id
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.cross_origin import refuse_cross_origin
@@ -28,7 +27,7 @@ from agentidp.openid.provider import Provider
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
-# Leaves out Cross-Origin-Opener-Policy, which would disconnect a window for the sign-in from the client that opened it.
+# Cross-Origin-Opener-Policy would disconnect a window for the sign-in from the client that opened it.
 SECURITY = {name: value for name, value in pages.SECURITY.items() if name != "Cross-Origin-Opener-Policy"}
 
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
@@ -67,7 +66,7 @@ def callback(organization_id: str | None = None) -> Response:
 
     :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
     """
-    # A HEAD request must not consume the code, because programs use it to check whether an address exists.
+    # Programs check by HEAD whether an address exists, which must not consume the code.
     if request.method == "HEAD":
         return Response(status=200)
     provider = get_callback_provider(organization_id, g.at)
@@ -77,9 +76,9 @@ def callback(organization_id: str | None = None) -> Response:
     requested = read_request(query, g.at)
     organization_id = requested.organization_id
     if requested.client_uri:
-        # Uses the organization of the person, because an app with a document belongs to no organization.
+        # An app with a document belongs to no organization.
         organization_id = provider.find_organization_id(claims)
-    person, name = _identify_member(provider, claims, organization_id)
+    _check_member(provider, claims, organization_id)
     g.organization_id = organization_id
     wait_for_turn(organization_id)
     if requested.client_uri:
@@ -93,21 +92,18 @@ def callback(organization_id: str | None = None) -> Response:
         description = "no rule lets the agent act for the person"
         uri = requested.build_redirect(error="access_denied", error_description=description)
         return pages.page("authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=uri)
-    consent = Consent(
+    form = Consent.create(
+        provider,
+        claims,
+        organization_id,
+        g.at,
         query=query,
-        organization_id=requested.organization_id,
-        issuer=provider.settings.issuer,
-        person=person,
-        name=name,
         rule_id=str(offer.rule_id),
         scopes=offer.scopes,
         days=offer.days,
-        asked_at=int(g.at.timestamp()),
-        browser=get_browser_id(),
         form_id=secrets.token_hex(16),
-        provider_version=provider.version,
     )
-    return _render_consent_form(requested, offer, consent)
+    return _render_consent_form(requested, offer, form)
 
 
 @blueprint.get(person_page.PATH)
@@ -134,28 +130,21 @@ def end_grant() -> Response:
 
 
 def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
-    person, organization_id = read_subject(claims), provider.find_organization_id(claims)
+    organization_id = provider.find_organization_id(claims)
     if find_organization(services().database, organization_id, g.at) is None:
         raise SignInRefused(403, "Your account belongs to no organization here.")
     g.organization_id = organization_id
     wait_for_turn(organization_id)
-    asked_at = int(g.at.timestamp())
-    issuer = provider.settings.issuer
-    visit = Visit(organization_id, issuer, person, read_name(claims), asked_at, get_browser_id(), provider.version)
-    return person_page.show_grants(visit, g.at)
+    return person_page.show_grants(Visit.create(provider, claims, organization_id, g.at), g.at)
 
 
-def _identify_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> tuple[str, str | None]:
-    """Return the ``sub`` and the name of a person who belongs to an organization.
-
-    :raises SignInRefused: the person does not belong to the organization.
-    """
+def _check_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> None:
+    """Raise ``SignInRefused`` if a person does not belong to an organization."""
     person, name = read_subject(claims), read_name(claims)
     if not provider.has_member(claims, organization_id):
         audit_organization_id = provider.organization_id or INSTANCE
         log_refusal(audit_organization_id, provider.settings.issuer, person, name, "other organization", g.at)
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
-    return person, name
 
 
 def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer, form: Consent) -> Response:
@@ -167,7 +156,7 @@ def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer,
         consent=form.seal(),
         action=f"{services().settings.issuer}{PATH}",
     )
-    # Adds the redirect URI to form-action, because browsers also apply form-action to the redirect after the form.
+    # Browsers also apply form-action to the redirect after the form.
     targets = f"form-action 'self' {requested.form_target}"
     policy = SECURITY["Content-Security-Policy"].replace("form-action 'self'", targets)
     response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'; ", "")
@@ -195,7 +184,7 @@ def answer() -> Response:
 
 
 def _redirect(address: str) -> Response:
-    """Redirect the browser to the client by 303, because by 307 the client would receive the form (RFC 9700)."""
+    """Redirect the browser to the client by 303, by which it does not send the form again (RFC 9700 section 4.12)."""
     response = flask.redirect(address, 303)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]

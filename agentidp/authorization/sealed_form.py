@@ -1,7 +1,7 @@
 """Forms whose content is in a hidden field that only this server can write and read.
 
-The field is encrypted under the instance secret, bound to the browser in which the person has signed in, and accepted
-for ten minutes. So a form can be neither forged nor shown to somebody else.
+The field is bound to the browser in which the person has signed in, and accepted for ten minutes. So a form can be
+neither forged nor shown to somebody else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 import flask
 
@@ -20,7 +20,8 @@ from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
 from agentidp.http.request_context import request_actor
 from agentidp.jose.sealing import Sealer, Unreadable
-from agentidp.openid.claims import list_actor_fields
+from agentidp.openid.claims import list_actor_fields, read_name, read_subject
+from agentidp.openid.provider import Provider
 from agentidp.services import services
 
 LIFETIME = timedelta(minutes=10)
@@ -50,16 +51,29 @@ class SealedForm:
     browser: str
     provider_version: str
 
+    @classmethod
+    def create(
+        cls, provider: Provider, claims: dict[str, Any], organization_id: str, at: datetime, **fields: Any
+    ) -> Self:
+        """Return a form for a person who has just signed in, with the fields of the subclass."""
+        return cls(
+            organization_id=organization_id,
+            issuer=provider.settings.issuer,
+            person=read_subject(claims),
+            name=read_name(claims),
+            asked_at=int(at.timestamp()),
+            browser=_get_browser_id(),
+            provider_version=provider.version,
+            **fields,
+        )
+
     @property
     def actor(self) -> Actor:
         """The person as the actor of audit events."""
         return request_actor(*list_actor_fields(self.issuer, self.person, self.name))
 
     def check_provider(self, transaction: Transaction) -> None:
-        """Lock the organization's provider, and refuse the form if the provider has changed since the form was shown.
-
-        :raises ValidationError: the provider has changed, was deleted, or was added.
-        """
+        """Lock the organization's provider, and refuse the form if the provider has changed since then."""
         rows = transaction.fetch("openid/lock_provider")
         if self.provider_version != (str(rows[0].version) if rows else ""):
             raise ValidationError(INVALID)
@@ -71,11 +85,7 @@ class SealedForm:
 
     @classmethod
     def decrypt(cls, field: str, at: datetime) -> Self:
-        """Decrypt and check the content of the hidden field.
-
-        :raises ValidationError: the field was not made by this server for this kind of form and this browser, or is too
-            old.
-        """
+        """Decrypt the content of the hidden field. Refuse the field if another browser got it or it is too old."""
         try:
             form_json = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
             form = cls(**json.loads(form_json))
@@ -89,7 +99,7 @@ class SealedForm:
         return form
 
 
-def get_browser_id() -> str:
+def _get_browser_id() -> str:
     """Return the random string in the browser's cookie, or a new string, which the response stores in the cookie."""
     text: str = flask.session.setdefault(_BROWSER, secrets.token_urlsafe(32))
     return text
