@@ -1,8 +1,6 @@
 """Sends HTTP requests to checked addresses, with limits for time and size, and without following redirects.
 
-AgentIdP sends all its requests with this client: webhooks, and requests for resource server metadata, issuers' keys and
-the OpenID Connect provider. The only exception is apprise, which opens connections in its own process
-(``alerts/apprise_child.py``).
+AgentIdP sends all its requests with this client, except those of apprise, which has its own process.
 """
 
 from __future__ import annotations
@@ -23,18 +21,18 @@ from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
 
 def proxy_of_environment(url: SplitResult) -> str | None:
-    """Return the proxy in ``HTTPS_PROXY`` for an https URL; None without a proxy, or if ``NO_PROXY`` has the host."""
+    """Return the proxy in ``HTTPS_PROXY`` for an https URL, unless ``NO_PROXY`` has the host."""
     if url.scheme != "https" or urllib.request.proxy_bypass(url.netloc):
         return None
     return urllib.request.getproxies().get("https")
 
 
 class RequestFailed(Exception):
-    """There was no valid response. The user who entered the URL reads the message, so it quotes no server's data."""
+    """There was no valid response. The user who entered the URL reads the message, so it contains no server's data."""
 
 
 class Response(NamedTuple):
-    """A server's response to our request. ``body`` is empty if the caller did not ask for the body."""
+    """A server's response. ``body`` is empty if the caller did not ask for the body."""
 
     status: int
     reason: str
@@ -53,9 +51,9 @@ def request(
     body: bytes | None = None,
     proxy: str | None = None,
 ) -> Response:
-    """Send a request, and return the response, whatever its status. A redirect is not followed.
+    """Send a request, and return the response, whatever its status.
 
-    :param url: an http or https URL. User information in it is ignored.
+    :param url: an http or https URL, whose user information is ignored.
     :param timeout: maximum seconds for the whole request, except for resolving the host name.
     :param max_body: maximum bytes of the response's body. None means that the body is not read.
     :param proxy: the http URL of a proxy for https requests, or None. The proxy resolves the host name, so *networks*
@@ -67,7 +65,6 @@ def request(
         host, port = url.hostname or "", url.port or (80 if is_plain else 443)
     except ValueError:
         raise RequestFailed("the address has an invalid port") from None
-    # The Host header is set here, so that it is the same with and without a proxy.
     fixed_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
     request_target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
@@ -95,12 +92,12 @@ def request(
     except TimeoutError:
         raise RequestFailed(f"no response within {timeout:g} seconds") from None
     except ssl.SSLCertVerificationError as error:
-        # The text after the comma names the host. It is left out, because the host of an alert target is secret.
+        # The text after the comma names the host, which is secret for an alert target.
         raise RequestFailed(f"the certificate is refused: {error.verify_message.partition(',')[0]}") from None
     except OSError as error:
         raise RequestFailed(f"no connection: {error.strerror or type(error).__name__}") from None
     except (http.client.HTTPException, ValueError) as error:
-        # The message is left out, because it could contain data of the request or of an internal server's response.
+        # The message could contain data of the request or of an internal server's response.
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
 
 
@@ -114,7 +111,7 @@ def _open_tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> ht
 
 
 def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
-    """Connect to the first address that accepts. *timeout* is the maximum seconds for all addresses together."""
+    """Connect to the first address that accepts, within *timeout* seconds for all addresses together."""
     deadline, last_error = time.monotonic() + timeout, OSError()
     for address in addresses:
         remaining_seconds = deadline - time.monotonic()
@@ -128,7 +125,6 @@ def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
 
 
 def _start_tls(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
-    """Start TLS. Require a certificate of the host from an authority that the system trusts."""
     context = ssl.create_default_context()
     # The handshake is a step of its own, so that the deadline can interrupt it.
     tls_socket = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
@@ -148,13 +144,12 @@ def _read_body(response: http.client.HTTPResponse, max_body: int) -> bytes:
 
 @contextlib.contextmanager
 def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
-    """Shut down the connection *timeout* seconds later.
+    """Shut down the connection *timeout* seconds later. A server that sends slowly never exceeds the socket's timeout.
 
-    The socket's timeout is not enough: a server that sends one byte per second never exceeds it. Yields a function that
-    must be called whenever the connection gets a new socket.
+    Yields a function that must be called whenever the connection gets a new socket.
     """
     has_ended = threading.Event()
-    # A list keeps the sockets, because the connection forgets its socket if the server will close the connection.
+    # The connection forgets its socket if the server will close the connection.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:

@@ -1,10 +1,9 @@
 """The rule for the addresses that AgentIdP connects to: public addresses, and networks that the operator allows.
 
-Organizations choose the addresses of their alert targets, so without this rule anyone with ``alerts:write`` could reach
-the operator's internal services (server-side request forgery, CWE-918).
+Without the rule, organizations could reach the operator's internal services (server-side request forgery, CWE-918).
 
-The refused networks are from IANA's registries of special-purpose addresses. Python's ``is_global`` is not used,
-because it differs between versions, and is true for some addresses that lead into a local network.
+The refused networks are from IANA's registries of special-purpose addresses. Python's ``is_global`` differs between
+versions, and is true for some addresses that lead into a local network.
 """
 
 from __future__ import annotations
@@ -48,19 +47,14 @@ REFUSED = (
 """Networks whose addresses are not public, to which no connection is made unless a setting allows it."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""The IPv6 addresses that IANA allocates to networks. They do not include loopback, link-local, site-local
-(``fec0::/10``), unique local and multicast addresses, IPv4 addresses in IPv6 (``::/96``, ``::ffff:0:0:0/96``), local
-NAT64 (``64:ff9b:1::/48``) and segment routing (``5f00::/16``)."""
+"""The IPv6 addresses that IANA allocates to networks."""
 
 _NAT64 = ip_network("64:ff9b::/96")
-"""IPv6 addresses that represent IPv4 addresses (RFC 6052). The last 32 bits are the IPv4 address."""
+"""IPv6 addresses whose last 32 bits are an IPv4 address (RFC 6052)."""
 
 
 class AddressRefused(Exception):
-    """AgentIdP refuses to connect to an address.
-
-    The message is for the organization. It does not contain the address, because an internal name may have led to it.
-    """
+    """AgentIdP refuses to connect to an address. The message does not contain the address, which may be internal."""
 
 
 class AllowedNetworks:
@@ -88,10 +82,7 @@ class AllowedNetworks:
         return bool(self._plain)
 
     def check_address(self, address: Address, *, is_plain: bool) -> None:
-        """Check that a connection to an address is allowed.
-
-        :raises AddressRefused: the rule does not allow the connection.
-        """
+        """Raise ``AddressRefused`` if the rule does not allow connections to an address."""
         address = _embedded_ipv4(address)
         if _is_within(address, self._plain if is_plain else self._allowed):
             return
@@ -102,7 +93,7 @@ class AllowedNetworks:
             raise AddressRefused("the address is public, and the connection would not be encrypted: use https or TLS")
 
     def resolve(self, host: str, port: int, *, is_plain: bool) -> list[str]:
-        """Return a host's checked addresses. Connect to these, because the name may have other addresses later.
+        """Return a host's addresses. Connect to them and not to the name, which may have other addresses later.
 
         :raises AddressRefused: at least one of the addresses is refused.
         :raises OSError: the name has no address.
@@ -114,10 +105,7 @@ class AllowedNetworks:
         return addresses
 
     def check_literal(self, host: str, *, is_plain: bool) -> None:
-        """Check a host that is an IP address. A host name is checked later, when it is resolved.
-
-        :raises AddressRefused: the rule does not allow the connection.
-        """
+        """Raise ``AddressRefused`` if a host is an address to which the rule does not allow connections."""
         try:
             address = ip_address(host)
         except ValueError:
@@ -134,7 +122,7 @@ def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:
 
 
 def _embedded_ipv4(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address contains, or the address itself if it contains none."""
+    """Return the IPv4 address in an IPv6 address, or the address itself if there is none."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped

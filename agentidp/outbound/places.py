@@ -16,8 +16,7 @@ class Places:
     """The places of a process for requests that wait for servers of organizations.
 
     :param maximum: the number of places.
-    :param max_per_organization: maximum number of an organization's requests that wait. An organization gets one of the
-        last places only if it has no other place.
+    :param max_per_organization: maximum number of an organization's requests that wait.
     :param now: returns the time of a monotonic clock in seconds.
     """
 
