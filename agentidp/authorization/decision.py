@@ -63,9 +63,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
         Call("grants/authorizing_rules", {"agent_id": agent_id, "client_host": requested.client_host}),
         Call("grants/person_grants", {"subject": subject, "agent_id": agent_id}),
     )
-    server = next((server for server in servers if server.resource == resource and _supports_delegation(server)), None)
-    if server is None:
-        raise OAuthError("invalid_target", "resource is not a resource server at which an agent may act for people")
+    server = _find_server(servers, resource)
     if not agent_rows or agent_rows[0].status != "active" or organization.suspended_at is not None:
         raise OAuthError("access_denied", "the agent or its organization is suspended")
     [agent] = agent_rows
@@ -73,12 +71,19 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
     scopes = _select_scopes(requested, agent, rule, server)
-    if not scopes:
-        raise OAuthError("invalid_scope", "the agent may have none of the requested scopes for this person")
     new_scopes = _select_new_scopes(scopes, [grant for grant in grants if grant.resource == resource], agent)
     return Offer(
         organization.name, agent.name, server.name, scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
     )
+
+
+def _find_server(servers: list[Any], resource: str) -> Any:
+    for server in servers:
+        # A cloud reads only sub, so it would treat the agent as the person.
+        is_cloud = server.audience is not None and owned_name(server.audience) is None
+        if server.resource == resource and server.subject == AGENT and not is_cloud:
+            return server
+    raise OAuthError("invalid_target", "resource is not a resource server at which an agent may act for people")
 
 
 def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, server: Any) -> list[str]:
@@ -87,7 +92,10 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
     # MCP clients also request scopes of our own API if the resource server's metadata name no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
-    return [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
+    scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
+    if not scopes:
+        raise OAuthError("invalid_scope", "the agent may have none of the requested scopes for this person")
+    return scopes
 
 
 def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list[str]:
@@ -96,11 +104,6 @@ def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list
     grants_in_force = [grant for grant in grants if not_before is None or grant.created_at >= not_before]
     granted_scopes = {scope for grant in grants_in_force for scope in grant.scopes}
     return [scope for scope in scopes if scope not in granted_scopes] if granted_scopes else []
-
-
-def _supports_delegation(server: Any) -> bool:
-    # A cloud reads only sub, so it would treat the agent as the person.
-    return server.subject == AGENT and (server.audience is None or owned_name(server.audience) is not None)
 
 
 def authorizes(rule: Any, resource: str, claims: dict[str, Any]) -> bool:

@@ -80,8 +80,8 @@ class AuthorizationRequest:
     def form_target(self) -> str:
         """The redirect URI's origin for a Content-Security-Policy, or its scheme if a policy cannot name the origin."""
         url = urlsplit(self.redirect_uri)
-        can_name_origin = url.scheme in ("http", "https") and "[" not in url.netloc
-        return f"{url.scheme}://{url.netloc}" if can_name_origin else f"{url.scheme}:"
+        is_host_source = url.scheme in ("http", "https") and "[" not in url.netloc
+        return f"{url.scheme}://{url.netloc}" if is_host_source else f"{url.scheme}:"
 
     def build_redirect(self, **members: str) -> str:
         """Return the redirect URI with the parameters of a response, including ``state`` and ``iss`` (RFC 9207)."""

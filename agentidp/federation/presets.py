@@ -99,27 +99,27 @@ def _build_github_rule(answers: Answers) -> dict[str, Any]:
     # GitHub's subject contains the environment (with "%3A" for ":") or, without an environment, the branch.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner_name, _, repository_name = repository.partition("/")
-    is_whole_owner = repository_name == "*"
-    pinned_id = answers["id"] or (owner_name if is_whole_owner else repository_name).partition("@")[2]
-    claims = {"repository_owner_id" if is_whole_owner else "repository_id": pinned_id} if pinned_id else {}
+    has_all_repositories = repository_name == "*"
+    pinned_id = answers["id"] or (owner_name if has_all_repositories else repository_name).partition("@")[2]
+    claims = {"repository_owner_id" if has_all_repositories else "repository_id": pinned_id} if pinned_id else {}
     subject = f"repo:{repository}"
-    if is_whole_owner:
+    if has_all_repositories:
         claims |= {"environment": environment} if environment else {}
     elif environment:
         subject += f":environment:{environment.replace(':', '%3A')}"
     else:
         subject += f":ref:refs/heads/{branch}" if branch else ":*"
-    if branch and (is_whole_owner or environment):
+    if branch and (has_all_repositories or environment):
         claims["ref"] = f"refs/heads/{branch}"
     return {"issuer": GITHUB, "subject": subject, "claims": claims}
 
 
 def _build_gitlab_rule(answers: Answers) -> dict[str, Any]:
     project, branch, pinned_id = answers["project"], answers["branch"], answers["id"]
-    is_whole_group = project.endswith("/*")
-    claims = {"namespace_id" if is_whole_group else "project_id": pinned_id} if pinned_id else {}
+    has_all_projects = project.endswith("/*")
+    claims = {"namespace_id" if has_all_projects else "project_id": pinned_id} if pinned_id else {}
     subject = f"project_path:{project}"
-    if is_whole_group:
+    if has_all_projects:
         claims |= {"ref_type": "branch", "ref": branch} if branch else {}
     else:
         subject += f":ref_type:branch:ref:{branch}" if branch else ":*"

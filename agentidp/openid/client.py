@@ -133,13 +133,13 @@ class Client:
         claims = self._verify_id_token(tokens.get("id_token"), flow.nonce, access_token, at)
         claim_names = (self.settings.organization_claim, self.settings.role_claim)
         is_claim_missing = any(claim_name and not read_strings(claims, claim_name) for claim_name in claim_names)
-        if is_claim_missing and metadata.get("userinfo_endpoint") is not None:
-            userinfo_url = self._read_endpoint(metadata, "userinfo_endpoint")
-            userinfo = self._request_json("GET", userinfo_url, deadline, {"Authorization": f"Bearer {access_token}"})
-            if userinfo.get("sub") != claims["sub"]:
-                raise BadResponse("the userinfo is of another subject")
-            claims = merge_claims(claims, userinfo)
-        return claims
+        if not is_claim_missing or metadata.get("userinfo_endpoint") is None:
+            return claims
+        userinfo_url = self._read_endpoint(metadata, "userinfo_endpoint")
+        userinfo = self._request_json("GET", userinfo_url, deadline, {"Authorization": f"Bearer {access_token}"})
+        if userinfo.get("sub") != claims["sub"]:
+            raise BadResponse("the userinfo is of another subject")
+        return merge_claims(claims, userinfo)
 
     def find_end_session_endpoint(self) -> str | None:
         """Return the URL for signing out at the provider, or ``None`` if there is none or it cannot be read."""

@@ -1,1 +1,1 @@
-"""The HTTP client for AgentIdP's own requests, and the rule for allowed addresses."""
+"""The HTTP client for AgentIdP's own requests, the rule for allowed addresses, and the places of waiting requests."""
