@@ -21,7 +21,7 @@ from tests import citus
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, database_of, execute, make_agent, make_organization, wait_until
 from tests.faults.ledger import read_counts
-from tests.faults.load import FORM, PAUSE, PAUSE_AFTER_FAILURE, Connection
+from tests.faults.load import FORM, PAUSE, Connection
 
 NUMBER, THREADS = 100, 4
 VERIFIER = "v" * 43
@@ -108,6 +108,6 @@ class Codes:
                 assert time.monotonic() < deadline, answer.problem
                 is_unknown = is_unknown or answer.is_unknown
                 self.is_interrupted = True
-                time.sleep(PAUSE_AFTER_FAILURE)
+                time.sleep(PAUSE)
             time.sleep(PAUSE)
         connection.close()

@@ -25,10 +25,9 @@ from tests.factories import database_of, make_agent, make_organization
 from tests.faults.bounds import CLIENT_TIMEOUT, CLIENTS
 from tests.faults.ledger import Answer
 
-PAUSE = 0.01
+PAUSE = 0.05
 """Seconds between two requests of a client, so that the machine is busy and not full."""
 
-PAUSE_AFTER_FAILURE = 0.03
 READ_EVERY = 5
 """Each client's every n-th request reads the analytics with its last token."""
 
@@ -192,7 +191,7 @@ class Load:
                 answer = issues.ask("token", "POST", "/api/v1/token", body, headers, client.agent_id)
                 token = answer.token or token
             answers.append(answer)
-            time.sleep(PAUSE if answer.status == 200 else PAUSE_AFTER_FAILURE)
+            time.sleep(PAUSE)
         issues.close()
         reads.close()
 
@@ -200,7 +199,7 @@ class Load:
         """Ask for what needs no database: whether the process lives, the keys, and about a forged token."""
         connection = Connection(self._ports[0])
         forged = ""
-        while not self._end.wait(5 * PAUSE_AFTER_FAILURE):
+        while not self._end.wait(5 * PAUSE):
             answers.append(connection.ask("/healthz", "GET", "/healthz"))
             answers.append(connection.ask("/.well-known/jwks.json", "GET", "/.well-known/jwks.json"))
             forged = forged or _forged(self._answers)
