@@ -103,12 +103,15 @@ def docker_api(directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def health_checks(label: str) -> Iterator[None]:
-    """Run the health checks of containers with a label. Podman leaves that to systemd, which may not be running."""
+    """Run the health checks of containers with a label until they are healthy, which is what Compose waits for. Podman
+    leaves health checks to systemd, which may not be running.
+    """
     end = threading.Event()
+    unhealthy = [f"--filter=health={status}" for status in ("starting", "unhealthy")]
 
     def beat() -> None:
         while not end.wait(0.5):
-            for container in podman("ps", "--quiet", "--filter", f"label={label}").split():
+            for container in podman("ps", "--quiet", f"--filter=label={label}", *unhealthy).split():
                 run_anyway(*PODMAN, "healthcheck", "run", container)
 
     thread = threading.Thread(target=beat)
