@@ -61,19 +61,9 @@ def data_response(
         context.row_count = len(rows)
         while len(rows) > context.max_rows:
             del rows[max(context.max_rows, len(rows) - BLOCK) :]
-    blocks = ([*map(represent, block)] for block in take_blocks(rows))
     content_type = _preferred_type(request.environ.get("HTTP_ACCEPT", ""))
-    if content_type == _CSV:
-        content = _encode_csv(blocks, item).encode()
-    elif content_type == _NDJSON:
-        content = "".join(f"{json_line}\n" for block in blocks for json_line in _encode_rows(block, item)).encode()
-    else:
-        data = ",".join(_join_json_rows(block, item) for block in blocks)
-        encoded_members = (
-            f"{_encode(member_name)}:{f'[{data}]' if member_name == 'data' else _encode(body[member_name])}"
-            for member_name in body
-        )
-        content = f"{{{','.join(encoded_members)}}}".encode()
+    blocks = ([*map(represent, block)] for block in take_blocks(rows))
+    content = _encode_body(body, blocks, item, content_type).encode()
     content_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     # The ETag is weak, because a compressing proxy would drop a strong ETag.
     headers = {"ETag": f'W/"{content_digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
@@ -81,9 +71,22 @@ def data_response(
     if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(content_digest):
         return Response(status=304, headers=headers)
     if content_type == _CSV:
-        member_name = "-".join(map(str, (request.blueprint, *(request.view_args or {}).values())))
-        headers["Content-Disposition"] = f'attachment; filename="{member_name}.csv"'
+        file_name = "-".join(map(str, (request.blueprint, *(request.view_args or {}).values())))
+        headers["Content-Disposition"] = f'attachment; filename="{file_name}.csv"'
     return Response(content, headers={"Content-Type": content_type, **headers})
+
+
+def _encode_body(body: dict[str, Any], blocks: Iterable[list[Any]], item: type[ma.Schema], content_type: str) -> str:
+    if content_type == _CSV:
+        return _encode_csv(blocks, item)
+    if content_type == _NDJSON:
+        return "".join(f"{json_line}\n" for block in blocks for json_line in _encode_rows(block, item))
+    data = ",".join(_join_json_rows(block, item) for block in blocks)
+    encoded_members = (
+        f"{_encode(member_name)}:{f'[{data}]' if member_name == 'data' else _encode(body[member_name])}"
+        for member_name in body
+    )
+    return f"{{{','.join(encoded_members)}}}"
 
 
 @functools.lru_cache(maxsize=256)

@@ -238,23 +238,9 @@ def _create_agent_by_rule(
     with database.transaction(request_actor("system", "agentidp")) as transaction:
         # With this lock, no concurrent request can add an agent for the subject or exceed a maximum.
         transaction.fetch("organizations/lock_organization")
-        rule_rows = transaction.fetch(
-            "oauth/provisioning_rules",
-            issuers=[trust["issuer"]],
-            selectors=[subject_digest],
-            max_characters=MAX_CHARACTERS,
-        )
-        rule_id = rule.provisioning_rule_id
-        current_rule = next((row for row in rule_rows if row.provisioning_rule_id == rule_id), None)
-        if current_rule is not None and current_rule.agent_id is not None:
-            existing_agent_id: UUID = current_rule.agent_id
+        if existing_agent_id := _find_agent_of_subject(transaction, rule, trust["issuer"], subject_digest):
             return existing_agent_id
-        if current_rule is None or not current_rule.is_on:
-            raise first_sight.ProvisioningRefused(first_sight.SWITCHED_OFF)
-        if transaction.fetch("provisioning/count_agents", name=rule.name)[0].count >= rule.max_agents:
-            raise first_sight.ProvisioningRefused(first_sight.RULE_FULL)
-        if transaction.fetch("agents/count_agents")[0].count >= max_agents:
-            raise first_sight.ProvisioningRefused(first_sight.AGENTS_FULL)
+        _refuse_too_many_agents(transaction, rule, max_agents)
         agent_template = rule.agent_template
         provisioned_subject = {"rule": rule.name, "issuer": trust["issuer"], "subject": trust["subject"]}
         agent_row = add_agent(
@@ -274,6 +260,23 @@ def _create_agent_by_rule(
     logger.info("agent created at first sight", extra={"fields": log_fields})
     agent_id: UUID = agent_row.agent_id
     return agent_id
+
+
+def _find_agent_of_subject(transaction: Transaction, rule: Any, issuer: str, subject_digest: bytes) -> UUID | None:
+    """Return the id of the agent that the subject already has, or ``None``. Refuse a rule that is not in force."""
+    parameters = {"issuers": [issuer], "selectors": [subject_digest], "max_characters": MAX_CHARACTERS}
+    for row in transaction.fetch("oauth/provisioning_rules", **parameters):
+        if row.provisioning_rule_id == rule.provisioning_rule_id and (row.agent_id is not None or row.is_on):
+            agent_id: UUID | None = row.agent_id
+            return agent_id
+    raise first_sight.ProvisioningRefused(first_sight.SWITCHED_OFF)
+
+
+def _refuse_too_many_agents(transaction: Transaction, rule: Any, max_agents: int) -> None:
+    if transaction.fetch("provisioning/count_agents", name=rule.name)[0].count >= rule.max_agents:
+        raise first_sight.ProvisioningRefused(first_sight.RULE_FULL)
+    if transaction.fetch("agents/count_agents")[0].count >= max_agents:
+        raise first_sight.ProvisioningRefused(first_sight.AGENTS_FULL)
 
 
 def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
