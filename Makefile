@@ -85,5 +85,6 @@ $(RUNNABLE): setup.cfg constraints.txt $(VENV)/bin/python
 
 $(TESTABLE): setup.cfg constraints.txt $(VENV)/bin/python
 	@echo "Installing AgentIdP and what its tests need into $(VENV), which takes about a minute" >&2
-	@$(PIP) install --constraint constraints.txt --editable '.[test]' >&2
+	@# Most modules of these packages are never imported, so it would take longer to compile them all.
+	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[test]' >&2
 	@touch $@ $(RUNNABLE)
