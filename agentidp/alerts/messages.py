@@ -66,7 +66,7 @@ def build_webhook_body(message: Message, dashboard: str) -> bytes:
 
 def build_alertmanager_body(message: Message, dashboard: str) -> bytes:
     """Return the body for Alertmanager's ``POST /api/v2/alerts``."""
-    # Alertmanager has one alert per severity, because it is a label, so a change must end the alerts of the others.
+    # The severity is a label, so each severity is an alert of its own, and the alerts of other severities must end.
     severities = [message.change.severity] if message.change.change in ("opened", TEST) else SEVERITIES
     alerts = [_build_alert(message, severity, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
@@ -125,5 +125,5 @@ def build_text(message: Message, dashboard: str) -> str:
 
 
 def build_finding_url(change: StateChange, dashboard: str) -> str:
-    """Return the URL of the finding's page, or *dashboard*, the URL of the dashboard, for a test message."""
+    """Return the URL of the finding's page, or for a test message the URL of the dashboard."""
     return dashboard if change.change == TEST else f"{dashboard}/findings/{change.finding_id}"

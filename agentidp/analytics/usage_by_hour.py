@@ -40,9 +40,7 @@ AgentUsageByHourSchema = period_schema(
 
 @usage_route(blueprint, "/usage/hours", UsageByHourSchema, PeriodArguments(default_days=1), tool="usage_by_hour")
 def usage_by_hour(caller: Caller, period: Period) -> Response:
-    """Tokens, requests and rejected requests of the organization in each UTC hour, by default of today, zeros
-    included.
-    """
+    """Tokens, requests and rejected requests in each UTC hour, by default of today, zeros included."""
     hour_rows = caller.read("analytics/usage_by_hour", **period.bounds)
     return respond(caller, period, _list_hours(hour_rows, period), HourSchema)
 

@@ -75,7 +75,7 @@ def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
     """Return the findings, with a single finding for spikes of many agents that begin at about the same hour.
 
-    It also replaces the findings about work of these agents on a weekend, within a day of the spikes.
+    The single finding also replaces findings about work of these agents on a weekend, within a day of the spikes.
     """
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     spike_groups: list[list[Finding]] = []
@@ -110,7 +110,7 @@ def _common_spike(spikes: list[Finding]) -> Finding:
 
 
 def compute_urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a key that sorts findings by urgency: information after warnings, and ended findings after ongoing."""
+    """Return a key that sorts warnings before information, and within both, ongoing findings before ended ones."""
     age = 0 if finding.ends > at - HOUR else 1 if finding.ends > at - DAY else 2
     return (
         finding.severity is Severity.info,

@@ -26,9 +26,9 @@ from agentidp.findings.kinds import kind_of
 
 
 def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -> list[Finding]:
-    """Return the findings. Those about the whole organization name the agents that caused them.
+    """Return the findings, with the agents that caused each finding about the whole organization.
 
-    If *run* fails, budgets and quotas name no agent.
+    If *run* fails, findings about budgets and quotas name no agent.
     """
     # Leaves out spikes, because a spike of several agents already names its agents.
     calls_by_index = {
@@ -120,7 +120,7 @@ def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: i
 
 
 def _add_names(finding: Finding) -> Finding:
-    """Return a finding that names the agents with at least a tenth of its tokens. A spike still lists the others."""
+    """Return a finding that names the agents with at least a tenth of its tokens. A spike lists all its agents."""
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_count)
     contributors = finding.agents if finding.kind == "spike" else main_contributors

@@ -40,7 +40,7 @@ def list_due_reminders(created_at: datetime, expires_at: datetime, at: datetime)
 
 
 def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
-    """Return whether an agent has moved from an expiring credential to another one, last used at *moved_at*."""
+    """Return whether an agent has moved from an expiring credential to another, which was last used at *moved_at*."""
     # The other credential must have been used a day later, because an agent may use both at the same time.
     return moved_at is not None and (last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER)
 

@@ -40,7 +40,7 @@ class Incident:
 
 
 def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
-    """Group findings into incidents. *findings* are sorted by urgency, the most urgent first, and so is the result."""
+    """Group findings, which are sorted by urgency, into incidents in the same order."""
     incidents_by_index: dict[int, Incident] = {}
     for index, finding in enumerate(findings):
         if index not in incidents_by_index and (is_about_organization(finding) or finding.kind == "dominance"):

@@ -133,7 +133,7 @@ def count_active_weeks(requests_by_hour: Sequence[int], hour: int, last_day: int
 
 
 def was_working(requests_by_hour: Sequence[int], hours: Sequence[int], first_hour: int, week_count: int) -> bool:
-    """Return whether an agent made at least half of its usual requests in *hours*: the median since *first_hour*."""
+    """Return whether an agent made at least half as many requests in *hours* as in the median week."""
     hours_in_first_week = [first_hour + (hour - first_hour) % WEEK for hour in hours]
     typical_requests = median_low(
         sum(requests_by_hour[hour + week * WEEK] for hour in hours_in_first_week) for week in range(week_count)

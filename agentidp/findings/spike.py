@@ -113,7 +113,7 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
 
 
 def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
-    """Return the tokens of the night that decided a spike's severity, or of all hours, the expected ones, and when."""
+    """Return the issued and the expected tokens for the summary of a spike, and their period in words."""
     deciding_hour = spike.deciding_hour
     hour_count, spike_tokens, expected_tokens, day_count, _ = deciding_hour.reason
     if hour_count > 1:

@@ -115,7 +115,7 @@ def find_unusual_hours(
         ]
         for hour in range(first_judged_hour - start_hour, len(judged_tokens)):
             hour_sum = hour_sums[hour]
-            # Daylight saving can move the tokens of a neighbouring hour here. A sum of eight hours changes less.
+            # Daylight saving can move the tokens of a neighbouring hour to this hour. Sums of eight hours change less.
             expected_nearby = (
                 max(hour_sum.expected, *expected_by_hour[hour - 1 : hour + 2]) if rule.hours == 1 else hour_sum.expected
             )

@@ -112,20 +112,26 @@ def _first_history_day(query: FindingsQuery) -> date:
     return query.until - timedelta(days=min(query.days, thresholds.MAX_WEEKEND_DAYS) + HISTORY)
 
 
-def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
-    """Return the finding about adjacent days of rest. *agents_at_work* are rows, with the tokens and the usual ones."""
-    names_by_id = {row.agent_id: row.agent_name for row, *_ in agents_at_work}
-    tokens_by_id: Counter[UUID] = Counter()
+def _list_contributors(agents_at_work: list[tuple[Any, int, int]]) -> list[Contributor]:
+    """Return the agents with the tokens of all their days, most tokens first."""
+    tokens_by_agent: Counter[tuple[UUID, str]] = Counter()
     for row, agent_tokens, _ in agents_at_work:
-        tokens_by_id[row.agent_id] += agent_tokens
-    agents = [
-        Contributor(agent_id=agent_id, agent_name=names_by_id[agent_id], count=token_count)
-        for agent_id, token_count in sorted(tokens_by_id.items(), key=lambda item: (-item[1], str(item[0])))
+        tokens_by_agent[row.agent_id, row.agent_name] += agent_tokens
+    return [
+        Contributor(agent_id=agent_id, agent_name=agent_name, count=token_count)
+        for (agent_id, agent_name), token_count in sorted(
+            tokens_by_agent.items(), key=lambda item: (-item[1], str(item[0][0]))
+        )
     ]
+
+
+def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
+    """Return the finding about days of rest. *agents_at_work* has a row, the tokens and the usual tokens per agent."""
+    agents = _list_contributors(agents_at_work)
     is_alone = len(agents) == 1
     companions = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
-    issued, usual_tokens = tokens_by_id.total(), sum(usual_tokens for *_, usual_tokens in agents_at_work)
+    issued, usual_tokens = sum(agent.count for agent in agents), sum(usual for *_, usual in agents_at_work)
     return Finding(
         kind="weekend",
         severity=Severity.warning if issued - usual_tokens >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
