@@ -1,8 +1,7 @@
 """Authenticates requests by access token, checks the route's scope, and admits callers (RFC 6750, RFC 9449 section 7).
 
-A protected view gets a :class:`Caller`, which is its only access to the database. The token's signature and claims are
-already verified, but the agent is not admitted yet. The caller's first read or transaction admits the agent and counts
-the request. If the view has neither, ``bearer`` does so after the view. Nothing can be written before the admission.
+A protected view gets a :class:`Caller`, which is its only access to the database. Its first read or transaction admits
+the agent and counts the request. If the view has neither, ``bearer`` does so after the view.
 """
 
 from __future__ import annotations
@@ -98,10 +97,6 @@ class Caller:
 
         The admission counts the request after these statements, so that the counter's row is locked only briefly. If a
         read replica is used, the primary admits the caller first.
-
-        :raises ValueError: a statement changes or locks rows, which needs a :meth:`transaction`.
-        :raises RuntimeError: a transaction of the caller is open. Read in this transaction instead: this method would
-            not see its changes, and would count the request twice.
         """
         self._check_no_transaction()
         for call in calls:
@@ -121,10 +116,7 @@ class Caller:
         return dict(zip(calls, self.read_together(*calls.values()), strict=True))
 
     def leave_replica(self) -> bool:
-        """Let this caller read only from the primary database from now on.
-
-        :returns: whether the caller has already read from the replica, whose data may be older.
-        """
+        """Read only from the primary database from now on. Return whether the replica was read, which may be older."""
         if self.replica:
             self.replica.leave()
         return self.replica is not None and self.replica.staleness is not None
@@ -159,8 +151,7 @@ class Caller:
     def admit(self) -> None:
         """Check that the caller's agent and token are valid and count the request, unless this was done before.
 
-        :raises InvalidToken: the agent or its organization is not active, or the token was revoked.
-        :raises InvalidProof: the DPoP proof was used before.
+        :raises Unauthorized: the agent is not active, the token was revoked, or the DPoP proof was used before.
         """
         self._check_no_transaction()
         token = self._token_to_admit
@@ -183,7 +174,6 @@ class Caller:
         return rows_by_call
 
     def _admission_calls(self, token: AccessToken) -> list[Call]:
-        """Return the calls that record the use of the DPoP proof, if there is one, and that admit the caller."""
         calls = [build_admission_call(token.agent_id, token.jti, token.issue_instant)]
         if self._proof is not None:
             calls.insert(0, self._proof.build_use_call())
@@ -283,8 +273,6 @@ def bearer(scope: str) -> Callable[[View], View]:
 def authenticate(at: datetime) -> Caller:
     """Verify the request's access token and, if the token is bound to a key, its DPoP proof.
 
-    :returns: the caller. :meth:`Caller.admit` checks that the agent is active, that the token is not revoked, and that
-        the proof was not used before.
     :raises Unauthorized: the request has no token, or its token or proof is refused.
     """
     header = current_request().environ.get("HTTP_AUTHORIZATION", "")

@@ -20,7 +20,6 @@ def verify_token(unverified_token: str, *, audience: str | None) -> AccessToken:
     """Return the claims of an authentic token that is valid now. Revocation and the agent's state are checked later.
 
     :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
-    :raises TokenRefused: the token is not valid, for any reason.
     """
     app_services, at = services(), current_context().at
     token_cache = app_services.verified_tokens

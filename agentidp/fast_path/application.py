@@ -26,10 +26,7 @@ class FastRequest(BoundedRequest):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The request's body. If its length is known, one call reads it. Werkzeug reads in steps, through three layers.
-
-        :raises ClientDisconnected: the connection ended before the body was complete.
-        """
+        """The request's body, read by one call if its length is known. Werkzeug reads in steps and layers."""
         body_length = self.environ.get("CONTENT_LENGTH", "")
         if not body_length.isdecimal() or int(body_length) > MAX_BODY:
             return super().stream
@@ -43,10 +40,7 @@ class FastRequest(BoundedRequest):
 
 
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Start a response and return its body, as WSGI requires.
-
-    A response with status 200 and a known length is sent without Werkzeug, which would copy its headers.
-    """
+    """Start a response and return its body, without Werkzeug, which copies the headers, if status and length allow."""
     body = response.response
     # Requires the status 200, because for some others Werkzeug changes the headers Content-Length and Location.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
@@ -105,10 +99,7 @@ class FastApplication(Application):
         return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes))
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Set the request's route and return ``None`` for a path without parameters. Otherwise, return an adapter.
-
-        For a path without parameters, ``flask.url_for`` raises an error, because it needs an adapter to build URLs.
-        """
+        """Set the request's route and return ``None`` for a path without parameters. Otherwise, return an adapter."""
         rule = self._routes_without_parameters.get((request.method, request.path)) if request is not None else None
         if request is None or rule is None:
             return super().create_url_adapter(request)

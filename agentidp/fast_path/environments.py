@@ -1,7 +1,6 @@
 """Creates the WSGI environments of a connection's requests from a dictionary that these requests share.
 
-This replaces ``gunicorn.http.wsgi.create``, which creates the whole environment for each request. Requests over a UNIX
-socket are not faster, because the server's name in their environments comes from their ``Host``. The environments lack
+This replaces ``gunicorn.http.wsgi.create``, which creates the whole environment for each request. The environments lack
 ``wsgi.early_hints``. tests/fast_path/test_environments.py compares the environments with gunicorn's.
 """
 
@@ -25,9 +24,8 @@ _PER_REQUEST = frozenset(
 def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, dict[str, Any]]:
     """Return an empty response to a request, and the request's WSGI environment.
 
-    ``connection.shared_environ`` caches the variables that are the same for a connection's requests. gunicorn itself
-    creates the whole environment of the first request, and of requests with a repeated header or a header that affects
-    other variables.
+    gunicorn itself creates the whole environment of a connection's first request, and of requests with a repeated
+    header or a header that affects other variables.
     """
     shared_environ, headers = connection.shared_environ, request.headers
     header_names = {header_name for header_name, _ in headers}

@@ -4,26 +4,16 @@ gunicorn's threaded worker (``gthread``) polls in one thread, hands each request
 connection back after the response: two hand-overs per request. Here all threads wait at the same epoll. For a request,
 the kernel wakes one of them, which serves the request and puts the connection back.
 
-- A connection that waits for a request is in ``keepalived_conns``. The thread that removes the connection owns it: the
-  main thread if no request arrives in time, and otherwise the thread that serves the request. So no connection is
-  served twice, or closed while it is served.
+- A connection that waits for a request is in ``keepalived_conns``. The thread that removes the connection owns it, so
+  no connection is served twice, or closed while it is served.
 - With EPOLLONESHOT, the kernel reports a connection to only one thread, until the connection is put back.
 - Only MAX_SERVING threads serve at once, because more would compete for the interpreter. A thread that is about to
-  block, or has served one request for SECONDS_UNTIL_BLOCKED, lets another thread serve in its place. Afterwards it
-  waits until it may serve again.
-- The kernel wakes the thread that began to wait last. Threads that are not needed continue to sleep and cost nothing.
+  block, or has served one request for SECONDS_UNTIL_BLOCKED, lets another thread serve in its place.
 - The main thread serves no requests. It accepts connections, closes idle connections and sends gunicorn's heartbeat.
 - A new connection waits like a kept-alive connection, so a client that connects and sends nothing holds no thread.
 
-gunicorn reads requests, calls the application (``ThreadWorker.handle``) and handles signals. Some of its work per
-request is omitted here or costs less:
-
-- gunicorn looks up settings 22 times per request, with two calls each. Here they are plain attributes.
-- gunicorn calls its logger and the hooks ``pre_request`` and ``post_request``. Here they are not called, and a
-  configuration with a hook causes a warning.
-- gunicorn waits for the rest of each request before it reads the next. Here this is done only if there can be a rest.
-- gunicorn sends the headers and the body of a response with two calls. Here one call sends both.
-- gunicorn creates a whole WSGI environment for each request. See ``agentidp/fast_path/environments.py``.
+gunicorn reads requests, calls the application (``ThreadWorker.handle``) and handles signals. Of its work per request,
+the access log and the hooks ``pre_request`` and ``post_request`` are omitted, and other parts cost less.
 """
 
 from __future__ import annotations
@@ -77,10 +67,7 @@ class Connection(TConn):
 
 
 class PollingWorker(Worker):
-    """A gunicorn worker whose threads wait for requests themselves.
-
-    ``--threads`` is the number of all threads. At most :data:`MAX_SERVING` of them serve, and the others wait or block.
-    """
+    """A gunicorn worker whose threads wait for requests themselves. ``--threads`` is the number of all threads."""
 
     alive: bool
     keepalived_conns: dict[int, Connection]
@@ -200,7 +187,7 @@ class PollingWorker(Worker):
             self._close(connection)
 
     def _continue_ending(self, connection: Connection) -> None:
-        """Discard data that a client sends after its last response, until the client closes the connection."""
+        """Discard data that a client sends after its last response, until it closes the connection."""
         if connection.sock.recv(65536, socket.MSG_DONTWAIT):
             self._await_events(connection, None)
         else:
@@ -220,11 +207,7 @@ class PollingWorker(Worker):
             self._await_events(connection, self.cfg.keepalive)
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
-        """Call the application and send its response. Return whether the connection can have another request.
-
-        gunicorn's ``handle`` calls this method after it has read a request. gunicorn's own method also calls hooks,
-        writes an access log, measures the time and sends files by ``sendfile``.
-        """
+        """Call the application and send its response. Return whether the connection can have another request."""
         response, environ = create_environment(req, conn, self.cfg)
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
@@ -252,10 +235,8 @@ class PollingWorker(Worker):
         return not response.should_close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Discard the unread rest of a request for gunicorn, and return whether another request may follow.
-
-        gunicorn's own method sets the socket's timeout three times, even if there is no unread rest.
-        """
+        """Discard the unread rest of a request for gunicorn, and return whether another request may follow."""
+        # gunicorn's own method sets the socket's timeout three times, even if there is no unread rest.
         body = conn.parser.mesg.body
         if keepalive and getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes:
             conn.parser.mesg = None
@@ -280,7 +261,6 @@ class PollingWorker(Worker):
         self._close_connections(lambda connection: connection.timeout <= now and not connection.has_request())
 
     def _close_connections(self, must_close: Callable[[Connection], bool]) -> None:
-        """Close those waiting connections for which *must_close* returns true."""
         with self._lock:
             connections = [connection for connection in self.keepalived_conns.values() if must_close(connection)]
             for connection in connections:

@@ -151,10 +151,8 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of an access token that we issued.
+    """The claims of an access token that we issued. Times are in seconds since the epoch.
 
-    :param issued_at: the claim ``iat``, in seconds since the epoch.
-    :param expires_at: the claim ``exp``, in seconds since the epoch.
     :param jkt: the thumbprint of the key to which the token is bound (RFC 9449 section 6.1), or ``None``.
     :param delegation: ``None`` unless the token was issued by exchange.
     :param resource: the identifier of the resource server, if ``aud`` is a different name for it.
@@ -232,12 +230,10 @@ def issue_access_token(
 
 
 def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
-    """Return the possible values of an agent's ``sub``, by form (``SUBJECTS``)."""
     return {AGENT: client_id, ORGANIZATION_AGENT: f"org:{organization_id}:agent:{client_id}"}
 
 
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
-    """Return a token's signature (RFC 7518 section 3)."""
     if key.alg == "ES256":
         # Takes a third of the calls that PyJWT would need.
         r_and_s = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
@@ -263,7 +259,6 @@ def verify_access_token(
     """Verify a token and return its claims (RFC 9068 section 4, RFC 8725 section 3).
 
     :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
-    :raises TokenRefused: the token is not valid, for any reason.
     """
     if len(unverified_token) > MAX_LENGTH or not COMPACT_SERIALIZATION.fullmatch(unverified_token):
         raise TokenRefused("not a compact JWS")
@@ -400,7 +395,6 @@ def _describe_instant(seconds: int) -> str:
 
 
 def _read_time(value: object) -> int:
-    """Return the value of a claim, or refuse a value other than an integer that a ``datetime`` can represent."""
     if type(value) is not int or not 0 <= value <= NUMERIC_DATE_LIMIT:
         raise TokenRefused("a time is not a number of seconds")
     return value

@@ -55,8 +55,7 @@ def compute_use_expiry(claims: dict[str, Any]) -> datetime:
 def find_wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:
     """Return the logged reason why an assertion's exp, iat or nbf is wrong, or ``None`` if all are right.
 
-    :param now: the time of the request, in seconds since the epoch.
-    :param max_lifetime: maximum seconds until ``exp``.
+    :param now: the time of the request. It and *max_lifetime*, the maximum until ``exp``, are in seconds.
     """
     claim_times = {claim_name: claims[claim_name] for claim_name in ("exp", "iat", "nbf") if claim_name in claims}
     if "exp" not in claim_times or not all(

@@ -51,12 +51,11 @@ class Proof:
 def verify_proof(
     unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
 ) -> Proof:
-    """Verify a DPoP proof (RFC 9449 section 4.3). :meth:`Proof.build_use_call` checks that it is used only once.
+    """Verify a DPoP proof (RFC 9449 section 4.3), except that it is used only once.
 
     :param unverified_proof: the ``DPoP`` header. Two headers, joined by a comma, are refused.
     :param url: the URL of the request, without query and fragment.
     :param access_token: the request's access token; ``None`` at the token endpoint.
-    :raises ProofRefused: the proof breaks the rule in the message.
     """
     if not unverified_proof:
         raise ProofRefused("the header DPoP with a proof is missing")

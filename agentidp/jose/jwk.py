@@ -13,10 +13,7 @@ from agentidp.jose.rsa_weakness import find_weakness
 
 
 class KeyType(NamedTuple):
-    """A type of key: the members of its public half and the algorithms that it supports.
-
-    A key is used with one algorithm (RFC 8725 section 3.1): its ``alg`` or, without ``alg``, the first of its type.
-    """
+    """A type of key: the members of its public half and the algorithms that it supports."""
 
     kty: str
     curve: str | None
@@ -92,7 +89,7 @@ def build_jwk_schema() -> dict[str, Any]:
 
 
 def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
-    """Check a public key and return the members that verification needs, with ``alg`` and ``use``.
+    """Return the members of a public key that verification needs, with ``alg`` and ``use``.
 
     :param alg: the algorithm of a key without ``alg``. Default: the first algorithm of its type.
     :raises ValueError: the key breaks the rule in the message, which is for the client.
@@ -146,7 +143,6 @@ def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
 
 
 def _check_usage(jwk: dict[str, Any]) -> None:
-    """Refuse a key whose ``use`` or ``key_ops`` forbids verification (RFC 7517 sections 4.2 and 4.3)."""
     if jwk.get("use", "sig") != "sig":
         raise ValueError("use must be sig")
     key_ops = jwk.get("key_ops", ["verify"])

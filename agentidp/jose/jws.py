@@ -34,11 +34,7 @@ def base64url(octets: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedJwt:
-    """A parsed JWT whose signature is not verified.
-
-    :param signed: the signed bytes: the encoded header and claims.
-    :param tried: the keys that were tried, each with whether it made the signature.
-    """
+    """A parsed JWT. Its signature is not verified. ``tried`` has the tried keys and whether they made the signature."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -102,11 +98,8 @@ def parse_jwt(
 
 
 def _decode(encoded: str) -> bytes:
-    """Decode one part of a JWT. The part has only characters of base64url.
-
-    :raises ValueError: the part is not the only correct encoding of its bytes (RFC 7515 section 2).
-    """
     decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     if base64url(decoded) != encoded.encode():
+        # Only one encoding of the bytes is correct (RFC 7515 section 2).
         raise ValueError("bits after the last octet")
     return decoded

@@ -1,7 +1,4 @@
-"""Creates, rotates, revokes, re-encrypts and lists the signing keys, for the operator.
-
-The operator's connection has the role that owns the tables. The service's role can only read the keys.
-"""
+"""Creates, rotates, revokes, re-encrypts and lists the signing keys, for the operator. The service only reads them."""
 
 from __future__ import annotations
 
@@ -32,10 +29,7 @@ def has_signing_keys(settings: Settings) -> bool:
 
 
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
-    """Create the first signing key of an empty database. Otherwise, check that the current key can be decrypted.
-
-    :raises ConfigurationError: the current key was encrypted under another instance secret.
-    """
+    """Create the first signing key of an empty database. Otherwise, check that the current key can be decrypted."""
     with connect(str(settings.database_url)) as connection:
         if not select_unrevoked(_all_keys(connection)):
             with _lock_keys(connection, at) as transaction:
@@ -59,10 +53,7 @@ def rotate_keys(settings: Settings, *, at: datetime, signs_from: datetime | None
 
 
 def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
-    """Revoke the key *kid*, so that it no longer signs or verifies. A second revocation changes nothing.
-
-    :returns: the kid of a new key that signs from now on, if *kid* was the key that signed; otherwise ``None``.
-    """
+    """Revoke the key *kid*. If it was the key that signed, return the kid of a new key that signs from now on."""
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         key_rows = _all_keys(connection)
         key_row = next((key_row for key_row in key_rows if key_row.kid == kid), None)
@@ -88,7 +79,6 @@ def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
     """Encrypt the private keys again, under the current instance secret instead of the previous one.
 
     :returns: the number of keys that were encrypted again, and of all keys that are not revoked.
-    :raises ConfigurationError: neither secret decrypts one of the keys. Nothing was changed.
     """
     sealer = KeySealer(settings)
     changed_count = 0
@@ -147,7 +137,6 @@ def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[d
 
 @contextlib.contextmanager
 def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
-    """Open a transaction that locks the signing keys."""
     # Takes the lock in a separate statement, so that the next one sees keys that were committed during the wait.
     with operator_transaction(connection, audit.INSTANCE, at) as transaction:
         transaction.fetch("database/lock_transaction", key=KEYS_LOCK)

@@ -18,11 +18,9 @@ from agentidp.jose.sealing import Sealer
 
 @dataclass(frozen=True)
 class OpenedKey:
-    """A decrypted private key, from which the algorithm and the public key are derived.
+    """A decrypted private key, from which the algorithm and the public key are derived."""
 
-    The row's columns are not used for them, because anyone who can write to the database could change them unnoticed.
-    """
-
+    # Uses no column of the row, because anyone who can write to the database could change them unnoticed.
     signing: SigningKey
     verification: VerificationKey
     jwk: dict[str, str]
@@ -42,10 +40,7 @@ class KeySealer(Sealer):
         return self.seal(key.kid, encoded)
 
     def open_key(self, kid: str, sealed: bytes) -> OpenedKey:
-        """Decrypt the private key of *kid*.
-
-        :raises Unreadable: *sealed* was not encrypted for *kid* under the current or the previous secret.
-        """
+        """Decrypt the private key of *kid*, or raise :class:`Unreadable`."""
         return _derive_public_key(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
 
 

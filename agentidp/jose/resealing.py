@@ -17,7 +17,6 @@ def reseal_secrets(
     :param id_name: the column with the ID of the object that has the secret.
     :param noun: the name of the object in an error, for example ``alert target``.
     :returns: the number of secrets that were encrypted again, and of all secrets.
-    :raises ConfigurationError: neither instance secret decrypts a secret. Nothing is changed.
     """
     changed_count = 0
     with connect(str(settings.database_url)) as connection, connection.transaction():

@@ -14,7 +14,6 @@ _SMALL_PRIMES = [p for p in range(3, 168) if all(p % q for q in range(2, p))]
 
 
 def _powers_of_65537(p: int) -> frozenset[int]:
-    """Return all powers of 65537 modulo *p* (a multiplicative subgroup)."""
     powers = accumulate(repeat(65_537 % p), lambda power, factor: power * factor % p)
     return frozenset({1, *takewhile(lambda power: power != 1, powers)})
 

@@ -36,10 +36,7 @@ class Sealer:
         return nonce + self._current.encrypt(nonce, plain, row_id.encode())
 
     def open(self, row_id: str, sealed: bytes) -> bytes:
-        """Decrypt a value that was encrypted for the database row with the id *row_id*.
-
-        :raises Unreadable: *sealed* was not encrypted for this row under the current or the previous secret.
-        """
+        """Decrypt a value of the database row with the id *row_id*, or raise :class:`Unreadable`."""
         for cipher in self._accepted:
             plaintext = _decrypt(cipher, row_id, sealed)
             if plaintext is not None:
@@ -51,10 +48,7 @@ class Sealer:
         return _decrypt(self._current, row_id, sealed) is not None
 
     def reseal(self, row_id: str, sealed: bytes) -> bytes | None:
-        """Encrypt a value again under the current instance secret. Return ``None`` if it already is.
-
-        :raises Unreadable: as :meth:`open`.
-        """
+        """Encrypt a value again under the current instance secret. Return ``None`` if it already is."""
         return None if self.is_current(row_id, sealed) else self.seal(row_id, self.open(row_id, sealed))
 
 

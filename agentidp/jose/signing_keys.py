@@ -92,10 +92,7 @@ class SigningKeys:
         self._has_failed = False
 
     def current(self) -> Keys:
-        """Return the current signing key and the published keys.
-
-        :raises DatabaseUnavailable: this process has not read a usable key yet.
-        """
+        """Return the current signing key and the published keys, or raise ``DatabaseUnavailable`` without keys."""
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
             keys = self._refresh_keys(keys)
@@ -104,10 +101,7 @@ class SigningKeys:
         return keys
 
     def find_key(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid* or ``None``. For an unknown key, read the keys again, because it may be new.
-
-        :raises DatabaseUnavailable: this process has not read a usable key yet.
-        """
+        """Return the published key *kid* or ``None``. Read the keys again for an unknown key, which may be new."""
         key = self.current().published.get(kid)
         if key is None:
             ongoing_reading, now = self._reading, time.monotonic()
@@ -132,7 +126,6 @@ class SigningKeys:
         return self._keys
 
     def _begin_reading(self) -> _Reading:
-        """Return the read that is running, or start a thread that reads the keys."""
         with self._lock:
             reading = self._reading
             if reading is None:

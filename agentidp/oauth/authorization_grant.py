@@ -60,7 +60,6 @@ def read_client(request: Request, form: dict[str, str], token: grants.GrantToken
     """Return the client whose credential a request has or, without a credential, the public client that it names.
 
     :param token: the code or refresh token, which contains the id of an app's agent.
-    :raises OAuthError: as :func:`client_authentication.read_client`.
     """
     if client_authentication.has_credential(request, form) or "client_id" not in form:
         return client_authentication.read_client(request, form, at)
@@ -70,11 +69,6 @@ def read_client(request: Request, form: dict[str, str], token: grants.GrantToken
     if agent_id_of(client.organization_id, form["client_id"]) != client.agent_id:
         raise client_authentication.invalid_client()
     return client
-
-
-def remove_offline_access(scope: list[str] | None) -> list[str] | None:
-    """Return the requested scopes except ``offline_access``, or ``None`` if no other scope is requested."""
-    return [name for name in scope or [] if name != OFFLINE_ACCESS] or None
 
 
 def record_token(
@@ -90,7 +84,7 @@ def record_token(
     redirect_uri = form.get("redirect_uri")
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     redeem_parameters: dict[str, Any] = {
-        "scope": remove_offline_access(token_request.scope),
+        "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
         # Takes the resource from the form, because null in the request can also mean our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,

@@ -51,11 +51,10 @@ def read_client_id(unverified_jwt: UnverifiedJwt) -> str | None:
 def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: Client, at: datetime) -> Client:
     """Verify an assertion with at most :data:`MAX_SIGNATURES` of the client's keys (RFC 7523 section 3).
 
-    The process remembers the key that verified the client's last assertion, and tries that key first. The statement
-    that issues the token checks that a valid credential still has the key.
+    Tries the key that verified the client's last assertion first. The statement that issues the token checks that a
+    valid credential still has the key.
 
     :returns: the client with the key that verified the assertion or, if no key did, with the reason as its ``refusal``.
-        The statement then refuses the client like a wrong secret.
     """
     algorithm, key_id = unverified_jwt.alg, unverified_jwt.kid
     remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
@@ -99,7 +98,6 @@ def _add_verified_key(client: Client, jwk: str, claims: dict[str, Any]) -> Clien
 
 
 def _find_refusal(services: Services, unverified_jwt: UnverifiedJwt, key: Any, at: datetime) -> str | None:
-    """Return the logged reason to refuse an assertion, or ``None`` to accept it."""
     if not unverified_jwt.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified_jwt.claims.get("aud"), unverified_jwt.claims.get("jti")

@@ -17,6 +17,8 @@ import psycopg
 from flask import Request
 
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION, Rejection
+from agentidp.db.sql import Call
+from agentidp.federation.issuer_tokens import MAX_CHARACTERS
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
 from agentidp.jose.assertion import EXPIRED, TOO_EARLY, TOO_LONG, WRONG_TIMES
@@ -110,11 +112,7 @@ def public_client(client_id: str) -> Client:
 
 
 def read_client_from_grant(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """Return the client whose rule trusts the token in the form's ``assertion`` (RFC 7523 section 2.1).
-
-    :raises OAuthError: ``invalid_request`` without ``assertion``, with a client credential, or if ``client_id`` is
-        needed to choose the agent; ``invalid_client`` if ``assertion`` is not a token.
-    """
+    """Return the client whose rule trusts the token in the form's ``assertion`` (RFC 7523 section 2.1)."""
     if "assertion" not in form:
         raise OAuthError("invalid_request", "assertion is missing")
     if has_credential(request, form):
@@ -123,7 +121,6 @@ def read_client_from_grant(request: Request, form: dict[str, str], at: datetime)
 
 
 def _parse_basic(header: str) -> tuple[str, str]:
-    """Return the ``client_id`` and the secret in an Authorization header."""
     scheme, _, encoded_pair = header.partition(" ")
     if scheme.lower() != "basic":
         raise invalid_client("the scheme of the Authorization header must be Basic")
@@ -160,7 +157,6 @@ def _look_up_client(client_id: str, **credential: Any) -> Client:
 
 
 def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
-    """Return the client of a ``client_assertion``: a JWT that the client has signed, or a token of another issuer."""
     if "client_assertion" not in form:
         raise OAuthError("invalid_request", "client_assertion is missing")
     assertion, assertion_type = form["client_assertion"], form.get("client_assertion_type")
@@ -196,7 +192,8 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
             "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
         )
     trusting_rows, provisioning_rows = app_services.database.of(organization_id, at).run(
-        federated_token.trusting_rules_call(token), first_sight.provisioning_rules_call(token)
+        Call("oauth/trusting_rules", {"selectors": token.selectors, "max_characters": MAX_CHARACTERS}),
+        first_sight.provisioning_rules_call(token),
     )
     client = federated_token.find_client(app_services, token, organization_id, trusting_rows, at)
     if client.key_or_rule is not None or client.refusal in federated_token.UNCLEAR:
@@ -209,12 +206,8 @@ def authenticate(
 ) -> tuple[Client, Result]:
     """Let a statement authenticate a client. Return the client that the statement has accepted, and its result.
 
-    The statement refuses an assertion that was verified by a rule in memory if the rule was deleted since. Then the
-    assertion is verified again by the stored rules, and the statement runs again.
-
     :param run_statement: returns ``None`` if authentication failed, or raises ``UniqueViolation`` if the assertion was
         used before.
-    :raises OAuthError: as :func:`refuse_client`.
     """
     while True:
         try:
@@ -223,6 +216,7 @@ def authenticate(
             refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
         if result is not None:
             return client, result
+        # A rule in memory may have been deleted. If the assertion was verified by it, the stored rules verify it again.
         accepted_client = None if client.verify_again is None else client.verify_again()
         if accepted_client is None or accepted_client.key_or_rule in (None, client.key_or_rule):
             refuse_client(request, client, at)
@@ -230,12 +224,10 @@ def authenticate(
 
 
 def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
-    """Count a failed authentication and raise its error.
+    """Count a failed authentication and raise its error, with status 429 after too many failures from an address.
 
     All failures take the same time and look the same, but the holder of the secret or of a signed assertion learns the
     reason.
-
-    :raises OAuthError: always. If the client fails too often from its address: ``temporarily_unavailable`` with 429.
     """
     app_services = services()
     # Looks up a remembered client too, because the lookup of an unknown client costs a query, and the time must not

@@ -1,7 +1,6 @@
 """Apps whose ``client_id`` is the address of their metadata (draft-ietf-oauth-client-id-metadata-document).
 
-An app is an agent in each organization whose rules admit it. The agent's id is computed from the address, so that the
-token endpoint compares a ``client_id`` with an agent without a query.
+An app is an agent in each organization whose rules admit it.
 """
 
 from __future__ import annotations
@@ -41,16 +40,13 @@ def host_of(client_uri: str) -> str:
 
 
 def agent_id_of(organization_id: str, client_uri: str) -> UUID:
-    """Return the id that the agent of an app has in an organization."""
+    """Return the id of an app's agent in an organization, computed so that no query is needed to compare it."""
     text = json.dumps(["client id metadata document", organization_id, client_uri])
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 
 
 def read_redirect_uris(client_uri: str, document: dict[str, Any]) -> list[str]:
-    """Return the redirect URIs in a document.
-
-    :raises DocumentRefused: the document is of another app, or of an app that is not a public client.
-    """
+    """Return the redirect URIs in a document, or raise :class:`DocumentRefused`."""
     if document.get("client_id") != client_uri:
         raise DocumentRefused("it is the document of another app")
     if "client_secret" in document or document.get("token_endpoint_auth_method", "none") != "none":

@@ -60,10 +60,7 @@ class ClientFormSchema(ma.Schema):
 def describe_client_endpoint(
     form: type[ma.Schema], responses: Mapping[int, Any] = MappingProxyType({})
 ) -> Callable[[Any], Any]:
-    """Describe an endpoint at which a client authenticates in the OpenAPI document.
-
-    :param responses: responses by status, in addition to or instead of those of :data:`ERRORS`.
-    """
+    """Describe an endpoint at which a client authenticates in the OpenAPI document. *responses* are by status."""
 
     def decorate(view: Any) -> Any:
         declaration = declarations_of(view)
@@ -104,10 +101,7 @@ def read_form(request: Request) -> dict[str, str]:
 
 
 def parse_pairs(form: str) -> list[tuple[str, str]]:
-    """Return the names and values of a form.
-
-    :raises ValueError: the form has more than ``MAX_PARAMETERS``, or text that is not UTF-8.
-    """
+    """Return the names and values of a form, or raise ``ValueError`` for too many parameters or wrong UTF-8."""
     # Avoids parse_qsl, which is slow.
     if _PLAIN.fullmatch(form):
         return _PAIR.findall(form)

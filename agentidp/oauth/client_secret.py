@@ -22,10 +22,8 @@ def new_secret() -> str:
 
 
 def hash_secret(client_secret: str) -> bytes:
-    """Return the SHA-256 of a secret, which is stored instead of the secret.
-
-    A secret with 256 random bits needs no slow hash, which would cost most of the token endpoint's throughput.
-    """
+    """Return the SHA-256 of a secret, which is stored instead of the secret."""
+    # A secret with 256 random bits needs no slow hash, which would cost most of the token endpoint's throughput.
     return hashlib.sha256(client_secret.encode("utf-8", "surrogatepass")).digest()
 
 

@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
 
 from agentidp.counting import UNKNOWN_AGENT, UNKNOWN_ORGANIZATION
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Rows
 from agentidp.federation.issuer_keys import KeysUnavailable
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS, TOO_MANY_RULES, Candidate, IssuerToken, Verdict
 from agentidp.http.errors import OAuthError
@@ -36,8 +35,8 @@ logger = logging.getLogger("agentidp")
 def verify_for_client(services: Services, token: IssuerToken, client: Client, at: datetime) -> Client:
     """Verify a token by the rules of trust of the client that the request names.
 
-    The process remembers the rules by which the client's last token was accepted, and tries them first. The statement
-    that issues the token checks that a valid credential still has the rule.
+    Tries the rules by which the client's last token was accepted first. The statement that issues the token checks that
+    a valid credential still has the rule.
 
     :returns: the client with the rule that accepts the token or, if no rule does, with the reason as its ``refusal``.
     """
@@ -69,16 +68,10 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
     )
 
 
-def trusting_rules_call(token: IssuerToken) -> Call:
-    """Return the statement that reads an organization's rules for :func:`find_client`."""
-    return Call("oauth/trusting_rules", {"selectors": token.selectors, "max_characters": MAX_CHARACTERS})
-
-
 def find_client(services: Services, token: IssuerToken, organization_id: str, rows: Rows, at: datetime) -> Client:
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
-    :param organization_id: the organization in the token's audience.
-    :param rows: the result of :func:`trusting_rules_call`.
+    :param rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
     :returns: the client with the rule that accepts the token. If no rule accepts the token, the only agent with a rule
         for such a token, with the reason, or else an unknown client.
     """
@@ -165,26 +158,22 @@ def try_rules(
 ) -> Verdict:
     """Return the result of :meth:`IssuerTokens.verify_token` for a client.
 
-    :raises OAuthError: the keys of an issuer cannot be read now.
+    :raises OAuthError: the keys of an issuer cannot be read now. Nothing is counted or throttled.
     """
+    organization_id = client.organization_id
     try:
-        return services.issuer_tokens.verify_token(
-            token, candidates, at, organization_id=client.organization_id, **options
-        )
-    except KeysUnavailable as unavailable:
-        raise report_missing_keys(client.organization_id, unavailable.owner or client.agent_id, unavailable) from None
-
-
-def report_missing_keys(organization_id: str, agent_id: UUID, keys_error: KeysUnavailable) -> OAuthError:
-    """Log a token that cannot be verified without its issuer's keys, and return an error with status 503."""
-    context, agent_label = current_context(), str(agent_id) if agent_id != UNKNOWN_AGENT else None
-    # The request's log line also gets these two ids.
-    context.organization_id, context.agent_id = organization_id, agent_label
-    log_fields = {"organization": organization_id, "agent": agent_label, "issuer": keys_error.issuer}
-    logger.warning("token not judged", extra={"fields": log_fields | {"reason": str(keys_error)}})
-    return OAuthError(
-        "temporarily_unavailable",
-        "the keys of the token's issuer cannot be read now; try again",
-        status=503,
-        headers={"Retry-After": str(math.ceil(keys_error.retry_after))},
-    )
+        return services.issuer_tokens.verify_token(token, candidates, at, organization_id=organization_id, **options)
+    except KeysUnavailable as error:
+        agent_id = error.owner or client.agent_id
+        agent_label = str(agent_id) if agent_id != UNKNOWN_AGENT else None
+        context = current_context()
+        # The request's log line also gets these two ids.
+        context.organization_id, context.agent_id = organization_id, agent_label
+        log_fields = {"organization": organization_id, "agent": agent_label, "issuer": error.issuer}
+        logger.warning("token not judged", extra={"fields": log_fields | {"reason": str(error)}})
+        raise OAuthError(
+            "temporarily_unavailable",
+            "the keys of the token's issuer cannot be read now; try again",
+            status=503,
+            headers={"Retry-After": str(math.ceil(error.retry_after))},
+        ) from None

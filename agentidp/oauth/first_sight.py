@@ -1,7 +1,4 @@
-"""Create an agent for the first token of a subject, which no agent trusts, but which a provisioning rule accepts.
-
-``agentidp/registry/provisioning.py`` creates the agent with a rule of trust of its own, which then verifies the token.
-"""
+"""Create an agent, by a provisioning rule, for the first token of a subject that no agent trusts."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class ProvisioningRefused(Exception):
 
 
 def provisioning_rules_call(token: IssuerToken) -> Call:
-    """Return the statement that reads an organization's provisioning rules for :func:`match_provisioning_rule`."""
+    """Return the statement that reads an organization's provisioning rules for a token."""
     return Call(
         "oauth/provisioning_rules",
         {"issuers": list(token.issuers), "selectors": token.subject_selectors, "max_characters": MAX_CHARACTERS},

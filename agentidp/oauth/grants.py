@@ -120,10 +120,7 @@ def compute_person_subject(organization_id: str, issuer: str, person: str) -> st
 
 
 def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
-    """Store a grant of a person, and return the authorization code for the client.
-
-    :raises RateLimited: the organization has the maximum number of grants.
-    """
+    """Store a grant of a person, and return the authorization code for the client."""
     authorization_code = create_token(permission.agent_id)
     person_subject = compute_person_subject(transaction.organization_id, permission.issuer, permission.person)
     earlier_grants = transaction.fetch("grants/person_grants", subject=person_subject, agent_id=permission.agent_id)

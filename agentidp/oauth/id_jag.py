@@ -51,7 +51,6 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     """Return the resource in the form or, if the form has none, the only resource in the ID-JAG.
 
     :param own_resource: the identifier of our own API, which accepts no token from an ID-JAG.
-    :raises OAuthError: ``invalid_target`` for no resource, or one that the ID-JAG does not name.
     """
     requested_resource = form.get("resource")
     resources = as_list(id_jag.claims.get("resource", requested_resource))
@@ -66,11 +65,7 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
 def record_token(
     id_jag: IssuerToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> Grant | None:
-    """Count a token with which a client acts for the person in an ID-JAG.
-
-    :raises OAuthError: as :func:`token_exchange.record_token_for_subject`, and ``invalid_grant`` for an ID-JAG that is
-        not acceptable.
-    """
+    """Count a token with which a client acts for the person in an ID-JAG."""
     own_issuer = token_request.services.settings.issuer
 
     def read_subject() -> Subject:

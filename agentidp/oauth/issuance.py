@@ -197,8 +197,6 @@ def record_issuance(
 ) -> Grant | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
-    The transaction takes more than one round trip only for a DPoP proof or an ID-JAG. Only a returned grant is counted.
-
     :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     :param subject_use: the call that consumes the subject's token, and the error if that token was used before.
     :returns: ``None`` if authentication failed.
@@ -250,10 +248,7 @@ def _explain_missing_scopes(database: OrganizationDatabase, call: Call, row: Any
 
 
 def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the requested scopes that a token cannot have, by the party that lacks them.
-
-    :param parameters: the parameters of a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
-    """
+    """Return the requested scopes that a token cannot have, by the party that lacks them."""
     limit_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
     limits = {limit_name: parameters.get(limit_name) for limit_name in limit_names}
     limit_rows = database.fetch("oauth/scope_limits", **limits)
@@ -345,7 +340,6 @@ def build_token_response(
 ) -> dict[str, Any]:
     """Sign the access token, and return the response of RFC 6749 section 5.1.
 
-    :param at: the time at which the token was counted.
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     """
     lifetime_seconds = grant.token_ttl or services.settings.token_ttl

@@ -1,7 +1,4 @@
-"""Report quotas in token responses: the quota that refuses the token, and what is left of the enforced quotas.
-
-``sql/functions/check_quotas.sql`` decides. A quota's window is the UTC hour, day or calendar month of the token.
-"""
+"""Report quotas in token responses: the quota that refuses the token, and what is left of the enforced quotas."""
 
 from __future__ import annotations
 
@@ -19,10 +16,9 @@ class QuotaExhausted(OAuthError):
 
 
 class Quota(NamedTuple):
-    """A quota, and the tokens that it had left before the requested token.
+    """A quota of an ``agent`` or ``organization``, and the tokens that it had left before the requested token.
 
-    :param holder: ``agent`` or ``organization``.
-    :param window: one of :data:`WINDOWS`.
+    :param window: the UTC ``hour``, ``day`` or calendar ``month`` of the token.
     :param tokens: maximum tokens in the window.
     :param tokens_left: tokens that can still be issued in the window, including the requested token.
     """
@@ -49,8 +45,7 @@ def find_window_bounds(window: str, at: datetime) -> tuple[datetime, datetime]:
 def predict_exhaustion(used: int, limit: int, start: datetime, end: datetime, at: datetime) -> datetime | None:
     """Return when a quota will be used up at the average rate so far, or ``None`` if the window ends first.
 
-    :param used: tokens issued in the window so far.
-    :param limit: maximum tokens in the window, which begins at *start* and ends at *end*.
+    :param used: tokens issued so far in the window from *start* to *end*, with at most *limit* tokens.
     """
     if used >= limit:
         return at

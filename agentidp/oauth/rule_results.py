@@ -1,7 +1,4 @@
-"""Explain rule by rule and claim by claim why a token of another issuer is accepted or not.
-
-People who set up rules see the results; clients never do.
-"""
+"""Explain to people who set up rules, claim by claim, why a rule accepts a token of another issuer or not."""
 
 from __future__ import annotations
 
@@ -53,10 +50,10 @@ class RuleResult:
     """The comparison of a token with a rule.
 
     :param rule: the rule in words.
-    :param agent_id: the agent of a rule of trust, with the rule's ``credential_id``; ``None`` for another kind of rule.
+    :param agent_id: the agent of a rule of trust, whose id is ``credential_id``; ``None`` for another kind of rule.
     :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
     :param needs_client_id: whether the client must send ``client_id`` with the token.
-    :param resource: for a token of this server, the resource for which the agent might exchange it; otherwise ``None``.
+    :param resource: the resource for which the agent might exchange a token of this server; otherwise ``None``.
     """
 
     rule: str
@@ -124,10 +121,7 @@ def compare_token(
 def _compare_own_token(
     services: Services, database: OrganizationDatabase, unverified_token: str, actor_id: UUID, at: datetime
 ) -> list[RuleResult]:
-    """Return a result per resource for which an agent might exchange a token of this server.
-
-    :raises ConfigurationError: this server has not signed the token, or the token is not valid at this time.
-    """
+    """Return a result per resource for which an agent might exchange a token of this server."""
     try:
         token = verify_access_token(
             unverified_token, services.keys.find_key, issuer=services.settings.issuer, audience=None, at=at
@@ -247,7 +241,6 @@ class _Comparer:
         return results
 
     def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
-        """Return why a rule of trust for only the token's subject would be refused, or ``None`` if it is valid."""
         issuer, organization_id = self.app_services.settings.issuer, self.database.organization_id
         try:
             narrow_to_subject(trust, self.token.claims.get("sub"), own_issuer=issuer, organization_id=organization_id)

@@ -70,10 +70,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 
 
 def admit_event(database: Database, cell: int, at: datetime, *, every: timedelta = INTERVAL) -> bool:
-    """Count an event other than a failed authentication in its throttle, and return whether the throttle admits it.
-
-    :param every: time after which the throttle forgets an event.
-    """
+    """Count an event in its throttle, which forgets it after *every*, and return whether the throttle admits it."""
     [admitted_rows] = database.of(UNKNOWN_ORGANIZATION, at).run(_build_failure_call(cell, at, every))
     return bool(admitted_rows)
 
@@ -88,11 +85,7 @@ def _build_failure_call(cell: int, at: datetime, every: timedelta = INTERVAL) ->
 
 
 def compute_cell(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
-    """Return the number of the throttle (the cell) for a client at an address.
-
-    :param client_id: the string in the request, valid or not.
-    :param remote_address: the peer's IP address. All other strings count as one address.
-    """
+    """Return the number of the throttle (the cell) for a ``client_id``, valid or not, at an IP address."""
     throttle_key = _mask_address(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
     key_digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
     return int.from_bytes(key_digest) % CELLS

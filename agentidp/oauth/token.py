@@ -132,10 +132,7 @@ def issue_token() -> Response:
 
 
 def choose_grant_type(form: dict[str, str]) -> Callable[[TokenRequest], Response]:
-    """Return the function that issues a token by the grant type in a form.
-
-    :raises OAuthError: ``invalid_request`` without a grant type, or ``unsupported_grant_type`` for an unknown type.
-    """
+    """Return the function that issues a token by the grant type in a form."""
     match form.get("grant_type"):
         case issuance.CLIENT_CREDENTIALS:
             return issue_by_client_credentials
@@ -243,10 +240,7 @@ def report_flood(client: Client, limit: int, seconds_to_wait: int) -> quota_wind
 
 
 def read_scopes(form: dict[str, str]) -> list[str] | None:
-    """Return the requested scopes, or ``None`` for all scopes of the agent (RFC 6749 section 3.3).
-
-    :raises OAuthError: ``invalid_scope`` for characters that a scope cannot have.
-    """
+    """Return the requested scopes, or ``None`` for all scopes of the agent (RFC 6749 section 3.3)."""
     scope = form.get("scope")
     if scope is None:
         return None
@@ -256,10 +250,7 @@ def read_scopes(form: dict[str, str]) -> list[str] | None:
 
 
 def read_resource(form: dict[str, str], settings: Settings) -> str | None:
-    """Return the identifier of the requested resource server, or ``None`` for our own API (RFC 8707 section 2).
-
-    :raises OAuthError: ``invalid_target`` for a wrong identifier, or for the parameter ``audience``.
-    """
+    """Return the identifier of the requested resource server, or ``None`` for our own API (RFC 8707 section 2)."""
     # Other servers accept this parameter. If it were ignored, the client would get a token for another resource.
     if "audience" in form:
         raise OAuthError(

@@ -1,9 +1,8 @@
 """Token exchange (RFC 8693): a client gets a token by which it acts for the subject of another token.
 
-The client is the actor, whatever a token says. The subject's token is our token for the client, whose subject is an
-agent, or another issuer's token that a delegation rule of the organization accepts.
-``sql/functions/exchange_token.sql`` decides what depends on the database, in the transaction that counts the token.
-Impersonation is impossible, because each token names its actors.
+The client is the actor. The subject's token is our token for the client, whose subject is an agent, or another issuer's
+token that a delegation rule of the organization accepts. ``sql/functions/exchange_token.sql`` decides what depends on
+the database, in the transaction that counts the token.
 """
 
 from __future__ import annotations
@@ -96,7 +95,6 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
     """Check the form of a token exchange except its tokens (RFC 8693 section 2.1).
 
     :param resource: the form's resource; ``None`` for our own API.
-    :raises OAuthError: ``invalid_request`` for a missing or wrong parameter, ``invalid_target`` for our own API.
     """
     if resource is None:
         raise OAuthError(
@@ -115,10 +113,7 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
 
 
 def record_token(token_request: TokenRequest, database: OrganizationDatabase, client: Client) -> Grant | None:
-    """Count a token with which a client acts for the subject of the ``subject_token`` in its form.
-
-    :raises OAuthError: as :func:`record_token_for_subject`, and ``invalid_request`` for a token that is not acceptable.
-    """
+    """Count a token with which a client acts for the subject of the ``subject_token`` in its form."""
     services, form = token_request.services, token_request.form
 
     def read_subject() -> Subject:
@@ -172,12 +167,10 @@ def record_token_for_subject(
 
 
 def _memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
-    """Return the cache key for a client's delegation rules. For *audience*, see :func:`read_issuer_subject`."""
     return (*client.credential, audience)
 
 
 def _forget_rules(services: Services, client: Client) -> bool:
-    """Remove a client's delegation rules from memory, and return whether there were any."""
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
     memory_keys = [_memory_key(client, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
@@ -236,8 +229,7 @@ def read_issuer_subject(
 def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client: Client, audience: str | None) -> Any:
     """Return the oldest delegation rule, as a row, that accepts a token and has the resource, or else accepts it.
 
-    Rules in memory that have the resource are tried first. The key in memory contains the client's credential. The
-    statement that issues the token checks that the rule still exists.
+    The statement that issues the token checks that the rule still exists.
     """
     services, resource, at = token_request.services, token_request.resource, token_request.at
 
@@ -293,11 +285,11 @@ def _names_agent(may_act: object, agent_id: UUID, own_issuer: str) -> bool:
 
 
 def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -> AccessToken:
-    """Verify the actor's token, which must be the client's own, because other tokens do not prove who the client is."""
     try:
         token = verify_token(actor_token, audience=None)
     except TokenRefused:
         raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN) from None
+    # Accepts only the client's own token, because other tokens do not prove who the client is.
     is_clients_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
     if not is_clients_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
         raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN)
