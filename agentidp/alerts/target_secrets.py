@@ -9,8 +9,7 @@ from uuid import UUID
 
 from agentidp.alerts.channels import Address
 from agentidp.config import Settings
-from agentidp.jose.resealing import reseal_secrets
-from agentidp.jose.sealing import Sealer
+from agentidp.jose.sealing import Sealer, reseal_secrets
 
 SECRET_BYTES = 32  # of a key that signs webhooks; Standard Webhooks requires 24 to 64
 

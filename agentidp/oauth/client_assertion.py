@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -56,35 +58,33 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
 
     :returns: the client with the key that verified the assertion or, if no key did, with the reason as its ``refusal``.
     """
-    algorithm, key_id = unverified_jwt.alg, unverified_jwt.kid
+    algorithm, key_id = normalize_algorithm(unverified_jwt.alg), unverified_jwt.kid
     remembered_key = services.client_keys.get((client.agent_id, algorithm, key_id))
+    max_keys = MAX_SIGNATURES[algorithm]
+
+    def read_keys() -> Iterator[tuple[str, Any]]:
+        key_rows = services.database.of(client.organization_id, at).fetch(
+            "oauth/client_keys", agent_id=client.agent_id, alg=algorithm, kid=key_id, max_keys=max_keys
+        )
+        for jwk_json, jwk in {json.dumps([key_row.jwk]): key_row.jwk for key_row in key_rows}.items():
+            if remembered_key is None or jwk_json != remembered_key[0]:
+                yield jwk_json, jwt.PyJWK.from_dict(jwk).key
+
     refusal: str | None = "unknown key"
-    if remembered_key is not None:
-        refusal = _find_refusal(services, unverified_jwt, remembered_key[1], at)
-        if refusal is None:
-            return _add_verified_key(client, remembered_key[0], unverified_jwt.claims)
-    max_keys = MAX_SIGNATURES[normalize_algorithm(algorithm)]
-    key_rows = services.database.of(client.organization_id, at).fetch(
-        "oauth/client_keys", agent_id=client.agent_id, alg=normalize_algorithm(algorithm), kid=key_id, max_keys=max_keys
-    )
-    tried_keys = [] if remembered_key is None else [remembered_key[0]]
-    for key_row in key_rows:
-        jwk = json.dumps([key_row.jwk])
-        if jwk in tried_keys or len(tried_keys) >= max_keys:
-            continue
-        tried_keys.append(jwk)
-        public_key = jwt.PyJWK.from_dict(key_row.jwk).key
+    # Reads the other keys even if the remembered key fails, so that a failure takes equally long.
+    keys = itertools.chain([] if remembered_key is None else [remembered_key], read_keys())
+    for jwk_json, public_key in itertools.islice(keys, max_keys):
         key_refusal = _find_refusal(services, unverified_jwt, public_key, at)
         if key_refusal is None:
             if len(services.client_keys) >= MAX_REMEMBERED:
                 services.client_keys.clear()
-            services.client_keys[client.agent_id, algorithm, key_id] = jwk, public_key
-            return _add_verified_key(client, jwk, unverified_jwt.claims)
+            services.client_keys[client.agent_id, algorithm, key_id] = jwk_json, public_key
+            return _add_verified_key(client, jwk_json, unverified_jwt.claims)
         # Prefers the reason for the key that made the signature.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
-    if not tried_keys:
-        _find_refusal(services, unverified_jwt, NOBODYS_KEYS[normalize_algorithm(algorithm)], at)
+    if refusal == "unknown key":
+        _find_refusal(services, unverified_jwt, NOBODYS_KEYS[algorithm], at)
     return replace(client, refusal=refusal)
 
 

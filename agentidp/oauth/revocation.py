@@ -16,8 +16,8 @@ from agentidp.jose.access_token import AccessToken
 from agentidp.oauth import authorization_grant, grants
 from agentidp.oauth.client_authentication import PUBLIC, authenticates_client
 from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
+from agentidp.oauth.introspection import TokenFormSchema, inspect_token, read_token_form
 from agentidp.oauth.issuance import Client
-from agentidp.oauth.token_inspection import TokenFormSchema, inspect_token, read_token_form
 from agentidp.services import services
 
 blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token revocation")
@@ -41,20 +41,20 @@ def revoke() -> Response:
     refresh_token = grants.read_token(form["token"])
     client = authorization_grant.read_client(request, form, refresh_token, g.at)
     token_inspection = inspect_token(request, form["token"], client, g.at)
-    client, token, agent_id = token_inspection.client, token_inspection.token, token_inspection.client.agent_id
+    client, token = token_inspection.client, token_inspection.token
     _end_grant(client, refresh_token)
     if token is None:
         return Response(status=200, headers=NO_STORE)
     # Anybody can send the client_id of a public client, so such a client revokes only its own tokens.
     is_administrator = client.key_or_rule != PUBLIC and "agents:write" in token_inspection.client_scopes
-    if token.agent_id != agent_id and not is_administrator:
+    if token.agent_id != client.agent_id and not is_administrator:
         # A response of 200 would make the client believe that the token is revoked.
         raise OAuthError("unauthorized_client", "the token was issued to another agent")
     database = services().database.of(token.organization_id, g.at)
-    if token.agent_id == agent_id:
+    if token.agent_id == client.agent_id:
         database.run(_revocation_call(token), durable=True)
     else:
-        with database.transaction(request_actor("agent", str(agent_id))) as transaction:
+        with database.transaction(request_actor("agent", str(client.agent_id))) as transaction:
             transaction.run(_revocation_call(token))
             audit.record(transaction, "agent.token_revoked", token.agent_id, before={"jti": token.jti})
     return Response(status=200, headers=NO_STORE)

@@ -53,6 +53,7 @@ class RuleResult:
     :param agent_id: the agent of a rule of trust, whose id is ``credential_id``; ``None`` for another kind of rule.
     :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
     :param needs_client_id: whether the client must send ``client_id`` with the token.
+    :param instruction: for the sender of the token, if the rule accepts it.
     :param resource: the resource for which the agent might exchange a token of this server; otherwise ``None``.
     """
 
@@ -63,8 +64,8 @@ class RuleResult:
     provisioning_rule: str | None = None
     delegation_rule: str | None = None
     needs_client_id: bool = False
-    is_id_jag: bool = False
     resource: str | None = None
+    instruction: str | None = None
 
     @property
     def is_accepted(self) -> bool:
@@ -78,14 +79,8 @@ class RuleResult:
 
     @property
     def note(self) -> str | None:
-        """An instruction for the sender of an accepted token, or ``None`` if there is none."""
-        if not self.is_accepted:
-            return None
-        if self.resource is not None:
-            return _FOR_RESOURCE
-        if self.delegation_rule:
-            return _ID_JAG if self.is_id_jag else _EXCHANGE
-        return _CLIENT_ID if self.needs_client_id else None
+        """The instruction for the sender of an accepted token."""
+        return self.instruction if self.is_accepted else None
 
 
 def compare_token(
@@ -169,6 +164,7 @@ def _compare_own_token(
                 [*comparisons, comparison],
                 actor_id,
                 resource=server.resource,
+                instruction=_FOR_RESOURCE,
             )
         )
     if not results:
@@ -210,7 +206,7 @@ class _Comparer:
         ]
         is_for_organization = self.token.organization_id == self.database.organization_id
         if not is_for_organization or len({result.agent_id for result in rule_results if result.is_accepted}) > 1:
-            rule_results = [replace(result, needs_client_id=True) for result in rule_results]
+            rule_results = [replace(result, needs_client_id=True, instruction=_CLIENT_ID) for result in rule_results]
         return rule_results
 
     def compare_provisioning_rules(self) -> list[RuleResult]:
@@ -269,7 +265,8 @@ class _Comparer:
             actor_verdict = "can act" if is_acting_allowed else str(refusals.pop())
             comparisons.append(Comparison("agent for the subject", "can act", actor_verdict, is_acting_allowed))
             title = f"the delegation rule {rule_row.name}"
-            results.append(RuleResult(title, comparisons, delegation_rule=rule_row.name, is_id_jag=self.is_id_jag))
+            instruction = _ID_JAG if self.is_id_jag else _EXCHANGE
+            results.append(RuleResult(title, comparisons, delegation_rule=rule_row.name, instruction=instruction))
         return results
 
     def _compare_rule(self, trust: dict[str, Any]) -> list[Comparison]:

@@ -16,7 +16,7 @@ from agentidp.federation.rule_checks import RuleRefused, check_provider_issuer, 
 from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
-from agentidp.jose.resealing import reseal_secrets
+from agentidp.jose.sealing import reseal_secrets
 from agentidp.openid.organization_provider import build_sealer, seal_secret
 from agentidp.registry.grants import end_issuer_grants
 
@@ -184,7 +184,7 @@ def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
 
 
 def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
-    """Encrypt the client secrets again, as :func:`agentidp.jose.resealing.reseal_secrets` does."""
+    """Encrypt the client secrets again, as :func:`agentidp.jose.sealing.reseal_secrets` does."""
     return reseal_secrets(
         settings,
         build_sealer(settings),
