@@ -14,7 +14,7 @@ with threshold as materialized (
         -- suspend_dormant_after_days is null if the organization does not suspend dormant agents. least() ignores null.
         %(at)s::timestamptz - make_interval(
             days => least(%(days)s::integer, suspend_dormant_after_days - %(notice_days)s::integer)
-        ) as before
+        ) as dormant_since
     from organizations
     where organization_id = %(organization_id)s
 ),
@@ -26,7 +26,7 @@ quiet as materialized (
         agents.updated_at,
         used.last_used_at,
         threshold.suspend_dormant_after_days,
-        threshold.before
+        threshold.dormant_since
     from threshold
     join agents
         on agents.organization_id = %(organization_id)s
@@ -38,7 +38,7 @@ quiet as materialized (
         where organization_id = %(organization_id)s
         group by agent_id
     ) as used using (agent_id)
-    where greatest(agents.created_at, used.last_used_at) <= threshold.before
+    where greatest(agents.created_at, used.last_used_at) <= threshold.dormant_since
     order by greatest(agents.created_at, used.last_used_at), agents.agent_id
     -- Reads more than max_agents, because the select below drops agents whose usage has no credential, such as imported usage.
     limit 5 * %(max_agents)s::integer
@@ -58,7 +58,7 @@ left join announced_suspensions as announced
     and quiet.suspend_dormant_after_days is not null
 where not exists (
     select
-    from generate_series(0, %(day)s::date - (quiet.before at time zone 'utc')::date) as ago (days)
+    from generate_series(0, %(day)s::date - (quiet.dormant_since at time zone 'utc')::date) as ago (days)
     -- Reads each day by its key, because a range of days would read the rows of all agents.
     cross join lateral (
         select

@@ -23,13 +23,13 @@ select
     expiring.expires_at,
     expiring.last_used_at,
     (
-        select max(others.last_used_at)
-        from credentials as others
+        select max(later_credentials.last_used_at)
+        from credentials as later_credentials
         where
-            others.organization_id = %(organization_id)s
-            and others.agent_id = expiring.agent_id
-            and others.revoked_at is null
-            and coalesce(others.expires_at, 'infinity') > expiring.expires_at
+            later_credentials.organization_id = %(organization_id)s
+            and later_credentials.agent_id = expiring.agent_id
+            and later_credentials.revoked_at is null
+            and coalesce(later_credentials.expires_at, 'infinity') > expiring.expires_at
     ) as moved_at
 from expiring
 -- "offset 0" and coalesce() make the planner look up each agent by its key. Otherwise it would read all agents.

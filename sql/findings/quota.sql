@@ -56,7 +56,7 @@ select
 from today
 cross join lateral (
     -- Reads each day by its key, because a range of days would read the rows of all agents.
-    select (today.used + coalesce(today.other_days, sum(before.tokens), 0))::bigint as used
+    select (today.used + coalesce(today.other_days, sum(other_days.tokens), 0))::bigint as used
     from unnest(case when today.other_days is null then today.days_before end) as ago (day)
     cross join lateral (
         select tokens
@@ -67,7 +67,7 @@ cross join lateral (
         from usage_daily
         where organization_id = %(organization_id)s and day = ago.day and today.agent_name is null
         offset 0
-    ) as before
+    ) as other_days
 ) as in_window
 left join lateral (
     -- The first day on which the month's tokens reached the percentage: today, unless they reached it on an earlier day.

@@ -51,8 +51,8 @@ candidates as materialized (
     from at_work
     cross join lateral (
         select count(*) as weeks
-        from (values (7), (14)) as before (days)
-        cross join lateral (select at_work.day - before.days as day offset 0) as calendar
+        from (values (7), (14)) as earlier_weeks (days)
+        cross join lateral (select at_work.day - earlier_weeks.days as day offset 0) as calendar
         cross join lateral (
             select
             from agent_usage_daily as usage
