@@ -151,6 +151,6 @@ def find_organization_id(requested: AuthorizationRequest) -> str | None:
         return requested.organization_id
     if not is_resource_identifier(requested.resource):
         return None
-    # An app with a document belongs to no organization.
+    # An app with a client ID metadata document belongs to no organization.
     [row] = services().database.fetch_unscoped("openid/resource_organization", resource=requested.resource)
     return row.organization_id  # type: ignore[no-any-return]

@@ -101,8 +101,8 @@ class SealedForm:
 
 def _get_browser_id() -> str:
     """Return the random string in the browser's cookie, or a new string, which the response stores in the cookie."""
-    text: str = flask.session.setdefault(_BROWSER, secrets.token_urlsafe(32))
-    return text
+    browser_id: str = flask.session.setdefault(_BROWSER, secrets.token_urlsafe(32))
+    return browser_id
 
 
 def _sealer() -> Sealer:

@@ -213,7 +213,7 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # PostgreSQL might refuse another issuer, which matches no rule anyway.
+    # No rule has another issuer, and PostgreSQL might refuse its characters.
     return issuer.isascii() and issuer.isprintable()
 
 

@@ -86,7 +86,15 @@ _SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
 }
 """Prefixes of subjects that name the customer, by issuer."""
 
-_IMMUTABLE_GITHUB_SUBJECT = re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:")
+_PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
+    GITHUB: (
+        "names of owners and repositories",
+        re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:"),
+    ),
+    GITLAB: ("paths of groups and projects", re.compile(r"(project|namespace)_id:")),
+}
+"""Names in subjects that can pass to another customer, and the form of subjects with ids instead, by issuer."""
+
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -229,25 +237,21 @@ def list_warnings(rule: Mapping[str, Any]) -> list[str]:
         for member_name, expected_value in _list_expected_values(subject, claims)
         if is_pattern(expected_value)
     ]
-    if subject is None and claims:
-        warnings.append("there is no subject, so whoever has a token of the issuer with these claims is trusted")
-    if subject is None and not claims:
+    if subject is None:
         warnings.append(
-            "there is neither subject nor claim, so everybody who can have a token of the issuer is trusted"
+            "there is no subject, so whoever has a token of the issuer with these claims is trusted"
+            if claims
+            else "there is neither subject nor claim, so everybody who can have a token of the issuer is trusted"
         )
     if subject is not None and subject.endswith(":pull_request"):
         warnings.append("a pull request is trusted before anybody has reviewed it")
-    is_id_pinned = not claims.keys().isdisjoint(_PINS.get(issuer, ())[:2])
-    if issuer == GITHUB and not is_id_pinned and not _IMMUTABLE_GITHUB_SUBJECT.match(subject or ""):
-        warnings.append(
-            "names of owners and repositories can be taken over after a rename or a deletion: "
-            "add the claim repository_id or repository_owner_id"
-        )
-    if issuer == GITLAB and not is_id_pinned and not (subject or "").startswith(("project_id:", "namespace_id:")):
-        warnings.append(
-            "paths of groups and projects can be taken over after a rename or a deletion: "
-            "add the claim project_id or namespace_id"
-        )
+    if issuer in _PASSING_NAMES:
+        names, subject_with_ids = _PASSING_NAMES[issuer]
+        id_claims = _PINS[issuer][:2]
+        if claims.keys().isdisjoint(id_claims) and not subject_with_ids.match(subject or ""):
+            warnings.append(
+                f"{names} can be taken over after a rename or a deletion: add the claim {' or '.join(id_claims)}"
+            )
     return warnings
 
 
@@ -347,13 +351,10 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
         raise RuleRefused("subject", "must be there, or claims: otherwise every token of the issuer would be trusted")
     if subject is not None:
         _check_pattern("subject", "", subject)
+        _check_subject_of_platform(issuer, subject)
     for claim_name, claim_value in _list_expected_values(None, claims):
         if isinstance(claim_value, str):
             _check_pattern("claims", f"{claim_name} ", claim_value)
-    if subject is not None and issuer.startswith(SPIFFE) and not subject.startswith(f"{issuer}/"):
-        raise RuleRefused("subject", f"must be a SPIFFE ID of the trust domain: {issuer}/...")
-    if subject is not None and subject.startswith(_SERVICE_ACCOUNT):
-        _check_service_account(subject)
     if issuer in _PINS:
         prefixes = _SUBJECT_PREFIXES.get(issuer)
         is_customer_named = subject is not None and (prefixes is None or subject.startswith(prefixes))
@@ -382,7 +383,11 @@ def _check_pattern(member: str, name: str, value: str) -> None:
         raise RuleRefused(member, f"{name}must have more than separators before its *")
 
 
-def _check_service_account(subject: str) -> None:
+def _check_subject_of_platform(issuer: str, subject: str) -> None:
+    if issuer.startswith(SPIFFE) and not subject.startswith(f"{issuer}/"):
+        raise RuleRefused("subject", f"must be a SPIFFE ID of the trust domain: {issuer}/...")
+    if not subject.startswith(_SERVICE_ACCOUNT):
+        return
     namespace, _, account_name = subject.removeprefix(_SERVICE_ACCOUNT).partition(":")
     if is_pattern(namespace):
         raise RuleRefused(

@@ -39,7 +39,7 @@ def merge_claims(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict
     """Return the claims of an ID token, completed by claims that only the userinfo endpoint has returned."""
     merged_claims = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
-        # The other response may describe another address.
+        # The other response may be about another email address.
         merged_claims["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
     return merged_claims
 

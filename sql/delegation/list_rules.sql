@@ -3,7 +3,7 @@
 select
     {delegation_rule},
     array(
-        select named.name
+        select acting.name
         from unnest(delegation_rules.agent_ids) with ordinality as rule_agents (agent_id, place)
         -- Looks up each agent by the primary key, because a join whose plan was made while the table was empty would read all
         -- agents.
@@ -15,7 +15,7 @@ select
                 and agents.agent_id = rule_agents.agent_id
                 and is_not_deleted(agents.deleted_at)
             offset 0
-        ) as named
+        ) as acting
         order by rule_agents.place
     ) as agents
 from delegation_rules
