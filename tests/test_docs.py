@@ -32,8 +32,7 @@ from agentidp.oauth import (
     id_jag,
     token_exchange,
 )
-from agentidp.operations.instance_metrics import Usage
-from agentidp.operations.watch_metrics import WatchFigures
+from agentidp.operations.instance_metrics import Usage, WatchFigures
 from agentidp.registry import markers
 from agentidp.scopes import SCOPES
 from tests import catalog, members
@@ -204,7 +203,7 @@ def test_every_error_code_is_in_the_table_of_errors() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    modules = ("metrics", "operations/instance_metrics", "operations/watch_metrics")
+    modules = ("metrics", "operations/instance_metrics")
     source = "".join(read(f"agentidp/{module}.py") for module in modules)
     names = set(re.findall(r'"(agentidp_[a-z_]+)"', source))
     assert len(names) > 20

@@ -12,7 +12,6 @@ from agentidp.cli import (
     alerts,
     apply,
     audit,
-    backup,
     check,
     credential,
     db,
@@ -62,7 +61,7 @@ for command_group in (
 ):
     cli.add_command(command_group.commands)
 for command in (
-    *(apply.apply_document, backup.back_up_database, backup.restore_backup, check.run_checks),
+    *(apply.apply_document, db.back_up_database, db.restore_backup, check.run_checks),
     *(rule.delegation_commands, rule.provisioning_commands, serve.create_demo_organization, serve.run_service),
     *(serve.run_watch, token.print_sign_in_link, token.print_token),
 ):

@@ -6,18 +6,21 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import click
 
+from agentidp.analytics import impact
 from agentidp.cli.confirmation import confirm, format_count, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.options import flag_option
 from agentidp.cli.output import print_text, show, show_activity
 from agentidp.clock import utc_now
+from agentidp.db.organization import OrganizationDatabase
 from agentidp.declarative.applying import Applied, apply_file
-from agentidp.declarative.consequences import list_consequences
 from agentidp.declarative.document import read_document
-from agentidp.declarative.plan import to_json
+from agentidp.declarative.plan import Change, Plan, to_json
+from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, OPENID_PROVIDER, RESOURCE_SERVER
 
 DIFFERENT = 2
 """Exit code of ``--plan`` if the file and the database differ, as in ``terraform plan -detailed-exitcode``."""
@@ -79,9 +82,12 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
     with open_services(may_be_first=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
             planned_file = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
-            consequences: list[list[str]] = []
-            for plan in planned_file.plans:
-                consequences += list_consequences(services.database, plan, utc_now(), services.settings.token_ttl)
+            now, ttl = utc_now(), services.settings.token_ttl
+            consequences = [
+                _describe_consequences(services.database.of(plan.organization_id, now), plan, change, ttl)
+                for plan in planned_file.plans
+                for change in plan.changes
+            ]
         _print_changes(planned_file, consequences, as_json)
         if is_plan or not planned_file.changes:
             click.get_current_context().exit(DIFFERENT if planned_file.changes else 0)
@@ -131,3 +137,44 @@ def _print_omissions(omissions: list[str]) -> None:
         print_text(f"    {line}")
     if len(omissions) > MAX_OMITTED:
         click.echo(f"    and {len(omissions) - MAX_OMITTED} more")
+
+
+def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
+    """Return sentences about what a change ends. *ttl* is the default lifetime of tokens in seconds."""
+    match change.action, change.type:
+        case "delete", AGENT.type:
+            return _describe_deleted_agent(database, plan, change, ttl)
+        case "delete", RESOURCE_SERVER.type:
+            server_rows = database.fetch("oauth/list_resource_servers")
+            [server_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
+            server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, ttl)
+            return impact.describe_impact(server_impact)
+        case "delete" | "change", DELEGATION_RULE.type:
+            return ["All tokens that were issued by the rule end."]
+        case "delete", ALERT_TARGET.type:
+            return ["Its messages that are not sent yet are deleted. Nobody else is sent them."]
+        case "create", OPENID_PROVIDER.type:
+            return ["It has no client secret: agentidp openid-provider update sets one if the provider needs it."]
+        case "change", OPENID_PROVIDER.type:
+            return [impact.describe_ended_sign_ins(change.name, 0)]
+        case "delete", OPENID_PROVIDER.type:
+            [[count_row]] = database.run(impact.build_count_grants_call(issuer=change.name))
+            return [impact.describe_ended_sign_ins(change.name, count_row.grants)]
+    return []
+
+
+def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
+    agent_id = UUID(change.id)
+    credential_rows = database.fetch("agents/list_credentials", agent_id=agent_id)
+    credential_count = sum(credential_row.credential_id is not None for credential_row in credential_rows)
+    return [
+        *(
+            f"The new agent {to_json(new_agent.name)} has the same description. To rename the agent instead, first "
+            f"run agentidp agent update {agent_id} --name {to_json(new_agent.name)}."
+            for new_agent in plan.changes
+            if (new_agent.action, new_agent.type) == ("create", AGENT.type)
+            and new_agent.after["description"] == change.before["description"] != ""
+        ),
+        f"Its credentials are revoked ({credential_count}), and its tokens stop working at once.",
+        *impact.describe_impact(impact.read_agent_impact(database.run, agent_id, database.at, ttl)),
+    ]

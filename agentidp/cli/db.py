@@ -1,15 +1,26 @@
-"""``agentidp db``."""
+"""``agentidp db``, ``agentidp backup`` and ``agentidp restore``."""
 
 from __future__ import annotations
 
+import signal
+import sys
+from pathlib import Path
+
 import click
 
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import read_settings
-from agentidp.cli.output import show_activity
-from agentidp.config import ConfigurationError
+from agentidp.cli.options import flag_option
+from agentidp.cli.output import show_activity, show_progress
+from agentidp.clock import utc_now
+from agentidp.config import ConfigurationError, Settings
 from agentidp.db.distribution import distribute
 from agentidp.db.migrations import migrate
-from agentidp.server.runtime import open_database
+from agentidp.http.schemas import timestamp
+from agentidp.maintenance.archive import open_archive
+from agentidp.maintenance.backup import back_up
+from agentidp.maintenance.restore import inspect_target, restore_archive
+from agentidp.server.runtime import add_secret_from_file, open_database, refuse_without_data, secret_file
 
 commands = click.Group("db", help="The database's schema.")
 
@@ -42,3 +53,94 @@ def distribute_tables() -> None:
         is_done = False
     if is_done:
         click.echo("Everything is distributed.")
+
+
+bindir_option = click.option(
+    "--bindir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Directory of pg_dump and pg_restore. Default: the embedded PostgreSQL, PATH, or Debian's packages.",
+)
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@bindir_option
+def back_up_database(file: Path, bindir: Path | None) -> None:
+    """Back up the database to FILE, while the service runs. Nobody else can read the file.
+
+    The file is in pg_dump's custom format. If the backup fails, no file is written. AGENTIDP_DATABASE_URL must name a
+    role to which row-level security does not apply. The instance secret is not in the backup.
+    """
+    # SIGTERM raises SystemExit, so that an unfinished backup file is deleted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    settings = read_settings()
+    refuse_without_data(settings)
+    with open_database(settings) as runtime, show_progress("Backing up") as report_progress:
+        database_url = str(runtime.settings.database_url)
+        content_summary = back_up(database_url, file, bindir=bindir, settings=settings, report=report_progress)
+    click.echo(f"Backed up {content_summary} to {file} ({file.stat().st_size:,} bytes).")
+    is_secret_in_file = settings.database_url is None and settings.secret_key is None
+    secret_place = secret_file(settings) if is_secret_in_file else "AGENTIDP_SECRET_KEY"
+    click.echo(
+        f"A restored service needs the instance secret as well ({secret_place}): without the secret, it cannot decrypt "
+        "its signing keys. Keep a copy of the secret apart from the backup."
+    )
+
+
+@click.command("restore")
+@require_confirmation
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@flag_option(
+    "--clean", "clean", "First delete everything in the database. Without --clean, the database must be empty."
+)
+@bindir_option
+def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
+    """Restore the backup FILE into an empty database.
+
+    The backup is restored in one transaction, and then the schema is brought up to date. With --clean, the command
+    deletes the contents of the database, and asks for its name first. Stop the service first. The settings must have
+    the instance secret with which the backup was made.
+    """
+    settings = _add_secret(read_settings())
+    archive = open_archive(file, bindir=bindir, settings=settings)
+    with open_database(settings) as runtime:
+        target = inspect_target(str(runtime.settings.database_url))
+        if not target.is_empty:
+            if not clean:
+                raise ConfigurationError(
+                    f"the database {target.name} is not empty. Restore into an empty database, or give --clean to "
+                    "delete everything in the database first"
+                )
+            content_words = "" if target.contents is None else f" ({target.contents})"
+            consequences = (
+                f"This deletes everything in the database {target.name}{content_words}. Then it restores the backup of "
+                f"{timestamp(archive.made_at)}. The deletion cannot be undone."
+            )
+            confirm(lambda: consequences, name=target.name)
+        with show_progress("Restoring") as report_progress:
+            restored = restore_archive(runtime.settings, archive, target, at=utc_now(), report=report_progress)
+    click.echo(f"Restored {restored.contents}, from the backup of {timestamp(restored.made_at)}.")
+    click.echo(
+        "Before you start the service, repeat every revocation, suspension and erasure since the backup, because the "
+        "restored database does not contain them. Alerts that were waiting at the time of the backup are sent again."
+    )
+    if restored.left_out:
+        # The names are escaped, because the author of the backup file could choose any characters.
+        table_names = ", ".join(ascii(table_name)[1:-1] for table_name in restored.left_out)
+        click.echo(f"Tables that do not belong to AgentIdP were not restored: {table_names}.")
+    if restored.migrations:
+        click.echo(f"The schema was brought up to date: {', '.join(restored.migrations)}.")
+
+
+def _add_secret(settings: Settings) -> Settings:
+    """Return the settings with the existing instance secret. A new secret could not decrypt restored keys."""
+    if settings.secret_key is not None:
+        return settings
+    places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
+    if settings.database_url is None:
+        file = secret_file(settings)
+        if file.exists():
+            return add_secret_from_file(settings)
+        places = f"{file}, or in AGENTIDP_SECRET_KEY"
+    raise ConfigurationError(f"the instance secret of the service that made the backup is missing: set it in {places}")

@@ -10,7 +10,8 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -23,7 +24,6 @@ from agentidp.db.database import Database
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows
 from agentidp.jose.signing_keys import SigningKeys
-from agentidp.operations.watch_metrics import CALLS, WatchFigures, build_gauge
 
 logger = logging.getLogger("agentidp")
 
@@ -52,6 +52,16 @@ _USAGE = {
 }
 """The names of the counters in :class:`Usage`, each with the help text of its metric."""
 
+_WATCH_CALLS = (Call("metrics/findings", {}), Call("metrics/evaluation", {}), Call("metrics/alerts", {}))
+"""The statements that are run for each organization. :meth:`WatchFigures.add` adds their rows."""
+
+_ALERTS = {
+    "waiting": "Alerts that wait to be sent",
+    "delivered": "Alerts that were delivered in the last 24 hours",
+    "abandoned": "Alerts that were given up in the last 24 hours",
+}
+"""The counts that the statement ``metrics/alerts`` returns, each with the help text of its metric."""
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -63,6 +73,58 @@ class Usage:
     tokens_this_month: int = 0
     requests_today: int = 0
     rejections_today: int = 0
+
+
+class WatchFigures:
+    """The numbers of findings and alerts, summed over all organizations."""
+
+    def __init__(self) -> None:
+        self._findings: Counter[tuple[str, ...]] = Counter()
+        self._alerts: dict[str, Counter[tuple[str, ...]]] = {name: Counter() for name in _ALERTS}
+        self._oldest_waiting: dict[tuple[str, ...], float] = {}
+        self._evaluated_at: datetime | None = None
+        self._seconds, self._not_computed = 0.0, 0
+
+    def add(self, findings: Rows, evaluation: Rows, alerts: Rows) -> None:
+        """Add one organization's rows, which the three :data:`_WATCH_CALLS` return."""
+        for row in findings:
+            self._findings[row.kind, row.severity] += row.findings
+        for row in evaluation:
+            self._evaluated_at = min(self._evaluated_at or row.evaluated_at, row.evaluated_at)
+            self._seconds += row.seconds
+            self._not_computed += row.not_computed
+        for row in alerts:
+            labels = (row.type,)
+            for count_name, alert_counts in self._alerts.items():
+                alert_counts[labels] += getattr(row, count_name)
+            if row.oldest is not None:
+                self._oldest_waiting[labels] = min(self._oldest_waiting.get(labels, math.inf), row.oldest.timestamp())
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of findings and alerts."""
+        yield _build_gauge("agentidp_findings_open", "Findings that go on", ["kind", "severity"], self._findings)
+        if self._evaluated_at is not None:
+            yield GaugeMetricFamily(
+                "agentidp_findings_evaluated_timestamp_seconds",
+                "When the organization whose findings were not evaluated for longest was evaluated",
+                self._evaluated_at.timestamp(),
+            )
+            yield GaugeMetricFamily(
+                "agentidp_findings_evaluation_seconds",
+                "Time of each organization's last evaluation, summed",
+                self._seconds,
+            )
+            yield GaugeMetricFamily(
+                "agentidp_findings_not_computed", "Kinds of findings that ran out of time, summed", self._not_computed
+            )
+        for metric_suffix, help_text in _ALERTS.items():
+            yield _build_gauge(f"agentidp_alerts_{metric_suffix}", help_text, ["type"], self._alerts[metric_suffix])
+        yield _build_gauge(
+            "agentidp_alerts_oldest_waiting_timestamp_seconds",
+            "When the alert that has waited for longest was made",
+            ["type"],
+            self._oldest_waiting,
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +161,7 @@ class InstanceMetrics:
         now, usage, watch_figures = self._clock(), [], WatchFigures()
         try:
             for row in self._database.fetch_unscoped("metrics/organizations"):
-                usage_rows, *watch_rows = self._database.of(row.organization_id, now).run(_USAGE_CALL, *CALLS)
+                usage_rows, *watch_rows = self._database.of(row.organization_id, now).run(_USAGE_CALL, *_WATCH_CALLS)
                 usage.append(_to_usage(row.organization_id, usage_rows))
                 watch_figures.add(*watch_rows)
             [usage_rows] = self._database.of(UNKNOWN_ORGANIZATION, now).run(_USAGE_CALL)
@@ -129,7 +191,7 @@ class InstanceMetrics:
         reading = self._reading
         release_labels: dict[tuple[str, ...], float] = {(version("agentidp"), platform.python_version()): 1}
         # This is no InfoMetricFamily, because Prometheus's older text format would lose its help text.
-        yield build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release_labels)
+        yield _build_gauge("agentidp_build_info", "The release that runs", ["version", "python"], release_labels)
         gauges: list[tuple[str, str, float]] = [
             ("agentidp_workers_configured", "Workers that should run", self._settings.web_concurrency),
             ("agentidp_database_up", "Whether the database responds", reading.is_database_up),
@@ -165,9 +227,9 @@ def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
     shown_usage = select_largest_usage(usage, MAX_ORGANIZATIONS)
     for counter_name, help_text in _USAGE.items():
         values: dict[tuple[str, ...], float] = {(row.organization,): getattr(row, counter_name) for row in shown_usage}
-        yield build_gauge(f"agentidp_organization_{counter_name}", f"{help_text} (UTC)", ["organization"], values)
+        yield _build_gauge(f"agentidp_organization_{counter_name}", f"{help_text} (UTC)", ["organization"], values)
     names_by_labels: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in shown_usage if row.name}
-    yield build_gauge("agentidp_organization_info", "Names", ["organization", "name"], names_by_labels)
+    yield _build_gauge("agentidp_organization_info", "Names", ["organization", "name"], names_by_labels)
 
 
 def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
@@ -178,3 +240,11 @@ def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> li
     smaller_usage = organization_usage[max_organizations:]
     smaller_sum = Usage(OTHER, **{name: sum(getattr(counts, name) for counts in smaller_usage) for name in _USAGE})
     return [*organization_usage[:max_organizations], *([smaller_sum] if smaller_usage else []), *unknown_clients]
+
+
+def _build_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """Return a gauge that has labels. The key of each value is the tuple of its labels' values."""
+    gauge = GaugeMetricFamily(name, help_text, labels=labels)
+    for label_values, value in sorted(values.items()):
+        gauge.add_metric(label_values, value)
+    return gauge
