@@ -40,6 +40,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from werkzeug.test import TestResponse
 from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from agentidp import create_app
 from agentidp.clock import utc_now
@@ -501,6 +502,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+LONGEST_FILES = (
+    "network",
+    "tests/faults/test_faults.py",
+    "tests/server/test_serve.py",
+    "tests/test_bench.py",
+    "tests/http/test_openapi.py",
+    "tests/fast_path/test_worker.py",
+    "tests/test_exactness.py",
+    "tests/cli/test_confirmation.py",
+)
+"""Files with few tests that take long. They begin first, so that no process waits for the last of them in the end."""
+
+
 class OneNetwork(LoadFileScheduling):
     """A file on each core, as with ``--dist loadfile``, but the browser and the containers all on one.
 
@@ -511,6 +525,12 @@ class OneNetwork(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
         return "network" if file.startswith(("tests/browser/", "tests/containers/")) else file
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Give a process the longest of the files that remain, or else the one with the most tests."""
+        if scope := next((scope for scope in LONGEST_FILES if scope in self.workqueue), None):
+            self.workqueue.move_to_end(scope, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(optionalhook=True)
