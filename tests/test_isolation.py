@@ -18,7 +18,6 @@ from tests.routes import JSON_ROUTES, PROTECTED, Route
 from tests.sharing import app, database_url
 
 __all__ = ["app", "database_url"]
-pytestmark = ON_CITUS_TOO
 
 IDENTIFIED = [route for route in PROTECTED if route.ids]
 COLLECTIONS = [route for route in PROTECTED if "<" not in route.rule]
@@ -35,6 +34,7 @@ def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
     return make_one_of_each(client, cast.acme)
 
 
+@ON_CITUS_TOO
 @pytest.mark.parametrize("route", IDENTIFIED, ids=str)
 def test_another_organizations_ids_are_not_there(
     client: FlaskClient, cast: Cast, database_url: str, ids: dict[str, str], route: Route
@@ -47,6 +47,7 @@ def test_another_organizations_ids_are_not_there(
     assert everything_of(database_url, cast.acme.organization_id) == before
 
 
+@ON_CITUS_TOO
 def test_a_credential_is_not_revoked_below_an_agent_of_ones_own(
     client: FlaskClient, cast: Cast, database_url: str, ids: dict[str, str]
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_credential_is_not_revoked_below_an_agent_of_ones_own(
     assert everything_of(database_url, cast.acme.organization_id) == before
 
 
+@ON_CITUS_TOO
 @pytest.mark.parametrize("route", COLLECTIONS, ids=str)
 def test_a_collection_holds_only_what_is_ones_own(
     client: FlaskClient, cast: Cast, database_url: str, ids: dict[str, str], route: Route
@@ -124,6 +126,7 @@ def test_a_body_cannot_name_an_organization_or_an_id(
     }
 
 
+@ON_CITUS_TOO
 def test_what_is_made_belongs_to_the_organization_of_the_token(
     client: FlaskClient, cast: Cast, database_url: str
 ) -> None:
