@@ -87,7 +87,7 @@ def _find_server(servers: list[Any], resource: str) -> Any:
 
 
 def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, server: Any) -> list[str]:
-    """Return the requested scopes that agent, rule and resource server have in common, or all of these scopes."""
+    """Return the scopes that agent, rule, resource server and, if it names any, the request have in common."""
     [rule_scopes] = [access["scopes"] for access in rule.resources if access["resource"] == server.resource]
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
     # MCP clients also request scopes of our own API if the resource server's metadata name no scopes.

@@ -38,7 +38,7 @@ _SHA_256 = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """An authorization request.
+    """A request to the authorization endpoint.
 
     :param parameters: the other parameters by name, without those that are repeated.
     :param repeated: the names of the repeated parameters.

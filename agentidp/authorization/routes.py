@@ -184,7 +184,7 @@ def answer() -> Response:
 
 
 def _redirect(address: str) -> Response:
-    """Redirect the browser to the client by 303, by which it does not send the form again (RFC 9700 section 4.12)."""
+    """Redirect the browser by 303, so that it does not send the form to the client (RFC 9700 section 4.12)."""
     response = flask.redirect(address, 303)
     response.headers["Referrer-Policy"] = "no-referrer"
     return response  # type: ignore[return-value]

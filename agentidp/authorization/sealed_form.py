@@ -85,7 +85,7 @@ class SealedForm:
 
     @classmethod
     def decrypt(cls, field: str, at: datetime) -> Self:
-        """Decrypt the content of the hidden field. Refuse the field if another browser got it or it is too old."""
+        """Decrypt the content of the hidden field. Refuse a field of another browser, and an old field."""
         try:
             form_json = _sealer().open(cls.__name__, base64.urlsafe_b64decode(field.encode("ascii", "replace")))
             form = cls(**json.loads(form_json))

@@ -414,7 +414,7 @@ def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
 
 
 def _remove_nested_members(json_object: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON object without nested members, which could be too deep for the longer stack of a request."""
+    """Return a JSON object without nested members, which nobody reads and which could be too deep to parse again."""
     return {name: value for name, value in json_object.items() if not _is_nested(value)}
 
 

@@ -120,7 +120,7 @@ class Verdict:
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
     def find_refusal(self, owner: Any = None) -> str:
-        """Return the most specific reason why no candidate, or none of an owner, accepts the token."""
+        """Return the most specific reason why no candidate, or no candidate of an owner, accepts the token."""
         reasons = [reason for candidate_owner, reason in self.refusals if owner in (None, candidate_owner)]
         # A wrong signature and wrong times are more specific than all REASONS.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)

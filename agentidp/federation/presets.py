@@ -17,7 +17,7 @@ Answers = Mapping[str, str]
 class Question:
     """A question of a preset.
 
-    :param name: the name of the form's field, and of the rule's member whose value the answer is, if there is one.
+    :param name: the name of the form's field. The answer is the value of the rule's member with this name, if any.
     :param words: the field's name for people.
     :param pattern: the regular expression that the answer must match; empty if only the rule's checks decide.
     :param rule: the pattern in words, beginning with "must".

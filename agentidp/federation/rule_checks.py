@@ -206,7 +206,7 @@ def check_delegation_rule(
 def narrow_to_subject(
     trust: Mapping[str, Any], subject: object, *, own_issuer: str, organization_id: str
 ) -> dict[str, Any]:
-    """Return the rule of trust of the new agent of a subject: a provisioning rule's *trust*, limited to the subject."""
+    """Return a provisioning rule's *trust* limited to a subject, as the rule of trust of the subject's agent."""
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
     # Allows loopback addresses, because the issuer was checked when the provisioning rule was created.
@@ -222,7 +222,7 @@ def find_organization_id(audience: object) -> str | None:
 
 
 def list_rule_subjects(subject: object) -> list[str | None]:
-    """Return all values that a rule for a token with a subject can have as its subject, including ``None``."""
+    """Return the subjects of all rules that may accept a ``sub``: ``None``, the ``sub`` itself, and patterns."""
     if not isinstance(subject, str):
         return [None]
     separators = islice(re.finditer("[:/]", subject[: MAX_VALUE - 1]), MAX_PATTERN_PARTS)

@@ -73,7 +73,7 @@ def list_actor_fields(issuer: str, subject: str, name: str | None) -> tuple[str,
 
 
 def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the ID of the organization to which a person with these claims belongs, even if none has this ID."""
+    """Return the ID of the organization to which a person with these claims belongs."""
     claim_values = read_strings(claims, settings.organization_claim)
     if settings.organizations:
         organization_ids = {settings.organizations[value] for value in claim_values if value in settings.organizations}

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 PAUSE_PER_SECOND = 20.0
-"""Seconds for which an organization gets none of the last places, which are half of all, per second for which a request
-of the organization has waited. So organizations with slow servers cannot always occupy all places."""
+"""Seconds of pause per second for which a request has waited. During the pause, the organization gets none of the last
+places, which are half of all. So organizations with slow servers cannot always occupy all places."""
 
 
 class Places:
