@@ -19,9 +19,9 @@ from agentidp.http.schemas import (
     ReturnedSchema,
     Text,
     change_schema,
+    list_write_only_names,
     new_schema,
     required,
-    write_only_names,
 )
 
 MAX_OWNERS = 50  # owners per target
@@ -101,7 +101,7 @@ class AlertTargetSchema(ReturnedSchema, AlertTargetFields):
     """An alert target in a response, without its secret address and without the key that signs its webhooks."""
 
     class Meta:
-        exclude = write_only_names(AlertTargetFields)
+        exclude = list_write_only_names(AlertTargetFields)
 
 
 class CreatedAlertTargetSchema(AlertTargetSchema):

@@ -32,7 +32,7 @@ def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def list_organizations_without_chain(operator: psycopg.Connection[Any]) -> list[str]:
-    """Return the IDs of the organizations without audit events, which must have been removed."""
+    """Return the IDs of organizations whose audit events have all been removed."""
     organization_rows = run_statement(operator, "audit/unchained_organizations")
     return [organization_row.organization_id for organization_row in organization_rows]
 
@@ -78,7 +78,10 @@ def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, c
 def prune_events(
     operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime
 ) -> Pruned | None:
-    """Remove and record the audit events older than *cutoff* in an organization's chain. None if there are none."""
+    """Remove the audit events older than *cutoff* from an organization's chain, and record this.
+
+    :returns: the removed events; None if there are none.
+    """
     with operator_transaction(operator, organization_id, at) as transaction:
         last_event_rows = transaction.fetch("audit/last_before", cutoff=cutoff)
         if not last_event_rows:

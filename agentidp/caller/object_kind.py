@@ -76,7 +76,7 @@ class ObjectKind:
         """Record in the audit trail that an object was created, and return its row.
 
         :param rows: the row of the new object; empty if the organization has the *maximum* number of objects.
-        :param error_details: the details of the error in this case.
+        :param error_details: the details of the ``Conflict``.
         :raises Conflict: *rows* is empty.
         """
         if not rows:

@@ -41,7 +41,7 @@ class _AgentSchema(_NamedSchema, schemas.ChangeSchema, AgentFields):
     """The schema of an agent in a file. It has the members of the API's PATCH, so that a file can set the status."""
 
     class Meta(schemas.ChangeSchema.Meta):
-        exclude = schemas.read_only_names(AgentFields)
+        exclude = schemas.list_read_only_names(AgentFields)
 
     quotas = ma.fields.Nested(QuotasSchema)
     trust = _list_field(RuleSchema)
@@ -51,7 +51,7 @@ class _ResourceServerSchema(ResourceServerFields):
     """The schema of a resource server in a file. Its agent is identified by name instead of by id."""
 
     class Meta:
-        exclude = ("agentId", *schemas.read_only_names(ResourceServerFields))
+        exclude = ("agentId", *schemas.list_read_only_names(ResourceServerFields))
 
     agent = schemas.Text(1, schemas.MAX_NAME, allow_none=True, load_default=None)
 
@@ -60,7 +60,7 @@ class _DelegationRuleSchema(DelegationRuleFields):
     """The schema of a delegation rule in a file. Its agents are identified by name instead of by id."""
 
     class Meta:
-        exclude = ("agentIds", *schemas.read_only_names(DelegationRuleFields))
+        exclude = ("agentIds", *schemas.list_read_only_names(DelegationRuleFields))
 
     agents = schemas.Items(
         schemas.Text(1, schemas.MAX_NAME),
@@ -73,7 +73,7 @@ class _AlertTargetSchema(AlertTargetFields):
     """The schema of an alert target in a file. Its ``url``, a secret, is only the name of an environment variable."""
 
     class Meta:
-        exclude = schemas.read_only_names(AlertTargetFields)
+        exclude = schemas.list_read_only_names(AlertTargetFields)
 
     url: Any = ma.fields.String(
         validate=ma.validate.Regexp(

@@ -90,8 +90,9 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 def log_unexpected(error: Exception) -> None:
     """Log the type and place of an unexpected error. Its message is not logged, because it can contain a secret."""
-    lines = [f"{frame.f_code.co_filename}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
-    log_fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": lines[-8:]}
+    stack = traceback.walk_tb(error.__traceback__)
+    places = [f"{frame.f_code.co_filename}:{line_number}" for frame, line_number in stack]
+    log_fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": places[-8:]}
     logger.error("unexpected error", extra={"fields": log_fields})
 
 

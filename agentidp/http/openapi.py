@@ -172,13 +172,7 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
     :param options: arguments of :class:`apispec.APISpec`, such as ``title`` and ``version``.
     """
     spec = APISpec(openapi_version="3.1.0", plugins=[DescribedSchemas()], **options)
-    for name, security_scheme in security_schemes.items():
-        spec.components.security_scheme(name, security_scheme)
-    for name, header in HEADERS.items():
-        spec.components.header(name, {"required": True, **header}, lazy=True)
-    # An error has two descriptions: CODE is for the API, and OAUTH_CODE for OAuth endpoints, whose body differs.
-    for name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
-        spec.components.response(name, describe_error(name), lazy=True)
+    _add_components(spec, security_schemes)
     blueprints = {name: blueprint for name, blueprint in app.blueprints.items() if isinstance(blueprint, Blueprint)}
     for name, blueprint in blueprints.items():
         spec.tag({"name": name, "description": blueprint.description})
@@ -195,6 +189,16 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
             )
     openapi: dict[str, Any] = spec.to_dict()
     return openapi
+
+
+def _add_components(spec: APISpec, security_schemes: dict[str, Any]) -> None:
+    for scheme_name, security_scheme in security_schemes.items():
+        spec.components.security_scheme(scheme_name, security_scheme)
+    for header_name, header in HEADERS.items():
+        spec.components.header(header_name, {"required": True, **header}, lazy=True)
+    # An error has two descriptions: CODE is for the API, and OAUTH_CODE for OAuth endpoints, whose body differs.
+    for error_name in (*ERRORS, *(f"OAUTH_{code}" for code in ERRORS)):
+        spec.components.response(error_name, describe_error(error_name), lazy=True)
 
 
 def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
@@ -218,7 +222,7 @@ def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
 
 
 def _implied_errors(declarations: Declarations, rule: Rule, needs_token: bool) -> Iterator[type[errors.ApiError]]:
-    """Yield the errors that need no declaration by the view."""
+    """Yield the errors that follow from a route, so that its view does not declare them."""
     # A view that needs a token refuses unknown parameters and a second token, even if it declares no arguments.
     if needs_token or declarations.reads:
         yield errors.ValidationError

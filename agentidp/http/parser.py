@@ -111,7 +111,7 @@ class Parser(FlaskParser):
 
 
 def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[str] = ()) -> None:
-    """Refuse a query with unknown or repeated parameters by an error that names the accepted parameters."""
+    """Refuse unknown and repeated parameters of a query. The error names the accepted parameters."""
     names = [*accepted_names]
     details = {name: ["must be given once only"] for name in names if len(parameters.getlist(name)) > 1}
     if unknown_names := [name for name in parameters if name not in names]:

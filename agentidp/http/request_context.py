@@ -31,7 +31,7 @@ class Context:
     organization_id: str | None = None
     agent_id: Any = None
     quota: str | None = None
-    """The holder and window of a quota that is used up, and ``refused`` or ``observed``, for the log line."""
+    """Text for the log line about a used-up quota: its holder, its window, and ``refused`` or ``observed``."""
     max_rows: int | None = None
     """Maximum number of rows in a response, or ``None`` without a maximum."""
     row_count = 0

@@ -52,12 +52,12 @@ def words_of(name: str) -> str:
     return re.sub("[A-Z]", lambda capital: f" {capital[0].lower()}", name)
 
 
-def read_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
+def list_read_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
     """Return the names of the fields that only responses have, which schemas of request bodies must exclude."""
     return tuple(field_name for field_name, field in schema().fields.items() if field.dump_only)
 
 
-def write_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
+def list_write_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
     """Return the names of the fields that only request bodies have, which schemas of responses must exclude."""
     return tuple(field_name for field_name, field in schema().fields.items() if field.load_only)
 
@@ -112,17 +112,17 @@ def new_schema(fields: type[ma.Schema], *exclude: str) -> type[ma.Schema]:
     :param fields: the schema that describes the object.
     :param exclude: members that the body cannot set.
     """
-    return _derive_schema("New{}Schema", ma.Schema, fields, (*read_only_names(fields), *exclude))
+    return _derive_schema("New{}Schema", ma.Schema, fields, (*list_read_only_names(fields), *exclude))
 
 
 def change_schema(fields: type[ma.Schema], *exclude: str) -> type[ChangeSchema]:
     """Return the schema of the request body that changes an object. The parameters are those of :func:`new_schema`."""
-    return _derive_schema("{}ChangeSchema", ChangeSchema, fields, (*read_only_names(fields), *exclude))
+    return _derive_schema("{}ChangeSchema", ChangeSchema, fields, (*list_read_only_names(fields), *exclude))
 
 
 def returned_schema(fields: type[ma.Schema]) -> type[ReturnedSchema]:
     """Return the schema of an object in responses."""
-    return _derive_schema("{}Schema", ReturnedSchema, fields, write_only_names(fields))
+    return _derive_schema("{}Schema", ReturnedSchema, fields, list_write_only_names(fields))
 
 
 def _derive_schema(

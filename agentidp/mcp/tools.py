@@ -92,9 +92,9 @@ def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
         if schema_name not in definitions:
             definitions[schema_name] = schemas[schema_name]
             referenced_names += _REFERENCE.findall(json.dumps(schemas[schema_name]))
-    complete_schema = schema | ({"$defs": definitions} if definitions else {})
-    result: dict[str, Any] = json.loads(_REFERENCE.sub(r'"#/$defs/\1"', json.dumps(complete_schema)))
-    return result
+    schema_json = json.dumps(schema | ({"$defs": definitions} if definitions else {}))
+    complete_schema: dict[str, Any] = json.loads(_REFERENCE.sub(r'"#/$defs/\1"', schema_json))
+    return complete_schema
 
 
 def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _format_error(error: ApiError) -> str:
 
 
 def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the WSGI environment of a GET request to the tool's route, from the client of the MCP request."""
+    """Return the WSGI environment of a GET request to the tool's route by the client of the MCP request."""
     path, query_arguments = tool.rule.rule, dict(arguments)
     for argument_name in tool.rule.arguments:
         argument_key = to_camel_case(argument_name)

@@ -256,9 +256,9 @@ def update_agent(
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
     """End all tokens and dashboard sessions that an agent has got until now.
 
-    The transaction must not have locked a row before, as for :func:`agentidp.registry.quotas.lock`.
+    The transaction must not have locked a row before.
 
-    :param clock: returns the current time, when no token of the organization can be issued.
+    :param clock: returns the current time. It is called while no token of the organization can be issued.
     :raises NotFound: the organization has no such agent.
     """
     quotas.lock(transaction)

@@ -189,7 +189,7 @@ class NewCredentialSchema(CredentialFields):
     """The body of a request that creates a credential. Without a body, a secret is created."""
 
     class Meta:
-        exclude = schemas.read_only_names(CredentialFields)
+        exclude = schemas.list_read_only_names(CredentialFields)
         json_schema = {
             "not": {"required": ["jwk", "jwks"]},
             "allOf": [
@@ -246,7 +246,7 @@ class CredentialSchema(schemas.ReturnedSchema, CredentialFields):
     """A credential without its secret."""
 
     class Meta:
-        exclude = schemas.write_only_names(CredentialFields)
+        exclude = schemas.list_write_only_names(CredentialFields)
 
     optional: tuple[str, ...] = (*_RULE, "warnings")
 

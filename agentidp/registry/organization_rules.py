@@ -44,11 +44,11 @@ class OrganizationRules(ObjectKind):
         self._add_statement, self._list_statement = add_statement, list_statement
 
     def represent(self, row: Any) -> dict[str, Any]:
-        """Return the API's JSON object for a row of *list_statement*."""
+        """Return the API's JSON object for the row of a rule, with warnings."""
         return super().represent(row) | {"warnings": list_warnings(row.trust)}
 
     def add_rule(self, transaction: Transaction, trust: dict[str, Any], **columns: Any) -> Any:
-        """Create a rule, and return its row, as *list_statement* reads it.
+        """Create a rule, and return its row.
 
         :param trust: the rule of trust, which was checked.
         :param columns: the other columns of the new row, except its id.

@@ -160,7 +160,7 @@ def is_organization_id(text: str) -> bool:
 
 
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
-    """Return the row of an organization, or ``None`` if no organization has the id, which can be any string."""
+    """Return the row of an organization, or ``None`` if no organization has the id. The id can be any string."""
     if not is_organization_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
@@ -170,8 +170,8 @@ def find_organization(database: Database, organization_id: str, at: datetime) ->
 def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any:
     """Change an existing organization, and return its row.
 
-    :param change: members that :class:`OrganizationChangeSchema` loads, and for an operator ``suspended_at``: a time,
-        which suspends the organization, or ``None``, which resumes it.
+    :param change: members that :class:`OrganizationChangeSchema` loads. An operator can add ``suspended_at``: a time
+        suspends the organization, and ``None`` resumes it.
     """
     [earlier_row] = transaction.fetch("organizations/lock_organization")
     new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)

@@ -295,7 +295,7 @@ def _build_call(**parameters: Any) -> Call:
 
 
 def _find_owner_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
-    """Return the column ``agent_id`` of a quota's owner, or raise ``NotFound`` for an unknown agent."""
+    """Return the value of the column ``agent_id`` for a quota's owner. Raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id or ORGANIZATION

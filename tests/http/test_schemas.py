@@ -7,7 +7,14 @@ import re
 import marshmallow as ma
 import pytest
 
-from agentidp.http.schemas import ChangeSchema, Number, ReturnedSchema, Text, read_only_names, write_only_names
+from agentidp.http.schemas import (
+    ChangeSchema,
+    Number,
+    ReturnedSchema,
+    Text,
+    list_read_only_names,
+    list_write_only_names,
+)
 from agentidp.http.text import text_refusal
 
 
@@ -76,14 +83,14 @@ class Change(ChangeSchema, Fields):
     """The body of a PATCH."""
 
     class Meta(ChangeSchema.Meta):
-        exclude = read_only_names(Fields)
+        exclude = list_read_only_names(Fields)
 
 
 class Returned(ReturnedSchema, Fields):
     """The object in responses."""
 
     class Meta:
-        exclude = write_only_names(Fields)
+        exclude = list_write_only_names(Fields)
 
 
 def test_the_bodies_of_a_thing_follow_from_its_fields() -> None:
