@@ -107,7 +107,30 @@ class Impact:
     @property
     def summary(self) -> list[str]:
         """The impact in sentences, for people."""
-        return describe_impact(self)
+        sentences = [_describe_use(self)]
+        if self.takers:
+            sentences.append(f"They were issued to {_list_agents(self.takers)}.")
+        if self.acting:
+            sentences.append(f"Other agents can no longer act for it: {_list_agents(self.acting)}.")
+        if self.grants:
+            sentences.append(describe_ended_grants(self.grants))
+        if self.other_credentials is not None:
+            sentences.append(_describe_other_credentials(self.other_credentials, self.at))
+        max_valid_tokens, valid_until = self.valid_tokens
+        if valid_until is not None:
+            sentences.append(
+                f"At most {_format_tokens(max_valid_tokens)} may still be valid, until {_format_instant(valid_until)}."
+            )
+            if self.other_credentials is not None:
+                sentences.append("Revoking the credential does not end them. You can also end all tokens of the agent.")
+        elif self.tokens:
+            sentences.append("None of them is still valid.")
+        if quietest := self.quietest_hours:
+            sentences.append(
+                f"The quietest hours of the week begin on {WEEKDAYS[quietest['dow']]} at {quietest['hour']:02}:00 UTC: "
+                f"{_format_tokens(quietest['tokens'])} in {QUIET_HOURS} hours, in all weeks together."
+            )
+        return sentences
 
 
 def find_quietest_hours(week: Sequence[int]) -> int:
@@ -251,44 +274,18 @@ def _most_tokens_first(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
     return sorted(agents, key=lambda agent: (-agent.tokens, agent.agent_id))
 
 
-def describe_impact(impact: Impact) -> list[str]:
-    """Return sentences for people about what would stop working."""
-    sentences = [_describe_use(impact)]
-    if impact.takers:
-        sentences.append(f"They were issued to {_list_agents(impact.takers)}.")
-    if impact.acting:
-        sentences.append(f"Other agents can no longer act for it: {_list_agents(impact.acting)}.")
-    if impact.grants:
-        sentences.append(describe_ended_grants(impact.grants))
-    if impact.other_credentials is not None:
-        sentences.append(_describe_other_credentials(impact.other_credentials, impact.at))
-    max_valid_tokens, valid_until = impact.valid_tokens
-    if valid_until is not None:
-        sentences.append(f"At most {_tokens(max_valid_tokens)} may still be valid, until {_instant(valid_until)}.")
-        if impact.other_credentials is not None:
-            sentences.append("Revoking the credential does not end them. You can also end all tokens of the agent.")
-    elif impact.tokens:
-        sentences.append("None of them is still valid.")
-    if quietest := impact.quietest_hours:
-        sentences.append(
-            f"The quietest hours of the week begin on {WEEKDAYS[quietest['dow']]} at {quietest['hour']:02}:00 UTC: "
-            f"{_tokens(quietest['tokens'])} in {QUIET_HOURS} hours, in all weeks together."
-        )
-    return sentences
-
-
 def _describe_use(impact: Impact) -> str:
-    instant_words = _instant(impact.last_used_at) if impact.last_used_at else None
+    instant_words = _format_instant(impact.last_used_at) if impact.last_used_at else None
     if impact.last_hour is None:
         last_use_clause = f", and the last use was on {instant_words}" if instant_words else ""
         return f"No token was counted in the last {DAYS} days{last_use_clause}."
-    last_token_words = f"at {instant_words}" if instant_words else f"in the hour of {_instant(impact.last_hour)}"
-    return f"{_tokens(impact.tokens)} in the last {DAYS} days, the last one {last_token_words}."
+    last_token_words = f"at {instant_words}" if instant_words else f"in the hour of {_format_instant(impact.last_hour)}"
+    return f"{_format_tokens(impact.tokens)} in the last {DAYS} days, the last one {last_token_words}."
 
 
 def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
     use_phrases = [
-        f"{row.label or row.credential_id}, last used at {_instant(row.last_used_at)}"
+        f"{row.label or row.credential_id}, last used at {_format_instant(row.last_used_at)}"
         for row in other_credentials
         if row.last_used_at is not None and row.last_used_at > at - IN_USE
     ]
@@ -300,16 +297,16 @@ def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
 
 
 def _list_agents(agents: Sequence[AgentTokens]) -> str:
-    agent_phrases = [f"{agent.name} ({_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
+    agent_phrases = [f"{agent.name} ({_format_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
     omission = f" and {len(agent_phrases) - MAX_LISTED:,} more agents" if len(agent_phrases) > MAX_LISTED else ""
     return ", ".join(agent_phrases[:MAX_LISTED]) + omission
 
 
-def _tokens(number: int) -> str:
+def _format_tokens(number: int) -> str:
     return f"{number:,} token{'' if number == 1 else 's'}"
 
 
-def _instant(at: datetime) -> str:
+def _format_instant(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 

@@ -164,7 +164,7 @@ def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_delete
 
 def _describe_impact(services: Services, database: OrganizationDatabase, agent_id: UUID) -> str:
     agent_impact = impact.read_agent_impact(database.run, agent_id, database.at, services.settings.token_ttl)
-    return "\n".join(impact.describe_impact(agent_impact))
+    return "\n".join(agent_impact.summary)
 
 
 @commands.command("end-tokens")

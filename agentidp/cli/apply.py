@@ -148,7 +148,7 @@ def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: C
             server_rows = database.fetch("oauth/list_resource_servers")
             [server_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
             server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, ttl)
-            return impact.describe_impact(server_impact)
+            return server_impact.summary
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued by the rule end."]
         case "delete", ALERT_TARGET.type:
@@ -176,5 +176,5 @@ def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: 
             and new_agent.after["description"] == change.before["description"] != ""
         ),
         f"Its credentials are revoked ({credential_count}), and its tokens stop working at once.",
-        *impact.describe_impact(impact.read_agent_impact(database.run, agent_id, database.at, ttl)),
+        *impact.read_agent_impact(database.run, agent_id, database.at, ttl).summary,
     ]

@@ -231,7 +231,7 @@ def revoke_credential(
             verdict = f"This revokes the credential {credential_id}{label_suffix}. A revocation cannot be undone."
             if ends_tokens:
                 verdict += " All tokens of the agent that were issued before now stop working at once."
-            return "\n".join([verdict, *impact.describe_impact(credential_impact)])
+            return "\n".join([verdict, *credential_impact.summary])
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:

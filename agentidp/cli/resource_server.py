@@ -102,7 +102,7 @@ def delete_server(server: str, organization: str, is_dry_run: bool) -> None:
                 f"{_count_agents_with_scopes(database, server_row.scopes)} with its scopes can get no further token "
                 "for it. Issued tokens stay valid until they expire. The organization keeps the identifier."
             )
-            return "\n".join([verdict, *impact.describe_impact(server_impact)])
+            return "\n".join([verdict, *server_impact.summary])
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:

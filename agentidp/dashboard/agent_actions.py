@@ -48,7 +48,7 @@ def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
     sentences = []
     if action != "resume":
         agent_impact = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-        sentences = impact.describe_impact(agent_impact)
+        sentences = agent_impact.summary
     return _confirm_action(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
 
 
@@ -68,9 +68,8 @@ def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UU
     credential = require_row([row for row in credential_rows if row.credential_id == credential_id])
     is_last = sum(row.credential_id is not None for row in credential_rows) == 1
     token_ttl = caller.settings.token_ttl
-    sentences = impact.describe_impact(
-        impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
-    )
+    revocation = impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
+    sentences = revocation.summary
     return _confirm_action(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
 
 

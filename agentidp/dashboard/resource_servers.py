@@ -107,7 +107,7 @@ def delete_resource_server(caller: Caller, resource_server_id: UUID) -> Response
     if request.method == "POST":
         return pages.change_and_redirect(caller, SCOPE, "/resource-servers", remove_resource_server, resource_server_id)
     context = _read_server(caller, resource_server_id)
-    sentences = impact.describe_impact(_read_impact(caller, context["server"]))
+    sentences = _read_impact(caller, context["server"]).summary
     return _page("confirm_resource_server.html", **context, sentences=sentences)
 
 
