@@ -125,28 +125,21 @@ class Caller:
     def transaction(self) -> Iterator[Transaction]:
         """Open a durable transaction. It first admits the caller (:meth:`admit`), unless this was already done."""
         self._check_no_transaction()
+        self.leave_replica()
+        actor, token, admitted_rows = request_actor(*self._actor), self._token_to_admit, []
         self._is_in_transaction = True
         try:
-            with self._open_transaction() as transaction:
-                yield transaction
+            with self._database.transaction(actor) as transaction:
+                if token is not None:
+                    with self._refuse_used_proof(token):
+                        *_, admitted_rows = [transaction.run(call) for call in self._admission_calls(token)]
+                if token is None or admitted_rows:
+                    yield transaction
         finally:
             self._is_in_transaction = False
-
-    @contextlib.contextmanager
-    def _open_transaction(self) -> Iterator[Transaction]:
-        self.leave_replica()
-        actor, token = request_actor(*self._actor), self._token_to_admit
-        with self._database.transaction(actor) as transaction:
-            if token is None:
-                yield transaction
-                return
-            with self._refuse_used_proof(token):
-                *_, admitted_rows = [transaction.run(call) for call in self._admission_calls(token)]
-            if admitted_rows:
-                yield transaction
-        # If the caller is rejected, this call raises InvalidToken and counts the rejection, which needs another
-        # transaction.
-        self._finish_admission(token, admitted_rows)
+        if token is not None:
+            # Raises InvalidToken for a rejected caller, and counts the rejection, which needs another transaction.
+            self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
         """Check that the caller's agent and token are valid and count the request, unless this was done before.

@@ -315,9 +315,9 @@ def verify_access_token(
 def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
     organization_id, client_id, subject = claims["organization_id"], claims["client_id"], claims["sub"]
     scope = claims.get("scope", "")
-    strings = (organization_id, client_id, subject, scope, claims["jti"], claims["aud"], claims.get("resource", ""))
-    if not all(isinstance(string_claim, str) for string_claim in strings):
-        raise TokenRefused("a claim is not a string")
+    _require_strings(
+        organization_id, client_id, subject, scope, claims["jti"], claims["aud"], claims.get("resource", "")
+    )
     try:
         agent_id = UUID(client_id)
     except ValueError:
@@ -348,36 +348,48 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
 
 def _parse_delegation(claims: dict[str, Any]) -> Delegation:
     """Return the delegation in a token's claims, or refuse claims that this server would not write."""
-    sent_claims = {name: claims[name] for name in _DELEGATED if name in claims}
-    actors: list[UUID] = []
-    act = sent_claims.get("act")
+    delegation_claims = {name: claims[name] for name in _DELEGATED if name in claims}
     try:
-        while act is not None and len(actors) <= MAX_ACTORS:
-            actors.append(UUID(act["sub"]))
-            act = act.get("act")
-        exchanged_claims = sent_claims["exchanged_from"]
-        # Release 1.0.0 issues tokens without exchanged_resources.
-        resources = sent_claims.get("exchanged_resources", [None] * len(exchanged_claims))
-        ancestors = tuple(
-            Ancestor(token["jti"], token["aud"], token["scope"], resource)
-            for token, resource in zip(exchanged_claims, resources, strict=True)
-        )
-        texts = [text for token in ancestors for text in (token.jti, token.audience, token.scope, token.resource or "")]
-        if "sub_id" in sent_claims:
-            subject_id = sent_claims["sub_id"]["iss"], sent_claims["sub_id"]["sub"]
-            texts += subject_id
-            grant_id = UUID(sent_claims["grant_id"]) if "grant_id" in sent_claims else None
-            rule_id = UUID(sent_claims["delegation_rule_id"])
-            delegation = Delegation(tuple(actors), ancestors, None, subject_id, rule_id, grant_id)
+        actors, ancestors = _parse_actors(claims.get("act")), _parse_ancestors(claims)
+        if "sub_id" in claims:
+            subject_id = claims["sub_id"]["iss"], claims["sub_id"]["sub"]
+            _require_strings(*subject_id)
+            grant_id = UUID(claims["grant_id"]) if "grant_id" in claims else None
+            rule_id = UUID(claims["delegation_rule_id"])
+            delegation = Delegation(actors, ancestors, None, subject_id, rule_id, grant_id)
         else:
-            delegation = Delegation(tuple(actors), ancestors, UUID(claims["sub"]))
-        # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
-        is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
+            delegation = Delegation(actors, ancestors, UUID(claims["sub"]))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
-    if not is_complete or delegation.build_claims() != sent_claims or not all(isinstance(text, str) for text in texts):
+    # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
+    is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
+    if not is_complete or delegation.build_claims() != delegation_claims:
         raise TokenRefused("not a delegation of ours")
     return delegation
+
+
+def _parse_actors(act: Any) -> tuple[UUID, ...]:
+    actors: list[UUID] = []
+    while act is not None and len(actors) <= MAX_ACTORS:
+        actors.append(UUID(act["sub"]))
+        act = act.get("act")
+    return tuple(actors)
+
+
+def _parse_ancestors(claims: dict[str, Any]) -> tuple[Ancestor, ...]:
+    tokens = claims["exchanged_from"]
+    # Release 1.0.0 issues tokens without exchanged_resources.
+    resources = claims.get("exchanged_resources", [None] * len(tokens))
+    ancestors = []
+    for token, resource in zip(tokens, resources, strict=True):
+        _require_strings(token["jti"], token["aud"], token["scope"], resource or "")
+        ancestors.append(Ancestor(token["jti"], token["aud"], token["scope"], resource))
+    return tuple(ancestors)
+
+
+def _require_strings(*values: object) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise TokenRefused("a claim is not a string")
 
 
 def _read_thumbprint(claims: dict[str, Any]) -> str | None:

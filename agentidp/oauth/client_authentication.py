@@ -133,15 +133,13 @@ def _parse_basic(header: str) -> tuple[str, str]:
         if not colon:
             raise ValueError
         # Clients form-encode both values (RFC 6749 section 2.3.1). Without % and +, there is nothing to decode.
-        if b"%" not in decoded_pair and b"+" not in decoded_pair:
-            return client_id.decode(), client_secret.decode()
-        return _decode_form_value(client_id), _decode_form_value(client_secret)
+        if b"%" in decoded_pair or b"+" in decoded_pair:
+            client_id, client_secret = (
+                unquote_to_bytes(value.replace(b"+", b" ")) for value in (client_id, client_secret)
+            )
+        return client_id.decode(), client_secret.decode()
     except (binascii.Error, UnicodeError, ValueError):
         raise invalid_client("the Authorization header must be the base64 of client_id:client_secret") from None
-
-
-def _decode_form_value(value: bytes) -> str:
-    return unquote_to_bytes(value.replace(b"+", b" ")).decode()
 
 
 def _look_up_client(client_id: str, **credential: Any) -> Client:

@@ -22,7 +22,7 @@ from agentidp.jose.access_token import AGENT, TokenRefused, verify_access_token
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.oauth import first_sight, id_jag, issuance
-from agentidp.oauth.token_exchange import build_exchange_call, build_subject, find_subject_refusal
+from agentidp.oauth.token_exchange import Subject, build_exchange_call, build_subject, find_subject_refusal
 from agentidp.services import Services
 
 MAX_RULES = 1_000
@@ -147,30 +147,32 @@ def _compare_own_token(
         Comparison("audience", own_audiences, token.audience, token.audience in own_audiences),
         Comparison("token and its agents", "in force", chain_row.refusal or "in force", chain_row.refusal is None),
     ]
-    results = []
-    for server in servers:
-        if server.subject != AGENT or not actors or set(server.scopes).isdisjoint(actors[0].scopes):
-            continue
-        exchange_call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
-        missing_scopes = issuance.find_missing_scopes(database, build_exchange_call(exchange_call, subject).parameters)
-        refused_scopes = {*itertools.chain(*missing_scopes.values())}
-        granted_scopes = [scope for scope in server.scopes if scope not in refused_scopes]
-        scope_sentences = [" ".join(granted_scopes)] if granted_scopes else []
-        scope_sentences += [issuance.describe_missing_scopes(missing_scopes)] if missing_scopes else []
-        comparison = Comparison("scopes", " ".join(server.scopes), "; ".join(scope_sentences), bool(granted_scopes))
-        results.append(
-            RuleResult(
-                f"the exchange for {server.resource}",
-                [*comparisons, comparison],
-                actor_id,
-                resource=server.resource,
-                instruction=_FOR_RESOURCE,
-            )
+    results = [
+        RuleResult(
+            f"the exchange for {server.resource}",
+            [*comparisons, _compare_scopes(database, server, actor_id, subject)],
+            actor_id,
+            resource=server.resource,
+            instruction=_FOR_RESOURCE,
         )
+        for server in servers
+        if server.subject == AGENT and actors and not set(server.scopes).isdisjoint(actors[0].scopes)
+    ]
     if not results:
         comparison = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
         results = [RuleResult("the exchange", [*comparisons, comparison], actor_id)]
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
+
+
+def _compare_scopes(database: OrganizationDatabase, server: Any, actor_id: UUID, subject: Subject) -> Comparison:
+    """Compare the scopes of a resource server with those that an agent would get there for a subject."""
+    call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
+    missing_scopes = issuance.find_missing_scopes(database, build_exchange_call(call, subject).parameters)
+    refused_scopes = {*itertools.chain(*missing_scopes.values())}
+    granted_scopes = [scope for scope in server.scopes if scope not in refused_scopes]
+    sentences = [" ".join(granted_scopes)] if granted_scopes else []
+    sentences += [issuance.describe_missing_scopes(missing_scopes)] if missing_scopes else []
+    return Comparison("scopes", " ".join(server.scopes), "; ".join(sentences), bool(granted_scopes))
 
 
 def _measure_nesting_depth(claims: dict[str, Any]) -> int:
