@@ -160,8 +160,13 @@ def test_every_reason_of_a_rejection_is_in_the_table_of_reasons() -> None:
     reasons |= {"wrong secret", "revoked or expired key", client_authentication.UNREADABLE}
     reasons |= {*issuer_tokens.REASONS, *federated_token.REASONS}
     reasons |= {*first_sight.REASONS, *token_exchange.Reason, *id_jag.Reason}
+    functions = "\n".join(
+        read(f"sql/functions/{name}.sql") for name in ("chain_refusal", "exchange_token", "redeem_grant")
+    )
+    reasons |= set(re.findall(r"(?:return|refusal :=|then) '([A-Za-z ]+)'", functions)) - {"not read"}
     # Nothing is counted for an unknown code or refresh token.
-    reasons |= {*authorization_grant.Reason} - {authorization_grant.Reason.UNKNOWN}
+    reasons -= {authorization_grant.Reason.UNKNOWN}
+    assert {"audience ended", "no delegation rule", "wrong redirect URI"} <= reasons
     assert {"wrong audience", "unknown key", "assertion used before", "assertion expired"} <= reasons
     statement = read("sql/usage/record_rejected_network.sql")
     reasons |= set(re.findall(r"'([a-z]+ (?:agent|credential|organization))'", statement))

@@ -35,14 +35,10 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class Reason(StrEnum):
-    """A logged reason why the database refuses a code or refresh token, in addition to those of a token exchange."""
+    """A logged reason why a code or refresh token is refused, which needs a reaction. The database returns others."""
 
     UNKNOWN = "unknown code or refresh token"
     USED = "code or refresh token used before"
-    WRONG_GRANT_TYPE = "wrong grant type"
-    WRONG_VERIFIER = "wrong code verifier"
-    WRONG_REDIRECT_URI = "wrong redirect URI"
-    OTHER_KEY = "code or refresh token of another key"
     WRONG_RESOURCE = "wrong resource"
 
 

@@ -35,7 +35,7 @@ MAX_SUBJECT = 255
 
 
 class Reason(StrEnum):
-    """The logged reason why a subject's or actor's token is not acceptable. The database returns the last six."""
+    """A logged reason why a subject's or actor's token is not acceptable. The database returns others."""
 
     UNREADABLE = "unreadable subject token"
     INVALID = "invalid subject token"
@@ -46,11 +46,6 @@ class Reason(StrEnum):
     OTHER_ACTOR = "subject names another actor"
     NO_SUBJECT = "subject token without subject"
     WRONG_ACTOR_TOKEN = "wrong actor token"  # noqa: S105 - a reason, and no password
-    OTHER_AUDIENCE = "subject token for another"
-    AUDIENCE_ENDED = "audience ended"
-    SUBJECT_ENDED = "subject or actor ended"
-    REVOKED = "subject token revoked"
-    NO_RULE = "no delegation rule"
     DELETED_RULE = "delegation rule deleted"
 
 
