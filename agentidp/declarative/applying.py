@@ -180,13 +180,13 @@ def _make_changes(
     applied: Applied,
 ) -> None:
     for change in changes:
-        with _name_place_in_errors(declared, change.path, f"{change} no longer exists\n{_ADVICE}"):
+        with _name_place_in_errors(declared, change.path, change):
             _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied)
     # An agent needs the scopes of the resource server that it runs, so a resource server is created without its agent.
     for change in changes:
         has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
         if change.type == RESOURCE_SERVER.type and has_agent:
-            with _name_place_in_errors(declared, change.path):
+            with _name_place_in_errors(declared, change.path, change):
                 _set_agent_of_server(transaction, settings, change)
 
 
@@ -342,16 +342,12 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
 
 
 @contextlib.contextmanager
-def _name_place_in_errors(declared: DeclaredOrganization, path: Path, not_found: str = "") -> Iterator[None]:
-    """Add the place in the file to errors, with a line per member that breaks a rule.
-
-    :param path: the path to the object in the file, below its organization.
-    :param not_found: the message if the object does not exist.
-    """
+def _name_place_in_errors(declared: DeclaredOrganization, path: Path, change: Change | None = None) -> Iterator[None]:
+    """Add the place in the file to an error, with a line per member that breaks a rule."""
     try:
         yield
     except NotFound:
-        raise ConfigurationError(f"{declared.describe_place(*path)}: {not_found}") from None
+        raise ConfigurationError(f"{declared.describe_place(*path)}: {change} no longer exists\n{_ADVICE}") from None
     except (ApiError, ma.ValidationError) as error:
         details = error.details if isinstance(error, ApiError) else error.messages_dict
         problem_lines = [
