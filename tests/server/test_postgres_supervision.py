@@ -32,13 +32,18 @@ class Seconds:
         return self.seconds
 
 
-@pytest.fixture(params=["home", "long-" * 20], ids=["socket in the home", "socket in /tmp"])
+@pytest.fixture
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedPostgres]:
     """Run a server with a table, which may be restarted twice. The socket of a long path is elsewhere."""
     monkeypatch.setattr("agentidp.server.postgres_supervision.MAX_RESTARTS", 2)
-    with open_directory() as directory, EmbeddedPostgres(directory / request.param) as running:
+    with open_directory() as directory, EmbeddedPostgres(directory / getattr(request, "param", "home")) as running:
         execute(running.url, "create table note (text text)")
         yield running
+
+
+WITH_EITHER_SOCKET = pytest.mark.parametrize(
+    "server", ["home", "long-" * 20], ids=["socket in the home", "socket in /tmp"], indirect=True
+)
 
 
 def end(server: EmbeddedPostgres) -> None:
@@ -47,6 +52,7 @@ def end(server: EmbeddedPostgres) -> None:
     wait_until(lambda: not server.is_running())
 
 
+@WITH_EITHER_SOCKET
 def test_a_killed_server_comes_back_under_its_url(server: EmbeddedPostgres, caplog: pytest.LogCaptureFixture) -> None:
     url, supervisor = server.url, Supervisor(server)
     supervisor.keep_running()
@@ -110,6 +116,7 @@ def test_a_start_that_fails_is_tried_again(server: EmbeddedPostgres, caplog: pyt
     assert execute(url, "select 1") == [(1,)]
 
 
+@WITH_EITHER_SOCKET
 def test_a_start_that_always_fails_ends_the_launcher(server: EmbeddedPostgres) -> None:
     clock = Seconds()
     supervisor = Supervisor(server, clock=clock)
