@@ -101,7 +101,7 @@ BOUNDS = {
     "upgrade under load": Bound(
         3.0, "a migration waits two seconds for a table at most, and tokens behind it as long", unknown=0, fails=False
     ),
-    "eight on an empty database": Bound(DETECTION, "they have started before the load begins", unknown=0, fails=False),
+    "four on an empty database": Bound(DETECTION, "they have started before the load begins", unknown=0, fails=False),
     "embedded database killed": Bound(
         DETECTION, "the launcher starts it again, which is part of the recovery", recovery=10.0
     ),

@@ -202,10 +202,10 @@ def test_an_upgrade(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         run("upgrade under load", url, [one, other], fault)
 
 
-def test_eight_on_an_empty_database(postgres: EmbeddedPostgres) -> None:
+def test_four_on_an_empty_database(postgres: EmbeddedPostgres) -> None:
     url = new_database(postgres, "empty")
-    with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
-        servers = [Server(environment(url, WEB_CONCURRENCY="1")) for _ in range(8)]
+    with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
+        servers = [Server(environment(url, WEB_CONCURRENCY="1")) for _ in range(4)]
         starts = [pool.submit(server.__enter__) for server in servers]
         for server, start in zip(servers, starts, strict=True):
             start.exception()
@@ -213,7 +213,7 @@ def test_eight_on_an_empty_database(postgres: EmbeddedPostgres) -> None:
         for start in starts:
             start.result()
         assert execute(url, "select count(*) from signing_keys") == [(1,)]
-        run("eight on an empty database", url, servers, lambda _: None)
+        run("four on an empty database", url, servers, lambda _: None)
         assert len({key["kid"] for server in servers for key in _jwks(server)}) == 1
 
 

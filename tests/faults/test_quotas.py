@@ -87,12 +87,13 @@ def test_a_day_ends(dated: str, clock: FakeClock, directory: Path) -> None:
     days: Counter[object] = Counter()
     waits: dict[Server, list[int]] = {}
     with (
-        Server(environment(dated, **clock.environment)) as right,
-        Server(environment(dated, **behind.environment)) as late,
+        # Several workers would notice one after the other that the clock was set.
+        Server(environment(dated, WEB_CONCURRENCY="1", **clock.environment)) as right,
+        Server(environment(dated, WEB_CONCURRENCY="1", **behind.environment)) as late,
     ):
         ahead = int(midnight.timestamp() - time.time()) - 2
         clock.set(ahead)
-        behind.set(ahead - 8)
+        behind.set(ahead - 3)
         waits |= {right: [], late: []}
         end = time.monotonic() + PATIENCE
         while not all(seconds and seconds[-1] > 80_000 for seconds in waits.values()):
