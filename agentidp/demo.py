@@ -295,8 +295,8 @@ class _Demo:
                         tokens_by_hour.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
         add_usage(self._transaction, hours_by_agent)
         self._attribute_tokens(tokens_by_hour)
-        use_times = [*last_used_at.values()]
-        self._transaction.fetch("demo/use_credentials", credential_ids=[*last_used_at], used_at=use_times)
+        credential_ids, used_at = [*last_used_at], [*last_used_at.values()]
+        self._transaction.fetch("demo/use_credentials", credential_ids=credential_ids, used_at=used_at)
         self._transaction.fetch("demo/use_grants", expires_at=None)
 
     def _attribute_tokens(self, tokens_by_hour: dict[tuple[date, DemoAgent, UUID, str], list[int]]) -> None:

@@ -332,10 +332,10 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
     for section, member in ((RESOURCE_SERVER.section, "agent"), (DELEGATION_RULE.section, "agents")):
         for index, members in enumerate(declared.content.get(section, [])):
             agent_names = members.get(member) or []
-            deleted_here = deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
-            if deleted_here:
+            used_names = deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
+            if used_names:
                 raise ConfigurationError(
-                    f"{declared.describe_place(section, index, member)}: names the agent {min(deleted_here)!r}, which "
+                    f"{declared.describe_place(section, index, member)}: names the agent {min(used_names)!r}, which "
                     "would be deleted because agents does not name it\n"
                     "Add the agent to agents, or remove its name here."
                 )
