@@ -4,7 +4,8 @@
 -- scope: the granted scopes, separated by spaces; null if no token is issued or counted, because the resource does not exist
 -- (is_target_known is false), the token must be bound to a key (is_proof_missing is true), the agent lacks a requested scope for
 -- the resource, or a quota refuses the token;
--- quotas and exhausted: the quotas that apply and the exhausted one, as check_quotas returns them;
+-- quotas: the quotas that apply, in the words of check_quotas; exhausted: the holder and the window of the exhausted quota,
+-- separated by a space; both null if there is none;
 -- audience, token_ttl and subject: of the resource server, null if it does not set them, and for our own API.
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
