@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,14 +13,21 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
+
+import psycopg
 
 from agentidp.config import ConfigurationError, Settings
+from agentidp.db.database import connect
+from agentidp.db.sql import load_sql, run_statement
 from agentidp.parent_death import signal_at_parent_death
 from agentidp.paths import PACKAGE, shipped_directory
 from agentidp.server.listening import parse_address, refuse_busy_address, refuse_exposed_address
 from agentidp.server.postgres_supervision import Supervisor
 from agentidp.server.runtime import Runtime, open_instance
-from agentidp.server.service_login import create_service_url
+
+LOGIN_ROLE = "agentidp_login"
+"""The role as which the service logs in to the embedded PostgreSQL."""
 
 START_TIMEOUT = 30
 """Maximum seconds from gunicorn's start to its first response."""
@@ -99,7 +107,7 @@ def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     environment = {
         **os.environ,
         # This process logs in to the embedded PostgreSQL as superuser, so gunicorn gets a login with fewer rights.
-        "AGENTIDP_DATABASE_URL": create_service_url(url) if runtime.postgres is not None else url,
+        "AGENTIDP_DATABASE_URL": _create_service_url(url) if runtime.postgres is not None else url,
         "AGENTIDP_SECRET_KEY": settings.instance_secret.decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
@@ -110,6 +118,23 @@ def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     python_path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, python_path))
     return environment
+
+
+def _create_service_url(url: str) -> str:
+    """Create the service's login role if it is missing, set a new password, and return the service's database URL.
+
+    If an attacker makes a session of the service run ``reset role``, the login role can read and write nothing.
+
+    :param url: the URL of the migrated database, with a superuser.
+    """
+    password = secrets.token_urlsafe(24)
+    with connect(url) as connection:
+        with contextlib.suppress(psycopg.errors.DuplicateObject):
+            run_statement(connection, "database/create_login_role")
+        psycopg.ClientCursor(connection).execute(load_sql("database/change_login_role"), {"password": password})
+    superuser_url = urlsplit(url)
+    database_host = superuser_url.netloc.rpartition("@")[2]
+    return superuser_url._replace(netloc=f"{LOGIN_ROLE}:{password}@{database_host}").geturl()
 
 
 def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
