@@ -227,7 +227,8 @@ class _Demo:
         self._add_agent(ASSISTANT, ASSISTANT.joined)
         self._add_grants(ASSISTANT, rule_row.delegation_rule_id)
         revoked_id = self._credential_ids[ROTATED]
-        self._add_credential(ROTATED, self._begin_on(ROTATED_AGO, 7), "production, rotated")
+        rotation = self._begin_on(ROTATED_AGO, 7)
+        self._credential_ids[ROTATED] = self._add_credential(ROTATED, rotation, "production, rotated")
         transaction = self._begin_on(ROTATED_AGO, ROTATED_HOURS.start)
         end_credential(transaction, self._agent_ids[ROTATED], revoked_id)
         self._add_usage(revoked_id, transaction.at)
@@ -253,18 +254,17 @@ class _Demo:
         transaction = self._begin_on(days_ago)
         agent_row = add_agent(transaction, max_agents=Settings.max_agents, scopes=scopes, **members)
         self._agent_ids[agent] = agent_row.agent_id
-        self._add_credential(agent, transaction, "production")
+        self._credential_ids[agent] = self._add_credential(agent, transaction, "production")
         if agent is ASSISTANT:
             transaction.fetch("agents/refresh_document", agent_id=agent_row.agent_id, fresh_until=self._at)
 
-    def _add_credential(self, agent: DemoAgent, transaction: Transaction, label: str) -> None:
+    def _add_credential(self, agent: DemoAgent, transaction: Transaction, label: str) -> Any:
         # The random secret is discarded, so nobody can authenticate with the credential.
         expires_at = self._at + timedelta(days=6) if agent is EXPIRING else transaction.at + timedelta(days=365)
         jwks = PUBLIC_JWKS if agent in GRANTS else None
         agent_id = self._agent_ids[agent]
         credential_row, _ = add_credential(transaction, agent_id, expires_at=expires_at, label=label, jwks=jwks)
-        if label.startswith("production"):
-            self._credential_ids[agent] = credential_row.credential_id
+        return credential_row.credential_id
 
     def _add_grants(self, agent: DemoAgent, rule_id: UUID) -> None:
         agent_id, scopes = self._agent_ids[agent], SERVERS[TICKETS][1]
