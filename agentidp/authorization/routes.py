@@ -16,7 +16,6 @@ from agentidp.authorization.person_page import Visit
 from agentidp.authorization.requests import AuthorizationRequest, find_organization_id, read_request
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
-from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.oidc_sign_in import lead_to, log_refusal
 from agentidp.http.error_rendering import render_pages
 from agentidp.http.errors import ApiError, OAuthError, ValidationError
@@ -27,24 +26,16 @@ from agentidp.openid.provider import Provider
 from agentidp.registry.organizations import find_organization
 from agentidp.services import services
 
-# Cross-Origin-Opener-Policy would disconnect a window for the sign-in from the client that opened it.
-SECURITY = {name: value for name, value in pages.SECURITY.items() if name != "Cross-Origin-Opener-Policy"}
-
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
-
-
-@blueprint.before_request
-def refuse_other_sites() -> None:
-    """Refuse a consent form that a page of another site has sent."""
-    refuse_cross_origin(request)
+blueprint.before_request(pages.refuse_other_sites)
 
 
 @blueprint.after_request
 def set_security_headers(response: Response) -> Response:
     """Set the security headers of a response, and forbid caching."""
-    for header_name, header_value in SECURITY.items():
-        response.headers.setdefault(header_name, header_value)
-    response.headers.pop("Cross-Origin-Opener-Policy", None)
+    pages.add_security_headers(response)
+    # Cross-Origin-Opener-Policy would disconnect a window for the sign-in from the client that opened it.
+    del response.headers["Cross-Origin-Opener-Policy"]
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -158,7 +149,7 @@ def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer,
     )
     # Browsers also apply form-action to the redirect after the form.
     targets = f"form-action 'self' {requested.form_target}"
-    policy = SECURITY["Content-Security-Policy"].replace("form-action 'self'", targets)
+    policy = pages.SECURITY["Content-Security-Policy"].replace("form-action 'self'", targets)
     response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'; ", "")
     return response
 
