@@ -133,14 +133,14 @@ class Impact:
         return sentences
 
 
-def find_quietest_hours(week: Sequence[int]) -> int:
+def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
     """Return the hour with which the quietest :data:`QUIET_HOURS` consecutive hours of a week begin.
 
-    :param week: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
+    :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
 
     def sum_tokens(first: int, length: int) -> int:
-        return sum(week[(first + hour) % HOURS] for hour in range(length))
+        return sum(tokens_by_hour[(first + hour) % HOURS] for hour in range(length))
 
     # Of equally quiet hours, those in the middle of the quietest 13 hours are chosen.
     return min(

@@ -26,25 +26,27 @@ def merge_same_causes(findings: list[Finding]) -> list[Finding]:
     findings = _merge_common_spikes(findings)
     for kind_name, kind in KINDS.items():
         for finding in [finding for finding in findings if finding.kind == kind_name and finding.agent_id]:
-            effects = [other for other in findings if other.kind in kind.absorbs and _explains(finding, other)]
+            effects = [effect for effect in findings if effect.kind in kind.absorbs and _explains(finding, effect)]
             if effects:
-                findings = [other for other in findings if other is not finding and other not in effects]
+                findings = [
+                    candidate for candidate in findings if candidate is not finding and candidate not in effects
+                ]
                 findings.append(_absorb(finding, effects))
     uncached_by_agent = {finding.agent_id: finding for finding in findings if finding.kind == "uncached_tokens"}
     return [_copy_causes(uncached_by_agent.get(finding.agent_id), finding) for finding in findings]
 
 
-def _explains(finding: Finding, other: Finding) -> bool:
-    """Return whether *finding* is the cause of *other*, so that a single finding can stand for both."""
-    is_same_time = finding.begins <= other.ends and other.begins <= finding.ends
-    if other.agent_id != finding.agent_id or not is_same_time:
+def _explains(finding: Finding, effect: Finding) -> bool:
+    """Return whether *finding* is the cause of *effect*, so that a single finding can stand for both."""
+    is_same_time = finding.begins <= effect.ends and effect.begins <= finding.ends
+    if effect.agent_id != finding.agent_id or not is_same_time:
         return False
-    if other.kind == "dominance":
+    if effect.kind == "dominance":
         # ``dominance`` is about the month so far, so only an ongoing spike that is at least as severe explains it.
-        is_ongoing = finding.ends > other.ends - DAY
-        return finding.excess >= other.excess and is_ongoing and finding.severity >= other.severity
+        is_ongoing = finding.ends > effect.ends - DAY
+        return finding.excess >= effect.excess and is_ongoing and finding.severity >= effect.severity
     # A critical spike is a retry loop, which is more than work on a weekend, so ``weekend`` does not explain it.
-    return not (finding.kind == "weekend" and other.severity is Severity.critical)
+    return not (finding.kind == "weekend" and effect.severity is Severity.critical)
 
 
 def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:

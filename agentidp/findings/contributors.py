@@ -139,14 +139,14 @@ def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> 
     """Return a finding with the causes of most of its tokens: another finding's causes, or a single day of an agent."""
     min_excess = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     possible_causes = [
-        other
-        for other in findings
-        if kind_of(other).cause_rank
-        and other.agent_id in finding.agent_ids
-        and other.excess >= min_excess
-        and other.overlaps(finding)
+        candidate
+        for candidate in findings
+        if kind_of(candidate).cause_rank
+        and candidate.agent_id in finding.agent_ids
+        and candidate.excess >= min_excess
+        and candidate.overlaps(finding)
     ]
-    cause = min(possible_causes, key=lambda other: (-other.excess, kind_of(other).cause_rank), default=None)
+    cause = min(possible_causes, key=lambda candidate: (-candidate.excess, kind_of(candidate).cause_rank), default=None)
     if peak and peak.excess >= min_excess and (cause is None or peak.excess > 2 * cause.excess):
         cause_sentence = (
             f"{peak.agent_name} was issued {number_of(peak.tokens, 'token')} on {day_in_words(peak.day)}; on its "

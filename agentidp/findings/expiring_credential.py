@@ -24,8 +24,8 @@ DAY = timedelta(days=1)
 
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the credentials that expire soon, or expired within the last day."""
-    ends = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
-    return Call("findings/expiring_credential", ends | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
+    bounds = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
+    return Call("findings/expiring_credential", bounds | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

@@ -87,7 +87,7 @@ def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]
         (difference, computed_index, stored_index)
         for computed_index, finding in enumerate(computed)
         for stored_index, stored_finding in enumerate(stored)
-        if (difference := _difference(stored_finding, finding)) is not None
+        if (difference := _compute_difference(stored_finding, finding)) is not None
     )
     stored_by_computed_index: dict[int, StoredFinding] = {}
     used_indexes: set[int] = set()
@@ -98,7 +98,7 @@ def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]
     return stored_by_computed_index
 
 
-def _difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
+def _compute_difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:
     """Return how much a stored and a computed finding differ, as a sort key, or ``None`` if they cannot be the same."""
     kinds = {previous.kind, *previous.also_seen_as} & {finding.kind, *finding.also_seen_as}
     if not kinds or not _windows_touch(previous, finding) or not _may_be_same_subject(previous, finding):

@@ -81,7 +81,7 @@ def find_silence_by_hours(
 
     missed_hours = list_steady_hours(range(last_active_hour + 1, len(requests_by_hour) - 1))
     active_weeks = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
-    if sum(evidence(count, week_count) for count in active_weeks) < thresholds.MIN_EVIDENCE_HOURS:
+    if sum(compute_evidence(count, week_count) for count in active_weeks) < thresholds.MIN_EVIDENCE_HOURS:
         return None
     last_hours = list_steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1))
     if not was_working(requests_by_hour, last_hours, first_hour, week_count):
@@ -108,12 +108,12 @@ def find_silence_by_days(
     has_rest_days = requests_by_day[last_day - 13 : last_day + 1].count(0) > 1
     may_be_holiday = has_rest_days and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS
-    if sum(evidence(active_week_count, week_count) for active_week_count in active_weeks) < min_evidence:
+    if sum(compute_evidence(active_week_count, week_count) for active_week_count in active_weeks) < min_evidence:
         return None
     return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "days")
 
 
-def evidence(active: float, weeks: int) -> float:
+def compute_evidence(active: float, weeks: int) -> float:
     """Return how strongly a quiet hour or day shows silence, if *active* of *weeks* earlier weeks had requests then."""
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
@@ -132,13 +132,13 @@ def count_active_weeks(requests_by_hour: Sequence[int], hour: int, last_day: int
     return sum(1 for past_hour in past_hours if requests_by_hour[past_hour])
 
 
-def was_working(requests_by_hour: Sequence[int], hours: Sequence[int], first_hour: int, week_count: int) -> bool:
-    """Return whether an agent made at least half as many requests in *hours* as in the median week."""
-    hours_in_first_week = [first_hour + (hour - first_hour) % WEEK for hour in hours]
+def was_working(requests_by_hour: Sequence[int], last_hours: Sequence[int], first_hour: int, week_count: int) -> bool:
+    """Return whether an agent made at least half as many requests in *last_hours* as in the median week."""
+    hours_in_first_week = [first_hour + (hour - first_hour) % WEEK for hour in last_hours]
     typical_requests = median_low(
         sum(requests_by_hour[hour + week * WEEK] for hour in hours_in_first_week) for week in range(week_count)
     )
-    return 2 * sum(requests_by_hour[hour] for hour in hours) >= typical_requests
+    return 2 * sum(requests_by_hour[hour] for hour in last_hours) >= typical_requests
 
 
 def is_workday(weekday: Sequence[int], weekdays: Sequence[Sequence[int]]) -> bool:

@@ -157,9 +157,9 @@ def is_unlikely(
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 
-def is_working(active: Sequence[int], usual: int) -> bool:
+def is_working(active_counts: Sequence[int], usual_count: int) -> bool:
     """Return whether at least two thirds of the usual number of agents are active in one of several hours."""
-    return any(3 * count >= 2 * usual for count in active)
+    return any(3 * active_count >= 2 * usual_count for active_count in active_counts)
 
 
 def find_partial_silences(

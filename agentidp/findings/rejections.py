@@ -36,9 +36,9 @@ BASELINE = (
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the hourly counts of agents with many rejected requests."""
     day_parameters = {"first_day": _first_history_day(query), "since": query.since, "until": query.until}
-    sources = {"sources_since": max(query.since, query.until - timedelta(days=KEEP_NETWORKS))}
-    limits = {"min_rejected": thresholds.MIN_REJECTED, "max_agents": thresholds.MAX_REJECTED_AGENTS}
-    return Call("findings/rejections", day_parameters | sources | limits)
+    source_parameters = {"sources_since": max(query.since, query.until - timedelta(days=KEEP_NETWORKS))}
+    limit_parameters = {"min_rejected": thresholds.MIN_REJECTED, "max_agents": thresholds.MAX_REJECTED_AGENTS}
+    return Call("findings/rejections", day_parameters | source_parameters | limit_parameters)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -83,22 +83,22 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _make_finding(
-    days: list[int],
-    baselines: dict[int, int],
-    rejected: Sequence[int],
-    tokens: Sequence[int],
+    unusual_days: list[int],
+    baselines_by_day: dict[int, int],
+    rejections_by_hour: Sequence[int],
+    tokens_by_hour: Sequence[int],
     row: Any,
     query: FindingsQuery,
 ) -> Finding:
     # An hour has many rejections if a day of 24 such hours would exceed the limit of a day.
     hours_above_limit = [
         hour
-        for hour in range(days[0] * DAY, min((days[-1] + 1) * DAY, len(rejected)))
-        if rejected[hour] * DAY > thresholds.REJECTED_TIMES * baselines[hour // DAY]
+        for hour in range(unusual_days[0] * DAY, min((unusual_days[-1] + 1) * DAY, len(rejections_by_hour)))
+        if rejections_by_hour[hour] * DAY > thresholds.REJECTED_TIMES * baselines_by_day[hour // DAY]
     ]
     first_hour, last_hour = hours_above_limit[0], hours_above_limit[-1]
-    rejected_requests = sum(rejected[first_hour : last_hour + 1])
-    issued_tokens, expected_tokens = _count_tokens(tokens, first_hour, last_hour)
+    rejected_requests = sum(rejections_by_hour[first_hour : last_hour + 1])
+    issued_tokens, expected_tokens = _count_tokens(tokens_by_hour, first_hour, last_hour)
     severity, summary, causes, next_step = _explain_rejections(row, rejected_requests, issued_tokens, expected_tokens)
     first_day = _first_history_day(query)
     sources = [source for source in row.sources or () if first_hour // DAY <= source[0] <= last_hour // DAY]
@@ -111,7 +111,7 @@ def _make_finding(
         ends=min(instant(first_day, last_hour + 1), query.at),
         unit="rejected requests",
         observed=rejected_requests,
-        expected=max(baselines[day] for day in days),
+        expected=max(baselines_by_day[day] for day in unusual_days),
         baseline=BASELINE,
         summary=summary + _describe_sources(sources),
         causes=causes,

@@ -77,8 +77,8 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def _first_history_day(query: FindingsQuery) -> date:
-    days = max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 7 * thresholds.SILENCE_WEEKS
-    return query.today - timedelta(days=days)
+    day_count = max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 7 * thresholds.SILENCE_WEEKS
+    return query.today - timedelta(days=day_count)
 
 
 def _list_holiday_hours(query: FindingsQuery, hour_count: int) -> set[int]:

@@ -36,9 +36,9 @@ LOOP_CAUSES_AND_NEXT_STEP = (
 
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the tokens by hour of the agents whose tokens grew the most."""
-    days = {"first_day": _first_history_day(query), "since": query.since, "until": query.until}
-    limits = {"max_suspects": thresholds.MAX_SPIKE_SUSPECTS, "max_agents": thresholds.MAX_SPIKE_AGENTS}
-    return Call("findings/spike", days | limits)
+    day_parameters = {"first_day": _first_history_day(query), "since": query.since, "until": query.until}
+    limit_parameters = {"max_suspects": thresholds.MAX_SPIKE_SUSPECTS, "max_agents": thresholds.MAX_SPIKE_AGENTS}
+    return Call("findings/spike", day_parameters | limit_parameters)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

@@ -183,8 +183,8 @@ def _merge_findings(habits: Sequence[Finding]) -> Finding:
 
 
 def _candidates_since(query: FindingsQuery) -> date:
-    days = min(max(query.days, thresholds.MIN_UNCACHED_DAYS_READ), thresholds.MAX_UNCACHED_DAYS_READ)
-    return query.until - timedelta(days=days)
+    day_count = min(max(query.days, thresholds.MIN_UNCACHED_DAYS_READ), thresholds.MAX_UNCACHED_DAYS_READ)
+    return query.until - timedelta(days=day_count)
 
 
 def _first_history_day(query: FindingsQuery) -> date:

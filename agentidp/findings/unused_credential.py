@@ -17,8 +17,8 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 
 def build_call(query: FindingsQuery) -> Call:
     used_before = query.at - timedelta(days=thresholds.UNUSED_DAYS)
-    limit = {"max_credentials": thresholds.MAX_UNUSED_CREDENTIALS}
-    return Call("findings/unused_credential", {"before": used_before} | limit)
+    limit_parameter = {"max_credentials": thresholds.MAX_UNUSED_CREDENTIALS}
+    return Call("findings/unused_credential", {"before": used_before} | limit_parameter)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:

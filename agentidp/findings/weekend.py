@@ -34,10 +34,10 @@ HISTORY = 7 * thresholds.WEEKEND_WEEKS  # days of history before the days that a
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the hourly tokens of agents that worked while the organization usually rests."""
     first_day = _first_history_day(query)
-    days = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
+    day_parameters = {"first_day": first_day, "since": first_day + timedelta(days=HISTORY), "until": query.until}
     rest_parameters = {"weeks": thresholds.WEEKEND_WEEKS, "max_rest_days": thresholds.MAX_REST_DAYS}
-    limits = {"min_tokens": thresholds.MIN_WEEKEND_TOKENS, "max_agents": thresholds.MAX_WEEKEND_AGENTS}
-    return Call("findings/weekend", days | rest_parameters | limits)
+    limit_parameters = {"min_tokens": thresholds.MIN_WEEKEND_TOKENS, "max_agents": thresholds.MAX_WEEKEND_AGENTS}
+    return Call("findings/weekend", day_parameters | rest_parameters | limit_parameters)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -60,8 +60,8 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             if agents_at_work:
                 agents_at_work_by_day[day] = agents_at_work
     return [
-        _make_finding(days, [agent_at_work for day in days for agent_at_work in agents_at_work_by_day[day]], query)
-        for days in group_adjacent(list(agents_at_work_by_day), 1)
+        _make_finding(run, [agent_at_work for day in run for agent_at_work in agents_at_work_by_day[day]], query)
+        for run in group_adjacent(list(agents_at_work_by_day), 1)
     ]
 
 

@@ -93,7 +93,7 @@ def _sum_records(
     """
     problems: list[tuple[int, str]] = []
     sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
-    hours_by_agent = {agent: sums_by_agent[agent_id] for agent, agent_id in agents.items()}
+    counters_by_agent = {agent: sums_by_agent[agent_id] for agent, agent_id in agents.items()}
     convert_values, cell_count = Reader(at).convert, 0
     # This loop is not split into functions, because another call per record would slow down large imports.
     try:
@@ -102,8 +102,8 @@ def _sum_records(
                 if isinstance(record_values, BadRecord):
                     raise record_values
                 hour, agent, record_counts = convert_values(record_values)
-                hours = hours_by_agent.get(agent)
-                if hours is None:
+                counters_by_hour = counters_by_agent.get(agent)
+                if counters_by_hour is None:
                     raise BadRecord(f"the organization has no agent {agent[:100]!r}")
             except BadRecord as error:
                 problems.append((source.line, str(error)))
@@ -111,7 +111,7 @@ def _sum_records(
                     break
                 continue
             total.records += 1
-            counter_cell = hours.get(hour)
+            counter_cell = counters_by_hour.get(hour)
             if counter_cell is not None:
                 counter_cell[0] += record_counts[0]
                 counter_cell[1] += record_counts[1]
@@ -123,7 +123,7 @@ def _sum_records(
                 for agent_hours in sums_by_agent.values():
                     agent_hours.clear()
             cell_count += 1
-            hours[hour] = [*record_counts]
+            counters_by_hour[hour] = [*record_counts]
     except BadRecord as error:
         problems.append((source.line, str(error)))
     if problems:
