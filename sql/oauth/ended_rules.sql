@@ -1,6 +1,6 @@
--- Returns rules of trust that may have accepted a token's subject until an administrator ended the access: the rules of suspended
--- agents, and revoked rules for exactly this subject, even of deleted agents. A revoked rule is left out if a provisioning rule has
--- created its agent for this subject. Returns one row per rule: agent_id, trust.
+-- Returns the rules of trust by which a token's subject may have had access until an administrator ended it, one row per rule:
+-- agent_id, trust. These are the rules of suspended agents, and the revoked rules for exactly this subject. A revoked rule is left
+-- out if a provisioning rule has created its agent for this subject.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: the sub of the token.
 --
 -- max-pages-read: 1500, agents and credentials of the organization, once for a new subject
