@@ -1,7 +1,6 @@
 """Caches the signing keys of a process, and reads them from the database in the background.
 
-A key is published as soon as it is created, signs from ``signs_from`` on, and is retired when all tokens that it signed
-have expired. The cached rows contain ``signs_from``, so all processes switch to the next key at the same time.
+A key is published as soon as it is created, signs from ``signs_from`` on, and is retired when all its tokens expired.
 """
 
 from __future__ import annotations

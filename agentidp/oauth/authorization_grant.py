@@ -110,17 +110,14 @@ def record_token(
 
 
 def _reject_token(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:
-    """Return the error for a refused code or refresh token. End its grant if the token was used before.
-
-    A reason other than :attr:`Reason.UNKNOWN` proves that the client has a token of the grant, so only such a client
-    can make the server store or count something.
-    """
+    """Return the error for a refused code or refresh token. End its grant if the token was used before."""
     if reason == Reason.USED:
         # A code or refresh token that is used twice may be stolen, so the whole grant ends (RFC 9700 section 4.14.2).
         actor = request_actor("agent", str(client.agent_id))
         with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
             grants.end_grant(transaction, token.grant_id, "grant.reused")
     if reason != Reason.UNKNOWN:
+        # The client has a token of the grant. Without one, nobody can make the server store or count something.
         Rejection(client.organization_id, client.agent_id, "grant", reason).record(database)
     if reason == Reason.WRONG_RESOURCE:
         return OAuthError("invalid_target", "resource must be the one that the person has allowed")

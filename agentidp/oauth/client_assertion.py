@@ -40,14 +40,11 @@ WRONG_AUDIENCE, WRONG_JTI, USED_BEFORE = "wrong audience", "wrong jti", "asserti
 
 
 def read_assertion(assertion: str) -> UnverifiedJwt | None:
-    """Parse an assertion without verifying it, or return ``None`` if it is not an acceptable JWT."""
-    return parse_jwt(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
-
-
-def read_client_id(unverified_jwt: UnverifiedJwt) -> str | None:
-    """Return the ``client_id`` if ``iss`` and ``sub`` are equal, or ``None`` for an assertion of another issuer."""
-    subject = unverified_jwt.claims.get("sub")
-    return subject if isinstance(subject, str) and unverified_jwt.claims.get("iss") == subject else None
+    """Parse an assertion whose ``sub``, a ``client_id``, is also its issuer, or return ``None`` for another string."""
+    unverified_jwt = parse_jwt(assertion, max_length=MAX_LENGTH, types=TYPES, algorithms=ALGORITHMS)
+    if unverified_jwt is None or not isinstance(unverified_jwt.claims.get("sub"), str):
+        return None
+    return unverified_jwt if unverified_jwt.claims.get("iss") == unverified_jwt.claims["sub"] else None
 
 
 def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: Client, at: datetime) -> Client:

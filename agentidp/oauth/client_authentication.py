@@ -165,9 +165,9 @@ def _verify_assertion(form: dict[str, str], at: datetime) -> Client:
     if assertion_type == federated_token.SPIFFE_TYPE:
         return _verify_federated_token(assertion, form.get("client_id"), at, is_svid=True)
     unverified_jwt = client_assertion.read_assertion(assertion)
-    client_id = None if unverified_jwt is None else client_assertion.read_client_id(unverified_jwt)
-    if unverified_jwt is None or client_id is None:
+    if unverified_jwt is None:
         return _verify_federated_token(assertion, form.get("client_id"), at)
+    client_id = unverified_jwt.claims["sub"]
     if form.get("client_id", client_id) != client_id:
         raise OAuthError("invalid_request", "client_id differs from the client assertion")
     return client_assertion.verify_assertion(services(), unverified_jwt, _look_up_client(client_id), at)

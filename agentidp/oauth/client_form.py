@@ -75,7 +75,7 @@ def describe_client_endpoint(
 
 
 def read_form(request: Request) -> dict[str, str]:
-    """Return the parameters of a form, without parameters that have no value (RFC 6749 section 3.2).
+    """Return the parameters of a form that have a value (RFC 6749 section 3.2).
 
     :raises OAuthError: ``invalid_request`` for another content type, a repeated parameter, text that is not UTF-8, or
         a credential in the URL; ``invalid_target`` for two resources.

@@ -105,10 +105,11 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
 
 def read_candidates(services: Services, organization_id: str, rows: Rows) -> list[Candidate]:
     """Return the rules of trust in rows with the columns ``agent_id``, ``trust`` (text) and ``is_in_force``."""
-    rules = [
-        None if row.trust is None else services.issuer_tokens.parse_rule(organization_id, row.trust) for row in rows
+    parse_rule = services.issuer_tokens.parse_rule
+    return [
+        Candidate(row.trust and parse_rule(organization_id, row.trust), row.agent_id, is_in_force=row.is_in_force)
+        for row in rows
     ]
-    return [Candidate(rule, row.agent_id, is_in_force=row.is_in_force) for rule, row in zip(rules, rows, strict=True)]
 
 
 def try_remembered_rules(

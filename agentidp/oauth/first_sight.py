@@ -51,12 +51,8 @@ def match_provisioning_rule(
     :returns: a client with ``new_subject``, or with the reason why no agent can be created, or the subject's agent.
     """
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
-    candidates = [
-        Candidate(
-            services.issuer_tokens.parse_rule(organization_id, rule_row.trust) if rule_row.trust else None, row=rule_row
-        )
-        for rule_row in rows
-    ]
+    parse_rule = services.issuer_tokens.parse_rule
+    candidates = [Candidate(row.trust and parse_rule(organization_id, row.trust), row=row) for row in rows]
     verdict = federated_token.try_rules(services, token, candidates, client, at)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return unknown_client

@@ -1,7 +1,7 @@
 """Grants, by which people let agents act for them, and the codes and refresh tokens by which agents get tokens.
 
-A code and a refresh token have the same form: the agent's id, a handle that all tokens of the grant have, and a secret.
-Only the digest of the current token is stored. Another token with the handle of the grant was used before.
+A code or refresh token consists of the agent's id, a handle that all tokens of the grant have, and a secret. Only the
+digest of the current token is stored. Another token with the handle of the grant was used before.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_authentication, token_exchange
 from agentidp.oauth.issuance import Client, Grant, SubjectRefused, TokenRequest
 from agentidp.oauth.token_exchange import Subject, UnacceptableToken
-from agentidp.services import Services
 
 TYPE = "oauth-id-jag+jwt"
 PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
@@ -40,11 +39,6 @@ class Reason(StrEnum):
     OTHER_KEY = "ID-JAG of another key"
     WRONG_MEMBERS = "wrong members of the ID-JAG"
     USED = "ID-JAG used before"
-
-
-def read_id_jag(services: Services, form: dict[str, str]) -> IssuerToken | None:
-    """Return the ID-JAG in a form of the grant type ``jwt-bearer``, or ``None`` for a workload's token."""
-    return services.issuer_tokens.read_token(form.get("assertion", ""), types=(TYPE,))
 
 
 def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) -> str:

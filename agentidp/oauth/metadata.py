@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import marshmallow as ma
@@ -58,14 +58,14 @@ class JwksSchema(ma.Schema):
     keys = ma.fields.List(ma.fields.Nested(JwkSchema), required=True)
 
 
-SERVER_MEMBERS: dict[str, str | Collection[str] | bool] = {
+SERVER_MEMBERS: dict[str, str | Sequence[str] | bool] = {
     "issuer": "",
     "authorization_endpoint": "/authorize",
     "token_endpoint": TOKEN_ENDPOINT,
     "introspection_endpoint": f"{TOKEN_ENDPOINT}/introspect",
     "revocation_endpoint": f"{TOKEN_ENDPOINT}/revoke",
     "jwks_uri": "/.well-known/jwks.json",
-    "scopes_supported": SCOPES,
+    "scopes_supported": list(SCOPES),
     "response_types_supported": RESPONSE_TYPES,
     "grant_types_supported": GRANT_TYPES,
     "authorization_grant_profiles_supported": [id_jag.PROFILE],
@@ -92,7 +92,7 @@ OPENID_MEMBERS = SERVER_MEMBERS | {
 """Metadata of the authorization server in the form of OpenID Connect Discovery 1.0 section 3."""
 
 
-def _build_server_schema(name: str, members: dict[str, str | Collection[str] | bool]) -> type[ma.Schema]:
+def _build_server_schema(name: str, members: dict[str, str | Sequence[str] | bool]) -> type[ma.Schema]:
     fields: dict[str, ma.fields.Field[Any]] = {}
     for member_name, value in members.items():
         if isinstance(value, bool):
@@ -147,14 +147,9 @@ def openid_configuration() -> Response:
     return _respond_with_server_metadata(OPENID_MEMBERS)
 
 
-def _respond_with_server_metadata(members: dict[str, str | Collection[str] | bool]) -> Response:
+def _respond_with_server_metadata(members: dict[str, str | Sequence[str] | bool]) -> Response:
     settings = services().settings
-    metadata: dict[str, Any] = {}
-    for member_name, value in members.items():
-        if isinstance(value, bool):
-            metadata[member_name] = value
-        else:
-            metadata[member_name] = settings.issuer + value if isinstance(value, str) else list(value)
+    metadata = {name: settings.issuer + value if isinstance(value, str) else value for name, value in members.items()}
     return json_response(metadata | {"protected_resources": [settings.resource]}, headers=CACHED)
 
 

@@ -17,7 +17,6 @@ from agentidp.oauth import authorization_grant, grants
 from agentidp.oauth.client_authentication import PUBLIC, authenticates_client
 from agentidp.oauth.client_form import NO_STORE, describe_client_endpoint
 from agentidp.oauth.introspection import TokenFormSchema, inspect_token, read_token_form
-from agentidp.oauth.issuance import Client
 from agentidp.services import services
 
 blueprint = Blueprint("oauth-revocation", __name__, description="OAuth 2.0 token revocation")
@@ -42,7 +41,11 @@ def revoke() -> Response:
     client = authorization_grant.read_client(request, form, refresh_token, g.at)
     token_inspection = inspect_token(request, form["token"], client, g.at)
     client, token = token_inspection.client, token_inspection.token
-    _end_grant(client, refresh_token)
+    database, actor = services().database.of(client.organization_id, g.at), request_actor("agent", str(client.agent_id))
+    if refresh_token.agent_id == client.agent_id:
+        # Ends nothing if a newer token has replaced the refresh token.
+        with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
+            grants.end_grant(transaction, refresh_token.grant_id, token_digest=refresh_token.digest)
     if token is None:
         return Response(status=200, headers=NO_STORE)
     # Anybody can send the client_id of a public client, so such a client revokes only its own tokens.
@@ -50,11 +53,10 @@ def revoke() -> Response:
     if token.agent_id != client.agent_id and not is_administrator:
         # A response of 200 would make the client believe that the token is revoked.
         raise OAuthError("unauthorized_client", "the token was issued to another agent")
-    database = services().database.of(token.organization_id, g.at)
     if token.agent_id == client.agent_id:
         database.run(_revocation_call(token), durable=True)
     else:
-        with database.transaction(request_actor("agent", str(client.agent_id))) as transaction:
+        with database.transaction(actor) as transaction:
             transaction.run(_revocation_call(token))
             audit.record(transaction, "agent.token_revoked", token.agent_id, before={"jti": token.jti})
     return Response(status=200, headers=NO_STORE)
@@ -69,12 +71,3 @@ def end_session(transaction: Transaction, token: AccessToken, *, is_revoked: boo
 
 def _revocation_call(token: AccessToken) -> Call:
     return Call("oauth/revoke_token", {"jti": token.jti, "expires_at": token.refused_from})
-
-
-def _end_grant(client: Client, token: grants.GrantToken) -> None:
-    """End the grant of a refresh token of a client, unless a newer token has replaced it."""
-    if token.agent_id == client.agent_id:
-        database = services().database.of(client.organization_id, g.at)
-        actor = request_actor("agent", str(client.agent_id))
-        with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
-            grants.end_grant(transaction, token.grant_id, token_digest=token.digest)

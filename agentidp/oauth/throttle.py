@@ -1,8 +1,7 @@
 """Throttle failed client authentications by client and address. The right credential always succeeds.
 
-A throttle is the time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). An admitted
-failure gets 401, any other 429. The row, or *cell*, of a client is a keyed hash of the sent ``client_id`` and the
-address, so nobody can aim at the cell of another client.
+A throttle is the time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). Its row, or
+*cell*, is a keyed hash of the ``client_id`` and the address, so nobody can aim at the cell of another client.
 """
 
 from __future__ import annotations
@@ -20,15 +19,13 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
 MAX_FAILURES_PER_MINUTE = 10
-"""Maximum failures per minute that a throttle admits, and maximum refused sign-ins that the audit trail records per
-minute and agent or person."""
+"""Maximum failures that a throttle admits, and refused sign-ins of an agent or person that are audited, per minute."""
 
 INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time by which a throttle's stored time may be after the current time. A later time, which comes from a wrong
-clock, is ignored."""
+"""Maximum time by which a throttle's time may be in the future. A later time, of a wrong clock, is ignored."""
 
 CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""

@@ -155,7 +155,8 @@ def issue_by_client_credentials(token_request: TokenRequest) -> Response:
 
 def issue_by_assertion(token_request: TokenRequest) -> Response:
     """Issue a token for the other issuer's token in the form, which is an ID-JAG or a workload's token."""
-    id_jag_token = id_jag.read_id_jag(token_request.services, token_request.form)
+    assertion = token_request.form.get("assertion", "")
+    id_jag_token = token_request.services.issuer_tokens.read_token(assertion, types=(id_jag.TYPE,))
     if id_jag_token is not None:
         return issue_by_id_jag(token_request, id_jag_token)
     return issue_by_workload_token(token_request)
