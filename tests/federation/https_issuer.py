@@ -65,7 +65,7 @@ def https_server(directory: Path, handler: type[BaseHTTPRequestHandler]) -> Iter
             return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     server = Server(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield server.server_address[1]

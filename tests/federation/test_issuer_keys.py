@@ -20,8 +20,6 @@ from agentidp.federation.issuer_keys import (
     MAX_FETCHES_PER_ORGANIZATION,
     MAX_KEYS,
     MAX_PARSED,
-    MAX_PROVEN,
-    MAX_PROVEN_PER_ORGANIZATION,
     MAX_STALE,
     MAX_WAITING,
     MAX_WAITING_PER_ORGANIZATION,
@@ -287,12 +285,21 @@ class TestFreshness:
         assert [process.find(kid) for kid in ("evil", "first")] == [0, 1]
 
 
+MAXIMA = ("MAX_PROVEN", "MAX_UNPROVEN", "MAX_PROVEN_PER_ORGANIZATION", "MAX_UNPROVEN_PER_ORGANIZATION")
+
+
 class TestMemory:
     """Which sources a process forgets in favour of which others."""
 
+    @pytest.fixture(autouse=True)
+    def _fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Remember a tenth of the sources, so that a tenth of them is too many."""
+        for name in MAXIMA:
+            monkeypatch.setattr(issuer_keys, name, getattr(issuer_keys, name) // 10)
+
     def flood(self, process: Process, *, have_verified: bool) -> None:
-        """Three organizations have rules with 800 sources each, while another organization's workload gets tokens."""
-        for n in range(800):
+        """Three organizations have rules with 80 sources each, while another organization's workload gets tokens."""
+        for n in range(80):
             for organization in ("org-1", "org-2", "org-3"):
                 # No request is sent to these addresses.
                 source = KeySource(f"http://{organization}-{n}.example", None)
@@ -325,7 +332,7 @@ class TestMemory:
         assert len(warned(caplog)) == failures + 1
 
     def test_a_source_of_many_organizations_takes_one_place(self, process: Process) -> None:
-        for n in range(MAX_PROVEN + 1):
+        for n in range(issuer_keys.MAX_PROVEN + 1):
             source = process.source if n == 0 else KeySource("http://shared.example", None)
             with contextlib.suppress(KeysUnavailable):
                 process.find(source=source, organization=f"org-{n}")
@@ -341,10 +348,11 @@ class TestMemory:
             assert process.find(source=source) == 1
             process.keys.mark_proven(source, organization_id=ACME)
 
-        for n in (*range(MAX_PROVEN_PER_ORGANIZATION), 0, MAX_PROVEN_PER_ORGANIZATION):
+        share = issuer_keys.MAX_PROVEN_PER_ORGANIZATION
+        for n in (*range(share), 0, share):
             use(n)
         process.asked.clear()
-        for n in (0, *range(2, MAX_PROVEN_PER_ORGANIZATION + 1)):
+        for n in (0, *range(2, share + 1)):
             use(n)
         assert process.asked == []
         use(1)

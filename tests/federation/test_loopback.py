@@ -31,7 +31,7 @@ def test_an_issuer_on_this_machine_may_be_http_if_the_operator_names_its_loopbac
     ):
         services = client.application.extensions["agentidp"]
         agent = make_agent(services, make_organization(services), "job")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         issuer = f"http://127.0.0.1:{server.server_port}"
         audience = f"{services.settings.issuer}/{agent.organization_id}"
         token = _publish_issuer(tmp_path / "issuer", issuer, audience)
