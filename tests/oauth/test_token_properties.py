@@ -37,7 +37,7 @@ ERRORS = {
 TOKEN_REQUEST = b"grant_type=client_credentials&token=x"
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
 BOUNDED = settings(
-    max_examples=1000,
+    max_examples=300,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
