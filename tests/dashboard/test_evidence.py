@@ -98,15 +98,15 @@ def test_names_what_was_changed_of_its_agent_or_of_all(agent_id: UUID | None, is
 
 
 def test_the_page_shows_the_counts_and_the_changes(signed_in: FlaskClient, acme: Agent, services: Services) -> None:
-    acme.count(NOON - HOUR, tokens=7654)
+    acme.count(NOON - HOUR, tokens=1234)
     with acme.database.transaction() as opened:
         at = (NOON - 2 * HOUR).isoformat()
         add_marker(opened, **NewMarkerSchema().load({"kind": "deployment", "startsAt": at, "note": "release 2"}))
     finding_id = make_finding(services, acme.organization_id, a_finding(NOON, begins=NOON - 2 * HOUR, ends=NOON))
     page = Page(signed_in.get(f"/dashboard/findings/{finding_id}"))
-    assert "Wed 15 Apr, 11:00-12:00: 7,654 tokens; expected 50" in page.text
+    assert "Wed 15 Apr, 11:00-12:00: 1,234 tokens; expected 50" in page.text
     # The table has the same numbers: 100 tokens were expected in two hours.
-    assert page.table("Numbers of the chart")[1] == ["Wed 15 Apr, 11:00", "7,654", "50"]
+    assert page.table("Numbers of the chart")[1] == ["Wed 15 Apr, 11:00", "1,234", "50"]
     assert "A deployment was marked: release 2" in page.text
 
 
