@@ -65,7 +65,10 @@ class Rejection:
         return Call("usage/record_rejected_network", ids | details | limits), Call("usage/record_rejection", ids)
 
     def record(self, database: OrganizationDatabase) -> str:
-        """Count and log this rejection in a transaction of its own. Return the reason that the database has stated."""
+        """Count and log this rejection in a transaction of its own.
+
+        :returns: the reason, or a more precise reason that the database has found.
+        """
         [[reason_row], _] = database.run(*self.build_calls())
         self.report(reason_row.reason)
         return str(reason_row.reason)

@@ -206,7 +206,10 @@ def replace_agent_names(
 
 
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
-    """Return the IDs of the organization and of the agent with this ID or name. None means the demo's operator."""
+    """Return the IDs of the organization and of the agent with an ID or name; ``None`` for the demo's operator agent.
+
+    :raises ConfigurationError: if *id_or_name* is ``None``, and the database has no demo organization.
+    """
     if id_or_name is not None:
         database, agent_id = find_agent(services, id_or_name)
         return database.organization_id, agent_id

@@ -25,7 +25,11 @@ def record_success(transaction: Transaction, agent_id: UUID, by: str) -> None:
 
 
 def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
-    """Record a refused sign-in as an agent. Its records are throttled. *reason*: the OAuth error code."""
+    """Record a refused sign-in as an agent, unless there were too many records about the agent lately.
+
+    :param by: ``credential``, ``token`` or ``link``.
+    :param reason: the OAuth error code.
+    """
     if agent_id != UNKNOWN_AGENT:
         actor, details = request_actor("anonymous", "anonymous"), {"by": by, "reason": reason}
         record_throttled(organization_id, actor, "agent.sign_in_refused", agent_id, details, at)

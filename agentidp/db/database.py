@@ -158,7 +158,7 @@ class Database:
                 # The log gets only the primary message: the details of an error can contain values of the statement.
                 reason = error.diag.message_primary or in_one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-                    # The server has become a standby. The open breaker refuses requests until it reaches a primary.
+                    # The server has become a standby. The breaker refuses requests until a primary responds.
                     self.pool.breaker.open(READ_ONLY)
                 elif not self._is_replica or not (is_lost(error) or error.sqlstate in RECOVERY_CONFLICTS):
                     log_fields = {"reason": reason, "sqlstate": error.sqlstate, "organization": organization_id}

@@ -68,7 +68,7 @@ class ReadReplica:
         :param replica: the row of ``database/replica_position``, which was read later.
         """
         if not replica.is_standby:
-            # The standby has become a primary. The open breaker refuses reads until it reaches a standby.
+            # The standby has become a primary. The breaker refuses reads until a standby responds.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None

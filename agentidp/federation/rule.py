@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
 class TokenClaims:
     """The claims of a token, prepared for comparisons with many rules.
 
-    :ivar issuers: the issuers with which a rule's issuer may be equal.
+    :ivar issuers: the possible issuers of the token. The issuer of a matching rule equals one of them.
     :ivar audience: the value of ``aud``, or a list if ``aud`` has several values.
     """
 

@@ -93,7 +93,8 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     if verdict.accepting:
         [accepting_candidate] = verdict.accepting
         return replace(client, agent_id=accepting_candidate.owner, key_or_rule=accepting_candidate.rule_json)
-    # If no rule matches the claims, counts the failure for the agent that has a rule for the token's subject.
+    # If no rule matches the claims, counts the failure for the agent that has a rule for the token's subject. The
+    # candidates' rules are for this subject, for a pattern that matches it, or for all subjects.
     agent_ids = agent_ids or {
         candidate.owner for candidate in candidates if candidate.rule and candidate.rule.subject is not None
     }

@@ -1,6 +1,6 @@
--- Deletes the deliveries of all organizations that were created before made_before. Until a target has accepted the end of a
--- finding, its last accepted delivery about the finding is kept, unless created before kept_after, because this delivery shows
--- that the target must still receive the end. Returns no row.
+-- Deletes the deliveries of all organizations that were created before made_before. Per finding and target, keeps the last accepted
+-- delivery if it does not report the finding's end and was not created before kept_after, because this delivery shows that the
+-- target must still receive the end. Returns no row.
 -- Parameters: made_before; kept_after: an earlier instant than made_before.
 --
 -- for: operator

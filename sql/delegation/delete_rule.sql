@@ -1,4 +1,5 @@
--- Deletes a delegation rule and people's grants by it. Returns the rule's columns, or no row if there is no such rule.
+-- Deletes a delegation rule and the grants that people have made by the rule. Returns the rule's columns, or no row if there
+-- is no such rule.
 -- Parameters: organization_id; delegation_rule_id.
 with ended as (
     delete from grants

@@ -3,7 +3,7 @@
 -- Parameters: organization_id; digest (32 bytes); expires_at (timestamptz): the instant from which the key is refused as too old;
 -- at (timestamptz).
 --
--- max-pages-read: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
+-- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 select consume_form_key(
     %(organization_id)s::text,
     %(digest)s::bytea,

@@ -14,7 +14,7 @@
 -- challenge: the PKCE challenge for the verifier that the client has sent, or null for a refresh token;
 -- redirect_uri: the URI that the client has sent, or null to compare no URI.
 --
--- max-pages-read: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
+-- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 select
     is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal,
     resource, issuer, delegation_rule_id, subject_encrypted, ends_at

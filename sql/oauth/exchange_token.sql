@@ -22,7 +22,7 @@
 -- except for an ID-JAG with scopes: one object with scope and resource;
 -- is_bound: whether the subject's token is bound to a key.
 --
--- max-pages-read: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
+-- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
 from exchange_token(
     -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.

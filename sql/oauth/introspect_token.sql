@@ -14,7 +14,7 @@
 -- tokens and their audiences are valid;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
--- max-pages-read: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
+-- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 select scopes, is_active
 from inspect_token(
     -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.

@@ -21,7 +21,7 @@
 -- is_counted: false for a sign-in to the dashboard, which no quota refuses and no counter counts;
 -- durable: false lets the commit be acknowledged before it is on disk.
 --
--- max-pages-read: 500, one use in 16 deletes up to 64 expired identifiers, each by its key
+-- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
 from issue_token(
     -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.

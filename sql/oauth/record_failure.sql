@@ -27,7 +27,8 @@ insert into throttles as throttle (organization_id, cell, admits_at)
 values (
     %(organization_id)s,
     %(cell)s::integer,
-    -- An unused throttle admits at once as many failures as it admits in a minute. This failure is the first of them.
+    -- The first failure adds "every" twice, because a throttle whose admits_at is "at" admits one more failure. So an unused
+    -- throttle admits at once as many failures as it admits per minute.
     %(at)s::timestamptz - interval '1 minute' + 2 * %(every)s::interval
 )
 on conflict (organization_id, cell) do update

@@ -14,7 +14,7 @@ create table signing_keys (
     revoked_at timestamptz
 );
 
--- The operator's commands create, rotate, revoke and re-encrypt keys as the owner of the table.
+-- The service only reads keys. The operator, who owns the table, creates, rotates, revokes and re-encrypts keys by command line.
 grant select on signing_keys to agentidp_service;
 
 -- The resource servers for which an organization's agents may request tokens (RFC 8707).
