@@ -184,8 +184,9 @@ def _is_same(value: Any, existing_value: Any) -> bool:
 def list_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> list[str]:
     """Return the objects whose changes differ between two lists of plans for the same file."""
     agreed_changes, new_changes = (
-        {(index, change.type, change.name): change for index, plan in enumerate(plans) for change in plan.changes}
+        {(plan.organization_id, change.type, change.name): change for plan in plans for change in plan.changes}
         for plans in (agreed_plans, new_plans)
     )
     all_changes = agreed_changes | new_changes
-    return [str(change) for key, change in all_changes.items() if agreed_changes.get(key) != new_changes.get(key)]
+    conflicts = [change for key, change in all_changes.items() if agreed_changes.get(key) != new_changes.get(key)]
+    return list(dict.fromkeys(map(str, conflicts)))

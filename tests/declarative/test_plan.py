@@ -148,6 +148,11 @@ def test_names_the_objects_whose_changes_differ_between_two_plans(
     assert list_conflicts([plan(before)], [plan(after)]) == lines
 
 
+def test_names_the_objects_of_an_organization_that_another_one_with_its_name_has_replaced() -> None:
+    new_agent = [Change("create", "agent", "Acme", "builder")]
+    assert list_conflicts([Plan("org-1", new_agent, [])], [Plan("org-2", new_agent, [])]) == [BUILDER]
+
+
 class TestResolve:
     ROWS = [{"organizationId": f"org-{number}", "name": name} for number, name in enumerate("ABB")]
 
