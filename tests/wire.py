@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def overheard(database: Database) -> Iterator[Conversation]:
                 assert again is connection, "the block used another connection"
                 assert pool.statistics()["pool_size"] == 1, "the block used more than one connection"
                 prepared = {
-                    row.name: _file(row.statement)
+                    row.name: _names().get(row.statement, row.statement)
                     for row in again.execute("select name, statement from pg_prepared_statements")
                 }
         file.seek(0)
@@ -61,9 +62,8 @@ def overheard(database: Database) -> Iterator[Conversation]:
     ] + re.findall(r'^F\t\d+\tQuery\t "(.*)"$', log, re.MULTILINE)
 
 
-def _file(statement: str) -> str:
-    for path in sql_directory().rglob("*.sql"):
-        name = str(path.relative_to(sql_directory()).with_suffix(""))
-        if Statement.parse(load_sql(name)).query.decode() == statement:
-            return name
-    return statement
+@functools.cache
+def _names() -> dict[str, str]:
+    """Statement -> the name of its file."""
+    names = (str(path.relative_to(sql_directory()).with_suffix("")) for path in sql_directory().rglob("*.sql"))
+    return {Statement.parse(load_sql(name)).query.decode(): name for name in names}
