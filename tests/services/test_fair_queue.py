@@ -121,6 +121,33 @@ def test_refuses_what_waits_too_long() -> None:
         turn.leave()
 
 
+def test_a_request_that_lets_another_thread_serve_still_waits_for_its_turn() -> None:
+    queue, blocked_threads = FairQueue(), threading.Semaphore(0)
+    paused = queue.enter("a")
+    paused.pause()
+    running = [queue.enter("a"), queue.enter("a")]
+    queue.before_blocking = blocked_threads.release
+    resumed_turns = []
+
+    def resume() -> None:
+        paused.resume()
+        resumed_turns.append(paused)
+
+    resuming = threading.Thread(target=resume)
+    resuming.start()
+    entering = Waiting(queue, "a")
+    for thread in (resuming, entering.thread):
+        assert blocked_threads.acquire(timeout=PATIENCE)
+        thread.join(0.05)
+    assert (resumed_turns, entering.turn, entering.is_refused) == ([], None, False)
+    for turn in running:
+        turn.leave()
+    resuming.join()
+    assert resumed_turns == [paused]
+    for turn in (paused, entering.begun()):
+        turn.leave()
+
+
 def test_refuses_more_of_one_organization_than_may_be_inside() -> None:
     queue = FairQueue()
     inside = [Waiting(queue, "a") for _ in range(MAX_REQUESTS_PER_ORGANIZATION)]
