@@ -13,6 +13,7 @@ import pytest
 import yaml
 from flask.testing import FlaskClient
 
+from agentidp.cli.apply import MAX_OMITTED, _print_omissions
 from agentidp.clock import utc_now
 from agentidp.config import Settings
 from agentidp.declarative.applying import LOCK, apply_file, export_organizations
@@ -132,6 +133,14 @@ def test_from_nothing_and_prune(run: Command) -> None:
     ]
     agents = run.json("agent", "list", "--organization", organization["organizationId"])
     assert [agent["name"] for agent in agents] == ["bookkeeper"]
+
+
+@pytest.mark.parametrize(("count", "last_lines"), [(MAX_OMITTED, []), (MAX_OMITTED + 1, ["    and 1 more"])])
+def test_prints_a_limited_number_of_omissions(
+    capsys: pytest.CaptureFixture[str], count: int, last_lines: list[str]
+) -> None:
+    _print_omissions(["omission"] * count)
+    assert capsys.readouterr().out.splitlines()[1:] == ["    omission"] * MAX_OMITTED + last_lines
 
 
 @pytest.mark.parametrize(
