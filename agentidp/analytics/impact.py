@@ -177,7 +177,7 @@ def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: da
     :raises NotFound: the agent has no such credential, or it is revoked.
     """
     credential_rows, token_rows, server_rows = run(
-        Call("agents/list_credentials", {"agent_id": agent_id}), _tokens_of_agent(agent_id, at), _RESOURCE_SERVERS
+        Call("agents/list_credentials", {"agent_id": agent_id}), _build_agent_use_call(agent_id, at), _RESOURCE_SERVERS
     )
     credential_row = require_row([row for row in credential_rows if row.credential_id == credential_id])
     lifetimes, issued = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
@@ -200,7 +200,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     period = Period.of(DAYS, at)
     agent_rows, token_rows, server_rows, delegation_rows, [grant_count] = run(
         Call("agents/get_agent", {"agent_id": agent_id}),
-        _tokens_of_agent(agent_id, at),
+        _build_agent_use_call(agent_id, at),
         _RESOURCE_SERVERS,
         build_delegations_call(period, agent_id),
         build_count_grants_call(agent_id=agent_id),
@@ -230,7 +230,7 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
             _add_tokens(issued, row, lifetime)
     names_by_id = {row.agent_id: row.name for row in name_rows}
     takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
-    return Impact(issued, at, takers=_most_tokens_first(takers), grants=grant_count.grants)
+    return Impact(issued, at, takers=_sort_by_tokens(takers), grants=grant_count.grants)
 
 
 def build_count_grants_call(
@@ -252,7 +252,7 @@ def describe_ended_sign_ins(issuer: str, grants: int) -> str:
     return f"{sentence} {describe_ended_grants(grants)}" if grants else sentence
 
 
-def _tokens_of_agent(agent_id: UUID, at: datetime) -> Call:
+def _build_agent_use_call(agent_id: UUID, at: datetime) -> Call:
     return Call("analytics/agent_use", {"agent_id": agent_id, **Period.of(DAYS, at).bounds})
 
 
@@ -267,10 +267,10 @@ def _sum_tokens_of_actors(agent_id: UUID, delegations: Rows, first_day: date) ->
             agent = tokens_by_agent.get(row.agent_id, AgentTokens(row.agent_id, row.agent_name, 0, first_day))
             last_day = max(agent.last_day, first_day + timedelta(days=row.days[-1]))
             tokens_by_agent[row.agent_id] = agent._replace(tokens=agent.tokens + sum(row.tokens), last_day=last_day)
-    return _most_tokens_first(tokens_by_agent.values())
+    return _sort_by_tokens(tokens_by_agent.values())
 
 
-def _most_tokens_first(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
+def _sort_by_tokens(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
     return sorted(agents, key=lambda agent: (-agent.tokens, agent.agent_id))
 
 

@@ -156,7 +156,7 @@ def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer,
 
 @blueprint.post(PATH)
 @public
-def answer() -> Response:
+def store_answer() -> Response:
     """Store the answer in the consent form, and redirect the browser to the client with a code or the refusal."""
     form = Consent.decrypt(request.form.get("consent", ""), g.at)
     g.organization_id = form.organization_id
@@ -169,8 +169,8 @@ def answer() -> Response:
             return _redirect(requested.build_redirect(code=consent.allow_access(form, requested, g.at)))
         case "refuse":
             consent.refuse_access(form, requested.agent_id, g.at)
-            description = "the person has refused"
-            return _redirect(requested.build_redirect(error="access_denied", error_description=description))
+            refusal = {"error": "access_denied", "error_description": "the person has refused"}
+            return _redirect(requested.build_redirect(**refusal))
     raise ValidationError("Answer by one of the two buttons.")
 
 

@@ -132,7 +132,7 @@ class Caller:
             with self._database.transaction(actor) as transaction:
                 if token is not None:
                     with self._refuse_used_proof(token):
-                        *_, admitted_rows = [transaction.run(call) for call in self._admission_calls(token)]
+                        *_, admitted_rows = [transaction.run(call) for call in self._build_admission_calls(token)]
                 if token is None or admitted_rows:
                     yield transaction
         finally:
@@ -162,14 +162,16 @@ class Caller:
         """Run calls, then those that admit the caller, in one round trip. Return the rows of each call."""
         with self._refuse_used_proof(token):
             # Only a commit that records a DPoP proof waits for the disk: the proof must stay used after a crash.
-            rows_by_call = self._database.run(*calls, *self._admission_calls(token), durable=self._proof is not None)
+            rows_by_call = self._database.run(
+                *calls, *self._build_admission_calls(token), durable=self._proof is not None
+            )
         self._finish_admission(token, rows_by_call[-1])
         return rows_by_call
 
-    def _admission_calls(self, token: AccessToken) -> list[Call]:
+    def _build_admission_calls(self, token: AccessToken) -> list[Call]:
         calls = [build_admission_call(token.agent_id, token.jti, token.issue_instant)]
         if self._proof is not None:
-            calls.insert(0, self._proof.build_use_call())
+            calls.insert(0, self._proof.build_consumption_call())
         return calls
 
     @contextlib.contextmanager

@@ -150,7 +150,7 @@ def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: C
             server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, ttl)
             return server_impact.summary
         case "delete" | "change", DELEGATION_RULE.type:
-            return ["All tokens that were issued by the rule end."]
+            return ["All tokens that were issued under the rule end."]
         case "delete", ALERT_TARGET.type:
             return ["Its messages that are not sent yet are deleted. Nobody else is sent them."]
         case "create", OPENID_PROVIDER.type:

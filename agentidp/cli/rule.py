@@ -44,7 +44,7 @@ def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
     apps_phrase = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
     sentences = [
         f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{apps_phrase}.",
-        "Introspection then reports the tokens that were issued by the rule as inactive.",
+        "Introspection then reports the tokens that were issued under the rule as inactive.",
         describe_ended_grants(grant_count_row.grants) if grant_count_row.grants else "",
     ]
     return " ".join(filter(None, sentences))
@@ -64,7 +64,7 @@ _DELEGATION = RuleKind(
 
     The rules are printed as: id, name, issuer, agents, resource servers, time of creation.
     """,
-    delete_help="Delete a rule. Tokens that were issued by the rule stop working.",
+    delete_help="Delete a rule. Tokens that were issued under the rule stop working.",
     consequences=_describe_delegation_rule,
 )
 _PROVISIONING = RuleKind(

@@ -49,7 +49,7 @@ def match_days(days: list[DayUsage], comparison: Comparison, first_usage_day: da
     return [usage_by_day.get(day) if day else None for day in comparison.days]
 
 
-def usage_by_hour_call(day: date) -> Call:
+def build_usage_by_hour_call(day: date) -> Call:
     """Return the statement that reads the hours of a day. Pass its rows to :func:`build_hours`."""
     return Call("analytics/usage_by_hour", {"first": day, "last": day})
 

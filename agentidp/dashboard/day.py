@@ -26,7 +26,7 @@ def show_organization_day(caller: Caller, on_day: str) -> Response:
     at = caller.at.astimezone(UTC)
     day = parse_past_day(on_day, at)
     agents_call = build_agents_of_day_call(day, limit=PAGE_SIZE)
-    hour_rows, agent_rows = caller.read_together(counts.usage_by_hour_call(day), agents_call)
+    hour_rows, agent_rows = caller.read_together(counts.build_usage_by_hour_call(day), agents_call)
     return pages.page(
         "day.html",
         here="overview",

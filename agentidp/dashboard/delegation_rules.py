@@ -104,7 +104,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
     apps = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
     message = (
         f"{count:,} agent{'s' if count != 1 else ''}{apps} can act by this rule. After you delete the rule, no token "
-        "is issued by it, and APIs that check each token by introspection refuse tokens that were issued by it."
+        "is issued under it, and APIs that check each token by introspection refuse tokens that were issued under it."
     )
     if grant_counts.grants:
         message += f" {describe_ended_grants(grant_counts.grants)}"

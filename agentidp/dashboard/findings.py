@@ -35,9 +35,9 @@ class Selection:
         """Return the query of a URL with these filters and *further* parameters."""
         return urlencode({parameter: value for parameter, value in (asdict(self) | further).items() if value})
 
-    def selects(self, finding: StoredFinding, owners: dict[UUID, str]) -> bool:
+    def selects(self, finding: StoredFinding, owners_by_agent: dict[UUID, str]) -> bool:
         """Return whether a finding is about the selected agent, by ID or a part of the name, and owner."""
-        is_of_owner = not self.owner or any(owners.get(agent_id) == self.owner for agent_id in finding.agent_ids)
+        is_of_owner = not self.owner or self.owner in map(owners_by_agent.get, finding.agent_ids)
         search = self.agent.casefold()
         agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
         is_named = search in map(str, finding.agent_ids) or any(search in name.casefold() for name in agent_names)
@@ -62,9 +62,9 @@ def _build_slow_part(caller: Caller, selection: Selection, page: int) -> dict[st
     findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}
     [agent_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(agent_ids)}))
-    owners_by_id = {agent_row.agent_id: agent_row.owner for agent_row in agent_rows}
+    owners_by_agent = {agent_row.agent_id: agent_row.owner for agent_row in agent_rows}
     findings = filter_findings(findings, state=selection.state or None, kind=selection.kind or None, agent=None)
-    incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners_by_id)])
+    incidents = group_into_incidents([finding for finding in findings if selection.selects(finding, owners_by_agent)])
     listed_rows, page_links = select_page(finding_rows(incidents), page)
     return {
         "listing": listing,
@@ -72,7 +72,7 @@ def _build_slow_part(caller: Caller, selection: Selection, page: int) -> dict[st
         "selected": incidents,
         "states": STATES,
         "kinds": KINDS,
-        "owners": sorted({owner for owner in owners_by_id.values() if owner}, key=str.casefold),
+        "owners": sorted({owner for owner in owners_by_agent.values() if owner}, key=str.casefold),
         "page_size": PAGE_SIZE,
         **page_links,
     }

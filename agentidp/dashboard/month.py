@@ -135,14 +135,14 @@ def _build_calls(period: Period) -> dict[str, Call]:
     month_begin, month_end = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + DAY))
     calls = {
         "organization": Call("organizations/get_organization", {}),
-        "later_organization_changes": _events_call(since=month_end, until=None, action="organization.changed"),
-        "earlier_event": _events_call(since=None, until=month_end, limit=1),
+        "later_organization_changes": _build_events_call(since=month_end, until=None, action="organization.changed"),
+        "earlier_event": _build_events_call(since=None, until=month_end, limit=1),
         "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
     }
     if period.is_running:
         calls |= {"running_month": budget_finding.build_call(), **REFUSAL_CALLS}
     if g.viewer.may("audit:read"):
-        calls["changes"] = _events_call(since=month_begin, until=month_end)
+        calls["changes"] = _build_events_call(since=month_begin, until=month_end)
     return calls
 
 
@@ -166,7 +166,7 @@ def _find_budget(
     return Budget(is_known, limit, limit_now, exceeded_on)
 
 
-def _events_call(
+def _build_events_call(
     *, since: datetime | None, until: datetime | None, action: str | None = None, limit: int = MAX_EVENTS + 1
 ) -> Call:
     return build_list_call(below=None, actor=None, action=action, subject=None, since=since, until=until, limit=limit)

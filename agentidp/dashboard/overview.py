@@ -96,8 +96,8 @@ def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilt
         "first_usage": Call("dashboard/first_usage", {}),
     }
     if not usage_filter.values and period.is_running:
-        calls["hours_of_today"] = counts.usage_by_hour_call(period.today)
-        calls["hours_a_week_ago"] = counts.usage_by_hour_call(period.today - WEEK)
+        calls["hours_of_today"] = counts.build_usage_by_hour_call(period.today)
+        calls["hours_a_week_ago"] = counts.build_usage_by_hour_call(period.today - WEEK)
         calls["month"] = budget.build_call()
     return calls
 

@@ -97,7 +97,6 @@ class Person:
 
 def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
     """Return the session in a person's cookie, or ``None`` if it has expired or was not sealed with these settings."""
-    current_time = at.timestamp()
     prefix = OWN_PREFIX if cookie.startswith(OWN_PREFIX) else PREFIX
     oidc = settings.oidc if prefix == PREFIX else None
     if (oidc is None and prefix == PREFIX) or len(cookie) > MAX_LENGTH:
@@ -110,7 +109,7 @@ def unseal(cookie: str, settings: Settings, at: datetime) -> Person | None:
         return None
     if oidc and oidc.organizations and person.organization_id not in oidc.organizations.values():
         return None
-    return person if person.issued_at <= current_time + LEEWAY and current_time < person.expires_at else None
+    return person if person.issued_at - LEEWAY <= at.timestamp() < person.expires_at else None
 
 
 def _build_sealer(settings: Settings, prefix: str) -> Sealer:

@@ -329,14 +329,14 @@ def _read_address(reference: str) -> str | None:
 def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]) -> None:
     """Refuse a file whose resource servers or delegation rules name an agent that the file deletes."""
     deleted_names = {change.name for change in changes if (change.action, change.type) == ("delete", AGENT.type)}
-    for section, member in ((RESOURCE_SERVER.section, "agent"), (DELEGATION_RULE.section, "agents")):
-        for index, members in enumerate(declared.content.get(section, [])):
-            agent_names = members.get(member) or []
+    for section, member_name in ((RESOURCE_SERVER.section, "agent"), (DELEGATION_RULE.section, "agents")):
+        for index, declared_object in enumerate(declared.content.get(section, [])):
+            agent_names = declared_object.get(member_name) or []
             used_names = deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
             if used_names:
                 raise ConfigurationError(
-                    f"{declared.describe_place(section, index, member)}: names the agent {min(used_names)!r}, which "
-                    "would be deleted because agents does not name it\n"
+                    f"{declared.describe_place(section, index, member_name)}: names the agent {min(used_names)!r}, "
+                    "which would be deleted because agents does not name it\n"
                     "Add the agent to agents, or remove its name here."
                 )
 

@@ -222,30 +222,30 @@ class StoredFinding(Finding):
 
 def finding_from_row(row: Any) -> StoredFinding:
     """Return the stored finding in a row of ``finding_state/stored_findings`` or ``finding_state/get_finding``."""
-    report_members = row.report
+    report = row.report
     return StoredFinding(
-        kind=report_members["kind"],
-        severity=Severity[report_members["severity"]],
-        agent_id=UUID(report_members["agentId"]) if report_members["agentId"] else None,
-        agent_name=report_members["agentName"],
-        credential_id=UUID(report_members["credentialId"]) if report_members["credentialId"] else None,
-        begins=datetime.fromisoformat(report_members["window"]["from"]),
-        ends=datetime.fromisoformat(report_members["window"]["to"]),
-        since=datetime.fromisoformat(report_members["since"]),
-        unit=report_members["expected"]["unit"],
-        observed=report_members["observed"]["value"],
-        expected=report_members["expected"]["value"],
-        baseline=report_members["expected"]["baseline"],
+        kind=report["kind"],
+        severity=Severity[report["severity"]],
+        agent_id=UUID(report["agentId"]) if report["agentId"] else None,
+        agent_name=report["agentName"],
+        credential_id=UUID(report["credentialId"]) if report["credentialId"] else None,
+        begins=datetime.fromisoformat(report["window"]["from"]),
+        ends=datetime.fromisoformat(report["window"]["to"]),
+        since=datetime.fromisoformat(report["since"]),
+        unit=report["expected"]["unit"],
+        observed=report["observed"]["value"],
+        expected=report["expected"]["value"],
+        baseline=report["expected"]["baseline"],
         agents=tuple(
             Contributor(agent_id=UUID(agent["agentId"]), agent_name=agent["agentName"], count=agent["count"])
-            for agent in report_members["agents"]
+            for agent in report["agents"]
         ),
-        agent_count=report_members["agentCount"],
-        also_seen_as=tuple(report_members["alsoSeenAs"]),
-        summary=report_members["summary"],
-        causes=report_members["causes"],
-        next_step=report_members["next"],
-        step=report_members.get("step", 0),
+        agent_count=report["agentCount"],
+        also_seen_as=tuple(report["alsoSeenAs"]),
+        summary=report["summary"],
+        causes=report["causes"],
+        next_step=report["next"],
+        step=report.get("step", 0),
         finding_id=row.finding_id,
         highest=Severity[row.highest_severity],
         first_seen_at=row.first_seen_at,

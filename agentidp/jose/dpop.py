@@ -40,7 +40,7 @@ class Proof:
     jti: str
     issued_at: float
 
-    def build_use_call(self) -> Call:
+    def build_consumption_call(self) -> Call:
         """Return the call that records the use of the proof. A second use of the proof is a unique violation."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
         # The clocks of two servers may differ by twice LEEWAY.

@@ -191,7 +191,7 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
         )
     trusting_rows, provisioning_rows = app_services.database.of(organization_id, at).run(
         Call("oauth/trusting_rules", {"selectors": token.selectors, "max_characters": MAX_CHARACTERS}),
-        first_sight.provisioning_rules_call(token),
+        first_sight.build_provisioning_rules_call(token),
     )
     client = federated_token.find_client(app_services, token, organization_id, trusting_rows, at)
     if client.key_or_rule is not None or client.refusal in federated_token.UNCLEAR:

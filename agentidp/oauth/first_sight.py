@@ -34,7 +34,7 @@ class ProvisioningRefused(Exception):
     """The agent for a token cannot be created. The message is one of :data:`REASONS`."""
 
 
-def provisioning_rules_call(token: IssuerToken) -> Call:
+def build_provisioning_rules_call(token: IssuerToken) -> Call:
     """Return the statement that reads an organization's provisioning rules for a token."""
     return Call(
         "oauth/provisioning_rules",

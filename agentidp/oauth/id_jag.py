@@ -67,7 +67,7 @@ def record_token(
         subject = token_exchange.read_issuer_subject(token_request, id_jag, client, audience=own_issuer)
         if refusal := find_refusal(id_jag.claims, client, token_request.proof):
             raise UnacceptableToken(refusal)
-        id_jag_use = build_use_call(id_jag.claims), SubjectRefused(Reason.USED)
+        id_jag_use = build_consumption_call(id_jag.claims), SubjectRefused(Reason.USED)
         return replace(subject, max_scope=id_jag.claims.get("scope"), use=id_jag_use)
 
     refusal_error = client_authentication.invalid_grant()
@@ -91,7 +91,7 @@ def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) ->
     return None if isinstance(claims.get("scope", ""), str) else Reason.WRONG_MEMBERS
 
 
-def build_use_call(claims: dict[str, Any]) -> Call:
+def build_consumption_call(claims: dict[str, Any]) -> Call:
     """Return the call that records the use of an ID-JAG. A second use is a unique violation."""
     digest = hashlib.sha256(json.dumps(["id-jag", claims["iss"], claims["jti"]]).encode()).digest()
     return Call("oauth/use_identifier", {"digest": digest, "expires_at": compute_use_expiry(claims)})

@@ -214,7 +214,7 @@ def record_issuance(
                     _consume(transaction, *subject_use)
                 if proof is not None:
                     reuse_error = OAuthError("invalid_dpop_proof", "the DPoP proof was used before")
-                    _consume(transaction, proof.build_use_call(), reuse_error)
+                    _consume(transaction, proof.build_consumption_call(), reuse_error)
     try:
         return read_grant(client, call, rows, at=database.at)
     except OAuthError as error:

@@ -54,10 +54,10 @@ def revoke() -> Response:
         # A response of 200 would make the client believe that the token is revoked.
         raise OAuthError("unauthorized_client", "the token was issued to another agent")
     if token.agent_id == client.agent_id:
-        database.run(_revocation_call(token), durable=True)
+        database.run(_build_revocation_call(token), durable=True)
     else:
         with database.transaction(actor) as transaction:
-            transaction.run(_revocation_call(token))
+            transaction.run(_build_revocation_call(token))
             audit.record(transaction, "agent.token_revoked", token.agent_id, before={"jti": token.jti})
     return Response(status=200, headers=NO_STORE)
 
@@ -65,9 +65,9 @@ def revoke() -> Response:
 def end_session(transaction: Transaction, token: AccessToken, *, is_revoked: bool) -> None:
     """Record a sign-out from the dashboard, and revoke the session's token if *is_revoked*."""
     if is_revoked:
-        transaction.run(_revocation_call(token))
+        transaction.run(_build_revocation_call(token))
     audit.record(transaction, "agent.signed_out", token.agent_id)
 
 
-def _revocation_call(token: AccessToken) -> Call:
+def _build_revocation_call(token: AccessToken) -> Call:
     return Call("oauth/revoke_token", {"jti": token.jti, "expires_at": token.refused_from})

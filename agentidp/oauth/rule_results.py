@@ -212,7 +212,7 @@ class _Comparer:
         return rule_results
 
     def compare_provisioning_rules(self) -> list[RuleResult]:
-        [accepting_rows] = self.database.run(first_sight.provisioning_rules_call(self.token))
+        [accepting_rows] = self.database.run(first_sight.build_provisioning_rules_call(self.token))
         agent_ids = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rows}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
         [organization] = self.database.fetch("organizations/get_organization")

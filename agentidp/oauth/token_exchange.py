@@ -109,18 +109,20 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
 
 def record_token(token_request: TokenRequest, database: OrganizationDatabase, client: Client) -> Grant | None:
     """Count a token with which a client acts for the subject of the ``subject_token`` in its form."""
-    services, form = token_request.services, token_request.form
+    form = token_request.form
 
     def read_subject() -> Subject:
         if form["subject_token_type"] == ISSUED_TOKEN_TYPE:
             return _read_our_subject(form["subject_token"], client)
-        issuer_token = services.issuer_tokens.read_token(form["subject_token"])
+        issuer_token = token_request.services.issuer_tokens.read_token(form["subject_token"])
         if issuer_token is None:
             raise UnacceptableToken(Reason.UNREADABLE)
         return read_issuer_subject(token_request, issuer_token, client)
 
-    description = f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}"
-    refusal_error = OAuthError("invalid_request", description)
+    refusal_error = OAuthError(
+        "invalid_request",
+        f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}",
+    )
     grant = record_token_for_subject(token_request, database, client, read_subject, refusal_error)
     return grant and replace(grant, members={"issued_token_type": ISSUED_TOKEN_TYPE})
 

@@ -190,7 +190,7 @@ RULES.add_create_route(
 RULES.add_list_route("delegation/list_rules", "List the delegation rules, oldest first.")
 RULES.add_get_route("delegation/list_rules", "Return one delegation rule.")
 RULES.add_delete_route(
-    """Delete a delegation rule. No further token is issued by the rule, and introspection reports its tokens as
-    inactive. Resource servers that verify only the signature accept them until they expire.
+    """Delete a delegation rule. No further token is issued under the rule, and introspection reports the rule's
+    tokens as inactive. Resource servers that verify only the signature accept these tokens until they expire.
     """
 )

@@ -37,8 +37,8 @@ def test_creates_lists_and_deletes_a_rule(run: Command, acme: str) -> None:
     run("delegation-rule", "delete", "apps", *OF, "--yes")
     delete = ("delegation-rule", "delete", "staff", *OF)
     assert run.asked(*delete) == (
-        "This deletes the delegation rule staff of 1 agent. Introspection then reports the tokens that were issued by "
-        "the rule as inactive.\n"
+        "This deletes the delegation rule staff of 1 agent. Introspection then reports the tokens that were issued "
+        "under the rule as inactive.\n"
     )
     assert run(*delete, "--yes") == run("delegation-rule", "list", *OF) == ""
     assert run.refused(*delete) == "the organization has no delegation rule 'staff'"
