@@ -76,13 +76,6 @@ class AuthorizationRequest:
             return "a program on this computer"
         return str(url.hostname) if url.scheme == "https" else f"the app that opens {url.scheme}: links"
 
-    @property
-    def form_target(self) -> str:
-        """The redirect URI's origin for a Content-Security-Policy, or its scheme if a policy cannot name the origin."""
-        url = urlsplit(self.redirect_uri)
-        is_host_source = url.scheme in ("http", "https") and "[" not in url.netloc
-        return f"{url.scheme}://{url.netloc}" if is_host_source else f"{url.scheme}:"
-
     def build_redirect(self, **members: str) -> str:
         """Return the redirect URI with the parameters of a response, including ``state`` and ``iss`` (RFC 9207)."""
         state = {"state": self.parameters["state"]} if "state" in self.parameters else {}

@@ -147,9 +147,8 @@ def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer,
         consent=form.seal(),
         action=f"{services().settings.issuer}{PATH}",
     )
-    # Browsers also apply form-action to the redirect after the form.
-    targets = f"form-action 'self' {requested.form_target}"
-    policy = pages.SECURITY["Content-Security-Policy"].replace("form-action 'self'", targets)
+    # Chromium applies form-action to every redirect after the form, also to a redirect of the app to another host.
+    policy = pages.SECURITY["Content-Security-Policy"].replace("form-action 'self'; ", "")
     response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'; ", "")
     return response
 

@@ -44,21 +44,20 @@ class TestPage:
         assert page.all("script") == []
 
     @pytest.mark.parametrize(
-        ("uri", "destination", "target"),
+        ("uri", "destination"),
         [
-            (LOOPBACK_URI.replace(".1/", ".1:4000/"), "a program on this computer", "http://127.0.0.1:4000"),
-            ("cursor://anysphere.cursor-mcp/oauth/callback", "the app that opens cursor: links", "cursor:"),
-            ("http://[::1]:4000/callback", "a program on this computer", "http:"),
+            (LOOPBACK_URI.replace(".1/", ".1:4000/"), "a program on this computer"),
+            ("cursor://anysphere.cursor-mcp/oauth/callback", "the app that opens cursor: links"),
+            ("http://[::1]:4000/callback", "a program on this computer"),
         ],
     )
-    def test_says_where_the_answer_goes(self, editor: Editor, uri: str, destination: str, target: str) -> None:
+    def test_says_where_the_answer_goes(self, editor: Editor, uri: str, destination: str) -> None:
         path = f"/api/v1/agents/{editor.agent.client_id}"
         uris = [LOOPBACK_URI, "http://[::1]/callback", "cursor://anysphere.cursor-mcp/oauth/callback"]
         changed = editor.client.patch(path, json={"redirectUris": uris}, headers=editor.admin.bearer())
         assert changed.status_code == 200
         response = editor.authorize(redirect_uri=uri)
         assert f"Your answer goes to {destination}" in Page(response).words
-        assert f"form-action 'self' {target};" in response.headers["Content-Security-Policy"]
 
     def test_cannot_be_framed_cached_or_scripted(self, editor: Editor) -> None:
         headers = editor.authorize().headers

@@ -34,6 +34,12 @@ def places(running: Running) -> Iterator[str]:
                 self.send_header("Location", running.url + back)
                 self.end_headers()
                 return
+            if url.path == "/callback":
+                # Apps redirect the browser to a page of their makers.
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{server.server_port}/back?{url.query}")
+                self.end_headers()
+                return
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
