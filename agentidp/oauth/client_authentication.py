@@ -214,7 +214,7 @@ def authenticate(
             refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
         if result is not None:
             return client, result
-        # A rule in memory may have been deleted. If the assertion was verified by it, the stored rules verify it again.
+        # The stored rules verify the assertion again, because the rule in memory may have been deleted.
         accepted_client = None if client.verify_again is None else client.verify_again()
         if accepted_client is None or accepted_client.key_or_rule in (None, client.key_or_rule):
             refuse_client(request, client, at)
