@@ -43,7 +43,7 @@ class Proof:
     def build_consumption_call(self) -> Call:
         """Return the call that records the use of the proof. A second use of the proof is a unique violation."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
-        # The clocks of two servers may differ by twice LEEWAY.
+        # Adds twice LEEWAY, because the clocks of two servers may differ so much.
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 

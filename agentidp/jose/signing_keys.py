@@ -173,7 +173,7 @@ class SigningKeys:
             )
         self._ignored_kids = ignored_kids
         if not opened_keys:
-            # The cached keys stay in use.
+            # Keeps the cached keys.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)

@@ -117,7 +117,7 @@ def _reject_token(database: OrganizationDatabase, token: grants.GrantToken, clie
         with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
             grants.end_grant(transaction, token.grant_id, "grant.reused")
     if reason != Reason.UNKNOWN:
-        # The client has a token of the grant. Without one, nobody can make the server store or count something.
+        # Only a client that has a token of the grant can make the server store or count something.
         Rejection(client.organization_id, client.agent_id, "grant", reason).record(database)
     if reason == Reason.WRONG_RESOURCE:
         return OAuthError("invalid_target", "resource must be the one that the person has allowed")

@@ -297,7 +297,7 @@ def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant
     if not rows:
         return None
     [grant_row] = rows
-    # The statements for exchanges and for codes and refresh tokens return a refusal too.
+    # Only the statements for exchanges and for codes and refresh tokens return a refusal.
     is_exchange = call.name != "oauth/issue_access_token"
     if is_exchange and grant_row.refusal is not None:
         raise SubjectRefused(grant_row.refusal)

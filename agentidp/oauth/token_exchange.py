@@ -155,7 +155,7 @@ def record_token_for_subject(
     except issuance.SubjectRefused as error:
         refusal_reason = token_refusal or str(error)
     if refusal_reason == Reason.DELETED_RULE and _forget_rules(token_request.services, client):
-        # The deleted rule was in memory, so a stored rule may accept the token. The assertion is already consumed.
+        # The deleted rule was in memory, so a stored rule may accept the token. Consumes the assertion only once.
         client = replace(client, digest=None, expires_at=None)
         return record_token_for_subject(token_request, database, client, read_subject, refusal_error)
     # Throttles nothing, because the tokens come from other parties, who must not be able to lock the agent out.
