@@ -200,6 +200,7 @@ SERVERS.add_change_route(
     """Change a resource server, except its identifier. Tokens that were already issued keep a removed scope until they
     expire. Introspection reports tokens with a replaced audience as inactive.
     """,
+    has_conflicts=True,
 )
 SERVERS.add_delete_route(
     """Delete a resource server. No further token is issued for it, and introspection reports its tokens as inactive.
