@@ -29,7 +29,7 @@ from agentidp.registry.delegation_rules import NewDelegationRuleSchema, add_rule
 from agentidp.registry.quotas import set_quota
 from agentidp.registry.resource_servers import add_resource_server
 from agentidp.scopes import DEFAULT_SCOPES, SCOPES
-from agentidp.usage_history.adding import Hours, add_usage, hour_number
+from agentidp.usage_history.adding import Hours, add_usage, compute_hour_number
 
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 """The organization ID in the guide's examples. It is fixed, because it identifies the demo."""
@@ -285,7 +285,7 @@ class _Demo:
         last_used_at: dict[UUID, datetime] = {}
         for agent, starts_at, *counts in generate_traffic(self._at):
             day, hour = starts_at.date(), starts_at.hour
-            hours_by_agent[self._agent_ids[agent]][hour_number(day, hour)] = counts
+            hours_by_agent[self._agent_ids[agent]][compute_hour_number(day, hour)] = counts
             if counts[0]:
                 is_revoked = agent is ROTATED and starts_at < revoked_at
                 credential_id = revoked_id if is_revoked else self._credential_ids[agent]

@@ -18,7 +18,7 @@ from flask import Flask
 from agentidp.alerts import addresses
 from agentidp.analytics.agent_rejections import NEXT_STEPS
 from agentidp.cli import cli
-from agentidp.config import Settings, default_data_dir
+from agentidp.config import Settings, find_default_data_dir
 from agentidp.declarative.schemas import DocumentSchema
 from agentidp.federation import issuer_tokens
 from agentidp.findings.listing import ListedFindingSchema
@@ -115,9 +115,9 @@ def test_the_deployment_guide_gives_the_defaults_of_the_code(monkeypatch: pytest
     defaults = Settings.from_environment({})
     documented = {name: cell.strip() for name, cell in SETTING.findall(DEPLOYMENT)}
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    of_root = default_data_dir()
+    of_root = find_default_data_dir()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    of_others = str(default_data_dir()).replace(str(Path.home()), "~")
+    of_others = str(find_default_data_dir()).replace(str(Path.home()), "~")
     data_dir = documented.pop("AGENTIDP_DATA_DIR")
     assert data_dir == f"`{of_root}` for root, `{of_others}` (or below `XDG_DATA_HOME`) otherwise"
     assert documented.pop("AGENTIDP_ISSUER") == f"`{defaults.issuer.removesuffix(str(defaults.port))}` and `PORT`"

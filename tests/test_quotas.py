@@ -30,7 +30,7 @@ from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
 from agentidp.services import Services
 from agentidp.usage_history import importing
-from agentidp.usage_history.adding import hour_number
+from agentidp.usage_history.adding import compute_hour_number
 from agentidp.usage_history.records import Source
 from tests.citus import server_of
 from tests.conftest import ON_CITUS_TOO, settings_for
@@ -435,7 +435,7 @@ class TestTwoTransactions:
                 load_sql("usage_history/add_usage"),
                 agent_ids=[scene.agent.agent_id],
                 agents=[1],
-                hours=[hour_number(NOON.date(), NOON.hour)],
+                hours=[compute_hour_number(NOON.date(), NOON.hour)],
                 tokens=[500],
                 requests=[500],
                 rejected=[0],

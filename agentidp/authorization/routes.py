@@ -16,7 +16,7 @@ from agentidp.authorization.person_page import Visit
 from agentidp.authorization.requests import AuthorizationRequest, find_organization_id, read_request
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
-from agentidp.dashboard.oidc_sign_in import lead_to, log_refusal
+from agentidp.dashboard.oidc_sign_in import log_refusal, send_to_provider
 from agentidp.http.error_rendering import render_pages
 from agentidp.http.errors import ApiError, OAuthError, ValidationError
 from agentidp.openid.claims import SignInRefused, read_name, read_subject
@@ -46,7 +46,7 @@ def authorize() -> Response:
     """Redirect the browser to the provider at which the person signs in."""
     query = request.query_string.decode("latin-1")
     provider = get_provider(find_organization_id(read_request(query, g.at)), g.at)
-    return lead_to(provider, provider.begin_sign_in(PATH, query))
+    return send_to_provider(provider, provider.begin_sign_in(PATH, query))
 
 
 @blueprint.get(f"{PATH}/callback")
@@ -102,7 +102,7 @@ def callback(organization_id: str | None = None) -> Response:
 def see_grants() -> Response:
     """Redirect the browser to the provider. After the sign-in, :func:`callback` shows the person's grants."""
     provider = get_provider(request.args.get("organization"), g.at)
-    return lead_to(provider, provider.begin_sign_in(PATH, person_page.RETURN_TO))
+    return send_to_provider(provider, provider.begin_sign_in(PATH, person_page.RETURN_TO))
 
 
 @blueprint.post(person_page.PATH)

@@ -100,7 +100,7 @@ def _describe_consequences(services: Services, kid: str) -> str:
     now = utc_now()
     statuses_by_kid = {key["kid"]: key["status"] for key in key_rotation.describe_keys(services.settings, at=now)}
     if kid not in statuses_by_kid:
-        raise key_rotation.no_such_key(kid)
+        raise key_rotation.build_unknown_key_error(kid)
     effect = {
         "signing": "This key signs the tokens now. All tokens that the key signed stop working at once.",
         "verifying": "Tokens that were signed before the key was replaced stop working at once.",

@@ -51,7 +51,7 @@ def run_service(bind: str | None, has_demo: bool) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         if has_demo:
             # The link is a secret. It is only printed to a terminal, because other standard output may be a log.
-            sign_in_link = _demo_link(runtime) if sys.stdout.isatty() else None
+            sign_in_link = _create_demo_link(runtime) if sys.stdout.isatty() else None
             click.echo(format_demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
         elif not organizations.list_organizations(str(runtime.settings.database_url)):
             click.echo(format_empty_welcome(program=_program(), environ=os.environ))
@@ -68,7 +68,7 @@ def _program() -> str:
     return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
 
 
-def _demo_link(runtime: Runtime) -> str | None:
+def _create_demo_link(runtime: Runtime) -> str | None:
     """Return a link that signs in to the dashboard as the demo's operator; None if the operator is suspended."""
     with contextlib.closing(Services.of(runtime.settings, utc_now, actor=find_operator())) as services:
         try:

@@ -44,7 +44,7 @@ DEFAULT_PORT = 3000
 DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 
 
-def default_data_dir() -> Path:
+def find_default_data_dir() -> Path:
     """Return the directory of the embedded database if ``AGENTIDP_DATA_DIR`` is not set."""
     # For root, PostgreSQL runs as an account that cannot read root's home.
     if os.geteuid() == 0:
@@ -119,7 +119,7 @@ def _read_pg_bindir(env: Mapping[str, str]) -> Path | None:
 
 
 def _read_data_dir(env: Mapping[str, str]) -> Path:
-    return Path(env.get("AGENTIDP_DATA_DIR") or default_data_dir()).absolute()
+    return Path(env.get("AGENTIDP_DATA_DIR") or find_default_data_dir()).absolute()
 
 
 _PORT = _number("PORT", DEFAULT_PORT, 1, 65_535)

@@ -38,7 +38,7 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
             credential, _ = add_credential(transaction, agent_id, label=members["label"], rule=rule, expires_at=None)
             store_created_id(transaction, form, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
-        needs_client_id = rule["audience"] != rule_form.own_audience(caller)
+        needs_client_id = rule["audience"] != rule_form.build_own_audience(caller)
         return pages.page(
             "new_rule.html", here="agents", agent=agent, rule=represent(credential), needs_client_id=needs_client_id
         )

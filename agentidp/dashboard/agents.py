@@ -66,7 +66,7 @@ class Selection:
         """The values of the filters that are set, by name."""
         return {filter_name: filter_value for filter_name in FILTERS if (filter_value := getattr(self, filter_name))}
 
-    def query_of_heading(self, period: Period, sort: str) -> str:
+    def build_heading_query(self, period: Period, sort: str) -> str:
         """Return the query of the link in a column's heading, which reverses the order by this column."""
         order = ("asc" if self.is_descending else "desc") if sort == self.sort else ""
         return self.query(period, sort=sort, order=order)

@@ -14,7 +14,7 @@ from agentidp.oauth import throttle
 from agentidp.services import services
 
 
-def session_actor(agent_id: UUID) -> Actor:
+def build_session_actor(agent_id: UUID) -> Actor:
     """Return the agent as the actor of the transaction that calls :func:`record_success`."""
     return request_actor("session", str(agent_id))
 

@@ -116,7 +116,7 @@ def export_owners(caller: Caller) -> Response:
 def export_credentials(caller: Caller) -> Response:
     """Return a file with the tokens by credential."""
     represent = partial(credential_usage.represent, own_resource=caller.settings.resource)
-    return _export_items(caller, "credentials", _used_credentials, CredentialUsageItemSchema, represent)
+    return _export_items(caller, "credentials", _read_used_credentials, CredentialUsageItemSchema, represent)
 
 
 @pages.blueprint.get("/dashboard/resources.csv")
@@ -134,7 +134,7 @@ def export_delegations(caller: Caller) -> Response:
     return _export_items(caller, "delegations", usage.list_tokens_by_delegation, DelegationSchema)
 
 
-def _used_credentials(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[CredentialUsage]:
+def _read_used_credentials(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[CredentialUsage]:
     return list_used_credentials(usage_filter.read_attribution(caller, period)[0])
 
 

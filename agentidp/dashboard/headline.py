@@ -11,7 +11,7 @@ from agentidp.dashboard.counts import DayUsage, HourUsage, Pair
 from agentidp.dashboard.filters import day_label
 from agentidp.dashboard.period import WEEK, Period
 from agentidp.findings import thresholds
-from agentidp.findings.budget import used_percent
+from agentidp.findings.budget import format_used_percent
 from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Severity
 
@@ -69,12 +69,12 @@ def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list
     severity = None
     if name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
         rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
-        severity = rejected_severity(rejected_count, earlier_count)
+        severity = decide_rejected_severity(rejected_count, earlier_count)
     note = compare_counts(count, earlier_count) if is_compared else ""
     return Figure(f"{name.capitalize()} in {number_of(period.days, 'day')}", f"{total_count:,}", note, severity)
 
 
-def rejected_severity(count: int, earlier_count: int) -> Severity | None:
+def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
     """Return a warning if rejected requests have risen by more than the thresholds of findings about agents."""
     is_far_more = count >= thresholds.MIN_REJECTED and count > thresholds.REJECTED_TIMES * earlier_count
     return Severity.warning if is_far_more else None
@@ -91,7 +91,7 @@ def build_budget_figure(month: Any, at: datetime) -> Figure:
         severity = Severity.critical
     elif month.crosses_on:
         severity = Severity.warning
-    return Figure(figure_label, used_percent(month), forecast, severity, month_path)
+    return Figure(figure_label, format_used_percent(month), forecast, severity, month_path)
 
 
 def compare_counts(count: int, earlier_count: int, suffix: str = "", earlier_suffix: str = "") -> str:

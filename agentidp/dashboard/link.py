@@ -83,7 +83,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
     # Gets the signing key first, so that the link is used up only if its session can be signed.
     signing_key = app_services.keys.current().signing
     link_digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
-    database, actor = app_services.database.of(link.organization_id, at), attempts.session_actor(link.agent_id)
+    database, actor = app_services.database.of(link.organization_id, at), attempts.build_session_actor(link.agent_id)
     try:
         with database.transaction(actor) as transaction:
             # The lock waits for a transaction that is ending the agent's tokens, because the link ends with the tokens.

@@ -36,10 +36,10 @@ logger = logging.getLogger("agentidp")
 def begin() -> Response:
     """Lead the browser to the provider."""
     provider = get_provider(request.args.get("organization"), g.at)
-    return lead_to(provider, provider.begin_sign_in(PATH, return_page.find_page(request)))
+    return send_to_provider(provider, provider.begin_sign_in(PATH, return_page.find_page(request)))
 
 
-def lead_to(provider: Provider, address: str) -> Response:
+def send_to_provider(provider: Provider, address: str) -> Response:
     """Redirect the browser to the provider of the instance, or show a page with a link to an organization's provider.
 
     An organization chooses the address of its provider. Without the page, it could lead strangers from this server to

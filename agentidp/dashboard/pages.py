@@ -15,7 +15,7 @@ from agentidp.caller import Caller, public
 from agentidp.dashboard import link, period, return_page, session
 from agentidp.dashboard.cross_origin import refuse_cross_origin
 from agentidp.dashboard.navigation import build_navigation, find_place
-from agentidp.dashboard.period import PERIODS, kept_query, recent_months
+from agentidp.dashboard.period import PERIODS, build_period_query, list_recent_months
 from agentidp.http.assets import Asset, Assets
 from agentidp.http.error_rendering import log_unexpected
 from agentidp.http.errors import ApiError
@@ -167,13 +167,13 @@ def _build_common_context() -> dict[str, Any]:
         "return_query": f"?{urlencode({return_page.NAME: requested_page})}" if requested_page else "",
         "viewer": viewer,
         "sections": build_navigation(viewer) if viewer else [],
-        "period_query": kept_query(g.at),
+        "period_query": build_period_query(g.at),
         "caller": g.get("caller"),
         "at": g.at.astimezone(UTC),
         "max_days": MAX_DAYS,
         "max_name": MAX_NAME,
         "offered_days": PERIODS,
-        "offered_months": recent_months(g.at.astimezone(UTC).date()),
+        "offered_months": list_recent_months(g.at.astimezone(UTC).date()),
         "session_hours": session.LIFETIME // 3600,
         "link_minutes": link.LIFETIME // 60,
         "version": ASSETS.version,

@@ -43,14 +43,14 @@ class Period(period.Period):
     @property
     def previous_query(self) -> str:
         """The query of the period of the same length before this period; empty if it would begin before 2000."""
-        return self._shifted_query(-1)
+        return self._build_shifted_query(-1)
 
     @property
     def next_query(self) -> str:
         """The query of the next period of the same length, which ends today at the latest; empty if there is none."""
-        return self._shifted_query(1)
+        return self._build_shifted_query(1)
 
-    def _shifted_query(self, step: int) -> str:
+    def _build_shifted_query(self, step: int) -> str:
         if self.query.startswith("month="):
             first_day = ((self.first - DAY) if step < 0 else (self.first + 31 * DAY)).replace(day=1)
             return f"month={first_day:%Y-%m}" if EARLIEST <= first_day <= self.today else ""
@@ -82,7 +82,7 @@ def parse_period(at: datetime) -> Period:
     return Period(requested_period.first, requested_period.last, at.astimezone(UTC).date(), urlencode(arguments))
 
 
-def kept_query(at: datetime) -> str:
+def build_period_query(at: datetime) -> str:
     """Return ``?`` and the query of the request's period, or ``""`` without a period or for an invalid period."""
     if not any(request.args.get(name) for name in NAMES):
         return ""
@@ -92,7 +92,7 @@ def kept_query(at: datetime) -> str:
         return ""
 
 
-def recent_months(today: date) -> list[date]:
+def list_recent_months(today: date) -> list[date]:
     """Return the first days of the last :data:`MONTHS` months, the latest first."""
     months = [today.replace(day=1)]
     while len(months) < MONTHS:

@@ -56,7 +56,7 @@ class Draft:
         return list_warnings(self.rule) if self.rule else []
 
 
-def own_audience(caller: Caller) -> str:
+def build_own_audience(caller: Caller) -> str:
     """Return the audience by which a token names the organization, so that no ``client_id`` is needed."""
     return f"{caller.settings.issuer}/{caller.organization_id}"
 
@@ -81,7 +81,7 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
             rule = {}
     elif preset.questions and "show" in request.args:
         try:
-            audience = {"audience": own_audience(caller)}
+            audience = {"audience": build_own_audience(caller)}
             rule = build_rule(preset, answers, lambda members: _check(caller, check, audience | members))
         except AnswersRefused as error:
             errors = error.errors
@@ -93,7 +93,7 @@ def render_form(
 ) -> Response:
     """Return the page with the form for a rule of trust. *values*: the content of the other fields of a new form."""
     if form is None:
-        rule = draft.rule or {"audience": own_audience(caller)}
+        rule = draft.rule or {"audience": build_own_audience(caller)}
         values = forms.format_values(MEMBERS, rule) | values
         form = Form(values, form_key=new_form_key(caller.at), status=400 if draft.answers.errors else 200)
     return pages.page(template, form.status, draft=draft, form=form, trust=MEMBERS, **context)

@@ -231,15 +231,15 @@ def cookie_name(settings: Settings) -> str:
 def set_cookie(response: Response, cookie: str, session: Session) -> None:
     """Set the session cookie, which browsers delete when the session expires."""
     max_age = session.expires_at - int(g.at.timestamp())
-    response.set_cookie(cookie_name(services().settings), cookie, max_age, **_cookie_attributes())
+    response.set_cookie(cookie_name(services().settings), cookie, max_age, **_build_cookie_attributes())
 
 
 def delete_cookie(response: Response) -> None:
     """Delete the session cookie from the browser."""
-    response.delete_cookie(cookie_name(services().settings), **_cookie_attributes())
+    response.delete_cookie(cookie_name(services().settings), **_build_cookie_attributes())
 
 
-def _cookie_attributes() -> dict[str, Any]:
+def _build_cookie_attributes() -> dict[str, Any]:
     settings = services().settings
     return {"path": base_path(settings), "secure": _is_secure(settings), "httponly": True, "samesite": "Strict"}
 

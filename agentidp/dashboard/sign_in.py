@@ -95,7 +95,7 @@ def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | No
     """Grant :data:`SCOPE` to the client and record the sign-in. A used assertion raises ``UniqueViolation``."""
     grant_call = issuance.build_call(client, scope=[SCOPE], is_counted=False)
     database = services().database.of(client.organization_id, at)
-    with database.transaction(attempts.session_actor(client.agent_id)) as transaction:
+    with database.transaction(attempts.build_session_actor(client.agent_id)) as transaction:
         grant_rows = transaction.run(grant_call)
         if grant_rows and grant_rows[0].scope is not None:
             attempts.record_success(transaction, client.agent_id, "credential")
@@ -121,7 +121,7 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
         attempts.record_refusal(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
     if token is None or not is_valid:
         raise NotSignedIn(advice or ADVICE.get(reason, "This token is invalid, expired or revoked."))
-    actor = attempts.session_actor(token.agent_id)
+    actor = attempts.build_session_actor(token.agent_id)
     with app_services.database.of(token.organization_id, at).transaction(actor) as transaction:
         attempts.record_success(transaction, token.agent_id, "token")
     return token

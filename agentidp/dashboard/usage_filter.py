@@ -188,7 +188,7 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
 
 def _build_calls(values: dict[str, str], period: Period) -> dict[str, Call]:
     """Return the statement that reads the object of each filter, or raise :exc:`ValidationError` for a wrong value."""
-    ids = {name: _requested_id(name, values[name]) for name in ("agent", "credential") if name in values}
+    ids = {name: _parse_requested_id(name, values[name]) for name in ("agent", "credential") if name in values}
     owner, resource = values.get("owner", ""), values.get("resource", "")
     if len(owner) > MAX_OWNER or len(resource) > MAX_RESOURCE_LENGTH or "\0" in owner + resource:
         raise ValidationError("The owner or the API is too long.")
@@ -201,7 +201,7 @@ def _build_calls(values: dict[str, str], period: Period) -> dict[str, Call]:
     return {name: calls[name] for name in values}
 
 
-def _requested_id(name: str, text: str) -> UUID:
+def _parse_requested_id(name: str, text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:

@@ -10,7 +10,7 @@ import psycopg
 from agentidp.config import ConfigurationError
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import SERVICE_ROLE, connect
-from agentidp.db.migrations import MIGRATION_LOCK, applied_steps, list_pending_steps
+from agentidp.db.migrations import MIGRATION_LOCK, list_pending_steps, read_applied_steps
 from agentidp.db.sql import run_statement
 
 _ROLE_STATEMENTS = (
@@ -44,7 +44,7 @@ def distribute(url: str) -> Iterator[tuple[str, str]]:
                     "AGENTIDP_DATABASE_URL must name a superuser for this: PostgreSQL lets nobody else copy rows into "
                     "tables under forced row-level security"
                 )
-            if not readiness.has_schema or list_pending_steps(applied_steps(connection)):
+            if not readiness.has_schema or list_pending_steps(read_applied_steps(connection)):
                 raise ConfigurationError("the schema is not up to date: run agentidp db migrate first, as the owner")
             yield from _distribute(connection)
     except psycopg.Error as error:

@@ -93,7 +93,7 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
             # If a check fails, the rollback leaves the database empty, so that a backup can be restored into it.
             with connection.transaction():
                 run_statement(connection, "database/create_schema_migrations")
-                pending_steps = list_pending_steps(applied_steps(connection), release_steps)
+                pending_steps = list_pending_steps(read_applied_steps(connection), release_steps)
                 if release_steps[0] in pending_steps:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending_steps:
@@ -154,7 +154,7 @@ def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
         logger.warning(notice.message_primary)
 
 
-def applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
+def read_applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
     """Return the names of the steps in the table ``schema_migrations``."""
     return [row.name for row in run_statement(connection, "database/applied_migrations")]
 

@@ -82,7 +82,7 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
             node = loader.get_node()
             node_sizes: dict[int, int] = {}
             if _check_node(node, node_sizes) > len(node_sizes) + MAX_REPEATED:
-                raise _mistake(node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once")
+                raise _build_marked_error(node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once")
             yield node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -102,10 +102,10 @@ def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
     """
     if id(node) in sizes:
         if not sizes[id(node)]:
-            raise _mistake(node, "the value contains itself")
+            raise _build_marked_error(node, "the value contains itself")
         return sizes[id(node)]
     if node.tag in _NOT_IN_JSON:
-        raise _mistake(node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here")
+        raise _build_marked_error(node, f"{node.tag.replace(_YAML_TAG, '!!')} is not known here")
     sizes[id(node)] = 0
     child_nodes = [] if isinstance(node, yaml.ScalarNode) else node.value
     if isinstance(node, yaml.MappingNode):
@@ -113,14 +113,14 @@ def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
         for key_node, _ in node.value:
             if isinstance(key_node, yaml.ScalarNode):
                 if (key_node.tag, key_node.value) in key_tags_and_values:
-                    raise _mistake(key_node, f"the key {key_node.value!r} is there twice")
+                    raise _build_marked_error(key_node, f"the key {key_node.value!r} is there twice")
                 key_tags_and_values.add((key_node.tag, key_node.value))
         child_nodes = itertools.chain.from_iterable(node.value)
     sizes[id(node)] = 1 + sum(_check_node(child_node, sizes) for child_node in child_nodes)
     return sizes[id(node)]
 
 
-def _mistake(node: yaml.Node, rule: str) -> yaml.MarkedYAMLError:
+def _build_marked_error(node: yaml.Node, rule: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=rule, problem_mark=node.start_mark)
 
 

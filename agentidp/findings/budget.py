@@ -20,7 +20,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     return [_make_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
 
 
-def used_percent(row: Any) -> str:
+def format_used_percent(row: Any) -> str:
     """Return the used share of the budget, such as ``54 %``, or ``less than 0.1 %``."""
     if 0 < 2000 * row.tokens < row.budget:
         return "less than 0.1 %"
@@ -54,7 +54,7 @@ def _make_finding(row: Any) -> Finding:
         expected=row.budget,
         baseline="the organization's monthly budget",
         summary=f"The month's budget of {number_of(row.budget, 'token')} {verdict}: {row.tokens:,} "
-        f"({used_percent(row)}) so far; the forecast is {row.forecast:,}.",
+        f"({format_used_percent(row)}) so far; the forecast is {row.forecast:,}.",
         causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",
         next_step="See which agents were issued the most this month, and whether other findings name them.",
     )

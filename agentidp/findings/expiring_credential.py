@@ -15,7 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
 from agentidp.findings.dates import instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
-from agentidp.findings.unused_credential import credential_in_words, last_use_in_words
+from agentidp.findings.unused_credential import credential_in_words, describe_last_use
 
 FIRST, *_, LAST = thresholds.EXPIRY_REMINDERS
 
@@ -79,7 +79,7 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
         baseline="the days before its end in which a credential is to be replaced",
         step=1 + thresholds.EXPIRY_REMINDERS.index(reminder),
         summary=f"{credential_in_words(row)} {'ended' if has_ended else f'ends in {remaining_time},'} at "
-        f"{instant_in_words(row.expires_at)}. It {last_use_in_words(row)}.",
+        f"{instant_in_words(row.expires_at)}. It {describe_last_use(row)}.",
         causes=cause_sentence,
         next_step=next_step,
     )

@@ -36,7 +36,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             observed=(query.at - (row.last_used_at or row.created_at)).days,
             expected=thresholds.UNUSED_DAYS,
             baseline="days without use after which a valid credential is reported",
-            summary=f"{credential_in_words(row)} {last_use_in_words(row)}.",
+            summary=f"{credential_in_words(row)} {describe_last_use(row)}.",
             causes="Its user now has another credential, or no longer runs."
             if row.last_used_at
             else "It was created for something that does not exist yet, or that uses another credential.",
@@ -52,7 +52,7 @@ def credential_in_words(row: Any) -> str:
     return f"The credential {name} of {row.agent_name}"
 
 
-def last_use_in_words(row: Any) -> str:
+def describe_last_use(row: Any) -> str:
     """Return the end of a sentence about a credential that says when it was last used."""
     if row.last_used_at is None:
         return f"has never been used since it was created, at {instant_in_words(row.created_at)}"

@@ -209,7 +209,7 @@ def issue_access_token(
     issued_at, client_id = int(at.timestamp()), str(agent_id)
     claims: dict[str, Any] = {
         "iss": issuer,
-        "sub": _subjects(organization_id, client_id)[subject],
+        "sub": _build_subjects(organization_id, client_id)[subject],
         "client_id": client_id,
         "aud": audience,
         "exp": issued_at + ttl,
@@ -225,11 +225,11 @@ def issue_access_token(
         claims["cnf"] = {"jkt": jkt}
     if delegation is not None:
         claims |= {"sub": delegation.compute_subject(organization_id), **delegation.build_claims()}
-    signing_input = b".".join((_encoded_header(key.kid, key.alg), base64url(_encode(claims).encode())))
+    signing_input = b".".join((_encode_header(key.kid, key.alg), base64url(_encode(claims).encode())))
     return b".".join((signing_input, base64url(_sign(key, signing_input)))).decode()
 
 
-def _subjects(organization_id: str, client_id: str) -> dict[str, str]:
+def _build_subjects(organization_id: str, client_id: str) -> dict[str, str]:
     return {AGENT: client_id, ORGANIZATION_AGENT: f"org:{organization_id}:agent:{client_id}"}
 
 
@@ -243,7 +243,7 @@ def _sign(key: SigningKey, signing_input: bytes) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _encoded_header(kid: str, alg: str) -> bytes:
+def _encode_header(kid: str, alg: str) -> bytes:
     """Return the first part of the tokens that a key signs (RFC 7515 section 7.1)."""
     return base64url(_encode({"alg": alg, "kid": kid, "typ": TOKEN_TYPE}).encode())
 
@@ -324,7 +324,7 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
         raise TokenRefused("client_id is not an agent") from None
     delegation = None if _DELEGATED.isdisjoint(claims) else _parse_delegation(claims)
     if delegation is None:
-        allowed_subjects = list(_subjects(organization_id, client_id).values())
+        allowed_subjects = list(_build_subjects(organization_id, client_id).values())
     else:
         allowed_subjects = [delegation.compute_subject(organization_id)]
         if delegation.actors[0] != agent_id:

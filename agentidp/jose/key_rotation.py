@@ -25,18 +25,18 @@ KEYS_LOCK = 0x6B6579
 def has_signing_keys(settings: Settings) -> bool:
     """Return whether the database has a signing key that is not revoked."""
     with connect(str(settings.database_url)) as connection:
-        return bool(select_unrevoked(_all_keys(connection)))
+        return bool(select_unrevoked(_read_all_keys(connection)))
 
 
 def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
     """Create the first signing key of an empty database. Otherwise, check that the current key can be decrypted."""
     with connect(str(settings.database_url)) as connection:
-        if not select_unrevoked(_all_keys(connection)):
+        if not select_unrevoked(_read_all_keys(connection)):
             with _lock_keys(connection, at) as transaction:
                 # Another process may have created a key during the wait for the lock.
-                if not select_unrevoked(_all_keys(connection)):
+                if not select_unrevoked(_read_all_keys(connection)):
                     _add_key(transaction, settings, signs_from=at)
-        key_row = find_signing_row(_all_keys(connection), at)
+        key_row = find_signing_row(_read_all_keys(connection), at)
     try:
         KeySealer(settings).open_key(key_row.kid, bytes(key_row.private_key_encrypted))
     except Unreadable:
@@ -55,10 +55,10 @@ def rotate_keys(settings: Settings, *, at: datetime, signs_from: datetime | None
 def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
     """Revoke the key *kid*. If it was the key that signed, return the kid of a new key that signs from now on."""
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
-        key_rows = _all_keys(connection)
+        key_rows = _read_all_keys(connection)
         key_row = next((key_row for key_row in key_rows if key_row.kid == kid), None)
         if key_row is None:
-            raise no_such_key(kid)
+            raise build_unknown_key_error(kid)
         if key_row.revoked_at is not None:
             return None
         # Leaves out keys that no server can decrypt, because servers ignore them when they choose the key that signs.
@@ -70,7 +70,7 @@ def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
         return _add_key(transaction, settings, signs_from=at)
 
 
-def no_such_key(kid: str) -> ConfigurationError:
+def build_unknown_key_error(kid: str) -> ConfigurationError:
     """Return the error for a *kid* that no key has."""
     return ConfigurationError(f"there is no signing key {kid!r}: agentidp keys list shows them")
 
@@ -83,7 +83,7 @@ def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
     sealer = KeySealer(settings)
     changed_count = 0
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
-        key_rows = select_unrevoked(_all_keys(connection))
+        key_rows = select_unrevoked(_read_all_keys(connection))
         for key_row in key_rows:
             try:
                 resealed_key = sealer.reseal(key_row.kid, bytes(key_row.private_key_encrypted))
@@ -102,7 +102,7 @@ def reencrypt_keys(settings: Settings, *, at: datetime) -> tuple[int, int]:
 def describe_keys(settings: Settings, *, at: datetime) -> list[dict[str, Any]]:
     """Return all signing keys, newest first, each with its status at *at*."""
     with connect(str(settings.database_url)) as connection:
-        return describe_key_rows(settings, _all_keys(connection), at=at)
+        return describe_key_rows(settings, _read_all_keys(connection), at=at)
 
 
 def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[dict[str, Any]]:
@@ -143,7 +143,7 @@ def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Tr
         yield transaction
 
 
-def _all_keys(connection: psycopg.Connection[Any]) -> Rows:
+def _read_all_keys(connection: psycopg.Connection[Any]) -> Rows:
     return run_statement(connection, "signing_keys/all_keys")
 
 

@@ -13,12 +13,12 @@ MAX_EXPONENT = 2**32 - 1
 _SMALL_PRIMES = [p for p in range(3, 168) if all(p % q for q in range(2, p))]
 
 
-def _powers_of_65537(p: int) -> frozenset[int]:
+def _compute_powers_of_65537(p: int) -> frozenset[int]:
     powers = accumulate(repeat(65_537 % p), lambda power, factor: power * factor % p)
     return frozenset({1, *takewhile(lambda power: power != 1, powers)})
 
 
-_SUBGROUPS = {p: _powers_of_65537(p) for p in _SMALL_PRIMES}
+_SUBGROUPS = {p: _compute_powers_of_65537(p) for p in _SMALL_PRIMES}
 
 
 def has_roca_fingerprint(modulus: int) -> bool:

@@ -12,7 +12,7 @@ from agentidp.alerts.target_secrets import TargetSealer
 from agentidp.config import LEEWAY, OLDEST_POSTGRESQL, ConfigurationError, Settings
 from agentidp.db.clock_check import describe_difference, measure_seconds_ahead
 from agentidp.db.database import configure_operator, connect_unchecked
-from agentidp.db.migrations import applied_steps, list_pending_steps, steps
+from agentidp.db.migrations import list_pending_steps, read_applied_steps, steps
 from agentidp.db.organization import operator_transaction
 from agentidp.db.sql import run_statement
 from agentidp.http.schemas import timestamp
@@ -111,7 +111,7 @@ def _check_clock(connection: Connection) -> Result:
 
 def _check_schema(connection: Connection) -> Outcomes:
     try:
-        pending_steps = list_pending_steps(applied_steps(connection))
+        pending_steps = list_pending_steps(read_applied_steps(connection))
     except ConfigurationError as error:
         yield FAILED, str(error)
         return

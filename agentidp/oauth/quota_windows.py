@@ -78,7 +78,7 @@ def build_quota_headers(quotas: list[Quota], at: datetime, *, is_issued: bool) -
         window_start, window_end = find_window_bounds(quota.window, at)
         quoted_name = f'"{quota.holder}-{quota.window}"'
         policy_values.append(f"{quoted_name};q={quota.tokens};w={int((window_end - window_start).total_seconds())}")
-        limit_values.append(f"{quoted_name};r={quota.tokens_left - is_issued};t={_seconds_until(window_end, at)}")
+        limit_values.append(f"{quoted_name};r={quota.tokens_left - is_issued};t={_count_seconds(window_end, at)}")
     return {"RateLimit-Policy": ", ".join(policy_values), "RateLimit": ", ".join(limit_values)}
 
 
@@ -92,11 +92,11 @@ def build_quota_error(quotas: list[Quota], holder: str, window: str, at: datetim
         f"the next {window} begins at {window_end:%Y-%m-%dT%H:%M:%SZ}",
         status=429,
         headers={
-            "Retry-After": str(_seconds_until(window_end, at)),
+            "Retry-After": str(_count_seconds(window_end, at)),
             **build_quota_headers(quotas, at, is_issued=False),
         },
     )
 
 
-def _seconds_until(end: datetime, at: datetime) -> int:
+def _count_seconds(end: datetime, at: datetime) -> int:
     return math.ceil((end - at).total_seconds())

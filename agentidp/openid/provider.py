@@ -24,7 +24,7 @@ from agentidp.oauth import throttle
 from agentidp.openid.claims import NoAccess, SignInRefused, read_organization_id
 from agentidp.openid.client import BadResponse, Client, Unavailable, find_flow
 from agentidp.openid.places import Places
-from agentidp.outbound.client import proxy_of_environment
+from agentidp.outbound.client import find_proxy
 from agentidp.outbound.networks import OPERATOR_NETWORKS
 from agentidp.services import services
 
@@ -89,7 +89,7 @@ class Provider:
         timeout: float = TIMEOUT,
     ) -> None:
         self.settings, self.organization_id, self.version = settings, organization_id, version
-        keys = keys or IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment, timeout=timeout)
+        keys = keys or IssuerKeys(OPERATOR_NETWORKS, proxy=find_proxy, timeout=timeout)
         self.client = Client(settings, keys, organization_id or INSTANCE)
         self._places = Places()
 

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from agentidp.outbound.networks import AddressRefused, AllowedNetworks
 
 
-def proxy_of_environment(url: SplitResult) -> str | None:
+def find_proxy(url: SplitResult) -> str | None:
     """Return the proxy in ``HTTPS_PROXY`` for an https URL, unless ``NO_PROXY`` has the host."""
     if url.scheme != "https" or urllib.request.proxy_bypass(url.netloc):
         return None

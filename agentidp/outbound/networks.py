@@ -83,7 +83,7 @@ class AllowedNetworks:
 
     def check_address(self, address: Address, *, is_plain: bool) -> None:
         """Raise ``AddressRefused`` if the rule does not allow connections to an address."""
-        address = _embedded_ipv4(address)
+        address = _find_embedded_ipv4(address)
         if _is_within(address, self._plain if is_plain else self._allowed):
             return
         is_global = isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST
@@ -121,7 +121,7 @@ def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:
     return any(address in network for network in networks)
 
 
-def _embedded_ipv4(address: Address) -> Address:
+def _find_embedded_ipv4(address: Address) -> Address:
     """Return the IPv4 address in an IPv6 address, or the address itself if there is none."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:

@@ -22,7 +22,7 @@ class Classes(NamedTuple):
 
 def choose_classes(settings: Settings) -> Classes:
     """Return the classes of the fast path, or the stock classes if the settings or installed versions require that."""
-    reason = _reason_for_stock_parts(settings)
+    reason = _explain_stock_parts(settings)
     if reason:
         return Classes(Application, "agentidp.http.worker.Worker", reason)
     from agentidp.fast_path.application import FastApplication
@@ -30,7 +30,7 @@ def choose_classes(settings: Settings) -> Classes:
     return Classes(FastApplication, "agentidp.fast_path.worker.PollingWorker")
 
 
-def _reason_for_stock_parts(settings: Settings) -> str:
+def _explain_stock_parts(settings: Settings) -> str:
     if settings.fast_path == "off":
         return "AGENTIDP_FAST_PATH is off"
     try:

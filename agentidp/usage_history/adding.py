@@ -16,7 +16,7 @@ Hours = dict[int, list[int]]
 """The :data:`COUNTS` of an agent per hour, by the number of hours since :data:`EPOCH`."""
 
 
-def hour_number(day: date, hour: int) -> int:
+def compute_hour_number(day: date, hour: int) -> int:
     """Return the number of hours from :data:`EPOCH` until *hour* (0 to 23) of a UTC day."""
     return (day - EPOCH.date()).days * 24 + hour
 

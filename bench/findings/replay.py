@@ -12,7 +12,7 @@ from agentidp.db.organization import operator_transaction
 from agentidp.findings import DEFAULT_DAYS, compute_findings
 from agentidp.findings.finding import Finding, FindingsQuery
 from agentidp.registry.agents import add_agent, remove_agent, update_agent
-from agentidp.usage_history.adding import Hours, add_usage, hour_number
+from agentidp.usage_history.adding import Hours, add_usage, compute_hour_number
 from bench.findings.fleets import TOKEN_LIFETIME, Agent, Fleet, Usage
 
 
@@ -45,7 +45,7 @@ class CountedFleet:
                 if half % 2 == 0 and hour in (agent.joins, agent.leaves):
                     self._join_or_leave(agent, hour)
                 if any(usage := agent.usage[hour][half % 2]):
-                    counts = sums[agent.agent_id].setdefault(hour_number(at.date(), at.hour), [0, 0, 0])
+                    counts = sums[agent.agent_id].setdefault(compute_hour_number(at.date(), at.hour), [0, 0, 0])
                     counts[:] = usage.plus(Usage(*counts))
         with operator_transaction(self._connection, self._fleet.organization_id, self._fleet.at(halves / 2)) as opened:
             add_usage(opened, sums)

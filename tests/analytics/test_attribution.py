@@ -15,7 +15,7 @@ from agentidp.registry.agents import remove_agent
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import remove_resource_server
 from agentidp.services import Services
-from agentidp.usage_history.adding import add_usage, hour_number
+from agentidp.usage_history.adding import add_usage, compute_hour_number
 from tests.analytics.conftest import API, OWN, ask
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Agent, Clock, database_of, make_agent
@@ -155,7 +155,7 @@ def test_each_token_belongs_to_its_credential_its_resource_and_its_day(
 def test_what_is_imported_is_not_attributed(client: FlaskClient, services: Services, cast: Cast) -> None:
     agent = worker(services, cast)
     agent.get_tokens(client, 2)
-    hours = {hour_number(date(2026, 4, 14), 3): [5, 5, 0], hour_number(date(2026, 4, 15), 9): [1, 1, 0]}
+    hours = {compute_hour_number(date(2026, 4, 14), 3): [5, 5, 0], compute_hour_number(date(2026, 4, 15), 9): [1, 1, 0]}
     with database_of(services, agent.organization_id).transaction() as opened:
         add_usage(opened, {agent.agent_id: hours})
     not_attributed = {"credentialId": None, "type": "not_attributed", "createdAt": None, "lastUsedAt": None}

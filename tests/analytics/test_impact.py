@@ -13,7 +13,7 @@ from agentidp.analytics.impact import HOURS, Impact, Issued, find_quietest_hours
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import remove_resource_server, update_resource_server
 from agentidp.services import Services
-from agentidp.usage_history.adding import add_usage, hour_number
+from agentidp.usage_history.adding import add_usage, compute_hour_number
 from tests.analytics.conftest import API, ask
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.factories import NOON, Clock, count_delegation, database_of, execute, make_agent, make_grant
@@ -118,7 +118,7 @@ def test_of_a_credential_an_agent_and_a_resource_server(
     }
     # Imported: not attributed.
     with database_of(services, agent.organization_id).transaction() as opened:
-        add_usage(opened, {agent.agent_id: {hour_number(date(2026, 4, 14), 3): [7, 7, 0]}})
+        add_usage(opened, {agent.agent_id: {compute_hour_number(date(2026, 4, 14), 3): [7, 7, 0]}})
     desk, planner = (make_agent(services, cast.acme.organization_id, name) for name in ("desk", "planner"))
     for actor, subject, at, tokens, resource in (
         (desk, agent, datetime(2026, 1, 16, tzinfo=UTC), 3, API),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentidp import create_app
-from agentidp.config import ConfigurationError, Settings, default_data_dir
+from agentidp.config import ConfigurationError, Settings, find_default_data_dir
 
 URL = "postgresql://user:p%40ssw0rd@db.example/agentidp"
 SECRET = "x" * 32
@@ -31,7 +31,7 @@ SETTINGS: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     ),
     "AGENTIDP_READ_DATABASE_URL": (None, {}, ["mysql://x", "x", "postgresql://[::1/x"]),
     "AGENTIDP_PG_BINDIR": (None, {"/usr/bin": Path("/usr/bin")}, ["/nonexistent", "/etc/passwd"]),
-    "AGENTIDP_DATA_DIR": (default_data_dir(), {"/srv/x": Path("/srv/x"), "relative": Path.cwd() / "relative"}, []),
+    "AGENTIDP_DATA_DIR": (find_default_data_dir(), {"/srv/x": Path("/srv/x"), "relative": Path.cwd() / "relative"}, []),
     "AGENTIDP_SECRET_KEY": (
         None,
         {SECRET: SECRET.encode(), "0" * 40: b"0" * 40, "é" * 32: ("é" * 32).encode()},

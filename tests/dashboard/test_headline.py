@@ -15,8 +15,8 @@ from agentidp.dashboard.headline import (
     build_budget_figure,
     build_headline,
     compare_counts,
+    decide_rejected_severity,
     pair_days,
-    rejected_severity,
 )
 from agentidp.dashboard.period import Period
 from agentidp.findings import thresholds
@@ -173,7 +173,7 @@ def test_the_budget(
 def test_many_more_rejected_requests_have_the_severity_of_a_finding(
     count: int, earlier_count: int, severity: Severity | None
 ) -> None:
-    assert rejected_severity(count, earlier_count) == severity
+    assert decide_rejected_severity(count, earlier_count) == severity
     hours = {"today": [HourUsage(0)], "week_ago": [HourUsage(0)]}
     for requests in (0, 1):
         rows = [

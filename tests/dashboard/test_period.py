@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from agentidp.dashboard.period import MONTHS, parse_period, recent_months
+from agentidp.dashboard.period import MONTHS, list_recent_months, parse_period
 from tests.dashboard.conftest import Page, Read
 from tests.factories import NOON, Agent
 
@@ -82,7 +82,7 @@ def test_the_navigation_keeps_the_period(signed_in: FlaskClient, query: str, kep
 
 
 def test_offers_this_month_and_a_year_before() -> None:
-    months = recent_months(TODAY)
+    months = list_recent_months(TODAY)
     assert (months[0], months[1], months[-1]) == (date(2026, 4, 1), date(2026, 3, 1), date(2025, 4, 1))
     assert len(months) == MONTHS
 

@@ -38,7 +38,7 @@ from agentidp.federation.issuer_keys import (
     forget_uses,
 )
 from agentidp.jose.assertion import MAX_SIGNATURES
-from agentidp.outbound.client import proxy_of_environment
+from agentidp.outbound.client import find_proxy
 from agentidp.outbound.networks import LOOPBACK, OPERATOR_NETWORKS, AllowedNetworks
 from agentidp.outbound.places import PAUSE_PER_SECOND
 from tests.factories import PATIENCE, wait_until
@@ -201,7 +201,7 @@ class TestDiscovery:
             for name, value in (("https_proxy", f"http://127.0.0.1:{port}"), ("no_proxy", "")):
                 monkeypatch.setenv(name, value)
                 monkeypatch.setenv(name.upper(), value)
-            process.keys = IssuerKeys(OPERATOR_NETWORKS, proxy=proxy_of_environment)
+            process.keys = IssuerKeys(OPERATOR_NETWORKS, proxy=find_proxy)
             assert process.failure() == "no connection: OSError"
         assert heard[0].startswith(f"CONNECT localhost:{process.published.port} HTTP/1.".encode())
         assert process.asked == []

@@ -27,7 +27,7 @@ from agentidp.registry.credentials import add_credential
 from agentidp.registry.organizations import update_organization
 from agentidp.registry.quotas import set_quota
 from agentidp.services import Services
-from agentidp.usage_history.adding import Hours, add_usage, hour_number
+from agentidp.usage_history.adding import Hours, add_usage, compute_hour_number
 from tests.conftest import Cast
 from tests.factories import NOON, Agent, Api, a_finding, database_of, make_agent
 from tests.sharing import app, cast, client, clock, database_url
@@ -216,7 +216,7 @@ class Fleet(Usage):
         for slot in range(slots):
             sums: dict[UUID, Hours] = {
                 agent_id: {
-                    hour_number(at.date(), at.hour): [(count + slot) // slots for count in counted]
+                    compute_hour_number(at.date(), at.hour): [(count + slot) // slots for count in counted]
                     for at, counted in hours.items()
                 }
                 for agent_id, hours in self.usage.items()

@@ -209,4 +209,4 @@ def test_the_environment_names_a_proxy(
         monkeypatch.delenv(name.lower(), raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert client.proxy_of_environment(urlsplit(url)) == proxy
+    assert client.find_proxy(urlsplit(url)) == proxy

@@ -112,7 +112,7 @@ class Programs:
                 stderr=subprocess.STDOUT,
                 text=True,
                 timeout=TOOL_TIMEOUT,
-                **self._child_options(),
+                **self._build_child_options(),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EmbeddedPostgresError(f"{command[0]} cannot be run: {error}") from error
@@ -128,11 +128,11 @@ class Programs:
         setting_options = [f"--{setting_name}={setting_value}" for setting_name, setting_value in settings.items()]
         command: list[str | Path] = [self.binaries / "postgres", "-D", data, *setting_options]
         process: subprocess.Popen[bytes] = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._child_options()
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._build_child_options()
         )
         return process
 
-    def _child_options(self) -> dict[str, Any]:
+    def _build_child_options(self) -> dict[str, Any]:
         """Return options for a child process, which gets SIGINT if this process dies."""
         account = self.account
         child_identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []} if account else {}

@@ -242,7 +242,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
     Options and errors are those of EmbeddedPostgres.
     """
-    directory = tempfile.mkdtemp(prefix="agentidp-", dir=_directory_for_tests(durable))
+    directory = tempfile.mkdtemp(prefix="agentidp-", dir=_choose_test_directory(durable))
     try:
         with EmbeddedPostgres(Path(directory), durable=durable, **options) as server:
             yield server
@@ -250,7 +250,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _directory_for_tests(durable: bool) -> str:
+def _choose_test_directory(durable: bool) -> str:
     # Creating a database takes 8 ms in memory and 200 ms on a disk. A socket needs one of these short paths.
     if not durable:
         with contextlib.suppress(OSError):
