@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import flask
 from flask import Flask, Request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
 from agentidp.config import Settings
 from agentidp.openid.provider import EXTENSION, Provider
@@ -32,12 +32,12 @@ class _Cookies(SecureCookieSessionInterface):
         self._settings = settings
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        if _find_path(request) is None:
-            return None
-        opened = super().open_session(app, request)
-        if opened is not None:
-            opened.permanent = True
-        return opened
+        return super().open_session(app, request) if _find_path(request) else None
+
+    def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime:
+        # Flask sets a "permanent" session's cookie in each response. Browsers leave the cookie out of a form that a page of
+        # another site sends, so the response would replace the cookie by an empty one.
+        return datetime.now(UTC) + LIFETIME
 
     def get_cookie_name(self, app: Flask) -> str:
         if self._has_host_prefix():

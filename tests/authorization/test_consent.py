@@ -135,6 +135,11 @@ class TestAnswer:
             assert editor.client.post("/authorize", data=form, headers=headers).status_code == 403
         assert editor.stored_grants() == 0
 
+    def test_another_site_does_not_replace_the_cookie(self, editor: Editor, other_browser: FlaskClient) -> None:
+        """A browser leaves the cookie out of a form of another site, and stores the cookie of the response."""
+        response = other_browser.post("/authorize", headers={"Sec-Fetch-Site": "cross-site"})
+        assert (response.status_code, "Set-Cookie" in response.headers) == (403, False)
+
     @pytest.mark.parametrize(
         ("issuer", "name", "path"),
         [
