@@ -35,8 +35,8 @@ class _Cookies(SecureCookieSessionInterface):
         return super().open_session(app, request) if _find_path(request) else None
 
     def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime:
-        # Flask sets a "permanent" session's cookie in each response. Browsers leave the cookie out of a form that a page of
-        # another site sends, so the response would replace the cookie by an empty one.
+        # Flask sets the cookie of a "permanent" session in each response. Browsers leave the cookie out of a form that
+        # a page of another site sends, so the response would replace the cookie by an empty one.
         return datetime.now(UTC) + LIFETIME
 
     def get_cookie_name(self, app: Flask) -> str:
