@@ -130,7 +130,7 @@ def build_agents_call(
     limit: int = PAGE_SIZE,
     agent_ids: list[UUID] | None = None,
 ) -> Call:
-    """Return the statement that reads a page of agents. *agent_ids*: the only agents to read; ``None`` for all."""
+    """Return the statement that reads a page of agents. *agent_ids* limits it to these agents, unless ``None``."""
     return Call(
         "dashboard/agents",
         {
@@ -148,7 +148,7 @@ def build_agents_call(
 
 
 def count_matches(rows: Rows) -> int:
-    """Return the number of selected agents on all pages. *rows*: a page of :func:`build_agents_call`."""
+    """Return the number of selected agents on all pages, from the rows of :func:`build_agents_call` for one page."""
     return rows[0].matches if rows else 0
 
 

@@ -20,7 +20,7 @@ def build_session_actor(agent_id: UUID) -> Actor:
 
 
 def record_success(transaction: Transaction, agent_id: UUID, by: str) -> None:
-    """Record a successful sign-in as an agent. *by*: ``credential``, ``token`` or ``link``."""
+    """Record a successful sign-in as an agent *by* ``credential``, ``token`` or ``link``."""
     audit.record(transaction, "agent.signed_in", agent_id, after={"by": by})
 
 

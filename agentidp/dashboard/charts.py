@@ -297,7 +297,7 @@ def _mean(counts: list[int]) -> float:
 
 
 def place_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | None = None) -> list[ChartMarker]:
-    """Return the markers on a chart's days, the earliest first. *agent_ids*: the chart's agents; ``None`` for all."""
+    """Return the markers on a chart's days, earliest first. *agent_ids* are the chart's agents; ``None`` means all."""
     markers = []
     for row in rows:
         first_marked_day = row.starts_at.astimezone(UTC).date()

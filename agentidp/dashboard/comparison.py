@@ -16,7 +16,7 @@ YEAR = 52 * WEEK
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The earlier days with which a period is compared. *name*: the value of the parameter ``compare``."""
+    """The earlier days with which a period is compared. *name* is the value of the parameter ``compare``."""
 
     period: Period
     name: str

@@ -67,7 +67,7 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
 
 
 def build_agents_of_day_call(day: date, *, limit: int | None) -> Call:
-    """Return the statement that reads the agents of a day, or of the chosen hour. *limit*: ``None`` for all agents."""
+    """Return the statement that reads *limit* agents of a day or of the chosen hour. ``None`` means no limit."""
     hour, order = request.args.get("hour"), request.args.get("by", "tokens")
     if hour is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour):
         raise ValidationError("The hour must be a whole number from 0 to 23.")

@@ -172,7 +172,7 @@ def export_hours(caller: Caller, on_day: str, agent_id: UUID | None = None) -> R
 
 
 def _export_view(caller: Caller, name: str, view: Callable[..., Response], period: Period, *ids: UUID) -> Response:
-    """Return a file with the response of a view of the API. *name*: the beginning of the file's name."""
+    """Return a file with the response of a view of the API. The file's name begins with *name*."""
     request.environ["HTTP_ACCEPT"] = "text/csv"
     # unwrap() returns the view without its decorators, which would demand a token and parse the query.
     response = inspect.unwrap(view)(caller, period, *ids)

@@ -35,7 +35,7 @@ class Form:
 
     @contextlib.contextmanager
     def catch_refusal(self, labels: Mapping[str, str]) -> Iterator[None]:
-        """Catch an error of the block that refuses the form, and store its text. *labels*: as for :func:`errors`."""
+        """Catch an error of the block that refuses the form, and store the sentences of :func:`errors`."""
         try:
             yield
         except (ValidationError, Conflict) as error:
@@ -83,7 +83,7 @@ def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str,
 
 
 def format_values(fields: Iterable[Member], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of the form for an existing object. *body*: the object, as JSON of the API."""
+    """Return the content of the form for an existing object, whose JSON in the API is *body*."""
     return {field.typed_name: field.format_input(body.get(field.name or "")) for field in fields}
 
 
@@ -107,7 +107,7 @@ def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
-    """Return a sentence per wrong field for an error of the API. *labels*: the fields' names in sentences, by field."""
+    """Return a sentence per wrong field for an error of the API. *labels* are the results of :func:`labels`."""
     wrong_fields = [name for name in error.details if name in labels]
     if isinstance(error, ValidationError) and wrong_fields:
         return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}

@@ -81,7 +81,7 @@ def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
 
 
 def build_budget_figure(month: Any, at: datetime) -> Figure:
-    """Return the used share of the month's budget, and the forecast. *month*: the row of ``findings/budget``."""
+    """Return the used share of a month's budget and the forecast, from the row of ``findings/budget``."""
     figure_label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
     month_path = f"/month?month={at:%Y-%m}"
     if month.budget is None:

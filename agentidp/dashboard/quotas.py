@@ -75,7 +75,7 @@ def find_refusing_quotas(rows: Mapping[str, Rows], at: datetime) -> list[dict[st
 
 
 def find_windows_without(quotas: Iterable[dict[str, Any]], agent_id: UUID | None) -> list[str]:
-    """Return the windows in which the agent has no quota. *agent_id*: ``None`` for the organization's own quotas."""
+    """Return the windows in which an agent, or the organization if ``None``, has no quota."""
     windows_with_quota = {quota["window"] for quota in quotas if quota["agent_id"] == agent_id}
     return [window for window in WINDOWS if window not in windows_with_quota]
 
@@ -141,14 +141,14 @@ def delete_quota(caller: Caller, window: str, agent_id: UUID | None = None) -> R
 
 
 def _path(agent_id: UUID | None) -> str:
-    """Return the path of the page with an agent's quotas. *agent_id*: ``None`` for the organization's quotas."""
+    """Return the path of the page with the quotas of an agent, or of the organization if ``None``."""
     return f"/agents/{agent_id}" if agent_id else "/quotas"
 
 
 def _show_quota(
     caller: Caller, template: str, window: str | None, agent_id: UUID | None, form: Form | None = None
 ) -> Response:
-    """Return the form of a quota, or the confirmation of its removal. *form*: ``None`` for the current quota."""
+    """Return the form of a quota, or the confirmation of its removal. Without *form*, it has the current quota."""
     # Checks that the agent exists. Otherwise the nil UUID in the path would show the organization's quotas.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)

@@ -62,7 +62,7 @@ def build_own_audience(caller: Caller) -> str:
 
 
 def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: Form | None) -> Draft:
-    """Return the unfinished rule. *form*: ``None`` before it is sent. An unknown preset raises ``ValidationError``."""
+    """Return the unfinished rule, from *form* if the form was sent. Raise ``ValidationError`` for an unknown preset."""
     preset_name = request.args.get("preset", presets[0].name)
     preset = next((preset for preset in presets if preset.name == preset_name), None)
     if preset is None:
@@ -91,7 +91,7 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
 def render_form(
     template: str, caller: Caller, draft: Draft, form: Form | None, values: dict[str, Any], **context: Any
 ) -> Response:
-    """Return the page with the form for a rule of trust. *values*: the content of the other fields of a new form."""
+    """Return the page with the form for a rule of trust. A new form has *values* in its other fields."""
     if form is None:
         rule = draft.rule or {"audience": build_own_audience(caller)}
         values = forms.format_values(MEMBERS, rule) | values

@@ -61,7 +61,7 @@ class SessionEnded(NotSignedIn):
 
 
 class NotAllowed(ApiError):
-    """403: the session lacks a scope. *role*: the role of the person; ``None`` for an agent."""
+    """403: the session lacks a scope. *role* is the role of the person, or ``None`` for an agent."""
 
     status, code = 403, "FORBIDDEN"
 
@@ -71,7 +71,7 @@ class NotAllowed(ApiError):
 
 
 class Viewer(NamedTuple):
-    """The agent or person who is signed in. *role*: the role of the person; ``None`` for an agent."""
+    """The agent or person who is signed in. *role* is the role of the person, or ``None`` for an agent."""
 
     organization_name: str
     name: str

@@ -73,7 +73,7 @@ class UsageFilter:
         return next(iter(self.agent_ids)) if self.agent_ids is not None and len(self.agent_ids) == 1 else None
 
     def query(self, *names: str, **changes: str) -> str:
-        """Return the query of an address with these filters, or only those of *names*. *changes*: other values."""
+        """Return the query of an address with these filters, or only with those of *names*, after *changes*."""
         values = {name: filter_value for name, filter_value in (self.values | changes).items() if filter_value}
         return urlencode({name: filter_value for name, filter_value in values.items() if not names or name in names})
 

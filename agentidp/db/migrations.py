@@ -162,8 +162,9 @@ def read_applied_steps(connection: psycopg.Connection[Any]) -> list[str]:
 def list_pending_steps(
     applied: Collection[str], release_steps: Sequence[Step] | None = None, *, holder: str = "the database"
 ) -> list[Step]:
-    """Return the steps that a database lacks, in order. *applied*: the names in its ``schema_migrations``.
+    """Return the steps that a database lacks, in order.
 
+    :param applied: the names of the steps in the database's ``schema_migrations``.
     :param release_steps: the steps of a release. Default: this release.
     :param holder: the name of the database or backup in the error.
     :raises NewerSchema: *applied* has a step of a newer release, even if that step has only functions.

@@ -403,14 +403,14 @@ class ScopeList(Items):
 
 
 def list_rules(maximum: int, noun: str) -> list[Callable[[list[Any]], Any]]:
-    """Return validators that refuse a list with too many or repeated items. *noun*: an item, with its article."""
+    """Return validators that refuse a list with too many or repeated items. *noun* names an item, with its article."""
     plural = f"{noun.partition(' ')[2]}s"
     # The length comes first, so that a long list is refused without checking its items.
     return [ma.validate.Length(max=maximum, error=f"must not name more than {maximum} {plural}"), validate_unique(noun)]
 
 
 def validate_unique(noun: str) -> Callable[[list[Any]], None]:
-    """Return a validator that refuses lists with repeated items. *noun*: an item, with its article."""
+    """Return a validator that refuses lists with repeated items. *noun* names an item, with its article."""
 
     def check(items: list[Any]) -> None:
         if len(set(items)) != len(items):

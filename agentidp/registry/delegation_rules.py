@@ -1,6 +1,6 @@
 """``/api/v1/delegation-rules``: rules by which agents act for subjects of other issuers (RFC 8693).
 
-A delegation rule is a rule of trust, with the agents that may act by it and the scopes that tokens may have at most.
+A delegation rule is a rule of trust, with the agents that may act by the rule and the maximum scopes of their tokens.
 """
 
 from __future__ import annotations

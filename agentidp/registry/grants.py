@@ -91,7 +91,7 @@ def list_grants(caller: Caller, arguments: dict[str, Any]) -> Response:
 @bearer("agents:write")
 @blueprint.response(204)
 def delete_grant(caller: Caller, grant_id: UUID) -> Response:
-    """End a grant. The agent gets no further token by it, and introspection reports its tokens as inactive."""
+    """End a grant. The agent gets no further token by it, and introspection reports the grant's tokens as inactive."""
     with caller.transaction() as transaction:
         end_grant(transaction, grant_id)
     return Response(status=204)

@@ -138,7 +138,7 @@ def _create_service_url(url: str) -> str:
 
 
 def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a Python module as a child, which ends when this process ends. *module*: its name and arguments."""
+    """Start a Python module with its arguments as a child, which ends when this process ends."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
         env=environment,
@@ -149,7 +149,7 @@ def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.P
 
 
 def _stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Stop a child process that still runs. *timeout*: seconds between SIGTERM and SIGKILL."""
+    """Stop a child process that still runs: by SIGTERM, and after *timeout* seconds by SIGKILL."""
     if process.poll() is None:
         process.terminate()
         try:

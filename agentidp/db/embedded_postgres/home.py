@@ -42,7 +42,7 @@ def read_postmaster(home: Path) -> Postmaster:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process has this id."""
+    """Return whether a process has the id *pid*."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
