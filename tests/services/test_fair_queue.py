@@ -166,7 +166,8 @@ def test_an_organization_that_uses_none_always_finds_a_place() -> None:
     inside = [Waiting(queue, name) for name, size in sizes.items() for _ in range(size)]
     assert sum(queue._inside.values()) == MAX_REQUESTS
     with pytest.raises(RateLimited):
-        queue.enter("c")
+        queue.enter("c", max_wait=0.01)
+    assert sum(queue._inside.values()) == MAX_REQUESTS
     newcomer = Waiting(queue, "d")
     # The newest request of the organization that has the most requests in the queue.
     displaced = [request for request in inside if request.organization_id == "b"][-1]
