@@ -102,7 +102,9 @@ def test_everything_is_restored_for_an_owner_who_is_no_superuser(
     app.extensions["agentidp"].close()
     file = tmp_path / "agentidp.dump"
     size = r" \([0-9,]{5,} bytes\)\."
-    assert re.match(f"Backed up 2 organizations, 2 agents and 4 tokens to {file}{size}\n", run("backup", str(file)))
+    size_line, secret_line = run("backup", str(file)).splitlines()
+    assert re.fullmatch(f"Backed up 2 organizations, 2 agents and 4 tokens to {file}{size}", size_line)
+    assert "needs the instance secret as well (AGENTIDP_SECRET_KEY)" in secret_line
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [*tmp_path.iterdir()] == [file]
 
