@@ -282,20 +282,20 @@ class _Demo:
     def _add_usage(self, revoked_id: UUID, revoked_at: datetime) -> None:
         hours_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in self._agent_ids.values()}
         tokens_by_hour: dict[tuple[date, DemoAgent, UUID, str], list[int]] = {}
-        last_used_at: dict[UUID, datetime] = {}
+        last_used_at_by_credential: dict[UUID, datetime] = {}
         for agent, starts_at, *counts in generate_traffic(self._at):
             day, hour = starts_at.date(), starts_at.hour
             hours_by_agent[self._agent_ids[agent]][compute_hour_number(day, hour)] = counts
             if counts[0]:
                 is_revoked = agent is ROTATED and starts_at < revoked_at
                 credential_id = revoked_id if is_revoked else self._credential_ids[agent]
-                last_used_at[credential_id] = starts_at
+                last_used_at_by_credential[credential_id] = starts_at
                 for resource_index, resource in enumerate(agent.resources):
                     if tokens := (counts[0] + resource_index) // len(agent.resources):
                         tokens_by_hour.setdefault((day, agent, credential_id, resource), [0] * 24)[hour] = tokens
         add_usage(self._transaction, hours_by_agent)
         self._attribute_tokens(tokens_by_hour)
-        credential_ids, used_at = [*last_used_at], [*last_used_at.values()]
+        credential_ids, used_at = [*last_used_at_by_credential], [*last_used_at_by_credential.values()]
         self._transaction.fetch("demo/use_credentials", credential_ids=credential_ids, used_at=used_at)
         self._transaction.fetch("demo/use_grants", expires_at=None)
 

@@ -138,13 +138,13 @@ def _read_values(env: Mapping[str, str], name: str) -> frozenset[str]:
 
 
 def _read_organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
-    organization_ids: dict[str, str] = {}
+    ids_by_claim_value: dict[str, str] = {}
     for assignment in _read_values(env, name):
         claim_value, _, organization_id = (side.strip() for side in assignment.rpartition("="))
-        if not claim_value or claim_value in organization_ids or not ORGANIZATION_ID.fullmatch(organization_id):
+        if not claim_value or claim_value in ids_by_claim_value or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(
                 f"{name} must be value=organization ID, for example acme=org-01234567-89ab-cdef-0123-456789abcdef, "
                 "or several with commas between, each value once"
             )
-        organization_ids[claim_value] = organization_id
-    return organization_ids
+        ids_by_claim_value[claim_value] = organization_id
+    return ids_by_claim_value

@@ -69,13 +69,16 @@ def list_audit_events(caller: Caller) -> Response:
 
 def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
     """Return, per filter that contains a name, the (id, name) pairs of the objects with this name."""
-    names = {name: selection[name] for name in ("subject", "actor") if selection[name] and "\0" not in selection[name]}
-    names = {filter_name: name for filter_name, name in names.items() if not words.IS_ID.fullmatch(name)}
-    if not names:
+    names_by_filter = {
+        filter_name: name
+        for filter_name in ("subject", "actor")
+        if (name := selection[filter_name]) and "\0" not in name and not words.IS_ID.fullmatch(name)
+    }
+    if not names_by_filter:
         return {}
     calls = [
         Call("agents/agents_named", {"name": name, "is_deleted": is_deleted})
-        for name in names.values()
+        for name in names_by_filter.values()
         for is_deleted in (False, True)
     ]
     servers, targets, *agents = caller.read_together(
@@ -84,7 +87,7 @@ def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, 
     names_by_id = words.map_names_by_id([row for rows in agents for row in rows], servers, targets)
     return {
         filter_name: [(object_id, object_name) for object_id, object_name in names_by_id.items() if object_name == name]
-        for filter_name, name in names.items()
+        for filter_name, name in names_by_filter.items()
     }
 
 

@@ -60,11 +60,14 @@ def list_credentials(caller: Caller) -> Response:
 def _build_slow_part(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, page: int) -> dict[str, Any]:
     attribution, _ = usage_filter.read_attribution(caller, period)
     # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
-    unrevoked = [usage for usage in list_used_credentials(attribution) if usage.created_at and not usage.revoked_at]
-    usages = {name: list(filter(passes, unrevoked)) for name, passes in build_selectors(unrevoked, caller.at).items()}
-    counts = {name: len(selected_usages) for name, selected_usages in usages.items()}
-    listed_credentials, page_links = select_page(usages[show], page)
-    return {"credentials": listed_credentials, "counts": counts, **page_links}
+    unrevoked_usages = [
+        usage for usage in list_used_credentials(attribution) if usage.created_at and not usage.revoked_at
+    ]
+    selectors = build_selectors(unrevoked_usages, caller.at)
+    usages_by_filter = {name: list(filter(selects, unrevoked_usages)) for name, selects in selectors.items()}
+    counts_by_filter = {name: len(usages) for name, usages in usages_by_filter.items()}
+    listed_credentials, page_links = select_page(usages_by_filter[show], page)
+    return {"credentials": listed_credentials, "counts": counts_by_filter, **page_links}
 
 
 @pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")

@@ -224,7 +224,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
     all_agents = transaction.fetch(
         "agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=None
     )
-    agent_names = {agent.agent_id: agent.name for agent in all_agents}
+    agent_names_by_id = {agent.agent_id: agent.name for agent in all_agents}
     server_rows = transaction.fetch("oauth/list_resource_servers")
     quotas_by_agent: dict[UUID | None, dict[str, Any]] = {}
     for quota in transaction.fetch("quotas/list_quotas"):
@@ -250,7 +250,7 @@ def read_current_content(transaction: Transaction) -> dict[str, Any]:
             for rule_row in transaction.fetch("delegation/list_rules")
         ],
         "resourceServers": [
-            resource_servers.represent(server_row) | {"agent": agent_names.get(server_row.agent_id)}
+            resource_servers.represent(server_row) | {"agent": agent_names_by_id.get(server_row.agent_id)}
             for server_row in server_rows
         ],
         # The address of a target is secret, so the file names an environment variable instead.

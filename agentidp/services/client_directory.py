@@ -15,7 +15,7 @@ class ClientDirectory:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._organization_ids: dict[UUID, str] = {}
+        self._organization_ids_by_client: dict[UUID, str] = {}
 
     def find_organization(self, client_id: UUID) -> str | None:
         """Return the organization of *client_id*, or ``None`` for an unknown client."""
@@ -23,14 +23,14 @@ class ClientDirectory:
 
     def get_cached_organization(self, client_id: UUID) -> str | None:
         """Return the cached organization of *client_id*, or ``None`` if it is not cached."""
-        return self._organization_ids.get(client_id)
+        return self._organization_ids_by_client.get(client_id)
 
     def read_organization(self, client_id: UUID) -> str | None:
         """Return the organization of *client_id* from the database, and cache it. ``None`` for an unknown client."""
         rows = self._database.fetch_unscoped("oauth/client_organization", client_id=client_id)
         if not rows:
             return None
-        if len(self._organization_ids) >= MAX_CACHED:
-            self._organization_ids.clear()
-        self._organization_ids[client_id] = rows[0].organization_id
+        if len(self._organization_ids_by_client) >= MAX_CACHED:
+            self._organization_ids_by_client.clear()
+        self._organization_ids_by_client[client_id] = rows[0].organization_id
         return str(rows[0].organization_id)

@@ -24,7 +24,7 @@ class TokenRate:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._minute = 0
-        self._issued: dict[UUID, int] = {}
+        self._tokens_by_agent: dict[UUID, int] = {}
         self._credentials: set[tuple[UUID, bytes | str | None]] = set()
 
     def get_seconds_to_wait(self, agent_id: UUID, credential: bytes | str | None, at: datetime) -> int | None:
@@ -36,13 +36,13 @@ class TokenRate:
             return None
         minute, seconds_of_minute = divmod(int(at.timestamp()), MINUTE)
         if minute != self._minute:
-            self._minute, self._issued, self._credentials = minute, {}, set()
-        if self._issued.get(agent_id, 0) < self.limit or (agent_id, credential) not in self._credentials:
+            self._minute, self._tokens_by_agent, self._credentials = minute, {}, set()
+        if self._tokens_by_agent.get(agent_id, 0) < self.limit or (agent_id, credential) not in self._credentials:
             return None
         return MINUTE - seconds_of_minute
 
     def count(self, agent_id: UUID, credential: bytes | str | None) -> None:
         """Count a token that was issued to an agent."""
         if self.limit:
-            self._issued[agent_id] = self._issued.get(agent_id, 0) + 1
+            self._tokens_by_agent[agent_id] = self._tokens_by_agent.get(agent_id, 0) + 1
             self._credentials.add((agent_id, credential))

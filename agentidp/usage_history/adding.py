@@ -21,17 +21,19 @@ def compute_hour_number(day: date, hour: int) -> int:
     return (day - EPOCH.date()).days * 24 + hour
 
 
-def add_usage(transaction: Transaction, sums: dict[UUID, Hours]) -> None:
+def add_usage(transaction: Transaction, hours_by_agent: dict[UUID, Hours]) -> None:
     """Add usage to the counters of an organization and its agents.
 
-    :param sums: the usage to add, by agent ID.
+    :param hours_by_agent: the usage to add, by agent ID.
     :raises psycopg.errors.NumericValueOutOfRange: the counter of an hour would exceed PostgreSQL's integer.
     """
-    counts_per_hour = [counts for agent_hours in sums.values() for counts in agent_hours.values()]
+    counts_per_hour = [counts for agent_hours in hours_by_agent.values() for counts in agent_hours.values()]
     transaction.fetch(
         "usage_history/add_usage",
-        agent_ids=list(sums),
-        agents=[agent_number for agent_number, agent_hours in enumerate(sums.values(), 1) for _ in agent_hours],
-        hours=[hour for agent_hours in sums.values() for hour in agent_hours],
+        agent_ids=list(hours_by_agent),
+        agents=[
+            agent_number for agent_number, agent_hours in enumerate(hours_by_agent.values(), 1) for _ in agent_hours
+        ],
+        hours=[hour for agent_hours in hours_by_agent.values() for hour in agent_hours],
         **{count_name: [counts[index] for counts in counts_per_hour] for index, count_name in enumerate(COUNTS)},
     )

@@ -131,12 +131,12 @@ def _sum_records(
     yield sums_by_agent
 
 
-def _add_sums(transaction: Transaction, sums: dict[UUID, Hours], total: Imported) -> None:
-    add_usage(transaction, sums)
-    counts_per_hour = [counts for agent_hours in sums.values() for counts in agent_hours.values()]
+def _add_sums(transaction: Transaction, sums_by_agent: dict[UUID, Hours], total: Imported) -> None:
+    add_usage(transaction, sums_by_agent)
+    counts_per_hour = [counts for agent_hours in sums_by_agent.values() for counts in agent_hours.values()]
     for count_index, count_name in enumerate(COUNTS):
         setattr(total, count_name, getattr(total, count_name) + sum(counts[count_index] for counts in counts_per_hour))
-    if all_hours := [hour for agent_hours in sums.values() for hour in agent_hours]:
+    if all_hours := [hour for agent_hours in sums_by_agent.values() for hour in agent_hours]:
         first_hour, last_hour = EPOCH + min(all_hours) * AN_HOUR, EPOCH + max(all_hours) * AN_HOUR
         total.first = min(first_hour, total.first or first_hour)
         total.last = max(last_hour, total.last or last_hour)
