@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from flask.testing import FlaskClient
 
 from agentidp.analytics.agent_rejections import NEXT_STEPS
@@ -67,6 +68,7 @@ def test_the_page_of_the_agent_says_what_to_do(client: FlaskClient, services: Se
         assert expected in text
 
 
+@pytest.mark.usefixtures("quiet")
 def test_the_command_prints_those_of_the_last_days(services: Services, cast: Cast, database_url: str) -> None:
     run, now, acme = Command(database_url), utc_now(), cast.acme
     for days in (0, 1, 7):
