@@ -39,7 +39,7 @@ _STEPS = {
     "revoked or expired key": "Give the instance the new key.",
     "no rule of trust": "Add a rule of trust for the issuer of the token to the agent, or correct the client_id.",
     "token matches no rule, revoked or expired rule": (
-        "Compare the token with the rules of the agent by agentidp credential test, which shows the claim that differs."
+        "Run agentidp credential test, which compares the token with the rules of the agent and shows what differs."
     ),
     "too many rules for the token": "Let the token name its key by kid, and send the client_id of the agent.",
     "revoked credential, expired credential": "Give the instance the new secret.",
@@ -66,7 +66,7 @@ _STEPS = {
         "sent this token, somebody may be trying stolen tokens."
     ),
     "subject names another actor, subject token has actors, too many actors, wrong actor token": (
-        "Compare the token with what an exchange accepts by agentidp credential test."
+        "Run agentidp credential test, which compares the token with what an exchange accepts."
     ),
     "subject or actor ended, subject token revoked, audience ended, delegation rule deleted": (
         "An agent, token, audience or rule of the token's chain has ended. Let the subject send a new token."

@@ -40,7 +40,7 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
     SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
 )
-# SpikeRule.factor is multiplied by this power of the number of agents: with more agents, more exceed it by chance.
+# SpikeRule.factor is multiplied by this power of the number of agents, because each agent can exceed it by chance.
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # minimum raised hours in a night of eight hours
 RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised

@@ -140,7 +140,7 @@ class Archive(NamedTuple):
             else:
                 # The author of the file may have manipulated the SQL that pg_restore prints.
                 raise ConfigurationError(
-                    f"{self.file} contains something else than rows, as no backup by agentidp backup does"
+                    f"{self.file} contains SQL other than rows, so it is no unchanged backup by agentidp backup"
                 )
 
 

@@ -86,7 +86,7 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
-    # check_envelope() refuses a message that names a stateless revision only in the body.
+    # A message that names a stateless revision only in the body is stateless too, so that check_envelope() refuses it.
     return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 

@@ -95,7 +95,7 @@ def _hash_key(secret_key: bytes) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _mask_address(remote_address: str, prefix: Prefix) -> bytes:
-    # With a fixed length, different pairs of network and client_id never have the same throttle_key.
+    # The result always has 16 bytes, so that different pairs of network and client_id never make the same throttle_key.
     try:
         address = ip_address(remote_address)
     except ValueError:

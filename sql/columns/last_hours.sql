@@ -1,5 +1,6 @@
--- The last hours in which an agent had tokens, requests and rejections, or null. The row "listed" has the agent and its last
--- days with each of these: token_day, request_day and rejection_day. A statement includes this sub-select as {last_hours}.
+-- The last hours in which an agent had tokens, requests and rejections, or null. The row "listed" has
+-- agent_id, and the agent's last days with tokens, requests and rejections: token_day, request_day and rejection_day. A statement
+-- includes this sub-select as {last_hours}.
 select
     max(hours.hour) filter (where hours.tokens > 0) as last_token,
     max(hours.hour) filter (where hours.requests > 0) as last_request,

@@ -51,7 +51,8 @@ begin
     end;
     -- Anybody can send a public client's id, so nothing is written for a wrong code or refresh token, not even last_used_at.
     if v_is_public and v_refusal is not null then
-        -- If the agent is not a public client, the sender must not learn the reason, and must not end the grant.
+        -- If the agent has no public credential, the sender is not authenticated, so it must neither learn the reason nor end the
+        -- grant.
         perform
         from credentials
         where

@@ -501,7 +501,7 @@ class TestBackupsOfAnAttacker:
             [replaced] = {*re.findall(rb"x{90}", whole)}
         file.write_bytes(whole.replace(replaced, attack.ljust(len(replaced) - 1) + replaced[-1:]))
         sentence = run.refused("restore", "--clean", "--yes", str(file))
-        assert re.search("contains something else than rows|was not restored", sentence)
+        assert re.search("contains SQL other than rows|was not restored", sentence)
         assert not trace.exists()
         assert rows_of(run.database_url) == before
         assert execute(run.database_url, IS_SUPERUSER) == [(False,)]
