@@ -8,16 +8,21 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import io
 import socket
 import ssl
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agentidp.outbound.networks import AddressRefused, AllowedNetworks
+
+MAX_OVERHEAD = 64 * 1024
+"""Maximum number of bytes that a response has in addition to its body: status lines, headers, chunk sizes, trailers."""
 
 
 def find_proxy(url: SplitResult) -> str | None:
@@ -83,6 +88,8 @@ def request(
             apply_deadline()
             if not is_plain:
                 _start_tls(connection, host, apply_deadline)
+            max_bytes = MAX_OVERHEAD + (max_body or 0)
+            connection.response_class = partial(_LimitedResponse, max_bytes=max_bytes)  # type: ignore[assignment]
             connection.request(method, request_target, body, fixed_headers | dict(headers))
             with connection.getresponse() as response:
                 response_body = b"" if max_body is None else _read_body(response, max_body)
@@ -99,6 +106,33 @@ def request(
     except (http.client.HTTPException, ValueError) as error:
         # The message could contain data of the request or of an internal server's response.
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
+
+
+class _LimitedResponse(http.client.HTTPResponse):
+    """A response of at most *max_bytes*. Endless headers would otherwise occupy the process until the deadline."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, max_bytes: int, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_LimitedReader(self.fp.detach(), max_bytes))
+
+
+class _LimitedReader(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase, max_bytes: int) -> None:
+        self._raw, self._remaining_bytes = raw, max_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        byte_count = self._raw.readinto(buffer)
+        self._remaining_bytes -= byte_count or 0
+        if self._remaining_bytes < 0:
+            raise RequestFailed("the response has too large headers")
+        return byte_count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _open_tunnel(host: str, port: int, proxy: SplitResult, timeout: float) -> http.client.HTTPConnection:

@@ -64,6 +64,21 @@ def test_a_body_is_bounded(framing: str) -> None:
                 assert failure(f"http://127.0.0.1:{port}/") == "the response has more than 100 bytes"
 
 
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: " + b"x" * 2000 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b"X: x\r\n"),
+    ],
+    ids=["informational responses", "headers", "trailers"],
+)
+def test_headers_are_bounded(head: bytes, line: bytes) -> None:
+    """A hostile server would otherwise occupy the processor and the memory of this process until the deadline."""
+    with server(responding(head + line * (client.MAX_OVERHEAD // len(line) + 20))) as port:
+        assert failure(f"http://127.0.0.1:{port}/") == "the response has too large headers"
+
+
 def test_a_body_that_nobody_wants_is_not_read() -> None:
     with server(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")) as port:
         assert ask(f"http://127.0.0.1:{port}/", max_body=None).body == b""
