@@ -47,7 +47,7 @@ FORGET_INTERVAL = timedelta(hours=1)  # minimum time between two deletions of ol
 
 
 def compute_delay(failures: int, jitter: float) -> timedelta:
-    """Return the delay after a number of consecutive failures.
+    """Return the delay until the next attempt after a number of consecutive failures.
 
     :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """

@@ -152,9 +152,9 @@ def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: C
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued under the rule end."]
         case "delete", ALERT_TARGET.type:
-            return ["Its messages that are not sent yet are deleted. Nobody else is sent them."]
+            return ["Messages that were not yet sent to the target are deleted, and are sent to nobody else."]
         case "create", OPENID_PROVIDER.type:
-            return ["It has no client secret: agentidp openid-provider update sets one if the provider needs it."]
+            return ["If the provider needs a client secret, set the secret by agentidp openid-provider update."]
         case "change", OPENID_PROVIDER.type:
             return [impact.describe_ended_sign_ins(change.name, 0)]
         case "delete", OPENID_PROVIDER.type:

@@ -114,7 +114,7 @@ def find_silence_by_days(
 
 
 def compute_evidence(active: float, weeks: int) -> float:
-    """Return how strongly a quiet hour or day shows silence, if *active* of *weeks* earlier weeks had requests then."""
+    """Return how strongly a quiet hour or day shows silence. *active* of *weeks* earlier weeks had requests in it."""
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 

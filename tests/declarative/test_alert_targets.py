@@ -56,7 +56,7 @@ def test_a_target_is_created_changed_and_deleted_with_the_address_of_a_variable(
     assert [event["action"] for event in events_of(run.database_url, acme)[len(before) :]] == ["alert_target.changed"]
 
     deleted = applied(run, ACME + "    alertTargets: []\n")
-    assert '- alert target "on-call" of "Acme"\n    Its messages that are not sent yet are deleted.' in deleted
+    assert '- alert target "on-call" of "Acme"\n    Messages that were not yet sent to the target' in deleted
     assert stored_addresses(run) == {}
 
 

@@ -426,7 +426,7 @@ organizations:
 def test_an_openid_provider_is_in_the_file_without_its_secret(run: Command, tmp_path: Path) -> None:
     of = ("--organization", "Acme")
     planned = applied(run, OPENID_PROVIDER)
-    assert "It has no client secret: agentidp openid-provider update sets one" in planned
+    assert "If the provider needs a client secret, set the secret by agentidp openid-provider update." in planned
     secret = tmp_path / "secret"
     secret.write_text("hush at the provider\n")
     run("openid-provider", "update", *of, "--yes", "--client-secret-file", str(secret))
