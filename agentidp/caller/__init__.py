@@ -218,8 +218,7 @@ def refuse_second_token() -> None:
 def _is_token_in_form(request: Request) -> bool:
     if request.mimetype != "application/x-www-form-urlencoded":
         return False
-    # Reading the form would consume the body, so the body is cached first for the view.
-    request.get_data()
+    # Reading the form leaves the body to the view, because wait_for_turn() has cached the body.
     return "access_token" in request.form
 
 
