@@ -103,7 +103,7 @@ class PeriodArguments(ma.Schema):
     @ma.post_load
     def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Add the default number of days to a query that defines no period."""
-        if self.default_days is not None and not _list_given_kinds(data):
+        if self.default_days is not None and not _list_used_kinds(data):
             data["days"] = self.default_days
         return data
 
@@ -132,34 +132,34 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
     today = at.astimezone(UTC).date()
-    kind_names, *other_kinds = _list_given_kinds(arguments) or [("month",)]
+    kind_names, *other_kinds = _list_used_kinds(arguments) or [("month",)]
     superfluous_names = [name for other_kind in other_kinds for name in other_kind if name in arguments]
     if superfluous_names:
-        raise _error(f"must not be given with {kind_names[0].rstrip('_')}", *superfluous_names)
+        raise _build_error(f"must not be given with {kind_names[0].rstrip('_')}", *superfluous_names)
     if "days" in arguments:
         return Period.of(arguments["days"], at)
     if "month" in kind_names:
         first_day = arguments.get("month", today.replace(day=1))
         if first_day > today:
-            raise _error(MONTH_RULE, "month")
+            raise _build_error(MONTH_RULE, "month")
         next_month = (first_day + timedelta(days=31)).replace(day=1)
         return Period(first_day, min(next_month - timedelta(days=1), today), is_month=True)
     if "from_" not in arguments:
-        raise _error("must not be given without from", "to")
+        raise _build_error("must not be given without from", "to")
     period = Period(arguments["from_"], arguments.get("to", today))
     future_names = [name for name in ("from_", "to") if arguments.get(name, today) > today]
     if future_names:
-        raise _error(DAY_RULE, *future_names)
+        raise _build_error(DAY_RULE, *future_names)
     if period.first > period.last:
-        raise _error("must not be after to", "from_")
+        raise _build_error("must not be after to", "from_")
     if period.days > MAX_PERIOD_DAYS:
-        raise _error(f"must not begin a period of more than {MAX_PERIOD_DAYS} days", "from_")
+        raise _build_error(f"must not begin a period of more than {MAX_PERIOD_DAYS} days", "from_")
     return period
 
 
-def _list_given_kinds(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _list_used_kinds(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [kind for kind in KINDS if any(argument_name in arguments for argument_name in kind)]
 
 
-def _error(rule: str, *names: str) -> ValidationError:
+def _build_error(rule: str, *names: str) -> ValidationError:
     return ValidationError(details={name.rstrip("_"): [rule] for name in names})

@@ -79,7 +79,7 @@ def add_secret(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for another credential, or create the credential and show its secret for the only time."""
     form = open_form(caller, MEMBERS)
     if request.method == "POST":
-        already_sent = AlreadySent(
+        repeat_error = AlreadySent(
             "The form created the credential {id}. Its secret was shown only once. If you did not copy the secret, "
             "revoke this credential and create another one.",
             f"/agents/{agent_id}",
@@ -88,7 +88,7 @@ def add_secret(caller: Caller, agent_id: UUID) -> Response:
         with form.catch_refusal(forms.labels(MEMBERS)):
             credential_values = forms.load(NewCredentialSchema(), forms.build_body(MEMBERS, form.values))
             refuse_past_expiry(credential_values["expires_at"], caller.at)
-            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+            with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
                 credential, client_secret = add_credential(transaction, agent_id, **credential_values)
                 store_created_id(transaction, form, credential.credential_id)
                 [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)

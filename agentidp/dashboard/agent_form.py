@@ -32,10 +32,10 @@ def new_agent(caller: Caller) -> Response:
     form.values["scopes"] = DEFAULT_SCOPES
     if request.method == "POST":
         form.values["scopes"] = request.form.getlist("scopes")
-        already_sent = AlreadySent("The form created the agent.", "/agents/{id}", "The page of the agent")
+        repeat_error = AlreadySent("The form created the agent.", "/agents/{id}", "The page of the agent")
         with form.catch_refusal(LABELS):
             agent_values = _load_agent(form)
-            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+            with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
                 agent = add_agent(transaction, **agent_values, max_agents=caller.settings.max_agents)
                 store_created_id(transaction, form, agent.agent_id)
             return pages.see_other(f"/agents/{agent.agent_id}")

@@ -62,7 +62,7 @@ def new_alert_target(caller: Caller) -> Response:
     """Show the form for a new alert target, or create the target and show a webhook's key for the only time."""
     form = open_form(caller, MEMBERS)
     if request.method == "POST":
-        already_sent = AlreadySent(
+        repeat_error = AlreadySent(
             "The form added the target. The key of a webhook was shown only once. If you did not copy it, delete the "
             "target and add it again.",
             "/alert-targets",
@@ -70,7 +70,7 @@ def new_alert_target(caller: Caller) -> Response:
         )
         with form.catch_refusal(forms.labels(MEMBERS)):
             target_values = forms.load(NewAlertTargetSchema(), forms.build_body(MEMBERS, form.values))
-            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+            with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
                 target, signing_secret = add_target(transaction, caller.settings, target_values)
                 store_created_id(transaction, form, target.target_id)
             if signing_secret is None:

@@ -18,6 +18,7 @@ from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call, Rows
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
+from agentidp.findings.dates import number_of
 from agentidp.http.schemas import MAX_DAYS
 from agentidp.registry.agents import resolve_agent_ids
 from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, find_rule, remove_rule
@@ -79,11 +80,11 @@ def new_delegation_rule(caller: Caller) -> Response:
         return _show_form(caller)
     form = read_form([*rule_form.MEMBERS, *MEMBERS])
     form.values["resources"] = request.form.getlist("resources")
-    already_sent = AlreadySent("The form created the rule.", "/delegation-rules", "Delegation rules")
+    repeat_error = AlreadySent("The form created the rule.", "/delegation-rules", "Delegation rules")
     with form.catch_refusal(LABELS):
         trust = rule_form.read_rule(caller, check_delegation_rule, form.values)
         rule_values = forms.load(NewDelegationRuleSchema(), _build_body(caller, form.values) | {"trust": trust})
-        with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+        with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
             rule = add_rule(transaction, caller.settings, rule_values)
             store_created_id(transaction, form, rule.delegation_rule_id)
         return pages.see_other("/delegation-rules")
@@ -100,11 +101,11 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
         Call("delegation/list_rules", {}), build_count_grants_call(rule_id=delegation_rule_id)
     )
     rule = find_rule(rules, delegation_rule_id)
-    count = len(rule.agents)
-    apps = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
+    apps_phrase = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
     message = (
-        f"{count:,} agent{'s' if count != 1 else ''}{apps} can act by this rule. After you delete the rule, no token "
-        "is issued under it, and APIs that check each token by introspection refuse tokens that were issued under it."
+        f"{number_of(len(rule.agents), 'agent')}{apps_phrase} can act by this rule. After you delete the rule, no "
+        "token is issued under it, and APIs that check each token by introspection refuse tokens that were issued "
+        "under it."
     )
     if grant_counts.grants:
         message += f" {describe_ended_grants(grant_counts.grants)}"

@@ -93,18 +93,18 @@ def _compute_digest(form: Form) -> bytes:
 
 
 @contextlib.contextmanager
-def begin_creation(caller: Caller, scope: str, form: Form, already_sent: AlreadySent) -> Iterator[Transaction]:
+def begin_creation(caller: Caller, scope: str, form: Form, repeat_error: AlreadySent) -> Iterator[Transaction]:
     """Open a transaction as :func:`agentidp.dashboard.session.begin_change` does, and consume the form's key.
 
     The block must create an object and call :func:`store_created_id`. If it raises an error, the form can be sent
-    again. If the key was consumed, *already_sent* is raised. Of two concurrent transactions, one waits for the other.
+    again. If the key was consumed, *repeat_error* is raised. Of two concurrent transactions, one waits for the other.
     """
     with session.begin_change(caller, scope) as transaction:
         expires_at = _read_opening(form.form_key) + LIFETIME
         [key_row] = transaction.fetch("forms/consume_key", digest=_compute_digest(form), expires_at=expires_at)
         if key_row.created_id is not None:
-            message, path = (text.format(id=key_row.created_id) for text in (already_sent.message, already_sent.path))
-            raise AlreadySent(message, path, already_sent.label)
+            message, path = (text.format(id=key_row.created_id) for text in (repeat_error.message, repeat_error.path))
+            raise AlreadySent(message, path, repeat_error.label)
         yield transaction
 
 

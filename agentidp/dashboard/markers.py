@@ -34,11 +34,11 @@ def new_marker(caller: Caller) -> Response:
         form.values |= forms.read_texts("startsAt", "time", "endsAt")
         first_day = parse_date(form.values["startsAt"])
         month_path = f"/month?month={first_day.isoformat()[:7]}" if first_day else "/month"
-        already_sent = AlreadySent("The form marked the day.", month_path, "The month of the marker")
+        repeat_error = AlreadySent("The form marked the day.", month_path, "The month of the marker")
         with form.catch_refusal(LABELS):
             body = forms.build_body(MEMBERS, form.values) | _build_times(form.values)
             marker_values = forms.load(NewMarkerSchema(), body)
-            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+            with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
                 marker = add_marker(transaction, **marker_values)
                 store_created_id(transaction, form, marker.marker_id)
             return pages.see_other(f"{month_path}#changes")

@@ -85,11 +85,11 @@ def new_provisioning_rule(caller: Caller) -> Response:
         return _show_form(caller)
     form = read_form([*rule_form.MEMBERS, *MEMBERS])
     form.values |= forms.read_texts(*WINDOWS) | {"scopes": request.form.getlist("scopes")}
-    already_sent = AlreadySent("The form created the rule.", "/provisioning-rules", "Automatic registration")
+    repeat_error = AlreadySent("The form created the rule.", "/provisioning-rules", "Automatic registration")
     with form.catch_refusal(LABELS), _flatten_details():
         trust = rule_form.read_rule(caller, check_provisioning_rule, form.values)
         rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(form.values) | {"trust": trust})
-        with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+        with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
             rule = add_rule(transaction, caller.settings, rule_values)
             store_created_id(transaction, form, rule.provisioning_rule_id)
         return pages.see_other("/provisioning-rules")

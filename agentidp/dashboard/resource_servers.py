@@ -57,10 +57,10 @@ def new_resource_server(caller: Caller) -> Response:
     form = open_form(caller, MEMBERS)
     if request.method == "POST":
         message, path = "The form registered the resource server.", "/resource-servers/{id}"
-        already_sent = AlreadySent(message, path, "The page of the resource server")
+        repeat_error = AlreadySent(message, path, "The page of the resource server")
         with form.catch_refusal(forms.labels(MEMBERS)):
             server_values = forms.load(NewResourceServerSchema(), _build_body(caller, MEMBERS, form.values))
-            with begin_creation(caller, SCOPE, form, already_sent) as transaction:
+            with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
                 server = add_resource_server(transaction, caller.settings, **server_values)
                 store_created_id(transaction, form, server.resource_server_id)
             return pages.see_other(f"/resource-servers/{server.resource_server_id}")
