@@ -161,7 +161,7 @@ class Caller:
     def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
         """Run calls, then those that admit the caller, in one round trip. Return the rows of each call."""
         with self._refuse_used_proof(token):
-            # Only a commit that records a DPoP proof waits for the disk: the proof must stay used after a crash.
+            # Only the commit of a DPoP proof waits for the disk, because the proof must stay used after a crash.
             rows_by_call = self._database.run(
                 *calls, *self._build_admission_calls(token), durable=self._proof is not None
             )

@@ -71,7 +71,7 @@ def open_form(caller: Caller, fields: Iterable[Member]) -> Form:
 def read_form(fields: Iterable[Member]) -> Form:
     """Return the form that the request has sent. Raise :exc:`ValidationError` if its key is malformed or expired."""
     form_key = request.form.get(NAME, "")
-    # The key may be from the future: the clock of the server that opened the form may be ahead.
+    # The key may be from the future, because the clock of the server that opened the form may be ahead.
     if not -LIFETIME < g.at - _read_opening(form_key) < LIFETIME:
         max_hours = LIFETIME // timedelta(hours=1)
         raise ValidationError(f"This form was opened more than {max_hours} hours ago. Open its page again.")

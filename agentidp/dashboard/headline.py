@@ -64,7 +64,7 @@ def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list
     total_count = sum(getattr(day, name) for day in days)
     count = sum(getattr(day, name) for day, _ in pairs)
     earlier_count = sum(getattr(earlier_day, name) for _, earlier_day in pairs)
-    # If all usage is from today, nothing is compared: the complete days would wrongly show no usage.
+    # If all usage is from today, nothing is compared, because the complete days would wrongly show no usage.
     is_compared = pairs and (count or earlier_count or not total_count)
     severity = None
     if name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):

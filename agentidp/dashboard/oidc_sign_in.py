@@ -72,8 +72,8 @@ def receive_code(organization_id: str | None = None) -> Response:
         log_refusal(organization_id or INSTANCE, provider.settings.issuer, subject, name, refused.reason, g.at)
         raise
     g.organization_id = person.organization_id
-    # The response is a page and not a redirect: the navigation began at another site, so the browser would follow a
-    # redirect without the new cookie, which is SameSite=Strict.
+    # The response is a page and not a redirect, because the navigation began at another site. The browser would follow
+    # a redirect without the new cookie, which is SameSite=Strict.
     response = pages.page("signed_in.html", return_to=return_page.check_page(return_to))
     session.set_cookie(response, person.seal(services().settings), person)
     return response

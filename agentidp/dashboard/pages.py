@@ -125,7 +125,7 @@ def render_error(error: ApiError) -> Response:
         context["again"] = return_page.find_page(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
-    # Only a cookie that was sent is deleted: the browser may have withheld a valid session's cookie (SameSite).
+    # Deletes only a cookie that was sent, because the browser may have withheld a valid one (SameSite).
     if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response
@@ -193,7 +193,7 @@ def _stream_page(html: str, slow_html: Iterator[str]) -> Iterator[str]:
     html_before, _, html_after = html.partition(SLOW_PART)
     yield html_before
     try:
-        # The slow part is rendered before it is sent: the request's context must not wait for a slow client.
+        # Renders the slow part before sending it, because the request's context must not wait for a slow client.
         rendered_html = "".join(slow_html)
     except Exception:
         yield '<p class="notice" role="alert">The rest of the page could not be loaded. Reload the page.</p>'

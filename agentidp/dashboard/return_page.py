@@ -14,10 +14,10 @@ NAME = "return_to"
 """Name of the parameter with the page to which the browser returns after the sign-in."""
 
 MAX_LENGTH = 300
-"""Maximum number of characters of a page's path: a cookie for four unfinished sign-ins must stay below 4 KB."""
+"""Maximum characters of a page's path, because a cookie for four unfinished sign-ins must stay below 4 KB."""
 
-# Excludes downloads, whose paths have a dot: a download would leave the sign-in page open. Excludes the pages for
-# signing in and out: the browser would be redirected for ever.
+# Excludes downloads, whose paths have a dot, because a download would leave the sign-in page open. Excludes the pages
+# for signing in and out, because the browser would be redirected for ever.
 _PAGE = re.compile(r"(?:/(?!sign-)[\w-]+)*(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
 
 

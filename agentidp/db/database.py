@@ -68,7 +68,7 @@ class Database:
         deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connect_arguments = {
             "autocommit": True,
-            # psycopg's own prepared statements are off: after a rollback, psycopg would deallocate ours as well.
+            # psycopg's own prepared statements are off, because psycopg would deallocate ours too after a rollback.
             "prepare_threshold": None,
             "connect_timeout": deadline,
             # TCP also gives up after the deadline on a host that has vanished, even if the connection is idle.
@@ -155,7 +155,7 @@ class Database:
                 self._count_error("outcome unknown")
                 raise OutcomeUnknown(in_one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
-                # The log gets only the primary message: the details of an error can contain values of the statement.
+                # Logs only the primary message, because the details of an error can contain values of the statement.
                 reason = error.diag.message_primary or in_one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
                     # The server has become a standby. The breaker refuses requests until a primary responds.

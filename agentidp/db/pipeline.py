@@ -175,7 +175,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         for query, encoded_values, parameter_types, parameter_formats in encoded_calls:
             statement_key = query, parameter_types
             if statement_key not in prepared_names:
-                # A name is never used again: after a failure, the server may or may not have prepared the statement.
+                # A name is never used again, because after a failure the server may have prepared the statement.
                 prepared_names[statement_key] = b"agentidp_%d" % next(self._numbers)
                 pgconn.send_prepare(prepared_names[statement_key], query, parameter_types)
                 expected_answers.append(statement_key)

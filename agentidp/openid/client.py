@@ -168,7 +168,7 @@ class Client:
         auth_methods = metadata.get("token_endpoint_auth_methods_supported")
         if not client_secret:
             form["client_id"] = client_id
-        # Providers disagree about a secret's encoding in the header.
+        # Prefers the form to the header, because providers disagree about a secret's encoding in the header.
         elif isinstance(auth_methods, list) and "client_secret_post" in auth_methods:
             form |= {"client_id": client_id, "client_secret": client_secret}
         else:

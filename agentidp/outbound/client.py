@@ -183,7 +183,7 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
     Yields a function that must be called whenever the connection gets a new socket.
     """
     has_ended = threading.Event()
-    # The connection forgets its socket if the server will close the connection.
+    # The connection forgets its socket if the server will close the connection, so the sockets are also stored here.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:

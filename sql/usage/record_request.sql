@@ -1,5 +1,5 @@
--- Admits a request of an authenticated agent and counts it. Returns one row if the agent is active. Returns no row, and no count,
--- if the agent is suspended, deleted or unknown, if its organization is suspended, or if its token is revoked or ended.
+-- Admits a request of an authenticated agent and counts it. Returns one row if the agent is active. Returns no row and counts
+-- nothing if the agent is suspended, deleted or unknown, if its organization is suspended, or if its token is revoked or ended.
 -- Parameters: organization_id; agent_id; jti and issued_at (timestamptz): of the token; day and hour: of the request in UTC;
 -- durable: false lets the commit be acknowledged before it is on disk.
 select agent_id

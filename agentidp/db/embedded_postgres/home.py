@@ -124,7 +124,7 @@ def prepare_home(home: Path) -> Account | None:
     account = find_service_account() if is_root else None
     process_uid = account.pw_uid if account else os.geteuid()
     data_directory = home / "data"
-    # The owner is checked before any write: files that a wrong user has created would block the right user.
+    # Checks the owner before any write, because files that a wrong user has created would block the right user.
     if data_directory.exists() and (owner_id := data_directory.stat().st_uid) != process_uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {process_uid}, and {data_directory} belongs to {owner_id}: "

@@ -49,7 +49,7 @@ SETTINGS = {
     "log_autovacuum_min_duration": "-1",
 }
 THROW_AWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# Settings that callers cannot override: the URL depends on them, and the server must not listen on TCP.
+# Callers cannot override these settings, because the URL depends on them, and the server must not listen on TCP.
 FIXED = {"listen_addresses": "", "port": str(PORT), "unix_socket_permissions": "0700"}
 
 
