@@ -96,6 +96,8 @@ class SealedForm:
         is_same_browser = secrets.compare_digest(form.browser, str(flask.session.get(_BROWSER)))
         if not is_same_browser or not -LIFETIME < form_age < LIFETIME:
             raise ValidationError(INVALID)
+        # Chromium removes a page with no-store from its back/forward cache only if the site sets a cookie.
+        flask.session.modified = True
         return form
 
 
