@@ -25,7 +25,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 def first_day(today: date) -> date:
     """Return the first of the month or, in the month's first week, the day one week earlier."""
-    # Without the earlier week, the only job of the month's first night would have nearly all tokens.
+    # The earlier week counts too, because the job of the month's first night would otherwise have nearly all tokens.
     first = today.replace(day=1)
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 

@@ -248,7 +248,7 @@ def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
 
 
 def _build_rejection(client: Client) -> Rejection:
-    # Without client.refusal, the signature was right, but the database refused the key.
+    # If there is no client.refusal, the signature was right, and the database refused the key.
     credential_kind, logged_reason = "assertion", client.refusal or "revoked or expired key"
     if client.secret_hash is not None:
         credential_kind, logged_reason = "secret", "wrong secret"
