@@ -185,7 +185,8 @@ alter table announced_suspensions enable row level security, force row level sec
 create policy own_organization on announced_suspensions using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, delete on announced_suspensions to agentidp_service;
 
--- Views of agents that may act and of credentials that may authenticate. Migration 0004 replaces both views by functions.
+-- Views of agents that may act and of credentials that may authenticate. Migrations 0004 and 0007 replace active_agents. Only servers
+-- of release 1.0.0 use client_credentials, because migration 0004 adds functions for its conditions.
 --
 -- With security_invoker, the privileges and the row-level security of the role that runs the statement apply instead of those of
 -- the view's owner.
