@@ -24,7 +24,7 @@ from psycopg import sql
 from agentidp.db.database import Database
 from agentidp.db.sql import load_sql, sql_directory
 from agentidp.oauth.client_secret import hash_secret
-from agentidp.oauth.issuance import Client, Grant, build_call, record_issuance
+from agentidp.oauth.issuance import Client, CountedToken, build_call, record_issuance
 from agentidp.oauth.quota_windows import WINDOWS, QuotaExhausted
 from agentidp.registry import operator_token
 from agentidp.registry.quotas import ORGANIZATION
@@ -486,7 +486,7 @@ class TestTwoTransactions:
             assert opened._connection.execute("show transaction_isolation").fetchall() == [("read committed",)]
 
 
-def recorded(agent: Agent) -> Grant | None:
+def recorded(agent: Agent) -> CountedToken | None:
     """A token, as the token endpoint counts it."""
     client = Client(agent.organization_id, agent.agent_id, secret_hash=hash_secret(agent.client_secret))
     call = build_call(client, scope=None, resource=None, has_proof=False, is_counted=True)

@@ -46,7 +46,7 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
     """Return a new link that signs in as an agent. The link is a secret. Usage does not include the link's token."""
     # Gets the signing key first, so that a link is recorded only if it can be signed.
     signing_key = app_services.keys.current().signing
-    client, token_grant = operator_token.count_token(
+    client, counted_token = operator_token.count_token(
         app_services,
         organization_id,
         agent_id,
@@ -57,8 +57,8 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
         is_counted=False,
     )
     audience = app_services.settings.dashboard_sign_in
-    link_grant = issuance.Grant(token_grant.scope, audience, token_ttl=LIFETIME)
-    body = issuance.build_token_response(app_services, signing_key, client, link_grant, at=at)
+    link_token = issuance.CountedToken(counted_token.scope, audience, token_ttl=LIFETIME)
+    body = issuance.build_token_response(app_services, signing_key, client, link_token, at=at)
     return f"{audience}?token={body['access_token']}"
 
 

@@ -95,8 +95,8 @@ def base_path(settings: Settings) -> str:
 
 def sign_token(app_services: Services, signing_key: SigningKey, client: issuance.Client, at: datetime) -> str:
     """Return the token of a session that begins at *at*, for a client to whom :data:`SCOPE` was granted."""
-    grant = issuance.Grant(SCOPE, app_services.settings.dashboard, token_ttl=LIFETIME)
-    response_body = issuance.build_token_response(app_services, signing_key, client, grant, at=at)
+    session_token = issuance.CountedToken(SCOPE, app_services.settings.dashboard, token_ttl=LIFETIME)
+    response_body = issuance.build_token_response(app_services, signing_key, client, session_token, at=at)
     return str(response_body["access_token"])
 
 

@@ -91,7 +91,7 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
     return session.sign_token(app_services, signing_key, client, at)
 
 
-def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | None:
+def _grant_session(client: issuance.Client, at: datetime) -> issuance.CountedToken | None:
     """Grant :data:`SCOPE` to the client and record the sign-in. A used assertion raises ``UniqueViolation``."""
     grant_call = issuance.build_call(client, scope=[SCOPE], is_counted=False)
     database = services().database.of(client.organization_id, at)
@@ -99,7 +99,7 @@ def _grant_session(client: issuance.Client, at: datetime) -> issuance.Grant | No
         grant_rows = transaction.run(grant_call)
         if grant_rows and grant_rows[0].scope is not None:
             attempts.record_success(transaction, client.agent_id, "credential")
-    return issuance.read_grant(client, grant_call, grant_rows, at=at)
+    return issuance.read_counted_token(client, grant_call, grant_rows, at=at)
 
 
 def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:

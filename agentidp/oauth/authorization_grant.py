@@ -26,7 +26,7 @@ from agentidp.jose.access_token import Delegation
 from agentidp.jose.jws import base64url
 from agentidp.oauth import client_authentication, grants, issuance
 from agentidp.oauth.client_document import agent_id_of, is_client_uri
-from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, Grant, TokenRequest
+from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, CountedToken, TokenRequest
 
 OFFLINE_ACCESS = "offline_access"
 """The OpenID Connect scope that asks for a refresh token. It is ignored, because every client gets a refresh token."""
@@ -67,10 +67,10 @@ def read_client(request: Request, form: dict[str, str], token: grants.GrantToken
     return client
 
 
-def record_token(
+def authenticate_and_count(
     token: grants.GrantToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
-) -> Grant | None:
-    """Count a token with which a client acts for the person of a grant. Return ``None`` if authentication failed.
+) -> CountedToken | None:
+    """Authenticate a client and count a token for the person of a grant, or return ``None`` if authentication failed.
 
     :param token: the grant's code or refresh token.
     :raises OAuthError: also ``invalid_grant`` for a code or refresh token that is not acceptable.
@@ -93,15 +93,15 @@ def record_token(
     parameters = issuance.build_request_call(token_request, client).parameters
     redeem_call = Call("grants/redeem_grant", parameters | redeem_parameters)
     try:
-        grant = issuance.record_issuance(database, client, redeem_call, proof)
+        counted_token = issuance.record_issuance(database, client, redeem_call, proof)
     except issuance.SubjectRefused as refused:
         raise _reject_token(database, token, client, str(refused)) from None
-    if grant is None:
+    if counted_token is None:
         return None
-    row = grant.row
+    row = counted_token.row
     person = row.issuer, token.decrypt(bytes(row.subject_encrypted))
     return replace(
-        grant,
+        counted_token,
         resource=row.resource,
         delegation=Delegation((client.agent_id,), (), None, person, row.delegation_rule_id, token.grant_id),
         ends_at=int(row.ends_at.timestamp()),

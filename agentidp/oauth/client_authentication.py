@@ -77,7 +77,7 @@ def authenticates_client(view: View) -> View:
 
 
 def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
-    """Return the client that a request names. The database verifies its secret later.
+    """Return the client that a request names. Verifies an assertion; the database verifies a secret later.
 
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
         for no mechanism or one that is not supported.
@@ -200,16 +200,16 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 
 
 def authenticate(
-    request: Request, client: Client, at: datetime, run_statement: Callable[[Client], Result | None]
+    request: Request, client: Client, at: datetime, run_authentication: Callable[[Client], Result | None]
 ) -> tuple[Client, Result]:
     """Let a statement authenticate a client. Return the client that the statement has accepted, and its result.
 
-    :param run_statement: returns ``None`` if authentication failed, or raises ``UniqueViolation`` if the assertion was
-        used before.
+    :param run_authentication: runs the statement that authenticates the client. Returns ``None`` if authentication
+        failed, or raises ``UniqueViolation`` if the assertion was used before.
     """
     while True:
         try:
-            result = run_statement(client)
+            result = run_authentication(client)
         except psycopg.errors.UniqueViolation:
             refuse_client(request, replace(client, refusal=client_assertion.USED_BEFORE), at)
         if result is not None:

@@ -23,7 +23,7 @@ from agentidp.jose.assertion import compute_use_expiry
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_authentication, token_exchange
-from agentidp.oauth.issuance import Client, Grant, SubjectRefused, TokenRequest
+from agentidp.oauth.issuance import Client, CountedToken, SubjectRefused, TokenRequest
 from agentidp.oauth.token_exchange import Subject, UnacceptableToken
 
 TYPE = "oauth-id-jag+jwt"
@@ -56,10 +56,10 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     return resource
 
 
-def record_token(
+def authenticate_and_count(
     id_jag: IssuerToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
-) -> Grant | None:
-    """Count a token with which a client acts for the person in an ID-JAG."""
+) -> CountedToken | None:
+    """Authenticate a client and count a token with which it acts for the person in an ID-JAG."""
     own_issuer = token_request.services.settings.issuer
 
     def read_subject() -> Subject:
@@ -71,7 +71,9 @@ def record_token(
         return replace(subject, max_scope=id_jag.claims.get("scope"), use=id_jag_use)
 
     refusal_error = client_authentication.invalid_grant()
-    return token_exchange.record_token_for_subject(token_request, database, client, read_subject, refusal_error)
+    return token_exchange.authenticate_and_count_for_subject(
+        token_request, database, client, read_subject, refusal_error
+    )
 
 
 def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:

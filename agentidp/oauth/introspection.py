@@ -184,7 +184,7 @@ def inspect_token(request: Request, unverified_token: str, client: Client, at: d
         "delegation_rule_id": delegation and delegation.rule_id,
     }
 
-    def run_statement(client: Client) -> Any:
+    def authenticate_and_inspect(client: Client) -> Any:
         credential_parameters = {
             "agent_id": client.agent_id,
             "secret_hash": client.secret_hash,
@@ -197,7 +197,7 @@ def inspect_token(request: Request, unverified_token: str, client: Client, at: d
         [client_rows] = database.run(call, durable=client.digest is not None)
         return client_rows[0] if client_rows else None
 
-    client, client_row = client_authentication.authenticate(request, client, at, run_statement)
+    client, client_row = client_authentication.authenticate(request, client, at, authenticate_and_inspect)
     context = current_context()
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     return TokenInspection(client, frozenset(client_row.scopes), token, client_row.is_active)

@@ -119,15 +119,15 @@ class SubjectRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """A token that was counted and can be signed.
+class CountedToken:
+    """A token that was granted and counted, and can be signed. The tokens of dashboard sessions are not counted.
 
     :param scope: space-separated.
     :param resource: the identifier of the resource server; ``None`` for our own API.
     :param quotas: the quotas of the agent and of its organization, before this token.
     :param audience: the ``aud`` of the resource server; ``None`` if its identifier is the ``aud``.
     :param token_ttl: seconds until the token expires; ``None`` for the time in the settings.
-    :param subject: one of ``SUBJECTS``.
+    :param subject_form: the form of ``sub``, one of ``SUBJECTS``.
     :param row: the row that the statement has returned.
     :param delegation: the subject for whom the client acts; ``None`` if the client acts for itself.
     :param ends_at: latest expiry of the token, in seconds since the epoch; ``None`` for no limit.
@@ -139,7 +139,7 @@ class Grant:
     quotas: list[quota_windows.Quota] = field(default_factory=list)
     audience: str | None = None
     token_ttl: int | None = None
-    subject: str = AGENT
+    subject_form: str = AGENT
     row: Any = None
     delegation: Delegation | None = None
     ends_at: int | None = None
@@ -183,7 +183,9 @@ def build_request_call(token_request: TokenRequest, client: Client) -> Call:
     return build_call(client, scope=token_request.scope, resource=token_request.resource, has_proof=has_proof)
 
 
-def record_token(token_request: TokenRequest, database: OrganizationDatabase, client: Client) -> Grant | None:
+def authenticate_and_count(
+    token_request: TokenRequest, database: OrganizationDatabase, client: Client
+) -> CountedToken | None:
     """Authenticate the client, grant the scope and count a token with which the client acts for itself."""
     return record_issuance(database, client, build_request_call(token_request, client), token_request.proof)
 
@@ -194,14 +196,15 @@ def record_issuance(
     call: Call,
     proof: Proof | None,
     subject_use: tuple[Call, Exception] | None = None,
-) -> Grant | None:
+) -> CountedToken | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
     :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
     :param subject_use: the call that consumes the subject's token, and the error if that token was used before.
     :returns: ``None`` if authentication failed.
     :raises psycopg.errors.UniqueViolation: authentication failed, because the assertion was used before.
-    :raises OAuthError: as :func:`read_grant`, or the proof was used before. ``invalid_scope`` names missing scopes.
+    :raises OAuthError: as :func:`read_counted_token`, or the proof was used before. The description of
+        ``invalid_scope`` names the missing scopes.
     """
     if proof is None and subject_use is None:
         [rows] = database.run(call, durable=True)
@@ -216,7 +219,7 @@ def record_issuance(
                     reuse_error = OAuthError("invalid_dpop_proof", "the DPoP proof was used before")
                     _consume(transaction, proof.build_consumption_call(), reuse_error)
     try:
-        return read_grant(client, call, rows, at=database.at)
+        return read_counted_token(client, call, rows, at=database.at)
     except OAuthError as error:
         if error.error == "invalid_scope":
             error.description = _explain_missing_scopes(database, call, rows[0])
@@ -288,84 +291,90 @@ def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
     return "; ".join(sentences) or "the resource server has no scope"
 
 
-def read_grant(client: Client, call: Call, rows: Rows, *, at: datetime) -> Grant | None:
-    """Return the grant in the rows of a call that issues a token, or ``None`` if authentication failed.
+def read_counted_token(client: Client, call: Call, rows: Rows, *, at: datetime) -> CountedToken | None:
+    """Return the token in the rows of a call that counts a token, or ``None`` if authentication failed.
 
     :raises SubjectRefused: the client is authentic, but may not act for the subject of an exchange.
     :raises OAuthError: the client is authentic, but may not have the token, or a quota refuses it.
     """
     if not rows:
         return None
-    [grant_row] = rows
+    [token_row] = rows
     # Only the statements for exchanges and for codes and refresh tokens return a refusal.
     is_exchange = call.name != "oauth/issue_access_token"
-    if is_exchange and grant_row.refusal is not None:
-        raise SubjectRefused(grant_row.refusal)
-    if not grant_row.is_target_known:
+    if is_exchange and token_row.refusal is not None:
+        raise SubjectRefused(token_row.refusal)
+    if not token_row.is_target_known:
         raise OAuthError("invalid_target", _NO_TARGET_OF_AN_EXCHANGE if is_exchange else _NO_TARGET)
-    if grant_row.is_proof_missing:
+    if token_row.is_proof_missing:
         bound_party = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
         raise OAuthError("invalid_dpop_proof", f"the {bound_party}: send a proof in the header DPoP")
-    if grant_row.exhausted is not None:
-        _report_exhausted_quota(client, grant_row, at)
-    if grant_row.scope is None:
+    if token_row.exhausted is not None:
+        _report_exhausted_quota(client, token_row, at)
+    if token_row.scope is None:
         refused_party = "agent or the subject" if is_exchange else "agent"
         raise OAuthError("invalid_scope", f"the {refused_party} does not have every scope that was asked for")
-    return Grant(
-        grant_row.scope,
+    return CountedToken(
+        token_row.scope,
         call.parameters["resource"],
-        quota_windows.read_quotas(grant_row.quotas),
-        grant_row.audience,
-        grant_row.token_ttl,
-        grant_row.subject or AGENT,
-        grant_row,
+        quota_windows.read_quotas(token_row.quotas),
+        token_row.audience,
+        token_row.token_ttl,
+        token_row.subject or AGENT,
+        token_row,
     )
 
 
-def _report_exhausted_quota(client: Client, grant_row: Any, at: datetime) -> None:
+def _report_exhausted_quota(client: Client, token_row: Any, at: datetime) -> None:
     """Count and log a quota that has no token left. Raise ``QuotaExhausted`` if the quota is enforced."""
-    holder, window = grant_row.exhausted.split(" ")
-    quota_result = "observed" if grant_row.scope is not None else "refused"
+    holder, window = token_row.exhausted.split(" ")
+    quota_result = "observed" if token_row.scope is not None else "refused"
     QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
     if has_request_context():
         # The request's log line gets these ids and the quota.
         g.organization_id, g.agent_id = client.organization_id, client.agent_id
-        g.quota = f"{grant_row.exhausted} {quota_result}"
-    if grant_row.scope is None:
-        raise quota_windows.build_quota_error(quota_windows.read_quotas(grant_row.quotas), holder, window, at)
+        g.quota = f"{token_row.exhausted} {quota_result}"
+    if token_row.scope is None:
+        raise quota_windows.build_quota_error(quota_windows.read_quotas(token_row.quotas), holder, window, at)
 
 
 def build_token_response(
-    services: Services, signing_key: SigningKey, client: Client, grant: Grant, *, at: datetime, jkt: str | None = None
+    services: Services,
+    signing_key: SigningKey,
+    client: Client,
+    counted_token: CountedToken,
+    *,
+    at: datetime,
+    jkt: str | None = None,
 ) -> dict[str, Any]:
     """Sign the access token, and return the response of RFC 6749 section 5.1.
 
     :param jkt: the thumbprint of the key that the token is bound to (RFC 9449 section 6.1).
     """
-    lifetime_seconds = grant.token_ttl or services.settings.token_ttl
-    if grant.ends_at is not None:
-        lifetime_seconds = min(lifetime_seconds, grant.ends_at - int(at.timestamp()))
+    lifetime_seconds = counted_token.token_ttl or services.settings.token_ttl
+    if counted_token.ends_at is not None:
+        lifetime_seconds = min(lifetime_seconds, counted_token.ends_at - int(at.timestamp()))
     access_token = issue_access_token(
         signing_key,
         issuer=services.settings.issuer,
-        audience=grant.audience or grant.resource or services.settings.resource,
-        resource=grant.resource if grant.audience is not None else None,
+        audience=counted_token.audience or counted_token.resource or services.settings.resource,
+        resource=counted_token.resource if counted_token.audience is not None else None,
         organization_id=client.organization_id,
         agent_id=client.agent_id,
-        scope=grant.scope,
+        scope=counted_token.scope,
         jti=base64url(os.urandom(16)).decode(),
         at=at,
         ttl=lifetime_seconds,
         jkt=jkt,
-        subject=grant.subject,
-        delegation=grant.delegation,
+        subject=counted_token.subject_form,
+        delegation=counted_token.delegation,
     )
     response_body: dict[str, Any] = {
         "access_token": access_token,
         "token_type": "DPoP" if jkt else "Bearer",
         "expires_in": lifetime_seconds,
     }
-    if grant.scope:
-        response_body["scope"] = grant.scope
-    response_body |= grant.members
+    if counted_token.scope:
+        response_body["scope"] = counted_token.scope
+    response_body |= counted_token.members
     return response_body

@@ -40,7 +40,7 @@ from agentidp.oauth.client_form import (
     describe_parameter,
     read_form,
 )
-from agentidp.oauth.issuance import Client, Grant, TokenRequest
+from agentidp.oauth.issuance import Client, CountedToken, TokenRequest
 from agentidp.paths import TOKEN_ENDPOINT
 from agentidp.services import services
 
@@ -150,7 +150,7 @@ def choose_grant_type(form: dict[str, str]) -> Callable[[TokenRequest], Response
 def issue_by_client_credentials(token_request: TokenRequest) -> Response:
     """Issue a token to a client that authenticates itself (RFC 6749 section 4.4)."""
     client = client_authentication.read_client(token_request.http_request, token_request.form, token_request.at)
-    return issue_to_client(token_request, client, issuance.record_token)
+    return issue_to_client(token_request, client, issuance.authenticate_and_count)
 
 
 def issue_by_assertion(token_request: TokenRequest) -> Response:
@@ -167,7 +167,7 @@ def issue_by_workload_token(token_request: TokenRequest) -> Response:
     http_request, form, at = token_request.http_request, token_request.form, token_request.at
     try:
         client = client_authentication.read_client_from_grant(http_request, form, at)
-        return issue_to_client(token_request, client, issuance.record_token)
+        return issue_to_client(token_request, client, issuance.authenticate_and_count)
     except OAuthError as error:
         if error.error == "invalid_client":
             raise client_authentication.invalid_grant(error.description) from None
@@ -179,14 +179,14 @@ def issue_by_id_jag(token_request: TokenRequest, id_jag_token: IssuerToken) -> R
     form, own_resource = token_request.form, token_request.services.settings.resource
     token_request = token_request._replace(resource=id_jag.find_resource(id_jag_token, form, own_resource))
     client = client_authentication.read_client(token_request.http_request, form, token_request.at)
-    return issue_to_client(token_request, client, partial(id_jag.record_token, id_jag_token))
+    return issue_to_client(token_request, client, partial(id_jag.authenticate_and_count, id_jag_token))
 
 
 def issue_by_exchange(token_request: TokenRequest) -> Response:
     """Issue a token by which a client acts for the subject of the token in the form (RFC 8693)."""
     token_exchange.check_form(token_request.form, token_request.resource)
     client = client_authentication.read_client(token_request.http_request, token_request.form, token_request.at)
-    return issue_to_client(token_request, client, token_exchange.record_token)
+    return issue_to_client(token_request, client, token_exchange.authenticate_and_count)
 
 
 def issue_by_permission(token_request: TokenRequest) -> Response:
@@ -194,18 +194,19 @@ def issue_by_permission(token_request: TokenRequest) -> Response:
     http_request, form, at = token_request.http_request, token_request.form, token_request.at
     code_or_refresh_token = authorization_grant.check_form(form)
     client = authorization_grant.read_client(http_request, form, code_or_refresh_token, at)
-    return issue_to_client(token_request, client, partial(authorization_grant.record_token, code_or_refresh_token))
+    authenticate_and_count = partial(authorization_grant.authenticate_and_count, code_or_refresh_token)
+    return issue_to_client(token_request, client, authenticate_and_count)
 
 
 def issue_to_client(
     token_request: TokenRequest,
     client: Client,
-    record_token: Callable[[TokenRequest, OrganizationDatabase, Client], Grant | None],
+    authenticate_and_count: Callable[[TokenRequest, OrganizationDatabase, Client], CountedToken | None],
 ) -> Response:
     """Count a token for a client, sign the token, and return the response.
 
-    :param record_token: authenticates the client and counts the token, in one transaction. Returns ``None`` if the
-        authentication failed.
+    :param authenticate_and_count: authenticates the client and counts the token, in one transaction. Returns ``None``
+        if the authentication failed.
     """
     app_services, http_request, at = token_request.services, token_request.http_request, token_request.at
     if client.new_subject is not None:
@@ -216,14 +217,16 @@ def issue_to_client(
     # Gets the signing key first, so that a token is counted only if it can be signed.
     signing_key = app_services.keys.current().signing
     database = app_services.database.of(client.organization_id, at)
-    run_statement = partial(record_token, token_request, database)
-    client, grant = client_authentication.authenticate(http_request, client, at, run_statement)
+    client, counted_token = client_authentication.authenticate(
+        http_request, client, at, partial(authenticate_and_count, token_request, database)
+    )
     app_services.token_rate.count(*client.credential)
     jkt = token_request.proof.jkt if token_request.proof else None
-    body = issuance.build_token_response(app_services, signing_key, client, grant, at=at, jkt=jkt)
+    body = issuance.build_token_response(app_services, signing_key, client, counted_token, at=at, jkt=jkt)
     context = current_context()
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
-    return json_response(body, headers=NO_STORE | quota_windows.build_quota_headers(grant.quotas, at, is_issued=True))
+    quota_headers = quota_windows.build_quota_headers(counted_token.quotas, at, is_issued=True)
+    return json_response(body, headers=NO_STORE | quota_headers)
 
 
 def report_flood(client: Client, limit: int, seconds_to_wait: int) -> quota_windows.QuotaExhausted:

@@ -24,7 +24,7 @@ from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import AccessToken, Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
 from agentidp.oauth import client_authentication, federated_token, issuance
-from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, Grant, TokenRequest
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, CountedToken, TokenRequest
 from agentidp.services import Services
 
 TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt")
@@ -107,8 +107,10 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
             raise OAuthError("invalid_request", f"{name} must be {ISSUED_TOKEN_TYPE}")
 
 
-def record_token(token_request: TokenRequest, database: OrganizationDatabase, client: Client) -> Grant | None:
-    """Count a token with which a client acts for the subject of the ``subject_token`` in its form."""
+def authenticate_and_count(
+    token_request: TokenRequest, database: OrganizationDatabase, client: Client
+) -> CountedToken | None:
+    """Authenticate a client and count a token with which it acts for the subject of its ``subject_token``."""
     form = token_request.form
 
     def read_subject() -> Subject:
@@ -123,17 +125,17 @@ def record_token(token_request: TokenRequest, database: OrganizationDatabase, cl
         "invalid_request",
         f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}",
     )
-    grant = record_token_for_subject(token_request, database, client, read_subject, refusal_error)
-    return grant and replace(grant, members={"issued_token_type": ISSUED_TOKEN_TYPE})
+    counted_token = authenticate_and_count_for_subject(token_request, database, client, read_subject, refusal_error)
+    return counted_token and replace(counted_token, members={"issued_token_type": ISSUED_TOKEN_TYPE})
 
 
-def record_token_for_subject(
+def authenticate_and_count_for_subject(
     token_request: TokenRequest,
     database: OrganizationDatabase,
     client: Client,
     read_subject: Callable[[], Subject],
     refusal_error: OAuthError,
-) -> Grant | None:
+) -> CountedToken | None:
     """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
     :param read_subject: verifies the subject's token, or raises :class:`UnacceptableToken`.
@@ -148,16 +150,16 @@ def record_token_for_subject(
     exchange_call = build_exchange_call(issuance.build_request_call(token_request, client), subject)
     subject_use = subject.use if subject else None
     try:
-        grant = issuance.record_issuance(database, client, exchange_call, token_request.proof, subject_use)
-        if grant is None or subject is None:
+        counted_token = issuance.record_issuance(database, client, exchange_call, token_request.proof, subject_use)
+        if counted_token is None or subject is None:
             return None
-        return replace(grant, delegation=subject.delegation, ends_at=subject.ends_at)
+        return replace(counted_token, delegation=subject.delegation, ends_at=subject.ends_at)
     except issuance.SubjectRefused as error:
         refusal_reason = token_refusal or str(error)
     if refusal_reason == Reason.DELETED_RULE and _forget_rules(token_request.services, client):
         # The deleted rule was in memory, so a stored rule may accept the token. Consumes the assertion only once.
         client = replace(client, digest=None, expires_at=None)
-        return record_token_for_subject(token_request, database, client, read_subject, refusal_error)
+        return authenticate_and_count_for_subject(token_request, database, client, read_subject, refusal_error)
     # Throttles nothing, because the tokens come from other parties, who must not be able to lock the agent out.
     Rejection(client.organization_id, client.agent_id, "subject token", refusal_reason).record(database)
     raise refusal_error

@@ -28,8 +28,8 @@ def issue_counted_token(
     """Issue and count an access token for an agent. For parameters and errors, see :func:`count_token`."""
     # Gets the signing key first, because a token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
-    client, token_grant = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
-    response_body = issuance.build_token_response(services, signing_key, client, token_grant, at=at)
+    client, counted_token = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
+    response_body = issuance.build_token_response(services, signing_key, client, counted_token, at=at)
     return str(response_body["access_token"])
 
 
@@ -43,7 +43,7 @@ def count_token(
     at: datetime,
     action: str = "agent.token_issued",
     is_counted: bool = True,
-) -> tuple[issuance.Client, issuance.Grant]:
+) -> tuple[issuance.Client, issuance.CountedToken]:
     """Count and grant a token for an agent, which authenticates with a secret that exists only in the transaction.
 
     :param scope: the requested scopes; ``None`` for all scopes of the agent.
@@ -70,13 +70,13 @@ def count_token(
             max_credentials=MAX_CREDENTIALS + 1,
         )
         call = issuance.build_call(client, scope=scope, resource=resource, is_counted=is_counted)
-        token_grant = issuance.read_grant(client, call, transaction.run(call), at=at)
+        counted_token = issuance.read_counted_token(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
-        if token_grant is not None:
-            audit.record(transaction, action, agent_id, after={"scope": token_grant.scope, "resource": resource})
-    if token_grant is None:
+        if counted_token is not None:
+            audit.record(transaction, action, agent_id, after={"scope": counted_token.scope, "resource": resource})
+    if counted_token is None:
         raise _suspension_error(services, organization_id, agent_id, at)
-    return client, token_grant
+    return client, counted_token
 
 
 def _suspension_error(services: Services, organization_id: str, agent_id: UUID, at: datetime) -> ConfigurationError:
