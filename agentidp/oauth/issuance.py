@@ -61,7 +61,16 @@ class Client:
     """The client of a request and its credential.
 
     The statement that issues the token compares a secret's digest. It also checks that a valid credential still has the
-    key or the rule of trust that verified the client's assertion.
+    key or the rule of trust that verified the client's assertion. A client has one of these states:
+
+    | state | members that are set |
+    |---|---|
+    | has a secret, not yet verified | ``secret_hash`` |
+    | own key has verified the assertion | ``key_or_rule``, ``digest`` and ``expires_at`` |
+    | rule has accepted another issuer's token | ``key_or_rule``; ``verify_again`` if the rule was in memory |
+    | public client without a credential | ``key_or_rule``, which is ``PUBLIC`` |
+    | refused | ``refusal`` |
+    | accepted, but has no agent yet | ``new_subject`` |
 
     :param organization_id: an ID that no organization has, if the client is unknown.
     :param agent_id: an ID that no agent has, if the client is unknown.

@@ -1,4 +1,15 @@
-"""``POST /api/v1/token``: the token endpoint (RFC 6749 sections 3.2, 4.1.3, 4.4, 5 and 6, RFC 7523, RFC 8693)."""
+"""``POST /api/v1/token``: the token endpoint (RFC 6749 sections 3.2, 4.1.3, 4.4, 5 and 6, RFC 7523, RFC 8693).
+
+A token request takes these steps:
+
+1. :func:`issue_token` reads the form. The function for its grant type (``issue_by_…``) reads the client.
+2. :func:`issue_to_client` passes the client and the ``authenticate_and_count`` of the grant type to
+   :func:`agentidp.oauth.client_authentication.authenticate`, which refuses a client that is not authentic.
+3. ``authenticate_and_count`` builds the statement for the grant type. :func:`agentidp.oauth.issuance.record_issuance`
+   runs the statement, which authenticates the client, grants the scope and counts the token in one transaction.
+4. :func:`agentidp.oauth.issuance.read_counted_token` reads the row, or raises the error for an authentic client.
+5. :func:`agentidp.oauth.issuance.build_token_response` signs the token.
+"""
 
 from __future__ import annotations
 
