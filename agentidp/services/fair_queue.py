@@ -4,6 +4,11 @@ A request enters the queue when its organization is verified: after the access t
 session cookie in the dashboard. It waits until it may run, and leaves when its response is complete and sent. Requests
 to the token endpoint never enter the queue, so they take precedence.
 
+``caller.wait_for_turn`` takes a turn for the API, MCP, the dashboard and the pages of authorization. Two modules pause
+a turn: ``authorization/client_documents.py`` while it reads an app's document, and ``server/sending.py`` while it sends
+a large or streamed response. ``caller`` ends the turn of a small response (``end_turn``), and ``server/sending.py`` all
+other turns. ``deploy/gunicorn.conf.py`` sets ``before_blocking``.
+
 The rules, for one process:
 
 1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. Beside
