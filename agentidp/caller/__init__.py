@@ -49,7 +49,10 @@ ADVICE = {
     "deleted agent": "The agent of the access token was deleted. Use another agent.",
     "revoked token": "The access token was revoked. Request a new one.",
 }
-"""Advice to a client whose authentic access token is refused, by logged reason."""
+"""Advice to a client whose authentic access token is refused, by logged reason.
+
+The statement ``usage/record_rejected_network`` replaces the logged reason by one of these reasons if it applies.
+"""
 
 _USE_DPOP = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
 _USE_BEARER = "The access token is not bound to a key. Send it with the scheme Bearer."
@@ -85,7 +88,9 @@ class Caller:
         self._database = app_services.database.of(self.organization_id, at)
         self.replica = app_services.read_replica and app_services.read_replica.of(self._database)
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
-        self._token_to_admit, self._is_in_transaction = token, False
+        # None if the caller has been admitted, or if it has no token, so that its requests are not counted.
+        self._token_to_admit = token
+        self._is_in_transaction = False
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
         """Return the rows of ``sql/<statement>.sql``, which must not write. See :meth:`read_together`."""
@@ -133,6 +138,7 @@ class Caller:
                 if token is not None:
                     with self._refuse_used_proof(token):
                         *_, admitted_rows = [transaction.run(call) for call in self._build_admission_calls(token)]
+                # If the caller is rejected, nothing is yielded, and _finish_admission() below raises InvalidToken.
                 if token is None or admitted_rows:
                     yield transaction
         finally:
@@ -242,6 +248,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             context = current_context()
             caller = context.caller = authenticate(context.at)
             try:
+                # The turn begins before the checks, because a refused request is counted in the database too.
                 wait_for_turn(caller.organization_id)
                 refuse_second_token()
                 if scope not in caller.scopes:
