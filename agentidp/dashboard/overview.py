@@ -169,17 +169,21 @@ def _draw_charts(usage: Usage, findings: PageFindings, tokens_by_agent: list[tup
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
     token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
     earlier_findings, _ = charts.group_by_day(findings.earlier_findings if has_findings else [])
+    # The selected usage may have begun later than the organization's usage. No bar before its first usage is empty.
+    first_usage_day = None if usage.filter.values else usage.first_usage_day
     tokens = charts.draw_chart(
         [(day.day, day.tokens) for day in usage.days],
         token_findings,
-        today,
-        today if usage.filter.values else usage.first_usage_day or today,
-        [None if day is None else day.tokens for day in usage.earlier_days],
-        [earlier_findings.get(day.day, []) if day else [] for day in usage.earlier_days],
+        running=today,
+        created=first_usage_day or today,
+        earlier_counts=[None if day is None else day.tokens for day in usage.earlier_days],
+        earlier_findings=[earlier_findings.get(day.day, []) if day else [] for day in usage.earlier_days],
     )
     return {
         "tokens": charts.stack_bars(tokens, tokens_by_agent),
-        "rejections": charts.draw_chart([(day.day, day.rejected) for day in usage.days], rejection_findings, today),
+        "rejections": charts.draw_chart(
+            [(day.day, day.rejected) for day in usage.days], rejection_findings, running=today
+        ),
         "days_newest_first": [
             (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
             for earlier_day, day in zip(reversed(usage.earlier_days), reversed(usage.days), strict=True)
