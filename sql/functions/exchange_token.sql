@@ -1,6 +1,15 @@
 -- Issues a token by exchange if the subject's token is acceptable, with scopes that the subject has too, and counts it for the
 -- subject. Calls issue_token, which authenticates the client and issues the token. The function itself restricts the transaction to
 -- the organization's rows. The statement oauth/exchange_token describes the result and the parameters.
+--
+-- The caller reads the outcome in this order:
+-- 1. No row: the client is not authentic.
+-- 2. refusal is not null: the subject's token is not acceptable.
+-- 3. is_target_known is false: the resource server is unknown or belongs to a cloud, or the subject has no scopes there.
+-- 4. is_proof_missing is true: the request needs a DPoP proof.
+-- 5. scope is null: an enforced quota is exhausted, or the agent or the subject lacks a scope.
+-- 6. Otherwise the token is issued and counted.
+-- If the subject's token is refused, issue_token gets v_no_scope, so it authenticates the client and issues nothing.
 create or replace function exchange_token(
     p_organization_id text,
     p_agent_id uuid,
@@ -18,7 +27,8 @@ create or replace function exchange_token(
 )
 language plpgsql as $$
 declare
-    -- No agent has this scope, so issue_token authenticates the client and then refuses a token with this scope.
+    -- No agent has this scope, so issue_token authenticates the client and then refuses a token with this scope. An empty array
+    -- would be granted, and null would mean all scopes.
     v_no_scope constant text[] := '{""}';
     v_scope text[] := v_no_scope;
     v_subject_scopes text[];
@@ -35,6 +45,7 @@ begin
     v_entered := enter_organization(p_organization_id, p_durable);
     -- Takes the lock of issue_token before the checks, so that no agent or token ends between the checks and the issuance.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
+    -- If the subject's token is refused already, the caller has the reason. It logs that reason, not 'not read'.
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
         -- Leaves out the audience of the exchanged token, because the statement below checks it more strictly.
