@@ -23,10 +23,13 @@ from agentidp.http.responses import json_response
 class ObjectKind:
     """A kind of stored objects, such as resource servers. A route's *description* is that of the OpenAPI document.
 
+    The names of the routes, which are also the ``operationId``, are ``create_<type_>``, ``list_<type_>s``,
+    ``get_<type_>``, ``change_<type_>`` and ``delete_<type_>``.
+
     :param type_: the kind in names of operations and audit actions, such as ``resource_server``.
     :param blueprint: the blueprint of the routes. Their path is ``/api/v1/`` and the blueprint's name.
     :param schema: the schema of an object in responses.
-    :param settings: the members that the audit trail records.
+    :param recorded_members: the members that the audit trail records.
     :param delete_statement: deletes an object, and returns its row.
     :param id_column: the column and path parameter of an object's id. Default: ``<type_>_id``.
     :param scopes: the scope of GET, and that of all other methods.
@@ -37,7 +40,7 @@ class ObjectKind:
         type_: str,
         blueprint: Blueprint,
         schema: type[schemas.ReturnedSchema],
-        settings: Iterable[str],
+        recorded_members: Iterable[str],
         *,
         delete_statement: str,
         id_column: str | None = None,
@@ -49,7 +52,7 @@ class ObjectKind:
         self._noun = type_.replace("_", " ")
         self._path = f"/api/v1/{blueprint.name}"
         self._object_path = f"{self._path}/<uuid:{self._id_column}>"
-        self.represent_settings = schema(only=[*settings]).as_json
+        self.represent_settings = schema(only=[*recorded_members]).as_json
         """Returns the members of a row that the audit trail records."""
         self._represent = schema().as_json
 

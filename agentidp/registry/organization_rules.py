@@ -38,8 +38,8 @@ class OrganizationRules(ObjectKind):
         delete_statement: str,
     ) -> None:
         self.new_schema, self.returned_schema = schemas.new_schema(fields), schemas.returned_schema(fields)
-        settings = self.new_schema().fields
-        super().__init__(type_, blueprint, self.returned_schema, settings, delete_statement=delete_statement)
+        recorded_members = self.new_schema().fields
+        super().__init__(type_, blueprint, self.returned_schema, recorded_members, delete_statement=delete_statement)
         self._represent = self.returned_schema(exclude=["warnings"]).as_json
         self._add_statement, self._list_statement = add_statement, list_statement
 
