@@ -21,7 +21,7 @@ MONTH_RULE = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC
 DAY_PATTERN = f"{MONTH_PATTERN}-(?:0[1-9]|[12][0-9]|3[01])"
 DAY_RULE = "must be a day as YYYY-MM-DD, from 2000-01-01 to today in UTC"
 
-KINDS = (("days",), ("month",), ("from_", "to"))  # the alternative sets of arguments that define a period
+WAYS_TO_CHOOSE = (("days",), ("month",), ("from_", "to"))  # the alternative sets of arguments that define a period
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class PeriodArguments(ma.Schema):
     @ma.post_load
     def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Add the default number of days to a query that defines no period."""
-        if self.default_days is not None and not _list_used_kinds(data):
+        if self.default_days is not None and not _list_used_ways(data):
             data["days"] = self.default_days
         return data
 
@@ -132,13 +132,13 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
     today = at.astimezone(UTC).date()
-    kind_names, *other_kinds = _list_used_kinds(arguments) or [("month",)]
-    superfluous_names = [name for other_kind in other_kinds for name in other_kind if name in arguments]
+    argument_names, *other_ways = _list_used_ways(arguments) or [("month",)]
+    superfluous_names = [name for other_names in other_ways for name in other_names if name in arguments]
     if superfluous_names:
-        raise _build_error(f"must not be given with {kind_names[0].rstrip('_')}", *superfluous_names)
+        raise _build_error(f"must not be given with {argument_names[0].rstrip('_')}", *superfluous_names)
     if "days" in arguments:
         return Period.of(arguments["days"], at)
-    if "month" in kind_names:
+    if "month" in argument_names:
         first_day = arguments.get("month", today.replace(day=1))
         if first_day > today:
             raise _build_error(MONTH_RULE, "month")
@@ -157,8 +157,8 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     return period
 
 
-def _list_used_kinds(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [kind for kind in KINDS if any(argument_name in arguments for argument_name in kind)]
+def _list_used_ways(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [names for names in WAYS_TO_CHOOSE if any(name in arguments for name in names)]
 
 
 def _build_error(rule: str, *names: str) -> ValidationError:

@@ -10,12 +10,12 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import KINDS, Period, PeriodArguments, PeriodSchema, read_period
+from agentidp.analytics.period import WAYS_TO_CHOOSE, Period, PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 
-PERIOD_ARGUMENTS = {argument_name for kind in KINDS for argument_name in kind}
+PERIOD_ARGUMENTS = {argument_name for argument_names in WAYS_TO_CHOOSE for argument_name in argument_names}
 
 View = Callable[..., Response]
 
@@ -43,6 +43,8 @@ def usage_route(
             other_arguments = {name: value for name, value in query.items() if name not in PERIOD_ARGUMENTS}
             return view(caller, read_period(query, caller.at), **other_arguments, **ids)
 
+        # The calls equal the decorators route, bearer, tool, data_response and arguments, from top to bottom. bearer()
+        # reads the declarations of the decorators below it.
         declared_view = blueprint.arguments(arguments or PeriodArguments(), location="query")(view_of_period)
         blueprint.data_response(response_schema)(declared_view)
         if tool is not None:
