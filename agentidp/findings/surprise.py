@@ -105,7 +105,7 @@ def find_unusual_hours(
         first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY,
         start_hour,
     )
-    unusual_by_hour: dict[int, UnusualHour] = {}
+    unusual_by_offset: dict[int, UnusualHour] = {}
     sums_by_rule = sum_tokens_by_rule(history.tokens, expected_by_hour)
     for rule, hour_sums in zip(thresholds.SPIKE_RULES, sums_by_rule, strict=True):
         limit_factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
@@ -113,15 +113,16 @@ def find_unusual_hours(
             max(hour_sum.surprise for hour_sum in hour_sums[day_start : day_start + DAY])
             for day_start in range(0, len(hour_sums), DAY)
         ]
-        for hour in range(first_judged_hour - start_hour, len(history.tokens)):
-            unusual_hour = history.judge(hour, hour_sums[hour], rule, daily_maxima, limit_factor)
-            if unusual_hour and (hour not in unusual_by_hour or unusual_hour.severity > unusual_by_hour[hour].severity):
-                unusual_by_hour[hour] = unusual_hour
-    return [unusual_by_hour[hour] for hour in sorted(unusual_by_hour)]
+        for offset in range(first_judged_hour - start_hour, len(history.tokens)):
+            unusual_hour = history.judge(offset, hour_sums[offset], rule, daily_maxima, limit_factor)
+            earlier_result = unusual_by_offset.get(offset)
+            if unusual_hour and (earlier_result is None or unusual_hour.severity > earlier_result.severity):
+                unusual_by_offset[offset] = unusual_hour
+    return [unusual_by_offset[offset] for offset in sorted(unusual_by_offset)]
 
 
 class _History(NamedTuple):
-    """The tokens and the expected tokens of an agent, by the number of hours since ``start_hour``."""
+    """The tokens and the expected tokens of an agent, by the number of hours since ``start_hour``, a midnight."""
 
     start_hour: int
     tokens: Sequence[int]
@@ -129,34 +130,35 @@ class _History(NamedTuple):
     expected_of_day: Sequence[float]
 
     def judge(
-        self, hour: int, hour_sum: Sum, rule: SpikeRule, daily_maxima: Sequence[float], limit_factor: float
+        self, offset: int, hour_sum: Sum, rule: SpikeRule, daily_maxima: Sequence[float], limit_factor: float
     ) -> UnusualHour | None:
         """Return an hour with its severity by a rule, or ``None`` if it is usual.
 
+        :param offset: the hour, as the number of hours since ``start_hour``.
         :param hour_sum: the sum that ends with the hour.
         :param daily_maxima: the highest surprise of each day.
         """
         # Daylight saving can move the tokens of a neighbouring hour to this hour. Sums of eight hours change less.
         expected_nearby = (
-            max(hour_sum.expected, *self.expected[hour - 1 : hour + 2]) if rule.hours == 1 else hour_sum.expected
+            max(hour_sum.expected, *self.expected[offset - 1 : offset + 2]) if rule.hours == 1 else hour_sum.expected
         )
         if not hour_sum.may_be_unusual or not is_large_enough(
-            hour_sum.tokens, expected_nearby, self.expected_of_day[hour]
+            hour_sum.tokens, expected_nearby, self.expected_of_day[offset]
         ):
             return None
-        usual_days = select_usual_days(hour // DAY, rule)
+        usual_days = select_usual_days(offset // DAY, rule)
         usual_surprises = daily_maxima[usual_days]
         severity = decide_severity(hour_sum.surprise, usual_surprises, limit_factor, rule.min_surprise)
         if severity is None:
             return None
         if severity is Severity.warning and rule.hours == 1:
             busiest_hour = max(self.tokens[usual_days.start * DAY : usual_days.stop * DAY])
-            severity = Severity.critical if is_loop(hour_sum, self.expected_of_day[hour], busiest_hour) else severity
+            severity = Severity.critical if is_loop(hour_sum, self.expected_of_day[offset], busiest_hour) else severity
         similar_day = None
         if severity is Severity.info:
             similar_day = self.start_hour + (usual_days.start + usual_surprises.index(max(usual_surprises))) * DAY
         reason = Reason(rule.hours, round(hour_sum.tokens), round(hour_sum.expected), rule.days, similar_day)
-        return UnusualHour(self.start_hour + hour, self.tokens[hour], self.expected[hour], severity, reason)
+        return UnusualHour(self.start_hour + offset, self.tokens[offset], self.expected[offset], severity, reason)
 
 
 def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
