@@ -6,7 +6,8 @@ create or replace function issue_token(
     p_agent_id uuid,
     p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_jwk jsonb, -- an array with a key, a rule of trust, or an array with "none" for a public client
+    p_digest bytea, p_expires_at timestamptz,
     p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
     p_is_counted boolean,
@@ -63,6 +64,7 @@ begin
         return;
     end if;
     if p_resource is not null then
+        -- Without a row, v_target_scopes becomes null, which means below that the target is unknown.
         select
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_owned_identifier
