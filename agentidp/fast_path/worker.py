@@ -67,7 +67,12 @@ class Connection(TConn):
 
 
 class PollingWorker(Worker):
-    """A gunicorn worker whose threads wait for requests themselves. ``--threads`` is the number of all threads."""
+    """A gunicorn worker whose threads wait for requests themselves. ``--threads`` is the number of all threads.
+
+    gunicorn calls ``check_config``, ``init_process``, ``run``, ``accept``, ``handle_request`` and ``_keepalive_after``.
+    ``poller``, ``method_queue``, ``nr_conns``, ``_accepting``, ``set_accept_enabled`` and
+    ``wait_for_and_dispatch_events`` belong to gunicorn's ``ThreadWorker``.
+    """
 
     alive: bool
     keepalived_conns: dict[int, Connection]

@@ -80,7 +80,7 @@ class Candidate(NamedTuple):
     """A rule that may accept a token.
 
     :param rule: ``None`` if the rule was not read, because the rules before it have too many characters.
-    :param owner: the agent of the rule, or another value that rules with the same effect share.
+    :param owner: the agent of the rule; ``None`` for a delegation or provisioning rule.
     :param row: the database row of a delegation or provisioning rule.
     :param is_in_force: false for a rule that has expired or whose agent is not active. It accepts no token.
     """

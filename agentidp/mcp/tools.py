@@ -109,7 +109,7 @@ def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller)
                 mcp_context.request_id,
             )
             route_context.caller, route_context.max_rows = caller, tool.max_rows
-            # __wrapped__ skips the authentication, because the MCP request is authenticated.
+            # __wrapped__ skips bearer(), the outermost decorator, because the MCP request is authenticated.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declarations_of(view).reads:
                 check_parameters(request.args)
@@ -134,6 +134,7 @@ def _build_result(body: dict[str, Any], text: str, max_rows: int, row_count: int
     if items is None or row_count <= max_rows:
         return {"content": [_text_item(text)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
+    # Views that do not return a data_response() have not cut off their items.
     if len(items) > max_rows:
         body = body | {"data": items[:max_rows]}
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
