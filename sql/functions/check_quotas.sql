@@ -89,7 +89,7 @@ begin
                             and quota_window = 'month' and other_days_of = p_day;
                         if not found then
                             -- The sum for this day must be computed, which needs the exclusive lock.
-                            raise exception 'near the limit' using errcode = 'QUOTA';
+                            raise exception 'sum of the month missing' using errcode = 'QUOTA';
                         end if;
                     end if;
                 end if;
@@ -111,7 +111,8 @@ begin
                 ];
                 -- Ends the check if every quota has more than v_margin tokens left. A missing quota has null and is ignored.
                 exit when (v_margin < all (v_left)) is not false;
-                -- An enforced quota without tokens left ranks above any other quota. A longer window ranks above a shorter window.
+                -- An enforced quota without tokens left ranks above any other quota. A longer window ranks above a shorter window:
+                -- ranks 1 and 4 are for the hour, 2 and 5 for the day, 3 and 6 for the month.
                 v_rank := case
                     when v_quotas[3] > 0 and v_left[3] <= 0 then 6
                     when v_quotas[2] > 0 and v_left[2] <= 0 then 5
