@@ -115,12 +115,12 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
 def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
     """Return the issued and the expected tokens for the summary of a spike, and their period in words."""
     deciding_hour = spike.deciding_hour
-    hour_count, spike_tokens, expected_tokens, day_count, _ = deciding_hour.reason
-    if hour_count > 1:
-        period_words = f"the {hour_count} hours up to {instant_in_words(instant(first_day, deciding_hour.hour + 1))}"
-        if day_count > 1:
-            period_words += f" and the same hours of the {day_count - 1} days before"
-        return spike_tokens, expected_tokens, period_words
+    reason = deciding_hour.reason
+    if reason.hours > 1:
+        period_words = f"the {reason.hours} hours up to {instant_in_words(instant(first_day, deciding_hour.hour + 1))}"
+        if reason.days > 1:
+            period_words += f" and the same hours of the {reason.days - 1} days before"
+        return reason.tokens, reason.expected, period_words
     period_words = f"{len(spike.hours)} hours" if len(spike.hours) > 1 else "an hour"
     return sum(hour.tokens for hour in spike.hours), sum(hour.expected for hour in spike.hours), period_words
 
