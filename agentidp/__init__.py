@@ -82,7 +82,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     if settings.trusted_proxies:
         # Only the client's address is taken from the proxy's headers, because no response depends on host and scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
-    # Flask calls the hooks before a request in the order of the lines below, and those after it in the opposite order.
+    # Flask calls hooks before a request in the order of the lines below, and hooks after it in the opposite order.
     if settings.metrics_address:
         request_metrics.init_app(app)
     request_context.init_app(app)

@@ -142,7 +142,7 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
     def sum_tokens(first: int, length: int) -> int:
         return sum(tokens_by_hour[(first + hour) % HOURS] for hour in range(length))
 
-    # Among equally quiet hours, this chooses those in the middle of the quietest 13 hours.
+    # Among equally quiet hours, this chooses the hours in the middle of the quietest 13 hours.
     return min(
         range(HOURS),
         key=lambda first: (sum_tokens(first, QUIET_HOURS), sum_tokens(first - 5, QUIET_HOURS + 10), first),

@@ -22,11 +22,11 @@ class Pruned(NamedTuple):
     organization_id: str
     events: int
     last: int
-    """The sequence of the last removed event."""
+    """The sequence number of the last removed event."""
 
 
 def read_last_sequences(operator: psycopg.Connection[Any]) -> dict[str, int]:
-    """Return the last sequence of each chain of audit events, including the instance's, by organization ID."""
+    """Return the last sequence number of each chain of audit events, also the instance's, by organization ID."""
     organization_rows = run_statement(operator, "audit/all_heads")
     return {organization_row.organization_id: organization_row.sequence for organization_row in organization_rows}
 
@@ -47,7 +47,7 @@ def read_events_since(
 ) -> Iterator[dict[str, Any]]:
     """Yield the audit events of all chains after *positions*, in the order of each chain.
 
-    :param positions: the sequence of the last yielded event by organization ID, which this function updates.
+    :param positions: the last yielded event's sequence number by organization ID. This function updates it.
     :param only: the ID of the only organization whose events are yielded; None for all organizations.
     """
     for organization_id, last_sequence in read_last_sequences(operator).items():

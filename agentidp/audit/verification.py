@@ -33,7 +33,7 @@ class Verification(NamedTuple):
     """The last event that was verified."""
 
     broken_at: int | None
-    """The sequence of the first event that is altered or missing. None if the chain is valid."""
+    """The sequence number of the first event that is altered or missing. None if the chain is valid."""
 
     reason: str | None
 
@@ -77,7 +77,7 @@ def verify_events(
 
 
 def _compare_head(head: EventHash | None, last_event: EventHash) -> tuple[int | None, str | None]:
-    """Return the sequence at which the stored head differs from the last event, and the reason; twice None if equal."""
+    """Return the sequence number at which head and last event differ, and the reason; twice None if equal."""
     if (head or NO_EVENT) == last_event:
         return None, None
     if head is None:

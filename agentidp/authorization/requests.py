@@ -40,7 +40,7 @@ _SHA_256 = re.compile(r"[A-Za-z0-9_-]{43}")
 class AuthorizationRequest:
     """A request to the authorization endpoint.
 
-    :param parameters: the other parameters by name, without those that are repeated.
+    :param parameters: the other parameters by name, except empty and repeated parameters.
     :param repeated: the names of the repeated parameters.
     :param client_uri: the ``client_id`` if it is the URL of a client ID metadata document, otherwise ``None``.
     """

@@ -165,7 +165,7 @@ class Caller:
             raise RuntimeError("a transaction of the caller is open: use it")
 
     def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
-        """Run calls, then those that admit the caller, in one round trip. Return the rows of each call."""
+        """Run calls, then the calls that admit the caller, in one round trip. Return the rows of each call."""
         with self._refuse_used_proof(token):
             # Only the commit of a DPoP proof waits for the disk, because the proof must stay used after a crash.
             rows_by_call = self._database.run(

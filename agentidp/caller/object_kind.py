@@ -170,7 +170,7 @@ class ObjectKind:
         self._add_route("PATCH", self._object_path, f"change_{self._type}", change, description)
 
     def add_delete_route(self, description: str, remove: Callable[[Transaction, UUID], None] | None = None) -> None:
-        """Add the route that deletes an object by *remove*, or else by :meth:`remove`."""
+        """Add the route that deletes an object by *remove*. Default: :meth:`remove`."""
 
         @self._blueprint.response(204)
         def delete(caller: Caller, **path_ids: UUID) -> Response:

@@ -224,7 +224,7 @@ def send_due_alerts(once: bool) -> None:
 
 
 def _fetch_target_and_address(services: Services, database: OrganizationDatabase, target: str) -> tuple[Any, Address]:
-    """Return the row of the alert target with an ID or name, and its decrypted address."""
+    """Return the row and the decrypted address of the alert target with this ID or name."""
     target_id = _find_target(database, target).target_id
     target_row = require_row(database.fetch("alerts/get_target", target_id=target_id))
     try:

@@ -132,7 +132,7 @@ def export_events(
 
 
 def _read_last_sequences(state_path: Path | None) -> dict[str, int]:
-    """Return the sequence of the last exported event by organization, from the state file of an earlier export."""
+    """Return the last exported event's sequence number by organization ID, from the state file of an earlier export."""
     if state_path is None or not state_path.exists():
         return {}
     with contextlib.suppress(ValueError, OSError):

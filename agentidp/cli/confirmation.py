@@ -42,7 +42,7 @@ dry_run_option = flag_option(
     "is_dry_run",
     "Print what the command would change and what would stop working, without changing anything.",
 )
-"""The option ``--dry-run`` of a command, which passes its value to :func:`confirm` as ``is_dry_run``."""
+"""Adds the option ``--dry-run`` to a command that passes the option's value to :func:`confirm` as ``is_dry_run``."""
 
 
 def confirm(

@@ -23,7 +23,7 @@ PAGE_SIZE = 500
 
 _MISSING = "there is no such agent or quota"
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
-"""The schema of the quota's fields that have options. If the option for ``enforce`` is omitted, it is false."""
+"""The schema of the quota's fields that have options. ``enforce`` is false if its option is omitted."""
 
 
 def _add_holder_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -25,7 +25,7 @@ BY_RULE = "/dashboard/delegation-rules/<uuid:delegation_rule_id>/grants"
 @pages.blueprint.get(BY_RULE)
 @session.required_to(READING, SCOPE)
 def list_grants(caller: Caller, agent_id: UUID | None = None, delegation_rule_id: UUID | None = None) -> Response:
-    """Show the newest grants of people: all, those to an agent, or those by a delegation rule."""
+    """Show the newest grants of people, or only the grants to an agent or by a delegation rule."""
     return _show_grants(caller, "grants.html", agent_id, delegation_rule_id)
 
 

@@ -25,7 +25,7 @@ RECENT = timedelta(days=7)
 """Maximum time since a finding's end for which it counts as recent."""
 
 MIN_EQUAL = 3
-"""Minimum number of similar findings, which differ in their agent, that a list shows as a single row."""
+"""Minimum number of similar findings about different agents that a list shows as a single row."""
 
 EQUAL = {
     "dormant_agent": f"agents have not asked for a token for {thresholds.DORMANT_DAYS} days or more",
@@ -73,7 +73,7 @@ class PageFindings:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a list of findings: an incident, or several similar findings, which differ in their agent.
+    """A row of a list of findings: an incident, or several similar findings about different agents.
 
     :param equal: all similar findings, of which ``incident`` is the first; empty if the row is an incident.
     """
@@ -95,7 +95,7 @@ class Row:
 
     @property
     def dated(self) -> StoredFinding:
-        """The finding whose beginning or end the row shows: the first that began, or the last that ended."""
+        """The finding that began first, or if the findings have ended, that ended last. The row shows its time."""
         findings = self.equal or (self.incident.head,)
         if self.incident.head.is_ongoing:
             return min(findings, key=lambda finding: finding.since or finding.begins)

@@ -41,7 +41,7 @@ class DeclaredOrganization:
     """An organization that a file describes.
 
     :param content: the organization, as JSON of the API.
-    :param describe_place: a function of a path below the organization. It returns the place in the file, for errors.
+    :param describe_place: returns the place in the file, for errors, of a path below the organization.
     """
 
     content: dict[str, Any]

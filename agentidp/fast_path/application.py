@@ -42,7 +42,7 @@ class FastRequest(BoundedRequest):
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Start a response and return its body, without Werkzeug, which copies the headers, if status and length allow."""
     body = response.response
-    # Requires the status 200, because for some others Werkzeug changes the headers Content-Length and Location.
+    # Requires the status 200, because for some other statuses Werkzeug changes the headers Content-Length and Location.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)

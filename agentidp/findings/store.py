@@ -50,7 +50,7 @@ def evaluate(run: Run, open_transaction: OpenTransaction, query: FindingsQuery) 
 def store_evaluation(
     transaction: Transaction, computed: ComputedFindings, query: FindingsQuery, seconds: float = 0.0
 ) -> list[StoredFinding]:
-    """Store an organization's findings after an evaluation, and return those that are new or have changed.
+    """Store an organization's findings after an evaluation, and return the findings that are new or have changed.
 
     :param seconds: the duration of the computation, for the metrics.
     """

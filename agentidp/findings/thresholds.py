@@ -47,14 +47,14 @@ RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which
 REST_SHARE = 1 / 3  # maximum share of a day's expected tokens in a night, which has 8 of the 24 hours
 MIN_EXCESS = 30  # minimum tokens of a spike beyond the expected tokens
 MIN_EXCESS_SHARE = 0.1  # the same minimum as a share of the day's expected tokens; the larger minimum applies
-MIN_TIMES = 2  # minimum ratio of the tokens of a spike to the expected ones
+MIN_TIMES = 2  # minimum ratio of the tokens of a spike to the expected tokens
 MIN_LOOP_EXCESS = 1000  # minimum tokens of a critical hour beyond the expected tokens
 LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest hour
 SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
 NEW_TOKENS = 500  # minimum tokens in an unusual hour of a newer agent: more than healthy instances need
 NEW_TIMES = 8  # such an hour exceeds this multiple of the agent's busiest hour up to the day before
-MAX_SPIKE_SUSPECTS = 200  # agents whose hours are read: those whose days grew the most
-MAX_SPIKE_AGENTS = 100  # of these, agents whose history is read: those whose hours grew the most
+MAX_SPIKE_SUSPECTS = 200  # maximum agents whose hours are read; agents whose days grew the most come first
+MAX_SPIKE_AGENTS = 100  # maximum of these agents whose history is read; agents whose hours grew the most come first
 MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike
 
 # Limits for findings of the kind silence
@@ -76,10 +76,10 @@ MIN_USUAL_AGENTS = 2  # usually active agents in a busy hour of the organization
 MIN_EVIDENCE_ORGANIZATION = 8.0  # half of the Poisson deviance of the number of active agents
 MIN_QUIET_DAY_REQUESTS = 20  # usual requests of a weekday on which the only agent is missed
 MIN_STOPPED_AGENTS = 4  # minimum agents of the sample that stop in the same hour if part of the organization is quiet
-MIN_STOPPED_SHARE = 0.25  # minimum share of these agents among those that were active in the hour before
+MIN_STOPPED_SHARE = 0.25  # minimum share of these agents among the agents that were active in the hour before
 MIN_STOPPED_HOURS = 3  # steady hours that an agent must stay quiet to have stopped
 STEADY_SHARE = 0.75  # minimum share of the weeks in which an agent is active in a steady hour
-MAX_SAMPLED_AGENTS = 32  # agents by which an organization is judged: those with the lowest ids
+MAX_SAMPLED_AGENTS = 32  # maximum agents by which an organization is judged; the agents with the lowest ids are used
 MAX_SILENT_AGENTS = 100  # agents that may have stopped and whose history is read
 
 # Limits for markers that explain findings
@@ -91,7 +91,7 @@ MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are sea
 REJECTION_DAYS = 28  # days before a day whose rejections count as usual
 MIN_REJECTED = 15  # rejected requests of an agent on a UTC day
 REJECTED_TIMES = 3  # a day must exceed this multiple of the 75th percentile of the days before
-MAX_REJECTED_AGENTS = 50  # agents whose history is read: those with the most rejected requests
+MAX_REJECTED_AGENTS = 50  # maximum agents whose history is read; agents with the most rejected requests come first
 MAX_SOURCES = 3  # networks and reasons that a finding names
 
 # Limits for findings of the kind uncached_tokens
@@ -108,14 +108,14 @@ MAX_UNCACHED_DAYS_READ = 14  # days in which candidates are searched if more day
 MAX_REPLICA_DISPERSION = 0.15  # maximum dispersion for instances that cache their tokens
 MIN_DISPERSION_PAIRS = 16  # pairs of hours with a token in at least one of them
 MAX_REPLICAS = 100  # estimated instances: steady counts of more instances are caused by a schedule instead
-MAX_UNCACHED_SUSPECTS = 50  # agents whose history is read: those with the most tokens on their costly days
+MAX_UNCACHED_SUSPECTS = 50  # maximum agents whose history is read; agents with the most tokens on costly days first
 MAX_UNCACHED_AGENTS = 20  # agents that a finding about several agents names
 
 # Limits for findings of the kind weekend
 WEEKEND_WEEKS = 8  # weeks before a day whose tokens count as usual
 MIN_WEEKEND_WEEKS = 3  # minimum number of these weeks in which an agent worked
 MAX_WEEKEND_DAYS = 28  # maximum number of judged days
-MAX_REST_DAYS = 2  # weekdays that are days of rest: those with less than half of the average, then the weekend
+MAX_REST_DAYS = 2  # maximum days of rest; first the weekdays with less than half of the average, then the weekend
 QUIET_PERCENT = 25  # maximum usual tokens on a quiet weekday, in percent of the agent's average on other weekdays
 PART_PERCENT = 50  # maximum on a weekday with hours of rest, in percent of that average; with more, it is a working day
 MIN_WEEKEND_TOKENS = 10  # tokens beyond the usual ones
@@ -132,16 +132,16 @@ QUOTA_NEAR_PERCENT = 80  # used share of a quota from which the quota is listed
 
 # Limits for findings of the kind expiring_credential
 EXPIRY_REMINDERS = (30, 14, 7, 1)  # days before the end of a credential at which reminders are due
-MAX_EXPIRING_CREDENTIALS = 200  # credentials that are named: those that end first
+MAX_EXPIRING_CREDENTIALS = 200  # maximum number of named credentials; the first to end are named
 MOVED_AFTER = timedelta(days=1)  # time without use after which the agent has moved to another credential
 
 # Limits for findings of the kind unused_credential
 UNUSED_DAYS = 90  # days without use after which a valid credential is listed
-MAX_UNUSED_CREDENTIALS = 100  # credentials that are named: those that have been unused for longest
+MAX_UNUSED_CREDENTIALS = 100  # maximum number of named credentials; the longest unused are named
 
 # Limits for findings of the kind dormant_agent
 DORMANT_DAYS = 7 * MAX_SILENCE_WEEKS  # days without a token after which an active agent is listed
-MAX_DORMANT_AGENTS = 100  # agents that are named: those that have been dormant for longest
+MAX_DORMANT_AGENTS = 100  # maximum number of named agents; the longest dormant are named
 SUSPENSION_NOTICE_DAYS = 14  # days from the announcement of a suspension to the suspension
 
 # Limits for findings of the kind budget

@@ -92,7 +92,7 @@ def _encode_body(body: dict[str, Any], blocks: Iterable[list[Any]], item: type[m
 @functools.lru_cache(maxsize=256)
 def _preferred_type(accept: str) -> str:
     """Return the content type that ``Accept`` prefers (RFC 9110 section 12.5.1), or JSON if it prefers none."""
-    # Parsing a browser's value takes 90 µs, and clients send few different values.
+    # The results are cached, because parsing a browser's value takes 90 µs. Clients send few different values.
     content_type = parse_accept_header(accept, MIMEAccept).best_match(("application/json", *_CSV_ACCEPTED, _NDJSON))
     return _CSV if content_type in _CSV_ACCEPTED else content_type or "application/json"
 

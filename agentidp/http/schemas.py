@@ -295,7 +295,7 @@ class Text(Member, ma.fields.String):
         self.kind = "lines" if multiline else "text"
         forbidden_characters = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
         length_check = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
-        # The pattern has the rules of _deserialize, except for the characters in agentidp.http.text._IN_NO_SCHEMA.
+        # The pattern forbids all that _deserialize refuses, except the characters in agentidp.http.text._IN_NO_SCHEMA.
         end_character = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
         pattern = f"{end_character}(?:[^{forbidden_characters}]*{end_character})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}

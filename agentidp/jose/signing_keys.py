@@ -210,7 +210,7 @@ def select_unrevoked(rows: Rows) -> Rows:
 
 
 def find_signing_row(rows: Rows, at: datetime) -> Any:
-    """Return the row of the key that signs at *at*, or else of the oldest key. *rows* are sorted, newest first."""
+    """Return the row of the key that signs at *at*, or of the oldest key if no key signs yet. *rows* begin with the newest."""
     signing_candidates = select_unrevoked(rows)
     return next((key_row for key_row in signing_candidates if key_row.signs_from <= at), signing_candidates[-1])
 

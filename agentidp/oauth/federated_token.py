@@ -73,7 +73,7 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
 
     :param rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
     :returns: the client with the rule that accepts the token. If no rule accepts the token, the only agent with a rule
-        for such a token, with the reason, or else an unknown client.
+        for such a token, with the reason for the refusal. In all other cases, an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     candidates = read_candidates(services, organization_id, rows)

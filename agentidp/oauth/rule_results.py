@@ -165,7 +165,7 @@ def _compare_own_token(
 
 
 def _compare_scopes(database: OrganizationDatabase, server: Any, actor_id: UUID, subject: Subject) -> Comparison:
-    """Compare the scopes of a resource server with those that an agent would get there for a subject."""
+    """Compare the scopes of a resource server with the scopes that an agent would get there for a subject."""
     call = Call("oauth/exchange_token", {"agent_id": actor_id, "resource": server.resource, "scope": None})
     missing_scopes = issuance.find_missing_scopes(database, build_exchange_call(call, subject).parameters)
     refused_scopes = {*itertools.chain(*missing_scopes.values())}

@@ -45,7 +45,7 @@ HOST = Prefix(32, 64)
 """Prefix lengths for one throttle per host. A host usually has an IPv6 prefix of 64 bits."""
 
 NETWORK = Prefix(24, 56)
-"""Prefix lengths for one throttle per home or office, which usually has neighbouring addresses."""
+"""Prefix lengths for one throttle per home or office, whose addresses usually share a prefix."""
 
 INTERVAL_OF_NETWORK = INTERVAL / 3
 """Time until the throttle of a network forgets one failure. It is short, because several people may share a network."""

@@ -33,7 +33,7 @@ def seal_secret(settings: Settings, provider_id: UUID, secret: str | None) -> by
 
 
 def get_provider(organization_id: str | None, at: datetime) -> Provider:
-    """Return the provider at which the people of an organization sign in: its own, or else that of the instance.
+    """Return the provider at which the people of an organization sign in: its own provider or the instance's.
 
     :param organization_id: any string; ``None`` if the organization is not known yet.
     :raises SignInRefused: there is no provider, or the instance secret does not decrypt its client secret.

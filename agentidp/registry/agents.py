@@ -311,7 +311,8 @@ AGENTS.add_delete_route(
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
-    # Admits the request in another transaction, because admit() locks rows and end_tokens() must be the first to lock.
+    # Admits the request in another transaction, because admit() locks rows, and end_tokens() must run before its
+    # transaction locks rows.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)

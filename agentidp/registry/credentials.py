@@ -302,7 +302,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. The tokens that it got work until they expire, unless `endTokens` ends them."""
     if arguments["endTokens"]:
-        # Admits the request in another transaction, because end_tokens() must be the first to lock rows.
+        # Admits the request in another transaction, because end_tokens() must run before its transaction locks rows.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:

@@ -206,7 +206,7 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admits the request in another transaction, because lock() must be the first to lock.
+    # Admits the request in another transaction, because lock() must run before its transaction locks rows.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)

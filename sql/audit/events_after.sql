@@ -1,5 +1,5 @@
 -- Returns the next audit events of an organization's chain, in the order of the chain, one row per event.
--- Parameters: organization_id; after: the sequence of the last event that the caller already has, 0 for none; limit.
+-- Parameters: organization_id; after: the sequence number of the last event that the caller already has, 0 for none; limit.
 --
 -- example: after=0
 select

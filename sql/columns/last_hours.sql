@@ -1,6 +1,6 @@
--- The last hours in which an agent had tokens, requests and rejections, or null. The row "listed" has
--- agent_id, and the agent's last days with tokens, requests and rejections: token_day, request_day and rejection_day. A statement
--- includes this sub-select as {last_hours}.
+-- The last hours in which an agent had tokens, requests and rejected requests: last_token, last_request and last_rejection, each
+-- null if there is no such hour. The row "listed" has agent_id, and the days of these hours: token_day, request_day and
+-- rejection_day. A statement includes this sub-select as {last_hours}.
 select
     max(hours.hour) filter (where hours.tokens > 0) as last_token,
     max(hours.hour) filter (where hours.requests > 0) as last_request,

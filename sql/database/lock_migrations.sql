@@ -1,4 +1,4 @@
--- Waits until no other process migrates this database, and then keeps others from migrating it until the connection ends.
+-- Waits until no other process migrates this database, and then blocks other migrations until the connection ends.
 -- Returns one row.
 -- Parameters: key: the lock's number.
 --

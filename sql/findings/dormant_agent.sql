@@ -1,12 +1,12 @@
--- Returns the active agents that have had no usage, and used no credential, for a number of days. One row per agent, those that
--- have been dormant for longest first: agent_id, agent_name, created_at, updated_at; last_used_at: the last use of a credential
+-- Returns the active agents that have had no usage, and used no credential, for a number of days. One row per agent, longest
+-- dormant first: agent_id, agent_name, created_at, updated_at; last_used_at: the last use of a credential
 -- of the agent (null: never). If the organization suspends dormant agents, suspend_after_days is the number of days after which
 -- it does so, and suspends_at is the announced time of the agent's suspension. Otherwise both are null.
 -- Parameters: organization_id; day: today in UTC; at (timestamptz): the current time; days: the minimum number of days without
 -- usage; notice_days: an agent that will be suspended within this number of days is returned after fewer days without usage too;
 -- max_agents.
 --
--- max-pages-read: 20000, for the credentials of ten thousand agents, and the days of those that may be dormant
+-- max-pages-read: 20000, for the credentials of ten thousand agents, and the days of agents that may be dormant
 -- max-pages-read-with-1000-agents: 2000
 with threshold as materialized (
     select

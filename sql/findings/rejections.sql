@@ -3,8 +3,8 @@
 -- one item per counter row, [days since first_day, the rejected requests of 24 hours, the tokens of 24 hours]; sources (json): an
 -- array of [days since first_day, network, reason, rejected requests], or null.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
--- and the day after the last; min_rejected; max_agents: the maximum number of agents, those with the most rejected requests on a
--- day; sources_since (date): the first day of the sources.
+-- and the day after the last; min_rejected; max_agents: the maximum number of agents; the agents with the most rejected requests
+-- on a day are returned; sources_since (date): the first day of the sources.
 --
 -- max-pages-read: 60000, for the days of ten thousand agents
 -- max-pages-read-with-1000-agents: 6000

@@ -7,7 +7,7 @@
 -- item of the history has their negative counts.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first day that may
 -- be suspect, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days; max_agents: the
--- maximum number of agents, those with the most tokens on suspect days.
+-- maximum number of agents; the agents with the most tokens on suspect days are returned.
 --
 -- max-pages-read: 25000, for the days of ten thousand agents
 -- max-pages-read-with-1000-agents: 10000

@@ -1,5 +1,5 @@
--- Returns the valid credentials of active agents that have not been used since "before". One row per credential, those that have
--- been unused for longest first: agent_id, agent_name, credential_id, label (or null), created_at; last_used_at (null: never).
+-- Returns the valid credentials of active agents that have not been used since "before". One row per credential, longest unused
+-- first: agent_id, agent_name, credential_id, label (or null), created_at; last_used_at (null: never).
 -- Parameters: organization_id; at (timestamptz): the current time; before (timestamptz); max_credentials.
 --
 -- max-pages-read: 110000, for two credentials of each of ten thousand agents, and the agent of each credential

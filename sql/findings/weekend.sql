@@ -2,9 +2,9 @@
 -- weekday. One row per agent: agent_id, agent_name; history (json): an array with one item per counter row, [days since
 -- first_day, the tokens of 24 hours]. One more row has null as agent_id, and the days of rest as its history: [0, 6] are Sunday
 -- and Saturday.
--- The days of rest are max_rest_days weekdays: first those on which the organization has less than half of its average tokens, and
--- then Saturday and Sunday. An agent usually works on a weekday if it had more than half as many tokens on this weekday in both
--- previous weeks.
+-- The days of rest are max_rest_days weekdays: first the weekdays on which the organization has less than half of its average
+-- tokens, and then Saturday and Sunday. An agent usually works on a weekday if it had more than half as many tokens on this
+-- weekday in both previous weeks.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
 -- and the day after the last; weeks: the number of weeks that decide the days of rest; max_rest_days; min_tokens: the minimum
 -- number of tokens of an agent on a day of rest; max_agents.

@@ -17,7 +17,7 @@
 -- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token or actor's token that names the agent, the
 -- earlier iat if both tokens name it, and null if neither does;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
--- ancestors (jsonb): the exchanged token and those exchanged for it, newest first, as a list of objects with aud, scope and
+-- ancestors (jsonb): the exchanged token and the tokens exchanged for it, newest first, as a list of objects with aud, scope and
 -- resource (the resource server's identifier, or null if it equals aud); empty for a token of another issuer,
 -- except for an ID-JAG with scopes: one object with scope and resource;
 -- is_bound: whether the subject's token is bound to a key.

@@ -1,6 +1,6 @@
 -- Returns the provisioning rules by which a token of another issuer may create an agent, one row per rule, oldest first; no row if
 -- the organization is suspended. Returns the first rules that together have at most max_characters, and the next rule, if any,
--- with null as trust. Columns: those of the rule, with trust as text; is_on: whether the organization's rules create agents;
+-- with null as trust. Columns: the rule's columns, with trust as text; is_on: whether the organization's rules create agents;
 -- agent_id: the subject's agent, even if it was deleted, or null.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; selectors (bytea[]): for each of these issuers,
 -- the digest of the issuer and the token's subject; max_characters.

@@ -65,7 +65,7 @@ grant select, insert, update on agents to agentidp_service;
 -- The client directory: the organization of each client_id. A row never changes.
 --
 -- The table has no foreign key to organizations, because on Citus every node has the whole directory but not all organizations.
--- One statement registers an agent together with its client, and the agent has a foreign key.
+-- The organization exists nevertheless, because one statement registers the client and its agent, and agents have a foreign key.
 create table clients (
     client_id uuid primary key,
     organization_id text collate "C" not null
