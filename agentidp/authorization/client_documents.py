@@ -108,9 +108,9 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
             raise RateLimited(
                 f"An app that you have just used could not be looked up. Try again in {PAUSE.seconds} seconds."
             )
-    # Few requests run at the same time, so others run while this request waits for the app's host.
-    turn = current_request().environ[TURN]
-    turn.pause()
+    # Few requests run at the same time, so other requests run while this request waits for the app's host.
+    request_turn = current_request().environ[TURN]
+    request_turn.pause()
     try:
         response = _fetch_document(client_uri, organization_id)
         redirect_uris = read_redirect_uris(client_uri, _parse_document(response))
@@ -120,7 +120,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
         logger.warning("client ID metadata document not read", extra={"fields": log_fields})
         raise ValidationError(f"The document of this app at {host_of(client_uri)} cannot be used: {failed}.") from None
     finally:
-        turn.resume()
+        request_turn.resume()
     return redirect_uris, at + timedelta(seconds=parse_max_age(response.headers))
 
 

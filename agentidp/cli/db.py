@@ -137,10 +137,12 @@ def _add_secret(settings: Settings) -> Settings:
     """Return the settings with the existing instance secret. A new secret could not decrypt restored keys."""
     if settings.secret_key is not None:
         return settings
-    places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
+    setting_places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
     if settings.database_url is None:
         file = secret_file(settings)
         if file.exists():
             return add_secret_from_file(settings)
-        places = f"{file}, or in AGENTIDP_SECRET_KEY"
-    raise ConfigurationError(f"the instance secret of the service that made the backup is missing: set it in {places}")
+        setting_places = f"{file}, or in AGENTIDP_SECRET_KEY"
+    raise ConfigurationError(
+        f"the instance secret of the service that made the backup is missing: set it in {setting_places}"
+    )

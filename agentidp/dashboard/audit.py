@@ -50,8 +50,8 @@ def list_audit_events(caller: Caller) -> Response:
     ids_by_filter = {name: objects[0][0] for name, objects in objects_by_filter.items() if len(objects) == 1}
     events = _read_events(caller, selection | ids_by_filter)
     page_events = events[:PAGE_SIZE]
-    filters = {name: value for name, value in selection.items() if value}
-    query_of_older = urlencode(filters | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
+    filters = {name: filter_value for name, filter_value in selection.items() if filter_value}
+    older_query = urlencode(filters | {"below": page_events[-1]["sequence"]}) if len(events) > PAGE_SIZE else None
     references_by_id = _read_references(caller, page_events)
     return pages.page(
         "audit.html",
@@ -61,7 +61,7 @@ def list_audit_events(caller: Caller) -> Response:
         max_id=MAX_ID,
         actions=sorted(ACTIONS),
         ambiguous={name: objects for name, objects in objects_by_filter.items() if len(objects) > 1},
-        older=query_of_older,
+        older=older_query,
         is_first="below" not in request.args,
         newest=urlencode(filters),
     )

@@ -72,7 +72,7 @@ class IssuerToken:
     def is_signed_by(self, key: Any) -> bool | None:
         """Return whether a key made the token's signature, or ``None`` if too many other keys were tried before."""
         if len(self.jwt.tried) >= MAX_SIGNATURES[normalize_algorithm(self.jwt.alg)]:
-            return next((is_signature for tried_key, is_signature in self.jwt.tried if tried_key == key), None)
+            return next((is_valid for tried_key, is_valid in self.jwt.tried if tried_key == key), None)
         return self.jwt.is_signed_by(key)
 
 

@@ -177,9 +177,9 @@ def _summarize_quiet_time(
         period_words = f"from {instant_in_words(begins_at)} to {instant_in_words(ended_at)}"
     if quiet_time.stopped:
         # If the sample is full, agents that are not in the sample may also have stopped.
-        at_least_words = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
+        minimum_phrase = "at least " if len(sampled_agents) >= thresholds.MAX_SAMPLED_AGENTS else ""
         return (
-            f"{sampled_agents[quiet_time.stopped[0]].name} and {at_least_words}{len(quiet_time.stopped) - 1:,} other "
+            f"{sampled_agents[quiet_time.stopped[0]].name} and {minimum_phrase}{len(quiet_time.stopped) - 1:,} other "
             f"agents stopped in the same hour and {'were' if ended_at else 'have been'} quiet {period_words}."
         )
     activity_words = f"{'was' if ended_at else 'has been'} active {period_words}"

@@ -200,20 +200,23 @@ def sum_tokens_by_rule(
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
     not unusual. A night also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
-    surprises = [surprise(count, expected) for count, expected in zip(tokens, expected_tokens, strict=False)]
+    surprises = [
+        surprise(token_count, expected_count)
+        for token_count, expected_count in zip(tokens, expected_tokens, strict=False)
+    ]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
     hour_sums = [
         Sum(*hour_values) for hour_values in zip(tokens, expected_tokens, surprises, are_hours_raised, strict=False)
     ]
-    tokens_of_night, expected_of_night, raised_hours_of_night = (
+    night_token_counts, expected_night_counts, raised_hour_counts = (
         compute_rolling_sums(hour_values, thresholds.NIGHT_HOURS)
         for hour_values in (tokens, expected_tokens, are_hours_raised)
     )
-    are_nights_full = [raised_hours >= thresholds.MIN_RAISED_HOURS for raised_hours in raised_hours_of_night]
+    are_nights_full = [raised_hours >= thresholds.MIN_RAISED_HOURS for raised_hours in raised_hour_counts]
     night_sums = [
-        Sum(count, expected, surprise(count, expected), is_full_night and is_raised_hour)
-        for count, expected, is_full_night, is_raised_hour in zip(
-            tokens_of_night, expected_of_night, are_nights_full, are_hours_raised, strict=False
+        Sum(token_count, expected_count, surprise(token_count, expected_count), is_full_night and is_raised_hour)
+        for token_count, expected_count, is_full_night, is_raised_hour in zip(
+            night_token_counts, expected_night_counts, are_nights_full, are_hours_raised, strict=False
         )
     ]
     expected_of_day = compute_rolling_sums(expected_tokens, DAY)

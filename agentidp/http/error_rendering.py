@@ -52,7 +52,7 @@ def oauth_errors(view: View) -> View:
 
 
 def _as_oauth_error(error: ApiError) -> OAuthError:
-    # RFC 6749 section 5.2 has no error codes for faults of the server, but clients understand those of section 4.1.2.1.
+    # RFC 6749 section 5.2 has no error codes for server faults, but clients understand the codes of section 4.1.2.1.
     if error.status == 503:
         return OAuthError("temporarily_unavailable", error.message, status=503, headers=error.headers)
     if error.status >= 500:
@@ -91,8 +91,8 @@ def _render_http_exception(error: HTTPException) -> Response:
 def log_unexpected(error: Exception) -> None:
     """Log the type and place of an unexpected error. Its message is not logged, because it can contain a secret."""
     stack = traceback.walk_tb(error.__traceback__)
-    places = [f"{frame.f_code.co_filename}:{line_number}" for frame, line_number in stack]
-    log_fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": places[-8:]}
+    frame_places = [f"{frame.f_code.co_filename}:{line_number}" for frame, line_number in stack]
+    log_fields = {"error": type(error).__name__, "sqlstate": getattr(error, "sqlstate", None), "at": frame_places[-8:]}
     logger.error("unexpected error", extra={"fields": log_fields})
 
 

@@ -56,17 +56,17 @@ class UnverifiedJwt:
 
     def is_signed_by(self, key: Any) -> bool:
         """Return whether *key* made the signature. Caches each result, because rules of trust often share keys."""
-        for tried_key, is_signature in self.tried:
+        for tried_key, is_valid in self.tried:
             if tried_key == key:
-                return is_signature
+                return is_valid
         # Does not use jwt.decode(), which would parse the token again for each key.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:
-            is_signature = bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
+            is_valid = bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
         except (jwt.PyJWTError, ValueError, TypeError):
-            is_signature = False
-        self.tried.append((key, is_signature))
-        return is_signature
+            is_valid = False
+        self.tried.append((key, is_valid))
+        return is_valid
 
 
 def parse_jwt(

@@ -114,28 +114,30 @@ class SigningKeys:
     def _refresh_keys(self, keys: Keys | None) -> Keys:
         now = time.monotonic()
         if now >= self._retry_at:
-            reading = self._begin_reading()
+            ongoing_reading = self._begin_reading()
             if keys is None:
-                reading.wait(FIRST_PATIENCE_SECONDS)
+                ongoing_reading.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
                 # The cached keys are so old that one may have been revoked, so the request waits briefly for new keys.
-                reading.wait(PATIENCE_SECONDS)
+                ongoing_reading.wait(PATIENCE_SECONDS)
         if self._keys is None:
             raise DatabaseUnavailable("this process has not read a signing key that it can use")
         return self._keys
 
     def _begin_reading(self) -> _Reading:
         with self._lock:
-            reading = self._reading
-            if reading is None:
-                self._reading = reading = _Reading(time.monotonic(), threading.Event())
-                self._attempted_at = reading.began_at
+            ongoing_reading = self._reading
+            if ongoing_reading is None:
+                self._reading = ongoing_reading = _Reading(time.monotonic(), threading.Event())
+                self._attempted_at = ongoing_reading.began_at
                 try:
-                    threading.Thread(target=self._read, args=(reading,), name="signing-keys", daemon=True).start()
+                    threading.Thread(
+                        target=self._read, args=(ongoing_reading,), name="signing-keys", daemon=True
+                    ).start()
                 except RuntimeError as error:
                     logger.error("no thread can be started", extra={"fields": {"error": str(error)}})
-                    self._end_reading(reading, has_failed=True)
-            return reading
+                    self._end_reading(ongoing_reading, has_failed=True)
+            return ongoing_reading
 
     def _read(self, reading: _Reading) -> None:
         has_failed = True
@@ -210,7 +212,7 @@ def select_unrevoked(rows: Rows) -> Rows:
 
 
 def find_signing_row(rows: Rows, at: datetime) -> Any:
-    """Return the row of the key that signs at *at*, or of the oldest key if no key signs yet. *rows* begin with the newest."""
+    """Return the row of the key that signs at *at*, or of the oldest key if none signs yet. *rows*: newest first."""
     signing_candidates = select_unrevoked(rows)
     return next((key_row for key_row in signing_candidates if key_row.signs_from <= at), signing_candidates[-1])
 

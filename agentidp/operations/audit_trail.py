@@ -90,10 +90,10 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     """
     limit, cursor, after_sequence = (arguments.pop(name) for name in ("limit", "cursor", "after"))
     filters = arguments | {name: timestamp(arguments[name]) for name in ("since", "until")}
-    query_of_next = {name: filter_value for name, filter_value in filters.items() if filter_value is not None}
+    next_page_query = {name: filter_value for name, filter_value in filters.items() if filter_value is not None}
     if after_sequence is None:
         events_call = build_list_call(below=cursor, limit=limit + 1, **arguments)
-    elif superfluous_names := [*query_of_next, *([] if cursor is None else ["cursor"])]:
+    elif superfluous_names := [*next_page_query, *([] if cursor is None else ["cursor"])]:
         raise ValidationError(details={name: ["must not be given with after"] for name in superfluous_names})
     else:
         events_call = Call("audit/events_after", {"after": after_sequence, "limit": limit + 1})
@@ -102,6 +102,6 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     next_cursor = str(event_page[-1]["sequence"]) if len(event_rows) > limit else None
     response = data_response({"data": event_page, "nextCursor": next_cursor}, AuditEventSchema)
     if next_cursor is not None:
-        query_of_next |= {"limit": limit, "cursor" if after_sequence is None else "after": next_cursor}
-        response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{urlencode(query_of_next)}>; rel="next"'
+        next_page_query |= {"limit": limit, "cursor" if after_sequence is None else "after": next_cursor}
+        response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{urlencode(next_page_query)}>; rel="next"'
     return response
