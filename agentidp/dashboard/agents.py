@@ -155,7 +155,7 @@ def count_matches(rows: Rows) -> int:
 def build_next_agents_call(agents_call: Call, after: UUID, limit: int) -> Call:
     """Return the statement that reads the agents after the id *after*, in the order of their ids.
 
-    :param agents_call: the statement of :func:`build_agents_call` whose filters apply.
+    :param agents_call: the statement of :func:`build_agents_call` with the filters.
     :param limit: the maximum number of rows, including agents that do not match, whose ``is_listed`` is false.
     """
     filters = {

@@ -36,7 +36,7 @@ class Selection:
         return urlencode({parameter: value for parameter, value in (asdict(self) | further).items() if value})
 
     def selects(self, finding: StoredFinding, owners_by_agent: dict[UUID, str]) -> bool:
-        """Return whether a finding is about the selected agent, by ID or a part of the name, and owner."""
+        """Return whether a finding is about an agent with the selected owner, and with the selected ID or name."""
         is_of_owner = not self.owner or self.owner in map(owners_by_agent.get, finding.agent_ids)
         search = self.agent.casefold()
         agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]

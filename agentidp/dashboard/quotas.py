@@ -148,7 +148,7 @@ def _path(agent_id: UUID | None) -> str:
 def _show_quota(
     caller: Caller, template: str, window: str | None, agent_id: UUID | None, form: Form | None = None
 ) -> Response:
-    """Return the form of a quota, or the confirmation of its removal. Without *form*, it has the current quota."""
+    """Return the form of a quota or the confirmation of its removal. Without *form*, the form has the current quota."""
     # Checks that the agent exists. Otherwise the nil UUID in the path would show the organization's quotas.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)

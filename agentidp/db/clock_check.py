@@ -20,7 +20,7 @@ INTERVAL = 15
 """Seconds between two measurements of the clock's difference."""
 
 INTERVAL_WHILE_REFUSING = 1
-"""Seconds until the next measurement, if the last one showed a wrong clock or was too slow."""
+"""Seconds until the next measurement, if the last measurement showed a wrong clock or was too slow."""
 
 MAX_ROUND_TRIP = 1
 """Maximum seconds of a usable measurement. The database may have read its clock at any time during the round trip."""

@@ -26,7 +26,7 @@ from agentidp.findings.history import DAY, expand_to_hours, group_adjacent, hour
 
 
 class CostlyDay(NamedTuple):
-    """A day on which an agent was issued far more tokens than it needed, and the first and last hour with too many."""
+    """A day with far more tokens than the agent needed, and the first and last hour with too many tokens."""
 
     day: int
     tokens: int

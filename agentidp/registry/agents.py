@@ -310,7 +310,7 @@ AGENTS.add_delete_route(
 @bearer("agents:write")
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
-    """End all tokens that were issued to an agent before now. They are refused at once. The agent can get new ones."""
+    """End all tokens issued to an agent before now. They are refused at once. The agent can get new tokens."""
     # Admits the request in another transaction, because admit() locks rows, and end_tokens() must run before its
     # transaction locks rows.
     caller.admit()

@@ -34,7 +34,7 @@ MIN_TOKENS, MAX_TOKENS = 1, 1_000_000_000_000
 """Minimum and maximum number of tokens that a quota allows per window."""
 
 LOCK_TIMEOUT = "2s"
-"""Maximum time for which a change of quotas waits for token requests, and blocks later ones."""
+"""Maximum time for which a change of quotas waits for token requests, and blocks later token requests."""
 
 _WINDOW = {
     "in": "path",
