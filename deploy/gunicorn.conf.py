@@ -40,7 +40,8 @@ def _make_metrics_directory() -> str:
             return path
 
 
-# prometheus-client reads the variable when it is imported. After SIGHUP this file runs again with the same directory.
+# prometheus-client reads PROMETHEUS_MULTIPROC_DIR when agentidp imports it, so the variable must be set before. After
+# SIGHUP this file runs again. agentidp is already imported then, so the directory stays the same.
 if os.environ.get("AGENTIDP_METRICS_ADDRESS") and "agentidp" not in sys.modules:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = _make_metrics_directory()
     atexit.register(_remove, os.environ["PROMETHEUS_MULTIPROC_DIR"], os.getpid())
@@ -82,7 +83,7 @@ threads = MAX_REQUESTS + 8
 # connections in the queue of a worker's socket are reset when the worker stops. So the workers share a socket behind a
 # proxy, which renews its connections. They also share a UNIX socket, because each worker would replace the others'.
 reuse_port = settings.trusted_proxies == 0 and not bind[0].startswith("unix:")
-# Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that always nginx closes the connection.
+# Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that nginx closes the connection first.
 keepalive = 75
 # Seconds after which a worker whose main thread hangs is ended. Requests are not limited, because other threads serve.
 timeout = 30

@@ -66,7 +66,8 @@ def build_webhook_body(message: Message, dashboard: str) -> bytes:
 
 def build_alertmanager_body(message: Message, dashboard: str) -> bytes:
     """Return the body for Alertmanager's ``POST /api/v2/alerts``."""
-    # The severity is a label, so each severity is an alert of its own, and the alerts of other severities must end.
+    # Alertmanager has one alert per severity, because the severity is a label. When a finding changes after it was
+    # opened, the message also ends the alerts of the other severities.
     severities = [message.change.severity] if message.change.change in ("opened", TEST) else SEVERITIES
     alerts = [_build_alert(message, severity, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()

@@ -144,6 +144,6 @@ def find_organization_id(requested: AuthorizationRequest) -> str | None:
         return requested.organization_id
     if not is_resource_identifier(requested.resource):
         return None
-    # An app with a client ID metadata document belongs to no organization.
+    # An app with a client ID metadata document belongs to no organization, so the organization of the resource is used.
     [row] = services().database.fetch_unscoped("openid/resource_organization", resource=requested.resource)
     return row.organization_id  # type: ignore[no-any-return]

@@ -67,7 +67,7 @@ def callback(organization_id: str | None = None) -> Response:
     requested = read_request(query, g.at)
     organization_id = requested.organization_id
     if requested.client_uri:
-        # An app with a client ID metadata document belongs to no organization.
+        # An app with a client ID metadata document belongs to no organization, so the person's organization is used.
         organization_id = provider.find_organization_id(claims)
     _check_member(provider, claims, organization_id)
     g.organization_id = organization_id

@@ -41,8 +41,8 @@ MISSING = {
 class UsageFilter:
     """The filters of usage that a request has chosen.
 
-    :param values: parameter of the address -> its value, for the filters that are set.
-    :param names: parameter of the address -> the value's name for people.
+    :param values: URL parameter -> its value, for the filters that are set.
+    :param names: URL parameter -> the value's name for people.
     :param agent_ids: the only agents to count; ``None`` for all.
     :param resource: the only resource to count; empty for our own API, ``None`` for all.
     """
@@ -73,7 +73,11 @@ class UsageFilter:
         return next(iter(self.agent_ids)) if self.agent_ids is not None and len(self.agent_ids) == 1 else None
 
     def query(self, *names: str, **changes: str) -> str:
-        """Return the query of an address with these filters, or only with those of *names*, after *changes*."""
+        """Return the filters as a URL's query string.
+
+        :param names: the only parameters to include. Without names, all parameters are included.
+        :param changes: values that replace those of the filters. An empty value removes a filter.
+        """
         values = {name: filter_value for name, filter_value in (self.values | changes).items() if filter_value}
         return urlencode({name: filter_value for name, filter_value in values.items() if not names or name in names})
 

@@ -142,6 +142,11 @@ class Kind(NamedTuple):
 
 
 def _make_kind(section: str, key: str, schema: type[ma.Schema], new_schema: type[ma.Schema] | None = None) -> Kind:
+    """Return the kind of the objects that are in the list *section* of a file.
+
+    :param schema: the schema of an object in the file.
+    :param new_schema: the schema of an object that must be created, if it differs. It has the defaults.
+    """
     default_values = {
         field_name: field.default
         for field_name, field in (new_schema or schema)().fields.items()

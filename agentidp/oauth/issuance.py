@@ -220,7 +220,8 @@ def record_issuance(
     else:
         with database.transaction() as transaction:
             rows = transaction.run(call)
-            # A refused request consumes no proof or subject's token, because neither authenticates the client.
+            # A client assertion is used up even if the request is refused, because it has authenticated the client. The
+            # subject's token and the proof do not authenticate the client, so a refused request leaves them unused.
             if rows and rows[0].scope is not None:
                 if subject_use is not None:
                     _consume(transaction, *subject_use)
