@@ -33,10 +33,11 @@ MAX_VALUES = 20
 GITHUB = "https://token.actions.githubusercontent.com"
 GITLAB = "https://gitlab.com"
 
-_OWN_MEMBERS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
-"""Claims that must not be among a rule's ``claims``: other members check them, or each token has another value."""
+_EXCLUDED_CLAIMS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
+"""Claims that a rule's ``claims`` must not contain, because the rule's other members, such as ``issuer``, check them
+or because they differ in each token."""
 
-_PINS: Mapping[str, tuple[str, ...]] = {
+_CUSTOMER_CLAIMS: Mapping[str, tuple[str, ...]] = {
     GITHUB: ("repository_id", "repository_owner_id", "repository", "repository_owner"),
     GITLAB: ("project_id", "namespace_id", "project_path", "namespace_path"),
     "https://app.terraform.io": (
@@ -47,11 +48,11 @@ _PINS: Mapping[str, tuple[str, ...]] = {
     ),
     "https://accounts.google.com": ("email", "hd"),
 }
-"""Claims that identify a customer, by issuers from which anyone can get tokens. Ids come before names, because a name
-can pass to another customer."""
+"""Claims that identify the customer for whom a token was issued, per issuer at which anyone can be a customer. Ids come
+before names, because a name can pass to another customer."""
 
 _OPEN_ISSUERS = {
-    *_PINS,
+    *_CUSTOMER_CLAIMS,
     "https://agent.buildkite.com",
     "https://api.cursor.com",
     "https://api.login.yahoo.com",
@@ -80,8 +81,8 @@ _OPEN_ISSUERS = {
 """Issuers from which anyone can get tokens, without a slash at the end."""
 
 _SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
-    GITHUB: ("repo:", *(f"{name}:" for name in _PINS[GITHUB])),
-    GITLAB: ("project_path:", *(f"{name}:" for name in _PINS[GITLAB])),
+    GITHUB: ("repo:", *(f"{name}:" for name in _CUSTOMER_CLAIMS[GITHUB])),
+    GITLAB: ("project_path:", *(f"{name}:" for name in _CUSTOMER_CLAIMS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
 """Prefixes of subjects that name the customer, by issuer."""
@@ -247,7 +248,7 @@ def list_warnings(rule: Mapping[str, Any]) -> list[str]:
         warnings.append("a pull request is trusted before anybody has reviewed it")
     if issuer in _PASSING_NAMES:
         names, subject_with_ids = _PASSING_NAMES[issuer]
-        id_claims = _PINS[issuer][:2]
+        id_claims = _CUSTOMER_CLAIMS[issuer][:2]
         if claims.keys().isdisjoint(id_claims) and not subject_with_ids.match(subject or ""):
             warnings.append(
                 f"{names} can be taken over after a rename or a deletion: add the claim {' or '.join(id_claims)}"
@@ -324,7 +325,7 @@ def _check_claims(claims: object) -> dict[str, Any]:
     for claim_name, value_or_values in claims.items():
         _check_string("claims", claim_name)
         # Refuses a claim such as "iss", and a JSON Pointer to it, such as "/iss".
-        if claim_name.removeprefix("/") in _OWN_MEMBERS:
+        if claim_name.removeprefix("/") in _EXCLUDED_CLAIMS:
             raise RuleRefused(
                 "claims", f"must not contain {claim_name}: another member checks it, or it differs in each token"
             )
@@ -355,14 +356,14 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
     for claim_name, claim_value in _list_expected_values(None, claims):
         if isinstance(claim_value, str):
             _check_pattern("claims", f"{claim_name} ", claim_value)
-    if issuer in _PINS:
+    if issuer in _CUSTOMER_CLAIMS:
         prefixes = _SUBJECT_PREFIXES.get(issuer)
         is_customer_named = subject is not None and (prefixes is None or subject.startswith(prefixes))
-        if not is_customer_named and claims.keys().isdisjoint(_PINS[issuer]):
+        if not is_customer_named and claims.keys().isdisjoint(_CUSTOMER_CLAIMS[issuer]):
             error_message = f"must begin with {prefixes[0]}" if subject is not None and prefixes else "must be there"
             raise RuleRefused(
                 "subject",
-                f"{error_message}, or claims must have one of {', '.join(_PINS[issuer])}: "
+                f"{error_message}, or claims must have one of {', '.join(_CUSTOMER_CLAIMS[issuer])}: "
                 "anyone can have a token of this issuer",
             )
 
@@ -404,9 +405,9 @@ def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, 
     naming_claims = {
         name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
     }
-    if issuer in _PINS:
+    if issuer in _CUSTOMER_CLAIMS:
         # Requires an id, because another customer could later take over a name and get the agents.
-        id_claims = [name for name in _PINS[issuer] if name.endswith("_id")] or _PINS[issuer]
+        id_claims = [name for name in _CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or _CUSTOMER_CLAIMS[issuer]
         if naming_claims.isdisjoint(id_claims):
             raise RuleRefused(
                 "claims",

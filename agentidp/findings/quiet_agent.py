@@ -81,13 +81,13 @@ def find_silence_by_hours(
 
     missed_hours = list_steady_hours(range(last_active_hour + 1, len(requests_by_hour) - 1))
     active_weeks = [active_weeks_by_hour[(hour - first_hour) % WEEK] for hour in missed_hours]
-    if sum(compute_evidence(count, week_count) for count in active_weeks) < thresholds.MIN_EVIDENCE_HOURS:
+    if sum(compute_evidence(active_count, week_count) for active_count in active_weeks) < thresholds.MIN_EVIDENCE_HOURS:
         return None
-    last_hours = list_steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1))
-    if not was_working(requests_by_hour, last_hours, first_hour, week_count):
+    last_work_hours = list_steady_hours(range(last_active_hour, last_active_hour - thresholds.WORK_HOURS, -1))
+    if not was_working(requests_by_hour, last_work_hours, first_hour, week_count):
         return None
     active_hours = (hour for hour in range(first_hour, last_active_hour + 1) if requests_by_hour[hour])
-    pause_lengths = [len(list_steady_hours(range(begin + 1, end_hour))) for begin, end_hour in pairwise(active_hours)]
+    pause_lengths = [len(list_steady_hours(range(hour + 1, next_hour))) for hour, next_hour in pairwise(active_hours)]
     # The second-longest pause is compared, because the longest pause may have been an incident.
     if len(missed_hours) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pause_lengths])[-2]:
         return None

@@ -98,7 +98,7 @@ def _make_finding(
     ]
     first_hour, last_hour = hours_above_limit[0], hours_above_limit[-1]
     rejected_requests = sum(rejections_by_hour[first_hour : last_hour + 1])
-    issued_tokens, expected_tokens = _count_tokens(tokens_by_hour, first_hour, last_hour)
+    issued_tokens, expected_tokens = _count_issued_and_expected_tokens(tokens_by_hour, first_hour, last_hour)
     severity, summary, causes, next_step = _explain_rejections(row, rejected_requests, issued_tokens, expected_tokens)
     first_day = _first_history_day(query)
     sources = [source for source in row.sources or () if first_hour // DAY <= source[0] <= last_hour // DAY]
@@ -119,16 +119,19 @@ def _make_finding(
     )
 
 
-def _count_tokens(tokens: Sequence[int], first_hour: int, last_hour: int) -> tuple[int, float]:
+def _count_issued_and_expected_tokens(
+    tokens_by_hour: Sequence[int], first_hour: int, last_hour: int
+) -> tuple[int, float]:
     """Return the tokens that an agent was issued between two hours, and the tokens that it usually is issued then."""
     hours = range(first_hour, last_hour + 1)
-    expected = sum(
-        median([float(tokens[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week]) for hour in hours
+    expected_tokens = sum(
+        median([float(tokens_by_hour[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])
+        for hour in hours
     )
     if len(hours) > 2:
         # In the first and the last hour, tokens may have been issued before or after the rejections.
         hours = hours[1:-1]
-    return sum(tokens[hour] for hour in hours), expected
+    return sum(tokens_by_hour[hour] for hour in hours), expected_tokens
 
 
 def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -> tuple[Severity, str, str, str]:
