@@ -131,7 +131,7 @@ def _list_members(schema: ma.Schema) -> list[tuple[str, Member]]:
 
 def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
     option_name, help_text = field.option, _describe_field(field, is_new=is_new)
-    item_field = field.item if isinstance(field, Items) else field
+    value_field = field.item if isinstance(field, Items) else field
     option_settings: dict[str, Any] = {
         "metavar": field.metavar,
         "required": is_required,
@@ -152,9 +152,9 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
             "metavar": f"N|{NONE}" if field.allow_none else "N",
             "callback": _make_number_callback(field),
         }
-    elif isinstance(item_field, Choice):
-        option_settings["type"] = click.Choice(item_field.values)
-    elif field.kind == "agent" or isinstance(item_field, AgentId):
+    elif isinstance(value_field, Choice):
+        option_settings["type"] = click.Choice(value_field.values)
+    elif field.kind == "agent" or isinstance(value_field, AgentId):
         option_settings["metavar"] = "ID|NAME"
     elif field.kind == "instant":
         option_settings["metavar"] = "TIME"

@@ -77,15 +77,15 @@ def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Resp
     period = parse_period(caller.at)
     credentials_call = Call("agents/list_credentials", {"agent_id": agent_id})
     attribution, [credential_rows] = read_attribution(caller, period, agent_id, credentials_call)
-    usages = list_credential_usages(attribution)
-    usage = require_row([usage for usage in usages if usage.credential_id == credential_id])
-    tokens_by_day = [(period.first + day_index * DAY, tokens) for day_index, tokens in enumerate(usage.by_day)]
+    agent_credentials = list_credential_usages(attribution)
+    credential = require_row([usage for usage in agent_credentials if usage.credential_id == credential_id])
+    tokens_by_day = [(period.first + day_index * DAY, tokens) for day_index, tokens in enumerate(credential.by_day)]
     return pages.page(
         "credential.html",
         here="agents",
-        credential=usage,
+        credential=credential,
         rule=next((row.trust for row in credential_rows if row.credential_id == credential_id), None),
-        tokens=charts.draw_chart(tokens_by_day, {}, period.today, usage.created_at.astimezone(UTC).date()),
+        tokens=charts.draw_chart(tokens_by_day, {}, period.today, credential.created_at.astimezone(UTC).date()),
         own_resource=caller.settings.resource,
         period=period,
     )
@@ -93,14 +93,14 @@ def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Resp
 
 def list_credential_usages(attribution: Attribution) -> list[CredentialUsage]:
     """Return the credentials with their tokens, most tokens first, and last the credentials newer than the period."""
-    usages = [usage for usage in list_used_credentials(attribution) if usage.created_at]
-    used_ids = {usage.credential_id for usage in usages}
-    newer_usages = [
+    credentials_of_period = [usage for usage in list_used_credentials(attribution) if usage.created_at]
+    ids_of_period = {usage.credential_id for usage in credentials_of_period}
+    newer_credentials = [
         CredentialUsage(**row._asdict(), agent_name=attribution.names_by_id[row.agent_id], days=attribution.period.days)
         for row in attribution.credentials
-        if row.credential_id not in used_ids
+        if row.credential_id not in ids_of_period
     ]
-    return usages + newer_usages
+    return credentials_of_period + newer_credentials
 
 
 def build_selectors(unrevoked: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:

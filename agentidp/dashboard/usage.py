@@ -107,10 +107,10 @@ def _show_usage(
     usage_filter = read_usage_filter(caller, period, filters)
 
     def slow_part() -> dict[str, Any]:
-        usages = read_items(caller, period, usage_filter)
-        tokens = sum(usage["tokens"] if isinstance(usage, dict) else usage.tokens for usage in usages)
-        items, page_links = select_page(usages, requested_page)
-        return {"items": items, "tokens": tokens, **page_links}
+        all_items = read_items(caller, period, usage_filter)
+        tokens = sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in all_items)
+        items_on_page, page_links = select_page(all_items, requested_page)
+        return {"items": items_on_page, "tokens": tokens, **page_links}
 
     return pages.page(
         "usage.html",
