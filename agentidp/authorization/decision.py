@@ -79,7 +79,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
 
 def _find_server(servers: list[Any], resource: str) -> Any:
     for server in servers:
-        # A cloud reads only sub, so it would treat the agent as the person.
+        # Clouds are refused, because a cloud reads only sub and would give the agent all rights of the person.
         is_cloud = server.audience is not None and owned_name(server.audience) is None
         if server.resource == resource and server.subject == AGENT and not is_cloud:
             return server
@@ -90,7 +90,7 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
     """Return the scopes that agent, rule, resource server and, if it names any, the request have in common."""
     [rule_scopes] = [access["scopes"] for access in rule.resources if access["resource"] == server.resource]
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
-    # MCP clients also request scopes of our own API if the resource server's metadata name no scopes.
+    # Scopes of our own API are ignored. MCP clients request them if the resource server's metadata names no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
     if not scopes:

@@ -121,7 +121,7 @@ class Caller:
         return dict(zip(calls, self.read_together(*calls.values()), strict=True))
 
     def leave_replica(self) -> bool:
-        """Read only from the primary database from now on. Return whether the replica was read, which may be older."""
+        """Read only from the primary database from now on. Return whether the replica was read before."""
         if self.replica:
             self.replica.leave()
         return self.replica is not None and self.replica.staleness is not None

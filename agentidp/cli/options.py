@@ -121,7 +121,7 @@ def describe_fields(schema_class: type[ma.Schema]) -> str:
 
 
 def list_column_names(schema_class: type[ma.Schema]) -> list[str]:
-    """Return the names of those fields of a schema that lists show."""
+    """Return the names of a schema's fields that have a column in lists."""
     return [member for member, field in _list_members(schema_class()) if field.is_listed]
 
 

@@ -35,7 +35,7 @@ SHOWN = forms.members(NewOpenidProviderSchema(exclude=["clientSecret"]))
 @pages.blueprint.get("/dashboard/openid-provider")
 @session.required_to(READING, SCOPE)
 def openid_provider(caller: Caller) -> Response:
-    """Show the provider, and the addresses that it needs."""
+    """Show the provider, the redirect URIs to register there, and the addresses for people of the organization."""
     rows = caller.read("openid/get_provider")
     return _show_provider(caller, "openid_provider.html", provider=rows[0] if rows else None, members=SHOWN)
 

@@ -114,7 +114,11 @@ def find_silence_by_days(
 
 
 def compute_evidence(active: float, weeks: int) -> float:
-    """Return how strongly a quiet hour or day shows silence. *active* of *weeks* earlier weeks had requests in it."""
+    """Return the evidence of a quiet hour or day, ``-ln(1 - p)``, as the module's docstring defines it.
+
+    :param active: the number of earlier weeks with a request in the same hour of the week or on the same weekday.
+    :param weeks: the number of earlier weeks.
+    """
     return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Decide whether the organization, or part of it, was quiet, from the number of active agents of a sample by the hour.
+"""Decide whether the organization, or part of it, was quiet, from the hourly number of active agents in a sample.
 
 Statistic: Poisson's deviance of the number of active agents from the usual one, which is the median of the same hour of
 the week in 8 weeks. Half of the deviance is a logarithm: how many times less likely the number is than the usual one.
@@ -9,8 +9,8 @@ the week in 8 weeks. Half of the deviance is a logarithm: how many times less li
    The run must begin or end in the middle of work, because a holiday that nobody marked has a rest before and after it.
 3. An organization in which usually only one agent is active at a time has no busy hours. It is quiet on a whole day
    without a request if the median of the same weekday is 20 requests or more.
-4. Part of it is quiet if four agents or more, and a quarter of those at work, stop in the same hour, in the middle of
-   their work.
+4. Part of the organization is quiet if four agents or more, and a quarter of those at work, stop in the same hour, in
+   the middle of their work.
 
 Example: 8 agents are usually active in an hour. If no agent is, half the deviance is 8, and one such hour is enough. If
 3 agents are, it is 8 - 3 + 3 ln(3/8) = 2.06, and four such hours are needed.
@@ -30,7 +30,7 @@ from agentidp.findings.quiet_agent import count_active_weeks, count_weeks_of_his
 
 
 class QuietTime(NamedTuple):
-    """A period in which the agents of a sample were quiet. An ongoing quiet period includes the current hour."""
+    """A period in which the organization or part of it was quiet. An ongoing period includes the current hour."""
 
     begins: int
     ends: int  # the hour after the last

@@ -62,9 +62,12 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def find_exceeded_baseline(rejections_by_day: Sequence[int], day: int, active_days: Sequence[int]) -> int | None:
-    """Return the 75th percentile of the days before, if a day has far more rejected requests; otherwise ``None``.
+    """Return a day's baseline if the day has far more rejected requests; otherwise ``None``.
 
-    :param active_days: the days with any count. The days before the first of them are not part of the baseline.
+    The baseline is the 75th percentile of the rejected requests per day on the ``REJECTION_DAYS`` days before.
+
+    :param active_days: the days with tokens or rejected requests. Days before the first active day are left out of the
+        baseline.
     """
     first_compared_day = day - thresholds.REJECTION_DAYS
     first_day = min((active_day for active_day in active_days if first_compared_day <= active_day < day), default=day)

@@ -53,7 +53,7 @@ _PARTIES = (_OWN_API, "the resource server", "the agent", "the subject", "the de
 """Parties that limit the scope of a token. An error's description names the first party that lacks a scope."""
 
 _MAX_NAMED = 5
-"""Maximum number of scopes that an error's description names per party."""
+"""Maximum number of missing scopes that an error's description names for each party, such as the agent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,9 +91,10 @@ def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> 
 
 
 def find_owner(database_url: str, resource: str, at: datetime) -> str | None:
-    """Return the id of the organization that owns an identifier in any spelling, or ``None`` if none owns it.
+    """Return the id of the organization that owns an identifier, or ``None`` if no organization owns it.
 
     :param database_url: the database's URL with the operator's role.
+    :param resource: the identifier in any spelling.
     """
     resource = _normalize(resource)
     with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:

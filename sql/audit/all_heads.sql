@@ -1,4 +1,4 @@
--- Returns the last audit event of each chain, for the operator, one row per chain: organization_id, sequence, hash.
+-- Returns the last audit event of each chain, one row per chain: organization_id, sequence, hash.
 --
 -- for: operator
 select organization_id, sequence, hash

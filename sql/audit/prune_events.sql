@@ -1,5 +1,5 @@
--- Deletes the first audit events of an organization's chain, for the operator. Returns one row: the number of deleted events.
--- Parameters: organization_id; sequence: of the last event to delete.
+-- Deletes the first audit events of an organization's chain. Returns one row: the number of deleted events.
+-- Parameters: organization_id; sequence: the number of the last event to delete.
 --
 -- for: operator
 with removed as (

@@ -1,4 +1,4 @@
--- Returns the organizations that have no chain of audit events, for the operator, one row per organization: organization_id.
+-- Returns the organizations that have no chain of audit events, one row per organization: organization_id.
 --
 -- for: operator
 select organization_id

@@ -1,5 +1,4 @@
--- Returns all resource identifiers that organizations own, for the operator, one row per identifier as a resource_key(), in
--- order.
+-- Returns all resource identifiers that organizations own, one row per identifier as a resource_key(), in order.
 --
 -- for: operator
 select resource, organization_id

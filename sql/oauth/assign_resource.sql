@@ -1,5 +1,5 @@
--- Makes an organization the owner of a resource identifier, in any spelling, even if another organization owns it, for the
--- operator. Returns no row. Parameters: organization_id; resource; at (timestamptz).
+-- Makes an organization the owner of a resource identifier, even if another organization owns it. Returns no row.
+-- Parameters: organization_id; resource: the identifier in any spelling; at (timestamptz).
 --
 -- for: operator
 insert into resource_identifiers (resource, organization_id, claimed_at)

@@ -1,6 +1,7 @@
--- Makes an organization the owner of a resource identifier, in any spelling. Returns no row. A unique violation means that this
--- or another organization owns the identifier. Parameters: organization_id; resource; at (timestamptz). There is no "on conflict
--- do nothing", because Citus would then lock the reference table in a mode that needs the right to update.
+-- Makes an organization the owner of a resource identifier. Returns no row. A unique violation means that this or another
+-- organization owns the identifier. There is no "on conflict do nothing", because Citus would then lock the reference table in a
+-- mode that needs the right to update.
+-- Parameters: organization_id; resource: the identifier in any spelling; at (timestamptz).
 --
 -- citus: no shard, because it writes a reference table
 -- example: resource=https://new.example

@@ -1,6 +1,6 @@
--- Returns the rules of trust of an organization that are not revoked, including expired rules, for the operator, one row per
--- rule, sorted by agent and then by age, oldest first: agent_id, credential_id, trust. Parameters: organization_id; agent_id
--- (or null for all agents).
+-- Returns the rules of trust of an organization that are not revoked, including expired rules. One row per rule, sorted by agent
+-- and then by age, oldest first: agent_id, credential_id, trust.
+-- Parameters: organization_id; agent_id (null: all agents).
 --
 -- for: operator
 -- example: agent_id=null

@@ -1,5 +1,6 @@
--- Releases a resource identifier, in any spelling, from the organization that owns it, for the operator. Returns one row:
--- organization_id: the former owner. Returns no row if no organization owned the identifier. Parameters: resource.
+-- Releases a resource identifier from the organization that owns it. Returns one row: organization_id: the former owner. Returns
+-- no row if no organization owned the identifier.
+-- Parameters: resource: the identifier in any spelling.
 --
 -- for: operator
 delete from resource_identifiers

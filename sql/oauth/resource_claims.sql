@@ -1,5 +1,5 @@
 -- Returns one row: count: the number of resource identifiers that an organization owns; is_held: whether the organization owns this
--- identifier, in any spelling. Parameters: organization_id; resource.
+-- identifier. Parameters: organization_id; resource: the identifier in any spelling.
 --
 -- citus: no shard, because it reads a reference table
 -- example: resource=https://new.example

@@ -1,4 +1,4 @@
--- Returns all organizations, for the operator, one row per organization, oldest first.
+-- Returns all organizations, one row per organization, oldest first.
 --
 -- for: operator
 select {organization}

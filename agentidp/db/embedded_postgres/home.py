@@ -165,7 +165,8 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """
     lock_file = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        # This process waits half a second, until a server has noticed the death of the process that started it.
+        # A server needs a moment to notice that the AgentIdP that started it has died, so this process retries for half
+        # a second before it reports that another AgentIdP runs.
         grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
         while not _lock_file(lock_file):
