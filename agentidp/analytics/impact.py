@@ -342,7 +342,7 @@ class _ImpactSchema(ReturnedSchema):
 
 
 class AgentOfImpactSchema(ReturnedSchema):
-    """An affected agent, which got tokens for the resource server or acts for the agent."""
+    """An affected agent: it got tokens for the deleted resource server, or acts for the suspended or deleted agent."""
 
     agentId = ma.fields.UUID(attribute="agent_id")
     agentName = ma.fields.String(attribute="name")

@@ -108,7 +108,7 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
             raise RateLimited(
                 f"An app that you have just used could not be looked up. Try again in {PAUSE.seconds} seconds."
             )
-    # Few requests run at the same time, so other requests run while this request waits for the app's host.
+    # This request lets other requests run while it waits for the app's host, because few may run at the same time.
     request_turn = current_request().environ[TURN]
     request_turn.pause()
     try:

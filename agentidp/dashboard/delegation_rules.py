@@ -29,7 +29,7 @@ SCOPE, READING = "agents:write", "agents:read"
 RESOURCES = forms.members(NewDelegationRuleSchema(only=["resources"]))
 
 MEMBERS = forms.members(NewDelegationRuleSchema(exclude=["resources"]))
-"""Fields of the form in addition to those of the rule of trust. The scopes are grouped by resource server."""
+"""Fields of the form besides those of the rule of trust. The form shows ``resources`` as a box per scope instead."""
 
 DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "clientHosts", "resources"]))
 """Members of a delegation rule that have no column of their own in the list."""

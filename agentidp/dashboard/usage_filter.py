@@ -34,7 +34,7 @@ MISSING = {
     "agent": "The organization has no agent with this ID.",
     "credential": "The organization has no credential with this ID that was in force in these days.",
 }
-"""The message if nothing has the value of a filter, by filter that selects agents."""
+"""The message if nothing has the value of a filter, by filter. Only the filters that select agents are listed here."""
 
 
 @dataclass(frozen=True, slots=True)

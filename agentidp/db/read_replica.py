@@ -128,7 +128,7 @@ class ReplicaReads:
         self._is_left = True
 
     def store_position(self, position: Rows, last_change: Rows) -> None:
-        """Store the rows that the primary has returned for :data:`POSITION`."""
+        """Store the primary's log position and the last audit event, each as the rows that :data:`POSITION` returns."""
         [self._position], self._last_change = position, last_change
 
     def read(self, *calls: Call) -> list[Rows] | None:

@@ -54,8 +54,9 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
-# A spike may have begun NEW_LEVEL_DAYS + 1 days before the first requested day, and is compared with the usual days
-# before its beginning. One more day is needed, because the first sums lack some of their hours.
+# A spike may have begun NEW_LEVEL_DAYS + 1 days before the first requested day. The USUAL_DAYS days with which it is
+# compared end at most NEW_LEVEL_DAYS days before its beginning. One more day is needed, because the first sums lack
+# some of their hours.
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
 """Number of days before the first requested day for which surprises are computed."""
 

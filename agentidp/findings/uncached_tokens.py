@@ -125,7 +125,10 @@ def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
 
 
 def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequence[CostlyDay], token_ttl: int) -> bool:
-    """Return whether instances that cache their tokens explain the costly days. Their hourly counts hardly differ."""
+    """Return whether many instances of the agent, each of which caches its token, explain the costly days.
+
+    The number of tokens then hardly differs from hour to hour, because each instance renews its token regularly.
+    """
     # If a token lives for more than an hour, the counts do not show when tokens are renewed.
     if token_ttl > 3600:
         return False

@@ -175,7 +175,7 @@ class SigningKeys:
             )
         self._ignored_kids = ignored_kids
         if not opened_keys:
-            # Keeps the cached keys.
+            # The cached keys stay in use, because this error is raised before they are replaced.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)

@@ -60,7 +60,10 @@ class ClientFormSchema(ma.Schema):
 def describe_client_endpoint(
     form: type[ma.Schema], responses: Mapping[int, Any] = MappingProxyType({})
 ) -> Callable[[Any], Any]:
-    """Describe an endpoint at which a client authenticates in the OpenAPI document. *responses* are by status."""
+    """Return a decorator that describes, in the OpenAPI document, an endpoint at which clients authenticate.
+
+    :param responses: the responses that are not errors of OAuth, by status.
+    """
 
     def decorate(view: Any) -> Any:
         declaration = declarations_of(view)

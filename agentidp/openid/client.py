@@ -87,7 +87,7 @@ class Client:
 
     @property
     def key_source(self) -> KeySource:
-        """The issuer, whose metadata name the address of its keys."""
+        """The issuer, whose metadata names the address of its keys."""
         return KeySource(self.settings.issuer, None)
 
     def get_metadata(self) -> dict[str, Any]:

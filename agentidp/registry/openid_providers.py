@@ -124,7 +124,7 @@ def add_provider(
     """Add the organization's own provider, and return its row.
 
     :param columns: the other members that :class:`NewOpenidProviderSchema` loads.
-    :raises ValidationError: the issuer is refused, or the role of everybody (``*``) at a public issuer.
+    :raises ValidationError: the issuer is refused, or everybody (``*``) at a public issuer would get a role.
     :raises Conflict: the organization already has a provider.
     """
     try:
@@ -149,11 +149,11 @@ def add_provider(
 
 
 def update_provider(transaction: Transaction, settings: Settings, provider_id: UUID, change: dict[str, Any]) -> Any:
-    """Change the organization's own provider, and return its row. Its people must sign in again.
+    """Change the organization's own provider, and return the new row. People who use the provider must sign in again.
 
     :param change: members that :class:`OpenidProviderChangeSchema` loads; missing members keep their values.
     :raises NotFound: the organization has no such provider.
-    :raises ValidationError: the role of everybody (``*``) at a public issuer is refused.
+    :raises ValidationError: everybody (``*``) at a public issuer would get a role.
     """
     earlier_row = find_provider(transaction.fetch("openid/lock_provider"), provider_id)
     new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)

@@ -1,4 +1,5 @@
--- Returns the database's time in seconds since 1970. The format of a number does not depend on settings. Returns one row.
+-- Returns one row: seconds: the database's time in seconds since 1970. The time is a number, because the text of a timestamp
+-- depends on PostgreSQL's settings.
 --
 -- citus: no shard, because it reads no table
 select extract(epoch from clock_timestamp())::float8 as seconds

@@ -1,5 +1,5 @@
--- Deletes the grants to an agent, by a delegation rule, or of people of an issuer. Returns one row per deleted grant: grant_id. The
--- grants' access tokens must be ended by oauth/revoke_tokens.
+-- Deletes all grants to an agent, all grants that people have made by a delegation rule, or all grants of the people of an issuer.
+-- Returns one row per deleted grant: grant_id. The grants' access tokens must be ended by oauth/revoke_tokens.
 -- Parameters: organization_id; agent_id, delegation_rule_id, issuer: exactly one of the three; the other two are null.
 --
 -- max-pages-read: 5000, all grants of the organization, at most 100,000

@@ -1,7 +1,7 @@
 -- Returns the agents of provisioning rules that have requested no token for the number of days in their rule, one row per agent:
--- agent_id, last_seen_at, expires_after_days. Omits suspended agents, and agents whose subject must not get a new agent: the
--- rule of trust for the subject is revoked, the agent has a quota and was active in the quota's current window, or somebody has
--- set a quota of the agent, which a new agent would not have.
+-- agent_id, last_seen_at, expires_after_days. Omits suspended agents. After an agent's deletion, its subject can get a new agent.
+-- Therefore also omits agents whose rule of trust for the subject is revoked, agents that were active in the current window of
+-- their quota, and agents whose quota somebody has set, because a new agent would not have this quota.
 -- Parameters: organization_id; at (timestamptz); day; max_rows.
 --
 -- max-pages-read: 800, the credentials and quotas of each agent that a rule has created

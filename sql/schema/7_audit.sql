@@ -39,7 +39,8 @@ create table audit_events (
     hash bytea not null check (octet_length(hash) = 32),
     primary key (organization_id, sequence)
 );
--- This index has only events that may explain a finding, because clients can cause any number of other events.
+-- This index has only the events that may explain a finding. Other events would slow down the search, because clients can cause
+-- any number of them.
 create index audit_events_organization_id_sequence_idx on audit_events (organization_id, sequence)
 where action in ('agent.changed', 'credential.created', 'credential.revoked');
 alter table audit_events enable row level security, force row level security;
