@@ -41,8 +41,8 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings about the agent."""
     period = parse_period(caller.at)
     calls = _build_calls(agent_id, period)
-    attribution, row_lists = read_attribution(caller, period, agent_id, *calls.values())
-    rows = dict(zip(calls, row_lists, strict=True))
+    attribution, rows_by_call = read_attribution(caller, period, agent_id, *calls.values())
+    rows = dict(zip(calls, rows_by_call, strict=True))
     activity, agent = rows["activity"], rows["agent"][0] if rows["agent"] else None
     agent_delegations = delegations.represent(rows["delegations"], period)
     quotas = compute_used_quotas([*rows["own_quotas"], *rows["shared_quotas"]], caller.at)

@@ -61,7 +61,7 @@ def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
 
     Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
     """
-    rule_resources = [target["resource"] for target in rule.resources]
+    rule_resources = [access["resource"] for access in rule.resources]
     use_days = [
         first + timedelta(days=delegation_row.days[-1])
         for delegation_row in rows

@@ -101,8 +101,8 @@ def compare_counts(count: int, earlier_count: int, suffix: str = "", earlier_suf
     :param earlier_suffix: the words after the earlier count.
     """
     if count == earlier_count:
-        earlier_words = earlier_suffix or " then"
-        return f"{count:,}{suffix}, as many as{earlier_words}" if count else f"none{suffix}, and none{earlier_words}"
+        earlier_time = earlier_suffix or " then"
+        return f"{count:,}{suffix}, as many as{earlier_time}" if count else f"none{suffix}, and none{earlier_time}"
     both_counts = f"{count:,}{suffix} after {earlier_count:,}{earlier_suffix}"
     percent = round(100 * abs(count - earlier_count) / earlier_count) if earlier_count else MAX_PERCENT + 1
     if percent > MAX_PERCENT:

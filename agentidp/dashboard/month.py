@@ -215,8 +215,11 @@ def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> 
         Call("analytics/agent_usage", {"first": first_day, "last": last_day, "with_names": False, "limit": None})
         for first_day, last_day in [(period.first, period.last), *day_ranges]
     ]
-    row_lists = [*caller.read_together(*calls), [], []][:3]
-    return [Counter({UUID(row.agent_id): row.token_count for row in rows}) for rows in row_lists]
+    rows_by_range = [*caller.read_together(*calls), [], []][:3]
+    return [
+        Counter({UUID(agent_row.agent_id): agent_row.token_count for agent_row in agent_rows})
+        for agent_rows in rows_by_range
+    ]
 
 
 def _select_largest(shares: list[Share]) -> list[Share]:

@@ -134,8 +134,8 @@ class KeySet:
 
     def find_keys(self, kid: str | None, alg: str) -> list[Any]:
         """Return the parsed keys that may have made the signature of a token with a ``kid`` and an ``alg``."""
-        keys = self._parsed.get((kid, alg))
-        if keys is None:
+        valid_keys = self._parsed.get((kid, alg))
+        if valid_keys is None:
             algorithm = normalize_algorithm(_SAME_KEY.get(alg, alg))
             matching_jwks = [
                 jwk_json
@@ -143,13 +143,13 @@ class KeySet:
                 if kid in (None, key_id) and algorithm in algorithms
             ]
             # Limits the keys before they are parsed, because an issuer could publish hundreds of invalid keys.
-            parsed_keys = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[algorithm]])
-            keys = [key for key in parsed_keys if key is not None]
+            keys_or_none = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[algorithm]])
+            valid_keys = [key for key in keys_or_none if key is not None]
             if matching_jwks:
                 if len(self._parsed) >= MAX_PARSED:
                     self._parsed.clear()
-                self._parsed[kid, alg] = keys
-        return keys
+                self._parsed[kid, alg] = valid_keys
+        return valid_keys
 
 
 def _parse_key(text: str, alg: str) -> Any:

@@ -247,11 +247,11 @@ def list_warnings(rule: Mapping[str, Any]) -> list[str]:
     if subject is not None and subject.endswith(":pull_request"):
         warnings.append("a pull request is trusted before anybody has reviewed it")
     if issuer in _PASSING_NAMES:
-        names, subject_with_ids = _PASSING_NAMES[issuer]
+        name_kinds, subject_with_ids = _PASSING_NAMES[issuer]
         id_claims = _CUSTOMER_CLAIMS[issuer][:2]
         if claims.keys().isdisjoint(id_claims) and not subject_with_ids.match(subject or ""):
             warnings.append(
-                f"{names} can be taken over after a rename or a deletion: add the claim {' or '.join(id_claims)}"
+                f"{name_kinds} can be taken over after a rename or a deletion: add the claim {' or '.join(id_claims)}"
             )
     return warnings
 

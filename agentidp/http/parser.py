@@ -112,11 +112,11 @@ class Parser(FlaskParser):
 
 def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[str] = ()) -> None:
     """Refuse unknown and repeated parameters of a query. The error names the accepted parameters."""
-    names = [*accepted_names]
-    details = {name: ["must be given once only"] for name in names if len(parameters.getlist(name)) > 1}
-    if unknown_names := [name for name in parameters if name not in names]:
+    known_names = [*accepted_names]
+    details = {name: ["must be given once only"] for name in known_names if len(parameters.getlist(name)) > 1}
+    if unknown_names := [name for name in parameters if name not in known_names]:
         details |= {name: ["is no parameter of this operation"] for name in unknown_names}
-        description = f"these query parameters: {', '.join(names)}" if names else "no query parameters"
+        description = f"these query parameters: {', '.join(known_names)}" if known_names else "no query parameters"
         raise ValidationError(f"This operation accepts {description}.", details=details)
     if details:
         raise ValidationError(details=details)

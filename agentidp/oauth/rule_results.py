@@ -212,15 +212,15 @@ class _Comparer:
         return rule_results
 
     def compare_provisioning_rules(self) -> list[RuleResult]:
-        [accepting_rows] = self.database.run(first_sight.build_provisioning_rules_call(self.token))
-        agent_ids = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rows}
+        [accepting_rules] = self.database.run(first_sight.build_provisioning_rules_call(self.token))
+        agent_ids_by_rule = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rules}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
         [organization] = self.database.fetch("organizations/get_organization")
         is_provisioning_on = organization.provisions_agents
         results = []
         for rule in self.database.fetch("provisioning/list_rules"):
             name_template = rule.agent_template["name"]
-            existing_agent_id = agent_ids.get(rule.provisioning_rule_id) or ended_agent_id
+            existing_agent_id = agent_ids_by_rule.get(rule.provisioning_rule_id) or ended_agent_id
             agent_name = build_agent_name(name_template, self.token.claims)
             rule_refusal = self._find_own_rule_refusal(rule.trust)
             comparisons = [
@@ -277,13 +277,13 @@ class _Comparer:
         comparisons = rule.compare(self.token.prepared_claims)
         are_claims_met = all(comparison.is_met for comparison in comparisons)
         time_refusal = find_wrong_time(claims, self.at.timestamp(), MAX_LIFETIME)
-        described_times = [
+        time_claims = [
             f"{claim_name} {_format_time(claims[claim_name])}"
             for claim_name in ("nbf", "iat", "exp")
             if claim_name in claims
         ]
-        actual_times = ", ".join([time_refusal, *described_times] if time_refusal else described_times)
-        comparisons.append(Comparison("times", _format_time(self.at.timestamp()), actual_times, time_refusal is None))
+        token_times = ", ".join([time_refusal, *time_claims] if time_refusal else time_claims)
+        comparisons.append(Comparison("times", _format_time(self.at.timestamp()), token_times, time_refusal is None))
         if are_claims_met:
             verdict = self._verify_signature(rule)
             comparisons.append(Comparison("signature", "by a key of the issuer", verdict, verdict == "right"))

@@ -64,13 +64,13 @@ def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Calla
     :param read_together: reads several statements for the organization in one round trip.
     :raises ValidationError: a string is neither an id nor the name of an agent.
     """
-    names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
+    typed_names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
     # Replaces characters that PostgreSQL refuses in a string: lone surrogates and NUL.
-    storable_names = [agent_name.encode(errors="replace").decode().replace("\0", "\ufffd") for agent_name in names]
+    storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in typed_names]
     calls = [Call("agents/agents_named", {"name": agent_name, "is_deleted": False}) for agent_name in storable_names]
-    rows_by_name = dict(zip(names, read_together(*calls) if calls else [], strict=True))
+    rows_by_name = dict(zip(typed_names, read_together(*calls) if calls else [], strict=True))
     ids_by_name = {agent_name: str(rows[0].agent_id) for agent_name, rows in rows_by_name.items() if rows}
-    unknown_names = [agent_name for agent_name in names if agent_name not in ids_by_name]
+    unknown_names = [agent_name for agent_name in typed_names if agent_name not in ids_by_name]
     if unknown_names:
         message = f"must exist in the organization by name or ID: {unknown_names[0]!r} does not"
         raise ValidationError(details={member: [message]})
