@@ -115,7 +115,7 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
     help="File that contains the platform's token, or - for standard input.",
 )
 @name_option("--agent", "Agent whose trust rules are compared with the token.")
-@name_option("--organization", "Organization whose rules are all compared with the token.")
+@name_option("--organization", "Organization. All its rules are compared with the token.")
 @click.option(
     "--at",
     type=parse_time,
