@@ -102,7 +102,7 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
     until = None
     if selection["until"]:
         try:
-            # Includes the entire last day.
+            # The last day is included to its end.
             until = datetime.combine(date.fromisoformat(selection["until"]), time.max, UTC)
         except ValueError:
             raise ValidationError("The last day must be a date.") from None

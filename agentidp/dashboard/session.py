@@ -138,7 +138,7 @@ def required(view: View) -> View:
 
 
 def required_to(*scopes: str) -> Callable[[View], View]:
-    """Declare a page that needs a session with at least one of *scopes*. Its changes use :func:`begin_change`."""
+    """Declare a page that needs a session with at least one of *scopes*. Pages change data by :func:`begin_change`."""
 
     def decorate(view: View) -> View:
         @wraps(view)

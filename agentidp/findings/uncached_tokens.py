@@ -150,7 +150,7 @@ def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequenc
 
 
 def merge_uncached_tokens(findings: list[Finding]) -> list[Finding]:
-    """Merge the findings about uncached tokens into one, which is a warning if it endangers a budget or quota."""
+    """Merge the findings about uncached tokens into one, a warning if the tokens endanger a budget or quota."""
     uncached_findings = [finding for finding in findings if finding.kind == "uncached_tokens"]
     if not uncached_findings:
         return findings

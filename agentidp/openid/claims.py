@@ -105,7 +105,7 @@ def read_strings(claims: Mapping[str, Any], name: str | None) -> set[str]:
     """
     if name is None:
         return set()
-    # Some providers let anyone enter another person's email address.
+    # An email address must be verified, because some providers let anyone enter another person's address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
     claim_value: Any = claims
