@@ -90,7 +90,8 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
     """Return the scopes that agent, rule, resource server and, if it names any, the request have in common."""
     [rule_scopes] = [access["scopes"] for access in rule.resources if access["resource"] == server.resource]
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
-    # Scopes of our own API are ignored. MCP clients request them if the resource server's metadata names no scopes.
+    # Scopes of our own API are ignored, unless the resource server has them. MCP clients request them if the server's
+    # metadata names no scopes.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
     if not scopes:
