@@ -64,7 +64,7 @@ begin
         return;
     end if;
     if p_resource is not null then
-        -- Without a row, v_target_scopes becomes null, which means below that the target is unknown.
+        -- If there is no row, v_target_scopes becomes null, which means below that the target is unknown.
         select
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_owned_identifier
