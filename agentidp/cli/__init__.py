@@ -69,6 +69,6 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line, as the console script agentidp."""
+    """Run the command ``agentidp``."""
     with contextlib.suppress(BrokenPipeError):
         cli()

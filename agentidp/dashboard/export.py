@@ -75,7 +75,7 @@ def list_files(caller: Caller) -> Response:
 @pages.blueprint.get("/dashboard/days.csv")
 @session.required
 def export_days(caller: Caller) -> Response:
-    """Return a file with the organization's usage on each day of the period. With filters, it has no refused tokens."""
+    """Return a file with the usage on each day. If there are filters, the file has no column of refused tokens."""
     period = parse_period(caller.at)
     usage_filter = read_usage_filter(caller, period)
     if not usage_filter.values:

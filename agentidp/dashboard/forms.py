@@ -35,7 +35,7 @@ class Form:
 
     @contextlib.contextmanager
     def catch_refusal(self, labels: Mapping[str, str]) -> Iterator[None]:
-        """Catch an error of the block that refuses the form, and store the sentences of :func:`errors`."""
+        """Catch an error by which the block refuses the form, and store the error's sentences and status."""
         try:
             yield
         except (ValidationError, Conflict) as error:

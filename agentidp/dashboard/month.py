@@ -208,7 +208,7 @@ def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[lis
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> list[Counter[UUID]]:
-    """Return the tokens by agent on all days of the month, on the compared days, and on the earlier days."""
+    """Return the tokens by agent in the month, on the first days of *pairs*, and on the second days of *pairs*."""
     # Only the last days of a month can lack a day to compare with, so the days of the pairs are consecutive.
     day_ranges = [(pairs[0][0].day, pairs[-1][0].day), (pairs[0][1].day, pairs[-1][1].day)] if pairs else []
     calls = [

@@ -98,7 +98,7 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending_steps:
                 _apply_step(connection, step)
-            # These statements run at each migration, because a restored backup lacks privileges on the database.
+            # A backup does not contain privileges on the database itself. So this revokes one at each migration.
             for row in run_statement(connection, "database/temporary_tables"):
                 connection.execute(row.statement)
     except psycopg.Error as error:

@@ -20,7 +20,7 @@ from uuid import UUID
 from agentidp.federation.issuer_keys import KeySet, KeySource
 
 SPIFFE = "spiffe://"
-"""Prefix of a SPIFFE trust domain's id, which is the issuer in a rule for JWT-SVIDs, whose ``iss`` is optional."""
+"""Prefix of a SPIFFE trust domain's id. A rule for JWT-SVIDs has this id as its issuer."""
 
 SEPARATORS = (":", "/")
 """Separators in subjects, one of which precedes the ``*`` of a pattern."""

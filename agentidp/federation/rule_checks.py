@@ -85,7 +85,7 @@ _SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     GITLAB: ("project_path:", *(f"{name}:" for name in _CUSTOMER_CLAIMS[GITLAB])),
     "https://app.terraform.io": ("organization:",),
 }
-"""Prefixes of subjects that name the customer, by issuer."""
+"""Prefixes of the subjects that name a customer of the issuer, by issuer."""
 
 _PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
     GITHUB: (

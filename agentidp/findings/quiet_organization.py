@@ -97,7 +97,7 @@ def find_quiet_times(
             and is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
             and (began_amid_work or ended_amid_work)
         ):
-            # The quiet time is ongoing if it includes the last busy hour and the agents are not back.
+            # The quiet time is ongoing if it includes the last usually busy hour, and no agents work after it.
             is_ongoing = last_hour == max(usual_agents_by_hour) and not ended_amid_work
             end_hour = len(active_agents_by_hour) if is_ongoing else evidence_hours[-1] + 1
             expected_agents = sum(usual_agents_by_hour[hour] for hour in evidence_hours)

@@ -91,7 +91,7 @@ class SigningKeys:
         self._has_failed = False
 
     def current(self) -> Keys:
-        """Return the current signing key and the published keys, or raise ``DatabaseUnavailable`` without keys."""
+        """Return the signing key and the published keys. Raise ``DatabaseUnavailable`` if they were never read."""
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
             keys = self._refresh_keys(keys)

@@ -281,7 +281,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 
 
 def _find_scopes_of_no_ancestor(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the scopes that an exchanged token for the resource lacks. Without exchanged tokens, return nothing."""
+    """Return the scopes that the exchanged tokens do not have in common, if a token was exchanged."""
     ancestors = json.loads(parameters.get("ancestors", "[]"))
     if not ancestors:
         return {}

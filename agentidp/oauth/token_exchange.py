@@ -226,7 +226,7 @@ def read_issuer_subject(
 
 
 def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client: Client, audience: str | None) -> Any:
-    """Return the row of the oldest delegation rule that accepts a token, if possible of a rule with the resource.
+    """Return the row of the oldest delegation rule that accepts a token. Rules that allow the resource come first.
 
     The statement that issues the token checks that the rule still exists.
     """

@@ -74,7 +74,7 @@ def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> 
     """Return all identifiers of the instance that an organization owns or has registered, sorted.
 
     :param database_url: the database's URL with the operator's role.
-    :param conflicts: whether to return only identifiers that no organization owns.
+    :param conflicts: whether to return only registered identifiers that no organization owns.
     """
     with connect(database_url) as connection:
         owner_ids = dict(run_statement(connection, "oauth/all_resource_identifiers"))

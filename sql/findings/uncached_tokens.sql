@@ -1,4 +1,4 @@
--- Returns the hourly counts of the agents that may be issued many times the tokens that they need. One row per agent: agent_id,
+-- Returns the hourly counts of the agents that possibly get far more tokens than they need. One row per agent: agent_id,
 -- agent_name; expected_replicas (or null); history (json): an array with one item per counter row, [days since first_day, the
 -- tokens of 24 hours, the requests of 24 hours].
 -- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent was issued at

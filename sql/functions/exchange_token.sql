@@ -45,13 +45,13 @@ begin
     v_entered := enter_organization(p_organization_id, p_durable);
     -- Takes the lock of issue_token before the checks, so that no agent or token ends between the checks and the issuance.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
-    -- If the subject's token is refused already, the caller has the reason. It logs that reason, not 'not read'.
+    -- There are no agent ids if Python has refused the subject's token. Python then logs its own reason.
     refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
         -- Leaves out the audience of the exchanged token, because the statement below checks it more strictly.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ) end;
-    -- The first object is the exchanged token. An ID-JAG has no aud in it, because its audience is this server and needs no check.
+    -- The first object is the exchanged token. For an ID-JAG, the object has no aud, because the audience is this server.
     if refusal is null and p_ancestors -> 0 ? 'aud' then
         -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
         -- cloud's resource server does not count, because all customers of the cloud use the same audience.

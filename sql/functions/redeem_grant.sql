@@ -77,7 +77,7 @@ begin
             from unnest(v_grant.scopes) as allowed (scope)
             where allowed.scope = any (v_agent_scopes) and allowed.scope = any (v_target_scopes)
         ));
-        -- exchange_token refuses the scope "", because no agent has it.
+        -- No agent has the scope "", so exchange_token refuses the token.
         if v_scope = '{}' or not v_scope <@ v_grant.scopes then
             v_scope := '{""}';
         end if;

@@ -1,4 +1,4 @@
--- Findings, their changes, mutes and evaluations, and markers.
+-- Findings, their changes, mutes and evaluations, and the deployments and holidays that people mark.
 
 -- The findings of an organization. A finding keeps its id until it ends.
 create table findings (
@@ -15,8 +15,8 @@ create table findings (
     ends_at timestamptz not null,
     first_seen_at timestamptz not null,
     last_seen_at timestamptz not null,
-    -- Infinity for a finding that has not ended. The column is never null, but has no "not null" constraint, because with it the
-    -- planner would use the partial index below for any condition.
+    -- Infinity for a finding that has not ended. The column is never null. A "not null" constraint would make the condition of the
+    -- partial index below always true, and the planner would use the index even to look up one finding.
     ended_at timestamptz,
     -- The number of evaluations since the finding was last returned by an evaluation.
     misses smallint not null,
