@@ -96,8 +96,10 @@ def let_in(page: Page, stage: Stage, agent: Agent) -> None:
 
 
 def overflow(page: Page) -> list[str]:
-    """What makes the page wider than its window."""
-    found: list[str] = page.evaluate(
+    """Return the HTML of the elements that make the page wider than its window."""
+    # A page to which the browser has just gone has no elements yet.
+    page.wait_for_load_state()
+    elements: list[str] = page.evaluate(
         """() => {
             const width = document.scrollingElement.scrollWidth
             if (width <= innerWidth) return []
@@ -106,7 +108,7 @@ def overflow(page: Page) -> list[str]:
             return [`${width} > ${innerWidth}`, ...wide.map(one => one.outerHTML)]
         }"""
     )
-    return found
+    return elements
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ def test_registers_an_api_an_agent_with_its_scope_and_a_credential(
     expect(page.get_by_text("No agent has a scope of this API.")).to_be_visible()
     page.get_by_role("link", name="Give scopes to an agent").click()
     page.get_by_role("link", name="New agent").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("New agent")
     assert overflow(page) == []
     page.get_by_label("Name").fill("operator")
     page.get_by_label("Description").fill("Reads files.\nAll of them.")

@@ -22,6 +22,8 @@ def looked_at(page: Page, axe: str, rules: list[str] | None = None) -> list[list
 
     :param rules: axe's names of rules; all that it applies by itself when left out.
     """
+    # A page to which the browser has just gone has no elements yet.
+    page.wait_for_load_state()
     page.evaluate(axe)
     page.evaluate("scrollTo(0, 0)")
     found: list[list[str]] = page.evaluate(LOOK, rules)
