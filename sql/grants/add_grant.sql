@@ -1,18 +1,11 @@
--- Deletes expired grants, and adds a grant with an authorization code. Returns the grant's columns, or no row if the organization
--- has the maximum number of grants.
+-- Adds a grant with an authorization code. Returns the grant's columns, or no row if the organization has the maximum number of
+-- grants.
 -- Parameters: organization_id; grant_id; agent_id; delegation_rule_id; issuer; subject; subject_encrypted; resource; scopes
 -- (text[]); token_digest (32 bytes): the digest of the code; challenge; redirect_uri; jkt (or null); days; at (timestamptz);
 -- expires_at (timestamptz): the expiry of the code; max_grants.
 --
 -- max-pages-read: 10000, counts the grants of the organization
 -- example: resource=https://api.example; scopes={a}; grant_id=0a1b2c3d-0000-4000-8000-000000000001; token_digest=\x00000000000000000000000000000000000000000000000000000000000000ff; max_grants=100000
-with expired as (
-    delete from grants
-    where
-        organization_id = %(organization_id)s and expires_at < %(at)s
-        -- This condition is always true. The planner needs it to use the partial index with the same condition.
-        and expires_at < 'infinity'
-)
 insert into grants (
     organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, subject_encrypted, resource, scopes, token_digest,
     challenge, redirect_uri, jkt, days, created_at, expires_at

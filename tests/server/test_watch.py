@@ -193,6 +193,15 @@ def test_grants_that_have_expired_are_deleted(services: Services, database_url: 
     watch(services, threading.Event(), once=True)
     assert [grant_id for (grant_id,) in execute(database_url, "select grant_id from grants")] != [expired]
     assert execute(database_url, "select count(*) from grants") == [(1,)]
+    copies = """
+        insert into grants
+        select (jsonb_populate_record(grants, jsonb_build_object('grant_id', gen_random_uuid(), 'expires_at', now()))).*
+        from grants cross join generate_series(1, 10001)
+    """
+    execute(database_url, copies)
+    for remaining in (2, 1):
+        watch(services, threading.Event(), once=True)
+        assert execute(database_url, "select count(*) from grants") == [(remaining,)]
 
 
 def test_the_command(quiet: None, services: Services, database_url: str) -> None:
