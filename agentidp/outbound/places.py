@@ -7,9 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-PAUSE_PER_SECOND = 20.0
-"""Seconds of pause per second for which a request has waited. During the pause, the organization gets none of the last
-places, which are half of all. So organizations with slow servers cannot always occupy all places."""
+SECONDS_TO_FORGET = 20.0
+"""Seconds until one second for which a request has waited is forgotten. So on average, an organization with a slow
+server can occupy one of the last places, which are half of all, for 5 % of the time."""
+
+MAX_WAITED = 2.5
+"""Seconds for which requests of an organization may have waited before it gets none of the last places. Ten responses
+per minute, to failures that the throttle of an address admits, stay below this maximum if each takes 0.25 seconds."""
+
+_FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 
 
 class Places:
@@ -24,7 +30,7 @@ class Places:
         self._maximum, self._max_per_organization, self._now = maximum, max_per_organization, now
         self._lock = threading.Lock()
         self._waiting: list[str] = []
-        self._paused_until: dict[str, float] = {}
+        self._forgotten_at: dict[str, float] = {}
 
     @contextlib.contextmanager
     def reserve(self, organization_id: str) -> Iterator[bool]:
@@ -40,18 +46,19 @@ class Places:
             if has_place:
                 with self._lock:
                     self._waiting.remove(organization_id)
-                    self._add_pause(organization_id, began_at)
+                    self._remember_waiting(organization_id, began_at)
 
     def _has_place(self, organization_id: str, now: float) -> bool:
         own_count = self._waiting.count(organization_id)
         if len(self._waiting) < self._maximum // 2:
             return own_count < self._max_per_organization
-        is_paused = now < self._paused_until.get(organization_id, now)
-        return len(self._waiting) < self._maximum and own_count == 0 and not is_paused
+        is_slow = self._forgotten_at.get(organization_id, now) > now + _FORGETTING
+        return len(self._waiting) < self._maximum and own_count == 0 and not is_slow
 
-    def _add_pause(self, organization_id: str, began_at: float) -> None:
+    def _remember_waiting(self, organization_id: str, began_at: float) -> None:
         now = self._now()
-        pauses = {paused_id: until for paused_id, until in self._paused_until.items() if now < until}
-        pause_end = now + PAUSE_PER_SECOND * (now - began_at)
-        # A quick request must not shorten the pause after a slow request.
-        self._paused_until = pauses | {organization_id: max(pause_end, pauses.get(organization_id, now))}
+        forgotten_at = {slow_id: instant for slow_id, instant in self._forgotten_at.items() if now < instant}
+        earlier = forgotten_at.get(organization_id, now)
+        # Requests that waited while many places were free must not exclude the organization for hours.
+        later = min(earlier, now + _FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
+        self._forgotten_at = forgotten_at | {organization_id: max(earlier, later)}

@@ -38,9 +38,10 @@ from agentidp.federation.issuer_keys import (
     forget_uses,
 )
 from agentidp.jose.assertion import MAX_SIGNATURES
+from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.outbound.client import find_proxy
 from agentidp.outbound.networks import LOOPBACK, OPERATOR_NETWORKS, AllowedNetworks
-from agentidp.outbound.places import PAUSE_PER_SECOND
+from agentidp.outbound.places import MAX_WAITED, SECONDS_TO_FORGET
 from tests.factories import PATIENCE, wait_until
 from tests.federation.https_issuer import DISCOVERY, HttpsIssuer
 from tests.federation.issuer import Issuer
@@ -457,9 +458,30 @@ class TestWhoWaits:
             pass
         with places_of(process, colluding * MAX_WAITING_PER_ORGANIZATION + [ACME, OTHER]) as taken:
             assert taken == [*colluding[: MAX_WAITING // 2], ACME, OTHER]
-        process.now += PAUSE_PER_SECOND * SLOW
+        process.now += SECONDS_TO_FORGET * SLOW
         with places_of(process, colluding) as taken:
             assert taken == colluding
+
+    def test_quick_exchanges_do_not_keep_an_organization_out(self, process: Process) -> None:
+        """A stranger can send wrong codes to the provider of an organization while others occupy half of the places."""
+        with places_of(process, [f"org-{n}" for n in range(MAX_WAITING // 2)]):
+            for _ in range(MAX_FAILURES_PER_MINUTE):
+                with places_of(process, [ACME]) as taken:
+                    assert taken == [ACME]
+                    process.now += MAX_WAITED / MAX_FAILURES_PER_MINUTE
+            with places_of(process, [ACME]) as taken:
+                assert taken == [ACME]
+                process.now += 0.5
+            with places_of(process, [ACME]) as taken:
+                assert taken == []
+
+    def test_waiting_while_places_are_free_does_not_keep_an_organization_out_for_long(self, process: Process) -> None:
+        for _ in range(100):
+            with places_of(process, [ACME]):
+                process.now += 1
+        process.now += SECONDS_TO_FORGET
+        with places_of(process, [*(f"org-{n}" for n in range(MAX_WAITING // 2)), ACME]) as taken:
+            assert ACME in taken
 
     def test_nobody_waits_for_an_organization_that_had_a_slow_fetch(self, process: Process, requests: Requests) -> None:
         waiting = requests.begin(ACME, "one")
