@@ -29,46 +29,46 @@ _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """Limits the threads that exchange codes, in total and per network. A network's throttle cell identifies it."""
+    """Limits the threads that exchange codes, in total and per network. The number of a network is any hash of it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._busy: list[int] = []
         self._failures: dict[int, tuple[int, datetime]] = {}
 
-    def reserve_thread(self, network_cell: int, at: datetime) -> bool:
+    def reserve_thread(self, network: int, at: datetime) -> bool:
         """Reserve a thread for a network, and return whether one was free. Release it by :meth:`release_thread`."""
         with self._lock:
-            if self._busy.count(network_cell) >= PLACES_PER_NETWORK:
+            if self._busy.count(network) >= PLACES_PER_NETWORK:
                 return False
             has_place = len(self._busy) < PLACES
-            if has_place and self._has_failed(network_cell, at):
-                has_place = sum(self._has_failed(busy_cell, at) for busy_cell in self._busy) < PLACES_OF_FAILED_NETWORKS
+            if has_place and self._has_failed(network, at):
+                has_place = sum(self._has_failed(busy, at) for busy in self._busy) < PLACES_OF_FAILED_NETWORKS
             if has_place:
-                self._busy.append(network_cell)
+                self._busy.append(network)
             else:
-                self._add_failure(_NO_PLACE, network_cell, at)
+                self._add_failure(_NO_PLACE, network, at)
             return has_place
 
-    def release_thread(self, network_cell: int, at: datetime, *, has_failed: bool) -> None:
+    def release_thread(self, network: int, at: datetime, *, has_failed: bool) -> None:
         """Release the thread of a network, and remember whether the exchange failed."""
         with self._lock:
-            self._busy.remove(network_cell)
+            self._busy.remove(network)
             if has_failed:
-                self._add_failure(_FAILURE, network_cell, at)
+                self._add_failure(_FAILURE, network, at)
             else:
-                self._failures.pop(network_cell, None)
+                self._failures.pop(network, None)
 
-    def _has_failed(self, network_cell: int, at: datetime) -> bool:
-        return self._count_recent_failures(network_cell, at) >= _FAILURE
+    def _has_failed(self, network: int, at: datetime) -> bool:
+        return self._count_recent_failures(network, at) >= _FAILURE
 
-    def _count_recent_failures(self, network_cell: int, at: datetime) -> int:
-        count, last_at = self._failures.get(network_cell, (0, at))
+    def _count_recent_failures(self, network: int, at: datetime) -> int:
+        count, last_at = self._failures.get(network, (0, at))
         return count if at - last_at < FAILED_FOR else 0
 
-    def _add_failure(self, weight: int, network_cell: int, at: datetime) -> None:
-        count = self._count_recent_failures(network_cell, at) + weight
-        self._failures.pop(network_cell, None)
-        self._failures[network_cell] = count, at
+    def _add_failure(self, weight: int, network: int, at: datetime) -> None:
+        count = self._count_recent_failures(network, at) + weight
+        self._failures.pop(network, None)
+        self._failures[network] = count, at
         if len(self._failures) > MAX_REMEMBERED:
             del self._failures[next(iter(self._failures))]
