@@ -29,6 +29,11 @@ from agentidp.services import services
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
 blueprint.before_request(pages.refuse_other_sites)
 
+# The page has no scripts. Chromium applies form-action to every redirect after a form, even to a redirect by the app.
+_CONSENT_POLICY = pages.build_content_policy(
+    {name: value for name, value in pages.CONTENT_POLICY.items() if name not in ("script-src", "form-action")}
+)
+
 
 @blueprint.after_request
 def set_security_headers(response: Response) -> Response:
@@ -147,9 +152,7 @@ def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer,
         consent=form.seal(),
         action=f"{services().settings.issuer}{PATH}",
     )
-    # Chromium applies form-action to every redirect after the form, also to a redirect of the app to another host.
-    policy = pages.SECURITY["Content-Security-Policy"].replace("form-action 'self'; ", "")
-    response.headers["Content-Security-Policy"] = policy.replace("script-src 'self'; ", "")
+    response.headers["Content-Security-Policy"] = _CONSENT_POLICY
     return response
 
 

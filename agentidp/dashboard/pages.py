@@ -36,11 +36,26 @@ ASSETS = Assets(
     max_age=60,
 )
 
+CONTENT_POLICY = {
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "script-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+"""The directives of the ``Content-Security-Policy`` of all pages, except the consent page."""
+
+
+def build_content_policy(directives: dict[str, str]) -> str:
+    """Return the header ``Content-Security-Policy`` with these directives."""
+    return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
 SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": build_content_policy(CONTENT_POLICY),
     # With no-referrer, browsers would send forms with "Origin: null", which we refuse as cross-origin.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
