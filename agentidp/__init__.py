@@ -35,7 +35,7 @@ from agentidp.findings import listing as finding_listing
 from agentidp.http import error_rendering, request_context, request_metrics
 from agentidp.mcp import routes as mcp
 from agentidp.oauth import introspection, metadata, revocation, token
-from agentidp.openid import flows
+from agentidp.openid import provider
 from agentidp.operations import api_docs, audit_trail, health, index
 from agentidp.registry import (
     agents,
@@ -92,7 +92,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     sending.init_app(app)
     caller.init_app(app)
     provisioning.init_app(app)
-    flows.init_app(app, settings)
+    provider.init_app(app, settings)
     dashboard.init_app(app)
     authorization.init_app(app)
     for module in ROUTES:

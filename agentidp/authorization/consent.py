@@ -14,11 +14,12 @@ import psycopg
 
 from agentidp import audit
 from agentidp.authorization.requests import AuthorizationRequest
-from agentidp.authorization.sealed_form import INVALID, LIFETIME, SealedForm
+from agentidp.authorization.sealed_form import INVALID, SealedForm
 from agentidp.config import LEEWAY
 from agentidp.db.organization import Transaction
 from agentidp.http.errors import ValidationError
 from agentidp.oauth import grants
+from agentidp.openid.flows import LIFETIME
 from agentidp.services import services
 
 

@@ -51,7 +51,7 @@ def authorize() -> Response:
     """Redirect the browser to the provider at which the person signs in."""
     query = request.query_string.decode("latin-1")
     provider = get_provider(find_organization_id(read_request(query, g.at)), g.at)
-    return send_to_provider(provider, provider.begin_sign_in(PATH, query))
+    return send_to_provider(provider, provider.begin_sign_in(PATH, query, g.at))
 
 
 @blueprint.get(f"{PATH}/callback")
@@ -107,7 +107,7 @@ def callback(organization_id: str | None = None) -> Response:
 def see_grants() -> Response:
     """Redirect the browser to the provider. After the sign-in, :func:`callback` shows the person's grants."""
     provider = get_provider(request.args.get("organization"), g.at)
-    return send_to_provider(provider, provider.begin_sign_in(PATH, person_page.RETURN_TO))
+    return send_to_provider(provider, provider.begin_sign_in(PATH, person_page.RETURN_TO, g.at))
 
 
 @blueprint.post(person_page.PATH)

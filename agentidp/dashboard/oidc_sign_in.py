@@ -36,7 +36,7 @@ logger = logging.getLogger("agentidp")
 def begin() -> Response:
     """Lead the browser to the provider."""
     provider = get_provider(request.args.get("organization"), g.at)
-    return send_to_provider(provider, provider.begin_sign_in(PATH, return_page.find_page(request)))
+    return send_to_provider(provider, provider.begin_sign_in(PATH, return_page.find_page(request), g.at))
 
 
 def send_to_provider(provider: Provider, address: str) -> Response:

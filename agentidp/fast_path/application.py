@@ -60,7 +60,8 @@ class FastApplication(Application):
 
         Flask's own method handles OPTIONS, unknown paths, routes whose blueprint has hooks, all requests if a signal
         has a receiver, and the first request, after which Flask allows no more registrations. Functions of
-        ``flask.after_this_request`` are not called and sessions are not saved, because none of our views uses them.
+        ``flask.after_this_request`` are not called, because only routes whose blueprint has hooks use them. No route
+        uses sessions, so they are not saved.
 
         :returns: a WSGI application that sends the response.
         """

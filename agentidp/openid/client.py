@@ -6,11 +6,10 @@ import base64
 import contextlib
 import hashlib
 import re
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import SplitResult, urlencode
 
 import flask
@@ -28,6 +27,7 @@ from agentidp.federation.issuer_keys import (
 )
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, parse_jwt
 from agentidp.openid.claims import merge_claims, read_strings
+from agentidp.openid.flows import Flow
 from agentidp.outbound.client import RequestFailed, request
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519")
@@ -39,13 +39,6 @@ TYPES = (None, "jwt", "jose")
 CLOCK_DIFFERENCE = 60
 """Maximum seconds by which the provider's clock may differ from ours."""
 
-MAX_FLOWS = 4
-"""Maximum number of unfinished sign-ins per browser. A new sign-in replaces the oldest."""
-
-MAX_CHARACTERS = 2_600
-"""Maximum number of characters of a browser's unfinished sign-ins, which share a cookie of at most 4 KB."""
-
-_FLOWS = "flows"
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
 
@@ -55,22 +48,6 @@ class Unavailable(Exception):
 
 class BadResponse(Exception):
     """The OpenID Connect provider refused the request, or its response is unusable. The message is for the log."""
-
-
-class Flow(NamedTuple):
-    """An unfinished sign-in, stored in the browser's cookie."""
-
-    state: str
-    nonce: str
-    verifier: str
-    return_to: str
-    provider_version: str = ""
-
-
-def find_flow() -> Flow | None:
-    """Return the unfinished sign-in whose ``state`` is in the request's query, or ``None`` if this browser has none."""
-    state = flask.request.args.get("state")
-    return next((Flow(*flow) for flow in flask.session.get(_FLOWS, []) if flow[0] == state), None)
 
 
 @dataclass(frozen=True)
@@ -94,22 +71,17 @@ class Client:
         """Return the provider's metadata, or raise :exc:`KeysUnavailable`."""
         return self.keys.get_metadata(self.key_source, organization_id=self.organization_id)
 
-    def begin_flow(self, redirect_uri: str, return_to: str, *, provider_version: str) -> str:
-        """Store a new sign-in in the browser's cookie, and return the provider's address at which the person signs in.
-
-        :param return_to: a string that the cookie keeps until the sign-in is completed.
-        """
+    def build_authorization_url(self, redirect_uri: str, flow: Flow) -> str:
+        """Return the provider's address at which the person signs in."""
         endpoint = self._read_endpoint(self.get_metadata(), "authorization_endpoint").geturl()
-        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        _store_flow(Flow(state, nonce, verifier, return_to, provider_version))
         query_parameters = {
             "response_type": "code",
             "client_id": self.settings.client_id,
             "redirect_uri": redirect_uri,
             "scope": self.settings.scopes,
-            "state": state,
-            "nonce": nonce,
-            "code_challenge": base64url(hashlib.sha256(verifier.encode()).digest()).decode(),
+            "state": flow.state,
+            "nonce": flow.nonce,
+            "code_challenge": base64url(hashlib.sha256(flow.verifier.encode()).digest()).decode(),
             "code_challenge_method": "S256",
         }
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query_parameters)}"
@@ -122,7 +94,6 @@ class Client:
         :raises KeysUnavailable, Unavailable: the provider cannot be reached, or had an internal error.
         """
         _check_response(metadata, self.settings.issuer)
-        flask.session[_FLOWS] = [stored_flow for stored_flow in flask.session[_FLOWS] if stored_flow[0] != flow.state]
         error_code = flask.request.args.get("error")
         if error_code is not None:
             # Anyone can send this parameter, so only an OAuth error code is logged.
@@ -222,14 +193,6 @@ class Client:
         if body_object is None:
             raise BadResponse("the response is not a JSON object")
         return body_object
-
-
-def _store_flow(new_flow: Flow) -> None:
-    # Leaves out an empty version, because the previous release cannot read a flow with a version.
-    flows = [*flask.session.get(_FLOWS, []), new_flow if new_flow.provider_version else new_flow[:-1]][-MAX_FLOWS:]
-    while len(flows) > 1 and sum(len(field) for stored_flow in flows for field in stored_flow) > MAX_CHARACTERS:
-        del flows[0]
-    flask.session[_FLOWS] = flows
 
 
 def _check_response(metadata: dict[str, Any], issuer: str) -> None:

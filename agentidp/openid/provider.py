@@ -22,7 +22,8 @@ from agentidp.config.oidc import OidcSettings
 from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeysUnavailable
 from agentidp.oauth import throttle
 from agentidp.openid.claims import NoAccess, SignInRefused, read_organization_id
-from agentidp.openid.client import BadResponse, Client, Unavailable, find_flow
+from agentidp.openid.client import BadResponse, Client, Unavailable
+from agentidp.openid.flows import create_flow, delete_flow, find_flow, store_flow
 from agentidp.openid.places import Places
 from agentidp.outbound.client import find_proxy
 from agentidp.outbound.networks import OPERATOR_NETWORKS
@@ -93,22 +94,25 @@ class Provider:
         self.client = Client(settings, keys, organization_id or INSTANCE)
         self._places = Places()
 
-    def begin_sign_in(self, path: str, return_to: str) -> str:
+    def begin_sign_in(self, path: str, return_to: str, at: datetime) -> str:
         """Return the address at the provider where the person signs in.
 
         :param path: the path at which the sign-in begins, one of :data:`agentidp.openid.flows.PATHS`.
         :param return_to: a string that :meth:`complete_sign_in` will return.
         """
         redirect_uri = build_callback_url(services().settings, path, self.organization_id)
+        flow = create_flow(return_to, self.version, at)
         with self._explain_errors():
-            return self.client.begin_flow(redirect_uri, return_to, provider_version=self.version)
+            authorization_url = self.client.build_authorization_url(redirect_uri, flow)
+        store_flow(path, flow)
+        return authorization_url
 
     def complete_sign_in(self, path: str, at: datetime) -> tuple[dict[str, Any], str]:
         """Complete the sign-in to which the provider's response in the current request belongs.
 
         :returns: the claims about the person, and the *return_to* that was passed to :meth:`begin_sign_in`.
         """
-        flow = find_flow()
+        flow = find_flow(path, at)
         # A sign-in cannot be completed if it began at another provider, or before the provider was changed.
         if flow is None or flow.provider_version != self.version:
             raise FlowExpired
@@ -116,6 +120,7 @@ class Provider:
         with self._explain_errors():
             metadata = self.client.get_metadata()
         with self._reserve_exchange(at), self._explain_errors():
+            delete_flow(path, flow)
             claims = self.client.complete_flow(metadata, flow, redirect_uri, at)
         if self.organization_id is not None:
             self.client.keys.mark_proven(self.client.key_source, organization_id=self.organization_id)
@@ -202,3 +207,9 @@ def build_callback_url(settings: Settings, path: str, organization_id: str | Non
 def get_instance_provider(app: Flask) -> Provider | None:
     """Return the provider of the instance; ``None`` if the settings name none."""
     return app.extensions.get(EXTENSION)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the provider of the instance, if the settings name one."""
+    if settings.oidc is not None:
+        app.extensions[EXTENSION] = Provider(settings.oidc)

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from agentidp import create_app
-from agentidp.authorization.sealed_form import LIFETIME
 from agentidp.config import LEEWAY
+from agentidp.openid.flows import LIFETIME
 from tests.authorization.conftest import ISSUER, LOOPBACK_URI, Editor, editor_of, returned
 from tests.conftest import Cast
 from tests.dashboard.company import Company
-from tests.dashboard.conftest import SAME_ORIGIN, Page
+from tests.dashboard.conftest import SAME_ORIGIN, Page, cookie_header, store_cookies
 from tests.factories import NOON, Clock, execute
 
 
@@ -143,20 +144,21 @@ class TestAnswer:
         assert (response.status_code, "Set-Cookie" in response.headers) == (403, False)
 
     @pytest.mark.parametrize(
-        ("issuer", "name", "path"),
+        ("issuer", "prefix", "path"),
         [
-            ("https://id.example", "__Host-agentidp_authorization", "/"),
-            ("https://id.example/idp", "__Secure-agentidp_sign_in", "/idp/authorize"),
+            ("https://id.example", "__Host-agentidp_authorization_", "/"),
+            ("https://id.example/idp", "__Secure-agentidp_sign_in_", "/idp/authorize"),
         ],
     )
     def test_no_sibling_subdomain_can_set_the_cookie_of_a_sign_in(
-        self, app: Flask, clock: Clock, issuer: str, name: str, path: str
+        self, app: Flask, clock: Clock, issuer: str, prefix: str, path: str
     ) -> None:
         """A browser accepts a cookie with the prefix __Host- only from the host itself."""
         other = create_app(replace(app.extensions["agentidp"].settings, issuer=issuer), clock=clock)
         with closing(other.extensions["agentidp"]):
             begun = other.test_client().get("/authorize/grants", base_url="https://id.example")
-        cookie = SimpleCookie(begun.headers["Set-Cookie"])[name]
+        [(name, cookie)] = SimpleCookie(begun.headers["Set-Cookie"]).items()
+        assert name.startswith(prefix)
         assert (cookie["path"], cookie["secure"], cookie["domain"]) == (path, True, "")
 
     def test_is_not_accepted_in_another_browser(self, editor: Editor, other_browser: FlaskClient) -> None:
@@ -187,6 +189,46 @@ class TestAnswer:
         assert changed.status_code == 200
         assert editor.answer(page).status_code == 400
         assert editor.stored_grants() == 0
+
+
+class TestTabs:
+    """An editor that connects several servers opens several tabs of a browser that has no cookie yet."""
+
+    def test_all_sign_ins_that_are_begun_at_once_end(self, editor: Editor, app: Flask) -> None:
+        tab, cookies = app.test_client(use_cookies=False), dict[str, str]()
+
+        def open_at_once(urls: list[str]) -> list[TestResponse]:
+            """Open tabs that all send the cookies of the moment, and store the cookies of the responses afterwards."""
+            responses = [tab.get(url, headers=cookie_header(cookies)) for url in urls]
+            for response in responses:
+                store_cookies(cookies, response)
+            return responses
+
+        begun = open_at_once([f"/authorize?{editor.query(state=state)}" for state in "abc"])
+        pages = open_at_once([editor.provider.authorize(response.headers["Location"]) for response in begun])
+        for state, page in zip("abc", pages, strict=True):
+            assert page.status_code == 200, page.text
+            form = {"consent": Page(page).typed["consent"], "answer": "allow"}
+            answer = tab.post("/authorize", data=form, headers=SAME_ORIGIN | cookie_header(cookies))
+            assert returned(answer)["state"] == state
+        assert editor.stored_grants() == 3
+
+    def test_further_sign_ins_do_not_end_a_consent(self, editor: Editor) -> None:
+        """A page of another site can begin sign-ins."""
+        page = editor.authorize()
+        for _ in range(5):
+            editor.client.get(f"/authorize?{editor.query(state='x' * 1500)}")
+        assert editor.answer(page).status_code == 303
+
+    def test_a_completed_sign_in_deletes_its_cookie(self, editor: Editor) -> None:
+        cookies: dict[str, str] = {}
+        begun = editor.client.get(f"/authorize?{editor.query()}")
+        store_cookies(cookies, begun)
+        [flow_name] = cookies
+        store_cookies(cookies, editor.client.get(editor.provider.authorize(begun.headers["Location"])))
+        # The remaining cookie binds the consent to the browser.
+        assert flow_name not in cookies
+        assert len(cookies) == 1
 
 
 class TestPerson:

@@ -6,7 +6,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from agentidp.authorization.sealed_form import LIFETIME
+from agentidp.openid.flows import LIFETIME
 from tests.authorization.conftest import Editor, editor_of, error_of
 from tests.conftest import Cast
 from tests.dashboard.company import Company

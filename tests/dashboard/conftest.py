@@ -258,6 +258,21 @@ def with_session(client: FlaskClient, agent: Agent, **changes: Any) -> FlaskClie
     return with_cookie(client, session_of(agent, **changes))
 
 
+def store_cookies(cookies: dict[str, str], response: TestResponse) -> None:
+    """Store and delete the cookies that a response sets, as a browser does, in their order of creation."""
+    for header in response.headers.getlist("Set-Cookie"):
+        for name, morsel in SimpleCookie(header).items():
+            if morsel["max-age"] == "0":
+                cookies.pop(name, None)
+            else:
+                cookies[name] = morsel.value
+
+
+def cookie_header(cookies: dict[str, str]) -> dict[str, str]:
+    """The header with which a browser sends its cookies."""
+    return {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+
+
 def with_cookie(client: FlaskClient, session: str) -> FlaskClient:
     """*client* with this session in its cookie."""
     client.set_cookie("agentidp_session", session, path="/dashboard")

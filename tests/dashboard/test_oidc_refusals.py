@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -33,13 +32,14 @@ from agentidp.dashboard.oidc_sign_in import PATH
 from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS
 from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.openid import client as oidc_client
-from agentidp.openid import flows
+from agentidp.openid import provider as oidc_provider
+from agentidp.openid.flows import LIFETIME
 from agentidp.openid.provider import EXTENSION, Provider
 from agentidp.services import Services
 from tests.audit.conftest import events_of
 from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
-from tests.dashboard.conftest import Wire, counted, led_to, post, refused, with_cookie
+from tests.dashboard.conftest import Wire, cookie_header, counted, led_to, post, refused, store_cookies, with_cookie
 from tests.dashboard.conftest import sign_in as sign_in_as_agent
 from tests.factories import NOON, PATIENCE, Agent, Clock, free_port, wait_until
 from tests.helpers.oidc import UNKNOWN, begin, events, sign_in
@@ -68,7 +68,7 @@ def shared_app(wired: Flask, shared_database: str, provider: Company) -> Iterato
     """The application with the provider's settings, which remembers nothing of the provider."""
     settings = settings_for(shared_database, oidc=provider.settings())
     services = wired.extensions["agentidp"] = Services.of(settings, Clock())
-    flows.init_app(wired, settings)
+    oidc_provider.init_app(wired, settings)
     yield wired
     services.close()
 
@@ -321,13 +321,25 @@ class TestTheCallback:
         refused(anna.client.get(f"{PATH}/callback{query}"), 400, EXPIRED)
         assert "/token" not in anna.provider.requests
 
-    def test_in_another_browser_or_too_late(
-        self, anna: Anna, shared_app: Flask, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_in_another_browser_or_too_late(self, anna: Anna, shared_app: Flask) -> None:
         path = anna.comes_back()
         refused(shared_app.test_client().get(path), 400, EXPIRED)
-        monkeypatch.setattr(shared_app, "permanent_session_lifetime", timedelta(seconds=-1))
+        shared_app.extensions["agentidp"].clock.advance(seconds=LIFETIME.total_seconds())
         refused(anna.client.get(path), 400, EXPIRED)
+
+    @pytest.mark.parametrize("value", ["", "x", "é", "A" * 80, "{dashboard}"])
+    def test_with_a_cookie_that_is_not_of_this_sign_in(self, anna: Anna, value: str) -> None:
+        stored: dict[str, str] = {}
+        for _ in range(2):
+            begun = anna.client.get(PATH)
+            store_cookies(stored, begun)
+        [first, second] = stored
+        browser = anna.client.application.test_client(use_cookies=False)
+        path = anna.provider.authorize(begun.headers["Location"])
+        # The cookie of another sign-in of the same browser, under the name of this sign-in's cookie.
+        forged = {second: value.replace("{dashboard}", stored[first])}
+        refused(browser.get(path, headers=cookie_header(forged)), 400, EXPIRED)
+        assert "/token" not in anna.provider.requests
 
     def test_of_another_issuer(self, anna: Anna) -> None:
         path = anna.comes_back().partition("&iss=")[0]
@@ -513,13 +525,15 @@ class TestSomebodyWhoStopsTheOthers:
         assert anna.signs_in().status_code == 200
 
     def test_cannot_fill_the_log_by_errors(self, anna: Anna) -> None:
-        path = anna.fails_at_the_provider("access_denied")
-        cookie = anna.client.get_cookie("agentidp_sign_in", path=PATH)
-        assert cookie is not None
+        begun = anna.client.get(PATH)
+        path = f"{anna.provider.authorize(begun.headers['Location'])}&error=access_denied"
+        stored: dict[str, str] = {}
+        store_cookies(stored, begun)
+        attacker = anna.client.application.test_client(use_cookies=False)
+        attacker.environ_base["REMOTE_ADDR"] = anna.client.environ_base["REMOTE_ADDR"]
         for _ in range(MAX_FAILURES_PER_MINUTE + 3):
-            # The cookie of the sign-in is sent again, although the response has removed the sign-in.
-            anna.client.set_cookie("agentidp_sign_in", cookie.value, path=PATH)
-            response = anna.client.get(path)
+            # The cookie of the sign-in is sent again, although the response has deleted the cookie.
+            response = attacker.get(path, headers=cookie_header(stored))
         refused(response, 429, "Too many failed attempts. Try again in 6 s.")
         assert len(log(anna.caplog)) == MAX_FAILURES_PER_MINUTE
 
@@ -558,11 +572,11 @@ class TestSomebodyWhoStopsTheOthers:
         address. If sites were not told apart by their failures, none of the 20 would get in.
         """
         monkeypatch.setattr(oidc_client, "TIMEOUT", PATIENCE)
-        begun, office = browser(shared_app, next(ADDRESSES)), next(ADDRESSES)
-        path = self.bad(begun, provider)
-        cookie = begun.get_cookie("agentidp_sign_in", path=PATH)
-        assert cookie is not None
-        sent, attackers, statuses = {"Cookie": f"agentidp_sign_in={cookie.value}"}, itertools.cycle(addresses), []
+        office, stored = next(ADDRESSES), dict[str, str]()
+        begun = browser(shared_app, next(ADDRESSES)).get(PATH)
+        path = provider.authorize(begun.headers["Location"]).replace("code=", "code=not-")
+        store_cookies(stored, begun)
+        sent, attackers, statuses = cookie_header(stored), itertools.cycle(addresses), []
 
         def connect(tries: int) -> set[int]:
             attacker = shared_app.test_client(use_cookies=False)
