@@ -14,10 +14,10 @@ import psycopg
 
 from agentidp import audit
 from agentidp.authorization.requests import AuthorizationRequest
-from agentidp.authorization.sealed_form import INVALID, SealedForm
+from agentidp.authorization.sealed_form import SealedForm
 from agentidp.config import LEEWAY
 from agentidp.db.organization import Transaction
-from agentidp.http.errors import ValidationError
+from agentidp.http.errors import Conflict
 from agentidp.oauth import grants
 from agentidp.openid.flows import LIFETIME
 from agentidp.services import services
@@ -39,6 +39,19 @@ class Consent(SealedForm):
     form_id: str
 
 
+class AlreadyAnswered(Conflict):
+    """409: the person has already answered the form, for example by an earlier click on a button.
+
+    :param destination: the program that received the first answer, in words for people.
+    """
+
+    def __init__(self, destination: str) -> None:
+        super().__init__(
+            f"Your first answer was sent to {destination} and cannot be changed here. If the app still asks you to "
+            "sign in, start again in the app."
+        )
+
+
 def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime) -> str:
     """Store the grant of the person, and return the authorization code."""
     permission = grants.Permission(
@@ -53,22 +66,23 @@ def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime
         requested.redirect_uri,
         requested.parameters.get("dpop_jkt"),
     )
-    with _submit_form(consent, at) as transaction:
+    with _submit_form(consent, requested, at) as transaction:
         return grants.add_grant(transaction, permission).text
 
 
-def refuse_access(consent: Consent, agent_id: UUID, at: datetime) -> None:
+def refuse_access(consent: Consent, requested: AuthorizationRequest, at: datetime) -> None:
     """Record in the audit trail that the person has refused the access."""
-    with _submit_form(consent, at) as transaction:
+    agent_id = requested.agent_id
+    with _submit_form(consent, requested, at) as transaction:
         refusal_details = {"agentId": str(agent_id), "delegationRuleId": consent.rule_id, "scopes": consent.scopes}
         audit.record(transaction, "grant.refused", agent_id, after=refusal_details)
 
 
 @contextlib.contextmanager
-def _submit_form(consent: Consent, at: datetime) -> Iterator[Transaction]:
+def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime) -> Iterator[Transaction]:
     """Open a transaction that accepts the form.
 
-    :raises ValidationError: the form was accepted before, or the organization's provider has changed.
+    :raises ValidationError: the organization's provider has changed.
     """
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
     # Another server, whose clock may differ by twice LEEWAY, may accept the form for longer.
@@ -79,4 +93,4 @@ def _submit_form(consent: Consent, at: datetime) -> Iterator[Transaction]:
             transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)
             yield transaction
     except psycopg.errors.UniqueViolation:
-        raise ValidationError(INVALID) from None
+        raise AlreadyAnswered(requested.destination) from None

@@ -170,7 +170,7 @@ def store_answer() -> Response:
         case "allow":
             return _redirect(requested.build_redirect(code=consent.allow_access(form, requested, g.at)))
         case "refuse":
-            consent.refuse_access(form, requested.agent_id, g.at)
+            consent.refuse_access(form, requested, g.at)
             refusal = {"error": "access_denied", "error_description": "the person has refused"}
             return _redirect(requested.build_redirect(**refusal))
     raise ValidationError("Answer by one of the two buttons.")
@@ -185,6 +185,8 @@ def _redirect(address: str) -> Response:
 
 def _render_error(error: ApiError) -> Response:
     title = pages.TITLES.get(error.status, pages.TITLES[500])
+    if isinstance(error, consent.AlreadyAnswered):
+        title = "You have already answered"
     response = pages.page("authorization_error.html", error.status, title=title, message=error.message)
     response.headers.update(error.headers)
     return response

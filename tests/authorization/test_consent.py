@@ -122,8 +122,11 @@ class TestAnswer:
     def test_is_accepted_once(self, editor: Editor) -> None:
         page = editor.authorize()
         assert editor.answer(page).status_code == 303
-        assert editor.answer(page).status_code == 400
-        assert editor.answer(page, "refuse").status_code == 400
+        for second_answer in ("allow", "refuse"):
+            response = editor.answer(page, second_answer)
+            assert response.status_code == 409
+            assert "You have already answered" in Page(response).words
+            assert "Your first answer was sent to editor.example and cannot be changed here." in Page(response).words
         assert editor.stored_grants() == 1
 
     def test_stays_used_while_a_server_whose_clock_is_behind_could_accept_it(self, editor: Editor) -> None:
