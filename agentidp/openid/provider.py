@@ -102,7 +102,7 @@ class Provider:
         """
         redirect_uri = build_callback_url(services().settings, path, self.organization_id)
         flow = create_flow(return_to, self.version, at)
-        with self._explain_errors():
+        with self._explain_errors(at):
             authorization_url = self.client.build_authorization_url(redirect_uri, flow)
         store_flow(path, flow)
         return authorization_url
@@ -117,9 +117,9 @@ class Provider:
         if flow is None or flow.provider_version != self.version:
             raise FlowExpired
         redirect_uri = build_callback_url(services().settings, path, self.organization_id)
-        with self._explain_errors():
+        with self._explain_errors(at):
             metadata = self.client.get_metadata()
-        with self._reserve_exchange(at), self._explain_errors():
+        with self._reserve_exchange(at), self._explain_errors(at):
             delete_flow(path, flow)
             claims = self.client.complete_flow(metadata, flow, redirect_uri, at)
         if self.organization_id is not None:
@@ -175,7 +175,7 @@ class Provider:
             self._places.release_thread(network_cell, at, has_failed=has_failed)
 
     @contextlib.contextmanager
-    def _explain_errors(self) -> Iterator[None]:
+    def _explain_errors(self, at: datetime) -> Iterator[None]:
         """Replace errors of a block's requests to the provider by errors that people can read."""
         try:
             yield
@@ -183,12 +183,20 @@ class Provider:
             # The thread that fetches the provider's keys has logged the reason.
             raise ProviderUnavailable from None
         except Unavailable as failed:
-            log_fields = {"issuer": self.settings.issuer, "reason": str(failed)}
-            logger.error("OpenID Connect provider unreachable", extra={"fields": log_fields})
+            self._log_failure(str(failed), at)
             raise ProviderUnavailable from None
         except BadResponse as refused:
             _log_refusal(str(refused))
             raise ResponseRefused from None
+
+    def _log_failure(self, reason: str, at: datetime) -> None:
+        """Log that the provider has failed, unless there were too many failures lately. Anyone can begin sign-ins."""
+        app_services = services()
+        subject = f"failure of a provider{self.organization_id or ''}"
+        throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, subject, None)
+        if throttle.admit_event(app_services.database, throttle_cell, at):
+            log_fields = {"issuer": self.settings.issuer, "reason": reason}
+            logger.error("OpenID Connect provider unreachable", extra={"fields": log_fields})
 
 
 def _log_refusal(reason: str) -> None:

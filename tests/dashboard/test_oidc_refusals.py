@@ -41,7 +41,7 @@ from tests.conftest import _fresh_database, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import Wire, cookie_header, counted, led_to, post, refused, store_cookies, with_cookie
 from tests.dashboard.conftest import sign_in as sign_in_as_agent
-from tests.factories import NOON, PATIENCE, Agent, Clock, free_port, wait_until
+from tests.factories import NOON, PATIENCE, Agent, Clock, execute, free_port, wait_until
 from tests.helpers.oidc import UNKNOWN, begin, events, sign_in
 
 REFUSED = "Your company did not sign you in. Try again. The log of the service says why."
@@ -68,6 +68,8 @@ def shared_app(wired: Flask, shared_database: str, provider: Company) -> Iterato
     """The application with the provider's settings, which remembers nothing of the provider."""
     settings = settings_for(shared_database, oidc=provider.settings())
     services = wired.extensions["agentidp"] = Services.of(settings, Clock())
+    # All tests of this module have the same provider, whose failures are throttled.
+    execute(shared_database, "delete from throttles")
     oidc_provider.init_app(wired, settings)
     yield wired
     services.close()
@@ -444,6 +446,16 @@ class TestAProviderInTrouble:
         assert "/elsewhere" not in anna.provider.requests
         anna.provider.replies.clear()
         assert anna.signs_in().status_code == 200
+
+    def test_cannot_fill_the_log(self, anna: Anna) -> None:
+        """Anyone can begin a sign-in."""
+        anna.provider.metadata = {"authorization_endpoint": None}
+        for _ in range(MAX_FAILURES_PER_MINUTE + 3):
+            refused(anna.client.get(PATH), 503, UNAVAILABLE)
+        assert (
+            log(anna.caplog)
+            == [("OpenID Connect provider unreachable", NO_ENDPOINT.format("authorization"))] * MAX_FAILURES_PER_MINUTE
+        )
 
     def test_a_response_that_never_ends(self, anna: Anna, shared_app: Flask) -> None:
         shared_app.extensions[EXTENSION] = Provider(anna.provider.settings(), timeout=0.1)
