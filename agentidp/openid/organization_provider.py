@@ -16,7 +16,7 @@ from agentidp.config import Settings
 from agentidp.config.oidc import ORGANIZATION_ID, OidcSettings
 from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.openid.claims import SignInRefused
-from agentidp.openid.provider import FlowExpired, Provider, ProviderUnavailable, get_instance_provider
+from agentidp.openid.provider import FLOW_EXPIRED, Provider, ProviderUnavailable, get_instance_provider
 from agentidp.services import services
 
 logger = logging.getLogger("agentidp")
@@ -57,7 +57,7 @@ def get_callback_provider(organization_id: str | None, at: datetime) -> Provider
         return get_provider(None, at)
     provider = _find_own_provider(organization_id, at)
     if provider is None:
-        raise FlowExpired
+        raise SignInRefused(400, FLOW_EXPIRED)
     return provider
 
 

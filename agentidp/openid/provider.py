@@ -31,13 +31,14 @@ from agentidp.services import services
 
 EXTENSION = "agentidp-oidc"
 
+FLOW_EXPIRED = "This sign-in has expired or was completed before. Sign in again."
+"""The message if this browser has not begun a sign-in, or has already completed the sign-in."""
+
 logger = logging.getLogger("agentidp")
 
 
 class ProviderUnavailable(SignInRefused):
     """503: the provider cannot be reached or is too slow, or too many sign-ins are being completed."""
-
-    code = "SERVICE_UNAVAILABLE"
 
     def __init__(self) -> None:
         super().__init__(
@@ -45,30 +46,6 @@ class ProviderUnavailable(SignInRefused):
             "The sign-in of your company cannot be reached now. Try again in a minute, or sign in as an agent.",
             {"Retry-After": str(int(PAUSE_WITHOUT_KEYS))},
         )
-
-
-class ResponseRefused(SignInRefused):
-    """403: the provider did not sign the person in, or its response is not valid."""
-
-    def __init__(self) -> None:
-        super().__init__(403, "Your company did not sign you in. Try again. The log of the service says why.")
-
-
-class TooManyFailures(SignInRefused):
-    """429: too many sign-ins from the client's address or network have failed."""
-
-    code = "RATE_LIMITED"
-
-    def __init__(self) -> None:
-        wait = str(math.ceil(throttle.INTERVAL.total_seconds()))
-        super().__init__(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})
-
-
-class FlowExpired(SignInRefused):
-    """400: this browser has not begun this sign-in, or has already completed it."""
-
-    def __init__(self) -> None:
-        super().__init__(400, "This sign-in has expired or was completed before. Sign in again.")
 
 
 class Provider:
@@ -115,7 +92,7 @@ class Provider:
         flow = find_flow(path, at)
         # A sign-in cannot be completed if it began at another provider, or before the provider was changed.
         if flow is None or flow.provider_version != self.version:
-            raise FlowExpired
+            raise SignInRefused(400, FLOW_EXPIRED)
         redirect_uri = build_callback_url(services().settings, path, self.organization_id)
         with self._explain_errors(at):
             metadata = self.client.get_metadata()
@@ -148,7 +125,8 @@ class Provider:
             secret_key, f"response of a provider, by site{organization_id}", address, throttle.NETWORK
         )
         if throttle.is_throttled(app_services.database, [address_cell, network_cell], at):
-            raise TooManyFailures
+            wait = str(math.ceil(throttle.INTERVAL.total_seconds()))
+            raise SignInRefused(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})
         with self._reserve_place(network_cell, at):
             try:
                 yield
@@ -187,7 +165,8 @@ class Provider:
             raise ProviderUnavailable from None
         except BadResponse as refused:
             _log_refusal(str(refused))
-            raise ResponseRefused from None
+            message = "Your company did not sign you in. Try again. The log of the service says why."
+            raise SignInRefused(403, message) from None
 
     def _log_failure(self, reason: str, at: datetime) -> None:
         """Log that the provider has failed, unless there were too many failures lately. Anyone can begin sign-ins."""
