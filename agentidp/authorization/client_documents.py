@@ -16,14 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agentidp.authorization import decision
-from agentidp.authorization.requests import NOT_REGISTERED, AuthorizationRequest
+from agentidp.authorization.requests import AuthorizationRequest, check_registration
 from agentidp.caller import TURN
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import add_subject_suffix
 from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, parse_max_age
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
-from agentidp.http.redirect_uri import is_registered
 from agentidp.http.request_context import current_request, request_actor
 from agentidp.oauth.client_document import DocumentRefused, agent_id_of, host_of, read_redirect_uris
 from agentidp.outbound.client import RequestFailed, Response, request
@@ -60,19 +59,18 @@ _failed_at: dict[tuple[str, str], datetime] = {}
 """Time of each person's last failed fetch, by organization ID and ``sub``."""
 
 
-def find_client(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Return an app's authorization request, completed by the organization and the app's agent."""
+def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
+    """Return an app's authorization request, completed by the organization and the id of the app's agent."""
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
-    if not agent_rows or not is_registered(requested.redirect_uri, agent_rows[0].redirect_uris):
-        raise ValidationError(NOT_REGISTERED)
+    check_registration(agent_rows, requested.redirect_uri)
     return replace(requested, organization_id=organization_id, agent_id=agent_id)
 
 
 def admit_app(
     requested: AuthorizationRequest, organization_id: str, claims: dict[str, Any], at: datetime
 ) -> AuthorizationRequest:
-    """Create or update the agent of an app from the app's document, and return what :func:`find_client` returns.
+    """Create or update the agent of an app from the app's document, and return what :func:`complete_request` returns.
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
@@ -97,7 +95,7 @@ def admit_app(
         except ValidationError:
             _remember_failure(organization_id, claims["sub"], at)
             raise
-    return find_client(requested, organization_id, at)
+    return complete_request(requested, organization_id, at)
 
 
 def _read_document(client_uri: str, organization_id: str, person: str, at: datetime) -> tuple[list[str], datetime]:

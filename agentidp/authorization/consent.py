@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from agentidp import audit
-from agentidp.authorization.requests import AuthorizationRequest
+from agentidp.authorization.requests import AuthorizationRequest, check_registration
 from agentidp.authorization.sealed_form import SealedForm
 from agentidp.config import LEEWAY
 from agentidp.db.organization import Transaction
@@ -67,6 +67,9 @@ def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime
         requested.parameters.get("dpop_jkt"),
     )
     with _submit_form(consent, requested, at) as transaction:
+        # A request that replaces an app's redirect URIs and ends the app's grants takes the same lock.
+        transaction.fetch("organizations/lock_organization")
+        check_registration(transaction.fetch("agents/get_agent", agent_id=requested.agent_id), requested.redirect_uri)
         return grants.add_grant(transaction, permission).text
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
@@ -28,7 +30,7 @@ MAX_QUERY = 2_000
 """Maximum number of characters of an authorization request. A cookie contains the request while the person signs in.
 The redirect to the app, in which a character may take three, must fit into the buffer in ``deploy/nginx.conf``."""
 
-NOT_REGISTERED = (
+_NOT_REGISTERED = (
     "This app is not registered here with the address to which it wants to send you. Nothing was sent to the app. "
     "Ask whoever gave you the app."
 )
@@ -132,10 +134,14 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     client = public_client(client_id)
     agent_rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
     # An app must send its URI and not its agent's id, so that its current document is read.
-    is_app = bool(agent_rows) and agent_rows[0].client_uri is not None
-    if not agent_rows or is_app or not is_registered(redirect_uri, agent_rows[0].redirect_uris):
-        raise ValidationError(NOT_REGISTERED)
+    check_registration([row for row in agent_rows if row.client_uri is None], redirect_uri)
     return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated_names)
+
+
+def check_registration(agent_rows: Sequence[Any], redirect_uri: str) -> None:
+    """Refuse a redirect URI that the row of an agent lacks, and any redirect URI if there is no row."""
+    if not agent_rows or not is_registered(redirect_uri, agent_rows[0].redirect_uris):
+        raise ValidationError(_NOT_REGISTERED)
 
 
 def find_organization_id(requested: AuthorizationRequest) -> str | None:

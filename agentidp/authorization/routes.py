@@ -165,7 +165,7 @@ def store_answer() -> Response:
     wait_for_turn(form.organization_id)
     requested = read_request(form.query, g.at)
     if requested.client_uri:
-        requested = client_documents.find_client(requested, form.organization_id, g.at)
+        requested = client_documents.complete_request(requested, form.organization_id, g.at)
     match request.form.get("answer"):
         case "allow":
             return _redirect(requested.build_redirect(code=consent.allow_access(form, requested, g.at)))
