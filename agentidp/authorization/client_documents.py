@@ -7,9 +7,10 @@ redirect URIs, and the instant until which they may be used according to HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from agentidp.federation.agent_name import add_subject_suffix
 from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, parse_max_age
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
 from agentidp.http.request_context import current_request, request_actor
+from agentidp.oauth import throttle
 from agentidp.oauth.client_document import DocumentRefused, agent_id_of, host_of, read_redirect_uris
 from agentidp.outbound.client import RequestFailed, Response, request
 from agentidp.outbound.places import Places
@@ -41,9 +43,6 @@ TIMEOUT = 5.0
 MAX_READINGS = 4
 """Maximum number of client documents that a process fetches at the same time. An organization fetches one at a time."""
 
-PAUSE = timedelta(seconds=10)
-"""Minimum time between a person's failed use of a client document and the next fetch for that person, per process."""
-
 MAX_DOCUMENTS = 100
 """Maximum number of an organization's agents, including deleted agents, that have a client ID metadata document."""
 
@@ -52,11 +51,6 @@ _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECAS
 logger = logging.getLogger("agentidp")
 
 _places = Places(MAX_READINGS, 1)
-
-_lock = threading.Lock()
-
-_failed_at: dict[tuple[str, str], datetime] = {}
-"""Time of each person's last failed fetch, by organization ID and ``sub``."""
 
 
 def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
@@ -88,24 +82,31 @@ def admit_app(
             "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."
         )
     if not agent_rows or agent_rows[0].document_fresh_until <= at:
-        redirect_uris, fresh_until = _read_document(client_uri, organization_id, claims["sub"], at)
         all_scopes = dict.fromkeys(scope for rule in rules for access in rule.resources for scope in access["scopes"])
-        try:
+        with _throttle_failures(organization_id, claims["sub"], at):
+            redirect_uris, fresh_until = _read_document(client_uri, organization_id, at)
             _store_agent(organization_id, client_uri, redirect_uris, list(all_scopes), fresh_until, at)
-        except ValidationError:
-            _remember_failure(organization_id, claims["sub"], at)
-            raise
     return complete_request(requested, organization_id, at)
 
 
-def _read_document(client_uri: str, organization_id: str, person: str, at: datetime) -> tuple[list[str], datetime]:
+@contextlib.contextmanager
+def _throttle_failures(organization_id: str, person: str, at: datetime) -> Iterator[None]:
+    """Refuse a block that uses a document after too many failures of the person, whatever the hosts."""
+    # If failures counted per host, one person's failures would keep other people from an app.
+    app_services = services()
+    subject = f"apps of {person} in {organization_id}"
+    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, subject, None)
+    if throttle.is_throttled(app_services.database, [throttle_cell], at):
+        raise RateLimited("Too many apps that you have used could not be looked up. Try again in a few seconds.")
+    try:
+        yield
+    except ValidationError:
+        throttle.admit_event(app_services.database, throttle_cell, at)
+        raise
+
+
+def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple[list[str], datetime]:
     """Fetch an app's document. Return its redirect URIs, and the instant until which they may be used."""
-    # The pause is per person: with a pause per host, one person's failures would keep other people from an app.
-    with _lock:
-        if at - _failed_at.get((organization_id, person), at - PAUSE) < PAUSE:
-            raise RateLimited(
-                f"An app that you have just used could not be looked up. Try again in {PAUSE.seconds} seconds."
-            )
     # This request lets other requests run while it waits for the app's host, because few may run at the same time.
     request_turn = current_request().environ[TURN]
     request_turn.pause()
@@ -113,7 +114,6 @@ def _read_document(client_uri: str, organization_id: str, person: str, at: datet
         response = _fetch_document(client_uri, organization_id)
         redirect_uris = read_redirect_uris(client_uri, _parse_document(response))
     except (RequestFailed, DocumentRefused) as failed:
-        _remember_failure(organization_id, person, at)
         log_fields = {"organization": organization_id, "host": host_of(client_uri), "reason": str(failed)}
         logger.warning("client ID metadata document not read", extra={"fields": log_fields})
         raise ValidationError(f"The document of this app at {host_of(client_uri)} cannot be used: {failed}.") from None
@@ -142,13 +142,6 @@ def _parse_document(response: Response) -> dict[str, Any]:
             f"but has the status {response.status}"
         )
     return document
-
-
-def _remember_failure(organization_id: str, person: str, at: datetime) -> None:
-    with _lock:
-        for expired_key in [expired_key for expired_key, failed_at in _failed_at.items() if at - failed_at >= PAUSE]:
-            del _failed_at[expired_key]
-        _failed_at[organization_id, person] = at
 
 
 def _store_agent(
