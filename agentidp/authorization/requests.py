@@ -7,6 +7,7 @@ but only after the person has signed in, so that nobody can lead strangers elsew
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -116,7 +117,8 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
 
     Of an app with a client ID metadata document, only the form of client ID and redirect URI is checked.
     """
-    if len(query) > MAX_QUERY or not query.isascii():
+    # The cookie contains the query as JSON, in which a character can take six.
+    if len(json.dumps(query)) > MAX_QUERY + len('""') or not query.isascii():
         raise ValidationError(
             f"The app has sent a request with more than {MAX_QUERY} characters, or with characters that are not ASCII."
         )

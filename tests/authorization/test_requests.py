@@ -43,13 +43,18 @@ class TestBeforeClientAndRedirectUriAreKnown:
             begun = editor.client.get(f"/authorize?{editor.query(state=state)}")
             assert begun.status_code == 302
             # Browsers store no longer cookies.
-            assert len(begun.headers["Set-Cookie"]) <= 4096
+            assert all(len(header) <= 4096 for header in begun.headers.getlist("Set-Cookie"))
         assert editor.client.get(f"/authorize?{editor.query(state=f'{state}x')}").status_code == 400
         assert editor.client.get(editor.provider.authorize(begun.headers["Location"])).status_code == 200
 
-    def test_bytes_that_are_not_percent_encoded_are_a_page(self, editor: Editor) -> None:
-        """The redirect to the app would have six characters for each."""
-        environ = {"QUERY_STRING": f"{editor.query(state=None)}&state=\xe9"}
+    @pytest.mark.parametrize(
+        "state",
+        ["\xe9", "\\" * 1000, '"' * 1000, "\x01" * 300],
+        ids=["not ASCII", "backslashes", "quotation marks", "control characters"],
+    )
+    def test_characters_that_are_not_percent_encoded_are_a_page(self, editor: Editor, state: str) -> None:
+        """The cookie, or the redirect to the app, would have several characters for each."""
+        environ = {"QUERY_STRING": f"{editor.query(state=None)}&state={state}"}
         assert editor.client.get("/authorize", environ_overrides=environ).status_code == 400
 
     @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
