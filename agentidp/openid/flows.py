@@ -56,7 +56,7 @@ def create_flow(return_to: str, provider_version: str, at: datetime) -> Flow:
 
 
 def store_flow(path: str, flow: Flow) -> None:
-    """Store a sign-in in a cookie. Delete the oldest cookies if all cookies of the path would be too long together."""
+    """Store a sign-in in a cookie, and delete old cookies of the path if all of them would be too long together."""
     name, sealed_flow = build_cookie_name(path, flow.state), seal_json(f"{path} {flow.state}", flow[1:])
     _delete_oldest_cookies(path, MAX_CHARACTERS - len(name + sealed_flow))
     set_cookie(path, name, sealed_flow)
@@ -80,7 +80,7 @@ def find_flow(path: str, at: datetime) -> Flow | None:
 
 
 def is_recent(began_at: int, at: datetime) -> bool:
-    """Return whether less than :data:`LIFETIME` is between two instants. The clocks of servers may differ."""
+    """Return whether two instants, of servers whose clocks may differ, are less than :data:`LIFETIME` apart."""
     return abs(at - datetime.fromtimestamp(began_at, UTC)) < LIFETIME
 
 

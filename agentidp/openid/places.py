@@ -29,7 +29,7 @@ _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """Limits the threads that exchange codes, in total and per network. The number of a network is any hash of it."""
+    """Limits the threads that exchange codes, in total and per network, each of which has a number."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Places:
         self._failures: dict[int, tuple[int, datetime]] = {}
 
     def reserve_thread(self, network: int, at: datetime) -> bool:
-        """Reserve a thread for a network, and return whether one was free. Release it by :meth:`release_thread`."""
+        """Reserve a thread for a network until :meth:`release_thread`, and return whether a thread was free."""
         with self._lock:
             if self._busy.count(network) >= PLACES_PER_NETWORK:
                 return False

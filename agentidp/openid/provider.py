@@ -116,7 +116,7 @@ class Provider:
 
     @contextlib.contextmanager
     def _reserve_exchange(self, at: datetime) -> Iterator[None]:
-        """Reserve a thread for a block that exchanges a code. Count its failure for the client's network."""
+        """Reserve a thread for a block that exchanges a code, and count its failure for the client's network."""
         app_services = services()
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
@@ -169,7 +169,7 @@ class Provider:
             raise SignInRefused(403, message) from None
 
     def _log_failure(self, reason: str, at: datetime) -> None:
-        """Log that the provider has failed, unless there were too many failures lately. Anyone can begin sign-ins."""
+        """Log a failure of the provider, unless there were too many failures lately, because anyone can cause them."""
         app_services = services()
         subject = f"failure of a provider{self.organization_id or ''}"
         throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, subject, None)

@@ -34,7 +34,7 @@ class Places:
 
     @contextlib.contextmanager
     def reserve(self, organization_id: str) -> Iterator[bool]:
-        """Reserve a place for a block of an organization. Yield whether a place was free."""
+        """Reserve a place for a block of an organization, and yield whether a place was free."""
         began_at = self._now()
         with self._lock:
             has_place = self._has_place(organization_id, began_at)
