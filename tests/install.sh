@@ -18,7 +18,7 @@ base_image=${AGENTIDP_TEST_BASE_IMAGE:-../shared/containers/base-image.sh}
 citus=${AGENTIDP_TEST_CITUS_SOURCE:-../shared/citus}
 
 missing=()
-for program in nginx curl jq chromium prometheus prometheus-alertmanager wrk; do
+for program in nginx curl jq chromium-headless-shell prometheus prometheus-alertmanager wrk; do
   PATH=$PATH:/usr/sbin command -v "$program" > /dev/null || missing+=("$program")
 done
 compgen -G '/usr/lib/*/faketime/libfaketime.so.1' > /dev/null || missing+=(faketime)

@@ -58,4 +58,4 @@ def test_on_another_system_the_programs_that_are_missing_are_named(tmp_path: Pat
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("This is no Debian. Install what these packages of Debian have: ")
-    assert {"curl", "jq", "chromium", "wrk", "nodejs", "npm"} <= set(done.stderr.split())
+    assert {"curl", "jq", "chromium-headless-shell", "wrk", "nodejs", "npm"} <= set(done.stderr.split())
