@@ -71,7 +71,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     """Return the application. It connects to the database at its first request, so that it connects after a fork.
 
     :param config: the settings; None to read them from the environment.
-    :param clock: returns the time of each request, with a time zone.
+    :param clock: returns the current time, as a datetime with a time zone.
     :raises ConfigurationError: a setting is missing or wrong.
     """
     settings = config or Settings.from_environment()
@@ -80,9 +80,10 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     app = wiring.choose_classes(settings).application("agentidp", static_folder=None)
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
-        # Only the client's address is taken from the proxy's headers, because no response depends on host and scheme.
+        # Takes only the client's address from the proxy's headers. No response depends on the request's host or scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
-    # Flask calls hooks before a request in the order of the lines below, and hooks after it in the opposite order.
+    # The order of the lines below matters: Flask runs before-request hooks in this order and after-request hooks in the
+    # opposite order.
     if settings.metrics_address:
         request_metrics.init_app(app)
     request_context.init_app(app)

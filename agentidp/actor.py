@@ -32,15 +32,15 @@ SYSTEM = Actor("system", "agentidp")
 
 
 def find_operator() -> Actor:
-    """Return the actor for a command, named after the operating system's user, with ``(sudo by …)`` if needed."""
+    """Return the actor for a command, named after the operating system's user. ``sudo`` adds ``(sudo by NAME)``."""
     user_id = os.geteuid()
     try:
-        user_entry = pwd.getpwuid(user_id).pw_name
+        account_name = pwd.getpwuid(user_id).pw_name
     except KeyError:
-        # The operating system has no name for the user, for example in a container.
-        user_entry = f"uid {user_id}"
-    # SUDO_USER does not replace the name of the user, because any program can set this variable.
+        # The user has no name in the operating system, for example in a container.
+        account_name = f"uid {user_id}"
+    # SUDO_USER is added to the user's name and does not replace it, because any program can set this variable.
     sudo_user = os.environ.get("SUDO_USER", "")
-    user_name = f"{user_entry} (sudo by {sudo_user})" if sudo_user and sudo_user != user_entry else user_entry
+    user_name = f"{account_name} (sudo by {sudo_user})" if sudo_user and sudo_user != account_name else account_name
     # The database refuses a name that is not valid UTF-8.
     return Actor("operator", user_name.encode("ascii", "backslashreplace").decode()[:200])

@@ -1,4 +1,4 @@
-"""The clock of a process. Entry points pass it on; all other code gets the time as an argument."""
+"""The clock of a process. Only entry points use this clock. All other code gets a clock or the time as an argument."""
 
 from __future__ import annotations
 

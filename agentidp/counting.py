@@ -23,7 +23,7 @@ UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
 UNKNOWN_AGENT = UUID(int=0)
 
 MAX_NETWORKS = 200
-"""Maximum number of networks whose rejections get their own rows, per organization and day. Others share one row."""
+"""Maximum number of networks whose rejections get their own rows, per organization and day. All others share a row."""
 
 KEEP_NETWORKS = 30
 """Number of days, including today, for which the rows of rejections per network are kept."""
@@ -35,7 +35,7 @@ KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
 def build_admission_call(agent_id: UUID, jti: str, issued_at: datetime) -> Call:
     """Return the database call that counts a request with an agent's token.
 
-    The call returns no row, and counts nothing, if the agent is not active or the token with this *jti* was ended.
+    The call counts nothing and returns no row if the agent is not active or its token with this *jti* was ended.
     """
     return Call("usage/record_request", {"agent_id": agent_id, "jti": jti, "issued_at": issued_at})
 
@@ -46,7 +46,8 @@ class Rejection:
 
     :param organization_id: the agent's organization; ``UNKNOWN_ORGANIZATION`` for an unknown client.
     :param credential: the type of the credential: ``secret``, ``assertion`` or ``token``.
-    :param reason: the reason, unless the database finds a more precise one. Each reason is a label of a metric.
+    :param reason: the reason that this server knows. The database may replace it by a more precise reason. Each reason
+        is a label of a metric.
     """
 
     organization_id: str
@@ -57,12 +58,13 @@ class Rejection:
 
     def build_calls(self) -> tuple[Call, Call]:
         """Return the two database calls that count this rejection. The first call returns the reason."""
-        # The first call may wait. The second call locks a counter that token requests need, so it comes last.
-        ids = {"organization_id": self.organization_id, "agent_id": self.agent_id}
+        # record_rejection comes last, because it locks a counter for which token requests then wait.
+        counter_ids = {"organization_id": self.organization_id, "agent_id": self.agent_id}
         network = find_network(get_client_address())
         details = {"reason": self.reason, "secret_hash": self.secret_hash, "network": network}
         limits = {"most_rows": MAX_NETWORKS, "keep_days": KEEP_NETWORKS, "nobody": UNKNOWN_AGENT}
-        return Call("usage/record_rejected_network", ids | details | limits), Call("usage/record_rejection", ids)
+        network_call = Call("usage/record_rejected_network", counter_ids | details | limits)
+        return network_call, Call("usage/record_rejection", counter_ids)
 
     def record(self, database: OrganizationDatabase) -> str:
         """Count and log this rejection in a transaction of its own.
@@ -83,7 +85,7 @@ class Rejection:
         agent_id = str(self.agent_id) if self.agent_id != UNKNOWN_AGENT else None
         fields = {"organization": organization_id, "agent": agent_id, "credential": self.credential, "reason": reason}
         if has_request_context():
-            # These ids also appear in the log line that the server writes at the end of the request.
+            # The log line at the end of the request shows these ids too.
             g.organization_id, g.agent_id = organization_id, agent_id
             fields["address"] = request.remote_addr or None
         logger.warning("authentication rejected", extra={"fields": fields})
@@ -110,7 +112,7 @@ def find_network(address: str) -> str:
     except ValueError:
         return "unknown"
     if isinstance(ip, IPv6Address):
-        # An IPv6 address may have a zone, which a network must not have. The packed address has no zone.
+        # The packed address lacks the zone of the IPv6 address (``%eth0``), with which ip_network() would fail.
         ip = ip.ipv4_mapped or IPv6Address(ip.packed)
     prefix_length = KEPT_IPV6_BITS if isinstance(ip, IPv6Address) else KEPT_IPV4_BITS
     return str(ip_network((ip, prefix_length), strict=False))

@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def signal_at_parent_death(number: signal.Signals) -> Callable[[], None]:
-    """Return a ``preexec_fn`` for a child process, so that the child gets a signal when this process dies.
+    """Return a ``preexec_fn`` for a child process, by which the child gets a signal when this process dies.
 
     Linux also sends the signal when the thread that started the child ends. Other systems never send the signal.
     """

@@ -18,7 +18,11 @@ PAUSE = 0.8
 
 
 class CircuitBreaker:
-    """Refuses requests while a database is unreachable. *attempt* connects to it, or raises an error."""
+    """Refuses requests while a database is unreachable.
+
+    :param name: the name of the database in the log.
+    :param attempt: connects to the database, or raises an error.
+    """
 
     def __init__(self, name: str, attempt: Callable[[], None]) -> None:
         self._name, self._attempt = name, attempt
@@ -36,7 +40,7 @@ class CircuitBreaker:
             if self._closed_event is not None:
                 return
             closed_event = threading.Event()
-            # The thread starts only here, because a fork would lose it. As a daemon, it does not delay the exit.
+            # The thread does not start earlier, because a worker that is forked from this process would lack it.
             threading.Thread(
                 target=self._try_until_closed, args=(closed_event,), name="circuit-breaker", daemon=True
             ).start()
@@ -52,18 +56,18 @@ class CircuitBreaker:
 
     def _try_until_closed(self, closed_event: threading.Event) -> None:
         began_at = time.monotonic()
-        last_reason = ""
+        logged_reason = ""
         for pause_seconds in itertools.chain(FIRST_PAUSES, itertools.repeat(PAUSE)):
             if closed_event.wait(pause_seconds):
                 return
             try:
                 self._attempt()
-            except Exception as error:  # Any error, because the breaker would stay open for ever without the thread.
+            except Exception as error:  # An uncaught error would end the thread, and nothing would close the breaker.
                 failure_reason = in_one_line(error)
-                if failure_reason != last_reason:
+                if failure_reason != logged_reason:
                     log_fields = {"database": self._name, "reason": failure_reason}
                     logger.warning("database still unreachable", extra={"fields": log_fields})
-                last_reason = failure_reason
+                logged_reason = failure_reason
             else:
                 break
         with self._lock:

@@ -16,7 +16,7 @@ _NOT_CONNECTED = re.compile(r"Connection refused|No route to host|timeout expire
 """Messages of errors that occur before a connection to a worker is open, so that the worker has received nothing."""
 
 _UNCERTAIN = ("57014", "XX000")
-"""SQLSTATEs after which a worker may have committed: a cancelled statement, and an internal error of Citus."""
+"""SQLSTATEs of errors after which a worker may have committed: a cancelled statement, an internal error of Citus."""
 
 _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivilege)
 """Errors after which nothing was changed and another attempt may succeed. Each has a cause on Citus:
@@ -32,7 +32,8 @@ MAX_ATTEMPTS = 20
 def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:
     """Make psycopg insert parameters into the text of statements if the database has Citus.
 
-    Citus forwards ``set local``, which accepts no parameters. It cannot make generic plans for statements in steps.
+    ``set local``, which Citus forwards to its workers, accepts no parameters. To plan a statement that it runs in
+    several steps, Citus also needs the values in the text.
     """
     [row] = run_statement(connection, "database/look_for_citus")
     if row.has_citus:
@@ -60,22 +61,20 @@ def enter_organization(
 def run_on_citus(
     connection: psycopg.Connection[Any], organization_id: str, calls: list[Call], *, durable: bool
 ) -> list[Rows]:
-    """Run an organization's statements in one transaction and one round trip.
-
-    A single statement that itself sets the organization is sent without an explicit transaction.
-    """
+    """Run an organization's statements in one transaction and one round trip."""
     remaining_attempts = MAX_ATTEMPTS
     while True:
         remaining_attempts -= 1
         try:
             if len(calls) == 1 and enters_organization(calls[0].name):
+                # A single statement that sets the organization itself needs no explicit transaction.
                 return [fetch_rows(_execute(connection, calls[0]))]
             return _run_in_transaction(connection, organization_id, calls, durable=durable)
         except psycopg.Error as error:
             if isinstance(error, _REPEATED) and remaining_attempts:
                 connection.rollback()
                 continue
-            # A transaction that is still open after the error was not committed, so its outcome is known.
+            # A transaction that is open after the error was not committed, so its outcome is known.
             is_transaction_open = connection.info.transaction_status == TransactionStatus.INERROR
             if not is_transaction_open and (is_lost(error) or may_have_committed(error)):
                 raise OutcomeLost(str(error)) from error
@@ -95,7 +94,7 @@ def _run_in_transaction(
     cursors = []
     try:
         with connection.pipeline():
-            # connection.transaction() would take four round trips. After an error, the pool rolls the transaction back.
+            # Does not use connection.transaction(), which would take four round trips.
             connection.execute("begin")
             try:
                 enter_organization(connection, organization_id, durable=durable)

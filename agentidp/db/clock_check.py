@@ -20,10 +20,10 @@ INTERVAL = 15
 """Seconds between two measurements of the clock's difference."""
 
 INTERVAL_WHILE_REFUSING = 1
-"""Seconds until the next measurement, if the last measurement showed a wrong clock or was too slow."""
+"""Seconds until the next measurement if the last measurement showed a wrong clock or took too long."""
 
 MAX_ROUND_TRIP = 1
-"""Maximum seconds of a usable measurement. The database may have read its clock at any time during the round trip."""
+"""Maximum seconds of a measurement's round trip, because the database may have read its clock at any time during it."""
 
 
 def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
@@ -37,11 +37,11 @@ def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:
     return None if round_trip_seconds > MAX_ROUND_TRIP else local_time + round_trip_seconds / 2 - float(database_time)
 
 
-def describe_difference(ahead: float) -> str:
-    """Return the difference of the two clocks in words. Return an empty string if it is within the leeway."""
-    if abs(ahead) <= LEEWAY:
+def describe_difference(seconds_ahead: float) -> str:
+    """Return the difference of the two clocks in words, or an empty string if the difference is within the leeway."""
+    if abs(seconds_ahead) <= LEEWAY:
         return ""
-    return f"{abs(ahead):.0f} seconds {'ahead of' if ahead > 0 else 'behind'} the database's"
+    return f"{abs(seconds_ahead):.0f} seconds {'ahead of' if seconds_ahead > 0 else 'behind'} the database's"
 
 
 class ClockDiffers(Exception):
@@ -49,41 +49,41 @@ class ClockDiffers(Exception):
 
 
 class ClockCheck:
-    """Compares a process's clock with the database's clock at intervals, on the connections of requests."""
+    """Compares a process's clock with the database's clock at intervals. Uses the connections that requests borrow."""
 
     def __init__(self) -> None:
-        self._due = float("-inf")
-        self._since_boot = 0.0
-        self._is_refused = False
+        self._next_measurement_at = float("-inf")
+        self._boot_time = 0.0
+        self._is_wrong = False
         self.seconds_ahead: float | None = None
         """The result of the last usable measurement; ``None`` before the first."""
 
     def check(self, connection: psycopg.Connection[Any]) -> None:
-        """Raise an error if this server's clock is wrong. Measure first if a measurement is due or the clock was set.
+        """Raise an error if this server's clock is wrong. Measure first if a measurement is due or the clock jumped.
 
         :raises ClockDiffers: the clock was wrong at the last usable measurement.
         :raises psycopg.Error: the database does not answer.
         """
         now = time.monotonic()
-        if now >= self._due or abs(time.time() - now - self._since_boot) > 1:
+        if now >= self._next_measurement_at or abs(time.time() - now - self._boot_time) > 1:
             self.measure(connection)
-        if self._is_refused:
+        if self._is_wrong:
             raise ClockDiffers("the clock differs from the database's")
 
     def measure(self, connection: psycopg.Connection[Any]) -> None:
         """Measure the difference of the clocks. Log when this server's clock becomes wrong or right."""
         current_time = time.monotonic()
-        self._since_boot = time.time() - current_time
-        # The time of the next measurement is set before measuring, so that no other thread measures at the same time.
-        self._due = current_time + INTERVAL
+        self._boot_time = time.time() - current_time
+        # This is set before the measurement, so that no other thread measures at the same time.
+        self._next_measurement_at = current_time + INTERVAL
         seconds_ahead = measure_seconds_ahead(connection)
         if seconds_ahead is not None:
             self.seconds_ahead = seconds_ahead
-            was_refused, self._is_refused = self._is_refused, describe_difference(seconds_ahead) != ""
+            was_wrong, self._is_wrong = self._is_wrong, describe_difference(seconds_ahead) != ""
             log_fields = {"fields": {"seconds_ahead": round(seconds_ahead, 1), "leeway": LEEWAY}}
-            if self._is_refused and not was_refused:
+            if self._is_wrong and not was_wrong:
                 logger.error("clock differs from the database's: requests are refused", extra=log_fields)
-            elif was_refused and not self._is_refused:
+            elif was_wrong and not self._is_wrong:
                 logger.warning("clock agrees with the database's again", extra=log_fields)
-        if seconds_ahead is None or self._is_refused:
-            self._due = current_time + INTERVAL_WHILE_REFUSING
+        if seconds_ahead is None or self._is_wrong:
+            self._next_measurement_at = current_time + INTERVAL_WHILE_REFUSING

@@ -40,7 +40,7 @@ CONNECT_TIMEOUT = 5
 MAX_WAITING = 64
 """Maximum number of requests per worker that wait for a connection. Further requests get a 503 at once."""
 
-# SQLSTATEs of failures that are not faults of our statements: connection exceptions, insufficient resources, operator
+# SQLSTATEs of failures that our statements do not cause: connection exceptions, insufficient resources, operator
 # intervention, a statement timeout, a read-only server, conflicts that a retry resolves, system and internal errors,
 # damaged data, and errors that an operator's trigger raises.
 _UNAVAILABLE = re.compile(r"08...|53...|57P..|57014|25006|40001|40P01|55P03|58...|XX...|P0001")
@@ -58,24 +58,24 @@ class Database:
     Every method raises ``DatabaseUnavailable``, and changes nothing, if the database is unreachable, exhausted or too
     slow, or if this server's clock is wrong. It raises ``OutcomeUnknown`` if the connection was lost during the commit.
 
-    :param is_replica: whether the server must be a standby. If false, the server must accept writes.
+    :param is_replica: whether the server must be a standby; otherwise it must accept writes.
     :param actor: the default actor of transactions.
     """
 
     def __init__(self, url: str, settings: Settings, *, is_replica: bool = False, actor: Actor = SYSTEM) -> None:
         self._settings, self.actor, self._is_replica = settings, actor, is_replica
         self._clock = None if is_replica else ClockCheck()
-        deadline = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
+        max_seconds = math.ceil(settings.statement_timeout + EXCHANGE_MARGIN)
         connect_arguments = {
             "autocommit": True,
             # psycopg's own prepared statements are off, because psycopg would deallocate ours too after a rollback.
             "prepare_threshold": None,
-            "connect_timeout": deadline,
-            # TCP also gives up after the deadline on a host that has vanished, even if the connection is idle.
-            "tcp_user_timeout": deadline * 1000,
+            "connect_timeout": max_seconds,
+            # These settings make TCP give up on a vanished host after the same time, even if the connection is idle.
+            "tcp_user_timeout": max_seconds * 1000,
             "keepalives": 1,
-            "keepalives_idle": deadline,
-            "keepalives_interval": deadline,
+            "keepalives_idle": max_seconds,
+            "keepalives_interval": max_seconds,
             "keepalives_count": 2,
             "application_name": "agentidp",
         }
@@ -94,19 +94,19 @@ class Database:
         return OrganizationDatabase(self, organization_id, at)
 
     def run_for_organization(self, organization_id: str, calls: list[Call], *, durable: bool) -> list[Rows]:
-        """Run an organization's statements in one transaction and one round trip (:class:`OrganizationDatabase`)."""
+        """Run an organization's statements in one transaction and one round trip, for :class:`OrganizationDatabase`."""
         with _Connection(self, organization_id) as connection:
             if is_on_citus(connection):
                 return run_on_citus(connection, organization_id, calls, durable=durable)
             enter_call = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
-            # In autocommit mode, a pipeline is one transaction. So the organization is set for this transaction only.
+            # In autocommit mode, a pipeline is one transaction. The first call sets the organization for it.
             all_calls = calls if enters_organization(calls[0].name) else [enter_call, *calls]
             rows_of_calls = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
         return rows_of_calls[-len(calls) :]
 
     @contextlib.contextmanager
     def open_transaction(self, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
-        """Open a transaction of an organization, whose commit waits for the disk (:class:`OrganizationDatabase`)."""
+        """Open a transaction of an organization, for :class:`OrganizationDatabase`. Its commit waits for the disk."""
         is_committing = False
         with _Connection(self, organization_id) as connection:
             try:
@@ -123,7 +123,7 @@ class Database:
                 raise
 
     def fetch_unscoped(self, statement: str, /, **parameters: Any) -> Rows:
-        """Run one statement that reads outside an organization: client directory, signing keys, health check."""
+        """Run one statement that reads no organization's rows, for example the client directory or the signing keys."""
         with _Connection(self, None) as connection:
             if is_on_citus(connection):
                 return fetch_rows(connection.execute(load_sql(statement), parameters))
@@ -196,7 +196,7 @@ class Database:
 
 
 class _Connection:
-    """Borrows a connection in a ``with`` block, and translates its errors. A generator would take twice as long."""
+    """Borrows a connection in a ``with`` block, and translates errors. A generator would take twice as long."""
 
     def __init__(self, database: Database, organization_id: str | None) -> None:
         self._database, self._organization_id = database, organization_id
@@ -234,9 +234,9 @@ def connect(url: str) -> psycopg.Connection[Any]:
             f"PostgreSQL {OLDEST_POSTGRESQL} or newer is needed, "
             f"not {connection.info.parameter_status('server_version')}"
         )
-    if difference := describe_difference(measure_seconds_ahead(connection) or 0):
+    if clock_difference := describe_difference(measure_seconds_ahead(connection) or 0):
         connection.close()
-        raise ConfigurationError(f"this machine's clock is {difference}; at most {LEEWAY} seconds are allowed")
+        raise ConfigurationError(f"this machine's clock is {clock_difference}; at most {LEEWAY} seconds are allowed")
     configure_operator(connection)
     return connection
 
@@ -244,7 +244,7 @@ def connect(url: str) -> psycopg.Connection[Any]:
 def connect_unchecked(url: str, setting: str = "AGENTIDP_DATABASE_URL") -> psycopg.Connection[Any]:
     """Return a connection without checking the server or setting anything.
 
-    :param setting: the setting that the error names.
+    :param setting: the name of the setting with the URL, for the error.
     :raises ConfigurationError: the server does not answer or *url* is not valid.
     """
     try:

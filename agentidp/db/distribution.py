@@ -1,4 +1,4 @@
-"""Distributes the tables with Citus, so that one of several servers has the rows and functions of an organization."""
+"""Distributes the tables with Citus over several servers, so that all rows of an organization are on one server."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _distribute(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]
 
 
 def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str, str]]:
-    """Let the servers cache plans for the service's role if all of them reuse cached plans. Otherwise forbid it."""
+    """Let the servers cache plans for the service's role, unless a server's Citus never reuses cached plans."""
     can_cache_plans = True
     for server_row in run_statement(connection, "distribution/keeps_plans"):
         if not server_row.success and not server_row.result.endswith("plans are not kept"):

