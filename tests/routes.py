@@ -14,7 +14,7 @@ from flask import Flask
 
 from agentidp import create_app
 from agentidp.config import Settings
-from agentidp.http.openapi import to_camel_case
+from agentidp.http.openapi import declarations_of, to_camel_case
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 """An id of nothing."""
@@ -148,9 +148,9 @@ class Route:
 def routes_of(app: Flask) -> list[Route]:
     """Every route of *app*, without the OPTIONS and HEAD that Flask adds."""
     return [
-        Route(rule.endpoint, method, rule.rule, getattr(view, "authentication", None), getattr(view, "scopes", ()))
+        Route(rule.endpoint, method, rule.rule, declarations.authentication, declarations.session_scopes)
         for rule in app.url_map.iter_rules()
-        for view in [app.view_functions[rule.endpoint]]
+        for declarations in [declarations_of(app.view_functions[rule.endpoint])]
         for method in sorted(rule.methods or ())
         if method not in ("OPTIONS", "HEAD")
     ]

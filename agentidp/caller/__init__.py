@@ -230,7 +230,7 @@ def _is_token_in_form(request: Request) -> bool:
 
 def public(view: View) -> View:
     """Declare a route that anyone may call."""
-    view.authentication = "public"  # type: ignore[attr-defined]
+    declarations_of(view).authentication = "public"
     return view
 
 
@@ -265,7 +265,7 @@ def bearer(scope: str) -> Callable[[View], View]:
             caller.admit()
             return response
 
-        call_view.authentication = scope  # type: ignore[attr-defined]
+        declarations_of(call_view).authentication = scope
         return call_view  # type: ignore[return-value]
 
     return decorate
@@ -327,8 +327,8 @@ def init_app(app: Flask) -> None:
         # paths, and OPTIONS requests.
         request = current_request()
         view = app.view_functions.get(request.endpoint or "")
-        is_unguarded = request.method == "OPTIONS" or getattr(view, "authentication", "public") == "public"
-        if is_unguarded and request.path.startswith(API_PREFIX):
+        is_public = view is None or declarations_of(view).authentication in (None, "public")
+        if (is_public or request.method == "OPTIONS") and request.path.startswith(API_PREFIX):
             with contextlib.suppress(ApiError, DatabaseUnavailable):
                 context = current_context()
                 context.caller = authenticate(context.at)

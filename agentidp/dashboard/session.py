@@ -25,6 +25,7 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.http.errors import ApiError
+from agentidp.http.openapi import declarations_of
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
 from agentidp.oauth.revocation import end_session
@@ -133,7 +134,7 @@ def required(view: View) -> View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         return view(resume_session(request.cookies.get(cookie_name(services().settings))), *args, **kwargs)
 
-    guarded.authentication = "session"  # type: ignore[attr-defined]
+    declarations_of(guarded).authentication = "session"
     return guarded  # type: ignore[return-value]
 
 
@@ -146,7 +147,7 @@ def required_to(*scopes: str) -> Callable[[View], View]:
             g.viewer.require(*scopes)
             return view(caller, *args, **kwargs)
 
-        guarded.scopes = scopes  # type: ignore[attr-defined]
+        declarations_of(guarded).session_scopes = scopes
         return required(guarded)  # type: ignore[return-value]
 
     return decorate

@@ -25,6 +25,7 @@ from agentidp.http.errors import (
     ValidationError,
     WrongMethod,
 )
+from agentidp.http.openapi import declarations_of
 from agentidp.paths import TOKEN_ENDPOINT
 
 logger = logging.getLogger("agentidp")
@@ -47,7 +48,7 @@ def _render(error: ApiError | OAuthError) -> Response:
 
 def oauth_errors(view: View) -> View:
     """Declare that a view's errors have the form of RFC 6749 section 5.2."""
-    view.has_oauth_errors = True  # type: ignore[attr-defined]
+    declarations_of(view).has_oauth_errors = True
     return view
 
 
@@ -66,8 +67,8 @@ def _render_for_endpoint(error: ApiError) -> Response:
         if path == path_prefix or path.startswith(f"{path_prefix}/"):
             page: Response = render_page(error)
             return page
-    endpoint = flask.request.endpoint or _find_endpoint_of_path()
-    is_oauth = getattr(flask.current_app.view_functions.get(endpoint), "has_oauth_errors", False)
+    view = flask.current_app.view_functions.get(flask.request.endpoint or _find_endpoint_of_path())
+    is_oauth = view is not None and declarations_of(view).has_oauth_errors
     return _render(_as_oauth_error(error) if is_oauth else error)
 
 

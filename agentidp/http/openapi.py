@@ -40,14 +40,21 @@ def to_camel_case(name: str) -> str:
 
 @dataclass
 class Declarations:
-    """The declarations of a view's decorators, in the form of the OpenAPI document.
+    """The declarations of a view's decorators, most of them in the form of the OpenAPI document.
 
+    :ivar authentication: the scope that a token needs, or ``session`` (of the dashboard), ``client`` or ``public``. A
+        test fails on a route without authentication.
+    :ivar session_scopes: the scopes of which a session of the dashboard needs at least one; empty for any session.
+    :ivar has_oauth_errors: whether the view's errors have the form of RFC 6749 section 5.2.
     :ivar reads: the parts of the request that the view reads: ``json``, ``query`` or both.
     :ivar errors: status -> the code of the error.
     :ivar members: further members of the operation.
     :ivar tool: the name of the view's MCP tool and the maximum number of items of ``data`` that the tool returns.
     """
 
+    authentication: str | None = None
+    session_scopes: tuple[str, ...] = ()
+    has_oauth_errors: bool = False
     reads: list[str] = field(default_factory=list)
     parameters: list[dict[str, Any]] = field(default_factory=list)
     responses: dict[int, Any] = field(default_factory=dict)
@@ -104,12 +111,13 @@ class Blueprint(FlaskBlueprint):
 
         return decorate
 
-    def tool(self, name: str, *, rows: int = 100) -> Callable[[Any], Any]:
+    def tool(self, name: str | None, *, rows: int = 100) -> Callable[[Any], Any]:
         """Offer a route that only reads as a tool of the Model Context Protocol.
 
+        :param name: the name of the tool; ``None`` for no tool.
         :param rows: the maximum number of items of ``data`` in the tool's result.
         """
-        return _decorator(lambda declarations: setattr(declarations, "tool", (name, rows)))
+        return _decorator(lambda declarations: setattr(declarations, "tool", name and (name, rows)))
 
     def response(
         self,
@@ -203,7 +211,8 @@ def _add_components(spec: APISpec, security_schemes: dict[str, Any]) -> None:
 
 def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
     """Return the operation of a route."""
-    declarations, needs_token = declarations_of(view), view.authentication not in ("public", "client")
+    declarations = declarations_of(view)
+    needs_token = declarations.authentication not in ("public", "client")
     summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
     described_names = [parameter.get("name") for parameter in declarations.parameters]
     parameter_names = [to_camel_case(parameter_name) for _, parameter_name in _IN_ADDRESS.findall(rule.rule)]
@@ -215,7 +224,7 @@ def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
         "summary": summary,
         **({"description": description} if description else {}),
         **({"parameters": parameters} if parameters else {}),
-        "security": [{"oauth2": [view.authentication]}, {"bearer": []}, {"dpop": []}] if needs_token else [],
+        "security": [{"oauth2": [declarations.authentication]}, {"bearer": []}, {"dpop": []}] if needs_token else [],
         "responses": declarations.errors | error_codes | declarations.responses,
         **declarations.members,
     }

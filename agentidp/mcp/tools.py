@@ -47,11 +47,11 @@ def build_tools(app: Flask, document: dict[str, Any]) -> dict[str, Tool]:
     """Return the tools of an application by name, from the OpenAPI document."""
     tools = {}
     for url_rule in app.url_map.iter_rules():
-        view: Any = app.view_functions[url_rule.endpoint]
-        if hasattr(view, "declared") and (tool := declarations_of(view).tool):
-            tool_name, max_rows = tool
+        declarations = declarations_of(app.view_functions[url_rule.endpoint])
+        if declarations.tool:
+            tool_name, max_rows = declarations.tool
             definition = _build_definition(tool_name, _find_operation(document, url_rule), document)
-            tools[tool_name] = Tool(url_rule, view.authentication, definition, max_rows)
+            tools[tool_name] = Tool(url_rule, declarations.authentication or "", definition, max_rows)
     return tools
 
 

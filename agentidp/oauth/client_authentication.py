@@ -21,6 +21,7 @@ from agentidp.db.sql import Call
 from agentidp.federation.issuer_tokens import MAX_CHARACTERS
 from agentidp.http.error_rendering import oauth_errors
 from agentidp.http.errors import OAuthError
+from agentidp.http.openapi import declarations_of
 from agentidp.jose.assertion import EXPIRED, TOO_EARLY, TOO_LONG, WRONG_TIMES
 from agentidp.jose.jws import MAX_JTI_LENGTH
 from agentidp.oauth import client_assertion, federated_token, first_sight, throttle
@@ -72,7 +73,7 @@ Result = TypeVar("Result")
 
 def authenticates_client(view: View) -> View:
     """Declare a route at which a client authenticates by its credential (RFC 6749 section 2.3)."""
-    view.authentication = "client"  # type: ignore[attr-defined]
+    declarations_of(view).authentication = "client"
     return oauth_errors(view)
 
 
