@@ -21,7 +21,7 @@ MONTH_RULE = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC
 DAY_PATTERN = f"{MONTH_PATTERN}-(?:0[1-9]|[12][0-9]|3[01])"
 DAY_RULE = "must be a day as YYYY-MM-DD, from 2000-01-01 to today in UTC"
 
-WAYS_TO_CHOOSE = (("days",), ("month",), ("from_", "to"))  # the alternative sets of arguments that define a period
+WAYS_TO_CHOOSE = (("days",), ("month",), ("from", "to"))  # the alternative sets of arguments that define a period
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,9 @@ class PeriodArguments(ma.Schema):
 
     days = WholeNumber(1, MAX_DAYS, metadata={"description": "The number of UTC days, today included"})
     month = _Day("A UTC calendar month, for example `2026-03`, until today if it is the current one", is_month=True)
-    from_ = _Day(f"The first UTC day, for example `2026-03-01`, of at most {MAX_PERIOD_DAYS}", data_key="from")
+    from_ = _Day(
+        f"The first UTC day, for example `2026-03-01`, of at most {MAX_PERIOD_DAYS}", data_key="from", attribute="from"
+    )
     to = _Day("The last UTC day. By default today")
 
     def __init__(self, default_days: int | None = DEFAULT_DAYS) -> None:
@@ -131,30 +133,34 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     :raises ValidationError: the arguments contradict each other, or the period is in the future, ends before it begins,
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
-    today = at.astimezone(UTC).date()
-    argument_names, *other_ways = _list_used_ways(arguments) or [("month",)]
-    superfluous_names = [name for other_names in other_ways for name in other_names if name in arguments]
+    first_way, *further_ways = _list_used_ways(arguments) or [("month",)]
+    superfluous_names = [name for names in further_ways for name in names if name in arguments]
     if superfluous_names:
-        raise _build_error(f"must not be given with {argument_names[0].rstrip('_')}", *superfluous_names)
-    if "days" in arguments:
+        raise _build_error(f"must not be given with {first_way[0]}", *superfluous_names)
+    if first_way == ("days",):
         return Period.of(arguments["days"], at)
-    if "month" in argument_names:
-        first_day = arguments.get("month", today.replace(day=1))
-        if first_day > today:
-            raise _build_error(MONTH_RULE, "month")
-        next_month = (first_day + timedelta(days=31)).replace(day=1)
-        return Period(first_day, min(next_month - timedelta(days=1), today), is_month=True)
-    if "from_" not in arguments:
+    today = at.astimezone(UTC).date()
+    if first_way == ("month",):
+        return _build_month(arguments.get("month", today.replace(day=1)), today)
+    if "from" not in arguments:
         raise _build_error("must not be given without from", "to")
-    period = Period(arguments["from_"], arguments.get("to", today))
-    future_names = [name for name in ("from_", "to") if arguments.get(name, today) > today]
+    period = Period(arguments["from"], arguments.get("to", today))
+    future_names = [name for name in first_way if arguments.get(name, today) > today]
     if future_names:
         raise _build_error(DAY_RULE, *future_names)
     if period.first > period.last:
-        raise _build_error("must not be after to", "from_")
+        raise _build_error("must not be after to", "from")
     if period.days > MAX_PERIOD_DAYS:
-        raise _build_error(f"must not begin a period of more than {MAX_PERIOD_DAYS} days", "from_")
+        raise _build_error(f"must not begin a period of more than {MAX_PERIOD_DAYS} days", "from")
     return period
+
+
+def _build_month(first_day: date, today: date) -> Period:
+    """Return the month that begins on *first_day*, until today if it is the current month."""
+    if first_day > today:
+        raise _build_error(MONTH_RULE, "month")
+    next_month = (first_day + timedelta(days=31)).replace(day=1)
+    return Period(first_day, min(next_month - timedelta(days=1), today), is_month=True)
 
 
 def _list_used_ways(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -162,4 +168,4 @@ def _list_used_ways(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _build_error(rule: str, *names: str) -> ValidationError:
-    return ValidationError(details={name.rstrip("_"): [rule] for name in names})
+    return ValidationError(details={name: [rule] for name in names})

@@ -38,18 +38,18 @@ def usage_route(
     """
 
     def decorate(view: View) -> View:
+        # bearer() reads the declarations of the decorators below it.
+        @blueprint.route(f"/api/v1/analytics{path}")
+        @bearer("analytics:read")
+        @blueprint.tool(tool, rows=max_tool_rows)
+        @blueprint.data_response(response_schema)
+        @blueprint.arguments(arguments or PeriodArguments(), location="query")
         @wraps(view)
         def view_of_period(caller: Caller, query: dict[str, Any], **ids: UUID) -> Response:
             other_arguments = {name: value for name, value in query.items() if name not in PERIOD_ARGUMENTS}
             return view(caller, read_period(query, caller.at), **other_arguments, **ids)
 
-        # The calls equal the decorators route, bearer, tool, data_response and arguments, from top to bottom. bearer()
-        # reads the declarations of the decorators below it.
-        declared_view = blueprint.arguments(arguments or PeriodArguments(), location="query")(view_of_period)
-        blueprint.data_response(response_schema)(declared_view)
-        if tool is not None:
-            blueprint.tool(tool, rows=max_tool_rows)(declared_view)
-        protected_view: View = blueprint.route(f"/api/v1/analytics{path}")(bearer("analytics:read")(declared_view))
+        protected_view: View = view_of_period
         return protected_view
 
     return decorate
