@@ -311,6 +311,19 @@ def test_the_functions_and_classes_that_a_document_names_are_there(documents: st
     assert names_in_text - names_in_sources == set()
 
 
+def test_a_word_that_a_recipe_quotes_is_in_a_file_that_the_same_row_names() -> None:
+    missing_words, word_count = [], 0
+    for path in ROOT.glob("docs/contributing/*.md"):
+        for row in re.split(r"\n(?=[|-])|\n\n", path.read_text(encoding="utf-8")):
+            files = [ROOT / name for name in re.findall(r"`([\w./-]+\.(?:py|sql))`", row) if row[0] in "|-"]
+            words_in_files = {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+            words = set(re.findall(r"`([a-z]+)`", row)) if files else set()
+            missing_words += [(path.name, word) for word in words - words_in_files]
+            word_count += len(words)
+    assert word_count > 5
+    assert missing_words == []
+
+
 def test_the_picture_of_the_rooms_has_the_layers_that_import_linter_checks() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
