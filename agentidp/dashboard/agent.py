@@ -104,15 +104,21 @@ def _build_slow_part(caller: Caller, period: Period, agent_id: UUID, rows: Mappi
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed)
     created_on = rows["activity"][0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in rows["activity"]]
+    tokens, rejected = [(day, row.tokens) for day, row in days], [(day, row.rejected) for day, row in days]
+    usage_charts = charts.link_usage_charts(
+        charts.draw_chart(tokens, token_findings, period.today, created=created_on),
+        charts.draw_chart(rejected, rejection_findings, period.today),
+        path=f"/agents/{agent_id}/days/{{bar}}",
+        ids_on_page={finding.finding_id for finding in page_findings.listed},
+        markers=charts.place_markers(rows["markers"], period.first, period.last, {agent_id}),
+    )
     return {
+        **usage_charts,
         "page_findings": page_findings,
-        "markers": charts.place_markers(rows["markers"], period.first, period.last, {agent_id}),
         "max_findings": len(page_findings.listed),
         "days_newest_first": [
             (day, row, [*token_findings.get(day, []), *rejection_findings.get(day, [])]) for day, row in reversed(days)
         ],
-        "tokens": charts.draw_chart([(day, row.tokens) for day, row in days], token_findings, period.today, created_on),
-        "rejections": charts.draw_chart([(day, row.rejected) for day, row in days], rejection_findings, period.today),
         "rejection_sources": [(row, NEXT_STEPS.get(row.reason, "")) for row in rows["rejections"] if row.date],
         "max_rejection_sources": MAX_REJECTIONS,
     }

@@ -12,18 +12,12 @@ from agentidp.caller import Caller
 from agentidp.dashboard import forms, pages, session
 from agentidp.dashboard.form_key import AlreadySent, begin_creation, open_form, store_created_id
 from agentidp.http.errors import require_row
+from agentidp.registry import credentials
 from agentidp.registry.agents import end_tokens, remove_agent, update_agent
-from agentidp.registry.credentials import (
-    NewCredentialSchema,
-    add_credential,
-    end_credential,
-    refuse_past_expiry,
-    select_credentials,
-)
 
 SCOPE = "agents:write"
 
-MEMBERS = forms.members(NewCredentialSchema(only=["label", "expiresAt"]))
+MEMBERS = forms.members(credentials.NewCredentialSchema(only=["label", "expiresAt"]))
 """Fields of the form that creates a credential with a secret."""
 
 STATUS_AFTER = {"suspend": "suspended", "resume": "active"}
@@ -44,12 +38,12 @@ def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
             else:
                 update_agent(transaction, agent_id, {"status": STATUS_AFTER[action]})
         return pages.see_other("/agents" if action == "delete" else f"/agents/{agent_id}")
-    credentials = select_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
+    credential_rows = credentials.select_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
         agent_impact = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
         sentences = agent_impact.summary
-    return _confirm_action(caller, agent_id, action, credential_count=len(credentials), sentences=sentences)
+    return _confirm_action(caller, agent_id, action, credential_count=len(credential_rows), sentences=sentences)
 
 
 @pages.blueprint.route(
@@ -62,7 +56,7 @@ def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UU
         with session.begin_change(caller, SCOPE) as transaction:
             if "endTokens" in request.form:
                 end_tokens(transaction, agent_id, caller.clock)
-            end_credential(transaction, agent_id, credential_id)
+            credentials.end_credential(transaction, agent_id, credential_id)
         return pages.see_other(f"/agents/{agent_id}")
     credential_rows = caller.read("agents/list_credentials", agent_id=agent_id)
     credential = require_row([row for row in credential_rows if row.credential_id == credential_id])
@@ -86,10 +80,10 @@ def add_secret(caller: Caller, agent_id: UUID) -> Response:
             "The page of the agent",
         )
         with form.catch_refusal(forms.labels(MEMBERS)):
-            credential_values = forms.load(NewCredentialSchema(), forms.build_body(MEMBERS, form.values))
-            refuse_past_expiry(credential_values["expires_at"], caller.at)
+            credential_values = forms.load(credentials.NewCredentialSchema(), forms.build_body(MEMBERS, form.values))
+            credentials.refuse_past_expiry(credential_values["expires_at"], caller.at)
             with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
-                credential, client_secret = add_credential(transaction, agent_id, **credential_values)
+                credential, client_secret = credentials.add_credential(transaction, agent_id, **credential_values)
                 store_created_id(transaction, form, credential.credential_id)
                 [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
             return pages.page("new_credential.html", agent=agent, credential=credential, secret=client_secret)

@@ -87,11 +87,35 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of days or hours, oldest first. Bars above ``top``, the count at the highest grid line, are cut off."""
+    """A chart of days or hours, oldest first. Bars above ``top``, the count at the highest grid line, are cut off.
+
+    :param label: the name of the chart for screen readers; empty for ``Tokens issued by day`` or ``by hour``.
+    :param unit: the counted items, such as ``rejected requests``.
+    :param path: the path of a bar's page, below the dashboard's path. ``{bar}`` stands for the bar's day or hour.
+    :param line_label: the words for the counts of the comparison line, such as ``a week earlier``.
+    :param sum_since: in words, the first day of all sums, if each bar is the sum of the days until its day.
+    :param ids_on_page: the findings that have a row on the same page, to which their flags lead.
+    :param has_steps: whether the comparison line is a step per bar, so that the line of a single bar is visible.
+    :param shows_empty: whether the chart marks the bars that are empty (:class:`Bar`).
+    """
 
     bars: list[Bar]
     top: int
     layers: Sequence[Layer] = ()
+    label: str = ""
+    unit: str = "tokens"
+    path: str = "/days/{bar}"
+    line_label: str = ""
+    sum_since: str = ""
+    markers: Sequence[ChartMarker] = ()
+    ids_on_page: Set[UUID] = frozenset()
+    has_steps: bool = False
+    shows_empty: bool = False
+
+    def build_path(self, when: date) -> str:
+        """Return the path of the page about the bar of a day or hour."""
+        bar = f"?hour={when.hour}" if isinstance(when, datetime) else when.isoformat()
+        return self.path.replace("{bar}", bar)
 
     @property
     def step(self) -> str:
@@ -160,6 +184,17 @@ def stack_bars(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Char
     return replace(chart, layers=[layer for layer in layers if layer.segments])
 
 
+def link_usage_charts(
+    tokens: Chart, rejections: Chart, path: str, ids_on_page: Set[UUID], markers: Sequence[ChartMarker]
+) -> dict[str, Chart]:
+    """Return the charts of the tokens and of the rejected requests of a page with their links, by template variable."""
+    label, unit = f"Rejected requests by {rejections.step}", "rejected requests"
+    return {
+        "tokens": replace(tokens, path=path, ids_on_page=ids_on_page, markers=markers, shows_empty=True),
+        "rejections": replace(rejections, path=path, ids_on_page=ids_on_page, label=label, unit=unit),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class ChartMarker:
     """A marker in a chart: its first and last day, and its position and width in the drawing."""
@@ -177,6 +212,7 @@ def draw_chart(
     counts: Sequence[tuple[date, int]],
     findings: FindingsByDay,
     running: date,
+    *,
     created: date | None = None,
     earlier_counts: Sequence[int | None] = (),
     earlier_findings: Sequence[list[StoredFinding]] = (),
@@ -223,6 +259,7 @@ def draw_hours(
     hours: list[HourUsage],
     name: str,
     at: datetime,
+    *,
     created_at: datetime | None = None,
     expected: Sequence[int | None] = (),
 ) -> Chart:
@@ -234,7 +271,7 @@ def draw_hours(
     midnight = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
     counts_by_hour = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
     creation_hour = created_at and _hour(created_at.astimezone(UTC))
-    return draw_chart(counts_by_hour, {}, _hour(at), creation_hour, expected)
+    return draw_chart(counts_by_hour, {}, _hour(at), created=creation_hour, earlier_counts=expected)
 
 
 def _hour(at: datetime) -> datetime:

@@ -11,17 +11,22 @@ from agentidp.db.sql import Call, Rows
 
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """An organization's usage on a UTC day."""
+    """The usage of an organization, or of some of its agents, on a UTC day.
+
+    :param requests_by_hour: the requests in each of the 24 hours; empty if only their sum is known.
+    :param requests_in_unknown_hours: the sum of the requests whose hours are not known.
+    """
 
     day: date
     tokens: int
     rejected: int
     requests_by_hour: list[int]
+    requests_in_unknown_hours: int = 0
 
     @property
     def requests(self) -> int:
         """The number of requests on the day, in all hours."""
-        return sum(self.requests_by_hour)
+        return sum(self.requests_by_hour) + self.requests_in_unknown_hours
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -67,7 +68,8 @@ def _build_slow_part(caller: Caller, period: Period, usage_filter: UsageFilter, 
     usages_by_filter = {name: list(filter(selects, unrevoked_usages)) for name, selects in selectors.items()}
     counts_by_filter = {name: len(usages) for name, usages in usages_by_filter.items()}
     listed_credentials, page_links = select_page(usages_by_filter[show], page)
-    return {"credentials": listed_credentials, "counts": counts_by_filter, **page_links}
+    query = usage_filter.add_to_query(period.query)
+    return {"credentials": listed_credentials, "counts": counts_by_filter, "query": query, **page_links}
 
 
 @pages.blueprint.get("/dashboard/agents/<uuid:agent_id>/credentials/<uuid:credential_id>")
@@ -80,12 +82,14 @@ def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Resp
     agent_credentials = list_credential_usages(attribution)
     credential = require_row([usage for usage in agent_credentials if usage.credential_id == credential_id])
     tokens_by_day = [(period.first + day_index * DAY, tokens) for day_index, tokens in enumerate(credential.by_day)]
+    created_on = credential.created_at.astimezone(UTC).date()
+    chart = charts.draw_chart(tokens_by_day, {}, period.today, created=created_on)
     return pages.page(
         "credential.html",
         here="agents",
         credential=credential,
         rule=next((row.trust for row in credential_rows if row.credential_id == credential_id), None),
-        tokens=charts.draw_chart(tokens_by_day, {}, period.today, credential.created_at.astimezone(UTC).date()),
+        tokens=replace(chart, path=f"/agents/{agent_id}/days/{{bar}}", shows_empty=True),
         own_resource=caller.settings.resource,
         period=period,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -61,8 +62,17 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
         "hours": hours,
         "previous": day - DAY,
         "following": day + DAY if day < at.date() else None,
-        "tokens": charts.draw_hours(day, hours, "tokens", at, created_at),
-        "rejections": charts.draw_hours(day, hours, "rejected", at),
+        "tokens": replace(
+            charts.draw_hours(day, hours, "tokens", at, created_at=created_at),
+            path=f"/days/{day}{{bar}}#agents",
+            shows_empty=True,
+        ),
+        "rejections": replace(
+            charts.draw_hours(day, hours, "rejected", at),
+            label="Rejected requests by hour",
+            unit="rejected requests",
+            path=f"/days/{day}{{bar}}&by=rejected#agents",
+        ),
     }
 
 

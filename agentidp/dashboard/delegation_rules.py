@@ -109,7 +109,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
     )
     if grant_counts.grants:
         message += f" {describe_ended_grants(grant_counts.grants)}"
-    return rule_form.confirm_deletion("delegation", delegation_rule_id, rule.name, message)
+    return rule_form.confirm_deletion("delegation", rule.name, message)
 
 
 def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:

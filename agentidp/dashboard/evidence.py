@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -99,10 +99,13 @@ def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidenc
     unit, limit = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
     counts = _sum_counts(finding, [row for usage_rows in usage_rows_per_call for row in usage_rows], unit)
     drawn_days, (first_day, last_day) = _find_drawn_days(finding, at), _find_days(finding, at)
+    is_by_hour = _is_by_hour(finding, at)
+    is_spread = limit == "limit" and finding.ends - finding.begins > (HOUR if is_by_hour else DAY)
+    line_label = "limit, spread evenly" if is_spread else limit
     period = Period(first=first_day, last=last_day, today=at.date(), query=f"from={first_day}&to={last_day}")
     days = [drawn_days[0] + day_offset * DAY for day_offset in range((last_day - drawn_days[0]).days + 1)]
     day_charts: list[tuple[date | None, Chart]]
-    if is_by_hour := _is_by_hour(finding, at):
+    if is_by_hour:
         day_charts = [(day, _draw_hours(finding, day, counts, unit, at)) for day in days]
     else:
         day_charts = [(None, _draw_days(finding, days, counts, period))]
@@ -111,16 +114,15 @@ def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidenc
         for row in markers
         if row.agent_id in (None, *finding.agent_ids) and row.kind in CHANGES
     ]
-    is_spread = limit == "limit" and finding.ends - finding.begins > (HOUR if is_by_hour else DAY)
     return Evidence(
         unit,
         _find_drawn_agents(finding),
-        day_charts,
+        [(day, replace(chart, unit=unit, line_label=line_label, has_steps=True)) for day, chart in day_charts],
         drawn_days,
         period,
         changes[-MAX_CHANGES:],
         limit,
-        "limit, spread evenly" if is_spread else limit,
+        line_label,
     )
 
 
@@ -128,7 +130,8 @@ def _draw_hours(finding: StoredFinding, day: date, counts: Counts, unit: str, at
     midnight = datetime.combine(day, time(), UTC)
     expected_counts = [_compute_expected(finding, midnight + hour * HOUR, HOUR) for hour in range(24)]
     hour_usages = [HourUsage(hour, **{unit: counts[day, hour]}) for hour in range(24)]
-    return charts.draw_hours(day, hour_usages, unit, at, expected=expected_counts)
+    chart = charts.draw_hours(day, hour_usages, unit, at, expected=expected_counts)
+    return replace(chart, label="By hour", path=f"/days/{day}{{bar}}#agents")
 
 
 def _draw_days(finding: StoredFinding, days: list[date], counts: Counts, period: Period) -> Chart:
@@ -138,7 +141,9 @@ def _draw_days(finding: StoredFinding, days: list[date], counts: Counts, period:
         flags = {day: [finding] for day in days if period.first <= day and period.days <= DAYS_BEFORE}
     expected_counts = [_compute_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
     counts_by_day = [(day, counts[day, None]) for day in days]
-    return charts.draw_chart(counts_by_day, flags, period.today, earlier_counts=expected_counts)
+    chart = charts.draw_chart(counts_by_day, flags, period.today, earlier_counts=expected_counts)
+    agent_path = f"/agents/{finding.agent_id}" if finding.agent_id else ""
+    return replace(chart, label="By day", path=agent_path + "/days/{bar}")
 
 
 def _find_drawn_agents(finding: StoredFinding) -> list[UUID]:

@@ -80,10 +80,11 @@ def export_days(caller: Caller) -> Response:
     usage_filter = read_usage_filter(caller, period)
     if not usage_filter.values:
         return _export_view(caller, "days", usage_by_day, period)
-    [day_rows] = caller.read_together(usage_filter.build_days_call(period.bounds))
+    days_query = usage_filter.query_days(**period.bounds)
+    [day_rows] = caller.read_together(days_query.call)
     usage_columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
     get_values = attrgetter("day", *usage_columns)
-    csv_rows = [list(get_values(day)) for day in usage_filter.build_days(day_rows, **period.bounds)]
+    csv_rows = [list(get_values(day)) for day in days_query.build_days(day_rows)]
     return _send_csv(f"days-{period.first}-{period.last}", ("date", *usage_columns), csv_rows)
 
 

@@ -18,6 +18,7 @@ from agentidp.dashboard import charts
 from agentidp.dashboard.page_findings import finding_rows
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
 from agentidp.findings.contributors import is_about_organization
+from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, StoredFinding
 from agentidp.findings.incidents import Incident, group_into_incidents
 
@@ -39,8 +40,8 @@ _DATE = re.compile(
 def init_app(app: Flask) -> None:
     """Make the functions of this module, and the maximum length of a note, available to templates."""
     filter_functions = (
-        *(number, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
-        *(day_label, days_later, bar_label, bar_query, time_label, hour_label),
+        *(number, number_of, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
+        *(day_label, days_later, bar_label, time_label, hour_label),
         *(group_into_incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_link),
         *(finding_html, format_dates, mute_days),
     )
@@ -113,11 +114,6 @@ def days_later(day: date, days: int) -> date:
 def bar_label(when: date, at: datetime) -> str:
     """Return the text for the day or hour of a bar: ``Wed 15 Apr`` or ``12:00``."""
     return f"{when:%H:%M}" if isinstance(when, datetime) else day_label(when, at)
-
-
-def bar_query(when: date) -> str:
-    """Return the end of the URL of a bar's page: ``2026-04-15`` or ``?hour=12``."""
-    return f"?hour={when.hour}" if isinstance(when, datetime) else when.isoformat()
 
 
 def time_label(instant: datetime, at: datetime) -> str:

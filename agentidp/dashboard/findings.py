@@ -9,6 +9,7 @@ from uuid import UUID
 
 from flask import Response, request
 
+from agentidp.alerts.state_change import kind_label
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import PAGE_SIZE, read_page_number, select_page
@@ -71,7 +72,7 @@ def _build_slow_part(caller: Caller, selection: Selection, page: int) -> dict[st
         "listed": listed_rows,
         "selected": incidents,
         "states": STATES,
-        "kinds": KINDS,
+        "kinds": {kind: kind_label(kind) for kind in KINDS},
         "owners": sorted({owner for owner in owners_by_agent.values() if owner}, key=str.casefold),
         "page_size": PAGE_SIZE,
         **page_links,

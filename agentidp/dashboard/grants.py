@@ -52,7 +52,7 @@ def end_one_grant(caller: Caller, grant_id: UUID) -> Response:
         return pages.change_and_redirect(caller, SCOPE, "/grants", end_grant, grant_id)
     [grant_rows] = caller.read_together(build_list_call(grant_id=grant_id))
     require_row(grant_rows)
-    return pages.page("confirm_grants.html", here="delegation", grants=grant_rows, path=f"/grants/{grant_id}")
+    return pages.page("confirm_grants.html", here="delegation", grants=grant_rows)
 
 
 def _show_grants(caller: Caller, template: str, agent_id: UUID | None = None, rule_id: UUID | None = None) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from itertools import accumulate
 from typing import Any
@@ -121,7 +121,12 @@ def _build_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: li
         "running": rows["running_month"][0] if period.is_running else None,
         "refusing": find_refusing_quotas(rows, caller.at) if period.is_running else [],
         "issued": totals[-1][1],
-        "growth": charts.draw_chart(totals, {}, period.today, period.today, [budget.tokens] * len(totals)),
+        "growth": replace(
+            charts.draw_chart(totals, {}, period.today, earlier_counts=[budget.tokens] * len(totals)),
+            label="Tokens since the first day of the month",
+            line_label="the budget",
+            sum_since="the 1st",
+        ),
         "page_findings": findings,
         "max_findings": MAX_FINDINGS,
         "markers": charts.place_markers(rows["markers"], period.first, period.last),

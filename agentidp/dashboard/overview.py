@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from flask import Response, request
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, counts, pages, session
 from agentidp.dashboard.agents import SHARE_LIMIT, Selection, build_agents_call, count_matches
+from agentidp.dashboard.charts import ChartMarker
 from agentidp.dashboard.comparison import Comparison, read_comparison
 from agentidp.dashboard.counts import DayUsage, Pair
 from agentidp.dashboard.headline import COUNTS, Figure, build_budget_figure, build_headline, pair_days
@@ -22,6 +23,7 @@ from agentidp.dashboard.quotas import REFUSAL_CALLS, find_refusing_quotas
 from agentidp.dashboard.usage_filter import UsageFilter, read_usage_filter
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import budget
+from agentidp.findings.incidents import Incident, group_into_incidents
 from agentidp.registry.markers import MAX_LISTED
 
 FEW_TOKENS = 10
@@ -89,8 +91,8 @@ def show_overview(caller: Caller) -> Response:
 def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilter) -> dict[str, Call]:
     """Return the statements for the page's first part. With filters, it shows neither hours nor the month's budget."""
     calls = {
-        "days": usage_filter.build_days_call(period.bounds),
-        "earlier_days": usage_filter.build_days_call(comparison.bounds),
+        "days": usage_filter.query_days(**period.bounds).call,
+        "earlier_days": usage_filter.query_days(**comparison.bounds).call,
         "failing_targets": Call("alerts/failing_targets", {}),
         "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
         "first_usage": Call("dashboard/first_usage", {}),
@@ -104,8 +106,8 @@ def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilt
 
 def _build_usage(period: Period, comparison: Comparison, usage_filter: UsageFilter, rows: Mapping[str, Rows]) -> Usage:
     first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
-    days = usage_filter.build_days(rows["days"], **period.bounds)
-    earlier_days = usage_filter.build_days(rows["earlier_days"], **comparison.bounds)
+    days = usage_filter.query_days(**period.bounds).build_days(rows["days"])
+    earlier_days = usage_filter.query_days(**comparison.bounds).build_days(rows["earlier_days"])
     matched_days = counts.match_days(earlier_days, comparison, first_usage_day)
     return Usage(period, comparison, usage_filter, days, matched_days, first_usage_day)
 
@@ -140,10 +142,13 @@ def _build_slow_part(caller: Caller, usage: Usage, marker_rows: Rows) -> dict[st
     week_days = usage.days
     if "hours" in rows:
         week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in rows["hours"]]
-    return _draw_charts(usage, findings, _list_tokens_by_day(usage, stacked_agents, rows["agent_days"])) | {
+    markers = charts.place_markers(marker_rows, period.first, period.last, usage.filter.agent_ids)
+    tokens_by_agent = _list_tokens_by_day(usage, stacked_agents, rows["agent_days"])
+    return _draw_charts(usage, findings, markers, tokens_by_agent) | {
+        "query": usage.filter.add_to_query(period.query),
         "page_findings": findings,
+        "most_urgent": _find_most_urgent(usage, findings),
         "refusing": find_refusing_quotas(rows, at) if period.is_running else [],
-        "markers": charts.place_markers(marker_rows, period.first, period.last, usage.filter.agent_ids),
         "max_findings": MAX_FINDINGS,
         "agents": agents,
         "agent_count": agent_count,
@@ -163,7 +168,23 @@ def _build_slow_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call
     return calls
 
 
-def _draw_charts(usage: Usage, findings: PageFindings, tokens_by_agent: list[tuple[str, list[int]]]) -> dict[str, Any]:
+def _find_most_urgent(usage: Usage, findings: PageFindings) -> Incident | None:
+    """Return the first pressing incident, or ``None`` if there is none or the page shows no current findings."""
+    if usage.filter.counts_tokens_only or not usage.period.is_running:
+        return None
+    return next((incident for incident in group_into_incidents(findings.shown or []) if incident.is_pressing), None)
+
+
+def _build_bar_path(usage_filter: UsageFilter) -> str:
+    """Return the path of the page about a day's bar. The page of a day has no filters, but the page of usage has."""
+    if usage_filter.agent_id and not usage_filter.counts_tokens_only:
+        return f"/agents/{usage_filter.agent_id}/days/{{bar}}"
+    return f"/usage?from={{bar}}&to={{bar}}&{usage_filter.query()}" if usage_filter.values else "/days/{bar}"
+
+
+def _draw_charts(
+    usage: Usage, findings: PageFindings, markers: list[ChartMarker], tokens_by_agent: list[tuple[str, list[int]]]
+) -> dict[str, Any]:
     """Return the charts of tokens and of rejected requests with their findings, and the table of the same numbers."""
     # Findings are about agents, so a page that is filtered by a credential or resource shows none.
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
@@ -179,11 +200,11 @@ def _draw_charts(usage: Usage, findings: PageFindings, tokens_by_agent: list[tup
         earlier_counts=[None if day is None else day.tokens for day in usage.earlier_days],
         earlier_findings=[earlier_findings.get(day.day, []) if day else [] for day in usage.earlier_days],
     )
+    rejections = charts.draw_chart([(day.day, day.rejected) for day in usage.days], rejection_findings, running=today)
+    tokens = replace(charts.stack_bars(tokens, tokens_by_agent), line_label=usage.comparison.words)
+    path, ids_on_page = _build_bar_path(usage.filter), findings.list_ids_on_page(MAX_FINDINGS)
     return {
-        "tokens": charts.stack_bars(tokens, tokens_by_agent),
-        "rejections": charts.draw_chart(
-            [(day.day, day.rejected) for day in usage.days], rejection_findings, running=today
-        ),
+        **charts.link_usage_charts(tokens, rejections, path, ids_on_page, markers),
         "days_newest_first": [
             (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
             for earlier_day, day in zip(reversed(usage.earlier_days), reversed(usage.days), strict=True)

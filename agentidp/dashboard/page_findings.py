@@ -13,7 +13,7 @@ from agentidp.dashboard.period import DAY, Period
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity, StoredFinding
-from agentidp.findings.incidents import Incident
+from agentidp.findings.incidents import Incident, group_into_incidents
 from agentidp.findings.listing import read_callers_listing
 from agentidp.findings.store import Listing
 from agentidp.http.schemas import MAX_DAYS
@@ -64,6 +64,11 @@ class PageFindings:
     not_computed: tuple[str, ...]
     known_from: date
     earlier_findings: list[StoredFinding] = field(default_factory=list)
+
+    def list_ids_on_page(self, max_incidents: int) -> set[UUID]:
+        """Return the ids of the findings of the first incidents, which have a row of the page or are a part of one."""
+        incidents = group_into_incidents(self.shown or []) + group_into_incidents(self.folded)
+        return {finding.finding_id for incident in incidents[:max_incidents] for finding in incident.findings}
 
     @property
     def listed(self) -> list[StoredFinding]:

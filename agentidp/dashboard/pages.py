@@ -110,7 +110,8 @@ def page(
     :param slow_part: returns more variables for the template ``…_slow_part``. The page up to :data:`SLOW_PART` is sent
         first, with its status, so it is then too late for an expected error such as 404.
     """
-    context |= _build_common_context()
+    common_context = _build_common_context()
+    context |= common_context | _load_macros(common_context)
     context.setdefault("is_error", status >= 400)
     html = flask.render_template(template, **context)
     response = Response(html, status, SECURITY, mimetype="text/html")
@@ -172,10 +173,19 @@ def change_and_redirect(
     return see_other(path)
 
 
+def _load_macros(context: dict[str, Any]) -> dict[str, Any]:
+    """Return the modules of macros that all templates use, ``ui`` and ``forms``. The macros see *context*."""
+    load_template = flask.current_app.jinja_env.get_template
+    names = {"ui": "macros.html", "forms": "forms.html"}
+    return {name: load_template(file).make_module(context) for name, file in names.items()}
+
+
 def _build_common_context() -> dict[str, Any]:
     settings, viewer, requested_page = services().settings, g.get("viewer"), return_page.find_page(request)
+    base = session.base_path(settings)
     return {
-        "base": session.base_path(settings),
+        "base": base,
+        "own_address": base + request.path.removeprefix("/dashboard").removesuffix("/"),
         "issuer": settings.issuer,
         "company": settings.oidc and settings.oidc.label,
         "requested_page": requested_page,

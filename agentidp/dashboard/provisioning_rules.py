@@ -19,30 +19,22 @@ from agentidp.federation.rule_checks import check_provisioning_rule
 from agentidp.http.errors import ValidationError
 from agentidp.http.schemas import parse_number
 from agentidp.oauth.quota_windows import WINDOWS
+from agentidp.registry import provisioning
 from agentidp.registry.organization_rules import MAX_RULES
 from agentidp.registry.organizations import update_organization
-from agentidp.registry.provisioning import (
-    FORBIDDEN,
-    AgentTemplateSchema,
-    NewProvisioningRuleSchema,
-    add_rule,
-    find_rule,
-    remove_rule,
-    represent,
-)
 from agentidp.registry.quotas import MAX_TOKENS
 from agentidp.scopes import SCOPES
 
 SCOPE, READING = "agents:write", "agents:read"
 
-NAME = forms.members(NewProvisioningRuleSchema(only=["name"]))
-LIMITS = forms.members(NewProvisioningRuleSchema(exclude=["name"]))
-AGENT = forms.members(AgentTemplateSchema(only=["name", "owner"]))
-AGENT_LIMITS = forms.members(AgentTemplateSchema(exclude=["name", "owner", "scopes", "quotas"]))
+NAME = forms.members(provisioning.NewProvisioningRuleSchema(only=["name"]))
+LIMITS = forms.members(provisioning.NewProvisioningRuleSchema(exclude=["name"]))
+AGENT = forms.members(provisioning.AgentTemplateSchema(only=["name", "owner"]))
+AGENT_LIMITS = forms.members(provisioning.AgentTemplateSchema(exclude=["name", "owner", "scopes", "quotas"]))
 MEMBERS = [*NAME, *LIMITS, *AGENT, *AGENT_LIMITS]
 """Fields of the form in addition to the rule of trust, the quotas, and the scopes (grouped by API)."""
 
-OWN_SCOPES = {scope: about for scope, about in SCOPES.items() if scope not in FORBIDDEN}
+OWN_SCOPES = {scope: about for scope, about in SCOPES.items() if scope not in provisioning.FORBIDDEN}
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {
     "scopes": "The scopes",
@@ -58,7 +50,7 @@ def list_provisioning_rules(caller: Caller) -> Response:
     """Show all provisioning rules, oldest first, with the number of their agents."""
     calls = Call("provisioning/list_rules", {}), Call("organizations/get_organization", {})
     rule_rows, [organization] = caller.read_together(*calls)
-    rules = [represent(rule_row) for rule_row in rule_rows]
+    rules = [provisioning.represent(rule_row) for rule_row in rule_rows]
     return pages.page(
         "provisioning_rules.html",
         here="provisioning",
@@ -88,9 +80,9 @@ def new_provisioning_rule(caller: Caller) -> Response:
     repeat_error = AlreadySent("The form created the rule.", "/provisioning-rules", "Automatic registration")
     with form.catch_refusal(LABELS), _flatten_details():
         trust = rule_form.read_rule(caller, check_provisioning_rule, form.values)
-        rule_values = forms.load(NewProvisioningRuleSchema(), _build_body(form.values) | {"trust": trust})
+        rule_values = forms.load(provisioning.NewProvisioningRuleSchema(), _build_body(form.values) | {"trust": trust})
         with begin_creation(caller, SCOPE, form, repeat_error) as transaction:
-            rule = add_rule(transaction, caller.settings, rule_values)
+            rule = provisioning.add_rule(transaction, caller.settings, rule_values)
             store_created_id(transaction, form, rule.provisioning_rule_id)
         return pages.see_other("/provisioning-rules")
     return _show_form(caller, form)
@@ -101,12 +93,14 @@ def new_provisioning_rule(caller: Caller) -> Response:
 def delete_provisioning_rule(caller: Caller, provisioning_rule_id: UUID) -> Response:
     """Show what deleting a provisioning rule would do and ask for confirmation, or delete it."""
     if request.method == "POST":
-        return pages.change_and_redirect(caller, SCOPE, "/provisioning-rules", remove_rule, provisioning_rule_id)
-    rule = represent(find_rule(caller.read("provisioning/list_rules"), provisioning_rule_id))
+        return pages.change_and_redirect(
+            caller, SCOPE, "/provisioning-rules", provisioning.remove_rule, provisioning_rule_id
+        )
+    rule = provisioning.represent(provisioning.find_rule(caller.read("provisioning/list_rules"), provisioning_rule_id))
     count = rule["agents"]
     agents_sentence = "The agent that it created stays" if count == 1 else f"The {count:,} agents that it created stay"
     message = f"The rule will create no more agents. {agents_sentence if count else 'It has created none'}."
-    return rule_form.confirm_deletion("provisioning", provisioning_rule_id, rule["name"], message)
+    return rule_form.confirm_deletion("provisioning", rule["name"], message)
 
 
 @pages.blueprint.route("/dashboard/provisioning-rules/test", methods=["GET", "POST"])

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from flask import Response, request
 
@@ -106,9 +105,9 @@ def read_rule(caller: Caller, check: Check, values: Mapping[str, Any]) -> dict[s
     return rule
 
 
-def confirm_deletion(kind: str, rule_id: UUID, name: str, message: str) -> Response:
+def confirm_deletion(kind: str, name: str, message: str) -> Response:
     """Return the page that asks whether to delete a rule. *kind* is ``delegation`` or ``provisioning``."""
-    return pages.page("confirm_rule.html", here=kind, kind=kind, rule_id=rule_id, name=name, message=message)
+    return pages.page("confirm_rule.html", here=kind, kind=kind, name=name, message=message)
 
 
 def test_token(caller: Caller, agent: Any = None) -> Response:

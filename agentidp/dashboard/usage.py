@@ -110,7 +110,8 @@ def _show_usage(
         all_items = read_items(caller, period, usage_filter)
         tokens = sum(item["tokens"] if isinstance(item, dict) else item.tokens for item in all_items)
         items_on_page, page_links = select_page(all_items, requested_page)
-        return {"items": items_on_page, "tokens": tokens, **page_links}
+        query = usage_filter.add_to_query(period.query)
+        return {"items": items_on_page, "tokens": tokens, "query": query, **page_links}
 
     return pages.page(
         "usage.html",

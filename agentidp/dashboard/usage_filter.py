@@ -6,10 +6,10 @@ Requests are counted per agent only, so a page that is filtered by a resource or
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -35,6 +35,13 @@ MISSING = {
     "credential": "The organization has no credential with this ID that was in force in these days.",
 }
 """The message if nothing has the value of a filter, by filter. Only the filters that select agents are listed here."""
+
+
+class DaysQuery(NamedTuple):
+    """A statement that reads usage per day, and the function that returns the days from its rows."""
+
+    call: Call
+    build_days: Callable[[Rows], list[DayUsage]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,10 @@ class UsageFilter:
         values = {name: filter_value for name, filter_value in (self.values | changes).items() if filter_value}
         return urlencode({name: filter_value for name, filter_value in values.items() if not names or name in names})
 
+    def add_to_query(self, query: str) -> str:
+        """Return a URL's query string with these filters added."""
+        return "&".join(filter(None, [query, self.query()]))
+
     def is_counted(self, row: Any) -> bool:
         """Return whether a row of ``analytics/tokens_by_credential`` passes the filters and has a credential."""
         return self._is_use(row) and (self.agent_ids is None or row.agent_id in self.agent_ids)
@@ -93,33 +104,33 @@ class UsageFilter:
             and self.resource in (None, row.resource)
         )
 
-    def build_days_call(self, bounds: dict[str, date]) -> Call:
-        """Return the statement that reads the usage per day. Pass its rows to :meth:`build_days`."""
+    def query_days(self, first: date, last: date) -> DaysQuery:
+        """Return the statement that reads the usage on the days from *first* to *last*, and the reader of its rows."""
+        bounds, agents = {"first": first, "last": last}, {"agent_ids": self._agent_ids}
+
+        def build_token_days(day_tokens: Iterable[tuple[date, int]]) -> list[DayUsage]:
+            tokens_by_day = {first + day_index * DAY: 0 for day_index in range((last - first).days + 1)}
+            for day, tokens in day_tokens:
+                tokens_by_day[day] += tokens
+            return [DayUsage(day, tokens, 0, []) for day, tokens in tokens_by_day.items()]
+
         if self.counts_tokens_only and self.agent_id is not None:
-            return Call("analytics/agent_use", {**bounds, "agent_id": self.agent_id})
+            return DaysQuery(
+                Call("analytics/agent_use", bounds | {"agent_id": self.agent_id}),
+                lambda rows: build_token_days((row.on_day, sum(row.hours)) for row in rows if self._is_use(row)),
+            )
         if self.counts_tokens_only:
             # Needs no filter by credential, because such a filter leaves a single agent (handled above) or none.
-            return Call(
-                "dashboard/tokens_of_resource", {**bounds, "agent_ids": self._agent_ids, "resource": self.resource}
+            return DaysQuery(
+                Call("dashboard/tokens_of_resource", bounds | agents | {"resource": self.resource}),
+                lambda rows: build_token_days((row.on_day, row.tokens) for row in rows),
             )
         if self.agent_ids is not None:
-            return Call("dashboard/usage_of_agents", {**bounds, "agent_ids": self._agent_ids})
-        return Call("analytics/usage_by_day", bounds)
-
-    def build_days(self, rows: Rows, first: date, last: date) -> list[DayUsage]:
-        """Return the days from *first* to *last* from the rows of :meth:`build_days_call`."""
-        if not self.counts_tokens_only and self.agent_ids is None:
-            return counts.build_days(rows)
-        if not self.counts_tokens_only:
-            # The list of requests by hour has a single element, because only the requests of the whole day are known.
-            return [DayUsage(row.on_day, row.tokens, row.rejected, [row.requests]) for row in rows]
-        tokens_by_day = [0] * ((last - first).days + 1)
-        for row in rows:
-            if self.agent_id is None:
-                tokens_by_day[(row.on_day - first).days] = row.tokens
-            elif self._is_use(row):
-                tokens_by_day[(row.on_day - first).days] += sum(row.hours)
-        return [DayUsage(first + day_index * DAY, tokens, 0, []) for day_index, tokens in enumerate(tokens_by_day)]
+            return DaysQuery(
+                Call("dashboard/usage_of_agents", bounds | agents),
+                lambda rows: [DayUsage(row.on_day, row.tokens, row.rejected, [], row.requests) for row in rows],
+            )
+        return DaysQuery(Call("analytics/usage_by_day", bounds), counts.build_days)
 
     def build_hours_call(self, bounds: dict[str, date]) -> Call:
         """Return the statement that reads the requests of the selected agents per day and hour."""
@@ -135,7 +146,8 @@ class UsageFilter:
     def read_attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
         """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
         has_several_agents = self.agent_ids is not None and self.agent_id is None
-        day_calls = (self.build_days_call(period.bounds),) if has_several_agents and not self.counts_tokens_only else ()
+        days_query = self.query_days(**period.bounds)
+        day_calls = [days_query.call] if has_several_agents and not self.counts_tokens_only else []
         attribution, more_rows = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
         if not self.values:
             return attribution, more_rows
@@ -151,7 +163,7 @@ class UsageFilter:
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
         elif day_calls:
-            attribution.not_attributed = [day.tokens for day in self.build_days(more_rows.pop(), **period.bounds)]
+            attribution.not_attributed = [day.tokens for day in days_query.build_days(more_rows.pop())]
             for row in attribution.rows:
                 add_tokens(attribution.not_attributed, row, -1)
         return attribution, more_rows

@@ -59,7 +59,7 @@ def test_an_outlier_is_cut_off_so_that_the_other_days_can_be_compared() -> None:
     assert chart.running_bar is chart.bars[-1]
     assert draw_chart(counts[:-1], {}, TODAY).running_bar is None
     # An earlier day can be the outlier, too.
-    chart = draw_chart(counts[:-1], {}, TODAY, None, [13_782, *[100] * 28])
+    chart = draw_chart(counts[:-1], {}, TODAY, earlier_counts=[13_782, *[100] * 28])
     assert (chart.top, chart.cut_bars, chart.bars[0].earlier_height) == (140, [], MAX_HEIGHT)
 
 
@@ -89,13 +89,15 @@ def test_the_page_names_the_count_of_a_day_that_is_cut_off(read: Read, acme: Age
 def test_the_line_of_the_earlier_days_begins_with_the_first_usage_and_is_to_the_scale_of_the_bars() -> None:
     counts = [(TODAY - timedelta(days=n), 100) for n in reversed(range(4))]
     spike = known_finding(a_finding(NOON - timedelta(days=7)))
-    chart = draw_chart(counts, {}, TODAY, None, [None, 50, 0, 200], [[spike], [], [], [spike]])
+    chart = draw_chart(
+        counts, {}, TODAY, earlier_counts=[None, 50, 0, 200], earlier_findings=[[spike], [], [], [spike]]
+    )
     assert (chart.top, [bar.height for bar in chart.bars]) == (200, [50] * 4)
     assert [bar.earlier_height for bar in chart.bars] == [None, 25, 0, 100]
     assert chart.earlier_bars == chart.bars[1:]
     assert [bar.earlier_count for bar in chart.bars] == [None, 50, 0, 200]
     assert [[*bar.earlier_findings] for bar in chart.bars] == [[], [], [], [spike]]
-    assert draw_chart(counts, {}, TODAY, None, [None, 0, 0, 0]).earlier_bars == []
+    assert draw_chart(counts, {}, TODAY, earlier_counts=[None, 0, 0, 0]).earlier_bars == []
 
 
 def test_the_overview_draws_the_line_and_names_its_days(read: Read, acme: Agent) -> None:
@@ -193,7 +195,7 @@ def test_no_day_before_an_agent_was_created_is_empty(
     created: datetime | None, used: list[int], empty: list[int]
 ) -> None:
     counts = [(TODAY - timedelta(days=6 - n), 9 if n in used else 0) for n in range(7)]
-    chart = draw_chart(counts, {}, TODAY, created and created.date())
+    chart = draw_chart(counts, {}, TODAY, created=created and created.date())
     assert [n for n, bar in enumerate(chart.bars) if bar.is_empty] == empty
 
 
