@@ -86,7 +86,8 @@ class Caller:
         self.scopes: frozenset[str] = frozenset() if token is None else token.scope
         self.settings, self.clock = app_services.settings, app_services.clock
         self._database = app_services.database.of(self.organization_id, at)
-        self.replica = app_services.read_replica and app_services.read_replica.of(self._database)
+        read_replica = app_services.read_replica
+        self.replica = read_replica.of(self._database) if read_replica else None
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
         # None if the caller has been admitted, or if it has no token, so that its requests are not counted.
         self._token_to_admit = token
