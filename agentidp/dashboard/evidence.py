@@ -97,33 +97,50 @@ def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidenc
     """Return the evidence of a finding, from the rows of :func:`build_calls`."""
     *usage_rows_per_call, markers = rows
     unit, limit = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
+    line = _describe_line(finding, limit, at)
     counts = _sum_counts(finding, [row for usage_rows in usage_rows_per_call for row in usage_rows], unit)
-    drawn_days, (first_day, last_day) = _find_drawn_days(finding, at), _find_days(finding, at)
-    is_by_hour = _is_by_hour(finding, at)
-    is_spread = limit == "limit" and finding.ends - finding.begins > (HOUR if is_by_hour else DAY)
-    line_label = "limit, spread evenly" if is_spread else limit
-    period = Period(first=first_day, last=last_day, today=at.date(), query=f"from={first_day}&to={last_day}")
-    days = [drawn_days[0] + day_offset * DAY for day_offset in range((last_day - drawn_days[0]).days + 1)]
-    day_charts: list[tuple[date | None, Chart]]
-    if is_by_hour:
-        day_charts = [(day, _draw_hours(finding, day, counts, unit, at)) for day in days]
-    else:
-        day_charts = [(None, _draw_days(finding, days, counts, period))]
+    return Evidence(
+        unit=unit,
+        agent_ids=_find_drawn_agents(finding),
+        charts=[
+            (day, replace(chart, unit=unit, line_label=line, has_steps=True))
+            for day, chart in _draw_charts(finding, counts, unit, at)
+        ],
+        drawn_days=_find_drawn_days(finding, at),
+        period=_build_period(finding, at),
+        changes=_list_changes(finding, markers),
+        limit=limit,
+        line=line,
+    )
+
+
+def _describe_line(finding: StoredFinding, limit: str, at: datetime) -> str:
+    is_spread = limit == "limit" and finding.ends - finding.begins > (HOUR if _is_by_hour(finding, at) else DAY)
+    return "limit, spread evenly" if is_spread else limit
+
+
+def _build_period(finding: StoredFinding, at: datetime) -> Period:
+    first_day, last_day = _find_days(finding, at)
+    return Period(first=first_day, last=last_day, today=at.date(), query=f"from={first_day}&to={last_day}")
+
+
+def _list_changes(finding: StoredFinding, markers: Rows) -> list[tuple[datetime, str, str | None]]:
+    """Return the latest changes that may concern a finding, oldest first: (instant, description, note)."""
     changes = [
         (row.starts_at, CHANGES[row.kind], row.note)
         for row in markers
         if row.agent_id in (None, *finding.agent_ids) and row.kind in CHANGES
     ]
-    return Evidence(
-        unit,
-        _find_drawn_agents(finding),
-        [(day, replace(chart, unit=unit, line_label=line_label, has_steps=True)) for day, chart in day_charts],
-        drawn_days,
-        period,
-        changes[-MAX_CHANGES:],
-        limit,
-        line_label,
-    )
+    return changes[-MAX_CHANGES:]
+
+
+def _draw_charts(finding: StoredFinding, counts: Counts, unit: str, at: datetime) -> list[tuple[date | None, Chart]]:
+    """Return pairs of a day and its chart by hour, or a single pair of ``None`` and a chart by day."""
+    first_day, last_day = _find_drawn_days(finding, at)
+    days = [first_day + day_offset * DAY for day_offset in range((last_day - first_day).days + 1)]
+    if _is_by_hour(finding, at):
+        return [(day, _draw_hours(finding, day, counts, unit, at)) for day in days]
+    return [(None, _draw_days(finding, days, counts, _build_period(finding, at)))]
 
 
 def _draw_hours(finding: StoredFinding, day: date, counts: Counts, unit: str, at: datetime) -> Chart:

@@ -184,22 +184,28 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
     for name, message in MISSING.items():
         if name in values and not rows[name]:
             raise ValidationError(message.format(values[name]))
-    names_for_people, resource = dict(values), values.get("resource")
+    names_for_people, resource, credential_id = dict(values), None, None
     if "agent" in values:
         names_for_people["agent"] = rows["agent"][0].name
-    credential_id = UUID(values["credential"]) if "credential" in values else None
-    if credential_id is not None:
+    if "credential" in values:
+        credential_id = UUID(values["credential"])
         names_for_people["credential"] = rows["credential"][0].label or str(credential_id)[:8]
-    if resource == caller.settings.resource:
-        names_for_people["resource"], resource = "this server\N{RIGHT SINGLE QUOTATION MARK}s own API", ""
-    elif resource is not None:
-        server_names = [server.name for server in rows["resource"] if server.resource == resource]
-        if not server_names:
-            raise ValidationError(f"The organization has no API with the identifier {resource}.")
-        names_for_people["resource"] = server_names[0]
+    if "resource" in values:
+        own_resource = caller.settings.resource
+        resource, names_for_people["resource"] = _find_resource(values["resource"], rows["resource"], own_resource)
     agent_id_sets = [frozenset(row.agent_id for row in rows[name]) for name in MISSING if name in values]
     agent_ids = frozenset.intersection(*agent_id_sets) if agent_id_sets else None
     return UsageFilter(values, names_for_people, agent_ids, resource, credential_id)
+
+
+def _find_resource(identifier: str, servers: Rows, own_resource: str) -> tuple[str, str]:
+    """Return the resource to count, which is empty for our own API, and its name for people."""
+    if identifier == own_resource:
+        return "", "this server\N{RIGHT SINGLE QUOTATION MARK}s own API"
+    server_names = [server.name for server in servers if server.resource == identifier]
+    if not server_names:
+        raise ValidationError(f"The organization has no API with the identifier {identifier}.")
+    return identifier, server_names[0]
 
 
 def _build_calls(values: dict[str, str], period: Period) -> dict[str, Call]:
