@@ -85,6 +85,9 @@ $(RUNNABLE): setup.cfg constraints.txt $(VENV)/bin/python
 
 $(TESTABLE): setup.cfg constraints.txt $(VENV)/bin/python
 	@echo "Installing AgentIdP and what its tests need into $(VENV), which takes about a minute" >&2
-	@# Most modules of these packages are never imported, so it would take longer to compile them all.
-	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[test]' >&2
+	@# Most modules of these packages are never imported, so it would take longer to compile them all. To find out which
+	@# packages the packages require takes as long as installing them. constraints.txt lists all of them, so the first command
+	@# does not ask, and the second command adds AgentIdP and whatever constraints.txt lacks.
+	@$(PIP) install --no-compile --no-deps --requirement constraints.txt >&2
+	@$(PIP) install --no-compile --no-build-isolation --constraint constraints.txt --editable '.[test]' >&2
 	@touch $@ $(RUNNABLE)
