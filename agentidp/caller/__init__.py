@@ -1,7 +1,7 @@
 """Authenticates requests by access token, checks the route's scope, and admits callers (RFC 6750, RFC 9449 section 7).
 
 A protected view gets a :class:`Caller`, which is its only access to the database. Its first read or transaction admits
-the agent and counts the request. If the view has neither, ``bearer`` does so after the view.
+the agent and counts the request. If the view neither reads nor writes, ``bearer`` admits the agent after the view.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from flask import Flask, Request, Response
+from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from agentidp.caller.token_verification import verify_token
@@ -49,10 +49,7 @@ ADVICE = {
     "deleted agent": "The agent of the access token was deleted. Use another agent.",
     "revoked token": "The access token was revoked. Request a new one.",
 }
-"""Advice to a client whose authentic access token is refused, by logged reason.
-
-The statement ``usage/record_rejected_network`` replaces the logged reason by one of these reasons if it applies.
-"""
+"""Advice to a client whose authentic access token is refused, by the reason that ``record_rejection`` returns."""
 
 _USE_DPOP = "The access token is bound to a key. Send it with the scheme DPoP, and a proof in the header DPoP."
 _USE_BEARER = "The access token is not bound to a key. Send it with the scheme Bearer."
@@ -65,8 +62,8 @@ class Caller:
     """The client of a request, with access to the data of its organization.
 
     :param agent_id: the agent, or ``None`` if a person is signed in to the dashboard.
-    :param token: the verified access token that admits the agent and for which the request is counted. ``None`` for the
-        dashboard, which checks its sessions itself and whose requests are not counted.
+    :param token: the verified access token of the request. ``None`` in the dashboard, which checks its sessions itself
+        and whose requests are not counted.
     :param proof: the DPoP proof, if the token is bound to a key.
     :param actor: arguments of :func:`request_actor` for the audit trail. Default: the agent.
     """
@@ -99,10 +96,10 @@ class Caller:
         return rows
 
     def read_together(self, *calls: Call) -> list[Rows]:
-        """Run statements that only read and, unless it was done before, admit the caller in the same round trip.
+        """Run statements that only read, and in the same round trip admit the caller, unless this was done before.
 
-        The admission counts the request after these statements, so that the counter's row is locked only briefly. If a
-        read replica is used, the primary admits the caller first.
+        The admission runs last, because it locks the counter's row, which should be locked only briefly. A read replica
+        cannot admit the caller, so the primary admits the caller first.
         """
         self._check_no_transaction()
         for call in calls:
@@ -118,7 +115,7 @@ class Caller:
         return self._run_and_admit(token, calls)[: len(calls)]
 
     def read_by_name(self, calls: Mapping[str, Call]) -> dict[str, Rows]:
-        """Run statements as :meth:`read_together` does, and return their rows by the statements' names in *calls*."""
+        """Run *calls* as :meth:`read_together` does, and return the rows of each call under the same key."""
         return dict(zip(calls, self.read_together(*calls.values()), strict=True))
 
     def leave_replica(self) -> bool:
@@ -139,13 +136,13 @@ class Caller:
                 if token is not None:
                     with self._refuse_used_proof(token):
                         *_, admitted_rows = [transaction.run(call) for call in self._build_admission_calls(token)]
-                # If the caller is rejected, nothing is yielded, and _finish_admission() below raises InvalidToken.
+                # The view does not run for a rejected caller, because _finish_admission() then raises InvalidToken.
                 if token is None or admitted_rows:
                     yield transaction
         finally:
             self._is_in_transaction = False
         if token is not None:
-            # Raises InvalidToken for a rejected caller, and counts the rejection, which needs another transaction.
+            # Runs after the transaction, because it counts a rejection in a transaction of its own.
             self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
@@ -156,7 +153,7 @@ class Caller:
         self._check_no_transaction()
         token = self._token_to_admit
         if token is not None:
-            # A later read from the replica compares its position with this position of the primary.
+            # Also reads the primary's position, with which a later read compares the replica's position.
             rows_by_call = self._run_and_admit(token, POSITION if self.replica else ())
             if self.replica:
                 self.replica.store_position(*rows_by_call[:2])
@@ -168,7 +165,7 @@ class Caller:
     def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
         """Run calls, then the calls that admit the caller, in one round trip. Return the rows of each call."""
         with self._refuse_used_proof(token):
-            # Only the commit of a DPoP proof waits for the disk, because the proof must stay used after a crash.
+            # The commit waits for the disk if there is a DPoP proof, because the proof must stay used after a crash.
             rows_by_call = self._database.run(
                 *calls, *self._build_admission_calls(token), durable=self._proof is not None
             )
@@ -205,8 +202,7 @@ def wait_for_turn(organization_id: str) -> None:
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # Reads the body before the turn begins, so that a slow client delays no other request. If the body cannot be
-        # read, the view reports the error.
+        # Reads the body first, so that a slow client does not occupy a turn. If this fails, the view reports the error.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)
@@ -216,17 +212,12 @@ def refuse_second_token() -> None:
     """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     request = current_request()
     query = request.environ.get("QUERY_STRING", "")
-    # Parses only a query that may contain the parameter access_token. A "%" may encode letters of this name.
+    # Parses the query only if it may contain access_token, whose letters may be percent-encoded.
     is_in_query = ("access_token" in query or "%" in query) and "access_token" in request.args
-    if is_in_query or (request.environ.get("CONTENT_TYPE") and _is_token_in_form(request)):
+    # The view can still read the body after request.form, because wait_for_turn() has cached the body.
+    has_form = request.environ.get("CONTENT_TYPE") and request.mimetype == "application/x-www-form-urlencoded"
+    if is_in_query or (has_form and "access_token" in request.form):
         raise SecondToken
-
-
-def _is_token_in_form(request: Request) -> bool:
-    if request.mimetype != "application/x-www-form-urlencoded":
-        return False
-    # Reading the form leaves the body to the view, because wait_for_turn() has cached the body.
-    return "access_token" in request.form
 
 
 def public(view: View) -> View:
@@ -241,7 +232,6 @@ def bearer(scope: str) -> Callable[[View], View]:
         raise ValueError(f"unknown scope {scope}")
 
     def decorate(view: View) -> View:
-        # A parser checks the query parameters of a view that reads them. For other views, this decorator refuses them.
         has_no_parameters = "query" not in declarations_of(view).reads
 
         @wraps(view)
@@ -249,18 +239,19 @@ def bearer(scope: str) -> Callable[[View], View]:
             context = current_context()
             caller = context.caller = authenticate(context.at)
             try:
-                # The turn begins before the checks, because a refused request is counted in the database too.
+                # Waits before the checks, because a request that they refuse is counted in the database too.
                 wait_for_turn(caller.organization_id)
                 refuse_second_token()
                 if scope not in caller.scopes:
                     raise InsufficientScope(scope)
                 if has_no_parameters and current_request().query_string:
+                    # All parameters are refused here. Views with parameters have a parser that refuses unknown ones.
                     check_parameters(current_request().args)
                 response = view(caller, *args, **kwargs)
             except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
-                # Counts the failed request too. If the token is refused, admit() raises that error instead.
+                # Counts the failed request too. If admit() refuses the token, the client gets that error instead.
                 caller.admit()
                 raise
             caller.admit()
@@ -324,8 +315,7 @@ def init_app(app: Flask) -> None:
 
     @app.before_request
     def count_unguarded_request() -> None:
-        # Counts requests with a valid token even if no protected view runs: requests to public routes and unknown
-        # paths, and OPTIONS requests.
+        # Requests with a valid token are counted even if no protected view runs: public routes, unknown paths, OPTIONS.
         request = current_request()
         view = app.view_functions.get(request.endpoint or "")
         is_public = view is None or declarations_of(view).authentication in (None, "public")
@@ -335,37 +325,35 @@ def init_app(app: Flask) -> None:
                 context.caller = authenticate(context.at)
                 context.caller.admit()
 
-    @app.after_request
-    def end_turn(response: Response) -> Response:
-        environ = current_request().environ
-        # A request with a larger or streamed response keeps its turn in the fair queue until the response is sent
-        # (agentidp/server/sending.py).
-        if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
-            environ.pop(TURN).leave()
-        return response
-
-    @app.after_request
-    def complete_challenge(response: Response) -> Response:
-        if response.status_code != 401:
-            return response
-        challenge = response.headers.get("WWW-Authenticate", "")
-        if challenge.startswith("Bearer"):
-            issuer = services().settings.issuer
-            # A challenge links to the metadata of the resource (RFC 9728 section 5.1). MCP has metadata of its own.
-            path = current_request().path
-            resource_path = path if path == f"{API_PREFIX}mcp" else "/api/v1"
-            metadata = f'resource_metadata="{issuer}/.well-known/oauth-protected-resource{resource_path}"'
-            response.headers["WWW-Authenticate"] = f"{challenge}, {metadata}"
-            response.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}"')
-        return response
-
+    app.after_request(_end_turn)
+    app.after_request(_complete_challenge)
     if app.extensions["agentidp"].read_replica is not None:
         app.after_request(_add_staleness)
+
+
+def _end_turn(response: Response) -> Response:
+    environ = current_request().environ
+    # The turn of a larger or streamed response ends when the response is sent (agentidp/server/sending.py).
+    if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
+        environ.pop(TURN).leave()
+    return response
+
+
+def _complete_challenge(response: Response) -> Response:
+    challenge = response.headers.get("WWW-Authenticate", "")
+    if response.status_code == 401 and challenge.startswith("Bearer"):
+        # RFC 9728 section 5.1 defines the link to the metadata. MCP has metadata of its own.
+        request_path = current_request().path
+        resource_path = request_path if request_path == f"{API_PREFIX}mcp" else "/api/v1"
+        metadata_url = f"{services().settings.issuer}/.well-known/oauth-protected-resource{resource_path}"
+        response.headers["WWW-Authenticate"] = f'{challenge}, resource_metadata="{metadata_url}"'
+        response.headers.add("WWW-Authenticate", f'DPoP algs="{" ".join(ALGORITHMS)}"')
+    return response
 
 
 def _add_staleness(response: Response) -> Response:
     caller = current_context().caller
     if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
-        # The header's value is an upper bound, so it is rounded up.
+        # Rounded up, because the header's value is an upper bound.
         response.headers[STALENESS] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"
     return response

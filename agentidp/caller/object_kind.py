@@ -1,4 +1,4 @@
-"""What all kinds of stored objects have in common: their routes, their JSON, and their events in the audit trail."""
+"""Routes, JSON and audit events that all kinds of stored objects have in common."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from agentidp.http.responses import json_response
 
 
 class ObjectKind:
-    """A kind of stored objects, such as resource servers. A route's *description* is that of the OpenAPI document.
+    """A kind of stored objects, such as resource servers.
 
-    The names of the routes, which are also the ``operationId``, are ``create_<type_>``, ``list_<type_>s``,
-    ``get_<type_>``, ``change_<type_>`` and ``delete_<type_>``.
+    The routes have the names ``create_<type_>``, ``list_<type_>s``, ``get_<type_>``, ``change_<type_>`` and
+    ``delete_<type_>``. In the OpenAPI document, a route's name is its ``operationId``.
 
     :param type_: the kind in names of operations and audit actions, such as ``resource_server``.
     :param blueprint: the blueprint of the routes. Their path is ``/api/v1/`` and the blueprint's name.
@@ -32,7 +32,7 @@ class ObjectKind:
     :param recorded_members: the members that the audit trail records.
     :param delete_statement: deletes an object, and returns its row.
     :param id_column: the column and path parameter of an object's id. Default: ``<type_>_id``.
-    :param scopes: the scope of GET, and that of all other methods.
+    :param scopes: the scope for GET, and the scope for all other methods.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ObjectKind:
         self._path = f"/api/v1/{blueprint.name}"
         self._object_path = f"{self._path}/<uuid:{self._id_column}>"
         self.represent_settings = schema(only=[*recorded_members]).as_json
-        """Returns the members of a row that the audit trail records."""
+        """Returns those members of an object's row that the audit trail records."""
         self._represent = schema().as_json
 
     def represent(self, row: Any) -> dict[str, Any]:
@@ -65,12 +65,12 @@ class ObjectKind:
         return require_row([row for row in rows if getattr(row, self._id_column) == object_id])
 
     def remove(self, transaction: Transaction, object_id: UUID, **details: Any) -> None:
-        """Delete an object, or raise ``NotFound``. The audit event has *details* as further members."""
+        """Delete an object, or raise ``NotFound``. Record the deletion, with *details* as further members."""
         row = require_row(transaction.fetch(self._delete_statement, **{self._id_column: object_id}))
         self.record(transaction, before=row, **details)
 
     def name_conflict(self) -> Conflict:
-        """Return the error for a name that another object has."""
+        """Return the error for a new name that another object already has."""
         return Conflict(f"Another {self._noun} has this name.", details={"name": ["is taken"]})
 
     def record_addition(
@@ -96,13 +96,13 @@ class ObjectKind:
         :param details: further members of the event.
         """
         if after is None:
-            verb, values = "deleted", {"before": self.represent_settings(before) | details}
+            verb, recorded_values = "deleted", {"before": self.represent_settings(before) | details}
         else:
-            verb, values = "created", {"after": self.represent_settings(after) | details}
+            verb, recorded_values = "created", {"after": self.represent_settings(after) | details}
             if before is not None:
-                verb, values = "changed", values | {"before": self.represent_settings(before)}
+                verb, recorded_values = "changed", recorded_values | {"before": self.represent_settings(before)}
         object_id = getattr(before if after is None else after, self._id_column)
-        audit.record(transaction, f"{self._type}.{verb}", object_id, **values)
+        audit.record(transaction, f"{self._type}.{verb}", object_id, **recorded_values)
 
     def add_create_route(
         self, schema: type[ma.Schema], add: Callable[[Transaction, Settings, dict[str, Any]], Any], description: str
@@ -134,7 +134,7 @@ class ObjectKind:
         self._add_route("GET", self._path, f"list_{self._type}s", list_objects, description)
 
     def add_get_route(self, statement: str, description: str) -> None:
-        """Add the route that returns one object. *statement* may return other objects too."""
+        """Add the route that returns one object. The route selects it by id from the rows of *statement*."""
 
         @self._blueprint.response(200, self._schema)
         def get(caller: Caller, **path_ids: UUID) -> Response:
@@ -155,7 +155,7 @@ class ObjectKind:
 
         :param schema: the schema of the request body.
         :param update: changes an object by the loaded body, and returns its new row.
-        :param has_conflicts: whether the description names 409 as a response.
+        :param has_conflicts: whether *update* can raise ``Conflict``, so that the OpenAPI document names 409.
         """
 
         @self._blueprint.arguments(schema)
@@ -170,7 +170,7 @@ class ObjectKind:
         self._add_route("PATCH", self._object_path, f"change_{self._type}", change, description)
 
     def add_delete_route(self, description: str, remove: Callable[[Transaction, UUID], None] | None = None) -> None:
-        """Add the route that deletes an object by *remove*. Default: :meth:`remove`."""
+        """Add the route that deletes an object by calling *remove*, by default :meth:`remove`."""
 
         @self._blueprint.response(204)
         def delete(caller: Caller, **path_ids: UUID) -> Response:

@@ -10,20 +10,20 @@ from agentidp.jose.access_token import AccessToken, verify_access_token
 from agentidp.services import services
 
 MAX_CACHED = 10_000
-"""Maximum number of verified tokens that a process caches. They take about 10 MB, and at most 30 MB."""
+"""Maximum number of verified tokens that a process caches. They take at most 30 MB."""
 
 MAX_LENGTH = 2_000
 """Maximum number of characters of a token that is cached. A longer token could take 20 KB of memory."""
 
 
 def verify_token(unverified_token: str, *, audience: str | None) -> AccessToken:
-    """Return the claims of an authentic token that is valid now. Revocation and the agent's state are checked later.
+    """Return the claims of an authentic token that is valid now. Revocation is not checked here.
 
     :param audience: the required ``aud``; ``None`` accepts a token for any resource server.
     """
     app_services, at = services(), current_context().at
     token_cache = app_services.verified_tokens
-    # The cache key contains the generation of the signing keys, so that no result outlives the revocation of its key.
+    # The cache key contains the generation of the signing keys, so that no token outlives the revocation of its key.
     generation = app_services.keys.current().generation
     cache_key = generation, audience, hashlib.sha256(unverified_token.encode("utf-8", "surrogateescape")).digest()
     token = token_cache.get(cache_key)

@@ -25,7 +25,7 @@ MIN_TOKEN_TTL = 60
 """Minimum lifetime of a token in seconds."""
 
 MAX_TOKEN_TTL = 86_400
-"""Maximum lifetime of a token in seconds, for which a replaced signing key stays in the JWKS."""
+"""Maximum lifetime of a token in seconds. A replaced signing key stays in the JWKS for at least this time."""
 
 LEEWAY = 10
 """Maximum seconds by which a server's clock may differ from the database's clock."""
@@ -46,21 +46,21 @@ DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 
 def find_default_data_dir() -> Path:
     """Return the directory of the embedded database if ``AGENTIDP_DATA_DIR`` is not set."""
-    # PostgreSQL never runs as root, but as an account that cannot read root's home.
+    # PostgreSQL does not run as root, but in an account that cannot read root's home.
     if os.geteuid() == 0:
         return Path("/var/lib/agentidp")
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     try:
         return Path(base).expanduser() / "agentidp"
     except RuntimeError:
-        # Only the embedded database needs a home directory, which this user lacks.
+        # This user has no home directory, which only the embedded database needs.
         return Path("/nonexistent/agentidp")
 
 
 def _setting(name: str, parse: Callable[[str, str], Any], default: Any = None) -> Any:
-    """Return the field of a setting.
+    """Return the dataclass field for a setting.
 
-    :param name: the environment variable.
+    :param name: the name of the environment variable.
     :param parse: returns the setting for the variable's name and value, or raises ``ConfigurationError``.
     """
     return field(default=default, metadata={"read": lambda env: parse(name, env[name]) if name in env else default})
@@ -68,7 +68,7 @@ def _setting(name: str, parse: Callable[[str, str], Any], default: Any = None) -
 
 def _number(name: str, default: float, minimum: int, maximum: int) -> Any:
     def parse_number(name: str, value: str) -> float:
-        # The expression excludes digits of other scripts, underscores and blanks, which \d or int() would accept.
+        # int() and \d would also accept digits of other scripts, underscores and blanks.
         if not re.fullmatch(r"[0-9]{1,9}", value) or not minimum <= int(value) <= maximum:
             raise ConfigurationError(f"{name} must be a whole number from {minimum} to {maximum}, not {value!r}")
         return type(default)(value)
@@ -118,10 +118,6 @@ def _read_pg_bindir(env: Mapping[str, str]) -> Path | None:
     return None if value is None else Path(value)
 
 
-def _read_data_dir(env: Mapping[str, str]) -> Path:
-    return Path(env.get("AGENTIDP_DATA_DIR") or find_default_data_dir()).absolute()
-
-
 _PORT = _number("PORT", DEFAULT_PORT, 1, 65_535)
 
 
@@ -139,7 +135,7 @@ def _read_issuer(env: Mapping[str, str]) -> str:
     return issuer
 
 
-def _secret_key(name: str, name_of_file: str) -> Any:
+def _key_field(name: str, name_of_file: str) -> Any:
     def read_key(env: Mapping[str, str]) -> bytes | None:
         setting_name, secret_key = read_secret(env, name, name_of_file)
         if secret_key is None:
@@ -170,9 +166,11 @@ class Settings:
     database_url: str | None = _setting("AGENTIDP_DATABASE_URL", _parse_postgres_url)
     read_database_url: str | None = _setting("AGENTIDP_READ_DATABASE_URL", _parse_postgres_url)
     pg_bindir: Path | None = field(default=None, metadata={"read": _read_pg_bindir})
-    data_dir: Path = field(metadata={"read": _read_data_dir})
-    secret_key: bytes | None = _secret_key("AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE")
-    secret_key_previous: bytes | None = _secret_key("AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE")
+    data_dir: Path = field(
+        metadata={"read": lambda env: Path(env.get("AGENTIDP_DATA_DIR") or find_default_data_dir()).absolute()}
+    )
+    secret_key: bytes | None = _key_field("AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE")
+    secret_key_previous: bytes | None = _key_field("AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE")
     issuer: str = field(default=DEFAULT_ISSUER, metadata={"read": _read_issuer})
     insecure_http: str = _choice("AGENTIDP_INSECURE_HTTP", "refuse", ("refuse", "allow"))
     token_ttl: int = _number("AGENTIDP_TOKEN_TTL", 3600, MIN_TOKEN_TTL, MAX_TOKEN_TTL)
@@ -207,7 +205,7 @@ class Settings:
 
     @property
     def resource(self) -> str:
-        """Return the resource identifier of AgentIdP's own API (RFC 8707), which is the ``aud`` of tokens for it."""
+        """Return the resource identifier of AgentIdP's own API (RFC 8707): the ``aud`` of tokens for this API."""
         return f"{self.issuer}/api/v1"
 
     @property
@@ -222,12 +220,12 @@ class Settings:
 
     @property
     def own_audiences(self) -> tuple[str, ...]:
-        """Return all values of ``aud`` that this server accepts, which no organization can register as resources."""
+        """Return all values of ``aud`` that this server itself accepts. No organization can register them."""
         return self.resource, self.dashboard, self.dashboard_sign_in
 
     @property
     def allows_loopback_issuers(self) -> bool:
-        """Return whether the issuer networks include a loopback address, so that loopback issuers need no TLS."""
+        """Return whether ``issuer_networks`` includes a loopback address. Issuers there need no TLS."""
         loopback_addresses = ip_address("127.0.0.1"), ip_address("::1")
         return any(address in network for network in self.issuer_networks or () for address in loopback_addresses)
 
@@ -255,8 +253,9 @@ class Settings:
         :param environ: the environment variables. None means those of the process. Empty variables count as unset.
         :raises ConfigurationError: a setting is invalid.
         """
-        env = {setting: value for setting, value in (os.environ if environ is None else environ).items() if value != ""}
-        settings = cls(**{setting.name: setting.metadata["read"](env) for setting in fields(cls)})
+        variables = os.environ if environ is None else environ
+        env = {variable: value for variable, value in variables.items() if value != ""}
+        settings = cls(**{setting_field.name: setting_field.metadata["read"](env) for setting_field in fields(cls)})
         settings._check()
         return settings
 

@@ -1,4 +1,4 @@
-"""The settings with which people sign in to the dashboard through their company's OpenID Connect provider."""
+"""Settings of the OpenID Connect provider through which people sign in to the dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ANYONE = "*"
 
 PREFIX = "AGENTIDP_OIDC_"
 MAX_ISSUER = 200
-"""Maximum characters of an issuer, which each audit event of a person contains."""
+"""Maximum characters of an issuer. Each audit event of a person contains the issuer."""
 
 ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Regular expression for the ID of an organization."""
@@ -21,16 +21,16 @@ ORGANIZATION_ID = re.compile(r"org-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True, kw_only=True)
 class OidcSettings:
-    """The settings by which people sign in at an OpenID Connect provider.
+    """Settings of the OpenID Connect provider.
 
     :param scopes: space-separated scopes, including ``openid``.
     :param label: the text of the button after "Sign in with".
     :param organization_claim: the claim that names the organization, or None if everyone belongs to the same
         organization.
-    :param organizations: organization IDs by value of *organization_claim*. Empty if the claim contains the ID itself.
+    :param organizations: organization IDs by value of *organization_claim*; empty if the value is the ID itself.
     :param role_claim: the claim that determines the role, or None if everyone has the same role.
-    :param administrators: values of the role claim, or :data:`ANYONE`.
-    :param viewers: values of the role claim, or :data:`ANYONE`.
+    :param administrators: values of the role claim that make an administrator, or :data:`ANYONE`.
+    :param viewers: values of the role claim that make a viewer, or :data:`ANYONE`.
     """
 
     issuer: str
@@ -68,7 +68,7 @@ class OidcSettings:
         return settings
 
     def _check_completeness(self) -> None:
-        """Refuse settings by which nobody could sign in, or whose people could have no organization or role."""
+        """Refuse settings with which nobody could sign in, or nobody could get an organization and a role."""
         if not self.issuer:
             raise ConfigurationError("AGENTIDP_OIDC_ISSUER must be set if another AGENTIDP_OIDC_ setting is")
         if not self.client_id:

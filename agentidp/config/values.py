@@ -19,7 +19,7 @@ class ConfigurationError(Exception):
 def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
     """Return whether *value* is an issuer: an https URL without credentials, query and fragment (RFC 8414 section 2).
 
-    :param may_be_http: whether http is allowed for all hosts, and not for loopback hosts only.
+    :param may_be_http: whether http is allowed for every host. By default, it is allowed for loopback hosts.
     """
     try:
         url = urlsplit(value)
@@ -32,9 +32,9 @@ def is_issuer(value: str, *, may_be_http: bool = False) -> bool:
 
 
 def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> tuple[str, str | None]:
-    """Return a secret from a variable or from the file that another variable names.
+    """Read a secret from the variable *setting*, or from the file that the variable *setting_of_file* names.
 
-    :returns: the name of the variable that is set, and the secret. The secret is None if neither is set.
+    :returns: the name of the variable that is set, and the secret. The secret is None if neither variable is set.
     :raises ConfigurationError: both variables are set, or the file cannot be read.
     """
     secret, secret_file = env.get(setting), env.get(setting_of_file)
@@ -51,7 +51,7 @@ def read_secret(env: Mapping[str, str], setting: str, setting_of_file: str) -> t
 
 
 def split_address(address: str) -> tuple[str, int] | None:
-    """Return the host, which may be empty, and the port of ``host:port``, or None for another form."""
+    """Return the host and the port of ``host:port``, or None for another form. The host may be empty."""
     match = _ADDRESS.fullmatch(address)
     if match is None or not 0 < int(match["port"]) <= 65_535:
         return None

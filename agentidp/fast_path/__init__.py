@@ -1,8 +1,8 @@
 """Replacements for parts of gunicorn and Flask that take less processor time. The service also runs without them.
 
-Each replacement uses private parts of its library. So ``agentidp/server/wiring.py``, the only module that imports this
-package, uses the replacements only if the installed versions are in :data:`TESTED`, and the stock parts otherwise.
-Nothing else depends on this package, so the directory can be deleted.
+Each replacement uses private parts of its library, so it is used only with the library versions in :data:`TESTED`.
+Otherwise ``agentidp/server/wiring.py`` uses the libraries' own parts. No other module imports this package, so the
+directory can be deleted.
 
 | module or part | replaces | processor time per token without it |
 |---|---|---|
@@ -17,8 +17,7 @@ Nothing else depends on this package, so the directory can be deleted.
 | ``send_response`` | | + 3 %, included in the 25 % |
 | all | | + 57 % |
 
-The figures are shares of Python's processor time for a token. Those of a module and of all were measured in alternating
-rounds, those of a part in one thread without PostgreSQL. A part must save 2 %.
+The figures compare Python's processor time for a token. A part must save 2 %.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 TESTED = {"gunicorn": {"27.0.1"}, "Flask": {"3.1.3"}, "Werkzeug": {"3.1.9"}}
-"""The tested versions. Before you add a version, read its changes to the replaced code, and run the tests with it."""
+"""Tested versions by library. Before you add a version, read its changes to the replaced code, and test it."""
 
 
 def list_untested_libraries() -> list[str]:

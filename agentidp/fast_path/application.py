@@ -26,7 +26,7 @@ class FastRequest(BoundedRequest):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The request's body, read by one call if its length is known. Werkzeug reads in steps and layers."""
+        """The request's body, read by one call if its length is known. Werkzeug reads the body in several steps."""
         body_length = self.environ.get("CONTENT_LENGTH", "")
         if not body_length.isdecimal() or int(body_length) > MAX_BODY:
             return super().stream
@@ -40,9 +40,9 @@ class FastRequest(BoundedRequest):
 
 
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Start a response and return its body, without Werkzeug, which copies the headers, if status and length allow."""
+    """Send a response. If its status is 200 and its length known, skip Werkzeug, which would copy the headers."""
     body = response.response
-    # Requires the status 200, because for some other statuses Werkzeug changes the headers Content-Length and Location.
+    # Other statuses go through Werkzeug, which changes Content-Length and Location for some of them.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)
@@ -58,10 +58,9 @@ class FastApplication(Application):
     def full_dispatch_request(self) -> Any:
         """Run the before-request hooks, the view and the after-request hooks.
 
-        Flask's own method handles OPTIONS, unknown paths, routes whose blueprint has hooks, all requests if a signal
-        has a receiver, and the first request, after which Flask allows no more registrations. Functions of
-        ``flask.after_this_request`` are not called, because only routes whose blueprint has hooks use them. No route
-        uses sessions, so they are not saved.
+        Flask's own method runs for OPTIONS, for unknown paths, for routes whose blueprint has hooks, if a signal has a
+        receiver, and for the first request. ``flask.after_this_request`` and sessions have no effect here, because only
+        routes whose blueprint has hooks use that function, and no route uses sessions.
 
         :returns: a WSGI application that sends the response.
         """
@@ -78,8 +77,8 @@ class FastApplication(Application):
             return super().full_dispatch_request()
         view_result: Any = None
         try:
-            for run_before in self.before_request_funcs[None]:
-                view_result = run_before()
+            for run_hook in self.before_request_funcs[None]:
+                view_result = run_hook()
                 if view_result is not None:
                     break
             else:
@@ -93,19 +92,19 @@ class FastApplication(Application):
 
     @functools.cached_property
     def _endpoints_without_hooks(self) -> frozenset[str]:
-        """The endpoints whose blueprint has no hooks. Computed when the first request needs them."""
+        """The endpoints whose blueprint has no hooks. Computed at the first request, when all hooks are registered."""
         hook_owners = {*self.url_value_preprocessors, *self.before_request_funcs, *self.after_request_funcs}
-        prefixes = tuple(f"{blueprint}." for blueprint in hook_owners if blueprint is not None)
+        prefixes_with_hooks = tuple(f"{blueprint}." for blueprint in hook_owners if blueprint is not None)
         endpoints = () if None in self.url_value_preprocessors else self.view_functions
-        return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes))
+        return frozenset(endpoint for endpoint in endpoints if not endpoint.startswith(prefixes_with_hooks))
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Set the request's route and return ``None`` for a path without parameters. Otherwise, return an adapter."""
+        """For a path without parameters, set the request's route and return ``None``. Otherwise return an adapter."""
         rule = self._routes_without_parameters.get((request.method, request.path)) if request is not None else None
         if request is None or rule is None:
             return super().create_url_adapter(request)
         request.url_rule, request.view_args = rule, {}
-        # Flask uses request.url_rule and does not search for a route if there is no adapter.
+        # Flask uses request.url_rule, and does not search for a route, if there is no adapter.
         return None
 
     @functools.cached_property

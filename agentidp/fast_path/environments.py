@@ -1,7 +1,7 @@
-"""Creates the WSGI environments of a connection's requests from a dictionary that these requests share.
+"""Creates WSGI environments from a dictionary that all requests of a connection share.
 
-This replaces ``gunicorn.http.wsgi.create``, which creates the whole environment for each request. The environments lack
-``wsgi.early_hints``. tests/fast_path/test_environments.py compares the environments with gunicorn's.
+This replaces ``gunicorn.http.wsgi.create``, which creates the whole environment for each request. Only
+``wsgi.early_hints`` is missing here. tests/fast_path/test_environments.py compares the environments with gunicorn's.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ _NAMES_WITHOUT_PREFIX = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONT
 _PER_REQUEST = frozenset(
     ("REQUEST_METHOD", "QUERY_STRING", "RAW_URI", "PATH_INFO", "wsgi.input", *_NAMES_WITHOUT_PREFIX.values())
 )
-"""Variables of the WSGI environment, besides the headers, that differ between the requests of a connection."""
+"""Variables of the WSGI environment that differ between the requests of a connection, in addition to the headers."""
 
 
 def create_environment(request: Any, connection: Any, cfg: Config) -> tuple[wsgi.Response, dict[str, Any]]:
     """Return an empty response to a request, and the request's WSGI environment.
 
-    gunicorn itself creates the whole environment of a connection's first request, and of requests with a repeated
-    header or a header that affects other variables.
+    gunicorn still creates the environment for the first request of a connection, and for a request with a repeated
+    header, ``SCRIPT_NAME`` or ``Expect: 100-continue``.
     """
     shared_environ, headers = connection.shared_environ, request.headers
     header_names = {header_name for header_name, _ in headers}
-    # With plain headers, gunicorn need not join repeated ones, remove SCRIPT_NAME from the path, or send 100 Continue.
     has_plain_headers = (
         len(header_names) == len(headers) and "SCRIPT_NAME" not in header_names and not request._expected_100_continue
     )
@@ -59,7 +58,7 @@ def _create_by_gunicorn(
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)
     del environ["wsgi.early_hints"]
     environ["wsgi.multithread"] = True
-    # Shares nothing if SCRIPT_NAME is set, because gunicorn must then remove it from the path of each request.
+    # If SCRIPT_NAME is set, gunicorn must remove it from the path of each request, so nothing is shared.
     if can_share and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
         connection.shared_environ = {
             name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _PER_REQUEST

@@ -1,19 +1,19 @@
-"""A gunicorn worker in which every thread polls for requests and serves the request that it finds.
+"""A gunicorn worker in which every thread polls for requests, and serves the request for which the kernel wakes it.
 
-gunicorn's threaded worker (``gthread``) polls in one thread, hands each request to a second thread, and takes the
-connection back after the response: two hand-overs per request. Here all threads wait at the same epoll. For a request,
-the kernel wakes one of them, which serves the request and puts the connection back.
+gunicorn's threaded worker (``gthread``) polls in one thread and serves in others, so each request is handed over twice.
+Here all threads wait at the same epoll. For a request, the kernel wakes one thread, which serves the request and puts
+the connection back.
 
-- A connection that waits for a request is in ``keepalived_conns``. The thread that removes the connection owns it, so
-  no connection is served twice, or closed while it is served.
+- A connection that waits for a request is in ``keepalived_conns``. Only the thread that has removed the connection from
+  there serves or closes it, so no connection is served twice, or closed while it is served.
 - With EPOLLONESHOT, the kernel reports a connection to only one thread, until the connection is put back.
 - Only MAX_SERVING threads serve at once, because more would compete for the interpreter. A thread that is about to
   block, or has served one request for SECONDS_UNTIL_BLOCKED, lets another thread serve in its place.
 - The main thread serves no requests. It accepts connections, closes idle connections and sends gunicorn's heartbeat.
 - A new connection waits like a kept-alive connection, so a client that connects and sends nothing holds no thread.
 
-gunicorn reads requests, calls the application (``ThreadWorker.handle``) and handles signals. Of its work per request,
-the access log and the hooks ``pre_request`` and ``post_request`` are omitted, and other parts cost less.
+gunicorn still reads requests, calls the application (``ThreadWorker.handle``) and handles signals. Its access log and
+hooks ``pre_request`` and ``post_request`` are omitted.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class Connection(TConn):
     """Whether the connection is registered with epoll, so that the next wait only changes the registration."""
 
     is_ended = False
-    """Whether the worker has sent its last response and waits until the client closes the connection."""
+    """Whether the worker has sent the last response and waits until the client closes the connection."""
 
     shared_environ: dict[str, Any] | None = None
     """The variables of the WSGI environment that all requests of the connection share."""
 
     def has_read_ahead(self) -> bool:
-        """Return whether the beginning of the next request was read together with the end of the last request."""
+        """Return whether a part of the next request was already read, together with the end of the last request."""
         return bool(self.initialized and self.parser.unreader.buf.getvalue())
 
     def has_request(self) -> bool:
@@ -67,11 +67,9 @@ class Connection(TConn):
 
 
 class PollingWorker(Worker):
-    """A gunicorn worker whose threads wait for requests themselves. ``--threads`` is the number of all threads.
+    """A gunicorn worker whose threads wait for requests themselves. ``--threads`` is the number of these threads.
 
     gunicorn calls ``check_config``, ``init_process``, ``run``, ``accept``, ``handle_request`` and ``_keepalive_after``.
-    ``poller``, ``method_queue``, ``nr_conns``, ``_accepting``, ``set_accept_enabled`` and
-    ``wait_for_and_dispatch_events`` belong to gunicorn's ``ThreadWorker``.
     """
 
     alive: bool
@@ -91,7 +89,7 @@ class PollingWorker(Worker):
         cache_settings(self.cfg)
         self.keepalived_conns = {}
         self._epoll = select.epoll()
-        # Protects keepalived_conns and nr_conns. Also prevents two threads from replacing one blocked thread.
+        # Protects keepalived_conns and nr_conns, and lets only one thread serve in place of a blocked thread.
         self._lock = threading.Lock()
         self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
         # The monotonic time, by thread id, at which a thread began its request; None while it serves no request.
@@ -106,7 +104,7 @@ class PollingWorker(Worker):
             threading.Thread(target=self._serve_connections, name=f"serve-{thread_number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
-            # The lock ensures that a connection that closes after the comparison wakes this thread.
+            # _close() takes the lock too, so a connection that closes after the comparison wakes this thread.
             with self._lock:
                 self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()
@@ -132,16 +130,11 @@ class PollingWorker(Worker):
         self._await_events(connection, self.cfg.keepalive)
 
     def _await_events(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
-        """Let a connection wait for events, at most for *seconds*. None means until its previous deadline.
-
-        The lock makes these steps atomic, for three reasons:
-
-        - The thread that epoll wakes finds the connection in ``keepalived_conns``.
-        - The main thread does not close the connection before epoll watches it.
-        - A worker that stops shortens the deadlines of all connections: here, or in :meth:`run`.
-        """
+        """Let a connection wait for events, at most for *seconds*. None means until its previous deadline."""
         descriptor = connection.sock.fileno()
         watch_connection = self._epoll.modify if connection.is_watched else self._epoll.register
+        # The lock ensures that the thread that epoll wakes finds the connection in keepalived_conns, that the main
+        # thread does not close it before epoll watches it, and that a stopping worker shortens its deadline.
         with self._lock:
             if seconds is not None:
                 max_seconds = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
@@ -151,12 +144,12 @@ class PollingWorker(Worker):
             self.keepalived_conns[descriptor] = connection
 
     def _serve_connections(self) -> None:
-        """Serve the connections that epoll reports, while this thread is one of the ``MAX_SERVING`` that may serve."""
+        """Serve the connections that epoll reports, whenever this thread is one of the ``MAX_SERVING`` that serve."""
         thread_id = threading.get_ident()
         while True:
             self._may_serve.acquire()
             self._gave_way.discard(thread_id)
-            # While this thread serves a request, give_way() may pass its place to another thread.
+            # give_way() may let another thread serve in place of this thread during a request.
             while thread_id not in self._gave_way:
                 for descriptor, _ in self._epoll.poll(None, 1):
                     self._busy_since[thread_id] = time.monotonic()
@@ -184,8 +177,7 @@ class PollingWorker(Worker):
             else:
                 self._serve_request(connection)
         except OSError:
-            # gunicorn has already closed the socket, for example after an incomplete response. Until _close(), the
-            # connection still counts as open.
+            # gunicorn has closed the socket, for example after an incomplete response, but nr_conns still includes it.
             self._close(connection)
         except BaseException:
             self.log.exception("Error handling request")
@@ -200,13 +192,13 @@ class PollingWorker(Worker):
 
     def _serve_request(self, connection: Connection) -> None:
         if not self.handle(connection):
-            # Closing a connection with unread data could destroy the end of the response (RFC 9112 section 9.6). So
-            # this waits, without occupying a thread, until the client closes the connection.
+            # Closing a connection with unread data could destroy the end of the response (RFC 9112 section 9.6). So the
+            # connection waits, without occupying a thread, until the client closes it.
             connection.sock.shutdown(socket.SHUT_WR)
             connection.is_ended = True
             self._await_events(connection, STOP_KEEPALIVE_LINGER)
         elif connection.has_read_ahead():
-            # The next request was already read, so EPOLLIN alone might never report the connection. EPOLLOUT does.
+            # EPOLLIN might never report the connection, because its next request was already read. EPOLLOUT reports it.
             self._await_events(connection, self.cfg.keepalive, select.EPOLLIN | select.EPOLLOUT)
         else:
             self._await_events(connection, self.cfg.keepalive)
@@ -240,8 +232,10 @@ class PollingWorker(Worker):
         return not response.should_close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Discard the unread rest of a request for gunicorn, and return whether another request may follow."""
-        # gunicorn's own method sets the socket's timeout three times, even if there is no unread rest.
+        """Discard the unread rest of a request for gunicorn, and return whether another request may follow.
+
+        gunicorn's own method sets the socket's timeout three times, even if the whole request was read.
+        """
         body = conn.parser.mesg.body
         if keepalive and getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes:
             conn.parser.mesg = None
@@ -253,7 +247,7 @@ class PollingWorker(Worker):
         with self._lock:
             self.nr_conns -= 1
         if not self._accepting:
-            # Wakes the main thread, which waits for a connection to close before it accepts another or stops.
+            # Wakes the main thread, which is waiting until a connection closes.
             self.method_queue.defer(lambda: None)
 
     def _wait_in_main_thread(self) -> None:
@@ -294,8 +288,8 @@ def _send_response(response: Any, body: Iterable[bytes]) -> None:
 
 
 def cache_settings(cfg: Config) -> None:
-    """Store gunicorn's settings as plain attributes. Otherwise gunicorn calls a function at each use of a setting."""
+    """Store gunicorn's settings as plain attributes. gunicorn itself calls a function at each use of a setting."""
     for name, setting in cfg.settings.items():
         if not hasattr(Config, name):
-            # Does not use setattr(), because Config raises an error for the name of a setting.
+            # Config refuses setattr() for the name of a setting.
             vars(cfg)[name] = setting.get()

@@ -13,9 +13,9 @@ from agentidp.config import ConfigurationError, split_address
 
 
 class AddressFilter(logging.Filter):
-    """Adds the service's address to gunicorn's log line "Listening at".
+    """Adds the service's address to gunicorn's log line "Listening at", which otherwise has no address.
 
-    With reuse_port the workers listen instead of gunicorn's main process, which then logs an empty address.
+    The reason is the setting reuse_port, with which the workers listen, and not the main process that logs the line.
     """
 
     def __init__(self, addresses: list[str]) -> None:
@@ -23,14 +23,14 @@ class AddressFilter(logging.Filter):
         self._addresses = ", ".join(addresses)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the address to the record, and return true, so that every record is logged."""
+        """Add the address to the record. Return true, so that every record is logged."""
         if record.msg == "Listening at: %s (%s)" and isinstance(record.args, tuple) and not record.args[0]:
             record.args = (self._addresses, record.args[1])
         return True
 
 
 def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
-    """Refuse an address that other machines can reach, unless a proxy stands in front of the service.
+    """Refuse an address that other machines can reach, unless a proxy is in front of the service.
 
     :param bind: ``address:port`` or ``unix:path``.
     :raises ConfigurationError: other machines could connect, or *bind* is not a valid address.
@@ -47,10 +47,10 @@ def refuse_exposed_address(bind: str, trusted_proxies: int) -> None:
 
 
 def refuse_busy_address(bind: str, *, advice: str = "set PORT to another port") -> None:
-    """Refuse an address on which gunicorn cannot listen, or on which another instance listens (reuse_port).
+    """Refuse an address on which gunicorn cannot listen, or on which another instance listens.
 
     :param bind: ``address:port`` or ``unix:path``.
-    :param advice: the end of the error message, as a clause.
+    :param advice: the last clause of the error message, which says what the operator can do.
     :raises ConfigurationError: the address cannot be used.
     """
     if bind.startswith("unix:"):
@@ -80,10 +80,10 @@ def parse_address(bind: str) -> tuple[str, int]:
 def limit_sending(listeners: list[socket.socket], seconds: int) -> None:
     """Make sending fail if a client receives nothing for *seconds*, so that the client cannot occupy a thread.
 
-    Connections of a UNIX socket do not inherit the limit. Their client is nginx, which reads the whole response.
+    A UNIX socket's connections do not inherit the limit and do not need it, because their client, nginx, always reads.
     """
     for listener in listeners:
-        # This is a socket option, because gunicorn removes Python's time limit.
+        # Uses a socket option, because gunicorn removes a time limit that Python sets.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 
 
@@ -96,8 +96,8 @@ def _is_loopback(host: str) -> bool:
 
 def _refuse_busy_socket(path: Path) -> None:
     try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(str(path)) == 0:
+        with socket.socket(socket.AF_UNIX) as probe_socket:
+            if probe_socket.connect_ex(str(path)) == 0:
                 raise ConfigurationError(f"another process listens on unix:{path}")
     except OSError as error:
         raise ConfigurationError(f"cannot listen on unix:{path}: {error}") from None

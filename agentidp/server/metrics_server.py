@@ -74,7 +74,7 @@ class MetricsServer:
                 os._exit(0)
 
     def retire_worker(self, pid: int) -> None:
-        """Remove the gauges of a worker that has ended, and mark its counters for :meth:`fold_ended_workers`."""
+        """Remove the gauges of an ended worker, and mark its counters for ``WorkerMetrics.fold_ended_workers``."""
         mark_process_dead(pid, str(self._directory))
         with contextlib.suppress(FileNotFoundError):
             (self._directory / f"{pid}{_ENDED}").touch()
@@ -86,7 +86,7 @@ class MetricsServer:
 
 
 class WorkerMetrics:
-    """The sums of all workers' metrics since the start, including those of ended workers."""
+    """The sums of the metrics of all workers since the start, including ended workers."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -103,7 +103,7 @@ class WorkerMetrics:
         yield issued_tokens
 
     def fold_ended_workers(self) -> None:
-        """Move the metrics of ended workers to the files of process ID 0, which no worker has."""
+        """Add the metrics of ended workers to the files for process ID 0, which no worker has."""
         for pid_marker in self._directory.glob(f"*{_ENDED}"):
             worker_pid = pid_marker.name.removesuffix(_ENDED)
             with self._lock:
@@ -125,7 +125,7 @@ def _count_issued(metric: Metric) -> float:
 
 
 def _has_content(file: Path) -> bool:
-    # A worker creates its file empty and then sets the size. If the worker is killed in between, the file stays empty.
+    # A worker creates an empty file and then sets its size. If the worker is killed in between, the file stays empty.
     with contextlib.suppress(FileNotFoundError):
         return file.stat().st_size > 0
     return False
@@ -144,7 +144,7 @@ def _add_file_to_total(worker_file: Path, total_file: Path) -> None:
 
 def _serve_metrics(settings: Settings, directory: Path, main_pid: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    # Ctrl-C goes to all processes of the terminal, but this process must outlive the workers.
+    # Ctrl-C reaches all processes of the terminal, but this process must outlive the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker_metrics, instance_metrics = WorkerMetrics(directory), InstanceMetrics(settings, utc_now)
     registry = CollectorRegistry()
@@ -160,5 +160,5 @@ def _serve_metrics(settings: Settings, directory: Path, main_pid: int) -> None:
             worker_metrics.fold_ended_workers()
             time.sleep(CHECK_INTERVAL)
     finally:
-        # gunicorn's main process removes the directory too, but not if it was killed.
+        # Needed if gunicorn's main process was killed, because otherwise it removes the directory itself.
         shutil.rmtree(directory, ignore_errors=True)

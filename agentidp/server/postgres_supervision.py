@@ -17,7 +17,10 @@ WINDOW = 600.0
 
 
 class Supervisor:
-    """Restarts an embedded PostgreSQL, which was already started, if it ends. *clock* returns seconds."""
+    """Restarts an embedded PostgreSQL, which was already started, if it ends.
+
+    :param clock: returns a time in seconds.
+    """
 
     def __init__(self, server: EmbeddedPostgres, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._server, self._clock = server, clock
@@ -34,7 +37,7 @@ class Supervisor:
         self._restarts = [restarted_at for restarted_at in self._restarts if now - restarted_at < WINDOW]
         if len(self._restarts) >= MAX_RESTARTS:
             raise ConfigurationError("the embedded PostgreSQL has ended; see postgres/server.log in the data directory")
-        # The delays between restarts grow (2, 4, 8 seconds), because a lack of disk space or memory may pass.
+        # The delays grow (2, 4, 8 seconds), because a lack of disk space or memory may end meanwhile.
         if self._restarts and now < self._restarts[-1] + 2 ** len(self._restarts):
             return
         self._restarts.append(now)

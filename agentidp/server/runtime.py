@@ -39,7 +39,7 @@ class Runtime:
 def open_instance(settings: Settings, *, must_run_server: bool = False, checks_keys: bool = True) -> Iterator[Runtime]:
     """Open the database, bring the schema up to date, and read or create the secret and the first signing key.
 
-    :param must_run_server: whether this process must run the embedded server, and fails if another process runs it.
+    :param must_run_server: whether to fail if another process already runs the embedded server.
     :param checks_keys: whether the secret must decrypt the signing keys. False for commands that replace a lost secret.
     :raises ConfigurationError: a step failed. The message is one sentence for the operator.
     """
@@ -62,7 +62,7 @@ def open_instance(settings: Settings, *, must_run_server: bool = False, checks_k
                 )
             settings = add_secret_from_file(settings)
         if checks_keys or not has_keys:
-            # A wrong secret makes the start fail here, and not the first token request.
+            # A wrong secret makes the start fail here. Otherwise only the first token request would fail.
             ensure_signing_key(settings, at=datetime.now(UTC))
         yield Runtime(settings, runtime.postgres, migrations)
 
@@ -96,7 +96,7 @@ def open_database(settings: Settings, *, must_run_server: bool = False) -> Itera
 
 
 def secret_file(settings: Settings) -> Path:
-    """Return the path of the file with the instance secret, for settings without a secret."""
+    """Return the path of the file with the instance secret, which is used if the settings have no secret."""
     return settings.data_dir / "secret_key"
 
 
@@ -115,7 +115,7 @@ def refuse_without_data(settings: Settings) -> None:
 
 
 def _read_running_issuer(settings: Settings, issuer_file: Path) -> str:
-    """Return the issuer of the instance that runs on the data directory, or raise an error if the settings differ."""
+    """Return the issuer of the running instance. Raise an error if the settings name a different issuer."""
     try:
         running_issuer = issuer_file.read_text(encoding="ascii")
     except FileNotFoundError:  # Another command runs the server. Only agentidp serve writes the file.
@@ -143,12 +143,12 @@ def add_secret_from_file(settings: Settings) -> Settings:
     secret_path = secret_file(settings)
     try:
         if not secret_path.exists():
-            # The file gets its name when the secret is complete, so that nobody reads half of it, even after a crash.
+            # Writes a draft first, so that no process ever reads an incomplete secret, even after a crash.
             with tempfile.NamedTemporaryFile("w", dir=secret_path.parent, prefix=f"{secret_path.name}.") as draft_file:
                 draft_file.write(secrets.token_urlsafe(48))
                 draft_file.flush()
                 os.fsync(draft_file.fileno())
-                # The link fails if another process has just created the secret. That secret is then used.
+                # This fails if another process has just created a secret, which is then used.
                 with contextlib.suppress(FileExistsError):
                     os.link(draft_file.name, secret_path)
             sync_directory(secret_path.parent)

@@ -1,4 +1,4 @@
-"""Limits the time in which a client receives a large response, because the response occupies a thread for that long."""
+"""Limits the time that a client takes to receive a large response, because each response occupies a thread."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> 
 
 
 class _Body:
-    """A response body that limits the time for sending, and pauses the request's turn in the fair queue meanwhile."""
+    """A response body that limits the time for sending. During sending, the request's turn in the queue is paused."""
 
     def __init__(self, chunks: Iterable[bytes], connection: Any, seconds: float, turn: Turn | None) -> None:
         self._chunks, self._connection, self._seconds, self._turn = chunks, connection, seconds, turn
@@ -46,23 +46,23 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         remaining_seconds, turn = self._seconds, self._turn
         for chunk in self._chunks:
-            # Even a small chunk may block, until the client has received earlier chunks. The turn is paused meanwhile.
+            # Sending may block until the client has received earlier chunks, so the turn is paused meanwhile.
             if turn is not None:
                 turn.pause()
             began_at = time.monotonic()
             self._set_timeout(remaining_seconds)
             yield chunk
             remaining_seconds -= time.monotonic() - began_at
-            # A streamed response computes its next chunk now, so the request first waits for its turn in the queue.
-            # The chunks of a list are already computed.
+            # A streamed response computes its next chunk now, so the request first waits for its turn. A list has no
+            # chunks to compute.
             if turn is not None and type(self._chunks) is not list:
                 turn.resume()
         self._set_timeout(None)
 
     def _set_timeout(self, seconds: float | None) -> None:
-        # Python's timeout limits an entire sendall(), the kernel's timeout only each system call.
+        # Uses Python's timeout, which limits an entire sendall(). The kernel's timeout limits each system call.
         if self._connection is not None:
-            # A timeout of zero would make the socket non-blocking.
+            # At least 1 ms, because a timeout of zero would make the socket non-blocking.
             self._connection.settimeout(None if seconds is None else max(seconds, 0.001))
 
     def close(self) -> None:

@@ -39,11 +39,11 @@ WATCH_RESTART = 5.0
 """Minimum seconds between two starts of ``agentidp watch``."""
 
 WATCH_STOP = 5.0
-"""Seconds after which ``agentidp watch`` is killed if it does not stop. PostgreSQL rolls its transaction back."""
+"""Seconds after which ``agentidp watch`` is killed if it does not stop. PostgreSQL then rolls back its transaction."""
 
 
 class Stopped(BaseException):
-    """A signal asks this process to end. The class is not an ``Exception``, so that handlers do not catch it."""
+    """A signal asks this process to end. Not an ``Exception``, so that ``except Exception`` does not catch it."""
 
 
 def gunicorn_config() -> Path:
@@ -106,15 +106,15 @@ def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
     settings, url = runtime.settings, str(runtime.settings.database_url)
     environment = {
         **os.environ,
-        # This process logs in to the embedded PostgreSQL as superuser, so gunicorn gets a login with fewer rights.
+        # gunicorn does not get the URL of the embedded PostgreSQL's superuser, but of a role with fewer rights.
         "AGENTIDP_DATABASE_URL": _create_service_url(url) if runtime.postgres is not None else url,
         "AGENTIDP_SECRET_KEY": settings.instance_secret.decode(),
         "AGENTIDP_BIND": bind,
         "PWD": str(Path.cwd()),
     }
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # gunicorn puts the working directory, which may contain another copy of this package, first on the path unless
-    # PYTHONPATH contains it. So PYTHONPATH lists this copy first and the working directory last.
+    # Makes the workers import this copy of the package. gunicorn would put the working directory, which may contain
+    # another copy, first on the path unless PYTHONPATH contains it.
     python_path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, python_path))
     return environment
@@ -123,7 +123,7 @@ def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
 def _create_service_url(url: str) -> str:
     """Create the service's login role if it is missing, set a new password, and return the service's database URL.
 
-    If an attacker makes a session of the service run ``reset role``, the login role can read and write nothing.
+    Even if an attacker makes a session of the service run ``reset role``, the login role can read and write nothing.
 
     :param url: the URL of the migrated database, with a superuser.
     """
@@ -138,18 +138,18 @@ def _create_service_url(url: str) -> str:
 
 
 def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start a Python module with its arguments as a child, which ends when this process ends."""
+    """Start a Python module with its arguments as a child process, which ends when this process ends."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
         env=environment,
-        # In a session of its own, the child gets no Ctrl-C. This process stops its children in order instead.
+        # A session of its own keeps Ctrl-C from the child, because this process stops its children in order.
         start_new_session=True,
         preexec_fn=signal_at_parent_death(signal.SIGTERM),
     )
 
 
 def _stop_child(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Stop a child process that still runs: by SIGTERM, and after *timeout* seconds by SIGKILL."""
+    """Stop a child process by SIGTERM, and after *timeout* seconds by SIGKILL."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -165,19 +165,19 @@ class Watcher:
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
-        self._started = -WATCH_RESTART
+        self._started_at = -WATCH_RESTART
 
     def keep_running(self) -> None:
         """Start ``agentidp watch`` if it does not run, at most once per ``WATCH_RESTART`` seconds."""
         if self._process is not None and self._process.poll() is None:
             return
-        if time.monotonic() < self._started + WATCH_RESTART:
+        if time.monotonic() < self._started_at + WATCH_RESTART:
             return
-        self._started = time.monotonic()
+        self._started_at = time.monotonic()
         self._process = _start_child(["agentidp", "watch"], self._environment)
 
     def stop(self) -> None:
-        """Stop ``agentidp watch``. The next process repeats an interrupted evaluation."""
+        """Stop ``agentidp watch``. The next start repeats an interrupted evaluation."""
         if self._process is not None:
             _stop_child(self._process, WATCH_STOP)
 
@@ -212,13 +212,13 @@ def _accepts_connections(bind: str) -> bool:
 @contextlib.contextmanager
 def _handle_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
-        # The first signal begins an orderly stop. Further signals are ignored, so that they do not interrupt the stop.
+        # Ignores further signals, so that they do not interrupt the orderly stop.
         for signum in signals:
             signal.signal(signum, signal.SIG_IGN)
         raise Stopped
 
     signals = [signal.SIGINT, signal.SIGTERM]
-    # A process that was started by nohup ignores SIGHUP, and must keep ignoring SIGHUP.
+    # Leaves SIGHUP ignored if this process was started by nohup.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     earlier_handlers = {signum: signal.signal(signum, stop) for signum in signals}

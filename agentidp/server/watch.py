@@ -1,7 +1,7 @@
-"""Evaluates the findings of every organization in one instance at a time, and sends alerts, for ``agentidp watch``.
+"""Evaluates the findings of every organization and sends alerts, for ``agentidp watch``.
 
-The evaluating instance holds an advisory lock, which the other instances try to take every few seconds. All instances
-send alerts, because each alert target is leased to one instance at a time.
+One process evaluates. It holds an advisory lock, which other processes try to take every few seconds. All processes
+send alerts, because each alert target is leased to one process at a time.
 """
 
 from __future__ import annotations
@@ -33,80 +33,82 @@ from agentidp.usage_history.monthly_sums import store_sums
 logger = logging.getLogger("agentidp")
 
 WATCH_LOCK = 0x7761746368
-"""Key of the advisory lock of the instance that evaluates findings. No other advisory lock has this key."""
+"""Key of the advisory lock of the process that evaluates findings. No other advisory lock has this key."""
 
 LOCK_INTERVAL = 2.0
-"""Seconds after which an instance without the lock tries again to take the lock."""
+"""Seconds after which a process without the lock tries again to take the lock."""
 
 SENDING_INTERVAL = 2.0
 """Seconds between two checks for alerts to send."""
 
 
-def watch(services: Services, stop: threading.Event, *, once: bool = False) -> None:
-    """Evaluate findings, unless another instance does so, and send alerts, until *stop* is set.
+def watch(services: Services, stop_event: threading.Event, *, once: bool = False) -> None:
+    """Evaluate findings, unless another process does so, and send alerts, until *stop_event* is set.
 
-    :param once: evaluate each organization once (unless another instance does so), send the due alerts, and return.
+    :param once: whether to evaluate each organization only once, send the due alerts, and return.
     :raises ConfigurationError, DatabaseUnavailable: the database does not respond, and *once* is true.
     """
     with contextlib.closing(Dispatcher(services.settings, services.database, services.clock)) as dispatcher:
         if once:
-            _keep_evaluating(services, stop, once=True)
+            _keep_evaluating(services, stop_event, once=True)
             dispatcher.send_due_messages()
             return
-        sender = threading.Thread(target=_send_alerts, args=(dispatcher, stop), name="sender")
-        sender.start()
+        sender_thread = threading.Thread(target=_send_alerts, args=(dispatcher, stop_event), name="sender")
+        sender_thread.start()
         try:
-            _keep_evaluating(services, stop, once=False)
+            _keep_evaluating(services, stop_event, once=False)
         finally:
-            stop.set()
-            sender.join()
+            stop_event.set()
+            sender_thread.join()
 
 
-def _send_alerts(dispatcher: Dispatcher, stop: threading.Event) -> None:
-    while not stop.is_set():
+def _send_alerts(dispatcher: Dispatcher, stop_event: threading.Event) -> None:
+    while not stop_event.is_set():
         try:
             dispatcher.start_turns()
         except (ConfigurationError, DatabaseUnavailable) as error:
             logger.warning("no alerts were sent", extra={"fields": {"reason": in_one_line(error)}})
         except Exception:
-            # The error is only logged: nothing would restart this thread, and the next attempt may succeed.
+            # The error does not end this thread, because nothing would restart it, and the next attempt may succeed.
             logger.exception("no alerts were sent")
-        stop.wait(SENDING_INTERVAL)
+        stop_event.wait(SENDING_INTERVAL)
 
 
-def _keep_evaluating(services: Services, stop: threading.Event, *, once: bool) -> None:
-    while not stop.is_set():
+def _keep_evaluating(services: Services, stop_event: threading.Event, *, once: bool) -> None:
+    while not stop_event.is_set():
         try:
             with connect(str(services.settings.database_url)) as connection:
-                _evaluate_on(connection, services, stop, once)
+                _evaluate_on_connection(connection, services, stop_event, once=once)
             if once:
                 return
         except (psycopg.Error, ConfigurationError) as error:
             if once:
                 raise ConfigurationError(f"the findings were not evaluated: {in_one_line(error)}") from None
             logger.warning("watching was interrupted", extra={"fields": {"reason": in_one_line(error)}})
-        stop.wait(LOCK_INTERVAL)
+        stop_event.wait(LOCK_INTERVAL)
 
 
-def _evaluate_on(connection: psycopg.Connection[Any], services: Services, stop: threading.Event, once: bool) -> None:
-    while not stop.is_set():
+def _evaluate_on_connection(
+    connection: psycopg.Connection[Any], services: Services, stop_event: threading.Event, *, once: bool
+) -> None:
+    while not stop_event.is_set():
         began_at = time.monotonic()
         if _try_lock(connection):
-            evaluate_all(connection, services, stop)
+            evaluate_all(connection, services, stop_event)
         elif once:
             logger.warning("another instance watches, so nothing was evaluated")
         else:
-            stop.wait(LOCK_INTERVAL)
+            stop_event.wait(LOCK_INTERVAL)
             continue
         if once:
             return
-        stop.wait(max(0.0, began_at + services.settings.watch_interval - time.monotonic()))
+        stop_event.wait(max(0.0, began_at + services.settings.watch_interval - time.monotonic()))
 
 
-def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: threading.Event) -> None:
-    """Evaluate findings and do the other periodic work, for each organization.
+def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop_event: threading.Event) -> None:
+    """Evaluate findings and do the other periodic work for each organization.
 
-    If the work on an organization fails, the error is logged, and the next organization is evaluated.
+    If the work for an organization fails, log the error and continue with the next organization.
 
     :param connection: the operator's connection that holds the lock. The work ends when the lock is lost.
     :raises psycopg.Error: the connection, and therefore the lock, is lost.
@@ -117,7 +119,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
     except DatabaseUnavailable:
         logger.exception("networks of unknown clients were not deleted")
     for row in run_statement(connection, "organizations/all_organizations"):
-        if stop.is_set() or not _try_lock(connection):
+        if stop_event.is_set() or not _try_lock(connection):
             break
         try:
             at = services.clock()
@@ -140,7 +142,7 @@ def evaluate_all(connection: psycopg.Connection[Any], services: Services, stop: 
 def _change_agents(
     change: Callable[[OrganizationDatabase], Iterable[UUID]], database: OrganizationDatabase, success: str, failure: str
 ) -> None:
-    """Run *change*, which deletes or suspends agents, and log each of these agents, or the database's error."""
+    """Run *change*, which deletes or suspends agents. Log each of the agents or, if it fails, the database's error."""
     log_fields = {"organization": database.organization_id}
     try:
         agent_ids = change(database)

@@ -17,7 +17,7 @@ INSTANCE_VARIABLES = (
     "XDG_DATA_HOME",
     "AGENTIDP_SECRET_KEY_FILE",
 )
-"""Environment variables without secrets that select the instance. Printed commands set these variables first."""
+"""Environment variables that select the instance and contain no secret. Printed commands begin with their values."""
 
 SECRET_VARIABLES = ("AGENTIDP_DATABASE_URL", "AGENTIDP_SECRET_KEY")
 """Environment variables that select the instance and contain secrets. Their values are not printed."""
@@ -69,7 +69,7 @@ Or start with `{command} serve --demo`, which also creates an organization with 
 def format_demo_welcome(settings: Settings, *, link: str | None, program: str, environ: Mapping[str, str]) -> str:
     """Return a text that shows how to use the demo organization.
 
-    :param link: the link that signs in to the dashboard as the demo's operator. None if the text goes to a log.
+    :param link: the link that signs in to the dashboard as the demo's operator; None if the text goes to a log.
     :param program: the path with which this command was called, for example ``.venv/bin/agentidp``.
     """
     demo_command = _format_command(program, environ)
@@ -82,7 +82,7 @@ def format_demo_welcome(settings: Settings, *, link: str | None, program: str, e
 
 
 def format_empty_welcome(*, program: str, environ: Mapping[str, str]) -> str:
-    """Return a text that shows how to create the first organization. Parameters: :func:`format_demo_welcome`."""
+    """Return a text that shows how to create the first organization. Parameters as in :func:`format_demo_welcome`."""
     return _WITHOUT_DEMO.format(command=_format_command(program, environ), secrets=_describe_secrets(environ))
 
 

@@ -12,16 +12,16 @@ from agentidp.http.application import Application
 
 
 class Classes(NamedTuple):
-    """The class of the application, and the ``worker_class`` for gunicorn."""
+    """The application's class, and gunicorn's ``worker_class``."""
 
     application: type[Application]
     worker: str
     reason: str = ""
-    """Why the stock classes are used, for the log. Empty if the classes are those of the fast path."""
+    """The reason why the stock classes are used, for the log. Empty for the classes of the fast path."""
 
 
 def choose_classes(settings: Settings) -> Classes:
-    """Return the classes of the fast path, or the stock classes if the settings or installed versions require that."""
+    """Return the classes of the fast path, or the stock classes if a setting or an installed version requires them."""
     reason = _explain_stock_parts(settings)
     if reason:
         return Classes(Application, "agentidp.http.worker.Worker", reason)

@@ -1,4 +1,4 @@
-"""Samples the values of a worker that cannot be counted as events."""
+"""Samples a worker's database connections for the metrics."""
 
 from __future__ import annotations
 

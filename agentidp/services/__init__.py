@@ -73,6 +73,6 @@ class Services:
 
 def services() -> Services:
     """Return the services of the current application."""
-    # Flask's proxy current_app would be slow: see agentidp/http/request_context.py.
+    # Avoids the slow proxy current_app, as agentidp/http/request_context.py explains.
     application_services: Services = current_app._get_current_object().extensions["agentidp"]  # type: ignore[attr-defined]
     return application_services

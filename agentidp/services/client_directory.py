@@ -7,11 +7,11 @@ from uuid import UUID
 from agentidp.db.database import Database
 
 MAX_CACHED = 100_000
-"""Maximum number of clients that a process caches, which take about 25 MB."""
+"""Maximum number of clients that a process caches, in about 25 MB."""
 
 
 class ClientDirectory:
-    """A cache of the organizations of clients, which never change."""
+    """A cache of each client's organization, which never changes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

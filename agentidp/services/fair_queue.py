@@ -1,22 +1,21 @@
 """Limits the requests that a process runs at once per organization, so that no organization slows down another.
 
-A request enters the queue when its organization is verified: after the access token in the API and MCP, and after the
-session cookie in the dashboard. It waits until it may run, and leaves when its response is complete and sent. Requests
-to the token endpoint never enter the queue, so they take precedence.
+A request enters the queue in ``caller.wait_for_turn``, when a token, a session or a sign-in has proved its
+organization. It waits until it may run, and leaves the queue when its response is sent. Requests to the token endpoint
+never enter the queue, so they take precedence.
 
-``caller.wait_for_turn`` takes a turn for the API, MCP, the dashboard and the pages of authorization. Two modules pause
-a turn: ``authorization/client_documents.py`` while it reads an app's document, and ``server/sending.py`` while it sends
-a large or streamed response. ``caller`` ends the turn of a small response (``end_turn``), and ``server/sending.py`` all
-other turns. ``deploy/gunicorn.conf.py`` sets ``before_blocking``.
+A turn is paused in ``authorization/client_documents.py`` while an app's document is read, and in ``server/sending.py``
+while a large or streamed response is sent. ``caller`` ends the turn of a small response, and
+``server/sending.py`` all other turns. ``deploy/gunicorn.conf.py`` sets ``before_blocking``.
 
 The rules, for one process:
 
-1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. Beside
-   :data:`MAX_RUNNING_TOGETHER` running requests, only an organization that runs none may begin. A request runs while
-   its response is computed, but not while the client receives the response or while a document of an app is read.
+1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. If
+   :data:`MAX_RUNNING_TOGETHER` requests run, only an organization without a running request may start another. A
+   request runs while its response is computed, but not while its turn is paused.
 2. The next request to run is the oldest waiting request of the organization with the fewest running requests.
-3. A request holds a thread while it waits and while its response is sent. At most :data:`MAX_REQUESTS` requests are in
-   the queue, and at most :data:`MAX_REQUESTS_PER_ORGANIZATION` per organization. Further requests are refused with 429.
+3. At most :data:`MAX_REQUESTS` requests are in the queue, and at most :data:`MAX_REQUESTS_PER_ORGANIZATION` per
+   organization, because each occupies a thread. Further requests are refused with 429.
 4. If the queue is full, a request of an organization that has none in the queue displaces the newest waiting request of
    the organization with the most requests in the queue.
 """
@@ -30,16 +29,16 @@ from collections.abc import Callable
 from agentidp.http.errors import RateLimited
 
 MAX_RUNNING = 5
-"""Maximum number of requests that run at once. Each uses a database connection, and token requests need others."""
+"""Maximum number of requests that run at once, so that token requests find free database connections."""
 
 MAX_RUNNING_TOGETHER = 3
-"""Maximum number of running requests, including the new request, when an organization starts a second request."""
+"""Maximum number of running requests, including the new one, if its organization already runs another request."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
-"""Maximum number of running requests per organization. One can use the interpreter, and another the database."""
+"""Maximum number of running requests per organization, so that one can compute while another waits for the database."""
 
 MAX_REQUESTS = 36
-"""Maximum number of requests in the queue. gunicorn has eight more threads (deploy/gunicorn.conf.py), for tokens."""
+"""Maximum number of requests in the queue. gunicorn has eight more threads for tokens (deploy/gunicorn.conf.py)."""
 
 MAX_REQUESTS_PER_ORGANIZATION = 16
 
@@ -47,10 +46,10 @@ MAX_WAIT = 10.0
 """Maximum seconds that a request waits before it is refused."""
 
 SHORT_WAIT = 0.005
-"""Seconds that a waiting thread blocks before it lets another thread serve."""
+"""Seconds for which a thread waits for a turn before it lets another thread serve in its place."""
 
 SMALL = 65_536
-"""Maximum number of bytes of a response whose turn ends before the response is sent."""
+"""Maximum bytes of a small response, whose turn ends before the response is sent."""
 
 RETRY_AFTER = 1
 """Value of ``Retry-After`` in seconds for a refused request."""
@@ -60,7 +59,7 @@ class Turn:
     """The turn of one request in the fair queue.
 
     :ivar has_run: whether the request has run, so that it can no longer be refused.
-    :ivar wake_lock: released when the thread that waits for the turn must continue; missing if no thread has waited.
+    :ivar wake_lock: the lock for which the turn's thread waits until the turn runs or is refused.
     """
 
     __slots__ = ("_queue", "has_run", "is_running", "organization_id", "wake_lock")
@@ -71,7 +70,7 @@ class Turn:
         self.is_running = self.has_run = False
 
     def pause(self) -> None:
-        """Let other requests run while this request waits for the network, for example for its client."""
+        """Let other requests run while this request waits for the network."""
         self._queue.stop(self)
         self._queue.before_blocking()
 
@@ -85,7 +84,10 @@ class Turn:
 
 
 class FairQueue:
-    """The requests of one process that run or wait. A thread calls ``before_blocking`` to let another thread serve."""
+    """The requests of one process that run, wait or are paused.
+
+    :ivar before_blocking: called by a thread that is about to block, to let another thread serve in its place.
+    """
 
     def __init__(self) -> None:
         self.before_blocking: Callable[[], None] = lambda: None
@@ -110,12 +112,12 @@ class FairQueue:
         return turn
 
     def start(self, turn: Turn, max_wait: float) -> bool:
-        """Wait until a turn may run, at most *max_wait* seconds (-1: no limit). Return whether it runs."""
+        """Wait at most *max_wait* seconds (-1: no limit) until a turn may run. Return whether it runs."""
         with self._lock:
             if self._may_run(turn):
                 self._run(turn)
                 return True
-            # A lock is faster than an event.
+            # Uses a lock, which is faster than an event.
             turn.wake_lock = threading.Lock()
             turn.wake_lock.acquire()
             self._waiting.append(turn)
@@ -125,7 +127,7 @@ class FairQueue:
         return turn.is_running
 
     def stop(self, turn: Turn) -> None:
-        """Let a turn neither run nor wait, but keep its place in the queue."""
+        """Pause a turn: it neither runs nor waits, but stays in the queue."""
         with self._lock:
             self._stop(turn)
 
@@ -172,7 +174,7 @@ class FairQueue:
     def _start_next_turn(self) -> None:
         startable_turns = [turn for turn in self._waiting if self._may_run(turn)]
         if startable_turns:
-            # min() returns the first of several equal turns, which is the turn that has waited longest.
+            # Among turns of equal rank, min() returns the first, which has waited longest.
             turn = min(startable_turns, key=lambda turn: self._running[turn.organization_id])
             self._waiting.remove(turn)
             self._run(turn)

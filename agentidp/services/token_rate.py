@@ -15,8 +15,8 @@ MINUTE = 60
 class TokenRate:
     """Counts the tokens that a process has issued to each agent in the current minute.
 
-    An agent at its limit is refused only if its credential has got a token in the same minute, so that clients without
-    a valid credential do not learn of the limit.
+    At its limit, an agent is refused only if its credential has got a token in the same minute. So a client without a
+    valid credential does not learn that the agent is at its limit.
 
     :param limit: the maximum number of tokens per agent and minute; 0 means no limit.
     """
