@@ -28,11 +28,11 @@ MAX_ACTORS = 4
 """Maximum number of actors in a token, including the client."""
 
 MAX_DELEGATION = 5_000
-"""Maximum number of characters of the claims of a :class:`Delegation`."""
+"""Maximum number of characters of a :class:`Delegation`'s claims, as JSON."""
 
 AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
-"""The two forms of ``sub``: the agent's id alone, or preceded by the organization's id. Clouds grant access by ``sub``,
-so no client can influence it, and no id is used again."""
+"""The two forms of ``sub``: the agent's id, or the ids of the organization and the agent. Clouds grant access by
+``sub``, so no client can influence it, and no id is ever used again."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _ES256 = ec.ECDSA(hashes.SHA256())
@@ -44,8 +44,8 @@ _REQUIRED = ["iss", "sub", "client_id", "aud", "exp", "iat", "jti", "organizatio
 class TokenRefused(Exception):
     """The token was not issued by us for this audience, or is not valid now. The message is the logged reason.
 
-    :param claims: the claims of a token that we issued, but that was used too early, too late or in the wrong way.
-    :param advice: why such a token is refused and what to do, for the client that sent the token.
+    :param claims: the claims, if we issued the token; ``None`` for any other token.
+    :param advice: for the client that sent a token of ours, the reason and what the client can do.
     """
 
     def __init__(self, reason: str, claims: AccessToken | None = None, advice: str | None = None) -> None:
@@ -73,7 +73,7 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A token of this server that was exchanged for another token. ``scope`` is space-separated."""
+    """A token of this server that a client has exchanged for another token. ``scope`` is space-separated."""
 
     jti: str
     audience: str
@@ -83,9 +83,9 @@ class Ancestor:
 
 @dataclass(frozen=True, slots=True)
 class Delegation:
-    """The subject on whose behalf a token's client acts, and the tokens that were exchanged for the token.
+    """The subject on whose behalf a token's client acts, and the earlier tokens that were exchanged for the token.
 
-    :param actors: the agents that act, the client first and then the earlier actors.
+    :param actors: the agents that act: first the token's client, then the actors of the exchanged tokens.
     :param ancestors: our tokens that were exchanged for the token, newest first.
     :param agent_id: the subject, if it is an agent.
     :param subject_id: otherwise, the subject's issuer and its ``sub`` (RFC 9493 section 3.2.3).
@@ -101,15 +101,15 @@ class Delegation:
     grant_id: UUID | None = None
 
     def compute_subject(self, organization_id: str) -> str:
-        """Return the ``sub`` of the token: the agent's id, or a digest for the subject of another issuer."""
+        """Return the ``sub`` of the token: the subject agent's id, or a digest for the subject of another issuer."""
         if self.subject_id is None:
             return str(self.agent_id)
         # Includes the organization, because another organization can have a subject with the same issuer and sub.
-        text = _encode([organization_id, *self.subject_id])
-        return base64url(hashlib.sha256(text.encode()).digest()).decode()
+        subject_json = _encode([organization_id, *self.subject_id])
+        return base64url(hashlib.sha256(subject_json.encode()).digest()).decode()
 
     def build_claims(self) -> dict[str, Any]:
-        """Return the claims that only a token by exchange has (RFC 8693 section 4.1)."""
+        """Return the claims that only tokens from a token exchange have (RFC 8693 section 4.1)."""
         act: dict[str, Any] = {}
         for actor_id in reversed(self.actors):
             act = {"sub": str(actor_id)} | ({"act": act} if act else {})
@@ -123,19 +123,19 @@ class Delegation:
         claims["exchanged_from"] = [
             {"jti": ancestor.jti, "aud": ancestor.audience, "scope": ancestor.scope} for ancestor in self.ancestors
         ]
-        # The resources are a separate claim, because release 1.0.0 refuses unknown members of exchanged_from.
+        # A separate claim, because release 1.0.0 refuses unknown members of exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
             claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
         return claims
 
     @property
     def agent_ids(self) -> list[UUID]:
-        """The agents that must be active: the actors and the subject, if it is an agent, without duplicates."""
+        """The agents that must be active: the actors, and the subject if it is an agent. Without duplicates."""
         return list(dict.fromkeys([*self.actors, *([] if self.agent_id is None else [self.agent_id])]))
 
     @property
     def jtis(self) -> list[str]:
-        """The ids of the exchanged tokens and of the grant. The token is refused if one of these ids was revoked."""
+        """The ids of the exchanged tokens and of the grant. If one of these ids is revoked, the token is refused."""
         return [ancestor.jti for ancestor in self.ancestors] + ([str(self.grant_id)] if self.grant_id else [])
 
     @property
@@ -153,7 +153,7 @@ class Delegation:
 class AccessToken:
     """The claims of an access token that we issued. Times are in seconds since the epoch.
 
-    :param jkt: the thumbprint of the key to which the token is bound (RFC 9449 section 6.1), or ``None``.
+    :param jkt: the thumbprint of the key to which the token is bound (RFC 9449 section 6.1); ``None``: not bound.
     :param delegation: ``None`` unless the token was issued by exchange.
     :param resource: the identifier of the resource server, if ``aud`` is a different name for it.
     """
@@ -235,7 +235,7 @@ def _build_subjects(organization_id: str, client_id: str) -> dict[str, str]:
 
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
     if key.alg == "ES256":
-        # Takes a third of the calls that PyJWT would need.
+        # PyJWT would need three times as many calls.
         r_and_s = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
         return b"".join([integer.to_bytes(32) for integer in r_and_s])
     signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
@@ -273,7 +273,7 @@ def verify_access_token(
         if not isinstance(key_id, str) or not _KID.fullmatch(key_id):
             raise TokenRefused("kid is not one of ours")
         key = find_key(key_id)
-        # Each key is used with one algorithm, which the alg of the header must name.
+        # A key has only one algorithm, which the header must name.
         if key is None or header.get("alg") != key.alg:
             raise TokenRefused("no such key")
         claims = jwt.decode(
@@ -285,9 +285,9 @@ def verify_access_token(
                 "require": _REQUIRED,
                 "verify_signature": True,
                 "verify_iss": True,
-                # The audience is checked below, so that the error can name the audience that the token has.
+                # The audience is checked below, so that the error can name the token's audience.
                 "verify_aud": False,
-                # The times are checked below against *at*. PyJWT would use its own clock and accept strings of digits.
+                # The times are checked below. PyJWT would use its own clock and accept strings of digits.
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,
@@ -347,7 +347,7 @@ def _parse_access_token(claims: dict[str, Any]) -> AccessToken:
 
 
 def _parse_delegation(claims: dict[str, Any]) -> Delegation:
-    """Return the delegation in a token's claims, or refuse claims that this server would not write."""
+    """Return the delegation in a token's claims. Refuse claims that differ from those that this server writes."""
     delegation_claims = {name: claims[name] for name in _DELEGATED if name in claims}
     try:
         actors, ancestors = _parse_actors(claims.get("act")), _parse_ancestors(claims)
@@ -361,7 +361,7 @@ def _parse_delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(actors, ancestors, UUID(claims["sub"]))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
-    # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
+    # Each actor exchanged one ancestor. Only the earliest actor may have exchanged another issuer's token instead.
     is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     if not is_complete or delegation.build_claims() != delegation_claims:
         raise TokenRefused("not a delegation of ours")
@@ -377,13 +377,13 @@ def _parse_actors(act: Any) -> tuple[UUID, ...]:
 
 
 def _parse_ancestors(claims: dict[str, Any]) -> tuple[Ancestor, ...]:
-    tokens = claims["exchanged_from"]
+    exchanged_tokens = claims["exchanged_from"]
     # Release 1.0.0 issues tokens without exchanged_resources.
-    resources = claims.get("exchanged_resources", [None] * len(tokens))
+    resources = claims.get("exchanged_resources", [None] * len(exchanged_tokens))
     ancestors = []
-    for token, resource in zip(tokens, resources, strict=True):
-        _require_strings(token["jti"], token["aud"], token["scope"], resource or "")
-        ancestors.append(Ancestor(token["jti"], token["aud"], token["scope"], resource))
+    for exchanged_token, resource in zip(exchanged_tokens, resources, strict=True):
+        _require_strings(exchanged_token["jti"], exchanged_token["aud"], exchanged_token["scope"], resource or "")
+        ancestors.append(Ancestor(exchanged_token["jti"], exchanged_token["aud"], exchanged_token["scope"], resource))
     return tuple(ancestors)
 
 
@@ -398,7 +398,7 @@ def _read_thumbprint(claims: dict[str, Any]) -> str | None:
     match claims["cnf"]:
         case {"jkt": str(jkt), **other_members} if not other_members:
             return jkt
-    # A token with any other cnf is bound in a way that is not checked here, so it must not pass as a bearer token.
+    # Any other cnf binds the token in a way that is not checked here, so the token must not pass as a bearer token.
     raise TokenRefused("cnf is not a key's thumbprint")
 
 

@@ -19,7 +19,7 @@ CLIENT_LEEWAY = 30
 """Maximum seconds by which a client's clock may differ from ours. For servers, see ``agentidp.config.LEEWAY``."""
 
 WRONG_SIGNATURE = "wrong signature"
-"""The logged reason for an assertion that none of the tried keys has signed."""
+"""The logged reason for an assertion whose signature no tried key has made."""
 
 WRONG_TIMES, EXPIRED, TOO_LONG, TOO_EARLY = (
     "wrong times",
@@ -29,7 +29,7 @@ WRONG_TIMES, EXPIRED, TOO_LONG, TOO_EARLY = (
 )
 """Logged reasons why an assertion is refused although its signature is valid."""
 
-# Nobody has a private key for this RSA modulus, because it is a random number.
+# A random number as RSA modulus, so that nobody has the private key.
 _NOBODYS_MODULUS = 1 << (MIN_RSA_BITS - 1) | secrets.randbits(MIN_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
 NOBODYS_KEYS = {
@@ -39,7 +39,7 @@ NOBODYS_KEYS = {
     "PS256": _NOBODYS_RSA_KEY,
     "EdDSA": ed25519.Ed25519PrivateKey.generate().public_key(),
 }
-"""Keys by algorithm, tried if a client has none, so that failures take equal time. Nobody has the private keys."""
+"""Keys by algorithm, whose private keys nobody has. Tried if a client has no key, so that failures take equal time."""
 
 MAX_SIGNATURES = {"RS256": 5, "PS256": 5, "ES256": 4, "EdDSA": 4, "ES384": 2}
 """Maximum number of a client's keys that are tried for an assertion, by algorithm, so that a failure costs at most
@@ -47,15 +47,16 @@ twice as much as a wrong secret."""
 
 
 def compute_use_expiry(claims: dict[str, Any]) -> datetime:
-    """Return the instant from which every server refuses an assertion as expired, whatever its clock."""
-    # An assertion is accepted until CLIENT_LEEWAY after exp. The clocks of two servers may differ by twice LEEWAY.
+    """Return the instant from which every server refuses an assertion as expired, whatever the server's clock."""
+    # A server accepts an assertion until CLIENT_LEEWAY after exp. The clocks of two servers may differ by twice LEEWAY.
     return datetime.fromtimestamp(claims["exp"] + CLIENT_LEEWAY + 2 * LEEWAY, UTC)
 
 
 def find_wrong_time(claims: dict[str, Any], now: float, max_lifetime: int) -> str | None:
     """Return the logged reason why an assertion's exp, iat or nbf is wrong, or ``None`` if all are right.
 
-    :param now: the time of the request. It and *max_lifetime*, the maximum until ``exp``, are in seconds.
+    :param now: the time of the request, in seconds since the epoch.
+    :param max_lifetime: maximum seconds until ``exp``.
     """
     claim_times = {claim_name: claims[claim_name] for claim_name in ("exp", "iat", "nbf") if claim_name in claims}
     if "exp" not in claim_times or not all(

@@ -34,16 +34,16 @@ class ProofRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified DPoP proof: the thumbprint of its key, its ``jti``, which is accepted only once, and its ``iat``."""
+    """A verified DPoP proof: the thumbprint of its key, its ``jti`` and its ``iat``. A proof is accepted only once."""
 
     jkt: str
     jti: str
     issued_at: float
 
     def build_consumption_call(self) -> Call:
-        """Return the call that records the use of the proof. A second use of the proof is a unique violation."""
+        """Return the call that records the use of the proof. For a used proof, the call raises ``UniqueViolation``."""
         digest = hashlib.sha256(json.dumps(["dpop", self.jkt, self.jti]).encode()).digest()
-        # Adds twice LEEWAY, because the clocks of two servers may differ so much.
+        # Adds twice LEEWAY, by which the clocks of two servers may differ.
         expires_at = datetime.fromtimestamp(self.issued_at, UTC) + timedelta(seconds=MAX_AGE + 2 * LEEWAY)
         return Call("oauth/use_identifier", {"digest": digest, "expires_at": expires_at})
 
@@ -51,7 +51,7 @@ class Proof:
 def verify_proof(
     unverified_proof: str, *, method: str, url: str, at: datetime, access_token: str | None = None
 ) -> Proof:
-    """Verify a DPoP proof (RFC 9449 section 4.3), except that it is used only once.
+    """Verify a DPoP proof (RFC 9449 section 4.3). Whether it was used before is checked later.
 
     :param unverified_proof: the ``DPoP`` header. Two headers, joined by a comma, are refused.
     :param url: the URL of the request, without query and fragment.
@@ -118,7 +118,7 @@ def _digest(text: str) -> str:
 
 
 def _normalize_url(url: str) -> tuple[str, str | None, int | None, str] | None:
-    """Return the scheme, host, port and path of a URL (RFC 3986 section 6.2.3), or ``None`` for another string."""
+    """Return the scheme, host, port and path of a URL (RFC 3986 section 6.2.3), or ``None`` if it is not a URL."""
     try:
         url_parts = urlsplit(url)
         scheme = url_parts.scheme.lower()

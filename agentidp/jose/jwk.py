@@ -22,7 +22,7 @@ class KeyType(NamedTuple):
 
 
 # The values are from RFC 7518 sections 3.1 and 6, and RFC 8037 section 2. EdDSA and Ed25519 name the same algorithm.
-# RFC 9864 deprecates the name EdDSA, but libraries send either name.
+# RFC 9864 deprecates the name EdDSA, but libraries still use it.
 KEY_TYPES = (
     KeyType("EC", "P-256", ("crv", "x", "y"), ("ES256",)),
     KeyType("EC", "P-384", ("crv", "x", "y"), ("ES384",)),
@@ -46,12 +46,12 @@ _KEY_OPS = ("verify", "sign")
 
 
 def normalize_algorithm(alg: str) -> str:
-    """Return the name of an algorithm in stored keys, which is ``EdDSA`` for ``Ed25519``."""
+    """Return the algorithm's name in stored keys, which have ``EdDSA`` for ``Ed25519``."""
     return "EdDSA" if alg == "Ed25519" else alg
 
 
 def list_key_algorithms(jwk: dict[str, Any]) -> set[str]:
-    """Return the normalized names of all algorithms of a key's type."""
+    """Return all algorithms that a key's type supports, by their names in stored keys."""
     return {
         normalize_algorithm(algorithm)
         for key_type in KEY_TYPES
@@ -89,20 +89,16 @@ def build_jwk_schema() -> dict[str, Any]:
 
 
 def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
-    """Return the members of a public key that verification needs, with ``alg`` and ``use``.
+    """Check a public key, and return the members that verification needs, with ``alg`` and ``use``.
 
-    :param alg: the algorithm of a key without ``alg``. Default: the first algorithm of its type.
-    :raises ValueError: the key breaks the rule in the message, which is for the client.
+    :param alg: the algorithm for a key without ``alg``. Default: the first algorithm of the key's type.
+    :raises ValueError: the key is refused. The message is for the client.
     """
     if not isinstance(jwk, dict):
         raise ValueError("must be a JSON Web Key")
     if not _PRIVATE.isdisjoint(jwk):
         raise ValueError("must be a public key, without private members")
-    kty, curve = jwk.get("kty"), jwk.get("crv")
-    key_types = [key_type for key_type in KEY_TYPES if key_type.kty == kty and key_type.curve in (None, curve)]
-    if not key_types:
-        raise ValueError("must be an RSA, P-256, P-384 or Ed25519 key")
-    [key_type] = key_types
+    key_type = _find_key_type(jwk)
     alg = jwk.get("alg", alg or key_type.algorithms[0])
     if alg not in key_type.algorithms:
         raise ValueError(f"alg must be {' or '.join(key_type.algorithms)}")
@@ -112,30 +108,40 @@ def check_public_jwk(jwk: object, alg: str | None = None) -> dict[str, Any]:
         isinstance(kid, str) and 1 <= len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable()
     ):
         raise ValueError(f"kid must have 1 to {MAX_KID_LENGTH} printable ASCII characters")
-    member_values = [jwk.get(member) for member in key_type.members]
-    if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in member_values):
+    public_members = {member: jwk.get(member) for member in ("kty", *key_type.members)}
+    if not all(isinstance(value, str) and len(value) <= MAX_MEMBER_LENGTH for value in public_members.values()):
         raise ValueError("is not a valid key")
     alg = normalize_algorithm(alg)
-    public_members = {"kty": kty, **dict(zip(key_type.members, member_values, strict=True))}
     try:
         public_key = jwt.PyJWK.from_dict(public_members, alg).key
     except (jwt.PyJWTError, ValueError, TypeError):
         raise ValueError("is not a valid key") from None
     if isinstance(public_key, RSAPublicKey):
-        if not MIN_RSA_BITS <= public_key.key_size <= MAX_RSA_BITS:
-            raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
-        rsa_numbers = public_key.public_numbers()
-        if weakness := find_weakness(rsa_numbers.n, rsa_numbers.e):
-            raise ValueError(weakness)
+        _check_rsa_key(public_key)
     return public_members | {"alg": alg, "use": "sig"} | ({} if kid is None else {"kid": kid})
 
 
+def _find_key_type(jwk: dict[str, Any]) -> KeyType:
+    for key_type in KEY_TYPES:
+        if key_type.kty == jwk.get("kty") and key_type.curve in (None, jwk.get("crv")):
+            return key_type
+    raise ValueError("must be an RSA, P-256, P-384 or Ed25519 key")
+
+
+def _check_rsa_key(public_key: RSAPublicKey) -> None:
+    if not MIN_RSA_BITS <= public_key.key_size <= MAX_RSA_BITS:
+        raise ValueError(f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
+    rsa_numbers = public_key.public_numbers()
+    if weakness := find_weakness(rsa_numbers.n, rsa_numbers.e):
+        raise ValueError(weakness)
+
+
 def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
-    """Check a JWK Set and return its keys. Raise ``ValueError`` as :func:`check_public_jwk` does."""
+    """Check a JWK Set, and return its keys as :func:`check_public_jwk` does."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")
-    checked_keys = [check_public_jwk(checked_key) for checked_key in keys]
+    checked_keys = [check_public_jwk(key) for key in keys]
     key_ids = [checked_key["kid"] for checked_key in checked_keys if "kid" in checked_key]
     if len(set(key_ids)) != len(key_ids):
         raise ValueError("must not use a kid twice")

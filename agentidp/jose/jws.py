@@ -34,7 +34,10 @@ def base64url(octets: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedJwt:
-    """A parsed JWT. Its signature is not verified. ``tried`` has the tried keys and whether they made the signature."""
+    """A parsed JWT whose signature is not verified.
+
+    :ivar tried: the keys for which :meth:`is_signed_by` was called, each with its result.
+    """
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -49,17 +52,17 @@ class UnverifiedJwt:
 
     @property
     def kid(self) -> str | None:
-        """The ``kid`` in the header. If it cannot be stored, this is an empty string, which no stored key has."""
+        """The ``kid`` in the header; an empty string, which no stored key has, if the ``kid`` is not allowed."""
         key_id: str | None = self.header.get("kid")
         is_valid_id = key_id is None or (len(key_id) <= MAX_KID_LENGTH and key_id.isascii() and key_id.isprintable())
         return key_id if is_valid_id else ""
 
     def is_signed_by(self, key: Any) -> bool:
-        """Return whether *key* made the signature. Caches each result, because rules of trust often share keys."""
+        """Return whether *key* made the signature. Cache the result, because rules of trust often share keys."""
         for tried_key, is_valid in self.tried:
             if tried_key == key:
                 return is_valid
-        # Does not use jwt.decode(), which would parse the token again for each key.
+        # jwt.decode() would parse the token again for each key.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:
             is_valid = bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))
@@ -72,15 +75,15 @@ class UnverifiedJwt:
 def parse_jwt(
     text: str, *, max_length: int, types: tuple[str | None, ...], algorithms: tuple[str, ...]
 ) -> UnverifiedJwt | None:
-    """Parse a JWT without verifying it. Return ``None`` if it is malformed or the parameters do not allow it.
+    """Parse a JWT without verifying it. Return ``None`` if it is malformed or not as the parameters require.
 
     :param types: accepted values of ``typ``, in lower case. ``None`` accepts a token without ``typ``.
     """
     if len(text) > max_length or not COMPACT_SERIALIZATION.fullmatch(text):
         return None
-    signed_bytes, _, signature = text.rpartition(".")
+    signing_input, _, signature = text.rpartition(".")
     try:
-        header, claims = (json.loads(_decode(encoded_part)) for encoded_part in signed_bytes.split("."))
+        header, claims = (json.loads(_decode(encoded_part)) for encoded_part in signing_input.split("."))
         decoded_signature = _decode(signature)
     except (ValueError, RecursionError):
         return None
@@ -94,12 +97,12 @@ def parse_jwt(
         return None
     if header.get("alg") not in algorithms:
         return None
-    return UnverifiedJwt(header, claims, signed_bytes.encode(), decoded_signature)
+    return UnverifiedJwt(header, claims, signing_input.encode(), decoded_signature)
 
 
 def _decode(encoded: str) -> bytes:
     decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     if base64url(decoded) != encoded.encode():
-        # Only one encoding of the bytes is correct (RFC 7515 section 2).
+        # The last character has unused bits, which must be zero (RFC 7515 section 2).
         raise ValueError("bits after the last octet")
     return decoded

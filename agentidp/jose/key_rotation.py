@@ -33,7 +33,7 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
     with connect(str(settings.database_url)) as connection:
         if not select_unrevoked(_read_all_keys(connection)):
             with _lock_keys(connection, at) as transaction:
-                # Another process may have created a key during the wait for the lock.
+                # Reads again, because another process may have created a key during the wait for the lock.
                 if not select_unrevoked(_read_all_keys(connection)):
                     _add_key(transaction, settings, signs_from=at)
         key_row = find_signing_row(_read_all_keys(connection), at)
@@ -47,13 +47,13 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
 
 
 def rotate_keys(settings: Settings, *, at: datetime, signs_from: datetime | None = None) -> str:
-    """Publish a new key that signs from *signs_from*, by default ``PUBLISH_AHEAD`` after *at*, and return its kid."""
+    """Publish a new key, and return its kid. It signs from *signs_from*, by default ``PUBLISH_AHEAD`` after *at*."""
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         return _add_key(transaction, settings, signs_from=signs_from or at + PUBLISH_AHEAD)
 
 
 def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
-    """Revoke the key *kid*. If it was the key that signed, return the kid of a new key that signs from now on."""
+    """Revoke the key *kid*. If this key was signing, create a new key that signs at once, and return the new kid."""
     with connect(str(settings.database_url)) as connection, _lock_keys(connection, at) as transaction:
         key_rows = _read_all_keys(connection)
         key_row = next((key_row for key_row in key_rows if key_row.kid == kid), None)
@@ -61,7 +61,7 @@ def revoke_key(settings: Settings, kid: str, *, at: datetime) -> str | None:
             raise build_unknown_key_error(kid)
         if key_row.revoked_at is not None:
             return None
-        # Leaves out keys that no server can decrypt, because servers ignore them when they choose the key that signs.
+        # Keys that cannot be decrypted are left out, because servers ignore them when they choose the signing key.
         usable_rows = select_unrevoked(_select_usable(KeySealer(settings), key_rows))
         transaction.fetch("signing_keys/revoke_key", kid=kid)
         audit.record(transaction, "signing_key.revoked", kid)
@@ -137,7 +137,7 @@ def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[d
 
 @contextlib.contextmanager
 def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
-    # Takes the lock in a separate statement, so that the next one sees keys that were committed during the wait.
+    # A separate statement takes the lock, so that the next statement sees keys that were committed during the wait.
     with operator_transaction(connection, audit.INSTANCE, at) as transaction:
         transaction.fetch("database/lock_transaction", key=KEYS_LOCK)
         yield transaction
@@ -158,7 +158,7 @@ def _add_key(transaction: Transaction, settings: Settings, *, signs_from: dateti
 
 
 def _select_usable(sealer: KeySealer, rows: Rows) -> Rows:
-    """Return the rows of revoked keys, and of keys that the sealer can decrypt. Servers ignore all other keys."""
+    """Return the rows of revoked keys, and of keys that *sealer* can decrypt. Servers ignore all other keys."""
     usable_rows = []
     for key_row in rows:
         with contextlib.suppress(Unreadable):

@@ -18,16 +18,18 @@ from agentidp.jose.sealing import Sealer
 
 @dataclass(frozen=True)
 class OpenedKey:
-    """A decrypted private key, from which the algorithm and the public key are derived."""
+    """A decrypted private key, with the algorithm and the public key that are derived from it.
 
-    # Uses no column of the row, because anyone who can write to the database could change them unnoticed.
+    They do not come from columns of the row, which anyone who can write to the database could change unnoticed.
+    """
+
     signing: SigningKey
     verification: VerificationKey
     jwk: dict[str, str]
 
 
 class KeySealer(Sealer):
-    """Encrypts private keys for the database. The id of a key's row is its kid."""
+    """Encrypts private keys for the database. The kid is the id of a key's row."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, b"agentidp signing keys")

@@ -13,8 +13,8 @@ MAX_EXPONENT = 2**32 - 1
 _SMALL_PRIMES = [p for p in range(3, 168) if all(p % q for q in range(2, p))]
 
 
-def _compute_powers_of_65537(p: int) -> frozenset[int]:
-    powers = accumulate(repeat(65_537 % p), lambda power, factor: power * factor % p)
+def _compute_powers_of_65537(prime: int) -> frozenset[int]:
+    powers = accumulate(repeat(65_537 % prime), lambda power, factor: power * factor % prime)
     return frozenset({1, *takewhile(lambda power: power != 1, powers)})
 
 
@@ -22,7 +22,7 @@ _SUBGROUPS = {p: _compute_powers_of_65537(p) for p in _SMALL_PRIMES}
 
 
 def has_roca_fingerprint(modulus: int) -> bool:
-    """Return whether a modulus comes from Infineon's RSALib (CVE-2017-15361), and so can be factored.
+    """Return whether Infineon's RSALib has generated a modulus, so that it can be factored (CVE-2017-15361).
 
     That library's primes are ``k * M + (65537 ** a mod M)``, where ``M`` is the product of the smallest primes. The
     modulus is therefore a power of 65537 modulo each of these primes. Source: Nemec, Sys, Svenda, Klinec, Matyas, "The
@@ -32,7 +32,7 @@ def has_roca_fingerprint(modulus: int) -> bool:
 
 
 def find_weakness(modulus: int, exponent: int) -> str | None:
-    """Return the rule that a weak RSA key breaks, in words for the client, or ``None`` for another key."""
+    """Return the rule that a weak RSA key breaks, in words for the client, or ``None`` for a strong key."""
     if exponent % 2 == 0 or not MIN_EXPONENT <= exponent <= MAX_EXPONENT:
         return f"e must be an odd number from {MIN_EXPONENT} to {MAX_EXPONENT}"
     if has_roca_fingerprint(modulus):

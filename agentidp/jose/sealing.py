@@ -21,9 +21,9 @@ class Unreadable(Exception):
 
 
 class Sealer:
-    """Encrypts values for the database under the instance secret. Decrypts them under this or the previous secret.
+    """Encrypts values for the database with the instance secret. Decrypts them with this secret or the previous one.
 
-    Uses AES-256-GCM with a key derived from the secret (HKDF, RFC 5869) for each purpose.
+    The cipher is AES-256-GCM. Its key is derived from the secret and the purpose (HKDF, RFC 5869).
     """
 
     def __init__(self, settings: Settings, purpose: bytes) -> None:
@@ -33,7 +33,7 @@ class Sealer:
             self._accepted.append(_cipher(settings.secret_key_previous, purpose))
 
     def seal(self, row_id: str, plain: bytes) -> bytes:
-        """Encrypt a value under the current instance secret. Only the row with this id can use it."""
+        """Encrypt a value under the current instance secret. It can be decrypted only for the row with this id."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._current.encrypt(nonce, plain, row_id.encode())
 
@@ -57,11 +57,12 @@ class Sealer:
 def reseal_secrets(
     settings: Settings, sealer: Sealer, list_statement: str, store_statement: str, id_name: str, noun: str
 ) -> tuple[int, int]:
-    """Encrypt stored secrets of all organizations again, under the current instance secret instead of the previous one.
+    """Encrypt the stored secrets of all organizations again, under the current instance secret.
 
-    :param list_statement: the statement that returns the secrets. *store_statement* replaces one secret.
+    :param list_statement: the statement that returns the secrets.
+    :param store_statement: the statement that replaces one secret.
     :param id_name: the column with the ID of the object that has the secret.
-    :param noun: the name of the object in an error, for example ``alert target``.
+    :param noun: the noun for the object in an error, for example ``alert target``.
     :returns: the number of secrets that were encrypted again, and of all secrets.
     """
     changed_count = 0
@@ -79,7 +80,7 @@ def reseal_secrets(
             if resealed_secret is not None:
                 parameters = {"organization_id": secret_row.organization_id, id_name: row_id}
                 parameters |= {"previous": sealed_secret, "sealed": resealed_secret}
-                # Skips a row that a server has just replaced, because the server used the current instance secret.
+                # The statement skips a secret that a server has replaced meanwhile, because it is encrypted already.
                 changed_count += len(run_statement(connection, store_statement, **parameters))
     return changed_count, len(secret_rows)
 

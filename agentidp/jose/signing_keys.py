@@ -1,6 +1,6 @@
-"""Caches the signing keys of a process, and reads them from the database in the background.
+"""Caches the signing keys in a process, and reads them from the database in a background thread.
 
-A key is published as soon as it is created, signs from ``signs_from`` on, and is retired when all its tokens expired.
+A key is published when it is created, signs from ``signs_from`` on, and is retired when all its tokens have expired.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ MIN_REREAD_SECONDS = 1
 """Minimum seconds between two reads of the keys for an unknown ``kid``, which anybody can invent."""
 
 PATIENCE_SECONDS = 0.1
-"""Maximum seconds, from the start of a read of the keys, that a request waits for it if the process has older keys."""
+"""Maximum seconds after the start of a read until which a request waits for it, if the process has older keys."""
 
 FIRST_PATIENCE_SECONDS = 10
 """Maximum seconds that a request waits for the first keys of its process."""
 
 PUBLISH_AHEAD = timedelta(seconds=900)
-"""Time between a key's publication and its first signature, which is longer than clients and processes cache keys."""
+"""Time from a key's publication to its first signature. It is longer than clients and processes cache the keys."""
 
 RETIRE_AFTER = timedelta(seconds=MAX_TOKEN_TTL + 3600)
-"""Time from the first signature by a key's successor until the key is retired. No token is valid for longer."""
+"""Time from the first signature by a key's successor until the key is retired, when its last token has expired."""
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -60,22 +60,22 @@ class Keys:
     until: datetime = NEVER
 
 
-class _Reading(NamedTuple):
+class _KeyRead(NamedTuple):
     """A read of the signing keys from the database, in a thread of its own."""
 
     began_at: float
-    ended: threading.Event
+    ended_event: threading.Event
 
     def wait(self, seconds: float) -> None:
-        """Wait until the read ends, but at most until *seconds* after the beginning of the read."""
-        self.ended.wait(max(0.0, self.began_at + seconds - time.monotonic()))
+        """Wait until the read ends, at most until *seconds* after its start."""
+        self.ended_event.wait(max(0.0, self.began_at + seconds - time.monotonic()))
 
 
 class SigningKeys:
     """The keys of the instance, read from *database* and decrypted with the secrets of *settings*.
 
-    A thread reads the keys. A request waits for the thread if the process has no keys yet, and briefly for an unknown
-    ``kid`` or an old cache. The first request starts the thread, because gunicorn forks after the constructor.
+    A thread reads the keys. A request waits for it if the process has no keys yet, and waits briefly if the ``kid`` is
+    unknown or the cache is old.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -83,15 +83,15 @@ class SigningKeys:
         self._lock = threading.Lock()
         self._keys: Keys | None = None
         self._rows: Rows = []
-        self._opened: dict[str, OpenedKey] = {}
+        self._opened_keys: dict[str, OpenedKey] = {}
         self._ignored_kids: set[str] = set()
-        self._reading: _Reading | None = None
+        self._key_read: _KeyRead | None = None
         self._read_at = self._attempted_at = float("-inf")
         self._retry_at = float("-inf")
         self._has_failed = False
 
     def current(self) -> Keys:
-        """Return the signing key and the published keys. Raise ``DatabaseUnavailable`` if they were never read."""
+        """Return the signing key and the published keys. Raise ``DatabaseUnavailable`` if they could never be read."""
         keys = self._keys
         if keys is None or time.monotonic() - self._read_at >= CACHE_SECONDS:
             keys = self._refresh_keys(keys)
@@ -100,71 +100,69 @@ class SigningKeys:
         return keys
 
     def find_key(self, kid: str) -> VerificationKey | None:
-        """Return the published key *kid* or ``None``. Read the keys again for an unknown key, which may be new."""
+        """Return the published key *kid* or ``None``. If it is unknown, read the keys again, because it may be new."""
         key = self.current().published.get(kid)
         if key is None:
-            ongoing_reading, now = self._reading, time.monotonic()
-            if ongoing_reading is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
-                ongoing_reading = self._begin_reading()
-            if ongoing_reading is not None:
-                ongoing_reading.wait(PATIENCE_SECONDS)
+            key_read, now = self._key_read, time.monotonic()
+            if key_read is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
+                key_read = self._start_key_read()
+            if key_read is not None:
+                key_read.wait(PATIENCE_SECONDS)
                 key = self.current().published.get(kid)
         return key
 
     def _refresh_keys(self, keys: Keys | None) -> Keys:
         now = time.monotonic()
         if now >= self._retry_at:
-            ongoing_reading = self._begin_reading()
+            key_read = self._start_key_read()
             if keys is None:
-                ongoing_reading.wait(FIRST_PATIENCE_SECONDS)
+                key_read.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
-                # The cached keys are so old that one may have been revoked, so the request waits briefly for new keys.
-                ongoing_reading.wait(PATIENCE_SECONDS)
+                # Waits briefly, because one of the old cached keys may have been revoked.
+                key_read.wait(PATIENCE_SECONDS)
         if self._keys is None:
             raise DatabaseUnavailable("this process has not read a signing key that it can use")
         return self._keys
 
-    def _begin_reading(self) -> _Reading:
+    def _start_key_read(self) -> _KeyRead:
         with self._lock:
-            ongoing_reading = self._reading
-            if ongoing_reading is None:
-                self._reading = ongoing_reading = _Reading(time.monotonic(), threading.Event())
-                self._attempted_at = ongoing_reading.began_at
+            key_read = self._key_read
+            if key_read is None:
+                self._key_read = key_read = _KeyRead(time.monotonic(), threading.Event())
+                self._attempted_at = key_read.began_at
                 try:
-                    threading.Thread(
-                        target=self._read, args=(ongoing_reading,), name="signing-keys", daemon=True
-                    ).start()
+                    threading.Thread(target=self._read_keys, args=(key_read,), name="signing-keys", daemon=True).start()
                 except RuntimeError as error:
                     logger.error("no thread can be started", extra={"fields": {"error": str(error)}})
-                    self._end_reading(ongoing_reading, has_failed=True)
-            return ongoing_reading
+                    self._end_key_read(key_read, has_failed=True)
+            return key_read
 
-    def _read(self, reading: _Reading) -> None:
+    def _read_keys(self, key_read: _KeyRead) -> None:
         has_failed = True
         try:
-            self._open_keys(self._database.fetch_unscoped("signing_keys/all_keys"), reading.began_at)
+            self._open_keys(self._database.fetch_unscoped("signing_keys/all_keys"), key_read.began_at)
             has_failed = False
         except DatabaseUnavailable:
-            # The error was logged where it was raised.
+            # The database layer has logged the error.
             pass
         except Exception:
             logger.exception("the signing keys cannot be read")
         finally:
-            self._end_reading(reading, has_failed=has_failed)
+            self._end_key_read(key_read, has_failed=has_failed)
 
-    def _end_reading(self, reading: _Reading, *, has_failed: bool) -> None:
+    def _end_key_read(self, key_read: _KeyRead, *, has_failed: bool) -> None:
         self._has_failed = has_failed
         if has_failed:
             self._retry_at = time.monotonic() + RETRY_SECONDS
-        self._reading = None
-        reading.ended.set()
+        self._key_read = None
+        key_read.ended_event.set()
 
     def _open_keys(self, rows: Rows, read_at: float) -> None:
         opened_keys: dict[str, OpenedKey] = {}
         ignored_kids: set[str] = set()
         for key_row in select_unrevoked(rows):
             try:
-                opened_keys[key_row.kid] = self._opened.get(key_row.kid) or self._sealer.open_key(
+                opened_keys[key_row.kid] = self._opened_keys.get(key_row.kid) or self._sealer.open_key(
                     key_row.kid, bytes(key_row.private_key_encrypted)
                 )
             except Unreadable:
@@ -175,12 +173,12 @@ class SigningKeys:
             )
         self._ignored_kids = ignored_kids
         if not opened_keys:
-            # The cached keys stay in use, because this error is raised before they are replaced.
+            # Raises before the cached keys are replaced, so that they stay in use.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)
         with self._lock:
-            self._opened = opened_keys
+            self._opened_keys = opened_keys
             self._rows = [key_row for key_row in rows if key_row.kid not in ignored_kids]
             self._keys = self._select_keys(datetime.now(UTC))
             self._read_at = read_at
@@ -198,9 +196,9 @@ class SigningKeys:
         published_kids = [key_row.kid for key_row in select_published(self._rows, at)]
         has_changed = previous_keys is None or previous_keys.published.keys() != set(published_kids)
         return Keys(
-            signing=self._opened[find_signing_row(self._rows, at).kid].signing,
-            published={kid: self._opened[kid].verification for kid in published_kids},
-            jwks={"keys": [self._opened[kid].jwk for kid in published_kids]},
+            signing=self._opened_keys[find_signing_row(self._rows, at).kid].signing,
+            published={kid: self._opened_keys[kid].verification for kid in published_kids},
+            jwks={"keys": [self._opened_keys[kid].jwk for kid in published_kids]},
             generation=(previous_keys.generation if previous_keys else 0) + has_changed,
             until=find_next_change(self._rows, at),
         )
@@ -212,9 +210,12 @@ def select_unrevoked(rows: Rows) -> Rows:
 
 
 def find_signing_row(rows: Rows, at: datetime) -> Any:
-    """Return the row of the key that signs at *at*, or of the oldest key if none signs yet. *rows*: newest first."""
-    signing_candidates = select_unrevoked(rows)
-    return next((key_row for key_row in signing_candidates if key_row.signs_from <= at), signing_candidates[-1])
+    """Return the row of the key that signs at *at*, or of the oldest key if no key signs yet.
+
+    :param rows: rows of keys, newest first.
+    """
+    unrevoked_rows = select_unrevoked(rows)
+    return next((key_row for key_row in unrevoked_rows if key_row.signs_from <= at), unrevoked_rows[-1])
 
 
 def select_published(rows: Rows, at: datetime) -> Rows:

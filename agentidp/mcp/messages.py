@@ -1,6 +1,6 @@
-"""Parses and builds messages of the Model Context Protocol, which are JSON-RPC 2.0 in the body of a POST request.
+"""Parses and builds messages of the Model Context Protocol: JSON-RPC 2.0 in the body of a POST request.
 
-Since revision 2026-07-28 each request names its revision, both in ``_meta`` and in headers, which must be equal.
+Since revision 2026-07-28 each request names its revision, in ``_meta`` and in a header, which must be equal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STATELESS = ("2026-07-28",)
 """Revisions of MCP in which each request names the revision."""
 
 HANDSHAKE = ("2025-11-25", "2025-06-18")
-"""Revisions of MCP in which a client begins with ``initialize``. The first revision is offered to other clients."""
+"""Revisions of MCP in which a client begins with ``initialize``. A client of another revision is offered the first."""
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
@@ -86,12 +86,12 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
-    # A message that names a stateless revision only in the body is stateless too, so that check_envelope() refuses it.
+    # A message is also stateless if only the body names a stateless revision, so that check_envelope() refuses it.
     return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
-    """Raise ``RpcError`` if a message lacks a value, or differs from the HTTP headers, by which gateways route it."""
+    """Raise ``RpcError`` if ``_meta`` lacks a value, or a value differs from the HTTP header that gateways read."""
     meta_members = message.params.get("_meta")
     if (
         not isinstance(meta_members, dict)

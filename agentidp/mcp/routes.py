@@ -40,13 +40,13 @@ REQUEST = {
 ERROR = {"anyOf": [ErrorSchema, {"type": "object", "required": ["jsonrpc", "error"]}]}
 
 CACHING = {"ttlMs": 3_600_000, "cacheScope": "private"}
-"""Members of results that depend only on the release and the token's scopes."""
+"""Members of results that clients may cache, because they depend only on the release and the token's scopes."""
 
 blueprint = Blueprint("mcp", __name__, description="The analytics as tools of the Model Context Protocol")
 
 
 class ForeignOrigin(ApiError):
-    """403: a page of another web site has sent the request."""
+    """403: a page of another web site sent the request."""
 
     status, code, message = 403, "FORBIDDEN", "A page of another site must not send requests here."
 
@@ -79,7 +79,7 @@ def mcp(caller: Caller) -> Response:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
         return _json_response(_METHODS[message.method](message, caller))
     except RpcError as error:
-        # In revisions with a handshake, clients expect JSON-RPC errors with status 200.
+        # Clients of revisions with a handshake expect JSON-RPC errors with status 200.
         response_status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
         return _json_response(messages.error_response(message.id, error), response_status)
 
@@ -88,7 +88,6 @@ declarations_of(mcp).members["requestBody"] = {"required": True, "content": {"ap
 
 
 def _refuse_foreign_origin(origin: str | None, issuer: str) -> None:
-    """Refuse a request that a page of another web site has sent."""
     url = urlsplit(issuer)
     if origin is not None and origin != f"{url.scheme}://{url.netloc}":
         raise ForeignOrigin

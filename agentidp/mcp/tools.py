@@ -1,6 +1,6 @@
-"""Creates and calls the tools. A route becomes a tool by :meth:`agentidp.http.openapi.Blueprint.tool`.
+"""Creates and calls the tools, which are routes with the decorator :meth:`agentidp.http.openapi.Blueprint.tool`.
 
-A tool's definition comes from the route's operation in the OpenAPI document. A call runs the route's view.
+A tool's definition comes from the route's operation in the OpenAPI document. Calling a tool runs the route's view.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agentidp.http.parser import check_parameters
 from agentidp.http.request_context import current_context, current_request
 
 MAX_QUERY = 4096
-"""Maximum characters of a tool's arguments as a query, about as many as nginx accepts in a request line."""
+"""Maximum characters of a tool's arguments, encoded as a query. nginx accepts request lines of about this length."""
 
 _REFERENCE = re.compile(r'"#/components/schemas/([^"]+)"')
 READS = {"readOnlyHint": True, "openWorldHint": False}
@@ -84,7 +84,7 @@ def _build_definition(tool_name: str, operation: dict[str, Any], document: dict[
 
 
 def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    """Return a JSON schema that contains, in ``$defs``, all schemas to which it refers."""
+    """Return a copy of a JSON schema, with ``$defs`` for all schemas to which it refers."""
     definitions: dict[str, Any] = {}
     referenced_names = _REFERENCE.findall(json.dumps(schema))
     while referenced_names:
@@ -98,7 +98,7 @@ def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
 
 
 def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """Call a tool, and return the result of ``tools/call``: the body or, except for 401, the error of its route."""
+    """Call a tool, and return the result of ``tools/call``, also for a route's error unless it is 401 or 5xx."""
     mcp_context = current_context()
     try:
         with app.request_context(_build_environ(tool, arguments)):
@@ -109,7 +109,7 @@ def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller)
                 mcp_context.request_id,
             )
             route_context.caller, route_context.max_rows = caller, tool.max_rows
-            # __wrapped__ skips bearer(), the outermost decorator, because the MCP request is authenticated.
+            # __wrapped__ skips bearer(), the outermost decorator, because the MCP request was authenticated.
             view: Any = app.view_functions[tool.rule.endpoint]
             if "query" not in declarations_of(view).reads:
                 check_parameters(request.args)
@@ -125,16 +125,16 @@ def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller)
 
 
 def _build_result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
-    """Return the result of ``tools/call`` for a route's body, with at most *max_rows* items of ``data`` and a note.
+    """Return the result of ``tools/call`` for a route's body. ``data`` is cut off after *max_rows* items, with a note.
 
-    :param row_count: the number of items before the view cut them off, or 0 if it did not.
+    :param row_count: the number of items before the view itself cut off ``data``; 0 if it did not.
     """
     items = body.get("data")
     row_count = row_count or (len(items) if isinstance(items, list) else 0)
     if items is None or row_count <= max_rows:
         return {"content": [_text_item(text)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
-    # Views that do not return a data_response() have not cut off their items.
+    # Only views that return a data_response() have cut off their items.
     if len(items) > max_rows:
         body = body | {"data": items[:max_rows]}
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
@@ -152,7 +152,7 @@ def _format_error(error: ApiError) -> str:
 
 
 def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the WSGI environment of a GET request to the tool's route by the client of the MCP request."""
+    """Return the WSGI environment of a GET request to the tool's route, from the client of the MCP request."""
     path, query_arguments = tool.rule.rule, dict(arguments)
     for argument_name in tool.rule.arguments:
         argument_key = to_camel_case(argument_name)
@@ -160,14 +160,6 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
             path = path.replace(f"<uuid:{argument_name}>", str(UUID(query_arguments.pop(argument_key, None))))
         except (TypeError, ValueError, AttributeError):
             raise ValidationError(details={argument_key: ["must be a UUID"]}) from None
-    value_strings = {
-        argument_name: _as_text(argument_name, argument_value)
-        for argument_name, argument_value in query_arguments.items()
-        if argument_value is not None
-    }
-    query = urlencode(value_strings, errors="replace")
-    if len(query) > MAX_QUERY:
-        raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
     mcp_environ = current_request().environ
     # The client's address is copied, but no header of the MCP request.
     connection_variables = {
@@ -176,15 +168,22 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     return connection_variables | {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": path,
-        "QUERY_STRING": query,
-        # Routing would refuse some values of the client's Host header.
+        "QUERY_STRING": _encode_query(query_arguments),
+        # The client's Host header is not used, because routing would refuse some hosts.
         "HTTP_HOST": "localhost",
         "wsgi.input": io.BytesIO(),
     }
 
 
+def _encode_query(arguments: dict[str, Any]) -> str:
+    value_strings = {name: _as_text(name, value) for name, value in arguments.items() if value is not None}
+    query = urlencode(value_strings, errors="replace")
+    if len(query) > MAX_QUERY:
+        raise ValidationError(details={"arguments": [f"must have at most {MAX_QUERY} characters, as a query"]})
+    return query
+
+
 def _as_text(name: str, value: Any) -> str:
-    """Return an argument as text for the query. Refuse an object or a list."""
     if isinstance(value, dict | list):
         raise ValidationError(details={name: ["must be a string, a number or a boolean"]})
     return value if isinstance(value, str) else json.dumps(value)
