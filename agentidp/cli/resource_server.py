@@ -140,7 +140,7 @@ def list_identifiers(organization: str | None, conflicts: bool, as_json: bool) -
             show([resource_servers.represent(server_row) for server_row in server_rows], as_json)
             return
         database_url = str(services.settings.database_url)
-        identifiers = resource_identifiers.list_resource_identifiers(database_url, conflicts=conflicts)
+        identifiers = resource_identifiers.list_resource_identifiers(database_url, only_unowned=conflicts)
     shown_identifiers = [
         {"resource": resource, "organizationId": owner_id, "registeredBy": list(organization_ids)}
         for resource, owner_id, organization_ids in identifiers

@@ -42,7 +42,7 @@ MAX_DESCRIPTION = 1000
 
 
 def refuse_unknown_scopes(transaction: Transaction, scopes: list[str]) -> None:
-    """Raise an error for the member ``scopes`` if neither our own API nor a resource server has a scope."""
+    """Raise an error for the member ``scopes`` if a scope belongs neither to our own API nor to a resource server."""
     if not SCOPES.keys() >= {*scopes}:
         server_scopes = [server_row.scope for server_row in transaction.fetch("oauth/resource_server_scopes")]
         if not {*scopes} <= {*SCOPES, *server_scopes}:
@@ -58,23 +58,27 @@ def refuse_unknown_agent(transaction: Transaction, agent_id: UUID | None) -> Non
 
 
 def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Callable[..., list[Rows]]) -> list[str]:
-    """Return the ids of agents for names or ids that people have typed. Typed ids are not checked.
+    """Return the ids of agents for typed names or ids. Whether a typed id exists is not checked.
 
     :param member: the member of the request that the error names.
-    :param read_together: reads several statements for the organization in one round trip.
+    :param read_together: runs several calls for the organization in one round trip, and returns the rows of each.
     :raises ValidationError: a string is neither an id nor the name of an agent.
     """
     typed_names = [id_or_name for id_or_name in ids_or_names if not IS_ID.fullmatch(id_or_name)]
-    # Replaces characters that PostgreSQL refuses in a string: lone surrogates and NUL.
-    storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in typed_names]
-    calls = [Call("agents/agents_named", {"name": agent_name, "is_deleted": False}) for agent_name in storable_names]
-    rows_by_name = dict(zip(typed_names, read_together(*calls) if calls else [], strict=True))
-    ids_by_name = {agent_name: str(rows[0].agent_id) for agent_name, rows in rows_by_name.items() if rows}
-    unknown_names = [agent_name for agent_name in typed_names if agent_name not in ids_by_name]
+    ids_by_name = _read_agent_ids(typed_names, read_together)
+    unknown_names = [typed_name for typed_name in typed_names if typed_name not in ids_by_name]
     if unknown_names:
         message = f"must exist in the organization by name or ID: {unknown_names[0]!r} does not"
         raise ValidationError(details={member: [message]})
     return [ids_by_name.get(id_or_name, id_or_name) for id_or_name in ids_or_names]
+
+
+def _read_agent_ids(names: list[str], read_together: Callable[..., list[Rows]]) -> dict[str, str]:
+    # Replaces lone surrogates and NUL, which PostgreSQL refuses in a string.
+    storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
+    calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
+    rows_of_calls = read_together(*calls) if calls else []
+    return {name: str(rows[0].agent_id) for name, rows in zip(names, rows_of_calls, strict=True) if rows}
 
 
 class ProvisionedSchema(ma.Schema):
@@ -120,7 +124,7 @@ class AgentFields(ma.Schema):
     suspendsAt = schemas.Instant(
         attribute="suspends_at",
         dump_only=True,
-        # The row of a new or changed agent lacks suspends_at, because the change ends an announcement.
+        # The row of a new or changed agent lacks suspends_at, because no suspension of the agent is announced.
         dump_default=None,
         allow_none=True,
         metadata={"description": "Time of the announced suspension, if the agent is dormant; null: no suspension"},
@@ -242,12 +246,12 @@ def update_agent(
     """
     refuse_unknown_scopes(transaction, change.get("scopes", []))
     earlier_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    agent_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
+    new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     try:
-        [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **agent_columns)
+        [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **new_columns)
     except psycopg.errors.UniqueViolation:
         raise AGENTS.name_conflict() from None
-    # The days until a suspension are counted again from this change.
+    # A change restarts the days without a token after which the agent is suspended.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
     AGENTS.record(transaction, before=earlier_row, after=agent_row, **reason or {})
     return agent_row
@@ -256,14 +260,14 @@ def update_agent(
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
     """End all tokens and dashboard sessions that an agent has got until now.
 
-    The transaction must not have locked a row before.
+    The transaction must not have locked a row before, because this function locks the organization's quotas.
 
-    :param clock: returns the current time. It is called while no token of the organization can be issued.
+    :param clock: returns the current time. It is called after the lock, while no token of the organization is issued.
     :raises NotFound: the organization has no such agent.
     """
     quotas.lock(transaction)
     agent_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    # Ends all tokens of the current second, because "iat" has no fractions.
+    # Includes tokens that were issued in the current second, because "iat" is in whole seconds.
     tokens_not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
     [changed_row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=tokens_not_before)
     earlier_settings = {"tokensNotBefore": schemas.timestamp(agent_row.tokens_not_before)}
@@ -311,8 +315,7 @@ AGENTS.add_delete_route(
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens issued to an agent before now. They are refused at once. The agent can get new tokens."""
-    # Admits the request in another transaction, because admit() locks rows, and end_tokens() must run before its
-    # transaction locks rows.
+    # admit() has a transaction of its own, because it locks rows, and end_tokens() must run before rows are locked.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)

@@ -56,7 +56,7 @@ def _build_type_rule(type_: str, then: dict[str, Any], otherwise: dict[str, Any]
 
 
 class RuleText(schemas.Member, ma.fields.String):
-    """A field for a string of at most *maximum* characters in a rule of trust."""
+    """A field for a string in a rule of trust, with a maximum number of characters."""
 
     def __init__(self, maximum: int, **kwargs: Any) -> None:
         self.maximum = maximum
@@ -79,7 +79,7 @@ class RuleObject(schemas.Member, ma.fields.Dict):
         super().__init__(**kwargs)
 
     def parse_input(self, user_input: Any) -> Any:
-        """Return the object for a typed text or typed lines. Nothing typed means an empty object."""
+        """Return the object for a typed text or typed lines; an empty object for an empty input."""
         try:
             return self._parse(user_input) if user_input else {}
         except RuleRefused as refused:
@@ -202,10 +202,7 @@ class NewCredentialSchema(CredentialFields):
 
     @ma.post_load
     def collect_keys_and_rule(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
-        """Replace the loaded members by ``jwks``, a list of checked public keys, and ``rule``, an unchecked rule.
-
-        Both are ``None`` for a secret.
-        """
+        """Replace members by ``jwks`` (a list of checked keys) and ``rule`` (not yet checked). Each may be ``None``."""
         credential_type = data.pop("type", None)
         trust_rule = {member_name: data.pop(member_name) for member_name in _RULE if member_name in data}
         if credential_type == "federated":
@@ -266,7 +263,7 @@ class NewCredentialAnswerSchema(CredentialSchema):
 
 _credential_as_json = CredentialSchema().as_json
 _settings_as_json = CredentialSchema(only=[name for name in NewCredentialSchema().fields if name != "jwk"]).as_json
-"""Return a credential's members for the audit trail, without a secret."""
+"""Returns the members of a credential that the audit trail records. The secret is not one of them."""
 
 
 @blueprint.route("/api/v1/agents/<uuid:agent_id>/credentials", methods=["POST"])
@@ -302,7 +299,7 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. The tokens that it got work until they expire, unless `endTokens` ends them."""
     if arguments["endTokens"]:
-        # Admits the request in another transaction, because end_tokens() must run before its transaction locks rows.
+        # Admits the caller in its own transaction, because end_tokens() must run before the transaction locks rows.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:
@@ -339,7 +336,7 @@ def check_trust(
 
     :param check: the function of :mod:`agentidp.federation.rule_checks` for this kind of rule.
     :param within: the member of the body that contains the rule; ``None`` if the body is the rule.
-    :raises ValidationError: the rule is refused. The error names *within*, or else the wrong member.
+    :raises ValidationError: the rule is refused. The error names *within* or, if it is ``None``, the rule's member.
     """
     try:
         return check(
@@ -354,7 +351,7 @@ def check_trust(
 
 
 def replace_rules(transaction: Transaction, agent_id: UUID, rules: list[dict[str, Any]]) -> None:
-    """Replace an agent's rules of trust by checked rules. The credential of a rule that stays does not change."""
+    """Replace an agent's rules of trust by checked rules. A rule that the agent already has keeps its credential."""
     credential_rows = transaction.fetch("oauth/list_rules", agent_id=agent_id)
     for credential_row in credential_rows:
         if credential_row.trust not in rules:
@@ -388,7 +385,7 @@ def add_credential(
     :raises NotFound: the organization has no such agent.
     :raises Conflict: the agent has the maximum number of credentials.
     """
-    # A separate statement locks the agent, so that the next statement counts credentials that were added meanwhile.
+    # A separate statement takes the lock, so that the next statement counts credentials that were added meanwhile.
     require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None

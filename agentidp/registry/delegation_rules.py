@@ -1,6 +1,6 @@
 """``/api/v1/delegation-rules``: rules by which agents act for subjects of other issuers (RFC 8693).
 
-A delegation rule is a rule of trust, with the agents that may act by the rule and the maximum scopes of their tokens.
+A delegation rule has a rule of trust, the agents that may act by it, and the maximum scopes of their tokens.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class DelegatedResourceSchema(ma.Schema):
 
 
 class Resources(schemas.Member, ma.fields.List[Any]):
-    """The resource servers of a delegation rule. People type lines such as ``https://api.example read write``."""
+    """A field for the resource servers of a delegation rule, typed as lines like ``https://api.example read write``."""
 
     kind = "items"
     typed_as = "A resource server, and its scopes that tokens may have at most"
@@ -71,7 +71,7 @@ class Resources(schemas.Member, ma.fields.List[Any]):
         super().__init__(cls_or_instance=item_field, validate=[length, _refuse_repeated_resources], **kwargs)
 
     def parse_input(self, user_input: Any) -> Any:
-        """Return an object per resource server, with the scopes of all lines that name the server."""
+        """Return one object per resource server, with the scopes of all lines that name the server."""
         scopes_by_resource: dict[str, list[str]] = {}
         for resource, *scopes in filter(None, map(str.split, user_input)):
             scopes_by_resource.setdefault(resource, []).extend(scopes)

@@ -128,7 +128,7 @@ def build_list_call(
 ) -> Call:
     """Return the call that lists grants, newest first. A filter that is ``None`` does not apply.
 
-    :param subject: the digest of a person (:func:`agentidp.oauth.grants.compute_person_subject`).
+    :param subject: the digest of the person, from :func:`agentidp.oauth.grants.compute_person_subject`.
     :param before: the creation time and the id of the previous page's last grant; two ``None`` for the first page.
     """
     before_at, before_id = before
@@ -171,6 +171,6 @@ def end_issuer_grants(transaction: Transaction, issuer: str) -> int:
 def _end_grants(transaction: Transaction, **filters: UUID | str) -> int:
     unset_filters: dict[str, Any] = dict.fromkeys(("agent_id", "delegation_rule_id", "issuer"))
     grant_rows = transaction.fetch("grants/end_grants", **unset_filters | filters)
-    token_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
-    transaction.fetch("oauth/revoke_tokens", jtis=token_ids, expires_at=compute_revocation_expiry(transaction.at))
+    grant_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
+    transaction.fetch("oauth/revoke_tokens", jtis=grant_ids, expires_at=compute_revocation_expiry(transaction.at))
     return len(grant_rows)

@@ -27,10 +27,10 @@ MAX_LENGTH = timedelta(days=366)
 """Maximum duration of a marker, from its start to its end."""
 
 MAX_AGE = timedelta(days=400)
-"""Maximum age of a marker since its end. Adding a marker deletes older markers, because findings are younger."""
+"""Maximum time since a marker's end. Adding a marker deletes older markers, because they affect no finding."""
 
 MAX_DISTANCE = 2 * MAX_AGE
-"""Maximum time between now and the start of a new marker."""
+"""Maximum time from now to the start of a new marker, in the past or the future."""
 
 MAX_LISTED = 500
 MAX_NOTE = 200

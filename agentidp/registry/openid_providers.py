@@ -163,14 +163,14 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     [new_row] = transaction.fetch(
         "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), sealed=sealed, **new_columns
     )
-    # Records the time of a new client secret, but no digest, which would help to guess the secret.
+    # Records only when the client secret was changed, because a digest would help to guess the secret.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
     PROVIDERS.record(transaction, before=earlier_row, after=new_row, **secret_change)
     return new_row
 
 
 def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
-    """Delete the organization's own provider, and end its people's grants, or raise ``NotFound``."""
+    """Delete the organization's own provider and the grants of its people, or raise ``NotFound``."""
     provider_row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
     ended_count = end_issuer_grants(transaction, provider_row.issuer)
     PROVIDERS.record(transaction, before=provider_row, endedGrants=ended_count)

@@ -1,4 +1,4 @@
-"""Issue tokens on the operator's command line, without a credential of the agent."""
+"""Issues tokens for an agent on the operator's command line, without a credential of the agent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def issue_counted_token(
     resource: str | None,
     at: datetime,
 ) -> str:
-    """Issue and count an access token for an agent. For parameters and errors, see :func:`count_token`."""
+    """Count and sign an access token for an agent, and return it. Parameters and errors as in :func:`count_token`."""
     # Gets the signing key first, because a token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
     client, counted_token = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
@@ -44,22 +44,23 @@ def count_token(
     action: str = "agent.token_issued",
     is_counted: bool = True,
 ) -> tuple[issuance.Client, issuance.CountedToken]:
-    """Count and grant a token for an agent, which authenticates with a secret that exists only in the transaction.
+    """Count a token for an agent, which authenticates by a secret that exists only in the transaction.
 
     :param scope: the requested scopes; ``None`` for all scopes of the agent.
     :param resource: the identifier of the resource server; ``None`` for our own API.
     :param action: the action of the event in the audit trail.
-    :param is_counted: whether usage includes the token; false for a link that signs in to the dashboard.
+    :param is_counted: whether usage includes the token; ``False`` for a link that signs in to the dashboard.
+    :returns: the client and the counted token, from which the caller can build a response.
     :raises ConfigurationError: the agent or its organization is suspended.
     :raises NotFound: the organization has no such agent.
     :raises OAuthError: the agent may not have the token, or a quota refuses it.
     """
     client = issuance.Client(organization_id, agent_id, secret_hash=hash_secret(new_secret()))
-    # All temporary credentials of an agent have the same id, so that usage per credential has one row per day for them.
+    # An agent's temporary credentials share one id, so that usage per credential has only one row per day for them.
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.block_changes(transaction)
-        # Makes other commands wait, because they use the same temporary credential.
+        # Makes other commands wait, because their temporary credential for the agent has the same id.
         require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
         transaction.fetch(
             "agents/add_credential",

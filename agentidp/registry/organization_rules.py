@@ -1,4 +1,4 @@
-"""What delegation rules and provisioning rules have in common: an organization's rules of trust with unique names."""
+"""Common code of delegation rules and provisioning rules, which are rules of trust with names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_RULES = 20
 
 
 class OrganizationRules(ObjectKind):
-    """One kind of an organization's rules: delegation rules or provisioning rules. A rule never changes.
+    """One kind of rules of an organization: delegation rules or provisioning rules. A rule never changes.
 
     :param fields: the schema of a rule's members.
     :param add_statement: the statement that adds a rule, and returns no row if there are already :data:`MAX_RULES`.
@@ -50,7 +50,7 @@ class OrganizationRules(ObjectKind):
     def add_rule(self, transaction: Transaction, trust: dict[str, Any], **columns: Any) -> Any:
         """Create a rule, and return its row.
 
-        :param trust: the rule of trust, which was checked.
+        :param trust: the checked rule of trust.
         :param columns: the other columns of the new row, except its id.
         :raises Conflict: another rule has the name, or the organization has the maximum number of rules.
         """

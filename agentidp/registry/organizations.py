@@ -29,7 +29,7 @@ MIN_BUDGET, MAX_BUDGET = 1, 1_000_000_000_000
 """Minimum and maximum budget of an organization, in tokens per calendar month."""
 
 MIN_DORMANCY, MAX_DORMANCY = 30, 3650
-"""Minimum and maximum number of days without a token after which an organization can have its agents suspended."""
+"""Minimum and maximum of the setting ``suspendDormantAfterDays``, in days without a token."""
 
 
 ADMINISTRATOR_NAME = "administrator"
@@ -140,7 +140,7 @@ def generate_organization_id() -> str:
 
 
 def insert_organization(transaction: Transaction, *, name: str) -> None:
-    """Create the organization whose id an operator's transaction has."""
+    """Create the organization for whose id the operator's transaction was opened."""
     transaction.fetch("organizations/add_organization", name=name)
     audit.record(transaction, "organization.created", transaction.organization_id, after={"name": name})
 
@@ -160,7 +160,7 @@ def is_organization_id(text: str) -> bool:
 
 
 def find_organization(database: Database, organization_id: str, at: datetime) -> Any | None:
-    """Return the row of an organization, or ``None`` if no organization has the id. The id can be any string."""
+    """Return the row of an organization, or ``None`` if no organization has the id. Accept any string as the id."""
     if not is_organization_id(organization_id):
         return None
     rows = database.of(organization_id, at).fetch("organizations/get_organization")
@@ -177,7 +177,7 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
     new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     [new_row] = transaction.fetch("organizations/change_organization", **new_columns)
     if new_row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
-        # Announced suspensions depend on the earlier number of days. An empty list excepts no agent.
+        # Withdraws all announced suspensions, because they depend on the old number of days.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [new_row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])

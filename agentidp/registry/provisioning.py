@@ -1,7 +1,7 @@
 """``/api/v1/provisioning-rules``: rules that create agents for new subjects of other issuers.
 
-A provisioning rule is a rule of trust with a template for agents. A new agent gets its own rule of trust for exactly
-its subject.
+A provisioning rule has a rule of trust and a template for agents. The rule of trust of a new agent accepts only the
+agent's subject.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from agentidp.scopes import SCOPES
 blueprint = Blueprint("provisioning-rules", __name__, description="Rules that create agents at first sight")
 
 MIN_AGENTS, MAX_AGENTS, DEFAULT_AGENTS = 1, 10_000, 100
-"""Minimum, maximum and default for a rule's maximum number of agents, without deleted agents."""
+"""Minimum, maximum and default of ``maxAgents``, the maximum number of a rule's agents that are not deleted."""
 
 MIN_EXPIRY, MAX_EXPIRY = 1, 3650
-"""Minimum and maximum number of days without a token request after which a rule's agent is deleted."""
+"""Minimum and maximum of ``expiresAfterDays``: the days without a token request until a rule's agent is deleted."""
 
 MAX_EXPIRED = 100
-"""Maximum number of expired agents that a transaction deletes, while the organization gets no tokens."""
+"""Maximum number of expired agents per transaction, because the organization gets no tokens meanwhile."""
 
 _SUBJECT = "{sub}"
 FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}
@@ -164,7 +164,7 @@ find_rule, remove_rule = RULES.find, RULES.remove
 
 
 def init_app(app: Flask) -> None:
-    """Register :func:`create_agent_at_first_sight` for the token endpoint, whose layer is below this module."""
+    """Register :func:`create_agent_at_first_sight` for the token endpoint, which must not import this module."""
     app.extensions[first_sight.PROVISION] = create_agent_at_first_sight
 
 
@@ -204,7 +204,7 @@ RULES.add_delete_route(
 def create_agent_at_first_sight(
     database: OrganizationDatabase, settings: Settings, rule: Any, claims: dict[str, Any]
 ) -> UUID:
-    """Create an agent for a token's subject by the provisioning rule that has accepted the token.
+    """Create an agent for a token's subject, by the provisioning rule that has accepted the token.
 
     :param rule: the rule's row.
     :param claims: the verified claims of the token.
@@ -222,7 +222,7 @@ def create_agent_at_first_sight(
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
-    # Tries a name with a suffix if another agent has the first name.
+    # A suffix is added if another agent has the name.
     for possible_name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
         try:
             return _create_agent_by_rule(database, rule, agent_rule, name=possible_name, max_agents=settings.max_agents)
@@ -236,7 +236,7 @@ def _create_agent_by_rule(
 ) -> UUID:
     subject_digest = subject_selector(trust["issuer"], trust["subject"])
     with database.transaction(request_actor("system", "agentidp")) as transaction:
-        # With this lock, no concurrent request can add an agent for the subject or exceed a maximum.
+        # The lock keeps a concurrent request from adding an agent for the subject or exceeding a maximum.
         transaction.fetch("organizations/lock_organization")
         if existing_agent_id := _find_agent_of_subject(transaction, rule, trust["issuer"], subject_digest):
             return existing_agent_id
@@ -263,7 +263,7 @@ def _create_agent_by_rule(
 
 
 def _find_agent_of_subject(transaction: Transaction, rule: Any, issuer: str, subject_digest: bytes) -> UUID | None:
-    """Return the id of the agent that the subject already has, or ``None``. Refuse a rule that is not in force."""
+    """Return the id of the agent that the subject already has, or ``None``. Refuse a rule that is switched off."""
     parameters = {"issuers": [issuer], "selectors": [subject_digest], "max_characters": MAX_CHARACTERS}
     for row in transaction.fetch("oauth/provisioning_rules", **parameters):
         if row.provisioning_rule_id == rule.provisioning_rule_id and (row.agent_id is not None or row.is_on):
@@ -284,11 +284,11 @@ def delete_expired_agents(database: OrganizationDatabase) -> list[UUID]:
     if not database.fetch("provisioning/expired_agents", max_rows=1):
         return []
     with database.transaction() as transaction:
-        # With this lock, no agent gets a token while it is deleted.
+        # The lock keeps an agent from getting a token while it is deleted.
         quotas.lock(transaction)
         agent_rows = transaction.fetch("provisioning/expired_agents", max_rows=MAX_EXPIRED)
         for agent_row in agent_rows:
-            event_reason = {"lastSeenAt": agent_row.last_seen_at, "expiresAfterDays": agent_row.expires_after_days}
-            remove_agent(transaction, agent_row.agent_id, **event_reason)
+            event_details = {"lastSeenAt": agent_row.last_seen_at, "expiresAfterDays": agent_row.expires_after_days}
+            remove_agent(transaction, agent_row.agent_id, **event_details)
             transaction.fetch("provisioning/forget_subject", agent_id=agent_row.agent_id)
     return [agent_row.agent_id for agent_row in agent_rows]

@@ -1,7 +1,7 @@
 """``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: maximum tokens per hour, day or month.
 
-``sql/functions/check_quotas.sql`` decides about each token. A change applies to every token that is issued after the
-response to the change, because it waits until no token of the organization is being issued.
+``sql/functions/check_quotas.sql`` checks the quotas for each token. A change waits until no token of the organization
+is being issued, so it applies to every token that is issued after the response to the change.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MIN_TOKENS, MAX_TOKENS = 1, 1_000_000_000_000
 """Minimum and maximum number of tokens that a quota allows per window."""
 
 LOCK_TIMEOUT = "2s"
-"""Maximum time for which a change of quotas waits for token requests, and blocks later token requests."""
+"""Maximum time that a change of quotas waits for token requests. Meanwhile later token requests wait for the change."""
 
 _WINDOW = {
     "in": "path",
@@ -146,7 +146,7 @@ def list_all_agents_quotas(caller: Caller, arguments: dict[str, Any]) -> Respons
 
 
 def _decode_cursor(cursor: str) -> tuple[UUID, int]:
-    """Return the agent's id in a cursor, and the position (1 to 3) of the quota's window in :data:`WINDOWS`."""
+    """Return the agent id in a cursor, and the position (1 to 3) of its window in :data:`WINDOWS`."""
     agent_id, _, window = cursor.partition(".")
     try:
         return UUID(agent_id), WINDOWS.index(window) + 1
@@ -206,7 +206,7 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admits the request in another transaction, because lock() must run before its transaction locks rows.
+    # Admits the caller in a transaction of its own, because lock() must run before the transaction locks rows.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)
@@ -214,9 +214,9 @@ def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
 
 
 def lock(transaction: Transaction) -> None:
-    """Let other changes of the organization's quotas, and its token requests, wait until the transaction ends.
+    """Make the organization's token requests, and other changes of its quotas, wait until the transaction ends.
 
-    The transaction must not have locked a row before, because a token request that waits for the row would block it.
+    The transaction must not have locked a row before. Otherwise it and a token request could wait for each other.
     """
     transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
@@ -224,30 +224,30 @@ def lock(transaction: Transaction) -> None:
 def block_changes(transaction: Transaction) -> None:
     """Block changes of the organization's quotas until the transaction ends.
 
-    A transaction that issues a token must call this before it locks a row.
+    A transaction that issues a token must call this function before it locks a row.
     """
     transaction.fetch("quotas/share_quotas")
 
 
 def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
     """Set a quota of an agent or (``None``) of the organization. The transaction must have called :func:`lock`."""
-    owner_id = _find_owner_id(transaction, agent_id)
-    earlier_rows = transaction.fetch("quotas/get_quota", agent_id=owner_id, quota_window=window)
+    quota_agent_id = _find_quota_agent_id(transaction, agent_id)
+    earlier_rows = transaction.fetch("quotas/get_quota", agent_id=quota_agent_id, quota_window=window)
     transaction.fetch(
-        "quotas/set_quota", agent_id=owner_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
+        "quotas/set_quota", agent_id=quota_agent_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
     )
-    transaction.fetch("quotas/mark_quotas", agent_id=owner_id)
+    transaction.fetch("quotas/mark_quotas", agent_id=quota_agent_id)
     earlier_settings = _settings_by_window(earlier_rows[0]) if earlier_rows else None
     new_settings = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
-    holder_id = agent_id or transaction.organization_id
-    audit.record(transaction, "quota.changed", holder_id, before=earlier_settings, after=new_settings)
+    audit_subject = agent_id or transaction.organization_id
+    audit.record(transaction, "quota.changed", audit_subject, before=earlier_settings, after=new_settings)
 
 
 def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
     """Delete a quota, or raise ``NotFound``. The transaction must have called :func:`lock`."""
-    owner_id = _find_owner_id(transaction, agent_id)
-    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=owner_id, quota_window=window))
-    transaction.fetch("quotas/mark_quotas", agent_id=owner_id)
+    quota_agent_id = _find_quota_agent_id(transaction, agent_id)
+    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=quota_agent_id, quota_window=window))
+    transaction.fetch("quotas/mark_quotas", agent_id=quota_agent_id)
     audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(row))
 
 
@@ -270,16 +270,18 @@ def build_usage_call(agent_id: UUID | None) -> Call:
 
 
 def build_page_call(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
-    """Return the call that reads a page of all quotas of the organization and its agents, sorted by the agent's id.
+    """Return the call that reads a page of the quotas of the organization and all its agents, sorted by agent id.
 
-    :param after: the agent of the previous page's last quota, and the position (1 to 3) of the quota's window.
+    :param after: the last quota of the previous page: its agent's id, and the position (1 to 3) of its window.
     :param limit: maximum number of quotas; ``None`` for all.
     """
     return _build_call(after_id=after[0], after_place=after[1], limit=limit)
 
 
 def build_share_call(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
-    """Return the slow call that reads quotas by the used share, greatest first, and the ``count`` of all that match.
+    """Return the call that reads quotas by their used share, greatest first, with the ``count`` of all matching quotas.
+
+    The call is slow, because it computes the usage of every quota.
 
     :param min_percent: the minimum used share, in percent.
     :param is_enforced: whether only enforced quotas are read.
@@ -294,15 +296,15 @@ def _build_call(**parameters: Any) -> Call:
     return Call("quotas/quota_usage", unset_parameters | default_parameters | parameters)
 
 
-def _find_owner_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
-    """Return the value of the column ``agent_id`` for a quota's owner. Raise ``NotFound`` for an unknown agent."""
+def _find_quota_agent_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
+    """Return the value of the column ``agent_id`` for a quota. Raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id or ORGANIZATION
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The window is the key, because the audit trail omits values that do not change.
+    # The window is the key, because the audit trail omits members that do not change.
     return {row.quota_window: represent_settings(row)}
 
 

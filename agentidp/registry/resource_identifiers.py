@@ -1,4 +1,4 @@
-"""Assign each resource identifier and audience to one organization, which alone gets tokens for it (RFC 8707).
+"""Assigns each resource identifier to one organization. Only the owner gets tokens for the identifier (RFC 8707).
 
 The SQL function ``resource_key()`` decides which spellings are the same identifier.
 """
@@ -25,9 +25,9 @@ MAX_CLAIMS = 1000
 
 
 class ResourceTaken(Conflict):
-    """409: another organization owns the identifier, or the caller's organization has registered it.
+    """409: another organization owns the identifier, or the caller's organization has already registered it.
 
-    Both cases have the same response, which does not reveal the identifiers of other organizations.
+    The response does not tell the two cases apart, so it does not reveal which identifiers other organizations own.
     """
 
     message = "The resource is registered already."
@@ -70,24 +70,24 @@ def claim_identifier(transaction: Transaction, resource: str, *, member: str = "
         raise ResourceTaken(member) from None
 
 
-def list_resource_identifiers(database_url: str, *, conflicts: bool = False) -> list[ResourceIdentifier]:
+def list_resource_identifiers(database_url: str, *, only_unowned: bool = False) -> list[ResourceIdentifier]:
     """Return all identifiers of the instance that an organization owns or has registered, sorted.
 
     :param database_url: the database's URL with the operator's role.
-    :param conflicts: whether to return only registered identifiers that no organization owns.
+    :param only_unowned: whether to return only the identifiers that no organization owns.
     """
     with connect(database_url) as connection:
-        owner_ids = dict(run_statement(connection, "oauth/all_resource_identifiers"))
+        owner_ids_by_resource = dict(run_statement(connection, "oauth/all_resource_identifiers"))
         registration_rows = run_statement(connection, "oauth/all_resource_servers")
-    # The dictionary is an ordered set of organizations.
-    registrant_ids: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    # Each inner dictionary is an ordered set of organization ids.
+    registrant_ids_by_resource: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for registration in registration_rows:
-        registrant_ids[registration.resource][registration.organization_id] = None
+        registrant_ids_by_resource[registration.resource][registration.organization_id] = None
     identifiers = [
-        ResourceIdentifier(resource, owner_ids.get(resource), tuple(registrant_ids[resource]))
-        for resource in sorted(owner_ids.keys() | registrant_ids.keys())
+        ResourceIdentifier(resource, owner_ids_by_resource.get(resource), tuple(registrant_ids_by_resource[resource]))
+        for resource in sorted(owner_ids_by_resource.keys() | registrant_ids_by_resource.keys())
     ]
-    return [identifier for identifier in identifiers if not conflicts or identifier.organization_id is None]
+    return [identifier for identifier in identifiers if not only_unowned or identifier.organization_id is None]
 
 
 def find_owner(database_url: str, resource: str, at: datetime) -> str | None:
@@ -112,7 +112,7 @@ def assign_identifier(
     """Make an existing organization the owner of an identifier, even if another organization owns it.
 
     :param settings: the settings with the database URL of the operator's role.
-    :param verify: whether to check before that the metadata of the resource server names the organization.
+    :param verify: whether to require that the metadata of the resource server names the organization.
     :returns: the previous owner, or ``None`` if there was none.
     :raises ConfigurationError: the identifier is that of our own API or dashboard, or the metadata does not name this
         issuer and the organization.
@@ -122,10 +122,10 @@ def assign_identifier(
         verify_ownership(resource, organization_id, settings.issuer)
     with connect(str(settings.database_url)) as connection, connection.transaction():
         own_identifiers = list(settings.own_audiences)
-        [organization_row] = run_statement(
+        [resource_row] = run_statement(
             connection, "oauth/own_resource", resource=resource, own_identifiers=own_identifiers
         )
-        if organization_row.is_own:
+        if resource_row.is_own:
             raise ConfigurationError("the resource must not be this server's own API or dashboard")
         with operator_transaction(connection, organization_id, at) as transaction:
             previous_owner = _fetch_owner_id(transaction, resource)

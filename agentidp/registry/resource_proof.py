@@ -1,4 +1,4 @@
-"""Verify by a resource server's metadata which organization the resource server belongs to (RFC 9728)."""
+"""Verifies by a resource server's metadata to which organization the resource server belongs (RFC 9728)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agentidp.outbound.networks import OPERATOR_NETWORKS
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 ORGANIZATION_MEMBER = "agentidp_organization_id"
-"""The metadata's member for the resource server's organization, which RFC 9728 does not define."""
+"""The member of the metadata that names the organization. RFC 9728 does not define this member."""
 
 TIMEOUT = 5.0
 """Maximum seconds to fetch a resource server's metadata."""

@@ -155,7 +155,7 @@ def _check_and_claim(transaction: Transaction, settings: Settings, member: str, 
 def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
     """Make the organization the owner of an audience, and return the owned name.
 
-    Return ``None`` without an audience, and for an audience that all customers of a cloud share.
+    :returns: ``None`` if *audience* is ``None``, or if all customers of a cloud share the audience.
     """
     resource = owned_name(audience) if audience else None
     if resource is not None:
@@ -179,7 +179,7 @@ def update_resource_server(
     if "audience" in change:
         new_columns["audience_claim"] = _claim_audience(transaction, settings, change["audience"])
     else:
-        # The statement sets this column too, but the earlier row does not have it.
+        # The earlier row lacks this column, which the statement sets, so it is computed from the audience.
         new_columns["audience_claim"] = owned_name(earlier_row.audience) if earlier_row.audience else None
     [new_row] = transaction.fetch("oauth/change_resource_server", resource_server_id=resource_server_id, **new_columns)
     SERVERS.record(transaction, before=earlier_row, after=new_row)

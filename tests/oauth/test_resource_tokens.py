@@ -198,7 +198,7 @@ def test_who_loses_an_audience_gets_no_token_with_it(
     assert introspect(client, cast.acme, token).json == INACTIVE
     assert resource_identifiers.release_identifier(cast.acme.database_url, audience, at) == theirs
     assert (audience, None, (ours,)) in resource_identifiers.list_resource_identifiers(
-        cast.acme.database_url, conflicts=True
+        cast.acme.database_url, only_unowned=True
     )
     assert resource_identifiers.assign_identifier(settings, audience, ours, at) is None
     assert introspect(client, cast.acme, token).json["active"] is True

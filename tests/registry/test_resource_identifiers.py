@@ -237,7 +237,7 @@ class TestOperator:
             if identifier.resource.startswith(resource)
         ]
         assert listed == [(resource, ids[0], ids[:1]), (duplicate, None, ids), (reserved, ids[1], ())]
-        conflicts = resource_identifiers.list_resource_identifiers(database_url, conflicts=True)
+        conflicts = resource_identifiers.list_resource_identifiers(database_url, only_unowned=True)
         assert [identifier.resource for identifier in conflicts if identifier.resource.startswith(resource)] == [
             duplicate
         ]
