@@ -2,7 +2,7 @@
 -- Parameters: organization_id; name: null for any name; is_deleted (boolean): true returns only deleted agents, which keep their
 -- names; false returns only the other agents.
 --
--- max-pages-read: 1000, an organization's agents
+-- max-pages-read: 1000, for the agents of the organization
 -- example: name=null; is_deleted=false
 select agent_id, name
 from agents

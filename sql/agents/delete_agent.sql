@@ -2,7 +2,7 @@
 -- stays. Returns the row, or no row if the agent is already deleted or does not exist.
 -- Parameters: organization_id; agent_id; at (timestamptz).
 --
--- max-pages-read: 3000, the grants of the agent
+-- max-pages-read: 3000, for the grants of the agent
 with revoked as (
     update credentials
     set revoked_at = %(at)s

@@ -1,5 +1,5 @@
--- Returns the alert targets of the organization whose last delivery failed, one row per target, longest failing first. The
--- column targets has the number of all alert targets of the organization. Parameters: organization_id.
+-- Returns the alert targets of the organization whose last delivery failed, one row per target. The target that has failed for
+-- longest comes first. The column targets has the number of all alert targets of the organization. Parameters: organization_id.
 select
     name,
     enabled,

@@ -1,7 +1,6 @@
--- Deletes the deliveries of all organizations that were created before made_before. Per finding and target, keeps the last accepted
--- delivery if it does not report the finding's end and was not created before kept_after, because this delivery shows that the
--- target must still receive the end. Returns no row.
--- Parameters: made_before; kept_after: an earlier instant than made_before.
+-- Deletes old deliveries of all organizations, except deliveries that show that a target must still receive a finding's end. Such
+-- a delivery is the last one that the target has accepted for the finding, and does not report the end. Returns no row.
+-- Parameters: made_before: later deliveries are kept; kept_after: an earlier instant, before which no delivery is kept.
 --
 -- for: operator
 delete from alert_deliveries

@@ -1,7 +1,7 @@
 -- Ends the lease of an alert target early. Returns the target's ID, or no row if the target was deleted or another process has
 -- leased it.
--- Parameters: organization_id, target_id; at: the new end of the lease; leased_until: the current end of the lease, by which the
--- lease is recognized.
+-- Parameters: organization_id, target_id; at: the new end of the lease; leased_until: the old end, by which the statement
+-- recognizes the lease.
 --
 -- example: leased_until=-infinity
 update alert_targets

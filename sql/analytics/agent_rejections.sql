@@ -3,7 +3,7 @@
 -- failures, and no row if the organization has no such agent. Parameters: organization_id; agent_id; first and last: the first
 -- and the last day of the period.
 --
--- max-pages-read: 500, because it reads up to 201 rows per day of the organization
+-- max-pages-read: 500, for up to 201 rows per day of the organization
 select
     to_char(rejected.day, 'YYYY-MM-DD') as date, rejected.reason, rejected.network, rejected.rejections, rejected.last_rejected_at
 from agents

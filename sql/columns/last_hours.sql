@@ -1,6 +1,6 @@
--- The last hours in which an agent had tokens, requests and rejected requests: last_token, last_request and last_rejection, each
--- null if there is no such hour. The row "listed" has agent_id, and the days of these hours: token_day, request_day and
--- rejection_day. A statement includes this sub-select as {last_hours}.
+-- Returns an agent's last hour with tokens (last_token), with requests (last_request) and with rejected requests (last_rejection),
+-- each null if there is no such hour. A statement includes this sub-select as {last_hours}, for a row "listed" with agent_id and
+-- the days of the three hours: token_day, request_day and rejection_day.
 select
     max(hours.hour) filter (where hours.tokens > 0) as last_token,
     max(hours.hour) filter (where hours.requests > 0) as last_request,

@@ -2,7 +2,7 @@
 -- Parameters: organization_id; ended_after (timestamptz); at (timestamptz): the current time. muted_until is null unless the
 -- finding is muted at this time.
 --
--- max-pages-read: 1200, for two searches per finding for a mute
+-- max-pages-read: 1200, for two look-ups of mutes per finding
 select {finding}
 from findings
 where

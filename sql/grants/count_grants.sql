@@ -1,9 +1,9 @@
 -- Returns the number of valid grants that have a refresh token, one row: grants.
 -- Parameters: organization_id; at; agent_id, delegation_rule_id, resource and issuer: count only grants to this agent, by this
--- rule, for this resource or of people of this issuer; null for all; grant_id and subject: always null, because only
--- grants/list_grants, which includes the same query filtered_grants, filters by them.
+-- rule, for this resource or of people of this issuer; null for all; grant_id and subject: always null. The query
+-- filtered_grants has these two parameters for grants/list_grants.
 --
--- max-pages-read: 6000, a count by resource or issuer reads the organization's grants, at most 100,000, and its agents
+-- max-pages-read: 6000, for a count by resource or issuer: at most 100,000 grants of the organization, and its agents
 -- example: grant_id=null; subject=null; agent_id=null; delegation_rule_id=null; resource=null; issuer=null
 with filtered as (
     {filtered_grants}

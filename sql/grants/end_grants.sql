@@ -2,7 +2,7 @@
 -- Returns one row per deleted grant: grant_id. The grants' access tokens must be ended by oauth/revoke_tokens.
 -- Parameters: organization_id; agent_id, delegation_rule_id, issuer: exactly one of the three; the other two are null.
 --
--- max-pages-read: 5000, all grants of the organization, at most 100,000
+-- max-pages-read: 5000, for at most 100,000 grants of the organization
 -- example: agent_id=null; issuer=null
 delete from grants
 where

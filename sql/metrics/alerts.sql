@@ -2,7 +2,7 @@
 -- wait for enabled targets, the instant of the oldest waiting alert, and the alerts delivered and abandoned in the last day.
 -- Parameters: organization_id; at (timestamptz).
 --
--- max-pages-read: 300000, a hundred thousand alerts of the last days, two pages each
+-- max-pages-read: 300000, for a hundred thousand alerts of the last days, two pages each
 with recent as materialized (
     select
         target_id,

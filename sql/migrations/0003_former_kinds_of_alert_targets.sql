@@ -1,5 +1,5 @@
--- Findings of the kinds peak and zero_day are no longer opened. A target of zero_day gets silence instead, which reports the same
--- outages. A target of peak alone is disabled, because a target without kinds gets all of them.
+-- Findings of the kinds peak and zero_day are no longer opened. A target for the kind zero_day gets the kind silence instead, which
+-- reports the same outages. A target for only the kind peak is disabled, because a target without kinds receives every kind.
 update alert_targets
 set
     enabled = enabled and kinds <> array['peak'],

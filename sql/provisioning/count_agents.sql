@@ -1,7 +1,7 @@
 -- Returns the number of agents, without deleted agents, that provisioning rules with this name have created. One row: count.
 -- Parameters: organization_id; name.
 --
--- max-pages-read: 300, all agents of the rule in an index
+-- max-pages-read: 300, for the index entries of the rule's agents
 select count(*) as count
 from agents
 where

@@ -4,7 +4,7 @@
 -- their quota, and agents whose quota somebody has set, because a new agent would not have this quota.
 -- Parameters: organization_id; at (timestamptz); day; max_rows.
 --
--- max-pages-read: 800, the credentials and quotas of each agent that a rule has created
+-- max-pages-read: 800, for the credentials and quotas of each agent that a rule has created
 -- example: max_rows=100
 select agents.agent_id, seen.last_seen_at, agents.expires_after_days
 from (

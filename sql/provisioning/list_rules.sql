@@ -1,7 +1,7 @@
 -- Returns the provisioning rules of an organization, one row per rule, oldest first: the rule's columns, and agents: the number
 -- of agents that rules of this name have created, without deleted agents. Parameters: organization_id.
 --
--- max-pages-read: 300, the agents that rules have created, in an index
+-- max-pages-read: 300, for the index entries of the agents that rules have created
 select
     {provisioning_rule},
     (

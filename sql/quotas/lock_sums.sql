@@ -2,7 +2,7 @@
 -- organization's own, whose agent_id is nil. Locks quotas without a stored sum too, because a token may be storing their first sum.
 -- Returns one row per quota. Parameters: organization_id.
 --
--- max-pages-read: 10000, it locks all of the organization's quotas per month
+-- max-pages-read: 10000, for all quotas per month of the organization, which it locks
 select agent_id
 from quotas
 where organization_id = %(organization_id)s and quota_window = 'month'

@@ -2,7 +2,7 @@
 -- or no row if there are no tokens.
 -- Parameters: organization_id; day; hour; agent_id: nil for the organization; quota_window: hour, day or month.
 --
--- max-pages-read: 500, each day of the month
+-- max-pages-read: 500, for each day of the month
 -- example: quota_window=month
 select sum(case when %(quota_window)s::text = 'hour' then counted.in_hour else counted.tokens end)::bigint as used
 from generate_series(0, 30) as since (days)

@@ -3,7 +3,7 @@
 --
 -- Every table with data of an organization has the organization in its primary key and forced row-level security: a transaction
 -- sees only the rows of the organization in its setting agentidp.organization_id, and no row without the setting.
--- No policy has a sub-select, because Citus refuses it.
+-- No policy has a sub-select, because Citus refuses such policies.
 
 do $$
 begin

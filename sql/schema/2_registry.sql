@@ -107,7 +107,7 @@ create index credentials_organization_id_trust_selector_idx on credentials (orga
 -- This index answers whether a credential of an agent was revoked after a session began.
 create index credentials_organization_id_agent_id_revoked_at_idx on credentials (organization_id, agent_id, revoked_at)
     where revoked_at is not null;
--- This index has the revoked credentials, one of which a failed authentication may have used.
+-- This index finds the revoked credential whose secret a failed authentication has used.
 create index credentials_organization_id_agent_id_revoked_idx on credentials (organization_id, agent_id, secret_hash)
     where revoked_at is not null;
 alter table credentials enable row level security, force row level security;

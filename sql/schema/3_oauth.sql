@@ -1,6 +1,6 @@
 -- Signing keys, resource servers, revoked tokens, used identifiers, and throttles of failed authentications.
 
--- The keys belong to the instance and not to an organization, because all organizations' resource servers verify tokens.
+-- The keys belong to the instance, because the resource servers of all organizations verify tokens with the same keys.
 create table signing_keys (
     kid text primary key,
     -- Lists show the algorithm of a revoked key too, which cannot be read from the erased private key.
@@ -61,9 +61,9 @@ on resource_servers to agentidp_service;
 
 -- The organization that owns a resource identifier. Only the owner gets tokens with the identifier as `aud`. The row stays when
 -- the resource server is deleted, because a service that still trusts this issuer must not start to trust another organization.
--- Like clients, the table has no foreign key, because on Citus every node has the entire table.
+-- Like the table clients, this table has no foreign key, because on Citus every node has the entire table.
 create table resource_identifiers (
-    -- The identifier in the form of resource_key().
+    -- The identifier, normalized by resource_key().
     resource text collate "C" primary key,
     organization_id text collate "C" not null,
     claimed_at timestamptz not null

@@ -118,15 +118,15 @@ group by usage.organization_id, usage.day, cell.ordinal, usage.agent_id
 having sum(cell.tokens) + sum(cell.requests) + sum(cell.rejected) > 0;
 
 -- The sums of the complete days of a month, so that a reader need not add up every day of every agent. The sums can be deleted at
--- any time, because without them readers use the counters of the days.
+-- any time, because readers then use the daily counters.
 create table usage_monthly (
     organization_id text collate "C" not null references organizations,
     -- The first day of a UTC calendar month.
     month date not null check (extract(day from month) = 1),
     -- The sums contain the days of the month before this day.
     summed_until date not null,
-    -- The tokens of all agents. If the counters of these days in usage_daily still have the same sum, no agent's sum has changed,
-    -- because counters only grow.
+    -- The tokens of all agents. As long as the same days in usage_daily have the same sum, no agent's sum has changed, because
+    -- counters only grow.
     tokens bigint not null,
     -- The agents with tokens, and in the same order the number of tokens of each agent.
     agent_ids uuid[] not null,
