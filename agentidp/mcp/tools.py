@@ -124,7 +124,7 @@ def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller)
     return _build_result(json.loads(response_text), response_text, tool.max_rows, route_context.row_count)
 
 
-def _build_result(body: dict[str, Any], text: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
+def _build_result(body: dict[str, Any], body_json: str, max_rows: int, row_count: int = 0) -> dict[str, Any]:
     """Return the result of ``tools/call`` for a route's body. ``data`` is cut off after *max_rows* items, with a note.
 
     :param row_count: the number of items before the view itself cut off ``data``; 0 if it did not.
@@ -132,14 +132,15 @@ def _build_result(body: dict[str, Any], text: str, max_rows: int, row_count: int
     items = body.get("data")
     row_count = row_count or (len(items) if isinstance(items, list) else 0)
     if items is None or row_count <= max_rows:
-        return {"content": [_text_item(text)], "structuredContent": body, "isError": False}
+        return {"content": [_text_item(body_json)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
     # Only views that return a data_response() have cut off their items.
     if len(items) > max_rows:
         body = body | {"data": items[:max_rows]}
-        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+        body_json = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    content = [_text_item(body_json), _text_item(note)]
     meta = {"agentidp/items": {"returned": max_rows, "of": row_count}}
-    return {"content": [_text_item(text), _text_item(note)], "structuredContent": body, "isError": False, "_meta": meta}
+    return {"content": content, "structuredContent": body, "isError": False, "_meta": meta}
 
 
 def _text_item(text: str) -> dict[str, str]:
@@ -154,12 +155,12 @@ def _format_error(error: ApiError) -> str:
 def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the WSGI environment of a GET request to the tool's route, from the client of the MCP request."""
     path, query_arguments = tool.rule.rule, dict(arguments)
-    for argument_name in tool.rule.arguments:
-        argument_key = to_camel_case(argument_name)
+    for path_parameter in tool.rule.arguments:
+        argument_name = to_camel_case(path_parameter)
         try:
-            path = path.replace(f"<uuid:{argument_name}>", str(UUID(query_arguments.pop(argument_key, None))))
+            path = path.replace(f"<uuid:{path_parameter}>", str(UUID(query_arguments.pop(argument_name, None))))
         except (TypeError, ValueError, AttributeError):
-            raise ValidationError(details={argument_key: ["must be a UUID"]}) from None
+            raise ValidationError(details={argument_name: ["must be a UUID"]}) from None
     mcp_environ = current_request().environ
     # The client's address is copied, but no header of the MCP request.
     connection_variables = {

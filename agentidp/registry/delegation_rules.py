@@ -66,9 +66,9 @@ class Resources(schemas.Member, ma.fields.List[Any]):
     default_error_messages = {"invalid": "must be a list"}
 
     def __init__(self, **kwargs: Any) -> None:
-        length = ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers")
+        length_rule = ma.validate.Length(1, MAX_RESOURCES, error=f"must name 1 to {MAX_RESOURCES} resource servers")
         item_field = ma.fields.Nested(DelegatedResourceSchema)
-        super().__init__(cls_or_instance=item_field, validate=[length, _refuse_repeated_resources], **kwargs)
+        super().__init__(cls_or_instance=item_field, validate=[length_rule, _refuse_repeated_resources], **kwargs)
 
     def parse_input(self, user_input: Any) -> Any:
         """Return one object per resource server, with the scopes of all lines that name the server."""

@@ -44,19 +44,19 @@ class _Body:
         self._chunks, self._connection, self._seconds, self._turn = chunks, connection, seconds, turn
 
     def __iter__(self) -> Iterator[bytes]:
-        remaining_seconds, turn = self._seconds, self._turn
+        remaining_seconds, queue_turn = self._seconds, self._turn
         for chunk in self._chunks:
             # Sending may block until the client has received earlier chunks, so the turn is paused meanwhile.
-            if turn is not None:
-                turn.pause()
+            if queue_turn is not None:
+                queue_turn.pause()
             began_at = time.monotonic()
             self._set_timeout(remaining_seconds)
             yield chunk
             remaining_seconds -= time.monotonic() - began_at
             # A streamed response computes its next chunk now, so the request first waits for its turn. A list has no
             # chunks to compute.
-            if turn is not None and type(self._chunks) is not list:
-                turn.resume()
+            if queue_turn is not None and type(self._chunks) is not list:
+                queue_turn.resume()
         self._set_timeout(None)
 
     def _set_timeout(self, seconds: float | None) -> None:

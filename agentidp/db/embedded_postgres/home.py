@@ -69,9 +69,9 @@ def running_url(home: Path) -> str | None:
         if postmaster.status != "ready" or not is_alive(postmaster.pid):
             return None
         password = (home / "password").read_text()
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
-            connection.connect(f"{postmaster.socket_directory}/.s.PGSQL.{PORT}")
+        with socket.socket(socket.AF_UNIX) as probe_socket:
+            probe_socket.settimeout(5)
+            probe_socket.connect(f"{postmaster.socket_directory}/.s.PGSQL.{PORT}")
     except PermissionError as error:
         raise EmbeddedPostgresError(
             f"the user id {os.geteuid()} may not read {error.filename or home}: run this as the user that owns it"
@@ -92,8 +92,8 @@ def find_service_account() -> Account:
     raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no account postgres or nobody")
 
 
-def find_obstacle(path: Path, account: Account) -> Path | None:
-    """Return the topmost directory of `path` that `account` may not enter, or None if it may enter all of them."""
+def find_closed_directory(path: Path, account: Account) -> Path | None:
+    """Return the topmost directory of `path`, or the file itself, that is closed for `account`, or else None."""
     for directory in [*reversed(path.parents), path]:
         directory_status = directory.stat()
         is_owner, is_in_group = directory_status.st_uid == account.pw_uid, directory_status.st_gid == account.pw_gid
@@ -142,12 +142,12 @@ def _give_account_access(account: Account, home: Path) -> None:
             f"AgentIdP runs as root, and {home} is not root's or is writable by others: "
             "choose another AGENTIDP_DATA_DIR"
         )
-    if closed_directory := find_obstacle(home.parent, account):
+    if closed_directory := find_closed_directory(home.parent, account):
         raise EmbeddedPostgresError(
             f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed_directory}: "
             "choose another AGENTIDP_DATA_DIR"
         )
-    if find_obstacle(home, account):
+    if find_closed_directory(home, account):
         home.chmod(home_status.st_mode | 0o001)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentidp.config import OLDEST_POSTGRESQL
-from agentidp.db.embedded_postgres.home import Account, EmbeddedPostgresError, find_obstacle
+from agentidp.db.embedded_postgres.home import Account, EmbeddedPostgresError, find_closed_directory
 from agentidp.parent_death import signal_at_parent_death
 
 NO_DATABASE = (
@@ -37,13 +37,13 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
         missing_message = NO_DATABASE
     if not all((binaries / program).is_file() for program in ("postgres", "initdb")):
         raise EmbeddedPostgresError(missing_message)
-    obstacle = find_obstacle(binaries / "postgres", account) if account else None
-    if obstacle and account is not None and bindir is not None:
+    closed_directory = find_closed_directory(binaries / "postgres", account) if account else None
+    if closed_directory and account is not None and bindir is not None:
         raise EmbeddedPostgresError(
-            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {obstacle}: "
+            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed_directory}: "
             "choose another AGENTIDP_PG_BINDIR"
         )
-    return _copy_wheel(binaries.parent, home / "binaries") if obstacle else binaries
+    return _copy_wheel(binaries.parent, home / "binaries") if closed_directory else binaries
 
 
 def wheel_binaries() -> Path:
