@@ -36,6 +36,11 @@ class Places:
         self._busy: list[int] = []
         self._failures: dict[int, tuple[int, datetime]] = {}
 
+    def has_maximum(self, network: int) -> bool:
+        """Return whether a network occupies as many threads as a network may."""
+        with self._lock:
+            return self._busy.count(network) >= PLACES_PER_NETWORK
+
     def reserve_thread(self, network: int, at: datetime) -> bool:
         """Reserve a thread for a network until :meth:`release_thread`, and return whether a thread was free."""
         with self._lock:

@@ -19,7 +19,7 @@ from flask import Flask, request
 from agentidp.audit import INSTANCE
 from agentidp.config import Settings
 from agentidp.config.oidc import OidcSettings
-from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, TIMEOUT, IssuerKeys, KeysUnavailable
+from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, RETRY_AFTER, TIMEOUT, IssuerKeys, KeysUnavailable
 from agentidp.oauth import throttle
 from agentidp.openid.claims import NoAccess, SignInRefused, read_organization_id
 from agentidp.openid.client import BadResponse, Client, Unavailable
@@ -38,7 +38,7 @@ logger = logging.getLogger("agentidp")
 
 
 class ProviderUnavailable(SignInRefused):
-    """503: the provider cannot be reached or is too slow, or too many sign-ins are being completed."""
+    """503: the provider cannot be reached or is too slow, or other networks complete too many sign-ins."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -46,6 +46,15 @@ class ProviderUnavailable(SignInRefused):
             "The sign-in of your company cannot be reached now. Try again in a minute, or sign in as an agent.",
             {"Retry-After": str(int(PAUSE_WITHOUT_KEYS))},
         )
+
+
+class ProviderBusy(SignInRefused):
+    """503: other people of the same organization or network complete their sign-ins, such as in other tabs."""
+
+    def __init__(self) -> None:
+        wait = str(math.ceil(RETRY_AFTER))
+        message = "Other sign-ins are being completed at this moment. This page tries again by itself."
+        super().__init__(503, message, {"Retry-After": wait, "Refresh": wait})
 
 
 class Provider:
@@ -140,9 +149,13 @@ class Provider:
         if self.organization_id is not None:
             with self.client.keys.places.reserve(self.organization_id) as has_place:
                 if not has_place:
-                    raise ProviderUnavailable
+                    raise ProviderBusy
                 yield
             return
+        # A browser that finds the places occupied by other networks must not repeat its request by itself, because its
+        # network would count as failed.
+        if self._places.has_maximum(network_cell):
+            raise ProviderBusy
         if not self._places.reserve_thread(network_cell, at):
             raise ProviderUnavailable
         has_failed = True

@@ -223,6 +223,20 @@ class TestTabs:
             editor.client.get(f"/authorize?{editor.query(state='x' * 1500)}")
         assert editor.answer(page).status_code == 303
 
+    def test_a_tab_that_must_wait_for_the_others_is_reloaded(
+        self, editor: Editor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Few tabs of a network can exchange their codes at the same time."""
+        begun = editor.client.get(f"/authorize?{editor.query()}")
+        path = editor.provider.authorize(begun.headers["Location"])
+        with monkeypatch.context() as others:
+            others.setattr("agentidp.openid.places.PLACES_PER_NETWORK", 0)
+            for _ in range(3):
+                response = editor.client.get(path)
+                assert (response.status_code, response.headers["Refresh"]) == (503, "1")
+                assert "This page tries again by itself." in Page(response).words
+        assert editor.client.get(path).status_code == 200
+
     def test_a_completed_sign_in_deletes_its_cookie(self, editor: Editor) -> None:
         cookies: dict[str, str] = {}
         begun = editor.client.get(f"/authorize?{editor.query()}")
