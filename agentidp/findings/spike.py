@@ -37,8 +37,13 @@ LOOP_CAUSES_AND_NEXT_STEP = (
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the tokens by hour of the agents whose tokens grew the most."""
     day_parameters = {"first_day": _first_history_day(query), "since": query.since, "until": query.until}
+    growth_parameters = {
+        "growth_days": thresholds.GROWTH_DAYS,
+        "day_smoothing": thresholds.GROWTH_SMOOTHING_DAY,
+        "hour_smoothing": thresholds.GROWTH_SMOOTHING_HOUR,
+    }
     limit_parameters = {"max_suspects": thresholds.MAX_SPIKE_SUSPECTS, "max_agents": thresholds.MAX_SPIKE_AGENTS}
-    return Call("findings/spike", day_parameters | limit_parameters)
+    return Call("findings/spike", day_parameters | growth_parameters | limit_parameters)
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
@@ -74,7 +79,7 @@ class Spike:
 def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_count: int) -> list[Spike]:
     """Return the spikes of an agent, including spikes that ended within a few days before *first_requested_hour*.
 
-    :param agent_count: the number of agents that are judged.
+    :param agent_count: the number of agents of the organization that are judged, at most ``MAX_SPIKE_AGENTS``.
     """
     first_midnight = find_first_midnight(tokens_by_hour)
     if first_midnight is None:

@@ -47,6 +47,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import sqrt
+from operator import and_
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
@@ -92,74 +93,69 @@ def find_unusual_hours(
         returned too, because a spike that is ongoing then may have begun in one of them.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # Before first_hour + DAY, no expected count can be computed.
+    # On the agent's first day, no tokens can be expected. Hours before start_hour are not compared, and are zero here.
     start_hour = max(first_hour + DAY, first_requested_hour - DAYS_BEFORE * DAY)
-    expected_by_hour = [
-        estimate_expected_tokens(tokens_by_hour, hour, first_hour)
-        for hour in range(start_hour, len(tokens_by_hour) + 1)
+    tokens = [*[0] * start_hour, *tokens_by_hour[start_hour:]]
+    expected = [
+        *[0.0] * start_hour,
+        *(estimate_expected_tokens(tokens_by_hour, hour, first_hour) for hour in range(start_hour, len(tokens) + 1)),
     ]
-    history = _History(
-        start_hour, tokens_by_hour[start_hour:], expected_by_hour, compute_rolling_sums(expected_by_hour, DAY)
-    )
+    history = _History(tokens, expected, compute_rolling_sums(expected, DAY))
     first_judged_hour = max(
-        first_hour + thresholds.SETTLED_DAYS * DAY,
-        first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY,
-        start_hour,
+        first_hour + thresholds.SETTLED_DAYS * DAY, first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY
     )
-    unusual_by_offset: dict[int, UnusualHour] = {}
-    sums_by_rule = sum_tokens_by_rule(history.tokens, expected_by_hour)
-    for rule, hour_sums in zip(thresholds.SPIKE_RULES, sums_by_rule, strict=True):
+    unusual_by_hour: dict[int, UnusualHour] = {}
+    for rule, sums_by_hour in zip(thresholds.SPIKE_RULES, sum_tokens_by_rule(tokens, expected), strict=True):
         limit_factor = rule.factor * agent_count**thresholds.AGENT_COUNT_EXPONENT
         daily_maxima = [
-            max(hour_sum.surprise for hour_sum in hour_sums[day_start : day_start + DAY])
-            for day_start in range(0, len(hour_sums), DAY)
+            max(hour_sum.surprise for hour_sum in sums_by_hour[midnight : midnight + DAY])
+            for midnight in range(0, len(tokens), DAY)
         ]
-        for offset in range(first_judged_hour - start_hour, len(history.tokens)):
-            unusual_hour = history.judge(offset, hour_sums[offset], rule, daily_maxima, limit_factor)
-            earlier_result = unusual_by_offset.get(offset)
+        for hour in range(first_judged_hour, len(tokens)):
+            unusual_hour = history.judge(hour, sums_by_hour[hour], rule, daily_maxima, limit_factor)
+            earlier_result = unusual_by_hour.get(hour)
             if unusual_hour and (earlier_result is None or unusual_hour.severity > earlier_result.severity):
-                unusual_by_offset[offset] = unusual_hour
-    return [unusual_by_offset[offset] for offset in sorted(unusual_by_offset)]
+                unusual_by_hour[hour] = unusual_hour
+    return [unusual_by_hour[hour] for hour in sorted(unusual_by_hour)]
 
 
 class _History(NamedTuple):
-    """The tokens and the expected tokens of an agent, by the number of hours since ``start_hour``, a midnight."""
+    """The tokens and the expected tokens of an agent by hour."""
 
-    start_hour: int
     tokens: Sequence[int]
     expected: Sequence[float]
-    expected_of_day: Sequence[float]
+    expected_of_day: Sequence[float]  # the expected tokens of the 24 hours that end with the hour
 
     def judge(
-        self, offset: int, hour_sum: Sum, rule: SpikeRule, daily_maxima: Sequence[float], limit_factor: float
+        self, hour: int, hour_sum: Sum, rule: SpikeRule, daily_maxima: Sequence[float], limit_factor: float
     ) -> UnusualHour | None:
         """Return an hour with its severity by a rule, or ``None`` if it is usual.
 
-        :param offset: the hour, as the number of hours since ``start_hour``.
         :param hour_sum: the sum that ends with the hour.
         :param daily_maxima: the highest surprise of each day.
         """
-        # Daylight saving can move the tokens of a neighbouring hour to this hour. Sums of eight hours change less.
-        expected_nearby = (
-            max(hour_sum.expected, *self.expected[offset - 1 : offset + 2]) if rule.hours == 1 else hour_sum.expected
-        )
+        expected_nearby = hour_sum.expected
+        if rule.hours == 1:
+            # Daylight saving can move the tokens of a neighbouring hour to this hour. Sums of eight hours change less.
+            expected_nearby = max(self.expected[hour - 1 : hour + 2])
         if not hour_sum.may_be_unusual or not is_large_enough(
-            hour_sum.tokens, expected_nearby, self.expected_of_day[offset]
+            hour_sum.tokens, expected_nearby, self.expected_of_day[hour]
         ):
             return None
-        usual_days = select_usual_days(offset // DAY, rule)
+        usual_days = select_usual_days(hour // DAY, rule)
         usual_surprises = daily_maxima[usual_days]
         severity = decide_severity(hour_sum.surprise, usual_surprises, limit_factor, rule.min_surprise)
         if severity is None:
             return None
         if severity is Severity.warning and rule.hours == 1:
-            busiest_hour = max(self.tokens[usual_days.start * DAY : usual_days.stop * DAY])
-            severity = Severity.critical if is_loop(hour_sum, self.expected_of_day[offset], busiest_hour) else severity
+            busiest_hour_tokens = max(self.tokens[usual_days.start * DAY : usual_days.stop * DAY])
+            if is_loop(hour_sum, self.expected_of_day[hour], busiest_hour_tokens):
+                severity = Severity.critical
         similar_day = None
         if severity is Severity.info:
-            similar_day = self.start_hour + (usual_days.start + usual_surprises.index(max(usual_surprises))) * DAY
+            similar_day = (usual_days.start + usual_surprises.index(max(usual_surprises))) * DAY
         reason = Reason(rule.hours, round(hour_sum.tokens), round(hour_sum.expected), rule.days, similar_day)
-        return UnusualHour(self.start_hour + offset, self.tokens[offset], self.expected[offset], severity, reason)
+        return UnusualHour(hour, self.tokens[hour], self.expected[hour], severity, reason)
 
 
 def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
@@ -201,27 +197,22 @@ def sum_tokens_by_rule(
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
     not unusual. A night also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
     """
-    surprises = [
-        surprise(token_count, expected_count)
-        for token_count, expected_count in zip(tokens, expected_tokens, strict=False)
-    ]
+    surprises = [*map(surprise, tokens, expected_tokens)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
-    hour_sums = [
-        Sum(*hour_values) for hour_values in zip(tokens, expected_tokens, surprises, are_hours_raised, strict=False)
-    ]
-    night_token_counts, expected_night_counts, raised_hour_counts = (
-        compute_rolling_sums(hour_values, thresholds.NIGHT_HOURS)
-        for hour_values in (tokens, expected_tokens, are_hours_raised)
+    night_tokens, night_expected, raised_hours = (
+        compute_rolling_sums(values, thresholds.NIGHT_HOURS) for values in (tokens, expected_tokens, are_hours_raised)
     )
-    are_nights_full = [raised_hours >= thresholds.MIN_RAISED_HOURS for raised_hours in raised_hour_counts]
+    are_nights_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hours]
+    may_nights_be_unusual = map(and_, are_nights_full, are_hours_raised)
     night_sums = [
-        Sum(token_count, expected_count, surprise(token_count, expected_count), is_full_night and is_raised_hour)
-        for token_count, expected_count, is_full_night, is_raised_hour in zip(
-            night_token_counts, expected_night_counts, are_nights_full, are_hours_raised, strict=False
-        )
+        *map(Sum, night_tokens, night_expected, map(surprise, night_tokens, night_expected), may_nights_be_unusual)
     ]
     expected_of_day = compute_rolling_sums(expected_tokens, DAY)
-    return hour_sums, night_sums, sum_three_nights(night_sums, are_nights_full, expected_of_day)
+    return (
+        [*map(Sum, tokens, expected_tokens, surprises, are_hours_raised)],
+        night_sums,
+        sum_three_nights(night_sums, are_nights_full, expected_of_day),
+    )
 
 
 def sum_three_nights(
@@ -276,17 +267,18 @@ def is_large_enough(tokens: float, expected: float, expected_of_day: float) -> b
 
     :param expected_of_day: the expected tokens of the 24 hours that end with the hour.
     """
-    is_much = tokens - expected >= max(thresholds.MIN_EXCESS, thresholds.MIN_EXCESS_SHARE * expected_of_day)
-    return is_much and tokens >= thresholds.MIN_TIMES * expected
+    min_excess = max(thresholds.MIN_EXCESS, thresholds.MIN_EXCESS_SHARE * expected_of_day)
+    return tokens - expected >= min_excess and tokens >= thresholds.MIN_TIMES * expected
 
 
-def is_loop(hour: Sum, expected_of_day: float, busiest_hour: float) -> bool:
+def is_loop(hour_sum: Sum, expected_of_day: float, busiest_hour_tokens: float) -> bool:
     """Return whether an unusual hour has so many tokens that a retry loop is the likely cause.
 
-    :param busiest_hour: the tokens of the busiest hour of the usual days.
+    :param busiest_hour_tokens: the tokens of the busiest hour of the usual days.
     """
-    is_large = hour.tokens - hour.expected >= max(thresholds.MIN_LOOP_EXCESS, expected_of_day)
-    return is_large and hour.tokens > thresholds.LOOP_TIMES * busiest_hour
+    min_excess = max(thresholds.MIN_LOOP_EXCESS, expected_of_day)
+    is_excess_large = hour_sum.tokens - hour_sum.expected >= min_excess
+    return is_excess_large and hour_sum.tokens > thresholds.LOOP_TIMES * busiest_hour_tokens
 
 
 def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_hour: int) -> list[UnusualHour]:

@@ -40,7 +40,8 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
     SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
 )
-# SpikeRule.factor is multiplied by this power of the number of agents, because each agent can exceed it by chance.
+# SpikeRule.factor is multiplied by this power of the number of judged agents, because each agent can exceed it by
+# chance. At most MAX_SPIKE_AGENTS agents are judged.
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # minimum raised hours in a night of eight hours
 RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised
@@ -53,6 +54,11 @@ LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest 
 SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
 NEW_TOKENS = 500  # minimum tokens in an unusual hour of a newer agent: more than healthy instances need
 NEW_TIMES = 8  # such an hour exceeds this multiple of the agent's busiest hour up to the day before
+# The statement ranks agents by growth: the highest count of the evaluated days, less the mean of earlier days, divided
+# by that mean. The smoothing is added to the divisor, so that agents with few tokens do not rank high.
+GROWTH_DAYS = 21  # days before the evaluated days whose mean is compared
+GROWTH_SMOOTHING_DAY = 30  # tokens that are added to the mean tokens of a day
+GROWTH_SMOOTHING_HOUR = 10  # tokens that are added to the mean tokens of an hour
 MAX_SPIKE_SUSPECTS = 200  # maximum agents whose hours are read; agents whose days grew the most come first
 MAX_SPIKE_AGENTS = 100  # maximum of these agents whose history is read; agents whose hours grew the most come first
 MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike

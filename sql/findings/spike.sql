@@ -3,11 +3,13 @@
 -- The statement first selects max_suspects agents by the growth of their daily tokens. Of these agents, it then selects max_agents
 -- by the growth of their busiest hour. The busiest hour is compared per quarter of the day (six hours), and the quarter that grew
 -- the most counts.
--- Growth is (highest - mean) / (mean + 30) for days and (highest - mean) / (mean + 10) for hours. "highest" is the highest count on
--- an evaluated day. "mean" is the mean of the days with usage among the 21 days before. Both are per counter row. The constants 30
--- and 10 keep agents with few tokens from ranking high.
+-- Growth is (highest - mean) / (mean + smoothing). "highest" is the highest count on an evaluated day, and "mean" is the mean of
+-- the days with usage among the growth_days days before. The counts are those of counter rows: a day has several rows if several
+-- transactions counted at the same time. The rows of a day are not added up, because that would take a second aggregation over all
+-- agents, and the ranking only decides which histories are read.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
--- and the day after the last; max_suspects, max_agents.
+-- and the day after the last; growth_days; day_smoothing and hour_smoothing: the tokens that are added to the mean of days, and of
+-- hours, so that agents with few tokens do not rank high; max_suspects, max_agents.
 --
 -- max-pages-read: 115000, for the days of ten thousand agents, and the hours of a hundred
 -- max-pages-read-with-1000-agents: 65000
@@ -19,14 +21,14 @@ with days as materialized (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s and usage.tokens > 0
-        and usage.day >= %(since)s::date - 21 and usage.day < %(until)s::date
+        and usage.day >= %(since)s::date - %(growth_days)s::integer and usage.day < %(until)s::date
     group by usage.agent_id
 ),
 suspects as materialized (
     select agent_id
     from days
     where highest_day > 0
-    order by (highest_day - mean_day) / (mean_day + 30) desc, agent_id
+    order by (highest_day - mean_day) / (mean_day + %(day_smoothing)s::integer) desc, agent_id
     limit %(max_suspects)s::integer
 ),
 -- Compares each quarter of the day, because the busiest hour of the whole day may hide a retry loop at night.
@@ -38,7 +40,7 @@ quarters as materialized (
     from (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
-        cross join generate_series(-21, %(until)s::date - %(since)s::date - 1) as day_offsets (days)
+        cross join generate_series(-%(growth_days)s::integer, %(until)s::date - %(since)s::date - 1) as day_offsets (days)
         -- Without "offset 0", the planner would expect many agents, and read the days of all agents.
         cross join lateral (select %(since)s::date + day_offsets.days as day offset 0) as calendar
         cross join lateral (
@@ -57,7 +59,7 @@ candidates as materialized (
     select agent_id
     from quarters
     group by agent_id
-    order by max((highest_hour - mean_hour) / (mean_hour + 10)) desc nulls last, agent_id
+    order by max((highest_hour - mean_hour) / (mean_hour + %(hour_smoothing)s::integer)) desc nulls last, agent_id
     limit %(max_agents)s::integer
 )
 -- The query in columns/token_history reads the history of each candidate.
