@@ -1,11 +1,11 @@
-"""A fleet whose usage a test makes up, hour by hour, and what is found in it.
+"""Fleets whose hourly usage a test counts, and the findings about them.
 
-What a rule in Python decides is tested on :class:`Lists`, what a statement selects on a :class:`Fleet`.
+The rules in Python are tested on :class:`Lists`, and the statements on a :class:`Fleet`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -37,14 +37,14 @@ __all__ = ["app", "cast", "client", "clock", "database_url"]
 FINDINGS = "/api/v1/analytics/findings"
 
 GONE = "-" * MAX_MISSES
-"""Of :meth:`History.find`: after so many evaluations without it a finding has ended."""
+"""Letters for :meth:`History.find`: as many evaluations without a finding as end the finding."""
 
 STORY_AT = datetime(2026, 4, 1, 12, 30, tzinfo=UTC)
-"""Up to when there is usage in :func:`make_a_story`: the first of a month."""
+"""The instant at which the usage of :func:`make_a_story` ends: the first of a month."""
 
 
 class Counted(NamedTuple):
-    """What is counted of an agent in an hour. A token is a request too."""
+    """The counts of an agent in an hour. A token is a request too."""
 
     tokens: int = 0
     requests: int = 0
@@ -52,7 +52,7 @@ class Counted(NamedTuple):
 
 
 class Usage:
-    """What is counted of agents, hour by hour."""
+    """The counts of agents by hour."""
 
     def __init__(self) -> None:
         self.usage: dict[UUID, dict[datetime, Counted]] = {}
@@ -62,7 +62,7 @@ class Usage:
         raise NotImplementedError
 
     def count(self, agent_id: UUID, at: datetime, tokens: int = 0, *, requests: int = 0, rejected: int = 0) -> None:
-        """Count usage in the hour of *at*; *requests* are those beyond the tokens' own."""
+        """Count usage in the hour of *at*. *requests* are counted in addition to the requests for tokens."""
         hours, hour = self.usage.setdefault(agent_id, {}), at.replace(minute=0, second=0, microsecond=0)
         now = hours.get(hour, Counted())
         hours[hour] = Counted(now.tokens + tokens, now.requests + tokens + requests, now.rejected + rejected)
@@ -70,7 +70,7 @@ class Usage:
     def work(
         self, agent_id: UUID, begins: datetime, ends: datetime, tokens: Callable[[datetime], int], **more: int
     ) -> None:
-        """Count ``tokens(hour)`` in each hour from *begins* to before *ends* for which it is not zero."""
+        """Count ``tokens(hour)`` in each hour from *begins* to before *ends*, if the number is not zero."""
         at = begins
         while at < ends:
             if tokens(at):
@@ -79,7 +79,7 @@ class Usage:
 
 
 class Lists(Usage):
-    """A fleet on plain lists: the rows that the statements return of it, if each agent of it is a candidate."""
+    """A fleet on plain lists, with the rows that the statements would return if all agents were candidates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Lists(Usage):
         self.rest_days = [0, 6]
 
     def agent(self, name: str) -> UUID:
-        """An agent; a later one has a higher id."""
+        """Add an agent. An agent that is added later has a higher id."""
         agent_id = UUID(int=len(self.names) + 1)
         self.names[agent_id] = name
         self.usage[agent_id] = {}
@@ -100,36 +100,35 @@ class Lists(Usage):
     def findings(
         self, *kinds: str, now: datetime = NOON, days: int = DEFAULT_DAYS, token_ttl: int = 3600
     ) -> list[Finding]:
-        """What is found of these kinds, the most urgent first, each cause once."""
+        """Return the findings of these kinds, the most urgent first."""
 
         def run(*calls: Call) -> list[Rows]:
             names = [call.name.removeprefix("findings/") for call in calls]
-            wanted = {*kinds, "markers"}
+            computed_names = {*kinds, "markers"}
             return [
                 [SimpleNamespace(**row) for row in getattr(self, f"_{name}")(now=now, **call.parameters)]
-                if name in wanted
+                if name in computed_names
                 else []
                 for name, call in zip(names, calls, strict=True)
             ]
 
-        computed = compute_findings(run, asked(now, days=days, token_ttl=token_ttl))
+        computed = compute_findings(run, build_query(now, days=days, token_ttl=token_ttl))
         assert not computed.not_computed
         return computed.findings
 
-    def _history(self, of: Iterable[UUID], first_day: date, until: date, *units: str) -> list[list[Any]]:
-        """Of each day with any usage: its number, and of each unit the counts of its hours."""
+    def _history(self, agent_id: UUID, first_day: date, until: date, *units: str) -> list[list[Any]]:
+        """Return, per day with usage, the number of the day, and the counts of its hours per unit."""
         days: dict[int, list[list[int]]] = {}
-        for agent_id in of:
-            for at, counted in self.usage[agent_id].items():
-                if first_day <= at.date() < until:
-                    of_day = days.setdefault((at.date() - first_day).days, [[0] * 24 for _ in units])
-                    for counts, unit in zip(of_day, units, strict=True):
-                        counts[at.hour] += getattr(counted, unit)
+        for at, counted in self.usage[agent_id].items():
+            if first_day <= at.date() < until:
+                counts_by_unit = days.setdefault((at.date() - first_day).days, [[0] * 24 for _ in units])
+                for counts, unit in zip(counts_by_unit, units, strict=True):
+                    counts[at.hour] += getattr(counted, unit)
         return [[day, *counts] for day, counts in sorted(days.items())]
 
-    def _each(self, *units: str, first_day: date, until: date, **more: Any) -> list[dict[str, Any]]:
+    def _rows(self, *units: str, first_day: date, until: date, **more: Any) -> list[dict[str, Any]]:
         return [
-            {"agent_id": agent_id, "agent_name": name, "history": self._history([agent_id], first_day, until, *units)}
+            {"agent_id": agent_id, "agent_name": name, "history": self._history(agent_id, first_day, until, *units)}
             | more
             for agent_id, name in self.names.items()
         ]
@@ -138,23 +137,23 @@ class Lists(Usage):
         return [vars(marker) for marker in self.markers]
 
     def _spike(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
-        return self._each("tokens", first_day=first_day, until=until)
+        return self._rows("tokens", first_day=first_day, until=until)
 
     def _silence(self, first_day: date, until: date, max_sampled: int, **_: Any) -> list[dict[str, Any]]:
-        rows = self._each("requests", first_day=first_day, until=until)
+        rows = self._rows("requests", first_day=first_day, until=until)
         active = [row for row in rows if row["history"] and row["agent_id"] not in self.inactive]
         return [row | {"is_sampled": place < max_sampled} for place, row in enumerate(active)]
 
     def _weekend(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
         rest_days = {"agent_id": None, "agent_name": None, "history": self.rest_days}
-        return [*self._each("tokens", first_day=first_day, until=until), rest_days]
+        return [*self._rows("tokens", first_day=first_day, until=until), rest_days]
 
     def _rejections(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
-        rows = self._each("rejected", "tokens", first_day=first_day, until=until, sources=None)
+        rows = self._rows("rejected", "tokens", first_day=first_day, until=until, sources=None)
         return [row | {"is_active": row["agent_id"] not in self.inactive} for row in rows]
 
     def _uncached_tokens(self, first_day: date, until: date, **_: Any) -> list[dict[str, Any]]:
-        rows = self._each("tokens", "requests", first_day=first_day, until=until)
+        rows = self._rows("tokens", "requests", first_day=first_day, until=until)
         return [row | {"expected_replicas": self.replicas.get(row["agent_id"])} for row in rows]
 
 
@@ -168,12 +167,12 @@ class Fleet(Usage):
 
     @property
     def organization_id(self) -> str:
-        """Whose fleet it is."""
+        """The id of the organization that has the fleet."""
         return self.reader.organization_id
 
     @property
     def database(self) -> OrganizationDatabase:
-        """The database as the organization sees it now."""
+        """The database of the organization at the current time."""
         return database_of(self.services, self.organization_id)
 
     def agent(self, name: str) -> UUID:
@@ -196,7 +195,7 @@ class Fleet(Usage):
         expires_at: datetime | None = None,
         used_at: datetime | None = None,
     ) -> UUID:
-        """Create a credential at an instant, which was last used at another."""
+        """Create a credential at an instant. It was last used at *used_at*, or never."""
         with self.services.database.of(self.organization_id, at).transaction() as opened:
             row, _ = add_credential(opened, agent_id, label=label, expires_at=expires_at)
         if used_at is not None:
@@ -205,14 +204,14 @@ class Fleet(Usage):
         return credential_id
 
     def use(self, credential_id: UUID, at: datetime) -> None:
-        """What the function that issues tokens notes of a credential."""
+        """Set when a credential was last used, as issuing a token does."""
         with self.database.transaction() as opened:
             opened._connection.execute(
                 "update credentials set last_used_at = %s where credential_id = %s", [at, credential_id]
             )
 
     def store(self, *, slots: int = 1) -> None:
-        """Store what was counted, each count shared out among so many slots."""
+        """Store the counts, each divided among this number of slots."""
         for slot in range(slots):
             sums: dict[UUID, Hours] = {
                 agent_id: {
@@ -223,13 +222,13 @@ class Fleet(Usage):
             }
             with self.database.transaction() as transaction:
                 if slot:
-                    # Out of the way of the next, which is added to the same slot.
+                    # add_usage always writes to the same slot, so the rows of this slot are moved first.
                     for table in ("usage_daily", "agent_usage_daily"):
                         transaction._connection.execute(f"update {table} set slot = {slot}")
                 add_usage(transaction, sums)
 
     def findings(self, kind: str | None = None, **query: Any) -> list[dict[str, Any]]:
-        """What the service finds now, of one kind or of all, without storing it.
+        """Return the findings of a kind, or of all kinds, without storing them.
 
         :param query: arguments of :func:`agentidp.findings.build_findings_query`.
         """
@@ -240,20 +239,20 @@ class Fleet(Usage):
         return [reported.represent() for reported in computed.findings if kind in (None, reported.kind)]
 
     def listed(self, **query: Any) -> Any:
-        """The body of ``GET /api/v1/analytics/findings``."""
+        """Return the body of ``GET /api/v1/analytics/findings``."""
         response = self.api.get(FINDINGS, **query)
         assert response.status_code == 200, response.json
         return response.json
 
 
-def asked(at: datetime = NOON, *, days: int = DEFAULT_DAYS, token_ttl: int = 3600) -> FindingsQuery:
-    """What is asked for, also of what is registered."""
+def build_query(at: datetime = NOON, *, days: int = DEFAULT_DAYS, token_ttl: int = 3600) -> FindingsQuery:
+    """Return a query for all kinds, also for the kinds that read the registry."""
     return FindingsQuery(at=at, days=days, token_ttl=token_ttl, includes_registry=True)
 
 
 @dataclass
 class History:
-    """The stored findings, evaluation after evaluation, on plain lists: what happened to them, and what was sent."""
+    """The stored findings after each evaluation, with the changes of their states and the alerts, on plain lists."""
 
     at: datetime = NOON
     stored: dict[UUID, StoredFinding] = field(default_factory=dict)
@@ -267,7 +266,7 @@ class History:
         not_computed: Sequence[str] = (),
         muted: Collection[tuple[str, str]] = (),
     ) -> None:
-        """Look again, and store what became of the findings."""
+        """Evaluate the findings again, and store the result."""
         self.at += after
         result = reconcile([*self.stored.values()], computed, self.at, not_computed=not_computed)
         escalated = {reported.finding_id for reported, what in result.changes if what is FindingChange.escalated}
@@ -277,8 +276,9 @@ class History:
         self.alerts += alerts
 
     def find(self, letters: str) -> None:
-        """Look for each letter: a spike that has gone on since noon, with the severity that begins with it, or ``-`` or
-        ``_`` for nothing. With a capital, and ``_``, spikes of the organization are muted.
+        """Evaluate once per letter: a spike since noon with the severity that begins with the letter, or no finding.
+
+        ``-`` and ``_`` stand for no finding. In evaluations of capitals and ``_``, spikes are muted.
         """
         for letter in letters:
             severity = {severity.name[0]: severity for severity in Severity}.get(letter.lower())
@@ -288,18 +288,18 @@ class History:
 
     @property
     def only(self) -> StoredFinding:
-        """The one finding that there has been."""
+        """The only finding."""
         [reported] = self.stored.values()
         return reported
 
     @property
     def happenings(self) -> list[str]:
-        """What happened to the findings."""
+        """The changes of the findings' states, oldest first."""
         return [what.value for _, what in self.happened]
 
 
 def body(kind: str, severity: str, about: tuple[UUID, str] | None = None, **members: Any) -> dict[str, Any]:
-    """The JSON of a finding; *members* replace those that say that there is nothing."""
+    """Return the JSON of a finding. *members* replace the default values."""
     agent_id, name = about or (None, None)
     return {
         "kind": kind,
@@ -316,7 +316,7 @@ def body(kind: str, severity: str, about: tuple[UUID, str] | None = None, **memb
 
 
 def amounts(observed: float, expected: float, unit: str, baseline: str) -> dict[str, Any]:
-    """The members of a finding that say how much was seen."""
+    """Return the members of a finding with its amounts."""
     return {
         "observed": {"value": observed, "unit": unit},
         "expected": {"value": expected, "unit": unit, "baseline": baseline},
@@ -324,15 +324,14 @@ def amounts(observed: float, expected: float, unit: str, baseline: str) -> dict[
 
 
 def window(begins: str, ends: str) -> dict[str, str]:
-    """The window of a finding, of which minutes are given."""
+    """Return the window of a finding between two instants, which are written to the minute."""
     return {"from": f"{begins}:00.000000Z", "to": f"{ends}:00.000000Z"}
 
 
 def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
-    """Store a fleet of which every kind of finding has something to say: the demo's, with an agent that works from
-    Monday to Friday, and then from Saturday 23:00 to Sunday 01:00.
+    """Store a fleet with a finding of every kind: the demo, and an agent that works on weekdays and one Saturday night.
 
-    :returns: the agent that falls silent.
+    :returns: the id of the agent that falls silent.
     """
     agents = {agent: fleet.agent(agent.name) for agent in demo.AGENTS}
     for row in demo.generate_traffic(STORY_AT):
@@ -371,11 +370,11 @@ def lists() -> Lists:
 
 @pytest.fixture
 def fleet(services: Services, cast: Cast, client: FlaskClient) -> Fleet:
-    """Acme's; the agent that reads is registered and has counted nothing."""
+    """The fleet of Acme. Its agent that reads has no usage."""
     return Fleet(services, cast.acme, client)
 
 
 @pytest.fixture
 def outsiders(services: Services, cast: Cast, client: FlaskClient) -> Fleet:
-    """The other organization's, which must change nothing of Acme's findings."""
+    """The fleet of the other organization, which must not change Acme's findings."""
     return Fleet(services, cast.outsider, client)

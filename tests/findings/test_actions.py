@@ -20,7 +20,7 @@ LATER = "2026-04-16T00:00:00.000000Z"
 
 @pytest.fixture
 def finding_id(fleet: Fleet) -> UUID:
-    """Of an agent's spike that is going on."""
+    """The id of an ongoing spike of an agent."""
     finding = a_finding(NOON, agent_id=fleet.agent("one"), agent_name="one")
     return make_finding(fleet.services, fleet.organization_id, finding)
 
@@ -36,10 +36,10 @@ def history(fleet: Fleet, finding_id: UUID) -> list[dict[str, Any]]:
 
 
 def test_acknowledges(fleet: Fleet, finding_id: UUID) -> None:
-    [before] = fleet.listed()["data"]
-    after = before | {"acknowledgedAt": "2026-04-15T12:00:00.000000Z", "acknowledgedBy": "builder", "note": "a\nnote"}
-    assert post(fleet, finding_id, "acknowledge", note="a\nnote") | {"partOf": None} == after
-    assert fleet.listed()["data"] == [after]
+    [finding] = fleet.listed()["data"]
+    acknowledgement = {"acknowledgedAt": "2026-04-15T12:00:00.000000Z", "acknowledgedBy": "builder", "note": "a\nnote"}
+    assert post(fleet, finding_id, "acknowledge", note="a\nnote") | {"partOf": None} == finding | acknowledgement
+    assert fleet.listed()["data"] == [finding | acknowledgement]
     change = {
         "at": "2026-04-15T12:00:00.000000Z",
         "change": "acknowledged",
@@ -51,8 +51,8 @@ def test_acknowledges(fleet: Fleet, finding_id: UUID) -> None:
 
 
 def test_acknowledging_again_keeps_the_note_unless_another_is_given(fleet: Fleet, finding_id: UUID) -> None:
-    for given, kept in (({"note": "mine"}, "mine"), ({}, "mine"), ({"note": None}, "mine"), ({"note": "ours"}, "ours")):
-        assert post(fleet, finding_id, "acknowledge", **given)["note"] == kept
+    for body, note in (({"note": "mine"}, "mine"), ({}, "mine"), ({"note": None}, "mine"), ({"note": "ours"}, "ours")):
+        assert post(fleet, finding_id, "acknowledge", **body)["note"] == note
     assert sorted(change["note"] or "" for change in history(fleet, finding_id)) == ["", "", "", "mine", "ours"]
 
 

@@ -22,7 +22,7 @@ from tests.findings.conftest import GONE, History
 
 
 @pytest.mark.parametrize(
-    ("looks", "sent"),
+    ("looks", "alerts"),
     [
         ("iwwcwc", ["opened info", "escalated warning", "escalated critical"]),
         (f"wcw{GONE}--", ["opened warning", "escalated critical", "resolved critical"]),
@@ -34,14 +34,14 @@ from tests.findings.conftest import GONE, History
         (f"wC{GONE}".replace("-", "_"), ["opened warning", "resolved warning"]),
         (f"w{GONE}W{GONE}", ["opened warning", "resolved warning"]),
         (f"w{GONE}w{GONE}", ["opened warning", "resolved warning"] * 2),
-        # What was never opened is not resolved, and what is missing is not opened.
+        # A finding that was never opened is not resolved, and a finding that was missed is not opened.
         (f"W_{GONE}", []),
         ("W-w", ["opened warning"]),
     ],
 )
-def test_each_change_alerts_once(history: History, looks: str, sent: list[str]) -> None:
+def test_each_change_alerts_once(history: History, looks: str, alerts: list[str]) -> None:
     history.find(looks)
-    assert [f"{reported.change} {reported.severity.name}" for reported in history.alerts] == sent
+    assert [f"{reported.change} {reported.severity.name}" for reported in history.alerts] == alerts
     assert {reported.finding.finding_id for reported in history.alerts} <= {history.only.finding_id}
 
 
@@ -66,14 +66,14 @@ def test_a_mute_is_of_a_kind_and_of_one_agent_or_of_all(
 def test_whatever_is_muted_each_finding_is_opened_before_it_escalates_and_is_resolved_once(looks: str) -> None:
     history = History()
     for how in looks:
-        before = len(history.alerts)
+        alert_count = len(history.alerts)
         history.find(how)
         is_muted = how == "_" or how.isupper()
-        assert not is_muted or all(reported.change == "resolved" for reported in history.alerts[before:])
+        assert not is_muted or all(reported.change == "resolved" for reported in history.alerts[alert_count:])
         for reported in history.stored.values():
-            # What goes on and may be known is known, with its severity.
-            is_known = reported.announced is not None and reported.announced >= reported.severity
-            assert is_muted or not reported.is_ongoing or reported.misses or is_known
+            # An ongoing finding that is not muted was announced with its severity.
+            is_announced = reported.announced is not None and reported.announced >= reported.severity
+            assert is_muted or not reported.is_ongoing or reported.misses or is_announced
     changes = "".join(reported.change[0] for reported in history.alerts)
     assert re.fullmatch("(oe{0,2}r)*(oe{0,2})?", changes)
 
@@ -87,7 +87,7 @@ class Watched(Outbox):
         self.target_id, _ = self.add_target("https://hooks.example")
 
     def evaluate(self, *computed: Finding) -> None:
-        """Store an evaluation that has found these, five minutes after the one before."""
+        """Store an evaluation with these findings, five minutes after the last."""
         self.clock.advance(minutes=5)
         with self.database.transaction() as opened:
             store_evaluation(
@@ -95,13 +95,13 @@ class Watched(Outbox):
             )
 
     def spike(self, **changes: Any) -> Finding:
-        """A spike that is going on."""
+        """Return an ongoing spike."""
         return a_finding(self.clock() + timedelta(minutes=5), **changes)
 
 
 @pytest.fixture
 def watched(services: Services, clock: Clock) -> Watched:
-    """Of a test's own."""
+    """An organization of this test alone."""
     return Watched(services, clock)
 
 
@@ -150,16 +150,16 @@ def test_who_waits_for_the_kind_that_a_finding_turns_to_is_alerted_once(watched:
         watched.add_target("https://hooks.example", name=kind, kinds=[kind])
 
     def evaluate(*kinds: str, severity: Severity = Severity.warning) -> list[tuple[str, str]]:
-        """What is sent to whom that waits for one kind, if these are found one after the other."""
-        before = len(watched.deliveries())
+        """Return the target and the change of each alert that these findings cause, one after the other."""
+        delivery_count = len(watched.deliveries())
         for kind in kinds:
             also = ("silence", "rejections")
             watched.evaluate(watched.spike(kind=kind, also_seen_as=also, severity=severity))
-        return sorted((row.target_name, row.change) for row in watched.deliveries()[before:])
+        return sorted((row.target_name, row.change) for row in watched.deliveries()[delivery_count:])
 
     assert evaluate("silence", "silence") == [("on-call", "opened"), ("silence", "opened")]
     assert evaluate("rejections") == [("rejections", "opened")]
-    # Neither what turns back and forth nor what stays is sent again.
+    # Nothing is sent again if the kind stays or turns back.
     assert evaluate("silence", "rejections", "rejections") == []
     everybody = ["on-call", "rejections", "silence"]
     assert evaluate("silence", severity=Severity.critical) == [(name, "escalated") for name in everybody]

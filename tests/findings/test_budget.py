@@ -11,7 +11,7 @@ import pytest
 
 from agentidp.findings.budget import build_call, compute_findings
 from tests.factories import NOON
-from tests.findings.conftest import Fleet, amounts, asked, body, window
+from tests.findings.conftest import Fleet, amounts, body, build_query, window
 
 
 def workdays(at: datetime) -> int:
@@ -109,7 +109,7 @@ ON = "on Tuesday, 14 April 2026"
     ],
 )
 def test_is_reported(month: dict[str, Any], severity: str | None, summary: str | None) -> None:
-    query = asked()
+    query = build_query()
     computed = compute_findings([a_month(**month)], query)
     assert [finding.severity.name for finding in computed] == [severity] * (severity is not None)
     assert summary is None or summary in computed[0].summary
@@ -124,7 +124,7 @@ def test_is_reported(month: dict[str, Any], severity: str | None, summary: str |
     ],
 )
 def test_is_so_since_the_day_on_which_the_budget_was_near_or_exceeded(month: dict[str, Any], since: date) -> None:
-    [finding] = compute_findings([a_month(**month)], asked())
+    [finding] = compute_findings([a_month(**month)], build_query())
     assert finding.represent()["since"] == f"{since}T00:00:00.000000Z"
 
 

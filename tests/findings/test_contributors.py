@@ -15,7 +15,7 @@ from agentidp.db.sql import Call, Rows
 from agentidp.findings.contributors import name_contributors
 from agentidp.findings.finding import Contributor, Finding
 from tests.factories import NOON, a_finding
-from tests.findings.conftest import Fleet, asked
+from tests.findings.conftest import Fleet, build_query
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MIDNIGHT = NOON.replace(hour=0)
@@ -24,24 +24,24 @@ NAMES = ("a", "b", "c")
 
 
 def of_the_month(*counts: int) -> Rows:
-    """Rows of the agents a, b and c."""
+    """Return rows of the agents a, b and c for the month."""
     return [
         SimpleNamespace(agent_id=str(UUID(int=place)), agent_name=name, token_count=count)
         for place, (name, count) in enumerate(zip(NAMES, counts, strict=False), 1)
     ]
 
 
-def named(reported: Finding, rows: Rows, *others: Finding, days: Sequence[Any] = ()) -> Finding:
-    """The finding with those who caused it."""
+def named(reported: Finding, rows: Rows, *other_findings: Finding, days: Sequence[Any] = ()) -> Finding:
+    """Return the finding with the agents that caused it."""
 
     def run(*calls: Call) -> list[Rows]:
         return [[*days] if call.name == "findings/contributor_days" else rows for call in calls]
 
-    return name_contributors(run, [reported, *others], asked())[0]
+    return name_contributors(run, [reported, *other_findings], build_query())[0]
 
 
 def on_days(agent: int, *counts: int) -> list[Any]:
-    """Rows of an agent's tokens on the first days of the month."""
+    """Return rows of an agent's tokens on the first days of the month."""
     first = MONTH["begins"].date()
     return [
         SimpleNamespace(agent_id=UUID(int=agent), on_day=first + n * DAY, tokens=tokens)
@@ -50,7 +50,7 @@ def on_days(agent: int, *counts: int) -> list[Any]:
 
 
 def a_budget(**changes: Any) -> Finding:
-    """1,000 tokens of the month."""
+    """Return a finding about a budget, with 1,000 tokens of the month."""
     return a_finding(NOON, **{"kind": "budget", "observed": 1000, "summary": "Exceeded.", **MONTH, **changes})
 
 
@@ -102,7 +102,7 @@ def test_reads_the_agents_of_the_window(begins: Any, ends: Any, expected: Any) -
 
     quota = a_finding(NOON, kind="quota", begins=begins, ends=ends)
     of_agent = a_finding(NOON, kind="quota", agent_id=UUID(int=1), agent_name="a")
-    name_contributors(run, [quota, of_agent, a_finding(NOON)], asked())
+    name_contributors(run, [quota, of_agent, a_finding(NOON)], build_query())
     [call] = called
     of_day = (call.parameters.get("on_day"), call.parameters.get("at_hour"))
     assert expected in (call, of_day)
@@ -146,7 +146,7 @@ def test_names_nobody_if_the_database_is_too_slow_for_that() -> None:
     def run(*_: Call) -> list[Rows]:
         raise DatabaseUnavailable
 
-    assert name_contributors(run, [a_budget()], asked()) == [a_budget()]
+    assert name_contributors(run, [a_budget()], build_query()) == [a_budget()]
 
 
 def test_the_finding_that_explains_the_most_tokens_is_the_cause() -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from agentidp.findings.dominance import compute_findings, first_day
 from tests.factories import NOON
-from tests.findings.conftest import Fleet, amounts, asked, body, window
+from tests.findings.conftest import Fleet, amounts, body, build_query, window
 
 
 def judged(greedy: int, modest: int, at: datetime = NOON) -> Any:
     """Return the findings for two agents with these tokens."""
     row = {"agent_id": str(UUID(int=1)), "agent_name": "greedy", "token_count": greedy, "all_tokens": greedy + modest}
-    return compute_findings([SimpleNamespace(**row)], asked(at))
+    return compute_findings([SimpleNamespace(**row)], build_query(at))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
 
 def spike(at: datetime, **changes: Any) -> Finding:
-    """A spike of the agent ONE that is going on at an instant."""
+    """Return a spike of the agent ONE that is ongoing at an instant."""
     return a_finding(at, **({"agent_id": ONE, "agent_name": "one"} | changes))
 
 
@@ -28,28 +28,28 @@ def spike(at: datetime, **changes: Any) -> Finding:
     ("looks", "happened", "severities"),
     [
         ("w" * 20, "opened", "warning warning"),
-        # Above what was reported only, once for each severity.
+        # A finding escalates once per severity.
         ("iwiwcic", "opened escalated escalated", "critical critical"),
         ("ci", "opened", "info critical"),
-        # It ends when it is missing from so many evaluations, once, and not if it flickers.
+        # A finding ends after several evaluations in a row that miss it.
         (f"w{GONE}-", "opened resolved", "warning warning"),
         (f"w{GONE[1:]}" * 10, "opened", "warning warning"),
-        # One that begins again escalates again.
+        # A finding that begins again escalates again.
         (f"c{GONE}wc", "opened resolved reopened escalated", "critical critical"),
     ],
 )
 def test_keeps_its_id_while_it_goes_on(history: History, looks: str, happened: str, severities: str) -> None:
     history.find(looks)
-    reported, seen = history.only, len(looks.rstrip("-"))
+    reported, last_evaluation = history.only, len(looks.rstrip("-"))
     assert history.happenings == happened.split()
     assert f"{reported.severity.name} {reported.highest.name}" == severities
-    assert (reported.first_seen_at, reported.last_seen_at) == (NOON + MINUTES, NOON + seen * MINUTES)
-    assert reported.misses == min(len(looks) - seen, MAX_MISSES)
+    assert (reported.first_seen_at, reported.last_seen_at) == (NOON + MINUTES, NOON + last_evaluation * MINUTES)
+    assert reported.misses == min(len(looks) - last_evaluation, MAX_MISSES)
     assert reported.ended_at == (reported.last_seen_at if happened.endswith("resolved") else None)
 
 
 def expiring(credential_id: UUID, step: int = 1) -> Finding:
-    """A finding about a credential of the agent ONE."""
+    """Return a finding about a credential of the agent ONE."""
     window = {"begins": NOON, "ends": NOON + 30 * DAY}
     return spike(NOON, kind="expiring_credential", credential_id=credential_id, step=step, **window)
 
@@ -63,7 +63,7 @@ def test_another_credential_of_the_same_agent_is_another_finding(history: Histor
         str(ONE): False,
         str(OTHER): True,
     }
-    # What stands for several of them has none, and is the same.
+    # A finding that absorbs findings about credentials has no credential, and is the same finding.
     turned = spike(NOON, kind="dormant_agent", also_seen_as=("expiring_credential",), ends=history.at)
     history.look(turned)
     assert history.stored[by_credential[str(OTHER)].finding_id].kind == "dormant_agent"
@@ -87,9 +87,9 @@ def test_ends_so_long_after_its_window(history: History, kind: str) -> None:
     assert history.happenings == ["opened", "resolved"]
     assert history.only.ended_at == NOON
     history.look(finding)
-    before = history.only
+    ended = history.only
     history.look(finding)
-    assert (history.only, history.happenings) == (before, ["opened", "resolved"])
+    assert (history.only, history.happenings) == (ended, ["opened", "resolved"])
 
 
 def test_goes_on_again_under_its_id_where_its_window_does(history: History) -> None:

@@ -29,11 +29,13 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
 
-def store_findings(fleet: Fleet, *found: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()) -> None:
-    """Store an evaluation that has found these."""
+def store_findings(
+    fleet: Fleet, *findings: Finding, days: int = DEFAULT_DAYS, not_computed: tuple[str, ...] = ()
+) -> None:
+    """Store an evaluation with these findings."""
     query = build_findings_query(fleet.services.clock(), fleet.services.settings, days=days)
     with fleet.database.transaction() as opened:
-        store_evaluation(opened, ComputedFindings([*found], not_computed), query)
+        store_evaluation(opened, ComputedFindings([*findings], not_computed), query)
 
 
 def test_a_finding_and_its_state(fleet: Fleet) -> None:
@@ -246,11 +248,11 @@ class TestEvaluation:
         # Both have computed before either stores.
         together = threading.Barrier(2, timeout=PATIENCE)
 
-        def found(*_: Any) -> ComputedFindings:
+        def compute_together(*_: Any) -> ComputedFindings:
             together.wait()
             return ComputedFindings([a_finding(NOON)])
 
-        monkeypatch.setattr(store, "compute_findings", found)
+        monkeypatch.setattr(store, "compute_findings", compute_together)
         threads = [threading.Thread(target=self.evaluate, args=[fleet]) for _ in range(2)]
         for thread in threads:
             thread.start()

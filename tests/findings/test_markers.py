@@ -15,7 +15,7 @@ from agentidp.findings.markers import call, explain_by_markers
 from agentidp.http.schemas import timestamp
 from agentidp.registry.agents import end_tokens
 from tests.factories import NOON, Clock, a_finding
-from tests.findings.conftest import Fleet, Lists, asked
+from tests.findings.conftest import Fleet, Lists, build_query
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -98,11 +98,11 @@ def test_the_latest_deployment_explains_more_than_what_it_changes_on_the_way(lat
     assert "A deployment was marked at 11:30" in reported.causes
 
 
-def kinds(lists: Lists, *wanted: str, now: datetime = NOON) -> list[tuple[str, int | None, str]]:
-    """Of each finding the kind, how many agents it names, and since when."""
+def kinds(lists: Lists, *kind_names: str, now: datetime = NOON) -> list[tuple[str, int | None, str]]:
+    """Return the kind, the number of agents and the beginning of each finding."""
     return [
         (reported.kind, reported.agent_count, f"{reported.begins:%m-%dT%H:%M}")
-        for reported in lists.findings(*wanted, now=now)
+        for reported in lists.findings(*kind_names, now=now)
     ]
 
 
@@ -115,9 +115,9 @@ def test_work_on_a_holiday_is_no_weekend_run(lists: Lists) -> None:
     assert lists.findings("weekend") == []
 
 
-def stops_and_returns(lists: Lists, agents: int, stops: datetime, returns: datetime, others: int = 0) -> None:
-    """Some agents that work around the clock but for a time, and others without that."""
-    for number in range(agents + others):
+def stops_and_returns(lists: Lists, agents: int, stops: datetime, returns: datetime, working: int = 0) -> None:
+    """Add *agents* that work around the clock except for a time, and *working* agents that never stop."""
+    for number in range(agents + working):
         agent = lists.agent(f"worker-{number}")
         lists.work(agent, HOLIDAY - 40 * DAY, stops if number < agents else returns, lambda at: 3)
         lists.work(agent, returns, HOLIDAY + 4 * DAY, lambda at: 3)
@@ -127,7 +127,7 @@ NEVER = HOLIDAY + 4 * DAY
 
 
 @pytest.mark.parametrize(
-    ("stops", "returns", "others", "begins"),
+    ("stops", "returns", "working", "begins"),
     [
         # Five of six agents do not come back. What began within the holiday is an outage after it.
         (-2, NEVER, 1, {3: "03-24T22:00", 24: "03-24T22:00", 61: "03-24T22:00"}),
@@ -141,18 +141,18 @@ NEVER = HOLIDAY + 4 * DAY
     ],
 )
 def test_what_does_not_come_back_after_a_holiday_is_silent(
-    lists: Lists, stops: int, returns: datetime, others: int, begins: dict[float, str | None]
+    lists: Lists, stops: int, returns: datetime, working: int, begins: dict[float, str | None]
 ) -> None:
     """*begins* has since when it is silent, by the hours after the holiday at which one looks."""
-    stops_and_returns(lists, 5, HOLIDAY + stops * HOUR, returns, others)
+    stops_and_returns(lists, 5, HOLIDAY + stops * HOUR, returns, working)
     lists.markers = [holiday(HOLIDAY)]
     computed = {hours: kinds(lists, "silence", now=HOLIDAY + DAY + hours * HOUR) for hours in begins}
-    agents = 5 if others else 0
+    agents = 5 if working else 0
     assert computed == {hours: [("silence", agents, since)] if since else [] for hours, since in begins.items()}
 
 
 def test_without_the_marker_an_organization_that_rests_is_silent(lists: Lists) -> None:
-    stops_and_returns(lists, 5, HOLIDAY, HOLIDAY + DAY, others=7)
+    stops_and_returns(lists, 5, HOLIDAY, HOLIDAY + DAY, working=7)
     assert kinds(lists, "silence", now=HOLIDAY + 2 * DAY) == [("silence", 5, "03-25T00:00")]
 
 
@@ -166,14 +166,14 @@ def test_the_hours_of_a_holiday_count_for_no_agents_silence(lists: Lists) -> Non
 
 def mark(fleet: Fleet, kind: str, starts_at: datetime, ends_at: datetime | None = None) -> None:
     """Mark something by the API."""
-    given = {"kind": kind, "startsAt": timestamp(starts_at), "endsAt": timestamp(ends_at), "note": "release 7"}
-    assert fleet.api.post("markers", given).status_code == 201
+    marker = {"kind": kind, "startsAt": timestamp(starts_at), "endsAt": timestamp(ends_at), "note": "release 7"}
+    assert fleet.api.post("markers", marker).status_code == 201
 
 
 def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, clock: Clock) -> None:
     clock.now = NOON - 40 * DAY
     agent = fleet.agent("looper")
-    query = asked()
+    query = build_query()
 
     def read() -> list[tuple[str, datetime, UUID | None]]:
         [rows] = fleet.database.run(call(query))
@@ -211,7 +211,7 @@ def test_nobody_hides_what_the_trail_says_by_failing_to_sign_in(fleet: Fleet, mo
         wrong = {"client_id": str(agent), "client_secret": "wrong"}
         assert fleet.api.client.post("/dashboard/sign-in", data=wrong).status_code == 401
     assert fleet.api.last_event()["action"] == "agent.sign_in_refused"
-    [rows] = fleet.database.run(call(asked()))
+    [rows] = fleet.database.run(call(build_query()))
     assert [(row.kind, row.agent_id) for row in rows if row.agent_id == agent] == [("credential.created", agent)]
 
 

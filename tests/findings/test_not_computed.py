@@ -64,8 +64,8 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
                 compute_findings(hasty.of(over_budget.organization_id, NOON).run, query)
 
 
-def asked(services: Services, *, includes_registry: bool) -> set[str]:
-    """The statements that findings run."""
+def list_statements(services: Services, *, includes_registry: bool) -> set[str]:
+    """Return the names of the statements that computing the findings runs."""
     names: set[str] = set()
 
     def run(*calls: Call) -> list[Rows]:
@@ -78,6 +78,6 @@ def asked(services: Services, *, includes_registry: bool) -> set[str]:
 
 def test_a_replayed_history_needs_no_registry(services: Services) -> None:
     assert build_findings_query(NOON, services.settings).includes_registry
-    assert asked(services, includes_registry=True) - asked(services, includes_registry=False) == {
+    assert list_statements(services, includes_registry=True) - list_statements(services, includes_registry=False) == {
         name for name, kind in KINDS.items() if kind.reads_registry
     }

@@ -15,7 +15,7 @@ from agentidp.findings.thresholds import QUOTA_NEAR_PERCENT
 from agentidp.oauth.quota_windows import predict_exhaustion
 from agentidp.registry.quotas import MAX_TOKENS, set_quota
 from tests.factories import NOON, Clock
-from tests.findings.conftest import Fleet, amounts, asked, body, window
+from tests.findings.conftest import Fleet, amounts, body, build_query, window
 from tests.helpers.quotas import ask
 
 MIDNIGHT = NOON.replace(hour=0)
@@ -59,7 +59,7 @@ def test_is_as_urgent_as_it_is_near(tokens_used: int, is_enforced: bool, severit
 def test_the_most_urgent_of_several_is_reported_and_of_these_the_one_that_ends_last() -> None:
     hour, day = used("hour", 100, 100, is_enforced=True), used("day", 90, 100, is_enforced=True)
     month = used("month", 85, 100, is_enforced=True)
-    query = asked()
+    query = build_query()
     assert [reported.unit for reported in compute_findings([hour, day, month], query)] == ["tokens in the hour"]
     assert [reported.unit for reported in compute_findings([day, month], query)] == ["tokens in the month"]
     assert compute_findings([used("day", 10, 100)], query) == []
@@ -99,7 +99,7 @@ ENDS = "at 00:00 UTC on Thursday, 16 April 2026"
 def test_says_what_happens_then(hour: int, row: tuple[int, int, bool], then: str) -> None:
     tokens_used, tokens, is_enforced = row
     [reported] = compute_findings(
-        [used("day", tokens_used, tokens, is_enforced=is_enforced)], asked(NOON.replace(hour=hour))
+        [used("day", tokens_used, tokens, is_enforced=is_enforced)], build_query(NOON.replace(hour=hour))
     )
     percent = f"{100 * tokens_used // tokens} %"
     use = f"used up ({percent})" if tokens_used >= tokens else f"{percent} used"

@@ -17,7 +17,7 @@ from agentidp.findings.thresholds import DORMANT_DAYS, EXPIRY_REMINDERS, MOVED_A
 from agentidp.registry.agents import remove_agent, update_agent
 from agentidp.registry.credentials import end_credential
 from tests.factories import NOON, Clock
-from tests.findings.conftest import Fleet, amounts, asked, body, window
+from tests.findings.conftest import Fleet, amounts, body, build_query, window
 from tests.helpers.quotas import ask
 
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
@@ -72,12 +72,12 @@ def test_a_dormant_agent_is_reported_and_stands_for_its_credentials(fleet: Fleet
 
 def test_says_so_if_it_has_never_asked(fleet: Fleet) -> None:
     fleet.registered("planned", LIMIT)
-    [found] = fleet.findings("dormant_agent")
-    assert found["summary"] == (
+    [finding] = fleet.findings("dormant_agent")
+    assert finding["summary"] == (
         "planned has not asked for a token for 35 days: none of its credentials has been used since it was registered, "
         "at 12:00 UTC on Wednesday, 11 March 2026."
     )
-    assert found["alsoSeenAs"] == []
+    assert finding["alsoSeenAs"] == []
 
 
 def test_whatever_was_counted_on_the_days_says_that_an_agent_is_not_dormant(fleet: Fleet) -> None:
@@ -237,7 +237,7 @@ def test_a_credential_is_reported_that_ends_in_six_days(fleet: Fleet) -> None:
 def test_says_how_much_is_left(left: timedelta, severity: str, observed: float, ends: str) -> None:
     row = {"agent_id": UUID(int=1), "agent_name": "reader", "credential_id": UUID(int=2), "label": None}
     row |= {"created_at": NOON - 100 * DAY, "expires_at": NOON, "last_used_at": None, "moved_at": None}
-    [finding] = compute_findings([SimpleNamespace(**row)], asked(NOON - left))
+    [finding] = compute_findings([SimpleNamespace(**row)], build_query(NOON - left))
     assert (finding.severity.name, round(finding.observed)) == (severity, observed)
     assert finding.summary == (
         f"The credential {UUID(int=2)} of reader {ends} UTC on Wednesday, 15 April 2026. It has never been used since "
@@ -259,7 +259,7 @@ def test_is_only_listed_if_the_agent_has_moved_to_a_credential_that_ends_later(f
     agent_id = fleet.agent("reader")
     credential_id = fleet.credential(agent_id, LONG_AGO, expires_at=ENDS, used_at=NOON - 3 * DAY)
 
-    def found() -> Any:
+    def read_finding() -> Any:
         return next(
             finding
             for finding in fleet.findings("expiring_credential")
@@ -268,9 +268,9 @@ def test_is_only_listed_if_the_agent_has_moved_to_a_credential_that_ends_later(f
 
     # This one ends sooner.
     fleet.credential(agent_id, NOON - 4 * DAY, expires_at=ENDS - DAY, used_at=NOON)
-    assert found()["severity"] == "warning"
+    assert read_finding()["severity"] == "warning"
     other_id = fleet.credential(agent_id, NOON - 4 * DAY, used_at=NOON - DAY)
-    moved = found()
+    moved = read_finding()
     assert (moved["severity"], moved["next"]) == ("info", "Check that nothing uses it any more, and revoke it.")
     assert moved["causes"] == (
         "Its agent has another credential that ends later, which was last used at 12:00 UTC on Tuesday, 14 April 2026, "
@@ -278,7 +278,7 @@ def test_is_only_listed_if_the_agent_has_moved_to_a_credential_that_ends_later(f
     )
     with fleet.database.transaction() as opened:
         end_credential(opened, agent_id, other_id)
-    assert found()["severity"] == "warning"
+    assert read_finding()["severity"] == "warning"
 
 
 def test_nothing_is_said_of_what_cannot_be_used(fleet: Fleet) -> None:
@@ -299,7 +299,7 @@ def test_nothing_is_said_of_what_cannot_be_used(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "kind", "agents"),
+    ("limit", "kind", "agents"),
     [
         ("MAX_DORMANT_AGENTS", "dormant_agent", idle),
         ("MAX_EXPIRING_CREDENTIALS", "expiring_credential", busy),
@@ -307,9 +307,9 @@ def test_nothing_is_said_of_what_cannot_be_used(fleet: Fleet) -> None:
     ],
 )
 def test_names_those_that_end_first_or_have_been_unused_for_longest(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, most: str, kind: str, agents: Callable[..., list[UUID]]
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, limit: str, kind: str, agents: Callable[..., list[UUID]]
 ) -> None:
-    monkeypatch.setattr(thresholds, most, 1)
+    monkeypatch.setattr(thresholds, limit, 1)
     for agent_id, days in zip(agents(fleet, "second", "first"), (2, 1), strict=True):
         fleet.credential(agent_id, LONG_AGO, expires_at=NOON + days * DAY, used_at=UNUSED_LIMIT - 3 * DAY + days * DAY)
     assert [finding["agentName"] for finding in fleet.findings(kind)] == ["first"]

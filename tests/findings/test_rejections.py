@@ -14,7 +14,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.rejections import compute_findings, find_exceeded_baseline, percentile_75
 from tests.factories import NOON, execute
-from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
+from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, build_query, window
 
 TODAY = NOON.replace(hour=0)
 HOUR = timedelta(hours=1)
@@ -23,7 +23,7 @@ BASELINE = "the number of rejected requests that three quarters of the 28 days b
 
 
 def settled(usage: Usage, name: str = "sync", *, days: int = 28, tokens: int = 1, rejected: int = 0) -> UUID:
-    """An agent that has been at work at nine on each of so many days before today."""
+    """Add an agent that was issued tokens at 09:00 on each of these days before today."""
     agent_id = usage.agent(name)
     for ago in range(1, days + 1):
         usage.count(agent_id, TODAY - ago * DAY + timedelta(hours=9), tokens, rejected=rejected)
@@ -44,7 +44,7 @@ def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "rejected", "usual"),
+    ("earlier_days", "rejected", "usual"),
     [
         ([0] * 28, 14, None),
         ([0] * 28, 15, 0),
@@ -57,11 +57,11 @@ def test_the_75th_percentile_is_not_exceeded_by_three_quarters() -> None:
         ([0] * 20 + [40] * 8, 40, None),
     ],
 )
-def test_a_day_has_far_more_than_the_28_before(before: list[int], rejected: int, usual: int | None) -> None:
-    day = len(before)
-    assert find_exceeded_baseline([*before, rejected], day, [*range(day)]) == usual
-    # Days on which nothing is counted are quiet ones, but for those before the first one.
-    assert find_exceeded_baseline([*before, rejected], day, [day - 28]) == usual
+def test_a_day_has_far_more_than_the_28_before(earlier_days: list[int], rejected: int, usual: int | None) -> None:
+    day = len(earlier_days)
+    assert find_exceeded_baseline([*earlier_days, rejected], day, [*range(day)]) == usual
+    # A day without counts counts as zero, except for the days before the first active day.
+    assert find_exceeded_baseline([*earlier_days, rejected], day, [day - 28]) == usual
 
 
 def test_a_new_agent_had_no_quiet_days_before_its_first_one(lists: Lists) -> None:
@@ -106,7 +106,7 @@ OLD_SECRET = (
 
 
 @pytest.mark.parametrize(
-    ("tokens", "at", "is_active", "seen", "causes"),
+    ("tokens", "at", "is_active", "words", "causes"),
     [
         (1, 9, True, "while it was still issued 1 token", OLD_SECRET),
         (0, 1, True, "at a time at which it usually rests", OLD_SECRET),
@@ -114,19 +114,19 @@ OLD_SECRET = (
     ],
 )
 def test_says_what_probably_happened(
-    lists: Lists, tokens: int, at: int, is_active: bool, seen: str, causes: str
+    lists: Lists, tokens: int, at: int, is_active: bool, words: str, causes: str
 ) -> None:
     agent_id = settled(lists)
     lists.count(agent_id, TODAY + at * HOUR, tokens, rejected=40)
     lists.inactive = set() if is_active else {agent_id}
     [reported] = lists.findings("rejections")
-    assert reported.summary == f"40 requests of sync failed to authenticate, {seen}."
+    assert reported.summary == f"40 requests of sync failed to authenticate, {words}."
     assert (reported.severity, reported.causes) == (Severity.warning, causes)
     assert is_active is reported.next_step.startswith("Check where the requests come from: if from its own instances")
 
 
 def test_names_the_reasons_and_the_networks_of_its_days() -> None:
-    query = asked(days=1)
+    query = build_query(days=1)
     sources = [
         [28, "192.0.2.0/24", "revoked credential", 1200],
         [28, "198.51.100.0/24", "revoked credential", 60],

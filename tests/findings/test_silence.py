@@ -17,7 +17,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Finding, Severity
 from agentidp.findings.silence import Agent, build_call, find_successor
 from tests.factories import NOON
-from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
+from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, build_query, window
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -341,7 +341,7 @@ class TestStatement:
 
     def read(self, fleet: Fleet, days: int = 7) -> list[tuple[str, bool]]:
         """The agents that are read, and whether each is of the sample."""
-        query = asked(days=days)
+        query = build_query(days=days)
         [rows] = fleet.database.run(build_call(query))
         return sorted((row.agent_name, row.is_sampled) for row in rows)
 

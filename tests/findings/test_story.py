@@ -28,7 +28,7 @@ from tests.citus import REFUSED_BY_CITUS
 from tests.conftest import Cast, settings_for
 from tests.db.test_database import CONDITION
 from tests.factories import Clock, database_of, make_agent, make_organization
-from tests.findings.conftest import STORY_AT, Fleet, asked, make_a_story
+from tests.findings.conftest import STORY_AT, Fleet, build_query, make_a_story
 from tests.helpers.time_zones import ZONES, session_time_zone, with_options
 
 pytestmark = pytest.mark.slow
@@ -51,19 +51,19 @@ class Story:
         self.fleets = [Fleet(self.services, agent, app.test_client()) for agent in (cast.acme, cast.outsider)]
         self.silent, _ = (make_a_story(fleet, slots=place + 1) for place, fleet in enumerate(self.fleets))
 
-    def found(self, fleet: Fleet, days: int = 90) -> list[Finding]:
-        """The findings of an organization."""
+    def findings(self, fleet: Fleet, days: int = 90) -> list[Finding]:
+        """Return the findings of an organization."""
         run = database_of(self.services, fleet.organization_id).run
         with pytest.MonkeyPatch.context() as patch:
             # No agent of the story has more.
             patch.setattr(thresholds, "MAX_DOMINANCE_PERCENT", 50)
-            result = compute_findings(run, asked(STORY_AT, days=days))
+            result = compute_findings(run, build_query(STORY_AT, days=days))
         assert not result.not_computed
         return result.findings
 
     def rows(self, database: Database, at: datetime, days: int) -> dict[str, Any]:
         """The rows of every statement behind the findings and the dashboard of the first organization."""
-        calls = {name: kind.call(asked(at, days=days)) for name, kind in KINDS.items()}
+        calls = {name: kind.call(build_query(at, days=days)) for name, kind in KINDS.items()}
         month = Period(at.date().replace(day=1), at.date()).bounds
         calls |= {
             "agent": Call("analytics/agent_activity", {"agent_id": self.silent, **Period.of(30, at).bounds}),
@@ -98,7 +98,7 @@ def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_
     story: Story,
 ) -> None:
     organization_id = story.fleets[0].organization_id
-    found: dict[tuple[str, str | None], list[list[Any]]] = {}
+    rows_by_setting: dict[tuple[str, str | None], list[list[Any]]] = {}
     for setting in (organization_id, "", None):
         with psycopg.connect(str(story.services.settings.database_url), autocommit=True) as connection:
             connection.execute(
@@ -107,14 +107,14 @@ def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_
             if setting is not None:
                 connection.execute("select set_config('agentidp.organization_id', %s, false)", [setting])
             for name, kind in KINDS.items():
-                call = kind.call(asked(STORY_AT, days=90))
+                call = kind.call(build_query(STORY_AT, days=90))
                 values = common_parameters(organization_id, STORY_AT) | call.parameters
                 statement, unguarded = load_sql(call.name), CONDITION.sub("true", load_sql(call.name))
                 assert unguarded != statement
-                found[name, setting] = [
+                rows_by_setting[name, setting] = [
                     connection.execute(text.encode(), values).fetchall() for text in (statement, unguarded)
                 ]
-    for (name, setting), (guarded, unguarded) in found.items():
+    for (name, setting), (guarded, unguarded) in rows_by_setting.items():
         assert guarded == unguarded, name
         assert bool(guarded) == bool(setting), (name, setting)
 
@@ -124,9 +124,9 @@ def test_another_organizations_story_changes_nothing(story: Story) -> None:
     quiet = Fleet(services, make_agent(services, make_organization(services)), story.fleets[0].client)
     quiet.count(quiet.agent("one"), STORY_AT, 5)
     quiet.store()
-    assert story.found(quiet) == []
-    found = story.found(story.fleets[0])
-    assert {kind for reported in found for kind in (reported.kind, *reported.also_seen_as)} == {*KINDS}
+    assert story.findings(quiet) == []
+    findings = story.findings(story.fleets[0])
+    assert {kind for reported in findings for kind in (reported.kind, *reported.also_seen_as)} == {*KINDS}
 
 
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -145,7 +145,7 @@ def test_slots_are_added_up(story: Story, days: int) -> None:
                 reported.expected,
                 ID.sub("", reported.summary),
             )
-            for reported in story.found(fleet, days)
+            for reported in story.findings(fleet, days)
         )
         for fleet in story.fleets
     )
@@ -156,15 +156,15 @@ def test_slots_are_added_up(story: Story, days: int) -> None:
 def test_the_time_zone_of_a_session_changes_nothing(story: Story, zone: str) -> None:
     database_url = str(story.services.settings.database_url)
     url = with_options(database_url, timezone=zone, datestyle="SQL,DMY", intervalstyle="iso_8601")
-    found: set[str] = set()
+    kinds_with_rows: set[str] = set()
     with closing(Database(url, settings_for(url))) as elsewhere:
         for at, days in itertools.product(INSTANTS, DAYS):
             expected = story.rows(story.services.database, at, days)
             assert story.rows(elsewhere, at, days) == expected
-            found |= {name for name, rows in expected.items() if rows}
+            kinds_with_rows |= {name for name, rows in expected.items() if rows}
     with closing(Services.of(settings_for(url), story.services.clock)) as there:
         assert session_time_zone(there) == zone
-    assert found == {*KINDS, "agent", "agents", "months", "names"}
+    assert kinds_with_rows == {*KINDS, "agent", "agents", "months", "names"}
 
 
 def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:

@@ -126,8 +126,8 @@ def test_the_fewest_follow_the_lifetime_and_the_active_hours(
     lists: Lists, token_ttl: int, hours: Iterable[int], tokens: int, fewest: int | None
 ) -> None:
     works(lists, "worker", ([1, 2], hours, tokens))
-    found = lists.findings("uncached_tokens", token_ttl=token_ttl)
-    assert [reported.expected for reported in found] == ([] if fewest is None else [fewest])
+    findings = lists.findings("uncached_tokens", token_ttl=token_ttl)
+    assert [reported.expected for reported in findings] == ([] if fewest is None else [fewest])
 
 
 @pytest.mark.parametrize(("declared", "named"), [(1, "1 declared replica"), (12, "12 declared replicas")])
@@ -199,16 +199,16 @@ BUDGET = a_finding(NOON, kind="budget", observed=1000)
     ],
 )
 def test_warns_if_a_budget_or_a_quota_is_in_danger(limit: Finding, severity: Severity) -> None:
-    *others, habit = merge_uncached_tokens([HABIT, limit, OTHER])
-    assert (others, habit.severity, habit.agent_count) == ([limit], severity, 2)
+    *other_findings, habit = merge_uncached_tokens([HABIT, limit, OTHER])
+    assert (other_findings, habit.severity, habit.agent_count) == ([limit], severity, 2)
     # So does a single agent, which keeps its own finding.
     [_, single] = merge_uncached_tokens([replace(HABIT, excess=100), replace(BUDGET, observed=1000)])
     assert (single.severity, single.agent_id) == (Severity.warning, HABIT.agent_id)
 
 
-def agents_in(found: list[dict[str, Any]]) -> dict[str, int]:
+def agents_in(findings: list[dict[str, Any]]) -> dict[str, int]:
     """The agents that a finding is about, with the tokens of each."""
-    [reported] = found
+    [reported] = findings
     if reported["agentName"]:
         return {reported["agentName"]: reported["observed"]["value"]}
     return {agent["agentName"]: agent["count"] for agent in reported["agents"]}
@@ -241,8 +241,8 @@ def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(
         issue(both, at(day, 8), 30, other)
     assert agents_in(fleet.findings("uncached_tokens")) == {"worker": 3 * 48, "both": 3 * 78}
     change_server(fleet, server.resource_server_id, token_per_call=True)
-    [found] = fleet.findings("uncached_tokens")
-    assert (found["agentName"], found["observed"]["value"], found["expected"]["value"]) == ("both", 3 * 30, 3)
+    [finding] = fleet.findings("uncached_tokens")
+    assert (finding["agentName"], finding["observed"]["value"], finding["expected"]["value"]) == ("both", 3 * 30, 3)
     change_server(fleet, server.resource_server_id, token_per_call=False, token_ttl=3600)
     assert len(agents_in(fleet.findings("uncached_tokens"))) == 2
     # More of them are needed than of others.
@@ -309,14 +309,14 @@ class TestStatement:
         crowd = works(fleet, "crowd", ([1, 2], OFFICE, 1_000))
         fleet.store()
 
-        def found() -> set[str]:
+        def list_agents() -> set[str]:
             return {*agents_in(fleet.findings("uncached_tokens"))}
 
-        assert found() == {"just above", "deleted", "crowd"}
+        assert list_agents() == {"just above", "deleted", "crowd"}
         assert fleet.api.delete(f"agents/{deleted}").status_code == 204
-        assert found() == {"just above", "crowd"}
+        assert list_agents() == {"just above", "crowd"}
         # What needs what it declares takes no place of those that waste.
         monkeypatch.setattr(thresholds, "MAX_UNCACHED_SUSPECTS", 1)
-        assert found() == {"crowd"}
+        assert list_agents() == {"crowd"}
         fleet.api.patch(f"agents/{crowd}", {"expectedReplicas": 1_000})
-        assert found() == {"just above"}
+        assert list_agents() == {"just above"}

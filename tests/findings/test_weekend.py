@@ -12,7 +12,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
 from agentidp.findings.weekend import build_call, find_unusual_work
 from tests.factories import NOON
-from tests.findings.conftest import Fleet, Lists, Usage, amounts, asked, body, window
+from tests.findings.conftest import Fleet, Lists, Usage, amounts, body, build_query, window
 
 SATURDAY = datetime(2026, 4, 11, 10, tzinfo=UTC)
 SUNDAY = datetime(2026, 4, 12, 10, tzinfo=UTC)
@@ -181,7 +181,7 @@ class TestStatement:
 
     def read(self, fleet: Fleet, at: datetime = NOON) -> dict[str | None, list[int]]:
         """The agents that are read, and the days of rest under ``None``."""
-        query = asked(at)
+        query = build_query(at)
         [rows] = fleet.services.database.of(fleet.organization_id, at).run(build_call(query))
         return {row.agent_name: sorted(row.history) if row.agent_id is None else [] for row in rows}
 
