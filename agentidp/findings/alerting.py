@@ -19,7 +19,7 @@ class Alert:
     finding: StoredFinding
     change: str
     severity: Severity
-    is_for_new_receivers: bool = False  # as in outbox.enqueue_alert
+    is_for_new_receivers: bool = False  # whether targets that already show the finding are left out
 
 
 def decide_alerts(

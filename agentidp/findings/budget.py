@@ -16,8 +16,13 @@ def build_call(query: FindingsQuery | None = None) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a list with the finding about the organization's budget, or an empty list."""
-    return [_make_finding(row) for row in rows if row.budget is not None and _is_reported(row)]
+    """Return a finding if the budget is nearly used up, or if a forecast from at least a week of usage exceeds it."""
+    return [
+        _make_finding(row)
+        for row in rows
+        if row.budget is not None
+        and (_is_near(row) or (row.crosses_on and row.days_of_history >= thresholds.MIN_BUDGET_DAYS))
+    ]
 
 
 def format_used_percent(row: Any) -> str:
@@ -25,11 +30,6 @@ def format_used_percent(row: Any) -> str:
     if 0 < 2000 * row.tokens < row.budget:
         return "less than 0.1 %"
     return f"{round(100 * row.tokens / row.budget, 1):,.15g} %"
-
-
-def _is_reported(row: Any) -> bool:
-    """Return whether the budget is nearly used up, or a forecast from at least a week of usage exceeds it."""
-    return _is_near(row) or (row.crosses_on is not None and row.days_of_history >= thresholds.MIN_BUDGET_DAYS)
 
 
 def _is_near(row: Any) -> bool:

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from agentidp.findings import thresholds
+from agentidp.findings.dates import ONE_DAY, ONE_HOUR
 from agentidp.findings.finding import Finding, Severity, sum_findings
 from agentidp.findings.kinds import KINDS
-
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 
 
 def merge_same_causes(findings: list[Finding]) -> list[Finding]:
@@ -43,7 +41,7 @@ def _explains(finding: Finding, effect: Finding) -> bool:
         return False
     if effect.kind == "dominance":
         # ``dominance`` is about the month so far, so only an ongoing spike that is at least as severe explains it.
-        is_ongoing = finding.ends > effect.ends - DAY
+        is_ongoing = finding.ends > effect.ends - ONE_DAY
         return finding.excess >= effect.excess and is_ongoing and finding.severity >= effect.severity
     # A critical spike is a retry loop, which is more than work on a weekend, so ``weekend`` does not explain it.
     return not (finding.kind == "weekend" and effect.severity is Severity.critical)
@@ -64,14 +62,10 @@ def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
 
     A retry loop, which is critical, has another cause.
     """
-    if (
-        uncached_finding is None
-        or finding.kind != "spike"
-        or finding.severity is Severity.critical
-        or abs(finding.begins - uncached_finding.begins) > DAY
-    ):
-        return finding
-    return replace(finding, causes=uncached_finding.causes, next_step=uncached_finding.next_step)
+    is_minor_spike = finding.kind == "spike" and finding.severity is not Severity.critical
+    if uncached_finding and is_minor_spike and abs(finding.begins - uncached_finding.begins) <= ONE_DAY:
+        return replace(finding, causes=uncached_finding.causes, next_step=uncached_finding.next_step)
+    return finding
 
 
 def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
@@ -82,17 +76,18 @@ def _merge_common_spikes(findings: list[Finding]) -> list[Finding]:
     spikes = [finding for finding in findings if finding.kind == "spike" and finding.severity >= Severity.warning]
     spike_groups: list[list[Finding]] = []
     for spike in sorted(spikes, key=lambda spike: spike.begins):
-        if spike_groups and spike.begins - spike_groups[-1][0].begins <= HOUR:
+        if spike_groups and spike.begins - spike_groups[-1][0].begins <= ONE_HOUR:
             spike_groups[-1].append(spike)
         else:
             spike_groups.append([spike])
     for spike_group in spike_groups:
         if len(spike_group) >= thresholds.COMMON_CAUSE_AGENTS:
-            agent_ids, begin = {spike.agent_id for spike in spike_group}, spike_group[0].begins
+            agent_ids, begins_at = {spike.agent_id for spike in spike_group}, spike_group[0].begins
             weekend_findings = [
-                finding
-                for finding in findings
-                if finding.kind == "weekend" and finding.agent_id in agent_ids and abs(finding.begins - begin) <= DAY
+                weekend
+                for weekend in findings
+                if weekend.kind == "weekend" and weekend.agent_id in agent_ids
+                if abs(weekend.begins - begins_at) <= ONE_DAY
             ]
             merged_ids = {id(finding) for finding in (*spike_group, *weekend_findings)}
             findings = [finding for finding in findings if id(finding) not in merged_ids]
@@ -113,7 +108,7 @@ def _common_spike(spikes: list[Finding]) -> Finding:
 
 def compute_urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
     """Return a key that sorts warnings before information, and within both, ongoing findings before ended ones."""
-    age = 0 if finding.ends > at - HOUR else 1 if finding.ends > at - DAY else 2
+    age = 0 if finding.ends > at - ONE_HOUR else 1 if finding.ends > at - ONE_DAY else 2
     return (
         finding.severity is Severity.info,
         age,

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows, Run
 from agentidp.findings import thresholds
-from agentidp.findings.dates import day_in_words, join_names, number_of
+from agentidp.findings.dates import ONE_DAY, day_in_words, join_names, number_of
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery
 from agentidp.findings.history import median
 from agentidp.findings.kinds import kind_of
@@ -39,9 +39,10 @@ def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -
     findings, peaks_by_index = [*findings], dict[int, Peak]()
     if calls_by_index:
         with contextlib.suppress(DatabaseUnavailable):
-            for index, peak_rows in zip(calls_by_index, run(*calls_by_index.values()), strict=True):
-                findings[index] = _add_names(replace(findings[index], agents=tuple(map(_build_contributor, peak_rows))))
-            peaks_by_index = _read_highest_peaks(run, findings, query)
+            for index, agent_rows in zip(calls_by_index, run(*calls_by_index.values()), strict=True):
+                agents = tuple(map(_build_contributor, agent_rows))
+                findings[index] = _add_names(replace(findings[index], agents=agents))
+            peaks_by_index = _read_highest_peaks(run, {index: findings[index] for index in calls_by_index}, query)
     return [
         _add_cause(_add_names(finding) if finding.kind == "spike" else finding, findings, peaks_by_index.get(index))
         if is_about_organization(finding)
@@ -59,10 +60,10 @@ def _build_contributors_call(finding: Finding, query: FindingsQuery) -> Call:
     """Return the statement that reads the agents with the most tokens in the finding's month, day or hour."""
     first_day, limit_parameter = finding.begins.date(), {"limit": thresholds.MAX_CONTRIBUTORS}
     duration = finding.ends - finding.begins
-    if duration > timedelta(days=1):
+    if duration > ONE_DAY:
         period = {"first": first_day, "last": query.today}
         return Call("analytics/agent_usage", period | limit_parameter | {"with_names": True})
-    first_hour = finding.begins.hour if duration < timedelta(days=1) else None
+    first_hour = finding.begins.hour if duration < ONE_DAY else None
     day_or_hour = {"on_day": first_day, "at_hour": first_hour}
     return Call("dashboard/agents_of_the_day", day_or_hour | limit_parameter | {"by_rejected": False})
 
@@ -88,22 +89,24 @@ class Peak:
         return self.tokens - self.usual
 
 
-def _read_highest_peaks(run: Run, findings: list[Finding], query: FindingsQuery) -> dict[int, Peak]:
+def _read_highest_peaks(run: Run, findings_by_index: dict[int, Finding], query: FindingsQuery) -> dict[int, Peak]:
     """Return, by the index of each finding about a month, the highest peak of the agents that the finding names."""
-    calls_by_index = {
-        index: Call(
+    monthly_findings = {
+        index: finding
+        for index, finding in findings_by_index.items()
+        if finding.agents and finding.ends - finding.begins > ONE_DAY
+    }
+    calls = [
+        Call(
             "findings/contributor_days",
             {"agent_ids": finding.agent_ids, "first": finding.begins.date(), "last": query.today},
         )
-        for index, finding in enumerate(findings)
-        if is_about_organization(finding) and finding.agents and finding.ends - finding.begins > timedelta(days=1)
-        if finding.kind != "spike"
-    }
-    rows_by_call = run(*calls_by_index.values()) if calls_by_index else []
+        for finding in monthly_findings.values()
+    ]
     peaks_by_index = {}
-    for (index, history_call), history_rows in zip(calls_by_index.items(), rows_by_call, strict=True):
-        day_count = (history_call.parameters["last"] - history_call.parameters["first"]).days + 1
-        peaks = [find_highest_peak(contributor, history_rows, day_count) for contributor in findings[index].agents]
+    for (index, finding), day_rows in zip(monthly_findings.items(), run(*calls) if calls else [], strict=True):
+        day_count = (query.today - finding.begins.date()).days + 1
+        peaks = [find_highest_peak(agent, day_rows, day_count) for agent in finding.agents]
         peaks_by_index[index] = max(peaks, key=lambda peak: peak.excess)
     return peaks_by_index
 

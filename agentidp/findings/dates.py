@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+
+ONE_HOUR, ONE_DAY = timedelta(hours=1), timedelta(days=1)
 
 
 def day_in_words(day: date) -> str:

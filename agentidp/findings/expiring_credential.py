@@ -8,23 +8,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import instant_in_words, number_of
+from agentidp.findings.dates import ONE_DAY, instant_in_words, number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.unused_credential import credential_in_words, describe_last_use
 
 FIRST, *_, LAST = thresholds.EXPIRY_REMINDERS
 
-DAY = timedelta(days=1)
-
 
 def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the credentials that expire soon, or expired within the last day."""
-    bounds = {"since": query.at - DAY, "until": query.at + FIRST * DAY}
+    bounds = {"since": query.at - ONE_DAY, "until": query.at + FIRST * ONE_DAY}
     return Call("findings/expiring_credential", bounds | {"max_credentials": thresholds.MAX_EXPIRING_CREDENTIALS})
 
 
@@ -36,7 +34,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 def list_due_reminders(created_at: datetime, expires_at: datetime, at: datetime) -> list[int]:
     """Return the reminders of a credential's expiry that were due so far, as days before the expiry, oldest first."""
-    return [days for days in thresholds.EXPIRY_REMINDERS if created_at < expires_at - days * DAY <= at]
+    return [days for days in thresholds.EXPIRY_REMINDERS if created_at < expires_at - days * ONE_DAY <= at]
 
 
 def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
@@ -47,7 +45,7 @@ def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) ->
 
 def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
     severity, has_ended = Severity.critical if reminder == LAST else Severity.warning, row.expires_at <= at
-    days_left = max((row.expires_at - at) / DAY, 0.0)
+    days_left = max((row.expires_at - at) / ONE_DAY, 0.0)
     hours_left = number_of(int(24 * days_left), "hour") if 24 * days_left >= 1 else "less than an hour"
     remaining_time = number_of(int(days_left), "day") if days_left >= 1 else hours_left
     cause_sentence = (
@@ -71,7 +69,7 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
         agent_id=row.agent_id,
         agent_name=row.agent_name,
         credential_id=row.credential_id,
-        begins=max(row.created_at, row.expires_at - FIRST * DAY),
+        begins=max(row.created_at, row.expires_at - FIRST * ONE_DAY),
         ends=row.expires_at,
         unit="days left",
         observed=int(10 * days_left) / 10,

@@ -63,14 +63,14 @@ class Kind:
 
     call: Callable[[FindingsQuery], Call]  # the statement that reads the rows; organization_id and at are added
     findings: Callable[[Rows, FindingsQuery], list[Finding]]  # the findings for the rows
-    absorbs: tuple[str, ...] = ()  # kinds that it explains, if they are about the same agent and time
+    absorbs: tuple[str, ...] = ()  # kinds that it explains if agent and time are the same
     ends_after: timedelta = timedelta(hours=3)  # time after its window until a finding ends, unless computed again
     max_gap: timedelta = timedelta(hours=1)  # maximum time between two windows of the same finding
     reads_registry: bool = False  # whether the rule reads the registry, and not only counters
     has_marked_cause: bool = False  # whether a marked change of the agent can be its cause
-    is_about_tokens: bool = False  # whether it reports many issued tokens, and can be part of an incident
-    names_contributors: bool = False  # whether it names the agents with the most tokens, if it is about no single agent
-    cause_rank: int = 0  # rank among the reasons for many tokens of an agent, from 1 for the best; 0: no reason
+    is_about_tokens: bool = False  # whether it reports many tokens, and can be part of an incident
+    names_contributors: bool = False  # whether it names agents if it is about the organization
+    cause_rank: int = 0  # rank among the kinds that explain tokens of an agent; 1: the best; 0: explains none
     counted: str = "tokens"  # the counter that a chart of the finding shows
 
 
@@ -96,17 +96,17 @@ class Finding:
     expected: float
     baseline: str  # how the expected amount was calculated
     summary: str  # the event, in sentences for people
-    causes: str  # its likely causes
+    causes: str  # the likely causes of the event
     next_step: str
     agent_id: UUID | None = None  # the agent, if the finding is about a single agent
     agent_name: str | None = None
-    credential_id: UUID | None = None  # the only credential that it is about
-    agents: tuple[Contributor, ...] = ()  # a few of the agents that it is about or that caused it
-    agent_count: int | None = None  # the number of all its agents; None: that of the agents it names
+    credential_id: UUID | None = None  # the credential, if the finding is about a single credential
+    agents: tuple[Contributor, ...] = ()  # some of the agents that the finding is about, or that caused it
+    agent_count: int | None = None  # the number of all agents of the finding; None: all are named
     also_seen_as: tuple[str, ...] = ()  # other kinds that would report the same cause
-    excess: float = 0.0  # number of tokens that it explains; for dominance, by how many fewer tokens it would end
-    step: int = 0  # number of reminders that were due so far
-    since: datetime | None = None  # when it became true, if not at the beginning: when a monthly limit was passed
+    excess: float = 0.0  # tokens that it explains; for dominance: how many fewer tokens would end it
+    step: int = 0  # the number of reminders that were due so far
+    since: datetime | None = None  # the day on which a monthly limit was passed; None: the beginning
 
     @property
     def subject(self) -> str:
@@ -146,8 +146,8 @@ class Finding:
         }
 
 
-def sum_findings(findings: Iterable[Finding], max_named: int) -> Finding:
-    """Return one finding about several agents, with sums of amounts, which names up to *max_named* agents."""
+def sum_findings(findings: Iterable[Finding], max_named_agents: int) -> Finding:
+    """Return one finding about several agents, with sums of amounts, which names up to *max_named_agents* agents."""
     findings = sorted(findings, key=lambda finding: (-finding.observed, str(finding.agent_id)))
     return replace(
         findings[0],
@@ -161,7 +161,7 @@ def sum_findings(findings: Iterable[Finding], max_named: int) -> Finding:
         excess=sum(finding.excess for finding in findings),
         agents=tuple(
             Contributor(agent_id=finding.agent_id, agent_name=finding.agent_name or "", count=round(finding.observed))
-            for finding in findings[:max_named]
+            for finding in findings[:max_named_agents]
             if finding.agent_id
         ),
         agent_count=len(findings),
@@ -182,7 +182,7 @@ class StoredFinding(Finding):
     first_seen_at: datetime
     last_seen_at: datetime
     ended_at: datetime | None = None
-    misses: int = 0  # number of evaluations in a row that did not compute it
+    misses: int = 0  # the number of evaluations in a row that did not compute the finding
     announced: Severity | None = None  # the highest severity of its alerts since it began
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None

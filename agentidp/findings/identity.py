@@ -1,4 +1,4 @@
-"""Compare the computed findings with the stored ones, to see which are new, ongoing, more severe, or have ended.
+"""Compare the computed findings with the stored findings: which are new, ongoing, more severe, or have ended?
 
 Two findings are the same if their kind and agent are the same (or both are about the organization), and their windows
 touch. A finding keeps its id while it is ongoing, also if its kind changes: a silence can become a rotated secret.
@@ -16,7 +16,7 @@ from uuid import UUID
 from agentidp.findings.finding import Finding, StoredFinding, finding_to_row
 from agentidp.findings.kinds import kind_of
 
-MAX_MISSES = 3  # consecutive evaluations that miss an ongoing finding, the last of which ends it
+MAX_MISSES = 3  # consecutive evaluations that do not compute an ongoing finding, after which it ends
 
 
 class FindingChange(StrEnum):
@@ -36,9 +36,9 @@ class FindingChange(StrEnum):
 class Reconciliation:
     """The result of comparing computed findings with stored findings."""
 
-    findings: list[StoredFinding]  # to be stored: the new and the changed ones
+    findings: list[StoredFinding]  # the new and the changed findings, to be stored
     changes: list[tuple[StoredFinding, FindingChange]]
-    changed_kind_ids: set[UUID]  # of ongoing findings that are of another kind than before
+    changed_kind_ids: set[UUID]  # the ids of ongoing findings whose kind has changed
 
 
 def reconcile(
@@ -89,13 +89,11 @@ def _match_findings(stored: Sequence[StoredFinding], computed: Sequence[Finding]
         for stored_index, stored_finding in enumerate(stored)
         if (difference := _compute_difference(stored_finding, finding)) is not None
     )
-    stored_by_computed_index: dict[int, StoredFinding] = {}
-    used_indexes: set[int] = set()
+    stored_indexes: dict[int, int] = {}
     for _, computed_index, stored_index in candidate_pairs:
-        if computed_index not in stored_by_computed_index and stored_index not in used_indexes:
-            stored_by_computed_index[computed_index] = stored[stored_index]
-            used_indexes.add(stored_index)
-    return stored_by_computed_index
+        if computed_index not in stored_indexes and stored_index not in stored_indexes.values():
+            stored_indexes[computed_index] = stored_index
+    return {computed_index: stored[stored_index] for computed_index, stored_index in stored_indexes.items()}
 
 
 def _compute_difference(previous: StoredFinding, finding: Finding) -> tuple[bool, bool, timedelta, bool] | None:

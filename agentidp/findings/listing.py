@@ -145,13 +145,13 @@ def get_findings(caller: Caller, arguments: dict[str, Any]) -> Response:
     """Return the findings that an operator should know, the ongoing and most urgent ones first."""
     days = arguments.pop("days")
     listing = read_callers_listing(caller, days=days)
-    head_ids_by_part = {
-        part_finding.finding_id: str(incident.head.finding_id)
+    head_ids_by_finding_id = {
+        finding.finding_id: str(incident.head.finding_id)
         for incident in group_into_incidents(listing.findings)
-        for part_finding in incident.parts
+        for finding in incident.parts
     }
     response_rows = [
-        finding.represent() | {"partOf": head_ids_by_part.get(finding.finding_id)}
+        finding.represent() | {"partOf": head_ids_by_finding_id.get(finding.finding_id)}
         for finding in filter_findings(listing.findings, **arguments)
     ]
     return data_response(

@@ -16,11 +16,9 @@ from datetime import timedelta
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import instant_in_words
+from agentidp.findings.dates import ONE_HOUR, instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Severity
 from agentidp.findings.kinds import kind_of
-
-HOUR = timedelta(hours=1)
 
 CHANGE_SENTENCES = {
     "deployment": "A deployment was marked",
@@ -53,7 +51,7 @@ def explain_by_markers(finding: Finding, marker_rows: Rows) -> Finding:
         and marker.kind in CHANGE_SENTENCES
         and marker.agent_id in (None, finding.agent_id)
         # A finding begins at a full hour, so the marker that explains it may be up to an hour later.
-        and marker.starts_at < finding.begins + HOUR
+        and marker.starts_at < finding.begins + ONE_HOUR
         and finding.begins <= marker.ends_at + thresholds.AFTER_DEPLOYMENT
     ]
     if not matching_markers:

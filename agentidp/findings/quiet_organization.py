@@ -33,9 +33,9 @@ class QuietTime(NamedTuple):
     """A period in which the organization or part of it was quiet. An ongoing period includes the current hour."""
 
     begins: int
-    ends: int  # the hour after the last
-    expected: int  # the usual agents, summed over the hours
-    observed: int  # the active agents, summed over the hours
+    ends: int  # the first hour after the period
+    expected: int  # the usual number of active agents, summed over the hours
+    observed: int  # the number of active agents, summed over the hours
     stopped: tuple[int, ...] = ()  # indexes in the sample of the agents that stopped, if only some are quiet
     may_be_holiday: bool = False  # whether only whole days were compared, for which a public holiday looks the same
 
@@ -90,15 +90,12 @@ def find_quiet_times(
         # Two hours before and after the quiet hours are checked, because agents may stop or start an hour late.
         agents_before = active_agents_by_hour[max(first_hour - 2, 0) : first_hour]
         agents_after = active_agents_by_hour[last_hour + 1 : last_hour + 3]
-        began_amid_work = is_working(agents_before, usual_agents_by_hour[first_hour])
-        ended_amid_work = is_working(agents_after, usual_agents_by_hour[last_hour])
-        if (
-            evidence_hours
-            and is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
-            and (began_amid_work or ended_amid_work)
-        ):
-            # The quiet time is ongoing if it includes the last usually busy hour, and no agents work after it.
-            is_ongoing = last_hour == max(usual_agents_by_hour) and not ended_amid_work
+        has_work_before = is_working(agents_before, usual_agents_by_hour[first_hour])
+        has_work_after = is_working(agents_after, usual_agents_by_hour[last_hour])
+        is_quiet = is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
+        if is_quiet and (has_work_before or has_work_after):
+            # The quiet time is ongoing if no usually busy hour follows it, and the agents have not begun to work again.
+            is_ongoing = last_hour == max(usual_agents_by_hour) and not has_work_after
             end_hour = len(active_agents_by_hour) if is_ongoing else evidence_hours[-1] + 1
             expected_agents = sum(usual_agents_by_hour[hour] for hour in evidence_hours)
             observed_agents = sum(active_agents_by_hour[hour] for hour in evidence_hours)
@@ -118,8 +115,8 @@ def find_quiet_days(
     requests_by_day, first_midnight = sum_by_day(requests_by_hour), find_first_midnight(requests_by_hour)
     if first_midnight is None:
         return []
-    # The key is the number of days with requests before a quiet day. It is the same for all quiet days of one period.
-    quiet_days_by_active_day_count: dict[int, list[int]] = {}
+    quiet_times: list[QuietTime] = []
+    last_active_day = max(day for day, requests in enumerate(requests_by_day) if requests)
     for day in range(first_judged_day, len(requests_by_day) - 1):
         past_days = range(day - 7, first_midnight // DAY - 1, -7)[: thresholds.SILENCE_WEEKS]
         past_requests = [requests_by_day[past_day] for past_day in past_days]
@@ -129,31 +126,21 @@ def find_quiet_days(
             and median_low(past_requests) >= thresholds.MIN_QUIET_DAY_REQUESTS
             and not any(hour in busy_hours or hour in holidays for hour in range(day * DAY, (day + 1) * DAY))
         ):
-            active_day_count = sum(map(bool, requests_by_day[:day]))
-            quiet_days_by_active_day_count.setdefault(active_day_count, []).append(day)
-    last_active_hour = max(hour for hour, requests in enumerate(requests_by_hour) if requests)
-    return [
-        QuietTime(
-            quiet_days[0] * DAY,
-            len(requests_by_hour) if last_active_hour < quiet_days[0] * DAY else (quiet_days[-1] + 1) * DAY,
-            expected=len(quiet_days),
-            observed=0,
-            may_be_holiday=True,
-        )
-        for quiet_days in quiet_days_by_active_day_count.values()
-    ]
+            begins, expected = day * DAY, 1
+            if quiet_times and not any(requests_by_hour[quiet_times[-1].begins : begins]):
+                period = quiet_times.pop()
+                begins, expected = period.begins, period.expected + 1
+            ends = (day + 1) * DAY if day < last_active_day else len(requests_by_hour)
+            quiet_times.append(QuietTime(begins, ends, expected, observed=0, may_be_holiday=True))
+    return quiet_times
 
 
 def is_unlikely(
     hours: Sequence[int], active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int]
 ) -> bool:
     """Return whether so few active agents in these hours are unlikely, by the sum of half the Poisson deviances."""
-    evidence = 0.0
-    for hour in hours:
-        active_count, usual_count = active_agents_by_hour[hour], usual_agents_by_hour[hour]
-        evidence += (
-            usual_count - active_count + (active_count * log(active_count / usual_count) if active_count else 0.0)
-        )
+    counts = [(active_agents_by_hour[hour], usual_agents_by_hour[hour]) for hour in hours]
+    evidence = sum(usual - active + (active * log(active / usual) if active else 0.0) for active, usual in counts)
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 
@@ -165,7 +152,9 @@ def is_working(active_counts: Sequence[int], usual_count: int) -> bool:
 def find_partial_silences(
     sampled_requests: Sequence[Sequence[int]], since: int, holidays: Collection[int]
 ) -> list[QuietTime]:
-    """Return the periods, from hour *since* on, in which part of the organization was quiet, until half of it is back.
+    """Return the periods that begin at hour *since* or later, in which several agents stopped in the same hour.
+
+    A period ends when half of the stopped agents are active again.
 
     :param sampled_requests: the requests by hour of each agent. The last hour is not over.
     :param holidays: the hours of marked holidays, which are no evidence.

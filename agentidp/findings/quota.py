@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
@@ -26,15 +25,14 @@ def build_call(query: FindingsQuery) -> Call:
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per agent with a quota that is nearly used up, and also one for the organization."""
-    most_urgent_by_agent: dict[UUID | None, Finding] = {}
-    for quota_row in rows:
-        severity = severity_of(quota_row.used, quota_row.tokens, is_enforced=quota_row.is_enforced)
-        if severity is not None:
-            finding = _make_finding(quota_row, severity, query.at)
-            most_urgent = most_urgent_by_agent.get(quota_row.agent_id)
-            if most_urgent is None or (severity, finding.ends) > (most_urgent.severity, most_urgent.ends):
-                most_urgent_by_agent[quota_row.agent_id] = finding
-    return list(most_urgent_by_agent.values())
+    findings = [
+        _make_finding(row, severity, query.at)
+        for row in rows
+        if (severity := severity_of(row.used, row.tokens, is_enforced=row.is_enforced))
+    ]
+    # The most urgent finding of an agent comes last, and replaces its other findings in the dictionary.
+    findings.sort(key=lambda finding: (finding.severity, finding.ends))
+    return list({finding.agent_id: finding for finding in findings}.values())
 
 
 def severity_of(used: int, tokens: int, *, is_enforced: bool) -> Severity | None:

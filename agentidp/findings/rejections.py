@@ -125,7 +125,7 @@ def _make_finding(
 def _count_issued_and_expected_tokens(
     tokens_by_hour: Sequence[int], first_hour: int, last_hour: int
 ) -> tuple[int, float]:
-    """Return the tokens that an agent was issued between two hours, and the tokens that it usually is issued then."""
+    """Return the tokens that an agent was issued from the first to the last hour, and the usual number of tokens."""
     hours = range(first_hour, last_hour + 1)
     expected_tokens = sum(
         median([float(tokens_by_hour[hour - WEEK * week]) for week in range(1, 5) if hour >= WEEK * week])

@@ -17,12 +17,13 @@ Example: all 12 agents stop at 10:00, and eleven are back at 16:00. That is one 
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import instant_in_words
+from agentidp.findings.dates import ONE_HOUR, instant_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, WEEK, expand_to_hours, hours_until, instant
 from agentidp.findings.quiet_agent import Silence, find_silence
@@ -46,7 +47,6 @@ OUTAGE_CAUSES_AND_NEXT_STEP = (
     "platform, a deployment.",
 )
 
-HOUR = timedelta(hours=1)
 HISTORY = thresholds.SILENCE_WEEKS * WEEK  # hours of history before the first hour in which a silence may begin
 
 
@@ -81,12 +81,6 @@ def _first_history_day(query: FindingsQuery) -> date:
     return query.today - timedelta(days=day_count)
 
 
-def _list_holiday_hours(query: FindingsQuery, hour_count: int) -> set[int]:
-    """Return the hours of the history that lie within a marked holiday."""
-    hour_begins = [instant(_first_history_day(query), hour) for hour in range(hour_count + 1)]
-    return {hour for hour in range(hour_count) if query.is_holiday(hour_begins[hour], hour_begins[hour + 1])}
-
-
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per quiet period of the organization or part of it, and per agent that stopped alone."""
     first_day = _first_history_day(query)
@@ -94,7 +88,8 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     agents = [Agent(row.agent_id, row.agent_name, expand_to_hours(row.history, hour_count)) for row in rows]
     sampled_agents = [agent for agent, row in zip(agents, rows, strict=True) if row.is_sampled]
     active_agents_by_hour = [sum(1 for agent in sampled_agents if agent.counts[hour]) for hour in range(hour_count)]
-    holidays = _list_holiday_hours(query, hour_count)
+    hour_bounds = enumerate(pairwise(instant(first_day, hour) for hour in range(hour_count + 1)))
+    holidays = {hour for hour, (begins_at, ends_at) in hour_bounds if query.is_holiday(begins_at, ends_at)}
     # Reported periods must end after this hour, but they may begin before it.
     first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
@@ -200,7 +195,7 @@ def _find_absent_agents(quiet_time: QuietTime, sampled_agents: list[Agent]) -> l
 
 def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], query: FindingsQuery) -> Finding:
     begins_at = instant(_first_history_day(query), silence.since)
-    hours = (query.at - begins_at) // HOUR
+    hours = (query.at - begins_at) // ONE_HOUR
     is_recent = len(agent.counts) - 1 - silence.since <= thresholds.SILENCE_NEWS_DAYS * DAY
     successor = find_successor(silence.since, agents)
     is_by_hours = silence.unit == "hours"

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from agentidp.findings import DEFAULT_DAYS, ComputedFindings, build_findings_que
 from agentidp.findings.alerting import decide_alerts, enqueue_alerts
 from agentidp.findings.causes import compute_urgency
 from agentidp.findings.finding import FindingsQuery, StoredFinding, finding_from_row, finding_to_row
+from agentidp.findings.history import DAY, instant
 from agentidp.findings.identity import FindingChange, Reconciliation, reconcile
 from agentidp.findings.incidents import group_into_incidents
 from agentidp.http.errors import require_row
@@ -58,8 +59,8 @@ def store_evaluation(
     evaluated_at = last_evaluation.evaluated_at
     if evaluated_at is not None and last_evaluation.first_day <= query.since and evaluated_at >= query.at:
         return []
-    stored_rows = transaction.fetch("finding_state/stored_findings", ended_after=_midnight(query) - timedelta(days=1))
-    stored_findings = [finding_from_row(finding_row) for finding_row in stored_rows]
+    stored_rows = transaction.fetch("finding_state/stored_findings", ended_after=instant(query.since, -DAY))
+    stored_findings = [*map(finding_from_row, stored_rows)]
     reconciliation = reconcile(stored_findings, computed.findings, query.at, not_computed=computed.not_computed)
     if reconciliation.findings:
         _store_reconciliation(transaction, reconciliation)
@@ -78,8 +79,7 @@ def _store_reconciliation(transaction: Transaction, result: Reconciliation) -> N
     escalated_ids = {finding.finding_id for finding, change in result.changes if change is FindingChange.escalated}
     muted_subjects = {(mute.kind, mute.subject) for mute in transaction.fetch("finding_state/mutes")}
     findings, alerts = decide_alerts(result.findings, muted_subjects, result.changed_kind_ids, escalated_ids)
-    finding_rows = [finding_to_row(finding) for finding in findings]
-    transaction.fetch("finding_state/store_findings", findings=Jsonb(finding_rows))
+    transaction.fetch("finding_state/store_findings", findings=Jsonb([*map(finding_to_row, findings)]))
     for finding_id in escalated_ids:
         transaction.fetch("finding_state/withdraw_acknowledgement", finding_id=finding_id)
     record_changes(transaction, result.changes)
@@ -154,12 +154,12 @@ def _read_stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
     """Return the stored findings for the days of *query*, or ``None`` before the first evaluation."""
     evaluation_rows, finding_rows = run(
         Call("finding_state/last_evaluation", {}),
-        Call("finding_state/stored_findings", {"ended_after": _midnight(query)}),
+        Call("finding_state/stored_findings", {"ended_after": instant(query.since, 0)}),
     )
     if not evaluation_rows:
         return None
     [last_evaluation] = evaluation_rows
-    stored_findings = [finding_from_row(finding_row) for finding_row in finding_rows]
+    stored_findings = [*map(finding_from_row, finding_rows)]
     stored_findings.sort(key=lambda finding: (not finding.is_ongoing, compute_urgency(finding, query.at)))
     sorted_findings = [finding for incident in group_into_incidents(stored_findings) for finding in incident.findings]
     return Listing(
@@ -168,10 +168,6 @@ def _read_stored_listing(run: Run, query: FindingsQuery) -> Listing | None:
         last_evaluation.first_day,
         tuple(last_evaluation.not_computed),
     )
-
-
-def _midnight(query: FindingsQuery) -> datetime:
-    return datetime.combine(query.since, time(), UTC)
 
 
 def read_finding(fetch: Fetch, finding_id: UUID) -> StoredFinding:

@@ -29,7 +29,7 @@ def suspend_dormant(database: OrganizationDatabase) -> list[UUID]:
     with database.transaction() as transaction:
         dormant_rows = transaction.run(dormant_agent.build_call())
         if _select_due_rows(transaction, dormant_rows):
-            # During the lock, no token of the organization is issued, so no agent is suspended while it gets a token.
+            # Under this lock the organization is issued no token, so no agent gets a token while it is being suspended.
             quotas.lock(transaction)
             dormant_rows = transaction.run(dormant_agent.build_call())
         suspended_rows = _select_due_rows(transaction, dormant_rows)

@@ -24,7 +24,7 @@ from uuid import UUID
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import days_in_words
+from agentidp.findings.dates import ONE_DAY, days_in_words
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, expand_to_hours, group_adjacent, hours_until, instant, sum_by_day
 
@@ -42,23 +42,18 @@ def build_call(query: FindingsQuery) -> Call:
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     """Return a finding per run of adjacent days of rest on which agents worked."""
-    hour_count = hours_until(query.at, _first_history_day(query))
+    first_day = _first_history_day(query)
+    hour_count = hours_until(query.at, first_day)
     # The row without an agent contains the organization's days of rest.
     rest_weekdays = next((row.history for row in rows if row.agent_id is None), ())
-    history_by_agent = [(row, expand_to_hours(row.history, hour_count)) for row in rows if row.agent_id is not None]
+    histories = [(row, expand_to_hours(row.history, hour_count)) for row in rows if row.agent_id is not None]
     agents_at_work_by_day = {}
     for day in range(HISTORY, -(-hour_count // DAY)):
-        begins_at = instant(_first_history_day(query), day * DAY)
-        if begins_at.isoweekday() % 7 in rest_weekdays and not query.is_holiday(
-            begins_at, begins_at + timedelta(days=1)
-        ):
-            agents_at_work = [
-                (row, *token_counts)
-                for row, tokens_by_hour in history_by_agent
-                if (token_counts := find_unusual_work(tokens_by_hour, day))
-            ]
-            if agents_at_work:
-                agents_at_work_by_day[day] = agents_at_work
+        begins_at = instant(first_day, day * DAY)
+        if begins_at.isoweekday() % 7 in rest_weekdays and not query.is_holiday(begins_at, begins_at + ONE_DAY):
+            work = [(row, *counts) for row, tokens in histories if (counts := find_unusual_work(tokens, day))]
+            if work:
+                agents_at_work_by_day[day] = work
     return [
         _make_finding(run, [agent_at_work for day in run for agent_at_work in agents_at_work_by_day[day]], query)
         for run in group_adjacent(list(agents_at_work_by_day), 1)
@@ -117,38 +112,37 @@ def _list_contributors(agents_at_work: list[tuple[Any, int, int]]) -> list[Contr
     tokens_by_agent: Counter[tuple[UUID, str]] = Counter()
     for row, agent_tokens, _ in agents_at_work:
         tokens_by_agent[row.agent_id, row.agent_name] += agent_tokens
-    return [
+    contributors = [
         Contributor(agent_id=agent_id, agent_name=agent_name, count=token_count)
-        for (agent_id, agent_name), token_count in sorted(
-            tokens_by_agent.items(), key=lambda item: (-item[1], str(item[0][0]))
-        )
+        for (agent_id, agent_name), token_count in tokens_by_agent.items()
     ]
+    return sorted(contributors, key=lambda contributor: (-contributor.count, str(contributor.agent_id)))
 
 
 def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int]], query: FindingsQuery) -> Finding:
     """Return the finding about days of rest. *agents_at_work* has a row, the tokens and the usual tokens per agent."""
     agents = _list_contributors(agents_at_work)
     is_alone = len(agents) == 1
-    companions = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
+    other_agents = "another agent" if len(agents) == 2 else f"{len(agents) - 1:,} other agents"
     begins_at, ends_at = (instant(_first_history_day(query), day * DAY) for day in (rest_days[0], rest_days[-1] + 1))
-    issued, usual_tokens = sum(agent.count for agent in agents), sum(usual for *_, usual in agents_at_work)
+    tokens, usual_tokens = sum(agent.count for agent in agents), sum(usual for *_, usual in agents_at_work)
     return Finding(
         kind="weekend",
-        severity=Severity.warning if issued - usual_tokens >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
+        severity=Severity.warning if tokens - usual_tokens >= thresholds.MIN_WEEKEND_WARNING_TOKENS else Severity.info,
         agent_id=agents[0].agent_id if is_alone else None,
         agent_name=agents[0].agent_name if is_alone else None,
         begins=begins_at,
         ends=min(query.at, ends_at),
         unit="tokens",
-        observed=issued,
+        observed=tokens,
         expected=usual_tokens,
-        excess=issued - usual_tokens,
+        excess=tokens - usual_tokens,
         baseline=f"the highest of the same weekday in up to {thresholds.WEEKEND_WEEKS} weeks before, or none in hours "
         "of rest",
         agents=tuple(agents[: thresholds.MAX_CONTRIBUTORS]),
         agent_count=len(agents),
-        summary=f"{agents[0].agent_name} {'was' if is_alone else f'and {companions} were'} issued {issued:,} tokens "
-        f"{days_in_words(begins_at.date(), (ends_at - timedelta(days=1)).date())}, when "
+        summary=f"{agents[0].agent_name} {'was' if is_alone else f'and {other_agents} were'} issued {tokens:,} tokens "
+        f"{days_in_words(begins_at.date(), (ends_at - ONE_DAY).date())}, when "
         f"{'it usually rests' if is_alone else 'they usually rest'}.",
         causes="Work that was planned for these days, a schedule that was changed, or somebody else who uses the"
         " credentials.",
