@@ -17,7 +17,7 @@ from agentidp.authorization.requests import AuthorizationRequest, find_organizat
 from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.oidc_sign_in import log_refusal, send_to_provider
-from agentidp.http.error_rendering import render_pages
+from agentidp.http.error_rendering import register_error_pages
 from agentidp.http.errors import ApiError, OAuthError, ValidationError
 from agentidp.openid.claims import SignInRefused, read_name, read_subject
 from agentidp.openid.flows import AUTHORIZATION as PATH
@@ -195,4 +195,4 @@ def _render_error(error: ApiError) -> Response:
 def init_app(app: Flask) -> None:
     """Register the pages of authorization and their error pages."""
     app.register_blueprint(blueprint)
-    render_pages(app, PATH, _render_error)
+    register_error_pages(app, PATH, _render_error)

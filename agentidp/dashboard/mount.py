@@ -34,7 +34,7 @@ from agentidp.dashboard import (  # noqa: F401 - importing a page adds its route
     sign_in,
     usage,
 )
-from agentidp.http.error_rendering import render_pages
+from agentidp.http.error_rendering import register_error_pages
 
 
 def init_app(app: Flask) -> None:
@@ -44,4 +44,4 @@ def init_app(app: Flask) -> None:
     form_key.init_app(app)
     # These settings keep lines of a template that have only a statement from becoming empty lines of the page.
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    render_pages(app, "/dashboard", pages.render_error)
+    register_error_pages(app, "/dashboard", pages.render_error)

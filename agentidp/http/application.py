@@ -17,9 +17,9 @@ class Application(Flask):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Werkzeug would redirect //api//v1, and an empty path, to a URL whose host comes from the client's request.
+        # With merge_slashes, Werkzeug would redirect //api//v1 to a URL whose host comes from the client's request.
         self.url_map.merge_slashes = False
-        # The members of JSON objects keep the order of the documentation.
+        # Flask would sort the members of JSON objects by name. The documentation shows them in another order.
         self.json.sort_keys = False  # type: ignore[attr-defined]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:

@@ -21,7 +21,10 @@ class Asset(NamedTuple):
 
 
 class Assets:
-    """The assets of a set of pages. A browser may cache an asset without its current version for *max_age* seconds."""
+    """The assets of a set of pages.
+
+    :param max_age: seconds that a browser may cache an asset if its URL lacks the asset's current version.
+    """
 
     def __init__(self, assets: dict[str, Asset], *, max_age: int) -> None:
         self._assets, self._max_age = assets, max_age
@@ -33,11 +36,11 @@ class Assets:
         return [*self._assets]
 
     def _compute_version(self, name: str) -> str:
-        """Return the digest of an asset's content, which URLs have as the parameter ``v``."""
+        """Return the digest of an asset's content, which is the parameter ``v`` of the asset's URL."""
         return hashlib.sha256(self._assets[name].file.read_bytes()).hexdigest()[:12]
 
     def build_response(self, name: str) -> Response:
-        """Return an asset, or raise ``NotFound`` if it does not exist. Ranges and conditions are ignored."""
+        """Return a response with the asset *name*, or raise ``NotFound`` if there is no such asset."""
         if name not in self._assets:
             raise NotFound
         asset = self._assets[name]

@@ -73,7 +73,7 @@ def _render_for_endpoint(error: ApiError) -> Response:
 
 
 def _find_endpoint_of_path() -> str:
-    """Return the endpoint that serves the request's path with another method, or an empty string."""
+    """Return an endpoint that serves the request's path with another method, or an empty string if there is none."""
     method_error = flask.request.routing_exception
     if not isinstance(method_error, MethodNotAllowed) or not method_error.valid_methods:
         return ""
@@ -107,8 +107,8 @@ def _render_unexpected(error: Exception) -> Response:
     return _render_for_endpoint(ApiError())
 
 
-def render_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
-    """Render errors for the path *prefix* and the paths below it by *render*."""
+def register_error_pages(app: Flask, prefix: str, render: Callable[[ApiError], Response]) -> None:
+    """Register the function that renders errors as pages for the path *prefix* and all paths below it."""
     app.extensions.setdefault("agentidp-error-pages", {})[prefix] = render
 
 
@@ -117,7 +117,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(ApiError, _render_for_endpoint)
     app.register_error_handler(OAuthError, _render)
     app.register_error_handler(HTTPException, _render_http_exception)
-    # gunicorn raises ParseException if a view reads a body that has invalid chunks. WSGI defines no exception for it.
+    # gunicorn raises ParseException when a view reads a body with invalid chunks. WSGI defines no exception for that.
     app.register_error_handler(ParseException, lambda _: _render_for_endpoint(ValidationError()))
     app.register_error_handler(database_errors.DatabaseUnavailable, _render_unavailable)
     app.register_error_handler(Exception, _render_unexpected)

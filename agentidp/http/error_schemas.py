@@ -18,7 +18,7 @@ def _errors_with_a_code(error: type[ApiError]) -> Iterator[type[ApiError]]:
 
 
 ERRORS = {error.code: error for error in _errors_with_a_code(ApiError) if error.__module__ == ApiError.__module__}
-"""Error classes of the API by their code, without the dashboard's classes, which use the same codes."""
+"""Error classes of the API by code. The dashboard's classes are left out, because they use the same codes."""
 
 OAUTH_ERRORS = (
     "invalid_request",
@@ -32,7 +32,7 @@ OAUTH_ERRORS = (
     "temporarily_unavailable",
     "server_error",
 )
-"""The values of the member ``error`` at OAuth endpoints."""
+"""All values of ``error`` in the responses of OAuth endpoints."""
 
 
 class ErrorSchema(ma.Schema):
@@ -59,12 +59,13 @@ def describe_error(name: str, headers: Iterable[str] = ()) -> dict[str, Any]:
     """Return the description of an error response for the OpenAPI document.
 
     :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
-    :param headers: the names of further headers.
+    :param headers: the names of headers that this response has in addition to ``X-Request-Id`` and the error's own.
     """
     error_code = name.removeprefix("OAUTH_")
     error_class = ERRORS[error_code]
     description = error_class.description or error_code.replace("_", " ").capitalize()
-    # Generated clients need a body that is one reference to a schema, so the code is only in the description.
+    # All errors have the same schema, because client generators make one class per schema. So only the description
+    # contains the code.
     return {
         "description": f"`{error_code}`: {description}" if name == error_code else description,
         "headers": {header_name: header_name for header_name in ("X-Request-Id", *headers, *error_class.always_sent)},

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 RETRY_AFTER = 1
-"""Value of ``Retry-After`` in seconds if the database cannot be reached."""
+"""Seconds that a client should wait if the database cannot be reached, in the header ``Retry-After``."""
 
 
 class ApiError(Exception):
@@ -125,7 +125,7 @@ class NotFound(ApiError):
 
 
 def require_row(rows: Sequence[Any]) -> Any:
-    """Return the only row of a statement that reads or changes one object. Raise ``NotFound`` without a row."""
+    """Return the only row of a statement that reads or changes one object. Raise ``NotFound`` if there is no row."""
     if not rows:
         raise NotFound
     return rows[0]

@@ -13,13 +13,14 @@ from typing import Any
 # Our log lines show none of these values, and logging is faster without them (logging HOWTO, "Optimization").
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-# Python 3.11 lacks this attribute.
+# mypy refuses this attribute, because Python 3.11 lacks it.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 _encode = json.JSONEncoder(default=str).encode
-# The text format shows these values without quotes, and all other values as JSON.
+# Matches the values that the text format shows without quotes. Other values are shown as JSON.
 _PLAIN = re.compile(r"[A-Za-z0-9._:/{}<>+-]+")
-# gunicorn quotes the request, which can contain a secret, in two messages. The group is the text before the quotation.
+# Matches the two messages in which gunicorn quotes a request. The group is the text before the quotation, because the
+# request can contain a secret.
 _QUOTED = re.compile(r"^(Error handling request [^?]*|Ignored premature client disconnection).*", re.DOTALL)
 
 
@@ -28,7 +29,7 @@ def collect_fields(record: logging.LogRecord) -> dict[str, Any]:
     message = record.getMessage()
     if record.name == "gunicorn.error":
         message = _QUOTED.sub(r"\1", message)
-    line: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname,
         "message": message,
@@ -36,8 +37,8 @@ def collect_fields(record: logging.LogRecord) -> dict[str, Any]:
     }
     if record.exc_info and record.exc_info[0] is not None:
         # The message of an exception can contain a secret, so only its type is logged.
-        line["error"] = record.exc_info[0].__name__
-    return line
+        fields["error"] = record.exc_info[0].__name__
+    return fields
 
 
 class JsonFormatter(logging.Formatter):
@@ -49,32 +50,33 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return a log record as a line of text: the UTC time, the level, the message, and ``name=value`` per field."""
-        line = collect_fields(record)
-        at, level, message = line.pop("at"), line.pop("level"), line.pop("message")
-        fields = [
+        fields = collect_fields(record)
+        at, level, message = fields.pop("at"), fields.pop("level"), fields.pop("message")
+        field_texts = [
             f"{name}={value if _PLAIN.fullmatch(str(value)) else _encode(value)}"
-            for name, value in line.items()
+            for name, value in fields.items()
             if value is not None
         ]
-        return " ".join([at[11:19], f"{level:<7}", message if message.isprintable() else _encode(message), *fields])
+        message_text = message if message.isprintable() else _encode(message)
+        return " ".join([at[11:19], f"{level:<7}", message_text, *field_texts])
 
 
 def build_logging_config(level: str, log_format: str) -> dict[str, Any]:
     """Return the configuration for :func:`logging.config.dictConfig` and gunicorn's ``logconfig_dict``."""
     is_text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
-    formatter = "agentidp.http.logs.TextFormatter" if is_text else "agentidp.http.logs.JsonFormatter"
-    logger = {"level": level, "handlers": ["stderr"], "propagate": False}
+    formatter_path = "agentidp.http.logs.TextFormatter" if is_text else "agentidp.http.logs.JsonFormatter"
+    logger_config = {"level": level, "handlers": ["stderr"], "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": formatter}},
+        "formatters": {"line": {"()": formatter_path}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
-            "agentidp": logger,
-            "gunicorn.error": logger,
-            "gunicorn.access": {**logger, "level": "WARNING"},
-            # psycopg's warnings are dropped, because agentidp.db logs failed connections too.
-            "psycopg.pool": {**logger, "level": "ERROR"},
+            "agentidp": logger_config,
+            "gunicorn.error": logger_config,
+            "gunicorn.access": {**logger_config, "level": "WARNING"},
+            # psycopg's warnings about failed connections are dropped, because agentidp.db logs the same failures.
+            "psycopg.pool": {**logger_config, "level": "ERROR"},
         },
     }

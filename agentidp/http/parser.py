@@ -21,13 +21,13 @@ MAX_BODY = 64 * 1024
 """Maximum number of bytes of a request's body."""
 
 MAX_CACHED_QUERIES = 256
-"""Maximum number of parsed queries that a process caches, which take at most 4 MB."""
+"""Maximum number of parsed queries that a process caches. They take at most 4 MB of memory."""
 
 
 class BoundedRequest(Request):
-    """A request that is refused if its body is longer than ``MAX_BODY``. Werkzeug could truncate the body."""
+    """A request that is refused if its body is longer than ``MAX_BODY``. Werkzeug would truncate a chunked body."""
 
-    # This attribute keeps Flask from looking up its configuration for each request.
+    # Without this attribute, Flask would look up the maximum in its configuration for each request.
     max_content_length = MAX_BODY
 
     @cached_property
@@ -41,7 +41,7 @@ class BoundedRequest(Request):
 
     @cached_property
     def stream(self) -> IO[bytes]:
-        """The body as a stream that raises ``ClientDisconnected`` if the body is incomplete. gunicorn would not."""
+        """The body as a stream. An incomplete body raises ``ClientDisconnected`` instead of ending without an error."""
         stream, content_length = super().stream, self.content_length
         return (
             stream
@@ -112,18 +112,20 @@ class Parser(FlaskParser):
 
 def check_parameters(parameters: MultiDict[str, str], accepted_names: Iterable[str] = ()) -> None:
     """Refuse unknown and repeated parameters of a query. The error names the accepted parameters."""
-    known_names = [*accepted_names]
-    details = {name: ["must be given once only"] for name in known_names if len(parameters.getlist(name)) > 1}
-    if unknown_names := [name for name in parameters if name not in known_names]:
+    accepted_names = [*accepted_names]
+    details = {name: ["must be given once only"] for name in accepted_names if len(parameters.getlist(name)) > 1}
+    if unknown_names := [name for name in parameters if name not in accepted_names]:
         details |= {name: ["is no parameter of this operation"] for name in unknown_names}
-        description = f"these query parameters: {', '.join(known_names)}" if known_names else "no query parameters"
+        description = (
+            f"these query parameters: {', '.join(accepted_names)}" if accepted_names else "no query parameters"
+        )
         raise ValidationError(f"This operation accepts {description}.", details=details)
     if details:
         raise ValidationError(details=details)
 
 
 def _list_broken_rules(field_errors: Any) -> list[str]:
-    """Return the distinct messages in marshmallow's errors about a field, which are grouped by item for a list."""
+    """Return marshmallow's messages about a field without repetitions. Messages about a list are grouped by item."""
     if isinstance(field_errors, dict):
         field_errors = [rule for item_errors in field_errors.values() for rule in _list_broken_rules(item_errors)]
     return list(dict.fromkeys(map(str, field_errors)))

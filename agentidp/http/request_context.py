@@ -22,7 +22,7 @@ class Context:
     """The class of Flask's ``g``. Its plain attributes are faster than those of Flask's own class."""
 
     started: float
-    """The time of ``time.perf_counter`` at which the request began."""
+    """The value of ``time.perf_counter()`` when the request began."""
     at: datetime
     """The instant at which the request counts as made, and its token as issued."""
     request_id: str
@@ -35,7 +35,7 @@ class Context:
     max_rows: int | None = None
     """Maximum number of rows in a response, or ``None`` without a maximum."""
     row_count = 0
-    """Number of rows without the maximum."""
+    """Number of rows that the response would have without :attr:`max_rows`."""
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute, or *default* if it is missing."""
@@ -80,7 +80,7 @@ def init_app(app: Flask) -> None:
     @app.after_request
     def end_request(response: Response) -> Response:
         context, http_request, headers = current_context(), current_request(), response.headers
-        # add() is fast, because it does not search for an earlier value. No view sets X-Request-Id.
+        # add() is faster than an assignment, which would search for an earlier value. No view sets X-Request-Id.
         headers.add("X-Request-Id", context.request_id)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")

@@ -20,7 +20,7 @@ UNKNOWN_ROUTE = "unknown"
 
 
 def init_app(app: Flask) -> None:
-    """Count and time every request to *app*. Call this before other hooks are added, so that their time is included."""
+    """Count and time every request to *app*. Call this before other hooks are added, to include their time."""
 
     @app.after_request
     def count_request(response: Response) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def _build_quotas_pattern(parameters: str) -> str:
-    """Return a regular expression for a header with quotas, each with *parameters*, another regular expression."""
+    """Return a regular expression for a header with a list of quotas. *parameters* matches one quota's parameters."""
     quota = f'"(agent|organization)-(hour|day|month)";{parameters}'
     return f"{quota}(, {quota})*"
 

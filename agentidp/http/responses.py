@@ -50,8 +50,8 @@ def data_response(
 
     If the request's ``If-None-Match`` has the content's ETag, return 304 instead (RFC 9110 section 13.1.2).
 
-    :param body: the JSON body. Its list ``data`` is empty afterwards. Rows are objects, or tuples in the order of
-        *item*'s fields if all fields are integers, ids and dates, because tuples are encoded in half the time.
+    :param body: the JSON body, whose list ``data`` this function empties. Its rows are objects. If all fields of *item*
+        are integers, IDs and dates, rows can be tuples in the order of the fields, which are encoded in half the time.
     :param item: the schema of a row. A column of the CSV has the name of a member, or ``object.member``.
     :param represent: returns a row of the response for an element of ``data``.
     """
@@ -67,7 +67,7 @@ def data_response(
     content_digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     # The ETag is weak, because a compressing proxy would drop a strong ETag.
     headers = {"ETag": f'W/"{content_digest}"', "Cache-Control": "private, no-cache", "Vary": "Authorization, Accept"}
-    # Werkzeug's make_conditional() would add a second Date header, and refuse "If-Match: *".
+    # Werkzeug's make_conditional() is not used, because it would add a second Date header, and refuse "If-Match: *".
     if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(content_digest):
         return Response(status=304, headers=headers)
     if content_type == _CSV:
@@ -161,7 +161,7 @@ def format_csv(columns: Iterable[str] | None, rows: Iterable[Iterable[Any]]) -> 
 
 @functools.cache
 def _list_column_paths(item_schema: type[ma.Schema]) -> list[tuple[str, ...]]:
-    """Return per column of the CSV the names of the members that lead to its value in a row."""
+    """Return a path per column of the CSV: the names of the nested members that contain the column's value in a row."""
     column_paths: list[tuple[str, ...]] = []
     for field_name, field in item_schema().fields.items():
         inner_paths = _list_column_paths(type(field.schema)) if isinstance(field, ma.fields.Nested) else [()]

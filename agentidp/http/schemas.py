@@ -26,7 +26,7 @@ MAX_OWNER = 200
 MAX_NAME = 100
 """Maximum number of characters of the name of an object or a person."""
 
-# White space that text may contain except at its ends, in escapes that are valid in ECMA-262 and in Python.
+# Text may contain this white space, but not begin or end with it. The escapes are valid in ECMA-262 and in Python.
 _WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _DIGITS = re.compile(r"[0-9]+")
 _RFC_3339 = re.compile(
@@ -42,7 +42,7 @@ def timestamp(at: datetime | None) -> str | None:
 
 
 def required(description: str = "", *, nullable: bool = False) -> dict[str, Any]:
-    """Return the arguments of a field that all responses have, with ``null`` as a value only if it is *nullable*."""
+    """Return marshmallow's arguments for a field that all responses contain. A *nullable* field can be ``null``."""
     metadata = {"description": description} if description else {}
     return {"required": True, "allow_none": nullable, "metadata": metadata}
 
@@ -63,9 +63,9 @@ def list_write_only_names(schema: type[ma.Schema]) -> tuple[str, ...]:
 
 
 def merge_changed_columns(body_schema: ma.Schema, row: Any, change: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns that a request body can change, with their values after *change* of the object *row*."""
-    changed_columns = [field.attribute or member_name for member_name, field in body_schema.fields.items()]
-    return {column_name: change.get(column_name, getattr(row, column_name)) for column_name in changed_columns}
+    """Return all columns that a request body can change: the values in *change*, and otherwise the values in *row*."""
+    changeable_columns = [field.attribute or member_name for member_name, field in body_schema.fields.items()]
+    return {column_name: change.get(column_name, getattr(row, column_name)) for column_name in changeable_columns}
 
 
 class ReturnedSchema(ma.Schema):
@@ -198,7 +198,7 @@ class Member(ma.fields.Field[Any]):
         self._words, self._option, self._typed_name = words, option, typed_name
         super().__init__(metadata=metadata, **kwargs)
         if description is not None:
-            # marshmallow allows null by default if the default value is None.
+            # allow_none is read after marshmallow's constructor, which sets it to True if the default value is None.
             meaning = f"{description}; null: {nothing}" if self.allow_none and nothing else description
             self.metadata = {**self.metadata, "description": meaning}
 
@@ -295,7 +295,8 @@ class Text(Member, ma.fields.String):
         self.kind = "lines" if multiline else "text"
         forbidden_characters = (CONTROL_BUT_BREAKS if multiline else CONTROL) + INVISIBLE
         length_check = ma.validate.Length(minimum, maximum, error=f"must have {minimum} to {maximum} characters")
-        # The pattern forbids all that _deserialize refuses, except the characters in agentidp.http.text._IN_NO_SCHEMA.
+        # The pattern matches the text that _deserialize accepts, and also text with characters that a pattern cannot
+        # exclude (agentidp.http.text._IN_NO_SCHEMA).
         end_character = f"[^{CONTROL}{INVISIBLE}{_WHITE_SPACE}]"
         pattern = f"{end_character}(?:[^{forbidden_characters}]*{end_character})?"
         metadata = {"pattern": f"^{pattern}$" if minimum else f"^(?:{pattern})?$"}
@@ -315,7 +316,7 @@ class Exact(Member, ma.fields.String):
 
     :param maximum: the maximum number of characters.
     :param pattern: a regular expression for the whole text.
-    :param rule: the condition, for people.
+    :param rule: the pattern in words, for the error message.
     """
 
     def __init__(self, maximum: int, pattern: str, rule: str, **kwargs: Any) -> None:
@@ -390,12 +391,12 @@ class ScopeList(Items):
     """A member with up to 50 different scopes (RFC 6749 section 3.3)."""
 
     def __init__(self, **kwargs: Any) -> None:
-        token = ma.validate.Regexp(
+        scope_validator = ma.validate.Regexp(
             r"[!#-\[\]-~]{1,100}\Z",
             error="must be 1 to 100 printable ASCII characters without blank, quote and backslash",
         )
         super().__init__(
-            ma.fields.String(validate=token, error_messages={"invalid": "must be a string"}),
+            ma.fields.String(validate=scope_validator, error_messages={"invalid": "must be a string"}),
             validate=list_rules(50, "a scope"),
             metadata={"uniqueItems": True},
             **kwargs,

@@ -25,15 +25,15 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 @lru_cache(maxsize=1)
 def create_tracer_provider() -> TracerProvider:
-    """Return the process's tracer provider, created at first use: its thread must start after gunicorn's fork."""
+    """Return the tracer provider, created by the first call. Its thread must start after gunicorn has forked."""
     # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override the service name.
     resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
     tracer_provider = TracerProvider(resource=resource)
-    tracer_provider.add_span_processor(_processor())
+    tracer_provider.add_span_processor(_create_processor())
     return tracer_provider
 
 
-def _processor() -> BatchSpanProcessor:
+def _create_processor() -> BatchSpanProcessor:
     return BatchSpanProcessor(OTLPSpanExporter())
 
 
@@ -56,8 +56,8 @@ def _start_span() -> Span:
 def init_app(app: Flask) -> None:
     """Trace every request to *app*. Call this after ``request_context.init_app``, which sets the request's id."""
     try:
-        # The processor is created to report wrong settings. Its thread must end before gunicorn forks.
-        _processor().shutdown()  # type: ignore[no-untyped-call]
+        # This processor only shows whether the settings are valid. Its thread must end before gunicorn forks.
+        _create_processor().shutdown()  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise ConfigurationError(f"OpenTelemetry refuses its settings (OTEL_…): {error}") from None
 
