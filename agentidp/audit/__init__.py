@@ -18,7 +18,7 @@ from agentidp.audit.chain import NO_HASH, compute_event_hash, content_hash
 from agentidp.db.organization import Transaction
 
 INSTANCE = "org-00000000-0000-0000-0000-000000000000"
-"""The organization ID of the audit events that belong to the whole instance."""
+"""The organization ID in audit events about the whole instance, for example about a new signing key."""
 
 
 class Action(NamedTuple):

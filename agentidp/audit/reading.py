@@ -44,11 +44,11 @@ def build_list_call(
     until: datetime | None,
     limit: int,
 ) -> Call:
-    """Return the call that lists an organization's audit events, newest first. A filter that is None matches all.
+    """Return the call that lists an organization's audit events, newest first. A filter of None matches every event.
 
     :param below: list only events with a smaller sequence; None for the first page.
     """
-    # PostgreSQL would not use the index for a coalesce() in the statement.
+    # The default is set here, because PostgreSQL would not use the index if the statement had a coalesce().
     below = MAX_SEQUENCE if below is None else below
     filters = {"actor": actor, "action": action, "subject": subject, "since": since, "until": until}
     return Call("audit/list_events", {"below": below, "limit": limit, **filters})

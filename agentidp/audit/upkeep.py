@@ -47,7 +47,8 @@ def read_events_since(
 ) -> Iterator[dict[str, Any]]:
     """Yield the audit events of all chains after *positions*, in the order of each chain.
 
-    :param positions: the last yielded event's sequence number by organization ID. This function updates it.
+    :param positions: by organization ID, the sequence number of the last event that the caller has. Without an entry,
+        all events are yielded. This function updates the dictionary.
     :param only: the ID of the only organization whose events are yielded; None for all organizations.
     """
     for organization_id, last_sequence in read_last_sequences(operator).items():
@@ -59,8 +60,11 @@ def read_events_since(
 
 
 def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None = None) -> Verification:
-    """Verify an organization's chain of audit events. *noted_event* must be in the chain unless it was pruned."""
-    # Repeats a verification that failed while events were added.
+    """Verify an organization's chain of audit events.
+
+    :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
+    """
+    # A failed verification is repeated if events were added meanwhile, because these may have caused the failure.
     while True:
         chain_head = read_head(database)
         verification = verify_events(read_chain(database), chain_head, noted_event)
@@ -95,10 +99,10 @@ def prune_events(
     return Pruned(organization_id, count_row.events, last_event_row.sequence)
 
 
-def erase(transaction: Transaction, subjects: list[str] | None) -> int:
+def erase_recorded_values(transaction: Transaction, subjects: list[str] | None) -> int:
     """Erase the recorded values from audit events, and return the number of events. Actor, action and time stay.
 
     :param subjects: IDs of the events' subjects. None means all events.
     """
-    [erased] = transaction.fetch("audit/erase_content", subjects=subjects)
-    return int(erased.events)
+    [count_row] = transaction.fetch("audit/erase_content", subjects=subjects)
+    return int(count_row.events)

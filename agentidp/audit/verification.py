@@ -12,14 +12,14 @@ from agentidp.audit.chain import CONTENT, NO_HASH, compute_event_hash, content_h
 
 
 class EventHash(NamedTuple):
-    """The sequence and hash of an audit event, by which the event is recognized."""
+    """The sequence number and the hash of an audit event, by which the event is recognized."""
 
     sequence: int
     hash: str
 
 
 NO_EVENT = EventHash(0, NO_HASH)
-"""The sequence and hash that precede the first event of a chain."""
+"""The sequence number and the hash to which the first event of a chain refers as its previous event."""
 
 
 class Verification(NamedTuple):
@@ -77,7 +77,7 @@ def verify_events(
 
 
 def _compare_head(head: EventHash | None, last_event: EventHash) -> tuple[int | None, str | None]:
-    """Return the sequence number at which head and last event differ, and the reason; twice None if equal."""
+    """Return the sequence number of the first event that contradicts the head, and the reason, or None for both."""
     if (head or NO_EVENT) == last_event:
         return None, None
     if head is None:

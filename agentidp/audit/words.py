@@ -24,26 +24,20 @@ NAMED = (
     "provisioning rule",
     "resource server",
 )
-"""Types of subjects that a sentence names before the subject's name."""
+"""Types of subjects that stand before the subject's name in a sentence, as in ``created the marker release 2``."""
 
 
 def members(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the recorded values of an audit event's subject, after the change if there are two."""
+    """Return the recorded values of an audit event, by member. For a changed member, return the new value."""
     return (event["before"] or {}) | (event["after"] or {})
 
 
 def build_name_calls(events: Iterable[dict[str, Any]]) -> list[Call]:
     """Return the calls that read the names of the agents, resource servers and alert targets in audit events."""
-    recorded_values = [
-        recorded_value
-        for event in events
-        for recorded_value in (event["actor"], event["subject"], *members(event).values())
-    ]
-    possible_ids = [
-        value
-        for recorded_value in recorded_values
-        for value in (recorded_value if isinstance(recorded_value, list) else [recorded_value])
-    ]
+    possible_ids: list[Any] = []
+    for event in events:
+        for value_or_list in (event["actor"], event["subject"], *members(event).values()):
+            possible_ids += value_or_list if isinstance(value_or_list, list) else [value_or_list]
     agent_ids = {UUID(value) for value in possible_ids if isinstance(value, str) and IS_ID.fullmatch(value)}
     return [
         Call("audit/agent_names", {"agent_ids": list(agent_ids)}),
@@ -52,25 +46,26 @@ def build_name_calls(events: Iterable[dict[str, Any]]) -> list[Call]:
     ]
 
 
-def map_names_by_id(agents: Rows, servers: Rows, targets: Rows) -> dict[str, str]:
-    """Return the names by ID in the rows that :func:`build_name_calls` returned."""
-    names_by_id = {str(row.target_id): row.name for row in targets}
-    names_by_id |= {str(row.resource_server_id): row.name for row in servers}
-    return names_by_id | {str(row.agent_id): row.name for row in agents}
+def map_names_by_id(agent_rows: Rows, server_rows: Rows, target_rows: Rows) -> dict[str, str]:
+    """Return names by ID. The parameters are the rows of the three calls that :func:`build_name_calls` returns."""
+    names_by_id = {str(row.target_id): row.name for row in target_rows}
+    names_by_id |= {str(row.resource_server_id): row.name for row in server_rows}
+    return names_by_id | {str(row.agent_id): row.name for row in agent_rows}
 
 
 def describe_event(event: dict[str, Any], names_by_id: dict[str, str]) -> str:
-    """Return a sentence about an audit event. It names an object by its ID if the object has no name."""
-    subject_type, values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
+    """Return a sentence about an audit event. An object without a name is shown by its ID."""
+    subject_type, recorded_values, subject = event["subjectType"].replace("_", " "), members(event), event["subject"]
     subject_name = (
         names_by_id.get(subject)
-        or values.get("name")
-        or values.get("label")
-        or values.get("kind")
-        or (values.get("issuer") if subject_type == "openid provider" else None)
+        or recorded_values.get("name")
+        or recorded_values.get("label")
+        or recorded_values.get("kind")
+        or (recorded_values.get("issuer") if subject_type == "openid provider" else None)
         or subject
     )
     actor, verb = names_by_id.get(event["actor"], event["actor"]), ACTIONS[event["action"]].verb
     sentence_parts = (actor, verb, subject_type if subject_type in NAMED else "", subject_name)
-    agent_name = names_by_id.get(values.get("agentId", ""), "") if subject_type in ("credential", "grant") else ""
+    has_agent = subject_type in ("credential", "grant")
+    agent_name = names_by_id.get(recorded_values.get("agentId", ""), "") if has_agent else ""
     return " ".join(filter(None, sentence_parts)) + (f" of {agent_name}" if agent_name else "")

@@ -33,7 +33,7 @@ MIN_PIECE_SIZE = 1 << 16
 """Minimum number of bytes per piece of a table's rows, except for the last piece."""
 
 _NULL = r"\N"
-"""How the text format of COPY represents null."""
+"""The representation of null in the text format of COPY."""
 
 
 class TableRows(NamedTuple):
@@ -77,7 +77,7 @@ class Archive(NamedTuple):
         return migration_names
 
     def _read_table(self, table: str) -> list[dict[str, str]]:
-        """Return a table's rows by column, with values in COPY's text format. A missing table has no rows."""
+        """Return a table's rows, by column name, with values in COPY's text format. A missing table has no rows."""
         output = _run_pg_restore(self.programs, self.file, "--data-only", f"--table={table}", "--file=-")
         copy_match = re.search(rf"^COPY public\.{table} \((.+)\) FROM stdin;\n((?:.*\n)*?)\\\.$", output, re.MULTILINE)
         if copy_match is None:
@@ -93,7 +93,7 @@ class Archive(NamedTuple):
     def read_rows(
         self, tables: Collection[str], report: Callable[[float], None] | None = None
     ) -> Generator[TableRows, None, None]:
-        """Yield the rows of *tables* in the schema public. Close the iterator if you do not read it to its end.
+        """Yield the rows of *tables* in the schema public. Close the iterator early to end the process of pg_restore.
 
         :param report: called with the share of the file that was read, from 0 to 1.
         :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
@@ -105,7 +105,7 @@ class Archive(NamedTuple):
                 if table_entry and table_entry[1] == "public" and table_entry[2] in tables:
                     use_list.write(list_line)
             use_list.flush()
-            # pg_restore reads the file from standard input, so that this process knows the position in the file.
+            # pg_restore reads the file from standard input, so that this process can report the position in the file.
             with self.file.open("rb") as file:
                 for table_rows in self._parse_output([*command, f"--use-list={use_list.name}"], file):
                     yield table_rows
@@ -138,14 +138,14 @@ class Archive(NamedTuple):
             elif preamble_match := _PREAMBLE.fullmatch(line.rstrip(b"\n")):
                 encoding = (preamble_match["encoding"] or encoding.encode()).decode()
             else:
-                # The author of the file may have manipulated the SQL that pg_restore prints.
+                # SQL other than rows is refused, because the author of the file may have added harmful statements.
                 raise ConfigurationError(
                     f"{self.file} contains SQL other than rows, so it is no unchanged backup by agentidp backup"
                 )
 
 
 def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
-    """Yield the rows of one table in pieces, up to the end mark. If the mark is missing, pg_restore fails."""
+    """Yield the rows of one table in pieces, up to the end mark. pg_restore fails if the mark is missing."""
     row_lines: list[bytes] = []
     piece_size = 0
     for row_line in output:
@@ -160,7 +160,7 @@ def _read_pieces(output: IO[bytes]) -> Iterator[bytes]:
 
 
 def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Archive:
-    """Return a backup file, to be read by the newest installed pg_restore.
+    """Return the archive of a backup file. The newest installed pg_restore will read the file.
 
     :raises ConfigurationError: *file* is not a backup, or the programs are too old for it.
     """

@@ -56,8 +56,8 @@ def list_setting_names() -> set[str]:
 def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[str], list[Result]]:
     """Check the settings, and report each invalid variable instead of only the first.
 
-    :returns: the settings without the invalid variables, or None if they are still invalid; the names of the invalid
-        variables; the results.
+    :returns: the settings without the invalid variables, or None if settings cannot be made without these variables;
+        the names of the invalid variables; the results.
     """
     environ = {name: variable_value for name, variable_value in environ.items() if variable_value != ""}
     setting_names, invalid_names = list_setting_names(), set[str]()
@@ -73,9 +73,7 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
             names_in_message = set(_NAME.findall(str(error)))
             if not names_in_message & invalid_names:
                 setting_results.append(Result("settings", FAILED, str(error)))
-            # If the error names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
-            name_prefixes = tuple(name for name in names_in_message if name.endswith("_"))
-            blamed_names = {name for name in environ if name in names_in_message or name.startswith(name_prefixes)}
+            blamed_names = _find_blamed_names(names_in_message, environ)
             if not blamed_names:
                 return None, invalid_names | names_in_message, setting_results
             invalid_names |= blamed_names
@@ -85,6 +83,13 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
                 valid_count = len(setting_names & environ.keys())
                 setting_results.append(Result("settings", OK, f"{valid_count} are set, and all are valid"))
             return settings, invalid_names, setting_results
+
+
+def _find_blamed_names(names_in_message: set[str], environ: Mapping[str, str]) -> set[str]:
+    """Return the names of the variables in *environ* that may have caused an error with these names in its message."""
+    # If the message names a prefix such as AGENTIDP_OIDC_, all variables that have the prefix may be wrong.
+    name_prefixes = tuple(name for name in names_in_message if name.endswith("_"))
+    return {name for name in environ if name in names_in_message or name.startswith(name_prefixes)}
 
 
 def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Result]:
@@ -105,7 +110,7 @@ def _check_embedded(settings: Settings, at: datetime) -> Iterator[Result]:
         yield Result("database", FAILED, NO_DATABASE)
         return
     if not has_embedded_data(settings):
-        message = f"there is none in {settings.data_dir} yet: run agentidp serve, or set AGENTIDP_DATABASE_URL"
+        message = f"there is no database in {settings.data_dir} yet: run agentidp serve, or set AGENTIDP_DATABASE_URL"
         yield Result("database", WARNING, message)
         return
     yield check_disk(settings.data_dir)

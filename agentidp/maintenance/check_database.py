@@ -14,7 +14,7 @@ from agentidp.db.clock_check import describe_difference, measure_seconds_ahead
 from agentidp.db.database import configure_operator, connect_unchecked
 from agentidp.db.migrations import list_pending_steps, read_applied_steps, steps
 from agentidp.db.organization import operator_transaction
-from agentidp.db.sql import run_statement
+from agentidp.db.sql import Rows, run_statement
 from agentidp.http.schemas import timestamp
 from agentidp.jose.key_rotation import describe_key_rows
 from agentidp.jose.key_sealing import KeySealer
@@ -43,15 +43,16 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
             yield Result("database", FAILED, message)
             return
         configure_operator(connection)
-        [role] = run_statement(connection, "maintenance/what_a_role_is")
-        yield Result("database", OK, f"PostgreSQL {version}, database {role.database_name}, role {role.role_name}")
+        [role_row] = run_statement(connection, "maintenance/what_a_role_is")
+        summary = f"PostgreSQL {version}, database {role_row.database_name}, role {role_row.role_name}"
+        yield Result("database", OK, summary)
         yield _check_clock(connection)
-        message = f"days and hours are counted in UTC, not in the time zones of the database ({role.time_zone}) and TZ"
-        yield Result("time zone", OK, message)
-        if not role.has_schema:
+        time_zones = f"the time zones of the database ({role_row.time_zone}) and TZ"
+        yield Result("time zone", OK, f"days and hours are counted in UTC, not in {time_zones}")
+        if not role_row.has_schema:
             yield Result("schema", WARNING, "the database is empty: run agentidp db migrate")
             return
-        for check_name, check in _list_checks(settings, role, at):
+        for check_name, check in _list_checks(settings, role_row, at):
             try:
                 outcomes = list(check(connection))
             except psycopg.Error as error:
@@ -80,15 +81,17 @@ Outcomes = Iterator[tuple[str, str]]
 """The results of a check: pairs of a status and a message."""
 
 
-def _list_checks(settings: Settings, role: Any, at: datetime) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
-    if not role.is_owner and role.may_serve:
+def _list_checks(
+    settings: Settings, role_row: Any, at: datetime
+) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
+    if not role_row.is_owner and role_row.may_serve:
         # This login does not own the tables, so the following checks read them as the service's role.
         yield "role", _become_service
     yield "schema", _check_schema
     yield "privileges", check_privileges
     if settings.secret_key is not None:
         yield "signing keys", lambda connection: _check_keys(settings, connection, at)
-    if role.is_owner:
+    if role_row.is_owner:
         if settings.secret_key is not None:
             yield "alert targets", lambda connection: _check_targets(settings, connection)
         yield "watch", lambda connection: _check_watch(settings, connection, at)
@@ -141,12 +144,14 @@ def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Out
         yield WARNING, f"{message}: replace it by agentidp keys rotate"
     else:
         yield OK, f"{message}; agentidp keys rotate replaces it"
-    sealer = KeySealer(settings)
-    current_rows = [key_row for key_row in key_rows if key_row.revoked_at is None]
-    if settings.secret_key_previous and not all(
-        sealer.is_current(key_row.kid, bytes(key_row.private_key_encrypted)) for key_row in current_rows
-    ):
+    if settings.secret_key_previous and _must_reencrypt(settings, key_rows):
         yield WARNING, "some keys are still encrypted under the previous instance secret: run agentidp keys reencrypt"
+
+
+def _must_reencrypt(settings: Settings, key_rows: Rows) -> bool:
+    """Return whether a key that is not revoked is still encrypted under the previous instance secret."""
+    sealer, unrevoked_rows = KeySealer(settings), [key_row for key_row in key_rows if key_row.revoked_at is None]
+    return not all(sealer.is_current(row.kid, bytes(row.private_key_encrypted)) for row in unrevoked_rows)
 
 
 def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
@@ -164,14 +169,14 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    # The API computes findings again if they were evaluated before this time.
-    oldest_accepted = at - timedelta(seconds=2 * settings.watch_interval)
+    # An earlier evaluation is late, because the API then no longer uses it, and computes the findings itself.
+    oldest_usable_at = at - timedelta(seconds=2 * settings.watch_interval)
     [watch_row] = run_statement(connection, "maintenance/is_watched", key=WATCH_LOCK)
     late_ids = []
     for organization_row in run_statement(connection, "organizations/all_organizations"):
         with operator_transaction(connection, organization_row.organization_id, at) as transaction:
             evaluation_rows = transaction.fetch("finding_state/last_evaluation")
-        if (evaluation_rows[0].evaluated_at if evaluation_rows else organization_row.created_at) < oldest_accepted:
+        if (evaluation_rows[0].evaluated_at if evaluation_rows else organization_row.created_at) < oldest_usable_at:
             late_ids.append(organization_row.organization_id)
     if watch_row.is_watched and not late_ids:
         yield OK, "an instance watches, and every organization was evaluated in time"

@@ -49,9 +49,9 @@ def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Resu
         return Result("backups", FAILED, f"there is no backup in {directory}: make one with agentidp backup")
     modified_at, newest_file = max(times_and_files)
     made_at = datetime.fromtimestamp(modified_at, UTC)
-    hours = (at - made_at) / timedelta(hours=1)
+    age_hours = (at - made_at) / timedelta(hours=1)
     message = (
-        f"the newest of {len(times_and_files)} is {newest_file.name} of {timestamp(made_at)}, {hours:.0f} hours ago"
+        f"the newest of {len(times_and_files)} is {newest_file.name} of {timestamp(made_at)}, {age_hours:.0f} hours ago"
     )
     if at - made_at > maximum_age:
         return Result("backups", FAILED, f"{message}: see why none was made since")

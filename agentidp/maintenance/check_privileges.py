@@ -37,13 +37,13 @@ def check_privileges(connection: psycopg.Connection[Any]) -> Iterator[tuple[str,
 
 
 def list_expected_privileges() -> set[tuple[str, str]]:
-    """Return pairs of a table and a privilege: those that the migrations grant to the service and do not revoke."""
+    """Return pairs of a table and a privilege that the migrations grant to the service and do not revoke later."""
     privileges: set[tuple[str, str]] = set()
     for statement in (statement for step in steps() for statement in step.statements()):
         if grant_match := _GRANT.fullmatch(" ".join(re.sub(r"--[^\n]*", "", statement).split())):
             tables = grant_match[3].split(", ")
-            changes = {(table, privilege) for privilege in _split_privileges(grant_match[2]) for table in tables}
-            privileges = privileges | changes if grant_match[1] == "grant" else privileges - changes
+            pairs = {(table, privilege) for privilege in _split_privileges(grant_match[2]) for table in tables}
+            privileges = privileges | pairs if grant_match[1] == "grant" else privileges - pairs
     return privileges
 
 

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from agentidp import audit
-from agentidp.audit.upkeep import erase
+from agentidp.audit.upkeep import erase_recorded_values
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.http.errors import NotFound
@@ -15,9 +15,9 @@ from agentidp.usage_history.pruning import count_tokens_by_day, delete_days
 
 
 def delete_organization(database_url: str, organization_id: str, *, at: datetime) -> None:
-    """Suspend an organization, and delete its usage and its other data. After an interruption, call it again.
+    """Suspend an organization, and delete its usage and its other data. If this fails, call it again to continue.
 
-    The resource identifiers stay, and so does the audit trail, without the contents of the changes.
+    The organization's resource identifiers and audit trail stay, but not the values that the trail has recorded.
 
     :param database_url: the database's URL, with the operator's role.
     """
@@ -27,7 +27,7 @@ def delete_organization(database_url: str, organization_id: str, *, at: datetime
     delete_days(database_url, organization_id, usage_days, first_kept=date.max, at=at)
     with connect(database_url) as connection, operator_transaction(connection, organization_id, at) as transaction:
         transaction.fetch("organizations/erase_organization")
-        erase(transaction, None)
+        erase_recorded_values(transaction, None)
         audit.record(transaction, "organization.deleted", organization_id)
 
 
@@ -46,5 +46,6 @@ def erase_agent(database_url: str, organization_id: str, agent_id: UUID, *, at: 
         transaction.fetch("agents/erase_marker_notes", agent_id=agent_id)
         credential_ids = [credential_row.credential_id for credential_row in credential_rows]
         finding_ids = [finding_row.finding_id for finding_row in finding_rows]
-        erase(transaction, [str(subject_id) for subject_id in (agent_id, *credential_ids, *finding_ids)])
+        subject_ids = [str(subject_id) for subject_id in (agent_id, *credential_ids, *finding_ids)]
+        erase_recorded_values(transaction, subject_ids)
         audit.record(transaction, "agent.erased", agent_id)

@@ -88,7 +88,7 @@ def _read_major_version(directory: Path) -> int | None:
 def _describe_installations(installations: list[Installation]) -> str:
     if not installations:
         return "none was found"
-    return "found were only " + ", ".join(
+    return "the only installations are " + ", ".join(
         f"PostgreSQL {major_version} in {directory}" for directory, major_version in installations
     )
 
@@ -109,7 +109,7 @@ def build_connection_arguments(url: str) -> tuple[list[str], dict[str, str]]:
     environment = {parameter: value for parameter, value in os.environ.items() if not parameter.startswith("AGENTIDP_")}
     environment |= {"LC_ALL": "C", "TZ": "UTC", "PGAPPNAME": "agentidp operator", "PGCONNECT_TIMEOUT": "10"}
     if password is not None:
-        # All users of the machine can read a process's arguments.
+        # The password is not an argument, because all users of the machine can read a process's arguments.
         environment["PGPASSWORD"] = str(password)
     return [f"--dbname={make_conninfo('', **parameters)}", "--no-password"], environment
 

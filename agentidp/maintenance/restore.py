@@ -153,7 +153,7 @@ def _replace_contents(
     """Replace all contents in one transaction. Return the restored contents, and the tables that were not restored."""
     pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
     # This statement needs the right createrole, which the owner may lack, so it is skipped if the role exists.
-    create_role = steps()[0].statements()[0]
+    create_role_statement = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():
             run_statement(connection, "maintenance/set_no_timeouts")
@@ -162,9 +162,9 @@ def _replace_contents(
             run_statement(connection, "database/create_schema_migrations")
             applied_steps = [step for step in steps() if step.name not in pending_names]
             for statement in (statement for step in applied_steps for statement in step.statements()):
-                if statement != create_role or not target.has_role:
+                if statement != create_role_statement or not target.has_role:
                     connection.execute(statement)
-            # These statements must be read before the foreign keys are dropped.
+            # These statements create the foreign keys again, so they must be read before the foreign keys are dropped.
             statements_after_copy = run_statement(connection, "maintenance/statements_after_rows")
             for row in run_statement(connection, "maintenance/statements_before_rows"):
                 connection.execute(row.statement)
@@ -186,8 +186,8 @@ def _copy_rows(
     report: Callable[[float], None] | None,
 ) -> None:
     cursor = connection.cursor()
-    with contextlib.closing(archive.read_rows(tables, report)) as row_sets:
-        for table_rows in row_sets:
+    with contextlib.closing(archive.read_rows(tables, report)) as table_rows_iterator:
+        for table_rows in table_rows_iterator:
             run_statement(connection, "maintenance/set_encoding", encoding=table_rows.encoding)
             with cursor.copy(f"copy public.{table_rows.table} {table_rows.columns} from stdin".encode()) as copy_stream:
                 for data_piece in table_rows.pieces:

@@ -93,9 +93,8 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
     next_page_query = {name: filter_value for name, filter_value in filters.items() if filter_value is not None}
     if after_sequence is None:
         events_call = build_list_call(below=cursor, limit=limit + 1, **arguments)
-    elif superfluous_names := [*next_page_query, *([] if cursor is None else ["cursor"])]:
-        raise ValidationError(details={name: ["must not be given with after"] for name in superfluous_names})
     else:
+        _refuse_with_after([*next_page_query, *([] if cursor is None else ["cursor"])])
         events_call = Call("audit/events_after", {"after": after_sequence, "limit": limit + 1})
     [event_rows] = caller.read_together(events_call)
     event_page = represent_rows(event_rows[:limit])
@@ -105,3 +104,8 @@ def list_audit_events(caller: Caller, arguments: dict[str, Any]) -> Response:
         next_page_query |= {"limit": limit, "cursor" if after_sequence is None else "after": next_cursor}
         response.headers["Link"] = f'<{caller.settings.issuer}/api/v1/audit?{urlencode(next_page_query)}>; rel="next"'
     return response
+
+
+def _refuse_with_after(parameter_names: list[str]) -> None:
+    if parameter_names:
+        raise ValidationError(details={name: ["must not be given with after"] for name in parameter_names})

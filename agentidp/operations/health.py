@@ -54,7 +54,7 @@ def readyz() -> Response:
     try:
         migration_rows = services().database.fetch_unscoped("database/applied_migrations")
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
-        # Both errors mean that the schema is missing: no table of migrations, or none that the role may read.
+        # The table of migrations does not exist, or the service's role may not read it, so the schema is missing.
         raise SchemaMissing from None
     try:
         pending_steps = list_pending_steps([migration_row.name for migration_row in migration_rows])

@@ -53,7 +53,7 @@ _USAGE = {
 """The names of the counters in :class:`Usage`, each with the help text of its metric."""
 
 _WATCH_CALLS = (Call("metrics/findings", {}), Call("metrics/evaluation", {}), Call("metrics/alerts", {}))
-"""The statements that are run for each organization. :meth:`WatchFigures.add` adds their rows."""
+"""The calls that read the findings and alerts of an organization. :meth:`WatchFigures.add` adds up their rows."""
 
 _ALERTS = {
     "waiting": "Alerts that wait to be sent",
@@ -85,15 +85,15 @@ class WatchFigures:
         self._evaluated_at: datetime | None = None
         self._seconds, self._not_computed = 0.0, 0
 
-    def add(self, findings: Rows, evaluation: Rows, alerts: Rows) -> None:
+    def add(self, finding_rows: Rows, evaluation_rows: Rows, alert_rows: Rows) -> None:
         """Add one organization's rows, which the three :data:`_WATCH_CALLS` return."""
-        for row in findings:
+        for row in finding_rows:
             self._findings[row.kind, row.severity] += row.findings
-        for row in evaluation:
+        for row in evaluation_rows:
             self._evaluated_at = min(self._evaluated_at or row.evaluated_at, row.evaluated_at)
             self._seconds += row.seconds
             self._not_computed += row.not_computed
-        for row in alerts:
+        for row in alert_rows:
             labels = (row.type,)
             for count_name, alert_counts in self._alerts.items():
                 alert_counts[labels] += getattr(row, count_name)
@@ -145,7 +145,7 @@ class Reading:
 
 
 class InstanceMetrics:
-    """A Prometheus collector of the instance's metrics. One thread may read the database while another collects.
+    """A Prometheus collector of the instance's metrics. It may be scraped while another thread reads the database.
 
     :param clock: returns the current time, with time zone.
     """
@@ -172,7 +172,7 @@ class InstanceMetrics:
             self._reading = Reading(True, self._has_signing_key(), now.timestamp(), tuple(usage), watch_figures)
 
     def keep_reading(self) -> None:
-        """Read the metrics again and again, without returning."""
+        """Read the metrics from the database again and again. This method does not return."""
         while True:
             began_at = time.monotonic()
             try:
@@ -226,20 +226,23 @@ def _to_usage(organization: str, rows: Rows) -> Usage:
 def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
     shown_usage = select_largest_usage(usage, MAX_ORGANIZATIONS)
     for counter_name, help_text in _USAGE.items():
-        values: dict[tuple[str, ...], float] = {(row.organization,): getattr(row, counter_name) for row in shown_usage}
-        yield _build_gauge(f"agentidp_organization_{counter_name}", f"{help_text} (UTC)", ["organization"], values)
-    names_by_labels: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in shown_usage if row.name}
-    yield _build_gauge("agentidp_organization_info", "Names", ["organization", "name"], names_by_labels)
+        counts: dict[tuple[str, ...], float] = {(row.organization,): getattr(row, counter_name) for row in shown_usage}
+        yield _build_gauge(f"agentidp_organization_{counter_name}", f"{help_text} (UTC)", ["organization"], counts)
+    name_labels: dict[tuple[str, ...], float] = {(row.organization, row.name): 1 for row in shown_usage if row.name}
+    yield _build_gauge("agentidp_organization_info", "Names", ["organization", "name"], name_labels)
 
 
 def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
-    """Return the usage of the organizations with most tokens this month, the sum of all others, and unknown clients."""
+    """Return the largest usages of this month, the sum of all other organizations, and the usage of unknown clients.
+
+    :param max_organizations: maximum number of organizations that are returned separately.
+    """
     unknown_clients = [counts for counts in usage if counts.organization == UNKNOWN]
     organization_usage = [counts for counts in usage if counts.organization != UNKNOWN]
     organization_usage.sort(key=lambda counts: (-counts.tokens_this_month, counts.organization))
-    smaller_usage = organization_usage[max_organizations:]
-    smaller_sum = Usage(OTHER, **{name: sum(getattr(counts, name) for counts in smaller_usage) for name in _USAGE})
-    return [*organization_usage[:max_organizations], *([smaller_sum] if smaller_usage else []), *unknown_clients]
+    other_usage = organization_usage[max_organizations:]
+    other_sum = Usage(OTHER, **{name: sum(getattr(counts, name) for counts in other_usage) for name in _USAGE})
+    return [*organization_usage[:max_organizations], *([other_sum] if other_usage else []), *unknown_clients]
 
 
 def _build_gauge(name: str, help_text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:

@@ -7,7 +7,7 @@ import re
 from flask.testing import FlaskClient
 
 from agentidp import audit
-from agentidp.audit.upkeep import erase
+from agentidp.audit.upkeep import erase_recorded_values
 from agentidp.dashboard.audit import PAGE_SIZE
 from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
@@ -144,5 +144,5 @@ def test_has_pages(acme: Agent, read: Read) -> None:
 def test_says_what_was_erased(acme: Agent, read: Read) -> None:
     url = acme.database_url
     with connect(url) as operator, operator_transaction(operator, acme.organization_id, NOON) as opened:
-        erase(opened, [acme.client_id])
+        erase_recorded_values(opened, [acme.client_id])
     assert rows(read(f"/audit?subject={acme.client_id}"))[0][4] == "erased"

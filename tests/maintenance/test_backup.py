@@ -370,7 +370,7 @@ class TestRefusals:
         sentence = run.refused("backup", "--bindir", str(old), str(tmp_path / "other"))
         assert re.match(
             r"pg_dump of PostgreSQL 18 or newer is needed, because the server is PostgreSQL 18; "
-            rf"found were only PostgreSQL 1[5-7] in {old}: install",
+            rf"the only installations are PostgreSQL 1[5-7] in {old}: install",
             sentence,
         )
         empty = tmp_path / "empty"
