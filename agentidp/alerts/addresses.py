@@ -25,7 +25,7 @@ APPRISE_SCHEMES = frozenset(
         *("mailtos", "mailto", "sendgrid", "mailgun", "ses", "twilio"),
     )
 )
-"""URL schemes that apprise addresses may have. Others are refused, because some schemes of apprise start programs."""
+"""URL schemes that apprise addresses may have. Other schemes are refused, because some start programs."""
 
 PLAIN_APPRISE_SCHEMES = frozenset(("mmost", "rocket", "matrix", "ntfy", "gotify", "mailto"))
 """URL schemes of apprise that may send a message without TLS."""
@@ -36,7 +36,8 @@ APPRISE_PARAMETERS = frozenset(
         *("channel", "topic", "stream", "thread", "token", "region", "priority", "tags", "source", "component"),
     )
 )
-"""Parameters that apprise addresses may have. Others are refused, because some read files or disable checks of TLS."""
+"""Parameters that apprise addresses may have. Other parameters are refused, because some of them read files or disable
+checks of TLS."""
 
 
 _NO_NETWORK = (
@@ -46,7 +47,7 @@ _NO_NETWORK = (
 
 
 class BadAddress(ValueError):
-    """The address of an alert target breaks a rule. The message says which, without the address, which is a secret."""
+    """The address of an alert target breaks a rule. The message names the rule, but not the secret address."""
 
 
 def check_address(type_: str, url: str, networks: AllowedNetworks) -> str:

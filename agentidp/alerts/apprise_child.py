@@ -23,14 +23,14 @@ MAX_MEMORY = 512 * 1024 * 1024  # maximum bytes of address space, which also lim
 
 
 class _ConnectionGuard:
-    """Refuses connections of this process to forbidden addresses, and keeps the reason of the last refusal."""
+    """Refuses connections of this process to forbidden addresses, and stores the reason for the last refusal."""
 
-    def __init__(self, networks: AllowedNetworks, *, is_plain: bool) -> None:
+    def __init__(self, networks: list[str], *, is_plain: bool) -> None:
         self.refusal: str | None = None
-        self._networks, self._is_plain = networks, is_plain
+        self._networks, self._is_plain = AllowedNetworks(tuple(map(ip_network, networks))), is_plain
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Refuse forbidden addresses and new programs. Python calls this hook before each event."""
+        """Refuse connections to forbidden addresses, and new programs. Python calls this before each audit event."""
         if event in ("socket.connect", "socket.sendto"):
             try:
                 self._networks.check_address(ip_address(arguments[1][0]), is_plain=self._is_plain)
@@ -44,14 +44,14 @@ class _ConnectionGuard:
 
 
 class _StatusHandler(logging.Handler):
-    """Keeps the HTTP status that apprise logged with its last error."""
+    """Stores the HTTP status that apprise logged with its last error."""
 
     status: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the HTTP status in a log record of apprise, and drop the record, because it can contain secrets."""
-        match = re.search(r"error=(\d{3})\b", record.getMessage())
-        self.status = match[1] if match else self.status
+        """Store the HTTP status in a log record of apprise, and drop the record, because it can contain secrets."""
+        status_match = re.search(r"error=(\d{3})\b", record.getMessage())
+        self.status = status_match[1] if status_match else self.status
 
 
 def main() -> None:
@@ -69,12 +69,11 @@ def _send_with_apprise(message: dict[str, Any]) -> str | None:
     status_handler = _StatusHandler()
     apprise_logger = logging.getLogger("apprise")
     apprise_logger.handlers, apprise_logger.propagate = [status_handler], False
-    networks = AllowedNetworks(tuple(ip_network(network) for network in message["networks"]))
-    address_guard = _ConnectionGuard(networks, is_plain=message["isPlain"])
+    connection_guard = _ConnectionGuard(message["networks"], is_plain=message["isPlain"])
     apprise_sender = apprise.Apprise.instantiate(message["url"])
     if apprise_sender is None:
         return "apprise does not accept the address"
-    sys.addaudithook(address_guard.audit)
+    sys.addaudithook(connection_guard.audit)
     # The text is declared as Markdown if the service expects Markdown. Otherwise apprise would escape the link in the
     # text, and break it.
     markdown, plain_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
@@ -84,7 +83,7 @@ def _send_with_apprise(message: dict[str, Any]) -> str | None:
         return None
     status_message = f"the status of the response was {status_handler.status}" if status_handler.status else None
     return (
-        address_guard.refusal
+        connection_guard.refusal
         or status_message
         or "apprise could not deliver it: no connection, or the service refused it"
     )

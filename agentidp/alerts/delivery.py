@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
@@ -90,24 +91,19 @@ class Dispatcher:
         self._cleaned_at: datetime | None = None
 
     def start_turns(self) -> int:
-        """Start to send due messages in the free threads, and return the number of new turns without waiting for them.
+        """Start a turn per target with due messages, as far as threads are free, and return the number of new turns.
+
+        A turn sends messages to a target for at most :data:`TURN`. This method does not wait for the turns.
 
         :raises ConfigurationError: the database does not respond.
         :raises DatabaseUnavailable: the database does not respond, or is too slow.
         """
         self._turns = {turn: organization_id for turn, organization_id in self._turns.items() if not turn.done()}
         at, new_turn_count = self._clock(), 0
-        # Iterates over a copy, because other threads may add items during the loop.
+        # The items are copied, because other threads may add items during the loop.
         slow_ids = {organization_id for organization_id, slow_at in [*self._slow_at.items()] if at - slow_at < SLOW_FOR}
         for organization_id in self._list_waiting_organizations(at):
-            busy_ids = list(self._turns.values())
-            if len(busy_ids) == self._concurrency:
-                break
-            max_new_turns = min(
-                self._concurrency - len(busy_ids), MAX_TURNS_PER_ORGANIZATION - busy_ids.count(organization_id)
-            )
-            if organization_id in slow_ids:
-                max_new_turns = min(max_new_turns, MAX_SLOW_TURNS - sum(busy_id in slow_ids for busy_id in busy_ids))
+            max_new_turns = self._compute_max_new_turns(organization_id, slow_ids)
             if max_new_turns <= 0:
                 continue
             targets = self._database.of(organization_id, at).fetch_durably(
@@ -117,6 +113,19 @@ class Dispatcher:
                 self._turns[self._threads.submit(self._send_to_target, organization_id, target)] = organization_id
             new_turn_count += len(targets)
         return new_turn_count
+
+    def _compute_max_new_turns(self, organization_id: str, slow_ids: set[str]) -> int:
+        """Return how many more turns an organization may have now, or 0 or less if it must wait.
+
+        :param slow_ids: the IDs of the organizations that count as slow.
+        """
+        ids_of_turns = list(self._turns.values())
+        max_new_turns = min(
+            self._concurrency - len(ids_of_turns), MAX_TURNS_PER_ORGANIZATION - ids_of_turns.count(organization_id)
+        )
+        if organization_id not in slow_ids:
+            return max_new_turns
+        return min(max_new_turns, MAX_SLOW_TURNS - sum(id_of_turn in slow_ids for id_of_turn in ids_of_turns))
 
     def send_due_messages(self) -> int:
         """Send messages until no message is due any more, and return the number of turns.
@@ -139,18 +148,20 @@ class Dispatcher:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = connect(self._url)
-            if self._cleaned_at is None or at - self._cleaned_at >= FORGET_INTERVAL:
-                made_before, kept_after = at - DELIVERY_AGE, at - LAST_DELIVERY_AGE
-                run_statement(
-                    self._connection, "alerts/forget_deliveries", made_before=made_before, kept_after=kept_after
-                )
-                self._cleaned_at = at
+            self._delete_old_deliveries(self._connection, at)
             rows = run_statement(self._connection, "alerts/waiting_organizations", at=at)
         except psycopg.Error as error:
             if self._connection is not None:
                 self._connection.close()
             raise DatabaseUnavailable(" ".join(str(error).split())) from error
         return [organization_row.organization_id for organization_row in rows]
+
+    def _delete_old_deliveries(self, connection: psycopg.Connection[Any], at: datetime) -> None:
+        if self._cleaned_at is not None and at - self._cleaned_at < FORGET_INTERVAL:
+            return
+        bounds = {"made_before": at - DELIVERY_AGE, "kept_after": at - LAST_DELIVERY_AGE}
+        run_statement(connection, "alerts/forget_deliveries", **bounds)
+        self._cleaned_at = at
 
     def _send_to_target(self, organization_id: str, target: Any) -> None:
         """Send a target's due messages until none is left, a message fails or is slow, or the time ``TURN`` is over."""
@@ -195,28 +206,40 @@ class Dispatcher:
             "target": str(target.target_id),
             "delivery": str(message.message_id),
         }
-        error_message, is_gone = None, False
         try:
             address = self._sealer.open(target.target_id, bytes(target.sealed))
             self._channels.send(target.type, address, message, at)
         except Unreadable:
-            error_message = "the instance secret does not decrypt the address: set the address again"
+            send_error = SendFailed("the instance secret does not decrypt the address: set the address again")
         except SendFailed as failed:
-            error_message, is_gone = str(failed), isinstance(failed, TargetGone)
-        database = self._database.of(organization_id, self._clock())
-        delivery_ids = {"target_id": target.target_id, "delivery_id": message.message_id}
-        if error_message is None:
-            database.fetch_durably("alerts/record_success", **delivery_ids)
+            send_error = failed
+        else:
+            delivery_ids = {"target_id": target.target_id, "delivery_id": message.message_id}
+            self._database.of(organization_id, self._clock()).fetch_durably("alerts/record_success", **delivery_ids)
             logger.info("alert delivered", extra={"fields": log_fields})
             return True
-        with database.transaction(SYSTEM) as transaction:
-            target_rows = transaction.fetch("alerts/lock_target", target_id=target.target_id)
-            next_attempt = _schedule_next_attempt(delivery, failures, transaction.at)
+        self._record_failure(organization_id, target.target_id, delivery, failures, send_error)
+        logger.warning("alert not delivered", extra={"fields": log_fields | {"reason": str(send_error)}})
+        return False
+
+    def _record_failure(
+        self, organization_id: str, target_id: UUID, delivery: Any, failures: int, send_error: SendFailed
+    ) -> None:
+        """Record a failed delivery and the next attempt, and disable a target that accepts no further messages.
+
+        :param failures: the number of the target's consecutive failures before this failure.
+        """
+        is_gone = isinstance(send_error, TargetGone)
+        with self._database.of(organization_id, self._clock()).transaction(SYSTEM) as transaction:
+            target_rows = transaction.fetch("alerts/lock_target", target_id=target_id)
             transaction.fetch(
-                "alerts/record_failure", **delivery_ids, error=error_message, is_gone=is_gone, **next_attempt
+                "alerts/record_failure",
+                target_id=target_id,
+                delivery_id=delivery.delivery_id,
+                error=str(send_error),
+                is_gone=is_gone,
+                **_schedule_next_attempt(delivery, failures, transaction.at),
             )
             if is_gone and any(row.enabled for row in target_rows):
                 audited_changes = {"before": {"enabled": True}, "after": {"enabled": False}}
-                audit.record(transaction, "alert_target.changed", target.target_id, **audited_changes)
-        logger.warning("alert not delivered", extra={"fields": log_fields | {"reason": error_message}})
-        return False
+                audit.record(transaction, "alert_target.changed", target_id, **audited_changes)

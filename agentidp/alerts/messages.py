@@ -13,7 +13,7 @@ from agentidp.alerts.state_change import SEVERITIES, TEST, StateChange
 from agentidp.http.schemas import timestamp
 from agentidp.http.text import printable
 
-# Alertmanager would resolve an alert that has no end time after five minutes.
+# Each alert has an end time, because Alertmanager would resolve an alert without an end time after five minutes.
 ONGOING = timedelta(days=30)  # time from the last change of an ongoing finding to the end time of its alert
 RESOLVED_TEST = timedelta(minutes=1)  # time from a test to the end time of its alert
 
@@ -66,8 +66,8 @@ def build_webhook_body(message: Message, dashboard: str) -> bytes:
 
 def build_alertmanager_body(message: Message, dashboard: str) -> bytes:
     """Return the body for Alertmanager's ``POST /api/v2/alerts``."""
-    # Alertmanager has one alert per severity, because the severity is a label. When a finding changes after it was
-    # opened, the message also ends the alerts of the other severities.
+    # The severity is a label, so Alertmanager has one alert per severity. When an open finding changes, the message
+    # also ends the alerts of the other severities.
     severities = [message.change.severity] if message.change.change in ("opened", TEST) else SEVERITIES
     alerts = [_build_alert(message, severity, dashboard) for severity in severities]
     return json.dumps(alerts, separators=(",", ":"), ensure_ascii=False).encode()
@@ -85,16 +85,16 @@ def _build_alert(message: Message, severity: str, dashboard: str) -> dict[str, A
     }
     return {
         "labels": labels,
-        # These values can change while a finding is ongoing. If they were labels, a change would begin a new alert.
+        # These values are not labels, because they can change during a finding, and a changed label begins a new alert.
         "annotations": {
             "summary": disarm(change.title),
             "description": disarm(change.description),
             "kind": change.kind,
             "subject": disarm(change.subject),
             "organization": disarm(message.organization_name),
-            # Alertmanager drops empty annotations, so an agent without an owner has no such annotation.
+            # Alertmanager drops this annotation if it is empty.
             "owner": disarm(message.owner or ""),
-            # Few notifications show the generatorURL, so an annotation has the link too.
+            # The link is also an annotation, because few notifications show the generatorURL.
             "url": build_finding_url(change, dashboard),
         },
         "startsAt": timestamp(change.opened_at),

@@ -27,13 +27,13 @@ def enqueue_alert(
     :param contributors: the agents that contribute to a finding about several agents.
     :param is_for_new_receivers: whether to leave out the targets that already show the finding as ongoing.
     """
-    alerted_severities = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
+    severities_up_to_finding = list(SEVERITIES[: SEVERITIES.index(change.severity) + 1])
     target_rows = transaction.fetch(
         "alerts/matching_targets",
         finding_id=change.finding_id,
         kind=change.kind,
         agents=[agent_id for agent_id in (change.agent_id, *contributors) if agent_id is not None],
-        severities=alerted_severities,
+        severities=severities_up_to_finding,
         follows=change.change != "opened",
         ends=change.change == "resolved",
         is_for_new_receivers=is_for_new_receivers,

@@ -30,7 +30,7 @@ _ADDRESSES = "; ".join(f"{type_}: {address}" for type_, address in TYPES.items()
 
 
 class Url(Member, ma.fields.String):
-    """A field for the secret address of an alert target. ``check_address`` checks the rules of the target's type."""
+    """A field for the secret address of an alert target. The rules of each type are checked by ``check_address``."""
 
     maximum = MAX_URL_LENGTH
 

@@ -57,7 +57,7 @@ class AlertTestSchema(ma.Schema):
 
 
 def add_target(transaction: Transaction, settings: Settings, new_target: dict[str, Any]) -> tuple[Any, str | None]:
-    """Create an alert target. Return its row and the key that signs its messages, or ``None`` if it is no webhook.
+    """Create an alert target. Return its row, and the key that signs a webhook's messages (``None`` for other types).
 
     :param new_target: the fields loaded by :class:`~agentidp.alerts.target_fields.NewAlertTargetSchema`.
     :raises ValidationError: the address is not allowed for the type.
@@ -66,7 +66,7 @@ def add_target(transaction: Transaction, settings: Settings, new_target: dict[st
     target_columns = dict(new_target)
     url, type_ = target_columns.pop("url"), target_columns["type"]
     target_id, signing_secret = uuid.uuid4(), new_secret() if type_ == "webhook" else None
-    destination = _destination(settings, type_, url)
+    destination = _check_url(settings, type_, url)
     _refuse_taken_name(transaction, target_columns["name"])
     target_rows = transaction.fetch(
         "alerts/add_target",
@@ -93,7 +93,7 @@ def update_target(transaction: Transaction, settings: Settings, target_id: UUID,
     column_values = merge_changed_columns(_CHANGEABLE, earlier_row, change)
     column_values |= {"destination": earlier_row.destination, "sealed": bytes(earlier_row.sealed)}
     if "url" in change:
-        column_values["destination"] = _destination(settings, earlier_row.type, change["url"])
+        column_values["destination"] = _check_url(settings, earlier_row.type, change["url"])
         sealer = TargetSealer(settings)
         try:
             signing_secret = sealer.open(target_id, bytes(earlier_row.sealed)).secret
@@ -138,7 +138,8 @@ def _refuse_taken_name(transaction: Transaction, name: str, target_id: UUID | No
         raise TARGETS.name_conflict()
 
 
-def _destination(settings: Settings, type_: str, url: str) -> str:
+def _check_url(settings: Settings, type_: str, url: str) -> str:
+    """Return the public part of a target's URL, or raise ``ValidationError`` if the URL is not allowed for the type."""
     try:
         return check_address(type_, url, AllowedNetworks(settings.alert_networks))
     except BadAddress as bad:

@@ -26,7 +26,7 @@ MAX_OVERHEAD = 64 * 1024
 
 
 def find_proxy(url: SplitResult) -> str | None:
-    """Return the proxy in ``HTTPS_PROXY`` for an https URL, unless ``NO_PROXY`` has the host."""
+    """Return the proxy in ``HTTPS_PROXY`` for an https URL, or None if it is not set or ``NO_PROXY`` names the host."""
     if url.scheme != "https" or urllib.request.proxy_bypass(url.netloc):
         return None
     return urllib.request.getproxies().get("https")
@@ -70,7 +70,7 @@ def request(
         host, port = url.hostname or "", url.port or (80 if is_plain else 443)
     except ValueError:
         raise RequestFailed("the address has an invalid port") from None
-    fixed_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close"}
+    all_headers = {"Host": url.netloc.rpartition("@")[2], "Connection": "close", **headers}
     request_target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     try:
         addresses: list[str] = []
@@ -88,9 +88,9 @@ def request(
             apply_deadline()
             if not is_plain:
                 _start_tls(connection, host, apply_deadline)
-            max_bytes = MAX_OVERHEAD + (max_body or 0)
-            connection.response_class = partial(_LimitedResponse, max_bytes=max_bytes)  # type: ignore[assignment]
-            connection.request(method, request_target, body, fixed_headers | dict(headers))
+            response_class = partial(_LimitedResponse, max_bytes=MAX_OVERHEAD + (max_body or 0))
+            connection.response_class = response_class  # type: ignore[assignment]
+            connection.request(method, request_target, body, all_headers)
             with connection.getresponse() as response:
                 response_body = b"" if max_body is None else _read_body(response, max_body)
                 return Response(response.status, response.reason, response.getheaders(), response_body)
@@ -99,12 +99,12 @@ def request(
     except TimeoutError:
         raise RequestFailed(f"no response within {timeout:g} seconds") from None
     except ssl.SSLCertVerificationError as error:
-        # The text after the comma names the host, which is secret for an alert target.
+        # The text after the comma is cut off, because it names the host, which is secret for an alert target.
         raise RequestFailed(f"the certificate is refused: {error.verify_message.partition(',')[0]}") from None
     except OSError as error:
         raise RequestFailed(f"no connection: {error.strerror or type(error).__name__}") from None
     except (http.client.HTTPException, ValueError) as error:
-        # The message could contain data of the request or of an internal server's response.
+        # The message is not shown, because it could contain data of the request or of an internal server's response.
         raise RequestFailed(f"no HTTP response: {type(error).__name__}") from None
 
 
@@ -178,37 +178,37 @@ def _read_body(response: http.client.HTTPResponse, max_body: int) -> bytes:
 
 @contextlib.contextmanager
 def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) -> Iterator[Callable[[], None]]:
-    """Shut down the connection *timeout* seconds later. A server that sends slowly never exceeds the socket's timeout.
+    """Shut down the connection after *timeout* seconds. The socket's timeout would not stop a server that sends slowly.
 
     Yields a function that must be called whenever the connection gets a new socket.
     """
-    has_ended = threading.Event()
+    has_expired = threading.Event()
     # The connection forgets its socket if the server will close the connection, so the sockets are also stored here.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:
-        has_ended.set()
+        has_expired.set()
         for connected_socket in sockets:
             with contextlib.suppress(OSError):
                 connected_socket.shutdown(socket.SHUT_RDWR)
 
-    def check() -> None:
-        if has_ended.is_set():
+    def raise_if_expired() -> None:
+        if has_expired.is_set():
             raise TimeoutError
 
-    def apply() -> None:
+    def add_socket() -> None:
         sockets.append(connection.sock)
-        check()
+        raise_if_expired()
 
     timer = threading.Timer(timeout, shut_down)
     timer.daemon = True
     timer.start()
     try:
-        yield apply
+        yield add_socket
     except (OSError, http.client.HTTPException):
-        if not has_ended.is_set():
+        if not has_expired.is_set():
             raise
     finally:
         timer.cancel()
-    # If the deadline has shut down the socket, an incomplete response can look complete.
-    check()
+    # The deadline is checked again, because a response can look complete although the shutdown has cut it off.
+    raise_if_expired()

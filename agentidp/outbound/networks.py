@@ -39,7 +39,7 @@ REFUSED = (
     *_networks("198.18.0.0/15"),  # Benchmarks.
     *_networks("224.0.0.0/4"),  # Multicast.
     *_networks("240.0.0.0/4"),  # Reserved, and broadcast.
-    # Networks of global unicast addresses that are not public. All public IPv6 addresses are global unicast addresses.
+    # IPv6 networks outside 2000::/3 need no entry, because check_address() refuses their addresses unless allowed.
     *_networks("2001::/23"),  # IETF protocols, including Teredo, which leads to an IPv4 address.
     *_networks("2001:db8::/32", "3fff::/20"),  # Documentation.
     *_networks("2002::/16"),  # 6to4, which leads to an IPv4 address.
@@ -58,7 +58,7 @@ class AddressRefused(Exception):
 
 
 class AllowedNetworks:
-    """The rule by which addresses are allowed for connections.
+    """Decides to which addresses connections are allowed.
 
     :param allowed: networks that are allowed in addition to public addresses.
     :param plain: the networks to which unencrypted connections are allowed; None for all of *allowed*.
@@ -82,7 +82,7 @@ class AllowedNetworks:
         return bool(self._plain)
 
     def check_address(self, address: Address, *, is_plain: bool) -> None:
-        """Raise ``AddressRefused`` if the rule does not allow connections to an address."""
+        """Raise ``AddressRefused`` unless connections to an address are allowed."""
         address = _find_embedded_ipv4(address)
         if _is_within(address, self._plain if is_plain else self._allowed):
             return
@@ -105,7 +105,7 @@ class AllowedNetworks:
         return addresses
 
     def check_literal(self, host: str, *, is_plain: bool) -> None:
-        """Raise ``AddressRefused`` if a host is an address to which the rule does not allow connections."""
+        """Raise ``AddressRefused`` if *host* is a refused IP address. Host names are not checked."""
         try:
             address = ip_address(host)
         except ValueError:
@@ -114,7 +114,7 @@ class AllowedNetworks:
 
 
 OPERATOR_NETWORKS = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)
-"""The rule for addresses that the operator chooses and not an organization. These addresses may be internal."""
+"""Decides about addresses that the operator has chosen, not an organization. These addresses may be internal."""
 
 
 def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:

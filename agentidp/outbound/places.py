@@ -8,21 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 
 SECONDS_TO_FORGET = 20.0
-"""Seconds until one second for which a request has waited is forgotten. So on average, an organization with a slow
-server can occupy one of the last places, which are half of all, for 5 % of the time."""
+"""Seconds after which one second of an organization's waiting is forgotten. So an organization with a slow server can
+occupy one of the last places, which are the second half of all places, for 5 % of the time on average."""
 
 MAX_WAITED = 2.5
-"""Seconds for which requests of an organization may have waited before it gets none of the last places. Ten responses
-per minute, to failures that the throttle of an address admits, stay below this maximum if each takes 0.25 seconds."""
+"""Maximum seconds of an organization's waiting that are not forgotten yet. Above it, the organization gets none of the
+last places. The ten failures per minute that the throttle of an address admits stay below it if each takes 0.25 s."""
 
 _FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 
 
 class Places:
-    """The places of a process for requests that wait for servers of organizations.
+    """Limits the requests of a process that wait for servers of organizations. Each such request takes a place.
 
     :param maximum: the number of places.
-    :param max_per_organization: maximum number of an organization's requests that wait.
+    :param max_per_organization: the maximum number of places for an organization.
     :param now: returns the time of a monotonic clock in seconds.
     """
 
@@ -34,10 +34,10 @@ class Places:
 
     @contextlib.contextmanager
     def reserve(self, organization_id: str) -> Iterator[bool]:
-        """Reserve a place for a block of an organization, and yield whether a place was free."""
+        """Take a place for an organization until the ``with`` block ends, and yield whether a place was free."""
         began_at = self._now()
         with self._lock:
-            has_place = self._has_place(organization_id, began_at)
+            has_place = self._is_place_free(organization_id, began_at)
             if has_place:
                 self._waiting.append(organization_id)
         try:
@@ -48,7 +48,7 @@ class Places:
                     self._waiting.remove(organization_id)
                     self._remember_waiting(organization_id, began_at)
 
-    def _has_place(self, organization_id: str, now: float) -> bool:
+    def _is_place_free(self, organization_id: str, now: float) -> bool:
         own_count = self._waiting.count(organization_id)
         if len(self._waiting) < self._maximum // 2:
             return own_count < self._max_per_organization
@@ -58,7 +58,7 @@ class Places:
     def _remember_waiting(self, organization_id: str, began_at: float) -> None:
         now = self._now()
         forgotten_at = {slow_id: instant for slow_id, instant in self._forgotten_at.items() if now < instant}
-        earlier = forgotten_at.get(organization_id, now)
+        old_instant = forgotten_at.get(organization_id, now)
         # Requests that waited while many places were free must not exclude the organization for hours.
-        later = min(earlier, now + _FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
-        self._forgotten_at = forgotten_at | {organization_id: max(earlier, later)}
+        new_instant = min(old_instant, now + _FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
+        self._forgotten_at = forgotten_at | {organization_id: max(old_instant, new_instant)}

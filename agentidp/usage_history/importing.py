@@ -15,13 +15,13 @@ from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
 from agentidp.usage_history.records import BadRecord, Reader, Source, read_csv_values, read_json_values
 
-# The first statement blocks changes of quotas, which could lock the rows in another order and cause a deadlock.
+# The first statement blocks changes of quotas, because a change could lock the same rows in another order (deadlock).
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
 """The statements that mark the stored sums of monthly quotas as stale, because an import changes these sums."""
 
 FORMATS = {"csv": read_csv_values, "ndjson": read_json_values}
 
-MAX_CELLS = 50_000
+MAX_SUMS = 50_000
 """Maximum number of sums in memory, one per agent and hour, before the import writes the sums to the database."""
 
 MAX_PROBLEMS = 20
@@ -77,7 +77,7 @@ def import_usage(
 
 
 def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
-    """Return the IDs of an organization's agents by their IDs as strings and, except for deleted agents, by name."""
+    """Return the agents' IDs by the text that a file can contain: an agent's ID, or its name unless it is deleted."""
     agent_rows = transaction.fetch("usage_history/agents")
     ids_by_name = {agent_row.name: agent_row.agent_id for agent_row in agent_rows if not agent_row.is_deleted}
     return ids_by_name | {str(agent_row.agent_id): agent_row.agent_id for agent_row in agent_rows}
@@ -86,44 +86,46 @@ def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
 def _sum_records(
     source: Source, file_format: str, agents: dict[str, UUID], at: datetime, total: Imported
 ) -> Iterator[dict[UUID, Hours]]:
-    """Yield the same dictionary with up to :data:`MAX_CELLS` new sums each time, and count the records in *total*.
+    """Yield the sums of the records per agent and hour, and count the records in *total*.
+
+    At most :data:`MAX_SUMS` sums are yielded at a time. The same dictionary is yielded each time, with new sums.
 
     :param agents: the IDs of agents, by the ID or name in the file.
     :raises ImportRefused: a record is bad.
     """
     problems: list[tuple[int, str]] = []
     sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
-    counters_by_agent = {agent: sums_by_agent[agent_id] for agent, agent_id in agents.items()}
-    convert_values, cell_count = Reader(at).convert, 0
+    sums_by_id_or_name = {id_or_name: sums_by_agent[agent_id] for id_or_name, agent_id in agents.items()}
+    convert_values, sum_count = Reader(at).convert, 0
     # This loop is not split into functions, because another call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):
             try:
                 if isinstance(record_values, BadRecord):
                     raise record_values
-                hour, agent, record_counts = convert_values(record_values)
-                counters_by_hour = counters_by_agent.get(agent)
-                if counters_by_hour is None:
-                    raise BadRecord(f"the organization has no agent {agent[:100]!r}")
+                hour, id_or_name, record_counts = convert_values(record_values)
+                sums_by_hour = sums_by_id_or_name.get(id_or_name)
+                if sums_by_hour is None:
+                    raise BadRecord(f"the organization has no agent {id_or_name[:100]!r}")
             except BadRecord as error:
                 problems.append((source.line, str(error)))
                 if len(problems) == MAX_PROBLEMS:
                     break
                 continue
             total.records += 1
-            counter_cell = counters_by_hour.get(hour)
-            if counter_cell is not None:
-                counter_cell[0] += record_counts[0]
-                counter_cell[1] += record_counts[1]
-                counter_cell[2] += record_counts[2]
+            hour_sums = sums_by_hour.get(hour)
+            if hour_sums is not None:
+                hour_sums[0] += record_counts[0]
+                hour_sums[1] += record_counts[1]
+                hour_sums[2] += record_counts[2]
                 continue
-            if cell_count == MAX_CELLS:
+            if sum_count == MAX_SUMS:
                 yield sums_by_agent
-                cell_count = 0
-                for agent_hours in sums_by_agent.values():
-                    agent_hours.clear()
-            cell_count += 1
-            counters_by_hour[hour] = [*record_counts]
+                sum_count = 0
+                for agent_sums in sums_by_agent.values():
+                    agent_sums.clear()
+            sum_count += 1
+            sums_by_hour[hour] = [*record_counts]
     except BadRecord as error:
         problems.append((source.line, str(error)))
     if problems:

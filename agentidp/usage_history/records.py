@@ -105,7 +105,7 @@ def read_csv_values(source: Source) -> Iterator[Values | BadRecord]:
         if not {*REQUIRED} <= {*header} <= {*REQUIRED, *OPTIONAL} or len({*header}) < len(header):
             required_names, optional_names = ", ".join(REQUIRED), " and ".join(OPTIONAL)
             raise BadRecord(f"the first line must name {required_names}, and may name {optional_names}, each once")
-        # An optional field that the header lacks gets the index -1, where each row has an appended None.
+        # An optional field that the header lacks gets the index -1, because None is appended to each row.
         select_values = itemgetter(*(header.index(name) if name in header else -1 for name in REQUIRED + OPTIONAL))
         for csv_row in csv_reader:
             source.line = csv_reader.line_num

@@ -157,7 +157,7 @@ def test_all_or_nothing_with_the_lines_of_the_bad_records(fleet: Fleet) -> None:
 
 
 def test_more_hours_than_fit_into_memory(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "MAX_CELLS", 2)
+    monkeypatch.setattr(importing, "MAX_SUMS", 2)
     lines = [f"2026-03-31T{hour:02d}:00:00Z,{agent},1" for agent in ("crawler", fleet.b) for hour in (0, 1, 2, 0)]
     assert fleet.imported(HEADER, *lines)["tokens"] == 8
     assert fleet.sums() == (8, 8, 0)
