@@ -154,7 +154,7 @@ def _change_and_print_agent(
 def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_deleted: bool = False) -> str:
     """Return an agent's name and recent tokens as part of a sentence.
 
-    :raises NotFound: if the agent is deleted and *is_deleted* is false, or the reverse.
+    :raises NotFound: if the agent is deleted although *is_deleted* is false, or not deleted although it is true.
     """
     [organization] = database.fetch("organizations/get_organization")
     bounds_of_today = Period.of(1, database.at).bounds

@@ -53,7 +53,7 @@ commands = click.Group(
 
 target_commands = click.Group(
     "target",
-    help=f"""Where an organization's alerts go.
+    help=f"""Alert targets: the services to which an organization's alerts are sent.
 
     Targets are printed as: {describe_fields(AlertTargetSchema)}. The destination is the scheme and host.
     """,
@@ -89,7 +89,7 @@ def show_target(target: str, organization: str, as_json: bool) -> None:
 @add_member_options(NewAlertTargetSchema(exclude=["type"]))
 @as_json_option
 def add_target(organization: str, as_json: bool, **options: Any) -> None:
-    """Add an alert target of the given TYPE. Its URL is a secret, so the command reads the URL from a file.
+    """Add an alert target of the type TYPE. Its URL is a secret, so the command reads the URL from a file.
 
     Prints the target's id. For a webhook, also prints the key that signs its messages.
     """

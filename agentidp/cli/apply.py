@@ -21,6 +21,7 @@ from agentidp.declarative.applying import Applied, apply_file
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, Plan, to_json
 from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, OPENID_PROVIDER, RESOURCE_SERVER
+from agentidp.services import Services
 
 DIFFERENT = 2
 """Exit code of ``--plan`` if the file and the database differ, as in ``terraform plan -detailed-exitcode``."""
@@ -32,7 +33,7 @@ SIGNS = {"create": "+", "change": "~", "delete": "-"}
 
 
 class _Command(click.Command):
-    """The command ``apply``. Wrong usage ends it with exit code 1 instead of 2, because 2 is :data:`DIFFERENT`."""
+    """The command ``apply``. Its exit code for wrong usage is 1 instead of 2, because 2 means :data:`DIFFERENT`."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -82,12 +83,7 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
     with open_services(may_be_first=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
             planned_file = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
-            now, ttl = utc_now(), services.settings.token_ttl
-            consequences = [
-                _describe_consequences(services.database.of(plan.organization_id, now), plan, change, ttl)
-                for plan in planned_file.plans
-                for change in plan.changes
-            ]
+            consequences = _list_consequences(services, planned_file)
         _print_changes(planned_file, consequences, as_json)
         if is_plan or not planned_file.changes:
             click.get_current_context().exit(DIFFERENT if planned_file.changes else 0)
@@ -99,35 +95,48 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
             applied_file = apply_declared(
                 services.settings, declared_organizations, utc_now(), agreed_plans=planned_file.plans
             )
+    _print_next_commands(applied_file)
+
+
+def _print_next_commands(applied: Applied) -> None:
     # The commands go to standard error, so that standard output stays valid JSON with --json.
-    for heading, command_lines in applied_file.next_commands.items():
+    for heading, command_lines in applied.next_commands.items():
         click.echo(heading, err=True)
         for command_line in command_lines:
             print_text(f"    {command_line}", err=True)
 
 
 def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:
-    """Print the changes that a file makes. *consequences* has sentences per change about what the change ends."""
-    changes = planned.changes
+    """Print the changes that a file makes.
+
+    :param consequences: a list per change, with sentences about what the change ends.
+    """
     if as_json:
-        member_names = ("action", "type", "organization", "name", "before", "after")
-        shown_changes = [
-            {name: getattr(change, name) for name in member_names} | {"consequences": sentences}
-            for change, sentences in zip(changes, consequences, strict=True)
-        ]
-        show(shown_changes, as_json)
+        show(_represent_changes(planned, consequences), as_json)
         return
-    for change, sentences in zip(changes, consequences, strict=True):
-        print_text(f"{SIGNS[change.action]} {change}")
-        for member_name, member_value in change.after.items():
-            previous_value = f"{to_json(change.before[member_name])} → " if member_name in change.before else ""
-            print_text(f"    {member_name}: {previous_value}{to_json(member_value)}")
-        for sentence in sentences:
-            print_text(f"    {sentence}")
-    counts = {action: sum(change.action == action for change in changes) for action in SIGNS}
-    summary = ", ".join(f"{count} to {action}" for action, count in counts.items())
-    click.echo(f"{summary}." if changes else "Nothing differs.")
+    for change, sentences in zip(planned.changes, consequences, strict=True):
+        _print_change(change, sentences)
+    counts_by_action = {action: sum(change.action == action for change in planned.changes) for action in SIGNS}
+    summary = ", ".join(f"{count} to {action}" for action, count in counts_by_action.items())
+    click.echo(f"{summary}." if planned.changes else "Nothing differs.")
     _print_omissions([line for plan in planned.plans for line in plan.omissions])
+
+
+def _represent_changes(planned: Applied, consequences: list[list[str]]) -> list[dict[str, Any]]:
+    member_names = ("action", "type", "organization", "name", "before", "after")
+    return [
+        {name: getattr(change, name) for name in member_names} | {"consequences": sentences}
+        for change, sentences in zip(planned.changes, consequences, strict=True)
+    ]
+
+
+def _print_change(change: Change, consequences: list[str]) -> None:
+    print_text(f"{SIGNS[change.action]} {change}")
+    for member_name, member_value in change.after.items():
+        previous_value = f"{to_json(change.before[member_name])} → " if member_name in change.before else ""
+        print_text(f"    {member_name}: {previous_value}{to_json(member_value)}")
+    for sentence in consequences:
+        print_text(f"    {sentence}")
 
 
 def _print_omissions(omissions: list[str]) -> None:
@@ -139,15 +148,25 @@ def _print_omissions(omissions: list[str]) -> None:
         click.echo(f"    and {len(omissions) - MAX_OMITTED} more")
 
 
-def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
-    """Return sentences about what a change ends. *ttl* is the default lifetime of tokens in seconds."""
+def _list_consequences(services: Services, planned: Applied) -> list[list[str]]:
+    """Return a list per change that a file makes, with sentences about what the change ends."""
+    now, token_ttl = utc_now(), services.settings.token_ttl
+    return [
+        _describe_consequences(services.database.of(plan.organization_id, now), plan, change, token_ttl)
+        for plan in planned.plans
+        for change in plan.changes
+    ]
+
+
+def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: Change, token_ttl: int) -> list[str]:
+    """Return sentences about what a change ends. *token_ttl* is the default lifetime of tokens in seconds."""
     match change.action, change.type:
         case "delete", AGENT.type:
-            return _describe_deleted_agent(database, plan, change, ttl)
+            return _describe_deleted_agent(database, plan, change, token_ttl)
         case "delete", RESOURCE_SERVER.type:
             server_rows = database.fetch("oauth/list_resource_servers")
             [server_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
-            server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, ttl)
+            server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, token_ttl)
             return server_impact.summary
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued under the rule end."]
@@ -163,7 +182,7 @@ def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: C
     return []
 
 
-def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: Change, ttl: int) -> list[str]:
+def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: Change, token_ttl: int) -> list[str]:
     agent_id = UUID(change.id)
     credential_rows = database.fetch("agents/list_credentials", agent_id=agent_id)
     credential_count = sum(credential_row.credential_id is not None for credential_row in credential_rows)
@@ -176,5 +195,5 @@ def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: 
             and new_agent.after["description"] == change.before["description"] != ""
         ),
         f"Its credentials are revoked ({credential_count}), and its tokens stop working at once.",
-        *impact.read_agent_impact(database.run, agent_id, database.at, ttl).summary,
+        *impact.read_agent_impact(database.run, agent_id, database.at, token_ttl).summary,
     ]

@@ -42,14 +42,17 @@ commands = click.Group(
 
 
 @commands.command("list")
-@name_option("--organization", "The organization's id (org-…), or its name. Default: the instance.")
+@name_option("--organization", "The organization's id (org-…), or its name. Default: the instance's own trail.")
 @click.option(
     "--actor", help="Only events by this actor: an agent's id, or the name of a user of the operating system."
 )
 @click.option(
-    "--action", type=click.Choice(sorted(audit.ACTIONS)), metavar="ACTION", help="agent.created, for example."
+    "--action",
+    type=click.Choice(sorted(audit.ACTIONS)),
+    metavar="ACTION",
+    help="Only events with this action, for example agent.created.",
 )
-@click.option("--subject", help="Id of an object. Only events about the object are listed.")
+@click.option("--subject", help="Only events about the object with this id.")
 @click.option("--since", type=parse_time, metavar="TIME", help="Only events at or after this day or time.")
 @click.option("--until", type=parse_time, metavar="TIME", help="Only events before this day or time.")
 @click.option("--limit", type=WholeNumber(1, 100_000), default=100, show_default=True, help="Maximum number of events.")
@@ -57,8 +60,8 @@ commands = click.Group(
 def list_events(organization: str | None, as_json: bool, **filters: Any) -> None:
     """List events, newest first.
 
-    Prints: sequence, time, kind of actor, actor, action, subject, values before the change, values after the change. On
-    a terminal, each event is a sentence.
+    Prints: sequence number, time, kind of actor, actor, action, subject, values before the change, values after the
+    change. On a terminal, each event is a sentence.
     """
     with open_services() as services:
         trail_id = audit.INSTANCE if organization is None else _find_trail_id(services, organization)
@@ -74,7 +77,7 @@ def list_events(organization: str | None, as_json: bool, **filters: Any) -> None
 
 
 def _find_trail_id(services: Services, organization: str) -> str:
-    """Return the ID of an organization, given its ID or name. A deleted organization has an ID but no name."""
+    """Return the ID of the organization with this ID or name. It may be the ID of a deleted organization."""
     if organizations.is_organization_id(organization):
         return organization
     return str(find_organization(services, organization).organization_id)
@@ -114,24 +117,24 @@ def export_events(
         raise click.UsageError("--after requires --organization, and cannot be combined with --state")
     with open_services() as services, connect(str(services.settings.database_url)) as operator:
         organization_id = None if organization is None else _find_trail_id(services, organization)
-        last_sequences = _read_last_sequences(state_path)
+        last_sequences = _read_state(state_path)
         if after is not None:
             last_sequences[str(organization_id)] = after
         # The state is written before the first event, so that an unwritable file ends the export at once.
-        _write_last_sequences(state_path, last_sequences)
+        _write_state(state_path, last_sequences)
         while True:
             for event in upkeep.read_events_since(
                 operator, services.database, last_sequences, utc_now(), only=organization_id
             ):
                 if since is None or datetime.fromisoformat(event["at"]) >= since:
                     click.echo(json.dumps(event, ensure_ascii=False, separators=(",", ":")))
-            _write_last_sequences(state_path, last_sequences)
+            _write_state(state_path, last_sequences)
             if not must_follow:
                 return
             time.sleep(POLL_SECONDS)
 
 
-def _read_last_sequences(state_path: Path | None) -> dict[str, int]:
+def _read_state(state_path: Path | None) -> dict[str, int]:
     """Return the last exported event's sequence number by organization ID, from the state file of an earlier export."""
     if state_path is None or not state_path.exists():
         return {}
@@ -144,14 +147,14 @@ def _read_last_sequences(state_path: Path | None) -> dict[str, int]:
     )
 
 
-def _write_last_sequences(state_path: Path | None, last_sequences: dict[str, int]) -> None:
+def _write_state(state_path: Path | None, last_sequences: dict[str, int]) -> None:
     if state_path is None:
         return
     # Renaming replaces the file in one step, so that after a crash the file contains the old or the new state.
-    draft = state_path.with_name(f"{state_path.name}.new")
+    draft_path = state_path.with_name(f"{state_path.name}.new")
     try:
-        draft.write_text(json.dumps(last_sequences, sort_keys=True) + "\n", encoding="utf-8")
-        draft.replace(state_path)
+        draft_path.write_text(json.dumps(last_sequences, sort_keys=True) + "\n", encoding="utf-8")
+        draft_path.replace(state_path)
     except OSError as error:
         raise ConfigurationError(f"the state {state_path} cannot be written: {error.strerror}") from None
 
@@ -168,11 +171,11 @@ def _write_last_sequences(state_path: Path | None, last_sequences: dict[str, int
 def verify_trails(organization: str | None, known_event: str | None, as_json: bool) -> None:
     """Verify that no event was changed or removed. Otherwise the exit code is 1.
 
-    Prints for each trail: organization, number of events, number of events with erased content, sequence and hash of
-    the last event, and either ok or the sequence of the first wrong event and the reason.
+    Prints for each trail: organization, number of events, number of events with erased content, sequence number and
+    hash of the last event, and either ok or the sequence number of the first wrong event and the reason.
     """
     if known_event is not None and organization is None:
-        raise click.UsageError("give --known with --organization")
+        raise click.UsageError("--known requires --organization")
     noted_event = None if known_event is None else _parse_event(known_event)
     with open_services() as services:
         with connect(str(services.settings.database_url)) as operator:
@@ -225,8 +228,8 @@ def _parse_event(text: str) -> EventHash:
 def prune_events(keep: int | None, organization: str | None, as_json: bool) -> None:
     """Remove events that are older than a number of days. The remaining events can still be verified.
 
-    Prints for each trail from which events were removed: organization, number of removed events, sequence of the last
-    removed event.
+    Prints for each trail from which events were removed: organization, number of removed events, sequence number of the
+    last removed event.
     """
     now = utc_now()
     with open_services() as services, connect(str(services.settings.database_url)) as operator:
@@ -235,20 +238,21 @@ def prune_events(keep: int | None, organization: str | None, as_json: bool) -> N
             raise ConfigurationError("the number of days to keep is missing: give --keep, or set AGENTIDP_AUDIT_DAYS")
         trail_ids = _list_trail_ids(services, operator, organization)
         cutoff = now - timedelta(days=days_to_keep)
-
-        def describe_consequences() -> str:
-            event_counts = [upkeep.count_prunable(operator, trail_id, cutoff=cutoff, at=now) for trail_id in trail_ids]
-            return (
-                f"This removes {format_count(sum(event_counts), 'event')} older than "
-                f"{format_count(days_to_keep, 'day')} from "
-                f"{format_count(sum(map(bool, event_counts)), 'audit trail')}. Removed events cannot be restored, so "
-                "export them first (agentidp audit export)."
-            )
-
-        confirm(describe_consequences)
-        with track_progress(trail_ids, "Pruning") as shown_trail_ids:
-            pruned_rows = [
-                upkeep.prune_events(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in shown_trail_ids
+        confirm(lambda: _describe_pruning(operator, trail_ids, days_to_keep, cutoff=cutoff, at=now))
+        with track_progress(trail_ids, "Pruning") as tracked_trail_ids:
+            prunings = [
+                upkeep.prune_events(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in tracked_trail_ids
             ]
     member_names = ("organizationId", "events", "lastSequence")
-    show([dict(zip(member_names, pruned_row, strict=True)) for pruned_row in pruned_rows if pruned_row], as_json)
+    show([dict(zip(member_names, pruned, strict=True)) for pruned in prunings if pruned], as_json)
+
+
+def _describe_pruning(
+    operator: psycopg.Connection[Any], trail_ids: list[str], days_to_keep: int, *, cutoff: datetime, at: datetime
+) -> str:
+    event_counts = [upkeep.count_prunable(operator, trail_id, cutoff=cutoff, at=at) for trail_id in trail_ids]
+    return (
+        f"This removes {format_count(sum(event_counts), 'event')} older than {format_count(days_to_keep, 'day')} from "
+        f"{format_count(sum(map(bool, event_counts)), 'audit trail')}. Removed events cannot be restored, so export "
+        "them first (agentidp audit export)."
+    )

@@ -29,7 +29,7 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except (ApiError, ConfigurationError, DatabaseUnavailable, OAuthError, ma.ValidationError, psycopg.Error) as error:
-        # The message may contain names and other text that organizations have chosen.
+        # The message is escaped, because it may contain names and other text that organizations have chosen.
         raise click.ClickException(printable(_describe_error(error), is_multiline=True)) from None
 
 
@@ -79,6 +79,7 @@ def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> It
     """Prepare the database and the signing keys, and yield the services that a command uses.
 
     :param may_be_first: whether to create the embedded database if it is missing, instead of raising an error.
+    :param checks_keys: whether to raise an error if the instance secret does not decrypt the signing keys.
     """
     settings = read_settings()
     if not may_be_first:

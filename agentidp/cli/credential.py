@@ -74,8 +74,8 @@ def create_credential(
                 transaction, agent_id, label=new_credential["label"], jwks=new_credential["jwks"], expires_at=expires_at
             )
     credential = credentials.represent(credential_row) | {"clientId": str(agent_id), "clientSecret": client_secret}
-    member_names = ("credentialId", "clientId", "clientSecret")
-    show_object(credential, as_json, members=member_names, shown_once="clientSecret")
+    printed_members = ("credentialId", "clientId", "clientSecret")
+    show_object(credential, as_json, members=printed_members, shown_once="clientSecret")
 
 
 @commands.command("trust")
@@ -101,9 +101,8 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
             )
     credential = credentials.represent(credential_row)
     warn(credential["warnings"])
-    default_claims: dict[str, Any] = {} if as_json else {"claims": {}}
-    member_names = ("credentialId", "issuer", "subject", "claims", "audience")
-    show_object(default_claims | credential, as_json, members=member_names)
+    printed_members = ("credentialId", "issuer", "subject", "claims", "audience")
+    show_object(credential if as_json else {"claims": {}} | credential, as_json, members=printed_members)
 
 
 @commands.command("test")
@@ -115,7 +114,7 @@ def trust_issuer(agent: str, organization: str | None, as_json: bool, **options:
     help="File that contains the platform's token, or - for standard input.",
 )
 @name_option("--agent", "Agent whose trust rules are compared with the token.")
-@name_option("--organization", "Organization. All its rules are compared with the token.")
+@name_option("--organization", "Organization whose rules are compared with the token.")
 @click.option(
     "--at",
     type=parse_time,
@@ -133,8 +132,9 @@ def test_token(token: TextIO, agent: str | None, organization: str | None, at: d
     Prints: credential id, agent id, compared claim, result, expected value, actual value. For a provisioning or
     delegation rule, the rule's name is printed instead of the two ids.
 
-    No rule is compared with a token of this server. Instead, the command shows whether --agent can exchange the token
-    for a token for each resource for which the agent has a scope, and prints the resource in place of the rule.
+    A token of this server is not compared with rules. Instead, the command shows, for each resource for which --agent
+    has a scope, whether the agent can exchange the token for a token for the resource. It prints the resource in place
+    of the rule.
     """
     if agent is not None and organization is not None:
         raise click.UsageError("give --agent or --organization, not both")
@@ -147,19 +147,23 @@ def test_token(token: TextIO, agent: str | None, organization: str | None, at: d
         show([rule_results.describe_result(result) for result in results], as_json)
     elif is_terminal():
         for result in results:
-            print_text(f"{result.rule[:1].upper()}{result.rule[1:]}:")
-            for comparison_row in _describe_comparisons(result):
-                verdict, actual_value = comparison_row["result"], comparison_row["found"] or "nothing"
-                difference = "" if verdict == "met" else f", found {actual_value}"
-                print_text(f"  {verdict:<8} {comparison_row['compared']}: {comparison_row['expected']}{difference}")
+            _print_comparisons(result)
     else:
         show([comparison_row for result in results for comparison_row in _describe_comparisons(result)], as_json)
     if not is_accepted:
         raise SystemExit(1)
 
 
+def _print_comparisons(result: rule_results.RuleResult) -> None:
+    print_text(f"{result.rule[:1].upper()}{result.rule[1:]}:")
+    for comparison_row in _describe_comparisons(result):
+        verdict, actual_value = comparison_row["result"], comparison_row["found"] or "nothing"
+        difference = "" if verdict == "met" else f", found {actual_value}"
+        print_text(f"  {verdict:<8} {comparison_row['compared']}: {comparison_row['expected']}{difference}")
+
+
 def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
-    """Return a sentence that names the accepting rule or, if there is none, the rule that most claims match."""
+    """Return a sentence with the name of the rule that accepts a token or, without such a rule, of the best match."""
     if not results:
         return "No rule accepts the token, because there is no rule to compare with it."
     best_result = results[0]
@@ -223,18 +227,22 @@ def revoke_credential(
         )
 
         def describe_consequences() -> str:
-            credential_id, token_ttl = credential_row.credential_id, services.settings.token_ttl
-            credential_impact = impact.read_credential_impact(
-                database.run, agent_id, credential_id, database.at, token_ttl
-            )
-            label_suffix = f" ({credential_row.label})" if credential_row.label else ""
-            verdict = f"This revokes the credential {credential_id}{label_suffix}. A revocation cannot be undone."
-            if ends_tokens:
-                verdict += " All tokens of the agent that were issued before now stop working at once."
-            return "\n".join([verdict, *credential_impact.summary])
+            impact_summary = impact.read_credential_impact(
+                database.run, agent_id, credential_row.credential_id, database.at, services.settings.token_ttl
+            ).summary
+            return "\n".join([_describe_revocation(credential_row, ends_tokens), *impact_summary])
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
             if ends_tokens:
                 agents.end_tokens(transaction, agent_id, services.clock)
             credentials.end_credential(transaction, agent_id, credential_row.credential_id)
+
+
+def _describe_revocation(credential_row: Any, ends_tokens: bool) -> str:
+    label_suffix = f" ({credential_row.label})" if credential_row.label else ""
+    token_sentence = " All tokens of the agent that were issued before now stop working at once." if ends_tokens else ""
+    return (
+        f"This revokes the credential {credential_row.credential_id}{label_suffix}. A revocation cannot be undone."
+        f"{token_sentence}"
+    )

@@ -47,11 +47,11 @@ def distribute_tables() -> None:
     settings = read_settings()
     if settings.database_url is None:
         raise ConfigurationError("AGENTIDP_DATABASE_URL must name the coordinator of the Citus cluster and a superuser")
-    is_done = True
-    for object_name, object_state in distribute(settings.database_url):
-        click.echo(f"{object_name}\t{object_state}")
-        is_done = False
-    if is_done:
+    is_already_distributed = True
+    for object_name, new_state in distribute(settings.database_url):
+        click.echo(f"{object_name}\t{new_state}")
+        is_already_distributed = False
+    if is_already_distributed:
         click.echo("Everything is distributed.")
 
 
@@ -81,10 +81,10 @@ def back_up_database(file: Path, bindir: Path | None) -> None:
         content_summary = back_up(database_url, file, bindir=bindir, settings=settings, report=report_progress)
     click.echo(f"Backed up {content_summary} to {file} ({file.stat().st_size:,} bytes).")
     is_secret_in_file = settings.database_url is None and settings.secret_key is None
-    secret_place = secret_file(settings) if is_secret_in_file else "AGENTIDP_SECRET_KEY"
+    secret_location = secret_file(settings) if is_secret_in_file else "AGENTIDP_SECRET_KEY"
     click.echo(
-        f"A restored service needs the instance secret as well ({secret_place}): without the secret, it cannot decrypt "
-        "its signing keys. Keep a copy of the secret apart from the backup."
+        f"A restored service needs the instance secret as well ({secret_location}): without the secret, it cannot "
+        "decrypt its signing keys. Keep a copy of the secret apart from the backup."
     )
 
 
@@ -112,10 +112,10 @@ def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
                     f"the database {target.name} is not empty. Restore into an empty database, or give --clean to "
                     "delete everything in the database first"
                 )
-            content_words = "" if target.contents is None else f" ({target.contents})"
+            contents_suffix = "" if target.contents is None else f" ({target.contents})"
             consequences = (
-                f"This deletes everything in the database {target.name}{content_words}. Then it restores the backup of "
-                f"{timestamp(archive.made_at)}. The deletion cannot be undone."
+                f"This deletes everything in the database {target.name}{contents_suffix}. Then it restores the backup "
+                f"of {timestamp(archive.made_at)}. The deletion cannot be undone."
             )
             confirm(lambda: consequences, name=target.name)
         with show_progress("Restoring") as report_progress:
@@ -134,15 +134,15 @@ def restore_backup(file: Path, clean: bool, bindir: Path | None) -> None:
 
 
 def _add_secret(settings: Settings) -> Settings:
-    """Return the settings with the existing instance secret. A new secret could not decrypt restored keys."""
+    """Return the settings with the existing instance secret. No secret is created, because it would decrypt no key."""
     if settings.secret_key is not None:
         return settings
-    setting_places = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
+    allowed_locations = "AGENTIDP_SECRET_KEY or in the file named by AGENTIDP_SECRET_KEY_FILE"
     if settings.database_url is None:
         file = secret_file(settings)
         if file.exists():
             return add_secret_from_file(settings)
-        setting_places = f"{file}, or in AGENTIDP_SECRET_KEY"
+        allowed_locations = f"{file}, or in AGENTIDP_SECRET_KEY"
     raise ConfigurationError(
-        f"the instance secret of the service that made the backup is missing: set it in {setting_places}"
+        f"the instance secret of the service that made the backup is missing: set it in {allowed_locations}"
     )

@@ -23,10 +23,10 @@ from agentidp.findings.store import read_finding, read_listing
 from agentidp.http.schemas import MAX_DAYS
 
 MEMBERS = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
-"""Members of a finding that ``agentidp findings compute`` prints without ``--json``. A terminal gets the first five."""
+"""Members of a finding that ``agentidp findings compute`` prints without ``--json``. A terminal shows five of them."""
 
 STATE_MEMBERS = ("findingId", "state", *MEMBERS[:5], "acknowledgedAt", "mutedUntil")
-"""Members of a finding that ``agentidp findings list`` prints without ``--json``. A terminal gets the first seven."""
+"""Members of a finding that ``agentidp findings list`` prints without ``--json``. A terminal shows seven of them."""
 
 id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
 note_option = click.option("--note", help="A note that is stored with the change.")
@@ -131,7 +131,7 @@ def mute_findings(
     note: str | None,
     as_json: bool,
 ) -> None:
-    """Mute all findings of the same kind about the same agent, and print the finding.
+    """Mute all findings of the same kind and agent as the finding ID, and print this finding.
 
     Muted findings are still listed. With --whole-organization, findings about all agents are muted.
     """
@@ -174,7 +174,7 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
 
 
 def _represent_finding(finding: Any, as_json: bool) -> dict[str, Any]:
-    """Return a finding as the API does. Without *as_json*, its window is a string of two UTC instants, ``from/to``."""
+    """Return a finding as JSON of the API. Without *as_json*, its window is a string of two UTC instants."""
     members: dict[str, Any] = finding.represent()
     window = members["window"]
     return members if as_json else members | {"window": f"{window['from'][:16]}Z/{window['to'][:16]}Z"}

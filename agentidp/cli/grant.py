@@ -22,7 +22,7 @@ _rule_option = name_option("--rule", "Only grants by this delegation rule.")
 
 commands = click.Group(
     "grant",
-    help="""What people let agents do.
+    help="""Grants: consents of people that an agent may act for them.
 
     Grants are printed as: id, agent, delegation rule, subject, resource, scopes, time of creation, time of the last
     token. The subject is the sub of the grant's tokens.
@@ -56,7 +56,7 @@ def end_grants(grant_id: UUID | None, organization: str, agent: str | None, rule
     with open_organization(organization) as (services, database):
         agent_id, rule_id = _find_agent_and_rule(services, database, agent, rule)
         confirm(lambda: _describe_consequences(database, grant_id, agent_id, rule_id))
-        missing_object = f"grant {grant_id}" if grant_id else f"agent {agent_id}"
+        missing_object = f"grant {grant_id}" if grant_id else f"agent {agent}" if agent else f"delegation rule {rule}"
         with (
             refuse_missing(f"the organization has no {missing_object}"),
             begin_transaction(services, database) as transaction,
@@ -72,7 +72,7 @@ def end_grants(grant_id: UUID | None, organization: str, agent: str | None, rule
 def _find_agent_and_rule(
     services: Services, database: OrganizationDatabase, agent: str | None, rule: str | None
 ) -> tuple[UUID | None, UUID | None]:
-    """Return the ID of the agent and the ID of the delegation rule in the options; None for an omitted option."""
+    """Return the IDs of the agent and of the delegation rule that the options name; None for an omitted option."""
     agent_id = find_agent(services, agent, organization_id=database.organization_id).agent_id if agent else None
     if rule is None:
         return agent_id, None

@@ -32,10 +32,10 @@ def rotate_signing_key(as_json: bool) -> None:
 
 
 class _KidCommand(click.Command):
-    """A command that has a ``kid`` as an argument. One ``kid`` in 64 begins with "-" like an option."""
+    """A command with a ``kid`` as its argument. One ``kid`` in 64 begins with "-", like the name of an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse an argument as an option only if the argument equals the name of an option."""
+        """Parse an argument as an option only if it is the name of an option. Any other argument is a ``kid``."""
         option_names = {option_name for parameter in self.get_params(ctx) for option_name in parameter.opts}
         named_options = [argument for argument in args if argument in option_names]
         kid_arguments = [argument for argument in args if argument not in {*option_names, "--"}]

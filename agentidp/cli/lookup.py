@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -76,7 +78,7 @@ def find_and_open_agent(
 def open_agent_or_organization(
     agent: str | None, organization: str | None
 ) -> Iterator[tuple[Services, OrganizationDatabase, UUID | None]]:
-    """Yield the services, the database limited to the organization, and the agent's ID; None if *agent* is None."""
+    """Yield the services, the database limited to the organization, and the agent's ID, or None if *agent* is None."""
     if agent is not None:
         with find_and_open_agent(agent, organization) as services_database_and_id:
             yield services_database_and_id
@@ -90,7 +92,7 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time. *database* has an earlier time, from before the confirmation."""
+    """Begin a transaction at the current time. The time of *database* is from before the confirmation."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 
@@ -118,8 +120,8 @@ def find_candidate(
         return matching_candidates[0].row
     if matching_candidates:
         raise _build_ambiguity_error(id_or_name, matching_candidates, kind)
-    agent_id = _parse_uuid(id_or_name)
-    shown_name = str(agent_id) if agent_id else repr(id_or_name)
+    object_id = _parse_uuid(id_or_name)
+    shown_name = str(object_id) if object_id else repr(id_or_name)
     unknown_message = f"{owner} has no {kind} {shown_name}" if owner else f"there is no {kind} {shown_name}"
     candidate_names = [candidate_name for candidate in candidates for candidate_name in candidate.names]
     raise ConfigurationError(unknown_message + _suggest_names(id_or_name, candidate_names))
@@ -153,10 +155,12 @@ def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:
 def find_agent(
     services: Services, id_or_name: str, *, organization_id: str | None = None, is_deleted: bool = False
 ) -> AgentReference:
-    """Return a reference to the agent with this ID or name. An ID is not looked up if *organization_id* is given.
+    """Return a reference to the agent with this ID or name.
+
+    If *organization_id* is given, an ID is not looked up, so there may be no such agent.
 
     :param organization_id: the ID of the only organization to search. None means all organizations.
-    :param is_deleted: whether to search only names of deleted agents, instead of names of other agents.
+    :param is_deleted: whether to search the names of deleted agents instead of those of other agents.
     """
     now = utc_now()
     if agent_id := _parse_uuid(id_or_name):
@@ -167,16 +171,7 @@ def find_agent(
     organization_rows = organizations.list_organizations(str(services.settings.database_url))
     if organization_id is not None:
         organization_rows = [row for row in organization_rows if row.organization_id == organization_id]
-
-    def list_candidates(name: str | None) -> list[Candidate]:
-        candidates = []
-        for organization_row in organization_rows:
-            database = services.database.of(organization_row.organization_id, now)
-            for agent in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted):
-                reference = AgentReference(database, agent.agent_id)
-                candidates.append(Candidate(str(agent.agent_id), [agent.name], reference, organization_row.name))
-        return candidates
-
+    list_candidates = partial(_list_agent_candidates, services, organization_rows, now, is_deleted=is_deleted)
     # Surrogates and null characters are replaced, because PostgreSQL refuses them. No agent's name contains any.
     candidates = list_candidates(id_or_name.encode(errors="replace").decode().replace("\0", "\ufffd"))
     if not candidates and len(organization_rows) <= MAX_SEARCHED:
@@ -186,6 +181,19 @@ def find_agent(
         id_or_name, candidates, kind=kind, owner="the organization" if organization_id else ""
     )
     return agent
+
+
+def _list_agent_candidates(
+    services: Services, organization_rows: Rows, at: datetime, name: str | None, *, is_deleted: bool
+) -> list[Candidate]:
+    """Return all agents with this name in several organizations as candidates. None stands for any name."""
+    candidates = []
+    for organization_row in organization_rows:
+        database = services.database.of(organization_row.organization_id, at)
+        for agent_row in database.fetch("agents/agents_named", name=name, is_deleted=is_deleted):
+            reference = AgentReference(database, agent_row.agent_id)
+            candidates.append(Candidate(str(agent_row.agent_id), [agent_row.name], reference, organization_row.name))
+    return candidates
 
 
 def replace_agent_names(
@@ -206,8 +214,9 @@ def replace_agent_names(
 
 
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
-    """Return the IDs of the organization and of the agent with an ID or name; ``None`` for the demo's operator agent.
+    """Return the ID of an agent's organization and the agent's ID.
 
+    :param id_or_name: the agent's ID or name; ``None`` for the demo's operator.
     :raises ConfigurationError: if *id_or_name* is ``None``, and the database has no demo organization.
     """
     if id_or_name is not None:

@@ -19,7 +19,7 @@ commands = click.Group(
     "openid-provider",
     help=f"""OpenID providers of organizations: where the people of an organization sign in.
 
-    An organization has one provider of its own, or uses that of the settings. A provider is printed as:
+    An organization has one provider of its own, or uses the provider in the settings. A provider is printed as:
     {describe_fields(openid_providers.OpenidProviderSchema)}.
     """,
 )
@@ -62,8 +62,8 @@ def update_provider(organization: str, as_json: bool, **options: Any) -> None:
         confirm(lambda: describe_ended_sign_ins(provider_row.issuer, 0))
         provider_id = provider_row.openid_provider_id
         with begin_transaction(services, database) as transaction:
-            new_row = openid_providers.update_provider(transaction, services.settings, provider_id, loaded_values)
-    show_object(openid_providers.represent(new_row), as_json)
+            changed_row = openid_providers.update_provider(transaction, services.settings, provider_id, loaded_values)
+    show_object(openid_providers.represent(changed_row), as_json)
 
 
 @commands.command("delete")
@@ -73,8 +73,8 @@ def delete_provider(organization: str) -> None:
     """Delete the organization's own OpenID provider. All grants by people of this provider end."""
     with open_organization(organization) as (services, database):
         provider_row = _find_provider(database)
-        [[session_count_row]] = database.run(build_count_grants_call(issuer=provider_row.issuer))
-        consequences = describe_ended_sign_ins(provider_row.issuer, session_count_row.grants)
+        [[grant_count_row]] = database.run(build_count_grants_call(issuer=provider_row.issuer))
+        consequences = describe_ended_sign_ins(provider_row.issuer, grant_count_row.grants)
         confirm(lambda: f"This deletes the OpenID provider {provider_row.issuer}. {consequences}")
         with begin_transaction(services, database) as transaction:
             openid_providers.remove_provider(transaction, provider_row.openid_provider_id)

@@ -47,7 +47,7 @@ class WholeNumber(click.IntRange):
 
 
 NONE = "none"
-"""The value by which a numeric option sets its field to ``null``."""
+"""The value of a numeric option that sets the option's field to ``null``."""
 
 LISTS = ("items", "choices")
 """The kinds of fields whose options may be repeated."""
@@ -56,7 +56,7 @@ LISTS = ("items", "choices")
 def add_member_options(schema: ma.Schema) -> Decorator:
     """Return a decorator that gives a command an option per member of a request body. See :func:`read_options`.
 
-    :param schema: the body's schema, which excludes members without an option. The options of members in the schema's
+    :param schema: the body's schema without the members that get no option. The options of the members in the schema's
         ``partial`` may be omitted, even if the API requires these members.
     """
     options = _make_options(schema)
@@ -94,7 +94,7 @@ def read_options(schema: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
             inner_members = read_options(field.schema, options)
             members |= {member_name: inner_members} if inner_members or not isinstance(schema, ChangeSchema) else {}
         elif field.kind in LISTS:
-            is_emptied = options.get(_emptying_argument(field))
+            is_emptied = options.get(_name_emptying_argument(field))
             if is_emptied and option_value:
                 raise click.UsageError(f"give {field.option} or {_name_emptying_option(field)}, not both")
             if is_emptied or option_value:
@@ -163,7 +163,7 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
     options: list[Decorator] = [click.option(option_name, field.typed_name, help=help_text, **option_settings)]
     if field.kind in LISTS and (field.default or not is_new):
         help_text = _join_sentences(field.nothing or NONE)
-        options.append(flag_option(_name_emptying_option(field), _emptying_argument(field), help_text))
+        options.append(flag_option(_name_emptying_option(field), _name_emptying_argument(field), help_text))
     return options
 
 
@@ -172,7 +172,7 @@ def _name_emptying_option(field: Member) -> str:
     return f"--{'every' if field.allow_none else 'no'}-{field.option.removeprefix('--')}"
 
 
-def _emptying_argument(field: Member) -> str:
+def _name_emptying_argument(field: Member) -> str:
     return f"no_{field.typed_name}"
 
 
@@ -226,4 +226,4 @@ def name_option(option: str, help_text: str, *, is_required: bool = False) -> De
 as_json_option = flag_option("--json", "as_json", "Print JSON.")
 organization_argument = click.argument("organization", metavar="ID|NAME")
 organization_option = name_option("--organization", "The organization's id (org-…), or its name.", is_required=True)
-agent_option = name_option("--agent", "The agent's id, its client_id, or its name.", is_required=True)
+agent_option = name_option("--agent", "The agent's id (its client_id), or its name.", is_required=True)

@@ -103,8 +103,8 @@ def show_or_set_budget(organization: str, tokens: int | None, must_remove: bool)
 def show_or_set_dormancy(organization: str, days: int | None, must_remove: bool) -> None:
     """Print or set when dormant agents are suspended.
 
-    A dormant agent is suspended after a number of days without a token. Two weeks before, agentidp watch announces the
-    suspension with the finding dormant_agent, which is sent to alert targets.
+    A dormant agent is suspended after a number of days without a token. Two weeks before the suspension, agentidp watch
+    announces it with the finding dormant_agent, which is sent to alert targets.
     """
     if must_remove and days is not None:
         raise click.UsageError("DAYS and --none cannot be combined")

@@ -155,8 +155,7 @@ def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
         table_lines.append([*cut_cells, _format_for_people(members[last_column])])
     column_widths = [max(map(_measure_width, column_cells)) for column_cells in zip(*table_lines, strict=True)]
     for table_line in table_lines:
-        space_counts = [width - _measure_width(text) for text, width in zip(table_line, column_widths, strict=True)]
-        click.echo("  ".join(text + " " * count for text, count in zip(table_line, space_counts, strict=True)).rstrip())
+        click.echo("  ".join(map(_pad, table_line, column_widths)).rstrip())
 
 
 def _to_words(name: str) -> str:
@@ -176,6 +175,10 @@ def _format_for_people(value: object) -> str:
 
 def _truncate(text: str) -> str:
     return text if len(text) <= MAX_CELL_LENGTH or " " not in text else f"{text[: MAX_CELL_LENGTH - 1]}…"
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _measure_width(text))
 
 
 def _measure_width(text: str) -> int:

@@ -23,7 +23,7 @@ PAGE_SIZE = 500
 
 _MISSING = "there is no such agent or quota"
 _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
-"""The schema of the quota's fields that have options. ``enforce`` is false if its option is omitted."""
+"""The schema of the quota's fields that have options. If the option ``--enforce`` is omitted, the field is false."""
 
 
 def _add_holder_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -74,14 +74,14 @@ def set_quota(agent: str | None, organization: str | None, window: str, **option
             quotas.set_quota(transaction, agent_id, window, **new_quota)
 
 
-def _describe_refusals(window: str, tokens: int, used: int, at: datetime) -> str:
+def _describe_refusals(window: str, quota_tokens: int, used_tokens: int, at: datetime) -> str:
     starts_at, ends_at = find_window_bounds(window, at)
-    expected_refusals = round(used * ((ends_at - at) / (at - starts_at))) if at > starts_at else used
+    expected_refusals = round(used_tokens * ((ends_at - at) / (at - starts_at))) if at > starts_at else used_tokens
     return (
         f"This quota refuses every token from now until {ends_at:%Y-%m-%dT%H:%M:%SZ}. "
-        f"{format_count(used, 'token')} {'was' if used == 1 else 'were'} already issued in this {window}, and the "
-        f"quota allows {tokens:,}. If requests continue at the same rate, about {expected_refusals:,} tokens will be "
-        "refused."
+        f"{format_count(used_tokens, 'token')} {'was' if used_tokens == 1 else 'were'} already issued in this "
+        f"{window}, and the quota allows {quota_tokens:,}. If requests continue at the same rate, about "
+        f"{expected_refusals:,} tokens will be refused."
     )
 
 
@@ -108,7 +108,7 @@ def list_quotas(agent: str | None, organization: str | None, as_json: bool) -> N
 
 
 def _read_all_quotas(database: OrganizationDatabase) -> Iterator[Any]:
-    """Yield the quotas of an organization and its agents. Each statement reads :data:`PAGE_SIZE` quotas."""
+    """Yield the quotas of an organization and its agents, which are read in pages of :data:`PAGE_SIZE`."""
     last_position: tuple[UUID | None, int | None] = (None, None)
     while True:
         [quota_rows] = database.run(quotas.build_page_call(last_position, PAGE_SIZE))

@@ -192,10 +192,10 @@ def _describe_loss(services: Services, resource: str, owner_id: str) -> str:
     organization_rows = database.fetch("organizations/get_organization")
     server_rows = database.fetch("oauth/list_resource_servers")
     scopes = [scope for server_row in server_rows if server_row.resource == resource for scope in server_row.scopes]
-    agents_with_scopes = _count_agents_with_scopes(database, scopes)
+    agents_phrase = _count_agents_with_scopes(database, scopes)
     organization_name = organization_rows[0].name if organization_rows else f"the deleted organization {owner_id}"
     return (
-        f"This takes the identifier {resource} from {organization_name}. {agents_with_scopes} of the organization can "
+        f"This takes the identifier {resource} from {organization_name}. {agents_phrase} of the organization can "
         "get no further token for the resource server. Then only agents of the identifier's next owner can get tokens "
         "for it."
     )

@@ -24,7 +24,7 @@ from agentidp.registry import delegation_rules, provisioning
 
 
 class RuleKind(NamedTuple):
-    """What distinguishes the commands for delegation rules from those for provisioning rules.
+    """The differences between the commands for delegation rules and for provisioning rules.
 
     :param registry: the module that creates and deletes the rules.
     :param columns: the members of a rule and of its ``trust`` that are printed without ``--json``.
@@ -60,7 +60,7 @@ _DELEGATION = RuleKind(
     ),
     help="""Rules by which agents may act for people and systems of other issuers.
 
-    Agents get tokens for them by token exchange.
+    An agent gets a token for such a person or system by token exchange.
 
     The rules are printed as: id, name, issuer, agents, resource servers, time of creation.
     """,

@@ -49,23 +49,20 @@ def run_service(bind: str | None, has_demo: bool) -> None:
 
     def welcome(runtime: Runtime) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
+        # The printed examples of commands begin with the path or name by which the user called agentidp.
+        program = sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
         if has_demo:
             # The link is a secret. It is only printed to a terminal, because other standard output may be a log.
             sign_in_link = _create_demo_link(runtime) if sys.stdout.isatty() else None
-            click.echo(format_demo_welcome(runtime.settings, link=sign_in_link, program=_program(), environ=os.environ))
+            click.echo(format_demo_welcome(runtime.settings, link=sign_in_link, program=program, environ=os.environ))
         elif not organizations.list_organizations(str(runtime.settings.database_url)):
-            click.echo(format_empty_welcome(program=_program(), environ=os.environ))
+            click.echo(format_empty_welcome(program=program, environ=os.environ))
 
     if sys.stderr.isatty():
         click.echo(
             "Starting AgentIdP. The first start takes some seconds longer, because the database is created.", err=True
         )
     raise SystemExit(serve.serve(read_settings(), bind=bind, prepare=create_demo, announce=welcome))
-
-
-def _program() -> str:
-    """Return the path or name by which the user called ``agentidp``, for printed examples of commands."""
-    return sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
 
 
 def _create_demo_link(runtime: Runtime) -> str | None:
@@ -82,9 +79,9 @@ def _create_demo_link(runtime: Runtime) -> str | None:
 def run_watch(once: bool) -> None:
     """Evaluate findings and send alerts, until SIGTERM.
 
-    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. If this command runs several
-    times, only one process evaluates. If that process ends, even by SIGKILL, another process takes over within seconds.
-    agentidp serve starts this command by itself.
+    The findings of every organization are evaluated every AGENTIDP_WATCH_INTERVAL seconds. If several processes run
+    this command, only one of them evaluates. If that process ends, even by SIGKILL, another process takes over within
+    seconds. agentidp serve starts this command by itself.
     """
     stop_event = threading.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -106,4 +103,5 @@ def create_demo_organization() -> None:
         show_activity("Creating the demo organization: 24 agents and 90 days of traffic"),
     ):
         is_new = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
-    click.echo(f"{'Made' if is_new else 'There already is'} the demo organization {demo.ORGANIZATION_ID}.")
+    organization = f"the demo organization {demo.ORGANIZATION_ID}"
+    click.echo(f"Created {organization}." if is_new else f"Nothing was created, because {organization} exists already.")

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
@@ -155,7 +155,7 @@ def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None
     first.
     """
     now = utc_now()
-    first_day = find_first_kept_day(months, now)
+    first_kept_day = find_first_kept_day(months, now)
     with open_services() as services:
         database_url = str(services.settings.database_url)
         if organization is not None:
@@ -163,25 +163,26 @@ def prune_usage(months: int, organization: str | None, is_dry_run: bool) -> None
         else:
             organization_ids = [row.organization_id for row in organizations.list_organizations(database_url)]
         tokens_by_organization = {
-            organization_id: count_tokens_by_day(database_url, organization_id, first_kept=first_day, at=now)
+            organization_id: count_tokens_by_day(database_url, organization_id, first_kept=first_kept_day, at=now)
             for organization_id in organization_ids
         }
 
-        def describe_consequences() -> str:
-            deleted_usage = [tokens_by_day for tokens_by_day in tokens_by_organization.values() if tokens_by_day]
-            day_count = sum(map(len, deleted_usage))
-            token_count = sum(sum(tokens_by_day.values()) for tokens_by_day in deleted_usage)
-            return (
-                f"This deletes the usage of {format_count(day_count, 'day')} before {first_day} of "
-                f"{format_count(len(deleted_usage), 'organization')}: {format_count(token_count, 'token')}. Deleted "
-                "usage cannot be restored, so export the usage first (agentidp usage export)."
-            )
-
         if not is_dry_run:
-            confirm(describe_consequences)
+            confirm(lambda: _describe_deletion([*filter(None, tokens_by_organization.values())], first_kept_day))
         verb = "would be deleted" if is_dry_run else "deleted"
         for organization_id, tokens_by_day in tokens_by_organization.items():
             if not is_dry_run:
                 with track_progress(tokens_by_day, organization_id) as tracked_days:
-                    delete_days(database_url, organization_id, tracked_days, first_kept=first_day, at=now)
-            click.echo(f"{organization_id}\t{len(tokens_by_day)} days before {first_day} {verb}")
+                    delete_days(database_url, organization_id, tracked_days, first_kept=first_kept_day, at=now)
+            click.echo(f"{organization_id}\t{len(tokens_by_day)} days before {first_kept_day} {verb}")
+
+
+def _describe_deletion(deleted_usage: list[dict[date, int]], first_kept_day: date) -> str:
+    """Return sentences about the usage that will be deleted. *deleted_usage* has each organization's tokens by day."""
+    day_count = sum(map(len, deleted_usage))
+    token_count = sum(sum(tokens_by_day.values()) for tokens_by_day in deleted_usage)
+    return (
+        f"This deletes the usage of {format_count(day_count, 'day')} before {first_kept_day} of "
+        f"{format_count(len(deleted_usage), 'organization')}: {format_count(token_count, 'token')}. Deleted "
+        "usage cannot be restored, so export the usage first (agentidp usage export)."
+    )

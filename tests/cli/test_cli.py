@@ -36,7 +36,7 @@ MISUSES = [
     ("audit export --after 3", AFTER),
     ("audit export --after 3 --organization o --state s", AFTER),
     (f"audit prune --keep {MAX_AUDIT_DAYS + 1}", "must be a whole number from 0 to "),
-    (f"audit verify --known 4:{ZEROS}", "give --known with --organization"),
+    (f"audit verify --known 4:{ZEROS}", "--known requires --organization"),
     *((f"audit verify --organization o --known {head}", KNOWN) for head in ("4", f"x:{ZEROS}", "4:0", f"٣:{ZEROS}")),
     ("credential create --agent a --expires-in 0", "must be a whole number from 1 to "),
     (f"credential create --agent a --expires-in {MAX_LIFETIME_DAYS + 1}", "must be a whole number from 1 to "),

@@ -69,8 +69,9 @@ def test_what_is_refused_counts_nothing_and_leaves_nothing(run: Command, agent: 
 
 @pytest.mark.slow
 def test_of_the_demo(run: Command) -> None:
-    assert run("demo") == f"Made the demo organization {demo.ORGANIZATION_ID}."
-    assert run("demo") == f"There already is the demo organization {demo.ORGANIZATION_ID}."
+    assert run("demo") == f"Created the demo organization {demo.ORGANIZATION_ID}."
+    reason = f"the demo organization {demo.ORGANIZATION_ID} exists already"
+    assert run("demo") == f"Nothing was created, because {reason}."
     token_claims = claims(run("token"))
     agents = run.json("agent", "list", "--organization", demo.ORGANIZATION_ID)
     [operator] = [agent["agentId"] for agent in agents if agent["name"] == demo.OPERATOR.name]
