@@ -19,7 +19,7 @@ from typing import Any
 
 from gunicorn import glogging
 
-# In memory, because a busy disk can block a worker's heartbeat, and gunicorn then ends the worker.
+# This directory is in memory, because a busy disk can block a worker's heartbeat, and gunicorn then ends the worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108
 
 
@@ -71,7 +71,7 @@ except ConfigurationError as error:
     raise SystemExit(f"Error: {error}") from None
 _, worker_class, reason_for_stock_parts = choose_classes(settings)
 
-# In a list, because gunicorn would split a string at commas.
+# The address is in a list, because gunicorn would split a string at commas.
 bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
 # Only the owner and the group may connect to a UNIX socket (0660). gunicorn's default would be 0777.
 umask = 0o117
@@ -83,18 +83,20 @@ threads = MAX_REQUESTS + 8
 # connections in the queue of a worker's socket are reset when the worker stops. So the workers share a socket behind a
 # proxy, which renews its connections. They also share a UNIX socket, because each worker would replace the others'.
 reuse_port = settings.trusted_proxies == 0 and not bind[0].startswith("unix:")
-# Longer than nginx keeps an idle connection to us (deploy/nginx.conf), so that nginx closes the connection first.
+# Seconds until an idle connection is closed. nginx closes its idle connections earlier (deploy/nginx.conf), because a
+# request that nginx sends while gunicorn closes the connection would be lost.
 keepalive = 75
 # Seconds after which a worker whose main thread hangs is ended. Requests are not limited, because other threads serve.
 timeout = 30
 # Seconds to complete the requests of a worker that stops. The process that stops gunicorn must wait longer
 # (docs/deployment.md, "Timeouts").
 graceful_timeout = 30
-# More than nginx forwards (large_client_header_buffers, 8 KB), because gunicorn's refusals ignore an endpoint's format.
+# The limits exceed what nginx forwards (large_client_header_buffers, 8 KB), because gunicorn's refusals would not have
+# the error format of the endpoint.
 limit_request_line = 8190
 limit_request_field_size = 16_380
 limit_request_fields = 10_000
-# The next two settings trust no forwarded headers. `*` only saves parsing the client's address.
+# gunicorn trusts no forwarded header, because the next two settings name none. `*` only saves parsing the address.
 forwarded_allow_ips = "*"
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
@@ -123,18 +125,19 @@ def on_starting(server: Any) -> None:
     if settings.metrics_address:
         directory = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         remove_leftovers(directory.parent)
-        # Started here, because this process has no signal handlers and listening sockets yet that a fork would inherit.
+        # The server starts here, because this process has no signal handlers and listening sockets yet to be inherited.
         server.metrics = MetricsServer(settings, directory)
         server.metrics.start()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Limit the worker's time for sending, let threads switch sooner and give way before they block, and count it."""
+    """Set up a worker: its time limit for sending, the switching of threads, garbage collection, and its metrics."""
     limit_sending(worker.sockets, 30)
-    # A token request needs the interpreter about ten times, and each time waits this long if another thread computes.
+    # A token request needs the interpreter about ten times. If another thread runs, it waits for this time each time.
     sys.setswitchinterval(0.0005)
-    # A full garbage collection stops all threads. It leaves out what the worker has loaded (6 ms instead of 60), and is
-    # ten times rarer, because a read of 20,000 agents caused three, of 40 ms each.
+    # A full garbage collection stops all threads. freeze() exempts the objects that the worker has loaded, which
+    # shortens a collection from 60 to 6 ms. The thresholds make full collections ten times rarer, because reading
+    # 20,000 agents caused three of them.
     gc.collect()
     gc.freeze()
     gc.set_threshold(700, 10, 100)

@@ -1,5 +1,5 @@
 #!/opt/agentidp/bin/python -IS
-"""Exit with 0 if the service in this container answers: /healthz, or the path that is given, for example /readyz."""
+"""Exit with 0 if the service in this container responds to /healthz, or to the path in the argument, with 200."""
 
 import http.client
 import os
@@ -7,11 +7,11 @@ import socket
 import sys
 
 TIMEOUT = 5
-"""Seconds. While the database is silent, /healthz may wait for a thread as long as an exchange with it may take."""
+"""Maximum seconds for the response. If the database does not respond, /healthz may wait until a thread is free."""
 
 
-def status_of(path: str) -> int:
-    """The status of a request to the address in ``AGENTIDP_BIND``."""
+def fetch_status(path: str) -> int:
+    """Return the status of the response to a request to the address in ``AGENTIDP_BIND``."""
     bind = os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{os.environ.get('PORT') or 3000}")
     host, _, port = bind.rpartition(":")
     # A service that listens on every address also listens on the loopback address.
@@ -25,6 +25,6 @@ def status_of(path: str) -> int:
 
 
 try:
-    sys.exit(status_of((sys.argv[1:] or ["/healthz"])[0]) != 200)
+    sys.exit(fetch_status((sys.argv[1:] or ["/healthz"])[0]) != 200)
 except (OSError, http.client.HTTPException) as error:
     sys.exit(f"{type(error).__name__}: {error}")

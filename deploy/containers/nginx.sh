@@ -1,8 +1,7 @@
 #!/bin/sh
-# Starts nginx in a container on port 8000: as any user, on a read-only file system with a writable /tmp, with the site
-# nginx.conf beside this file, which is the one in deploy/. Usage: nginx.sh https SERVER_NAME, with the certificate in
-# /etc/agentidp, or nginx.sh http SERVER_NAME, for a trial on one machine or in a
-# network that is trusted.
+# Starts nginx in a container on port 8000, as any user, on a read-only file system with a writable /tmp. The site is
+# nginx.conf beside this file, a copy of deploy/nginx.conf. Usage: nginx.sh https SERVER_NAME, with the certificate in
+# /etc/agentidp, or nginx.sh http SERVER_NAME, for a trial on one machine or in a trusted network.
 set -eu
 scheme=$1 server_name=$2
 case $scheme in

@@ -1,6 +1,7 @@
 #!/bin/sh
-# PostgreSQL's image runs this once, when it makes its data directory: the owner of the schema, whom only migrations and
-# the operator's commands use, and the service's login, which can do nothing but become agentidp_service.
+# Creates the database and its roles. PostgreSQL's image runs this script once, when it creates its data directory. Only
+# migrations and the operator's commands use the owner of the schema. The service's login can only become
+# agentidp_service.
 set -eu
 psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
     --set owner_password="$OWNER_PASSWORD" --set service_password="$SERVICE_PASSWORD" <<'END'
