@@ -78,8 +78,8 @@ def _send_with_apprise(message: dict[str, Any]) -> str | None:
     # text, and break it.
     markdown, plain_text = apprise.NotifyFormat.MARKDOWN, apprise.NotifyFormat.TEXT
     body_format = markdown if apprise_sender.resolve_format(plain_text) == markdown else plain_text
-    services = apprise.Apprise([apprise_sender])
-    if services.notify(message["body"], message["title"], message["type"], body_format=body_format):
+    notifier = apprise.Apprise([apprise_sender])
+    if notifier.notify(message["body"], message["title"], message["type"], body_format=body_format):
         return None
     status_message = f"the status of the response was {status_handler.status}" if status_handler.status else None
     return (

@@ -50,11 +50,7 @@ current_context: Callable[[], Context] = g._get_current_object
 
 
 def request_actor(type_: str, name: str, display_name: str | None = None) -> Actor:
-    """Return the actor of the current request for audit events.
-
-    :param type_: ``agent``, ``session``, ``person`` or ``anonymous``.
-    :param name: the agent's id, or the person's identity at the OpenID Connect provider.
-    """
+    """Return the actor of the current request for audit events. The parameters are those of :class:`Actor`."""
     return Actor(type_, name, current_request().remote_addr, current_context().request_id, display_name)
 
 

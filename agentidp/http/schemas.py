@@ -74,7 +74,7 @@ class ReturnedSchema(ma.Schema):
     optional: tuple[str, ...] = ()
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Adapt the schema's own copy of a field to responses."""
+        """Require a field unless it is in :attr:`optional`. marshmallow passes the schema's own copy of the field."""
         field_obj.required = field_name not in self.optional
         field_obj.load_default, field_obj.dump_only = ma.missing, False
 
@@ -96,7 +96,7 @@ class ChangeSchema(ma.Schema):
         json_schema = {"minProperties": 1}
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Adapt the schema's own copy of a field to a PATCH."""
+        """Make a field optional, without a default. marshmallow passes the schema's own copy of the field."""
         field_obj.required, field_obj.load_default = False, ma.missing
 
     @ma.validates_schema

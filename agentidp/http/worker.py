@@ -32,7 +32,7 @@ _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 class Worker(ThreadWorker):
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Log a request that gunicorn cannot read, and send a response. Both contain only the kind of the error."""
+        """Log a request that gunicorn cannot read, and respond. Log and response contain only the kind of the error."""
         is_response_error = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))
         if is_response_error or not isinstance(exc, errors.ParseException):
             super().handle_error(req, client, addr, exc)
