@@ -21,7 +21,7 @@ MAX_DAYS = 90
 """Maximum number of days, including today, that an analytics query covers."""
 
 MAX_OWNER = 200
-"""Maximum number of characters of an owner."""
+"""Maximum number of characters of the name of an owner."""
 
 MAX_NAME = 100
 """Maximum number of characters of the name of an object or a person."""
@@ -153,13 +153,13 @@ class WholeNumber(ma.fields.Integer):
 class Member(ma.fields.Field[Any]):
     """A member of a stored object, described once for the API, commands, forms, pages, files and documentation.
 
-    The table shows the names of a member, and those of a resource server's ``agentId`` as an example:
+    Names of a member, with those of a resource server's ``agentId`` as an example:
 
     ==============  ================================================================  ============
     ``name``        in the API, in files and in audit events                          ``agentId``
     ``column``      in the database; default of *attribute*: ``name``                 ``agent_id``
     ``words``       for people; default: the words of the column                      ``agent``
-    ``word``        for people, for an item of a list: the singular of the words      ``agent``
+    ``word``        for people: the words in the singular, for an item of a list      ``agent``
     ``label``       for people: the words with a capital letter                       ``Agent``
     ``option``      of commands, for one item of a list; default: the word            ``--agent``
     ``typed_name``  of the form field and of the command's argument; default: name    ``agentId``

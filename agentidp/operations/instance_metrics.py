@@ -31,7 +31,7 @@ INTERVAL = 15
 """Minimum seconds between two readings of the metrics from the database."""
 
 MAX_SHARE = 0.05
-"""Maximum share of the time that is spent on reading the metrics. After a slow reading, the wait is longer."""
+"""Maximum share of the time that is spent on reading the metrics. After a slow reading, the next one begins later."""
 
 UNKNOWN = "unknown"
 """The value of the label ``organization`` for failed authentications of unknown clients."""
@@ -65,7 +65,7 @@ _ALERTS = {
 
 @dataclass(frozen=True)
 class Usage:
-    """The usage of an organization today and in this month, in UTC."""
+    """The usage of an organization on the current UTC day and in the current UTC month."""
 
     organization: str
     name: str | None = None

@@ -12,8 +12,8 @@ SECONDS_TO_FORGET = 20.0
 occupy one of the last places, which are the second half of all places, for 5 % of the time on average."""
 
 MAX_WAITED = 2.5
-"""Maximum seconds of an organization's waiting that are not forgotten yet. Above it, the organization gets none of the
-last places. The ten failures per minute that the throttle of an address admits stay below it if each takes 0.25 s."""
+"""Maximum seconds of waiting, without forgotten seconds, with which an organization still gets one of the last places.
+The ten failures per minute that the throttle of an address admits stay below this maximum if each takes 0.25 s."""
 
 _FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 
