@@ -54,10 +54,10 @@ from tests.helpers.slots import SLOTS
 ISSUE = (
     'select scope, exhausted from issue_token(p_organization_id => %(organization_id)s::text collate "C", '
     "p_agent_id => %(agent_id)s::uuid, p_at => %(at)s::timestamptz, p_day => %(day)s::date, "
-    "p_hour => %(hour)s::integer, p_secret_hash => %(secret)s::bytea, p_jwk => null, p_digest => null, "
+    "p_hour => %(hour)s::integer, p_secret_hash => %(secret)s::bytea, p_key_or_rule => null, p_digest => null, "
     "p_expires_at => null, p_scope => array['agents:read'], p_own_scopes => array['agents:read'], "
     "p_resource => %(resource)s::text, "
-    "p_has_proof => false, p_is_counted => true, p_durable => true)"
+    "p_has_proof => false, p_authenticates_only => false, p_is_counted => true, p_durable => true)"
 )
 LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"
 
@@ -178,7 +178,7 @@ class Observer:
 
 def with_margin(url: str, margin: int) -> None:
     """Let the functions take *margin* for what all connections together could take."""
-    text = (sql_directory() / "functions" / "check_quotas.sql").read_text(encoding="utf-8")
+    text = (sql_directory() / "functions" / "apply_quotas.sql").read_text(encoding="utf-8")
     known = (
         "        current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint;\n"
     )

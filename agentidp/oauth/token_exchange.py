@@ -142,27 +142,36 @@ def authenticate_and_count_for_subject(
     :param refusal_error: the error for a token that is not acceptable. It hides the reason (RFC 8693 section 2.2.2).
     :raises OAuthError: also ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
     """
-    subject, token_refusal = None, None
+    while True:
+        try:
+            return _count_for_subject(token_request, database, client, read_subject)
+        except issuance.SubjectRefused as error:
+            refusal = str(error)
+        if refusal != Reason.DELETED_RULE or not _forget_rules(token_request.services, client):
+            break
+        # The deleted rule was in memory, so a stored rule may accept the token. The refused request has consumed the
+        # client's assertion.
+        client = replace(client, digest=None, expires_at=None)
+    # Throttles nothing, because the tokens come from other parties, who must not be able to lock the agent out.
+    Rejection(client.organization_id, client.agent_id, "subject token", refusal).record(database)
+    raise refusal_error
+
+
+def _count_for_subject(
+    token_request: TokenRequest, database: OrganizationDatabase, client: Client, read_subject: Callable[[], Subject]
+) -> CountedToken | None:
+    subject, refusal = None, None
     try:
         subject = _check_subject(token_request, read_subject(), client)
-    except UnacceptableToken as token_error:
-        token_refusal = str(token_error)
-    exchange_call = build_exchange_call(issuance.build_request_call(token_request, client), subject)
+    except UnacceptableToken as error:
+        # The statement raises SubjectRefused with this reason, but only if the client is authentic.
+        refusal = str(error)
+    exchange_call = build_exchange_call(issuance.build_request_call(token_request, client), subject, refusal)
     subject_use = subject.use if subject else None
-    try:
-        counted_token = issuance.record_issuance(database, client, exchange_call, token_request.proof, subject_use)
-        if counted_token is None or subject is None:
-            return None
-        return replace(counted_token, delegation=subject.delegation, ends_at=subject.ends_at)
-    except issuance.SubjectRefused as error:
-        refusal_reason = token_refusal or str(error)
-    if refusal_reason == Reason.DELETED_RULE and _forget_rules(token_request.services, client):
-        # The deleted rule was in memory, so a stored rule may accept the token. Consumes the assertion only once.
-        client = replace(client, digest=None, expires_at=None)
-        return authenticate_and_count_for_subject(token_request, database, client, read_subject, refusal_error)
-    # Throttles nothing, because the tokens come from other parties, who must not be able to lock the agent out.
-    Rejection(client.organization_id, client.agent_id, "subject token", refusal_reason).record(database)
-    raise refusal_error
+    counted_token = issuance.record_issuance(database, client, exchange_call, token_request.proof, subject_use)
+    if counted_token is None or subject is None:
+        return None
+    return replace(counted_token, delegation=subject.delegation, ends_at=subject.ends_at)
 
 
 def _memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
@@ -295,11 +304,12 @@ def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -
     return token
 
 
-def build_exchange_call(call: Call, subject: Subject | None) -> Call:
+def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None = None) -> Call:
     """Return the statement that authenticates a client, decides whether it may act for a subject, and counts the token.
 
     :param call: the statement that issues a token without a subject.
-    :param subject: ``None`` if a token is not acceptable. The statement then only authenticates the client.
+    :param subject: ``None`` if the subject's or actor's token is not acceptable.
+    :param refusal: the reason why a token is not acceptable. The statement then only authenticates the client.
     """
     delegation = Delegation((), (), None) if subject is None else subject.delegation
     issuer, _ = delegation.subject_id or (None, None)
@@ -313,10 +323,11 @@ def build_exchange_call(call: Call, subject: Subject | None) -> Call:
         "subject_agent_id": delegation.agent_id,
         "issuer": issuer,
         "rule_id": delegation.rule_id,
-        "agent_ids": delegation.agent_ids or None,
+        "agent_ids": delegation.agent_ids,
         "issued_at": None if subject is None else subject.list_issue_instants(),
         "jtis": delegation.jtis + ([subject.actor_token.jti] if subject and subject.actor_token else []),
         "ancestors": json.dumps(ancestors),
         "is_bound": subject is not None and subject.is_bound,
+        "refusal": refusal,
     }
     return Call("oauth/exchange_token", call.parameters | parameters)

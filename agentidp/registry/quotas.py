@@ -1,6 +1,6 @@
 """``/api/v1/quotas`` and ``/api/v1/agents/{agentId}/quotas``: maximum tokens per hour, day or month.
 
-``sql/functions/check_quotas.sql`` checks the quotas for each token. A change waits until no token of the organization
+``sql/functions/apply_quotas.sql`` checks the quotas for each token. A change waits until no token of the organization
 is being issued, so it applies to every token that is issued after the response to the change.
 """
 

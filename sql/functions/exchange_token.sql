@@ -9,17 +9,16 @@
 -- 4. is_proof_missing is true: the request needs a DPoP proof.
 -- 5. scope is null: an enforced quota is exhausted, or the agent or the subject lacks a scope.
 -- 6. Otherwise the token is issued and counted.
--- If the subject's token is refused, issue_token gets v_no_scope, so it authenticates the client and issues nothing.
 create or replace function exchange_token(
     p_organization_id text,
     p_agent_id uuid,
     p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_key_or_rule jsonb, p_digest bytea, p_expires_at timestamptz,
     p_scope text[], p_resource text,
     p_has_proof boolean,
     p_subject_agent_id uuid, p_issuer text, p_rule_id uuid,
-    p_agent_ids uuid[], p_issued_at timestamptz[], p_jtis text[], p_ancestors jsonb, p_is_bound boolean,
+    p_agent_ids uuid[], p_issued_at timestamptz[], p_jtis text[], p_ancestors jsonb, p_is_bound boolean, p_refusal text,
     p_durable boolean
 ) returns table (
     is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text,
@@ -27,17 +26,13 @@ create or replace function exchange_token(
 )
 language plpgsql as $$
 declare
-    -- No agent has this scope, so issue_token authenticates the client and then refuses a token with this scope. An empty array
-    -- would be granted, and null would mean all scopes.
-    v_no_scope constant text[] := '{""}';
-    v_scope text[] := v_no_scope;
+    v_scope text[]; -- the scopes to grant; null if issue_token shall only authenticate the client
     v_subject_scopes text[];
     v_actor_scopes text[];
     v_client_host text;
     v_resources jsonb;
     v_target record;
     v_is_target boolean := false;
-    v_keys text[];
     -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
     v_entered text;
     v_is_counted boolean;
@@ -45,29 +40,17 @@ begin
     v_entered := enter_organization(p_organization_id, p_durable);
     -- Takes the lock of issue_token before the checks, so that no agent or token ends between the checks and the issuance.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
-    -- There are no agent ids if Python has refused the subject's token. Python then logs its own reason.
-    refusal := case when p_agent_ids is null then 'not read' else chain_refusal(
+    refusal := coalesce(p_refusal, chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Leaves out the audience of the exchanged token, because the statement below checks it more strictly.
+        -- Leaves out the audience of the exchanged token, because runs_resource_server checks it more strictly.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
-    ) end;
-    -- The first object is the exchanged token. For an ID-JAG, the object has no aud, because the audience is this server.
-    if refusal is null and p_ancestors -> 0 ? 'aud' then
-        -- The exchanged token must be for a resource server that this agent runs and whose identifier the organization owns. A
-        -- cloud's resource server does not count, because all customers of the cloud use the same audience.
-        select array_agg(resource_key(coalesce(audience_claim, resource)))
-        into v_keys
-        from resource_servers
-        where
-            organization_id = p_organization_id and agent_id = p_agent_id
-            and coalesce(resource_servers.audience, resource) = (p_ancestors -> 0 ->> 'aud') collate "default"
-            and (resource_servers.audience is null or audience_claim is not null);
-        perform
-        from resource_identifiers
-        where organization_id = p_organization_id and resource = any (v_keys);
-        if not found then
-            refusal := 'subject token for another';
-        end if;
+    ));
+    -- The first object is the exchanged token. For a grant or an ID-JAG, it only limits the scopes and has no aud.
+    if
+        refusal is null and p_ancestors -> 0 ? 'aud'
+        and not runs_resource_server(p_organization_id, p_agent_id, p_ancestors -> 0 ->> 'aud')
+    then
+        refusal := 'subject token for another';
     end if;
     if refusal is null then
         select
@@ -84,7 +67,8 @@ begin
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id
                 and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
-            -- The rule has let an earlier agent act for the subject, but does not let this agent act.
+            -- The rule has let an earlier agent act for the subject, but does not let this agent act. A rule lets agents act by
+            -- agent_ids, and apps by client_hosts. Apps act only by grants of people (redeem_grant).
             if not found then
                 refusal := 'no delegation rule';
             end if;
@@ -124,34 +108,32 @@ begin
         );
         if p_scope is null then
             -- If no scope is requested, grants the scopes that agent, subject and resource have in common, in the agent's order.
-            v_scope := array(
+            v_scope := nullif(array(
                 select actor_scopes.scope
                 from unnest(v_actor_scopes) with ordinality as actor_scopes (scope, ordinal)
                 where actor_scopes.scope = any (v_subject_scopes) and actor_scopes.scope = any (v_target.scopes)
                 order by actor_scopes.ordinal
-            );
-            if v_scope = '{}' then
-                v_scope := v_no_scope;
-            end if;
+            ), '{}');
         elsif p_scope <@ v_subject_scopes then
             v_scope := p_scope;
         end if;
     end if;
     select
-        issued.is_target_known and (v_is_target or refusal is not null), issued.is_proof_missing,
+        issued.is_target_known and (v_is_target or refusal is not null),
+        issued.is_proof_missing or (p_is_bound and not p_has_proof),
         issued.scope, issued.quotas, issued.exhausted, issued.audience, issued.token_ttl, issued.subject
     into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject
     from issue_token(
         p_organization_id => p_organization_id, p_agent_id => p_agent_id,
         p_at => p_at, p_day => p_day, p_hour => p_hour, p_secret_hash => p_secret_hash,
-        p_jwk => p_jwk, p_digest => p_digest, p_expires_at => p_expires_at,
-        p_scope => case when p_is_bound and not p_has_proof then v_no_scope else v_scope end,
-        p_own_scopes => '{}', p_resource => p_resource, p_has_proof => p_has_proof, p_is_counted => true, p_durable => p_durable
+        p_key_or_rule => p_key_or_rule, p_digest => p_digest, p_expires_at => p_expires_at,
+        p_scope => v_scope, p_own_scopes => '{}', p_resource => p_resource, p_has_proof => p_has_proof,
+        p_authenticates_only => v_scope is null or (p_is_bound and not p_has_proof),
+        p_is_counted => true, p_durable => p_durable
     ) as issued;
     if not found then
         return;
     end if;
-    is_proof_missing := is_proof_missing or (p_is_bound and not p_has_proof);
     if scope is not null then
         v_is_counted := count_delegation(
             p_organization_id, p_agent_id, p_subject_agent_id, p_issuer, p_resource, p_day

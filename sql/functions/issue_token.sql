@@ -6,10 +6,11 @@ create or replace function issue_token(
     p_agent_id uuid,
     p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_jwk jsonb, -- an array with a key, a rule of trust, or an array with "none" for a public client
+    p_key_or_rule jsonb, -- an array with a key, a rule of trust, or an array with "none" for a public client
     p_digest bytea, p_expires_at timestamptz,
     p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
+    p_authenticates_only boolean, -- true: authenticates the client, grants no scope and counts no token
     p_is_counted boolean,
     p_durable boolean
 ) returns table (
@@ -25,7 +26,7 @@ declare
     v_target_scopes text[] := p_own_scopes;
     v_owned_identifier text;
     v_granted text[];
-    v_quota_texts text[]; -- of check_quotas: the quotas, then the holder, the window and whether an exhausted quota is enforced
+    v_quota_check record;
     v_is_active boolean;
     v_must_prove boolean;
     -- Nothing reads these three variables. Assigning the functions' results to them is faster than "perform".
@@ -57,7 +58,7 @@ begin
     from credentials
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        and is_credential_presented(secret_hash, jwks, trust, p_secret_hash, p_jwk)
+        and is_credential_presented(secret_hash, jwks, trust, p_secret_hash, p_key_or_rule)
         and is_credential_in_force(expires_at, revoked_at, p_at)
     limit 1;
     if not found or not v_is_active then
@@ -84,7 +85,7 @@ begin
     end if;
     is_target_known := v_target_scopes is not null;
     is_proof_missing := v_must_prove and not p_has_proof;
-    if is_target_known and not is_proof_missing then
+    if is_target_known and not is_proof_missing and not p_authenticates_only then
         if p_scope is not null then
             if p_scope <@ v_agent_scopes and p_scope <@ v_target_scopes then
                 v_granted := p_scope;
@@ -104,16 +105,17 @@ begin
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
         -- Runs before any write. Otherwise, while this transaction waits for the quota's lock, the holder of that lock could wait
         -- for a row that this transaction has locked.
-        v_quota_texts := check_quotas(
+        v_quota_check := apply_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );
-        quotas := v_quota_texts[1];
-        if v_quota_texts[2] is not null then
-            exhausted := v_quota_texts[2] || ' ' || v_quota_texts[3];
+        quotas := v_quota_check.quotas;
+        if v_quota_check.exhausted_holder is not null then
+            exhausted := v_quota_check.exhausted_holder || ' ' || v_quota_check.exhausted_window;
             v_is_counted := count_refusal(
-                p_organization_id, p_agent_id, p_day, p_hour, v_quota_texts[2], v_quota_texts[3], v_quota_texts[4]::boolean
+                p_organization_id, p_agent_id, p_day, p_hour,
+                v_quota_check.exhausted_holder, v_quota_check.exhausted_window, v_quota_check.is_enforced
             );
-            if v_quota_texts[4]::boolean then
+            if v_quota_check.is_enforced then
                 v_granted := null;
                 if p_digest is null then
                     -- The commit does not wait for the disk, because losing the count of a refusal in a crash is acceptable.

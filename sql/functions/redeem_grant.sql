@@ -6,7 +6,8 @@ create or replace function redeem_grant(
     p_agent_id uuid,
     p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_jwk jsonb, p_digest bytea, p_expires_at timestamptz,
+    p_jwk jsonb, -- p_key_or_rule of issue_token
+    p_digest bytea, p_expires_at timestamptz,
     p_scope text[], p_resource text,
     p_jkt text,
     p_grant_id uuid, p_token_digest bytea, p_next_digest bytea,
@@ -21,9 +22,6 @@ language plpgsql as $$
 declare
     v_grant record;
     v_is_public constant boolean := coalesce(p_jwk = '["none"]', false);
-    v_agent_scopes text[];
-    v_target_scopes text[];
-    v_scope text[];
     v_refusal text;
     -- Nothing reads this variable. Assigning the function's result to it is faster than "perform".
     v_entered text;
@@ -63,37 +61,22 @@ begin
         return next;
         return;
     end if;
-    if v_refusal is null then
-        -- One statement per table, because a Citus worker plans a join again for each token.
-        select scopes into v_agent_scopes from agents where organization_id = p_organization_id and agent_id = p_agent_id;
-        select scopes
-        into v_target_scopes
-        from resource_servers as target
-        -- The index needs the default collation. Without "collate", the value would have the collation "C" of p_organization_id.
-        where target.organization_id = p_organization_id and target.resource = v_grant.resource collate "default";
-        -- If no scope is requested, the token has those scopes of the grant that the agent and the resource server still have.
-        v_scope := coalesce(p_scope, array(
-            select allowed.scope
-            from unnest(v_grant.scopes) as allowed (scope)
-            where allowed.scope = any (v_agent_scopes) and allowed.scope = any (v_target_scopes)
-        ));
-        -- No agent has the scope "", so exchange_token refuses the token.
-        if v_scope = '{}' or not v_scope <@ v_grant.scopes then
-            v_scope := '{""}';
-        end if;
-    end if;
     select
         issued.is_target_known, issued.is_proof_missing, issued.scope, issued.quotas, issued.exhausted, issued.audience,
-        issued.token_ttl, issued.subject, coalesce(v_refusal, issued.refusal)
+        issued.token_ttl, issued.subject, issued.refusal
     into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
     from exchange_token(
         p_organization_id => p_organization_id, p_agent_id => p_agent_id,
         p_at => p_at, p_day => p_day, p_hour => p_hour, p_secret_hash => p_secret_hash,
-        p_jwk => p_jwk, p_digest => p_digest, p_expires_at => p_expires_at,
-        p_scope => v_scope, p_resource => v_grant.resource, p_has_proof => p_jkt is not null,
+        p_key_or_rule => p_jwk, p_digest => p_digest, p_expires_at => p_expires_at,
+        p_scope => p_scope, p_resource => v_grant.resource, p_has_proof => p_jkt is not null,
         p_subject_agent_id => null, p_issuer => v_grant.issuer, p_rule_id => v_grant.delegation_rule_id,
-        p_agent_ids => case when v_refusal is null then array[p_agent_id] end, p_issued_at => array[v_grant.created_at],
-        p_jtis => '{}', p_ancestors => '[]', p_is_bound => false, p_durable => p_durable
+        p_agent_ids => array[p_agent_id], p_issued_at => array[v_grant.created_at], p_jtis => '{}',
+        -- The grant limits the scopes as an exchanged token would.
+        p_ancestors => jsonb_build_array(
+            jsonb_build_object('resource', v_grant.resource, 'scope', array_to_string(v_grant.scopes, ' '))
+        ),
+        p_is_bound => false, p_refusal => v_refusal, p_durable => p_durable
     ) as issued;
     if not found then
         return;

@@ -1,5 +1,5 @@
 -- Returns the tokens of an agent or an organization on all days of a day's UTC month except that day, and stores the sum with the
--- quota per month. The caller has the exclusive lock of the quota's holder (check_quotas).
+-- quota per month. The caller has the exclusive lock of the quota's holder (apply_quotas).
 --
 -- The quota's row is locked first. An import of past usage takes no quota lock and, as its last step, marks the sum as stale. So
 -- either the import waits for the row and marks this sum as stale, or the sum already includes the imported usage.

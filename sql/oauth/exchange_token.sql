@@ -12,26 +12,28 @@
 -- scope: null for all scopes that agent and subject have in common at the resource;
 -- subject_agent_id: the agent for which the client acts, or null for a subject of another issuer;
 -- issuer and rule_id: for a subject of another issuer, the issuer and the rule that has accepted its token, otherwise null;
--- agent_ids (uuid[]): the client, the earlier actors and a subject that is an agent, each once, or null if the subject's token is
--- refused already;
+-- agent_ids (uuid[]): the client, the earlier actors and a subject that is an agent, each once;
 -- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token or actor's token that names the agent, the
 -- earlier iat if both tokens name it, and null if neither does;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
 -- ancestors (jsonb): the exchanged token and the tokens exchanged for it, newest first, as a list of objects with aud, scope and
 -- resource (the resource server's identifier, or null if it equals aud); empty for a token of another issuer,
--- except for an ID-JAG with scopes: one object with scope and resource;
--- is_bound: whether the subject's token is bound to a key.
+-- except for an ID-JAG with scopes: one object with scope and resource, which limits the scopes;
+-- is_bound: whether the subject's token is bound to a key;
+-- refusal: the reason why the subject's token is refused already, so that only the client is authenticated, or null.
 --
 -- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
+-- example: refusal=null
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
 from exchange_token(
     -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(key_or_rule)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
+    p_key_or_rule => %(key_or_rule)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
     p_scope => %(scope)s::text[], p_resource => %(resource)s::text, p_has_proof => %(has_proof)s::boolean,
     p_subject_agent_id => %(subject_agent_id)s::uuid, p_issuer => %(issuer)s::text, p_rule_id => %(rule_id)s::uuid,
     p_agent_ids => %(agent_ids)s::uuid[], p_issued_at => %(issued_at)s::timestamptz[], p_jtis => %(jtis)s::text[],
-    p_ancestors => %(ancestors)s::jsonb, p_is_bound => %(is_bound)s::boolean, p_durable => %(durable)s::boolean
+    p_ancestors => %(ancestors)s::jsonb, p_is_bound => %(is_bound)s::boolean, p_refusal => %(refusal)s::text,
+    p_durable => %(durable)s::boolean
 )

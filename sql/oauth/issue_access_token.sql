@@ -4,7 +4,7 @@
 -- scope: the granted scopes, separated by spaces; null if no token is issued or counted, because the resource does not exist
 -- (is_target_known is false), the token must be bound to a key (is_proof_missing is true), the agent lacks a requested scope for
 -- the resource, or a quota refuses the token;
--- quotas: the quotas that apply, in the words of check_quotas; exhausted: the holder and the window of the exhausted quota,
+-- quotas: the quotas that apply, in the words of apply_quotas; exhausted: the holder and the window of the exhausted quota,
 -- separated by a space; both null if there is none;
 -- audience, token_ttl and subject: of the resource server, null if it does not set them, and for our own API.
 --
@@ -28,7 +28,8 @@ from issue_token(
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,
-    p_jwk => %(key_or_rule)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
+    p_key_or_rule => %(key_or_rule)s::jsonb, p_digest => %(digest)s::bytea, p_expires_at => %(expires_at)s::timestamptz,
     p_scope => %(scope)s::text[], p_own_scopes => %(own_scopes)s::text[], p_resource => %(resource)s::text,
-    p_has_proof => %(has_proof)s::boolean, p_is_counted => %(is_counted)s::boolean, p_durable => %(durable)s::boolean
+    p_has_proof => %(has_proof)s::boolean, p_authenticates_only => false, p_is_counted => %(is_counted)s::boolean,
+    p_durable => %(durable)s::boolean
 )

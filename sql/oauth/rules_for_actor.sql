@@ -1,6 +1,7 @@
--- Returns the delegation rules by which a client's agent may act for others. Returns no row if the client's credential is wrong,
--- because rules cause work such as requests for an issuer's keys. Returns one row per rule, oldest first: delegation_rule_id,
--- trust, resources: the resources for which the agent may act.
+-- Returns the delegation rules by which a client's agent may act for the subjects of other issuers' tokens. Returns no row if the
+-- client's credential is wrong, because rules cause work such as requests for an issuer's keys. Returns one row per rule, oldest
+-- first: delegation_rule_id, trust, resources: the resources for which the agent may act. Ignores client_hosts, because apps act
+-- only by grants of people (redeem_grant), and not by tokens of other issuers.
 -- Parameters: organization_id; agent_id; secret_hash, key_or_rule and at: as in oauth/issue_access_token.
 select delegation_rule_id, trust, array(select jsonb_array_elements(resources) ->> 'resource') as resources
 from delegation_rules

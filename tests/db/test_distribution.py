@@ -133,7 +133,7 @@ def growth(cluster: Cluster, url: str) -> list[int]:
     name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
     call = (
         "select issue_token('acme', gen_random_uuid(), now(), current_date, 0, '', null, null, null, null, "
-        "'{}', null, false, true, false)"
+        "'{}', null, false, false, true, false)"
     )
     grown = []
     for worker in cluster.workers:

@@ -542,9 +542,9 @@ class TestPrivateKeyJwt:
     "call",
     [
         "issue_token(p_organization_id => %s, p_agent_id => %s, p_secret_hash => %s, p_at => now(), "
-        "p_day => current_date, p_hour => 0, p_jwk => null, p_digest => null, p_expires_at => null, p_scope => null, "
-        "p_own_scopes => '{}', "
-        "p_resource => null, p_has_proof => false, p_is_counted => true, p_durable => true)",
+        "p_day => current_date, p_hour => 0, p_key_or_rule => null, p_digest => null, p_expires_at => null, "
+        "p_scope => null, p_own_scopes => '{}', p_resource => null, p_has_proof => false, "
+        "p_authenticates_only => false, p_is_counted => true, p_durable => true)",
         "inspect_token(%s, %s, now(), %s, null, null, null, null, null, null, null, '', null, null, null, null, true)",
     ],
 )

@@ -13,28 +13,32 @@
 -- ended or the clocks of two servers differ. The stored sum, like the counters, is read only under the lock. Otherwise, a
 -- transaction that waits for the lock could miss tokens that are issued on another day meanwhile.
 --
--- The caller holds the organization's quota lock (lock_quotas), so no quota changes meanwhile. database/configure_connection sets the
--- isolation level read committed.
+-- The caller holds the organization's quota lock (lock_quotas), so no quota changes meanwhile. The statement
+-- database/configure_connection sets the isolation level read committed.
 --
--- Returns an array of texts. The first text has seven words per holder that has quotas: "agent" or "organization"; the quotas per
--- hour, day and month, negative if not enforced; and the tokens left in each quota before this token. A word is "-" if the holder
--- has no such quota. If a quota has no token left, three more texts describe this quota: its holder, its window, and "true" if it
--- is enforced, so that the token must be refused. If several quotas have no token left, the texts describe one of them: an enforced
--- quota before others, then the longest window, then the agent's quota before the organization's.
+-- Returns one row. quotas: seven words per holder that has quotas: "agent" or "organization"; the quotas per hour, day and month,
+-- negative if not enforced; and the tokens left in each quota before this token. A word is "-" if the holder has no such quota.
+-- exhausted_holder, exhausted_window and is_enforced: of a quota that has no token left, or null. If this quota is enforced, the
+-- token must be refused. If several quotas have no token left, the columns describe one of them: an enforced quota before others,
+-- then the longest window, then the agent's quota before the organization's.
 --
 -- A token far from the limits is the common case. For such a token, few expressions are evaluated, because PostgreSQL prepares each
 -- expression again in each transaction.
 --
 -- Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): the token's day and hour in UTC; p_agent_quotas and
 -- p_organization_quotas: the column quotas of the agent and the organization, null if it has no quota.
-create or replace function check_quotas(
+create or replace function apply_quotas(
     p_organization_id text,
     p_agent_id uuid,
     p_day date,
     p_hour integer,
     p_agent_quotas bigint[],
-    p_organization_quotas bigint[]
-) returns text[]
+    p_organization_quotas bigint[],
+    out quotas text,
+    out exhausted_holder text,
+    out exhausted_window text,
+    out is_enforced boolean
+)
 language plpgsql as $$
 declare
     -- Maximum number of tokens that open transactions can count: one per connection and one per prepared transaction.
@@ -51,8 +55,6 @@ declare
     v_left bigint[];
     v_rank integer;
     v_max_rank integer := 0;
-    v_words text;
-    v_exhausted text[];
 begin
     -- Takes the agent's lock (17) first, because more transactions wait for the organization's lock (18).
     for v_lock in 17..18 loop
@@ -128,7 +130,9 @@ begin
                 end if;
                 if v_rank > v_max_rank then
                     v_max_rank := v_rank;
-                    v_exhausted := array[v_holder, (array['hour', 'day', 'month'])[(v_rank - 1) % 3 + 1], (v_rank > 3)::text];
+                    exhausted_holder := v_holder;
+                    exhausted_window := (array['hour', 'day', 'month', 'hour', 'day', 'month'])[v_rank];
+                    is_enforced := v_rank > 3;
                 end if;
                 exit;
             exception
@@ -136,7 +140,6 @@ begin
                 when sqlstate 'QUOTA' then v_is_exclusive := true;
             end;
         end loop;
-        v_words := concat_ws(' ', v_words, v_holder, array_to_string(v_quotas || v_left, ' ', '-'));
+        quotas := concat_ws(' ', quotas, v_holder, array_to_string(v_quotas || v_left, ' ', '-'));
     end loop;
-    return v_words || v_exhausted;
 end $$;
