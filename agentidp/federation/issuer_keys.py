@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 import jwt
@@ -98,11 +99,11 @@ class KeysUnavailable(Exception):
     """The keys with which a token may be verified are not available now. The message is for the operator.
 
     :ivar retry_after: seconds after which the client should repeat the request.
-    :ivar owner: the owner of the rule that needs the keys, or ``None``.
+    :ivar agent_id: the agent of the rule that needs the keys, or ``None``.
     """
 
     issuer = ""
-    owner: Any = None
+    agent_id: UUID | None = None
 
     def __init__(self, cause: Cause, reason: str, retry_after: float) -> None:
         super().__init__(reason)

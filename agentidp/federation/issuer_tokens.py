@@ -80,13 +80,14 @@ class Candidate(NamedTuple):
     """A rule that may accept a token.
 
     :param rule: ``None`` if the rule was not read, because the rules before it have too many characters.
-    :param owner: the agent of the rule; ``None`` for a delegation or provisioning rule.
+    :param agent_id: the agent that has the rule of trust or requests a token by the delegation rule. For a provisioning
+        rule, the id of no agent.
     :param row: the database row of a delegation or provisioning rule.
     :param is_in_force: false for a rule that has expired or whose agent is not active. It accepts no token.
     """
 
     rule: Rule | None
-    owner: Any = None
+    agent_id: UUID
     row: Any = None
     is_in_force: bool = True
 
@@ -107,21 +108,21 @@ class Candidate(NamedTuple):
 class Verdict:
     """The result of comparing a token with candidate rules.
 
-    :param accepting: the candidates that accept the token, at most one per owner.
-    :param refusals: the owner of each candidate that refuses the token, with the reason for the log.
+    :param accepting: the candidates that accept the token, at most one per agent.
+    :param refusals: the agent of each candidate that refuses the token, with the reason for the log.
     """
 
     accepting: list[Candidate] = field(default_factory=list)
-    refusals: list[tuple[Any, str]] = field(default_factory=list)
+    refusals: list[tuple[UUID, str]] = field(default_factory=list)
 
     @property
     def has_untried_keys(self) -> bool:
         """Whether some rules or keys were not tried, because there were too many."""
         return any(reason == TOO_MANY_RULES for _, reason in self.refusals)
 
-    def find_refusal(self, owner: Any = None) -> str:
-        """Return the most specific reason why no candidate, or no candidate of an owner, accepts the token."""
-        reasons = [reason for candidate_owner, reason in self.refusals if owner in (None, candidate_owner)]
+    def find_refusal(self, agent_id: UUID | None = None) -> str:
+        """Return the most specific reason why no candidate, or no candidate of an agent, accepts the token."""
+        reasons = [reason for candidate_agent_id, reason in self.refusals if agent_id in (None, candidate_agent_id)]
         # A wrong signature and wrong times are more specific than all REASONS.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
@@ -167,30 +168,30 @@ class IssuerTokens:
         at: datetime,
         *,
         organization_id: str,
-        tries_every_owner: bool = False,
+        tries_every_agent: bool = False,
         is_last: bool = True,
     ) -> Verdict:
         """Try candidate rules in their order, by default until a rule accepts the token.
 
-        :param tries_every_owner: whether rules of other owners are tried after a rule has accepted.
+        :param tries_every_agent: whether rules of other agents are tried after a rule has accepted.
         :param is_last: whether the caller will try no further rules, so that a failure must take as long as all others.
         :raises KeysUnavailable: no rule accepts the token, but keys are missing with which a rule might accept it.
         """
         verdict = Verdict()
         keys_error: KeysUnavailable | None = None
         for candidate in candidates:
-            if candidate.owner in [accepting_candidate.owner for accepting_candidate in verdict.accepting]:
+            if candidate.agent_id in [accepting_candidate.agent_id for accepting_candidate in verdict.accepting]:
                 continue
             try:
                 candidate_refusal = self._find_refusal(token, candidate, at, organization_id)
             except KeysUnavailable as error:
-                keys_error, error.owner = error, candidate.owner
+                keys_error, error.agent_id = error, candidate.agent_id
                 continue
             if candidate_refusal is not None:
-                verdict.refusals.append((candidate.owner, candidate_refusal))
+                verdict.refusals.append((candidate.agent_id, candidate_refusal))
                 continue
             verdict.accepting.append(candidate)
-            if not tries_every_owner:
+            if not tries_every_agent:
                 break
         if not verdict.accepting and keys_error is not None:
             raise keys_error

@@ -80,9 +80,9 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     if any(candidate.rule is None for candidate in candidates):
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     client = replace(unknown_client, organization_id=organization_id)
-    verdict = try_rules(services, token, candidates, client, at, tries_every_owner=True, is_last=False)
+    verdict = try_rules(services, token, candidates, client, at, tries_every_agent=True, is_last=False)
     agent_ids = {
-        candidate.owner
+        candidate.agent_id
         for candidate in candidates
         if candidate.rule and candidate.rule.is_met_by(token.prepared_claims)
     }
@@ -92,11 +92,11 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     if verdict.accepting:
         [accepting_candidate] = verdict.accepting
-        return replace(client, agent_id=accepting_candidate.owner, key_or_rule=accepting_candidate.rule_json)
+        return replace(client, agent_id=accepting_candidate.agent_id, key_or_rule=accepting_candidate.rule_json)
     # If no rule matches the claims, counts the failure for the agent that has a rule for the token's subject. The
     # candidates' rules are for this subject, for a pattern that matches it, or for all subjects.
     agent_ids = agent_ids or {
-        candidate.owner for candidate in candidates if candidate.rule and candidate.rule.subject is not None
+        candidate.agent_id for candidate in candidates if candidate.rule and candidate.rule.subject is not None
     }
     if len(agent_ids) != 1:
         return unknown_client
@@ -166,7 +166,7 @@ def try_rules(
     try:
         return services.issuer_tokens.verify_token(token, candidates, at, organization_id=organization_id, **options)
     except KeysUnavailable as error:
-        agent_id = error.owner or client.agent_id
+        agent_id = error.agent_id or client.agent_id
         agent_label = str(agent_id) if agent_id != UNKNOWN_AGENT else None
         context = current_context()
         # The request's log line also gets these two ids.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from flask import current_app
@@ -52,7 +53,7 @@ def match_provisioning_rule(
     """
     client = replace(unknown_client, organization_id=organization_id, agent_id=UNKNOWN_AGENT, refusal=NO_AGENT_YET)
     parse_rule = services.issuer_tokens.parse_rule
-    candidates = [Candidate(row.trust and parse_rule(organization_id, row.trust), row=row) for row in rows]
+    candidates = [Candidate(row.trust and parse_rule(organization_id, row.trust), UNKNOWN_AGENT, row) for row in rows]
     verdict = federated_token.try_rules(services, token, candidates, client, at)
     if not verdict.accepting or not isinstance(token.claims.get("sub"), str):
         return unknown_client
@@ -74,9 +75,11 @@ def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID
     return next((rule.agent_id for rule in rows if Rule.from_trust(rule.trust).is_met_by(token.prepared_claims)), None)
 
 
-def create_agent(services: Services, client: Client, at: datetime) -> Client:
-    """Create the agent of a client with ``new_subject``, and return it, or the client with a reason for the refusal."""
-    rule_row, token = client.new_subject
+def create_agent(services: Services, client: Client, rule_row: Any, token: IssuerToken, at: datetime) -> Client:
+    """Create an agent for the subject of a token, and return it as the client, or the client with a ``refusal``.
+
+    :param rule_row: the row of the provisioning rule that accepts the token.
+    """
     try:
         database = services.database.of(client.organization_id, at)
         agent_id = current_app.extensions[PROVISION](database, services.settings, rule_row, token.claims)

@@ -16,6 +16,7 @@ from flask import Request, g, has_request_context
 
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call, Rows
+from agentidp.federation.issuer_tokens import IssuerToken
 from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import AGENT, Delegation, SigningKey, issue_access_token
 from agentidp.jose.dpop import Proof
@@ -82,7 +83,7 @@ class Client:
     :param expires_at: the time until which the digest is stored.
     :param is_federated: whether the assertion is a token of another issuer.
     :param refusal: the logged reason why the assertion is refused.
-    :param new_subject: the provisioning rule's row and the token of a subject that has no agent yet.
+    :param new_subject: the row of the accepting provisioning rule, and the token of the subject that has no agent yet.
     :param verify_again: verifies the assertion by the stored rules, if a rule in memory has verified it.
     """
 
@@ -96,7 +97,7 @@ class Client:
     expires_at: datetime | None = None
     is_federated: bool = False
     refusal: str | None = None
-    new_subject: Any = None
+    new_subject: tuple[Any, IssuerToken] | None = None
     verify_again: Callable[[], Client] | None = None
 
     @property
@@ -277,10 +278,10 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
         party = next((party for party in _PARTIES if scope not in scopes_by_party.get(party, requested_scopes)), None)
         if party is not None:
             missing_scopes.setdefault(party, []).append(scope)
-    return missing_scopes or _find_scopes_of_no_ancestor(requested_scopes, parameters)
+    return missing_scopes or _find_scopes_missing_in_ancestors(requested_scopes, parameters)
 
 
-def _find_scopes_of_no_ancestor(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
+def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the scopes that the exchanged tokens do not have in common, if a token was exchanged."""
     ancestors = json.loads(parameters.get("ancestors", "[]"))
     if not ancestors:

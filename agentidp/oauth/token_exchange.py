@@ -174,13 +174,13 @@ def _count_for_subject(
     return replace(counted_token, delegation=subject.delegation, ends_at=subject.ends_at)
 
 
-def _memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
+def _build_memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
     return (*client.credential, audience)
 
 
 def _forget_rules(services: Services, client: Client) -> bool:
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
-    memory_keys = [_memory_key(client, audience) for audience in (None, issuer)]
+    memory_keys = [_build_memory_key(client, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
 
 
@@ -253,14 +253,14 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
         audience_member = {} if audience is None else {"audience": audience}
         rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience_member) for row in rule_rows]
         rules = [services.issuer_tokens.parse_rule(client.organization_id, rule_text) for rule_text in rule_texts]
-        return [Candidate(rule, row=row) for rule, row in zip(rules, rule_rows, strict=True)]
+        return [Candidate(rule, client.agent_id, row) for rule, row in zip(rules, rule_rows, strict=True)]
 
     verdict, _ = federated_token.try_remembered_rules(
         services,
         token,
         client,
         at,
-        key=_memory_key(client, audience),
+        key=_build_memory_key(client, audience),
         read_rules=read_rules,
         is_preferred=lambda candidate: resource in candidate.row.resources,
     )
