@@ -22,7 +22,7 @@ from agentidp.http.errors import OAuthError, ValidationError
 from agentidp.http.redirect_uri import is_redirect_uri, is_registered
 from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.oauth.authorization_grant import OFFLINE_ACCESS
-from agentidp.oauth.client_authentication import public_client
+from agentidp.oauth.client_authentication import look_up_public_client
 from agentidp.oauth.client_document import host_of, is_client_uri
 from agentidp.oauth.token import read_scopes
 from agentidp.services import services
@@ -133,7 +133,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         return AuthorizationRequest(
             UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, redirect_uri, parameters, repeated_names, client_uri=client_id
         )
-    client = public_client(client_id)
+    client = look_up_public_client(client_id)
     agent_rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
     # An app must send its URI and not its agent's id, so that its current document is read.
     check_registration([row for row in agent_rows if row.client_uri is None], redirect_uri)

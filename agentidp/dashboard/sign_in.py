@@ -80,7 +80,7 @@ def open_session(request: Request, at: datetime) -> tuple[str, AccessToken]:
 
 def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetime) -> str:
     app_services = services()
-    client = client_authentication.read_client(request, form, at)
+    client = client_authentication.identify_client(request, form, at)
     signing_key = app_services.keys.current().signing
     try:
         client, _ = client_authentication.authenticate(request, client, at, partial(_grant_session, at=at))

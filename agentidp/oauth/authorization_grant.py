@@ -52,16 +52,16 @@ def check_form(form: dict[str, str]) -> grants.GrantToken:
     return grants.read_token(form[name])
 
 
-def read_client(request: Request, form: dict[str, str], token: grants.GrantToken, at: datetime) -> Client:
+def identify_client(request: Request, form: dict[str, str], token: grants.GrantToken, at: datetime) -> Client:
     """Return the client whose credential a request has or, without a credential, the public client that it names.
 
     :param token: the code or refresh token, which contains the id of an app's agent.
     """
     if client_authentication.has_credential(request, form) or "client_id" not in form:
-        return client_authentication.read_client(request, form, at)
+        return client_authentication.identify_client(request, form, at)
     if not is_client_uri(form["client_id"]):
-        return client_authentication.public_client(form["client_id"])
-    client = client_authentication.public_client(str(token.agent_id))
+        return client_authentication.look_up_public_client(form["client_id"])
+    client = client_authentication.look_up_public_client(str(token.agent_id))
     if agent_id_of(client.organization_id, form["client_id"]) != client.agent_id:
         raise client_authentication.invalid_client()
     return client

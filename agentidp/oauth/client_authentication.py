@@ -1,4 +1,4 @@
-"""Read a request's client and its credential (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
+"""Identify and authenticate the client of a request (RFC 6749 section 2.3, RFC 7523 section 2.2)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def authenticates_client(view: View) -> View:
     return oauth_errors(view)
 
 
-def read_client(request: Request, form: dict[str, str], at: datetime) -> Client:
+def identify_client(request: Request, form: dict[str, str], at: datetime) -> Client:
     """Return the client that a request names. Verifies an assertion; the database verifies a secret later.
 
     :raises OAuthError: ``invalid_request`` for two mechanisms at once or an incomplete mechanism, ``invalid_client``
@@ -107,12 +107,12 @@ def has_credential(request: Request, form: dict[str, str]) -> bool:
     return request.environ.get("HTTP_AUTHORIZATION") is not None or not form.keys().isdisjoint(_CREDENTIAL_PARAMETERS)
 
 
-def public_client(client_id: str) -> Client:
+def look_up_public_client(client_id: str) -> Client:
     """Return the public client with a ``client_id``, for a request without a credential."""
     return _look_up_client(client_id, key_or_rule=PUBLIC)
 
 
-def read_client_from_grant(request: Request, form: dict[str, str], at: datetime) -> Client:
+def identify_client_by_assertion(request: Request, form: dict[str, str], at: datetime) -> Client:
     """Return the client whose rule trusts the token in the form's ``assertion`` (RFC 7523 section 2.1)."""
     if "assertion" not in form:
         raise OAuthError("invalid_request", "assertion is missing")

@@ -114,7 +114,7 @@ def introspect() -> Response:
     """Return whether a token of the client's organization is active, and its claims."""
     request = current_request()
     form = read_token_form(request)
-    client = client_authentication.read_client(request, form, g.at)
+    client = client_authentication.identify_client(request, form, g.at)
     inspected = inspect_token(request, form["token"], client, g.at)
     # Allows no leeway for clocks, so that no response calls a token active whose exp has passed.
     if inspected.token is None or not inspected.is_active or inspected.token.expires_at <= g.at.timestamp():

@@ -38,7 +38,7 @@ def revoke() -> Response:
     request = current_request()
     form = read_token_form(request)
     refresh_token = grants.read_token(form["token"])
-    client = authorization_grant.read_client(request, form, refresh_token, g.at)
+    client = authorization_grant.identify_client(request, form, refresh_token, g.at)
     token_inspection = inspect_token(request, form["token"], client, g.at)
     client, token = token_inspection.client, token_inspection.token
     database, actor = services().database.of(client.organization_id, g.at), request_actor("agent", str(client.agent_id))

@@ -2,7 +2,8 @@
 
 A token request takes these steps:
 
-1. :func:`issue_token` reads the form. The function for its grant type (``issue_by_…``) reads the client.
+1. :func:`issue_token` reads the form. The function for its grant type (``issue_by_…``) identifies the client. If the
+   client has sent an assertion, the function also verifies the assertion.
 2. :func:`issue_to_client` passes the client and the ``authenticate_and_count`` of the grant type to
    :func:`agentidp.oauth.client_authentication.authenticate`, which refuses a client that is not authentic.
 3. ``authenticate_and_count`` builds the statement for the grant type. :func:`agentidp.oauth.issuance.record_issuance`
@@ -115,22 +116,22 @@ class TokenResponseSchema(ma.Schema):
     refresh_token = describe_parameter("With the grant types authorization_code and refresh_token: for the next token")
 
 
-PROOF = {
+PROOF_HEADER = {
     "in": "header",
     "name": "DPoP",
     "schema": {"type": "string", "maxLength": dpop.MAX_LENGTH},
     "description": "A proof of a key, to which the token will be bound (RFC 9449 section 5)",
 }
 
-QUOTAS = ("RateLimit-Policy", "RateLimit")
+QUOTA_HEADERS = ("RateLimit-Policy", "RateLimit")
 """Response headers that report the enforced quotas and the tokens left in them."""
 
 
 @blueprint.route(TOKEN_ENDPOINT, methods=["POST"])
 @authenticates_client
-@blueprint.parameter(PROOF)
-@blueprint.response(200, TokenResponseSchema, headers=QUOTAS)
-@describe_client_endpoint(TokenRequestSchema, {429: describe_error("OAUTH_RATE_LIMITED", headers=QUOTAS)})
+@blueprint.parameter(PROOF_HEADER)
+@blueprint.response(200, TokenResponseSchema, headers=QUOTA_HEADERS)
+@describe_client_endpoint(TokenRequestSchema, {429: describe_error("OAUTH_RATE_LIMITED", headers=QUOTA_HEADERS)})
 def issue_token() -> Response:
     """Issue an access token to an agent."""
     request, at, app_services = current_request(), current_context().at, services()
@@ -152,7 +153,7 @@ def choose_grant_type(form: dict[str, str]) -> Callable[[TokenRequest], Response
         case issuance.TOKEN_EXCHANGE:
             return issue_by_exchange
         case issuance.AUTHORIZATION_CODE | issuance.REFRESH_TOKEN:
-            return issue_by_permission
+            return issue_by_code_or_refresh_token
         case None:
             raise OAuthError("invalid_request", "grant_type is missing")
     raise OAuthError("unsupported_grant_type", f"grant_type must be one of {', '.join(issuance.GRANT_TYPES)}")
@@ -160,7 +161,7 @@ def choose_grant_type(form: dict[str, str]) -> Callable[[TokenRequest], Response
 
 def issue_by_client_credentials(token_request: TokenRequest) -> Response:
     """Issue a token to a client that authenticates itself (RFC 6749 section 4.4)."""
-    client = client_authentication.read_client(token_request.http_request, token_request.form, token_request.at)
+    client = client_authentication.identify_client(token_request.http_request, token_request.form, token_request.at)
     return issue_to_client(token_request, client, issuance.authenticate_and_count)
 
 
@@ -177,7 +178,7 @@ def issue_by_workload_token(token_request: TokenRequest) -> Response:
     """Issue a token to the agent whose rule trusts the token in the form (RFC 7523 section 2.1)."""
     http_request, form, at = token_request.http_request, token_request.form, token_request.at
     try:
-        client = client_authentication.read_client_from_grant(http_request, form, at)
+        client = client_authentication.identify_client_by_assertion(http_request, form, at)
         return issue_to_client(token_request, client, issuance.authenticate_and_count)
     except OAuthError as error:
         if error.error == "invalid_client":
@@ -189,22 +190,22 @@ def issue_by_id_jag(token_request: TokenRequest, id_jag_token: IssuerToken) -> R
     """Issue a token by which a client acts for the person in an ID-JAG (identity assertion JWT authorization grant)."""
     form, own_resource = token_request.form, token_request.services.settings.resource
     token_request = token_request._replace(resource=id_jag.find_resource(id_jag_token, form, own_resource))
-    client = client_authentication.read_client(token_request.http_request, form, token_request.at)
+    client = client_authentication.identify_client(token_request.http_request, form, token_request.at)
     return issue_to_client(token_request, client, partial(id_jag.authenticate_and_count, id_jag_token))
 
 
 def issue_by_exchange(token_request: TokenRequest) -> Response:
     """Issue a token by which a client acts for the subject of the token in the form (RFC 8693)."""
     token_exchange.check_form(token_request.form, token_request.resource)
-    client = client_authentication.read_client(token_request.http_request, token_request.form, token_request.at)
+    client = client_authentication.identify_client(token_request.http_request, token_request.form, token_request.at)
     return issue_to_client(token_request, client, token_exchange.authenticate_and_count)
 
 
-def issue_by_permission(token_request: TokenRequest) -> Response:
+def issue_by_code_or_refresh_token(token_request: TokenRequest) -> Response:
     """Issue a token for a code or refresh token of a person's grant (RFC 6749 sections 4.1.3 and 6)."""
     http_request, form, at = token_request.http_request, token_request.form, token_request.at
     code_or_refresh_token = authorization_grant.check_form(form)
-    client = authorization_grant.read_client(http_request, form, code_or_refresh_token, at)
+    client = authorization_grant.identify_client(http_request, form, code_or_refresh_token, at)
     authenticate_and_count = partial(authorization_grant.authenticate_and_count, code_or_refresh_token)
     return issue_to_client(token_request, client, authenticate_and_count)
 
