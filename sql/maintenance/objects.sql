@@ -1,5 +1,5 @@
 -- Returns the tables, views and functions of AgentIdP, one row per object: name; is_executable: whether the service may call the
--- function, and true for a table or view.
+-- function (true for a table or view).
 select relname::text as name, true as is_executable
 from pg_class
 where

@@ -1,6 +1,6 @@
--- Each alert target of an organization gets a name of its own, because files name targets by it. Of targets with the same name,
--- the oldest keeps the name, and the others get their id appended. There is no unique key, because servers of release 1.0.0 allow
--- equal names and would fail during the upgrade.
+-- Each alert target of an organization gets a name of its own, because files name targets by it. The oldest target with a name
+-- keeps the name, and the names of the others get the target's id appended. There is no unique key, because servers of release
+-- 1.0.0 allow equal names and would fail during the upgrade.
 update alert_targets
 set name = left(alert_targets.name, 91) || ' ' || left(alert_targets.target_id::text, 8)
 from (

@@ -39,9 +39,9 @@ create table agents (
     owner text not null default '',
     -- The number of running instances of the agent, from 1 to 10,000. Null: not declared.
     expected_replicas integer,
-    -- A copy of the agent's quotas per hour, day and month, each as a signed_quota() or null. Null without quotas. Issuing a
-    -- token reads this row anyway, while reading the table quotas took a third of the time of the check. The transaction that
-    -- changes the table quotas also changes the copy.
+    -- A copy of the agent's quotas per hour, day and month, each as a signed_quota() or null. Null: no quotas. The transaction that
+    -- changes the table quotas also changes the copy. It makes checking quotas faster by a third, because issuing a token reads
+    -- this row anyway.
     quotas bigint[],
     -- For an agent that a provisioning rule has created: the rule's name, the issuer, the subject, and the number of days after
     -- which the agent expires, in the API's form. Null for any other agent, and after an erasure.

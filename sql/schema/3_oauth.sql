@@ -3,7 +3,7 @@
 -- The keys belong to the instance, because the resource servers of all organizations verify tokens with the same keys.
 create table signing_keys (
     kid text primary key,
-    -- Lists show the algorithm of a revoked key too, which cannot be read from the erased private key.
+    -- The algorithm, which lists also show for a revoked key, whose private key is erased.
     alg text not null,
     -- Encrypted by AES-256-GCM with a key derived from the instance secret; the kid is the associated data. Empty after a
     -- revocation.
@@ -61,7 +61,8 @@ on resource_servers to agentidp_service;
 
 -- The organization that owns a resource identifier. Only the owner gets tokens with the identifier as `aud`. The row stays when
 -- the resource server is deleted, because a service that still trusts this issuer must not start to trust another organization.
--- Like the table clients, this table has no foreign key, because on Citus every node has the entire table.
+-- Like the table clients, this table has no foreign key, because on Citus every node has the entire table,
+-- but not all organizations.
 create table resource_identifiers (
     -- The identifier, normalized by resource_key().
     resource text collate "C" primary key,

@@ -57,7 +57,7 @@ alter table finding_changes enable row level security, force row level security;
 create policy own_organization on finding_changes using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert on finding_changes to agentidp_service;
 
--- The findings for which no alert is sent until an instant. One row per kind and subject.
+-- The mutes of findings: no alert is sent for findings of the kind and the subject until the instant. One row per kind and subject.
 create table finding_mutes (
     organization_id text collate "C" not null references organizations,
     kind text not null,

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, running_url, temporary
+from agentidp.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError, find_url, temporary
 from agentidp.db.embedded_postgres import server as server_module
 from agentidp.db.embedded_postgres.home import Postmaster
 from agentidp.db.embedded_postgres.server import MAX_LOG_SIZE
@@ -225,7 +225,7 @@ def test_the_launchers_death_stops_the_server_and_keeps_what_was_committed(made_
         process.kill()
         process.wait(PATIENCE)
         wait_until(lambda: is_gone(server))
-    assert running_url(made_home) is None
+    assert find_url(made_home) is None
     with EmbeddedPostgres(made_home) as again:
         assert execute(again.url, "select text from note where text = 'committed'")
 
@@ -270,7 +270,7 @@ def test_a_stale_pid_that_another_program_has_does_not_block(made_home):
             stale = f"{sleeper.pid}\n{made_home}/data\n1\n5432\n{made_home}/socket\n\n  1 1\nready   \n"
             (made_home / "data" / "postmaster.pid").write_text(stale)
             (made_home / "socket" / ".s.PGSQL.5432.lock").write_text(stale)
-            assert running_url(made_home) is None
+            assert find_url(made_home) is None
             with EmbeddedPostgres(made_home, durable=False) as server:
                 assert execute(server.url, "select 1") == [(1,)]
             assert sleeper.poll() is None
@@ -308,29 +308,29 @@ def test_never_deletes_a_data_directory(spare_home):
 
 
 def test_a_second_launcher_is_refused_and_finds_the_first_ones_server(made_home):
-    assert running_url(made_home) is None
-    assert running_url(made_home / "nothing") is None
+    assert find_url(made_home) is None
+    assert find_url(made_home / "nothing") is None
     with launcher(made_home) as (process, url):
-        assert running_url(made_home) == url
+        assert find_url(made_home) == url
         with within(2), pytest.raises(EmbeddedPostgresError) as caught:
             EmbeddedPostgres(made_home).start()
         assert str(caught.value) == f"another AgentIdP already runs on {made_home} (pid {process.pid})"
         assert execute(url, "select 1") == [(1,)]
         # There is also no URL if the server does not answer.
         (made_home / "socket" / ".s.PGSQL.5432").unlink()
-        assert running_url(made_home) is None
+        assert find_url(made_home) is None
         process.stdin.close()  # the launcher ends when its input ends
         process.wait(PATIENCE)
         # The launcher's exit handler stopped the server before the launcher ended.
         assert not (made_home / "data" / "postmaster.pid").exists()
-    assert running_url(made_home) is None
+    assert find_url(made_home) is None
 
 
-def test_running_url_says_so_when_it_may_not_read(directory, made_home):
+def test_find_url_says_so_when_it_may_not_read(directory, made_home):
     def ask():
         if IS_ROOT:
             become(pwd.getpwnam("nobody"))
-        return running_url(made_home)
+        return find_url(made_home)
 
     if not IS_ROOT:
         made_home.joinpath("data").chmod(0)
@@ -367,7 +367,7 @@ def test_a_path_that_no_socket_can_have_has_it_in_tmp(moved, name):
         first = (home / "socket").readlink()
         assert first.parent == Path("/tmp")  # noqa: S108
         assert first.stat().st_mode & 0o777 == 0o700
-        assert running_url(home) == server.url
+        assert find_url(home) == server.url
     assert not first.exists()
     with launcher(home) as (process, url):
         left_over = (home / "socket").readlink()

