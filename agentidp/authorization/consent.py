@@ -42,13 +42,13 @@ class Consent(SealedForm):
 class AlreadyAnswered(Conflict):
     """409: the person has already answered the form, for example by an earlier click on a button.
 
-    :param destination: the program that received the first answer, in words for people.
+    :param destination: the program that receives the first answer, in words for people.
     """
 
     def __init__(self, destination: str) -> None:
         super().__init__(
-            f"Your first answer was sent to {destination} and cannot be changed here. If the app still asks you to "
-            "sign in, start again in the app."
+            f"Your first answer counts, and it goes to {destination}. If the app still asks you to sign in, start "
+            "again in the app."
         )
 
 

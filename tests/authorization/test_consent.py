@@ -126,7 +126,7 @@ class TestAnswer:
             response = editor.answer(page, second_answer)
             assert response.status_code == 409
             assert "You have already answered" in Page(response).words
-            assert "Your first answer was sent to editor.example and cannot be changed here." in Page(response).words
+            assert "Your first answer counts, and it goes to editor.example." in Page(response).words
         assert editor.stored_grants() == 1
 
     def test_stays_used_while_a_server_whose_clock_is_behind_could_accept_it(self, editor: Editor) -> None:
