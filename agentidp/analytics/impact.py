@@ -21,6 +21,7 @@ from agentidp.http.errors import require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import json_response
 from agentidp.http.schemas import MAX_DAYS, Instant, ReturnedSchema, required
+from agentidp.http.text import format_count
 
 blueprint = Blueprint("impact", __name__, description="What breaks if something is revoked, suspended or deleted")
 
@@ -119,7 +120,8 @@ class Impact:
         max_valid_tokens, valid_until = self.valid_tokens
         if valid_until is not None:
             sentences.append(
-                f"At most {_format_tokens(max_valid_tokens)} may still be valid, until {_format_instant(valid_until)}."
+                f"At most {format_count(max_valid_tokens, 'token')} may still be valid, "
+                f"until {_format_instant(valid_until)}."
             )
             if self.other_credentials is not None:
                 sentences.append("Revoking the credential does not end them. You can also end all tokens of the agent.")
@@ -128,7 +130,7 @@ class Impact:
         if quietest := self.quietest_hours:
             sentences.append(
                 f"The quietest hours of the week begin on {WEEKDAYS[quietest['dow']]} at {quietest['hour']:02}:00 UTC: "
-                f"{_format_tokens(quietest['tokens'])} in {QUIET_HOURS} hours, in all weeks together."
+                f"{format_count(quietest['tokens'], 'token')} in {QUIET_HOURS} hours, in all weeks together."
             )
         return sentences
 
@@ -277,10 +279,10 @@ def _sort_by_tokens(agents: Iterable[AgentTokens]) -> list[AgentTokens]:
 def _describe_use(impact: Impact) -> str:
     instant_words = _format_instant(impact.last_used_at) if impact.last_used_at else None
     if impact.last_hour is None:
-        last_use_clause = f", and the last use was on {instant_words}" if instant_words else ""
+        last_use_clause = f", and the last use was at {instant_words}" if instant_words else ""
         return f"No token was counted in the last {DAYS} days{last_use_clause}."
     last_token_words = f"at {instant_words}" if instant_words else f"in the hour of {_format_instant(impact.last_hour)}"
-    return f"{_format_tokens(impact.tokens)} in the last {DAYS} days, the last one {last_token_words}."
+    return f"{format_count(impact.tokens, 'token')} in the last {DAYS} days, the last one {last_token_words}."
 
 
 def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
@@ -297,13 +299,11 @@ def _describe_other_credentials(other_credentials: Rows, at: datetime) -> str:
 
 
 def _list_agents(agents: Sequence[AgentTokens]) -> str:
-    agent_phrases = [f"{agent.name} ({_format_tokens(agent.tokens)}, the last on {agent.last_day})" for agent in agents]
+    agent_phrases = [
+        f"{agent.name} ({format_count(agent.tokens, 'token')}, the last on {agent.last_day})" for agent in agents
+    ]
     omission = f" and {len(agent_phrases) - MAX_LISTED:,} more agents" if len(agent_phrases) > MAX_LISTED else ""
     return ", ".join(agent_phrases[:MAX_LISTED]) + omission
-
-
-def _format_tokens(number: int) -> str:
-    return f"{number:,} token{'' if number == 1 else 's'}"
 
 
 def _format_instant(at: datetime) -> str:

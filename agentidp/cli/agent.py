@@ -9,13 +9,7 @@ import click
 
 from agentidp.analytics import agent_rejections, impact
 from agentidp.analytics.period import Period
-from agentidp.cli.confirmation import (
-    confirm,
-    describe_recent_tokens,
-    dry_run_option,
-    format_count,
-    require_confirmation,
-)
+from agentidp.cli.confirmation import confirm, describe_recent_tokens, dry_run_option, require_confirmation
 from agentidp.cli.lookup import begin_transaction, find_and_open_agent, open_organization
 from agentidp.cli.options import (
     WholeNumber,
@@ -32,6 +26,7 @@ from agentidp.counting import KEEP_NETWORKS
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.http.errors import NotFound, require_row
 from agentidp.http.schemas import Text
+from agentidp.http.text import format_count
 from agentidp.maintenance.erasure import erase_agent
 from agentidp.registry import agents, credentials
 from agentidp.services import Services

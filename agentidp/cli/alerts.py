@@ -16,7 +16,7 @@ from agentidp.alerts.messages import Message
 from agentidp.alerts.state_change import build_test_change
 from agentidp.alerts.target_fields import AlertTargetChangeSchema, AlertTargetSchema, NewAlertTargetSchema
 from agentidp.alerts.target_secrets import TargetSealer
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import begin_transaction, find_row, open_organization
 from agentidp.cli.options import (
@@ -35,6 +35,7 @@ from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.organization import OrganizationDatabase
 from agentidp.http.errors import ServiceUnavailable, require_row
 from agentidp.http.schemas import timestamp
+from agentidp.http.text import format_count
 from agentidp.jose.sealing import Unreadable
 from agentidp.services import Services
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 
 from agentidp.analytics import impact
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.options import flag_option
 from agentidp.cli.output import print_text, show, show_activity
@@ -21,6 +21,7 @@ from agentidp.declarative.applying import Applied, apply_file
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, Plan, to_json
 from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, OPENID_PROVIDER, RESOURCE_SERVER
+from agentidp.http.text import format_count
 from agentidp.services import Services
 
 DIFFERENT = 2

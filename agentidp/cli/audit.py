@@ -16,7 +16,7 @@ from agentidp import audit
 from agentidp.audit import upkeep, words
 from agentidp.audit.reading import build_list_call, represent_rows
 from agentidp.audit.verification import MISSING, EventHash, Verification
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization
 from agentidp.cli.options import WholeNumber, as_json_option, flag_option, name_option, parse_time
@@ -24,6 +24,7 @@ from agentidp.cli.output import is_terminal, show, show_activity, track_progress
 from agentidp.clock import utc_now
 from agentidp.config import MAX_AUDIT_DAYS, ConfigurationError
 from agentidp.db.database import connect
+from agentidp.http.text import format_count
 from agentidp.registry import organizations
 from agentidp.services import Services
 

@@ -16,6 +16,7 @@ from agentidp.analytics.period import Period
 from agentidp.cli.options import flag_option
 from agentidp.cli.output import print_text
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.http.text import format_count
 
 YES = "agentidp.cli.confirmation.yes"
 """Key of the option ``--yes`` in the ``meta`` of click's context, where :func:`confirm` reads the option."""
@@ -79,11 +80,6 @@ def confirm(
 
 def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def format_count(number: int, noun: str) -> str:
-    """Return a number with its noun, such as ``1 token`` or ``2,000 tokens``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def describe_recent_tokens(database: OrganizationDatabase, agent_id: UUID | None = None) -> str:

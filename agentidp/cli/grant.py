@@ -6,11 +6,12 @@ from uuid import UUID
 
 import click
 
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.lookup import begin_transaction, find_agent, find_row, open_organization, refuse_missing
 from agentidp.cli.options import as_json_option, name_option, organization_option
 from agentidp.cli.output import show
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.http.text import format_count
 from agentidp.oauth.grants import MAX_GRANTS, end_grant
 from agentidp.registry import grants
 from agentidp.services import Services

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from agentidp.alerts import target_secrets
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.options import as_json_option
 from agentidp.cli.output import show, show_activity, show_object
 from agentidp.clock import utc_now
 from agentidp.http.schemas import timestamp
+from agentidp.http.text import format_count
 from agentidp.jose import key_rotation
 from agentidp.registry import openid_providers, organizations
 from agentidp.services import Services

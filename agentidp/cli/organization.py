@@ -7,13 +7,7 @@ from typing import Any
 
 import click
 
-from agentidp.cli.confirmation import (
-    confirm,
-    describe_recent_tokens,
-    dry_run_option,
-    format_count,
-    require_confirmation,
-)
+from agentidp.cli.confirmation import confirm, describe_recent_tokens, dry_run_option, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization, open_organization
 from agentidp.cli.options import WholeNumber, as_json_option, flag_option, organization_argument
@@ -24,6 +18,7 @@ from agentidp.db.organization import OrganizationDatabase, operator_transaction
 from agentidp.declarative import applying
 from agentidp.declarative.document import write_document
 from agentidp.findings.thresholds import SUSPENSION_NOTICE_DAYS
+from agentidp.http.text import format_count
 from agentidp.maintenance.erasure import delete_organization
 from agentidp.registry import organizations
 from agentidp.registry.organizations import add_administered_organization

@@ -9,12 +9,13 @@ from uuid import UUID
 
 import click
 
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.lookup import begin_transaction, open_agent_or_organization, refuse_missing
 from agentidp.cli.options import add_member_options, as_json_option, list_column_names, read_options
 from agentidp.cli.output import show
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.http.text import format_count
 from agentidp.oauth.quota_windows import WINDOWS, find_window_bounds
 from agentidp.registry import quotas
 

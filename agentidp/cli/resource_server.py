@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from agentidp.analytics import impact
-from agentidp.cli.confirmation import confirm, dry_run_option, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, dry_run_option, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import begin_transaction, find_database, find_row, open_organization, replace_agent_names
 from agentidp.cli.options import (
@@ -22,6 +22,7 @@ from agentidp.cli.options import (
 from agentidp.cli.output import show, show_activity, show_object
 from agentidp.clock import utc_now
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.http.text import format_count
 from agentidp.registry import resource_identifiers, resource_servers
 from agentidp.services import Services
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from agentidp.analytics.impact import build_count_grants_call, describe_ended_grants
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.lookup import begin_transaction, find_row, open_organization, replace_agent_names
 from agentidp.cli.options import (
     add_member_options,
@@ -20,6 +20,7 @@ from agentidp.cli.options import (
 )
 from agentidp.cli.output import show, show_object, warn
 from agentidp.db.organization import OrganizationDatabase
+from agentidp.http.text import format_count
 from agentidp.registry import delegation_rules, provisioning
 
 

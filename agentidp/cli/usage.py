@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from agentidp.cli.confirmation import confirm, format_count, require_confirmation
+from agentidp.cli.confirmation import confirm, require_confirmation
 from agentidp.cli.context import open_services
 from agentidp.cli.lookup import find_organization, open_organization
 from agentidp.cli.options import as_json_option, flag_option, name_option, organization_option
@@ -20,6 +20,7 @@ from agentidp.cli.output import show_object, show_progress, track_progress
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.http.schemas import timestamp
+from agentidp.http.text import format_count
 from agentidp.registry import organizations
 from agentidp.usage_history.exporting import export_usage
 from agentidp.usage_history.importing import FORMATS, Imported, ImportRefused, import_usage

@@ -18,8 +18,8 @@ from agentidp.dashboard.forms import Form
 from agentidp.db.sql import Call, Rows
 from agentidp.federation.presets import PEOPLE
 from agentidp.federation.rule_checks import check_delegation_rule
-from agentidp.findings.dates import number_of
 from agentidp.http.schemas import MAX_DAYS
+from agentidp.http.text import format_count
 from agentidp.registry.agents import resolve_agent_ids
 from agentidp.registry.delegation_rules import MAX_AGENTS, NewDelegationRuleSchema, add_rule, find_rule, remove_rule
 from agentidp.registry.organization_rules import MAX_RULES
@@ -103,7 +103,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
     rule = find_rule(rules, delegation_rule_id)
     apps_phrase = f" and the apps of {', '.join(rule.client_hosts)}" if rule.client_hosts else ""
     message = (
-        f"{number_of(len(rule.agents), 'agent')}{apps_phrase} can act by this rule. After you delete the rule, no "
+        f"{format_count(len(rule.agents), 'agent')}{apps_phrase} can act by this rule. After you delete the rule, no "
         "token is issued under it, and APIs that check each token by introspection refuse tokens that were issued "
         "under it."
     )

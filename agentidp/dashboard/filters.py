@@ -18,9 +18,9 @@ from agentidp.dashboard import charts
 from agentidp.dashboard.page_findings import finding_rows
 from agentidp.findings.actions import MAX_MUTE, MAX_NOTE
 from agentidp.findings.contributors import is_about_organization
-from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, StoredFinding
 from agentidp.findings.incidents import Incident, group_into_incidents
+from agentidp.http.text import format_count
 
 MUTE_DAYS = 7
 """Default number of days for which a form mutes a finding."""
@@ -40,7 +40,7 @@ _DATE = re.compile(
 def init_app(app: Flask) -> None:
     """Make the functions of this module, and the maximum length of a note, available to templates."""
     filter_functions = (
-        *(number, number_of, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
+        *(number, format_count, coordinate, isolate, utc, percentage, share, look_alikes, break_lines, with_code),
         *(day_label, days_later, bar_label, time_label, hour_label),
         *(group_into_incidents, finding_rows, count_incidents, kind_label, begin_or_end, time_range, next_link),
         *(finding_html, format_dates, mute_days),

@@ -12,8 +12,8 @@ from agentidp.dashboard.filters import day_label
 from agentidp.dashboard.period import WEEK, Period
 from agentidp.findings import thresholds
 from agentidp.findings.budget import format_used_percent
-from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Severity
+from agentidp.http.text import format_count
 
 COUNTS = ("tokens", "requests", "rejected")
 """The attributes of :class:`DayUsage` that the headline shows."""
@@ -71,7 +71,7 @@ def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list
         rejected_count = sum(day.rejected for day in days if day.day >= pairs[0][0].day)
         severity = decide_rejected_severity(rejected_count, earlier_count)
     note = compare_counts(count, earlier_count) if is_compared else ""
-    return Figure(f"{name.capitalize()} in {number_of(period.days, 'day')}", f"{total_count:,}", note, severity)
+    return Figure(f"{name.capitalize()} in {format_count(period.days, 'day')}", f"{total_count:,}", note, severity)
 
 
 def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
@@ -82,7 +82,7 @@ def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
 
 def build_budget_figure(month: Any, at: datetime) -> Figure:
     """Return the used share of a month's budget and the forecast, from the row of ``findings/budget``."""
-    figure_label, forecast = f"Budget of {at:%B}", f"forecast {number_of(month.forecast, 'token')}"
+    figure_label, forecast = f"Budget of {at:%B}", f"forecast {format_count(month.forecast, 'token')}"
     month_path = f"/month?month={at:%Y-%m}"
     if month.budget is None:
         return Figure(figure_label, "none", forecast, path=month_path)

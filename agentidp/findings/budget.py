@@ -6,9 +6,10 @@ from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import day_in_words, number_of
+from agentidp.findings.dates import day_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
+from agentidp.http.text import format_count
 
 
 def build_call(query: FindingsQuery | None = None) -> Call:
@@ -53,7 +54,7 @@ def _make_finding(row: Any) -> Finding:
         observed=row.tokens,
         expected=row.budget,
         baseline="the organization's monthly budget",
-        summary=f"The month's budget of {number_of(row.budget, 'token')} {verdict}: {row.tokens:,} "
+        summary=f"The month's budget of {format_count(row.budget, 'token')} {verdict}: {row.tokens:,} "
         f"({format_used_percent(row)}) so far; the forecast is {row.forecast:,}.",
         causes="There is more work than the budget was made for, or an agent asks for more tokens than it needs.",
         next_step="See which agents were issued the most this month, and whether other findings name them.",

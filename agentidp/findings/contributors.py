@@ -19,10 +19,11 @@ from uuid import UUID
 from agentidp.db.errors import DatabaseUnavailable
 from agentidp.db.sql import Call, Rows, Run
 from agentidp.findings import thresholds
-from agentidp.findings.dates import ONE_DAY, day_in_words, join_names, number_of
+from agentidp.findings.dates import ONE_DAY, day_in_words, join_names
 from agentidp.findings.finding import Contributor, Finding, FindingsQuery
 from agentidp.findings.history import median
 from agentidp.findings.kinds import kind_of
+from agentidp.http.text import format_count
 
 
 def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -> list[Finding]:
@@ -131,7 +132,7 @@ def _add_names(finding: Finding) -> Finding:
         return replace(finding, agents=contributors)
     # The agents' counts were read after the finding and may have grown since, so they are capped.
     main_token_count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
-    tokens_in_words = f"{number_of(finding.observed, 'token')} ({100 * main_token_count / finding.observed:.0f} %)"
+    tokens_in_words = f"{format_count(finding.observed, 'token')} ({100 * main_token_count / finding.observed:.0f} %)"
     agent_names = join_names([contributor.agent_name for contributor in main_contributors])
     verb = "was" if len(main_contributors) == 1 else "were"
     summary = f"{finding.summary} {agent_names} {verb} issued {main_token_count:,.0f} of the {tokens_in_words}."
@@ -152,7 +153,7 @@ def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> 
     cause = min(possible_causes, key=lambda candidate: (-candidate.excess, kind_of(candidate).cause_rank), default=None)
     if peak and peak.excess >= min_excess and (cause is None or peak.excess > 2 * cause.excess):
         cause_sentence = (
-            f"{peak.agent_name} was issued {number_of(peak.tokens, 'token')} on {day_in_words(peak.day)}; on its "
+            f"{peak.agent_name} was issued {format_count(peak.tokens, 'token')} on {day_in_words(peak.day)}; on its "
             f"median day of the month it was issued {peak.usual:,.0f}."
         )
         return replace(finding, causes=cause_sentence, next_step="See the hours of that day, and what changed then.")

@@ -1,4 +1,4 @@
-"""Write numbers, days and instants for the texts of findings, always in UTC."""
+"""Write names, days and instants for the texts of findings. Days and instants are in UTC."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ ONE_HOUR, ONE_DAY = timedelta(hours=1), timedelta(days=1)
 def day_in_words(day: date) -> str:
     """Return a day in words: ``Wednesday, 15 April 2026``."""
     return f"{day:%A}, {day.day} {day:%B %Y}"
-
-
-def number_of(count: float, noun: str) -> str:
-    """Return a count with its noun, ``1 token`` or ``1,200 tokens``. *noun* is in the singular."""
-    digits = f"{count:,.0f}"
-    return f"{digits} {noun}" if digits == "1" else f"{digits} {noun}s"
 
 
 def join_names(names: Sequence[str]) -> str:

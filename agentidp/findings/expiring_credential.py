@@ -13,9 +13,10 @@ from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import ONE_DAY, instant_in_words, number_of
+from agentidp.findings.dates import ONE_DAY, instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.unused_credential import credential_in_words, describe_last_use
+from agentidp.http.text import format_count
 
 FIRST, *_, LAST = thresholds.EXPIRY_REMINDERS
 
@@ -46,8 +47,8 @@ def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) ->
 def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
     severity, has_ended = Severity.critical if reminder == LAST else Severity.warning, row.expires_at <= at
     days_left = max((row.expires_at - at) / ONE_DAY, 0.0)
-    hours_left = number_of(int(24 * days_left), "hour") if 24 * days_left >= 1 else "less than an hour"
-    remaining_time = number_of(int(days_left), "day") if days_left >= 1 else hours_left
+    hours_left = format_count(int(24 * days_left), "hour") if 24 * days_left >= 1 else "less than an hour"
+    remaining_time = format_count(int(days_left), "day") if days_left >= 1 else hours_left
     cause_sentence = (
         f"It was created to end then. {'Each' if has_ended else 'From then on each'} request with it is refused, and "
         "what uses it stops working."

@@ -13,9 +13,10 @@ from typing import Any
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import instant_in_words, number_of
+from agentidp.findings.dates import instant_in_words
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import instant
+from agentidp.http.text import format_count
 from agentidp.oauth.quota_windows import find_window_bounds, predict_exhaustion
 
 
@@ -68,7 +69,7 @@ def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
         observed=row.used,
         expected=row.tokens,
         baseline=f"the {'agent' if row.agent_id else 'organization'}'s quota per {row.quota_window}",
-        summary=f"{quota_holder} quota of {number_of(row.tokens, 'token')} per {row.quota_window} is "
+        summary=f"{quota_holder} quota of {format_count(row.tokens, 'token')} per {row.quota_window} is "
         f"{f'used up ({percent})' if row.used >= row.tokens else f'{percent} used'}. {outlook_sentence}",
         causes="There is more work than the quota was made for, or an agent asks for more tokens than it needs.",
         next_step="See whether other findings explain the tokens. If they are needed, raise the quota, which works at "

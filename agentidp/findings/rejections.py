@@ -15,7 +15,6 @@ from typing import Any
 from agentidp.counting import KEEP_NETWORKS
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import (
     DAY,
@@ -27,6 +26,7 @@ from agentidp.findings.history import (
     median,
     sum_by_day,
 )
+from agentidp.http.text import format_count
 
 BASELINE = (
     f"the number of rejected requests that three quarters of the {thresholds.REJECTION_DAYS} days before did not exceed"
@@ -159,7 +159,7 @@ def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -
             "Find out where the requests come from, and stop what makes them.",
         )
     if issued or expected < 1:
-        meanwhile_words = f"while it was still issued {number_of(issued, 'token')}"
+        meanwhile_words = f"while it was still issued {format_count(issued, 'token')}"
         return (
             Severity.warning,
             f"{failures}, {meanwhile_words if issued else 'at a time at which it usually rests'}.",

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from agentidp.db.sql import Call, Rows
 from agentidp.findings import thresholds
-from agentidp.findings.dates import number_of
 from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity, sum_findings
 from agentidp.findings.history import DAY, expand_to_hours, group_adjacent, hours_until, instant, median
+from agentidp.http.text import format_count
 
 
 class CostlyDay(NamedTuple):
@@ -201,7 +201,7 @@ def _make_finding(costly_days: list[CostlyDay], row: Any, query: FindingsQuery) 
     begins_at, ends_at = (
         instant(_first_history_day(query), day * DAY) for day in (costly_days[0].day, costly_days[-1].day + 1)
     )
-    replica_words = number_of(row.expected_replicas, "declared replica") if row.expected_replicas else None
+    replica_words = format_count(row.expected_replicas, "declared replica") if row.expected_replicas else None
     return Finding(
         kind="uncached_tokens",
         severity=Severity.info,

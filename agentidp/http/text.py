@@ -1,4 +1,4 @@
-"""The characters that text for people may contain. Other characters can forge lines and names on a terminal."""
+"""Text for people: the characters that it may contain, because others can forge lines on a terminal, and counts."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def text_refusal(text: str, *, is_multiline: bool = False) -> str | None:
         f"must not contain U+{ord(forbidden[0]):04X}: no control characters, no lone surrogates, and no characters "
         "that are invisible or change the direction of text"
     )
+
+
+def format_count(count: float, noun: str) -> str:
+    """Return a count with its noun, such as ``1 token`` or ``2,000 tokens``. *noun* is in the singular."""
+    digits = f"{count:,.0f}"
+    return f"{digits} {noun}{'' if digits == '1' else 's'}"
 
 
 def in_one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from agentidp.config import ConfigurationError, Settings
 from agentidp.db.citus import is_on_citus
 from agentidp.db.database import connect
 from agentidp.db.sql import run_statement
+from agentidp.http.text import format_count
 from agentidp.maintenance.postgres_programs import build_connection_arguments, find_backup_programs, find_first_error
 from agentidp.paths import sync_directory
 
@@ -35,9 +36,8 @@ class Contents(NamedTuple):
 
     def __str__(self) -> str:
         """Return a phrase such as ``1 organization, 2 agents and 3 tokens``."""
-        counts_and_nouns = zip(self, ("organization", "agent", "token"), strict=True)
-        count_phrases = [f"{row_count:,} {noun}{'' if row_count == 1 else 's'}" for row_count, noun in counts_and_nouns]
-        return f"{count_phrases[0]}, {count_phrases[1]} and {count_phrases[2]}"
+        organization_phrase = format_count(self.organizations, "organization")
+        return f"{organization_phrase}, {format_count(self.agents, 'agent')} and {format_count(self.tokens, 'token')}"
 
 
 def back_up(
