@@ -19,6 +19,8 @@ from agentidp.db.sql import Call, Rows
 from agentidp.http.errors import ValidationError, require_row
 from agentidp.http.schemas import required
 
+RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
+
 
 class AttributionArguments(PeriodArguments):
     agent = ma.fields.UUID(

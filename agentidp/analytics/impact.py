@@ -12,7 +12,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.attribution import build_delegations_call
+from agentidp.analytics.attribution import RESOURCE_SERVERS, build_delegations_call
 from agentidp.analytics.period import Period
 from agentidp.caller import Caller, bearer
 from agentidp.config import MAX_TOKEN_TTL
@@ -37,23 +37,14 @@ WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "S
 Issued = Counter[tuple[datetime, int]]
 """The number of issued tokens, by the beginning of the hour and by lifetime in seconds."""
 
-_RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
-
 
 class AgentTokens(NamedTuple):
-    """An agent, the number of tokens that it got, and the last day on which it got one."""
+    """An agent, its number of tokens, and the last day on which the agent got a token."""
 
     agent_id: UUID
     name: str
     tokens: int
     last_day: date
-
-
-class ValidTokens(NamedTuple):
-    """The maximum number of tokens that have not expired, and the instant until which they may be valid."""
-
-    at_most: int
-    until: datetime | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ class Impact:
         return max((hour for (hour, _), tokens in self.issued.items() if tokens), default=None)
 
     @property
-    def valid_tokens(self) -> ValidTokens:
+    def valid_tokens(self) -> dict[str, Any]:
         """The tokens that may still be valid, if each was issued at the end of the hour in which it was counted."""
         max_valid_tokens, valid_until = 0, None
         for (hour, lifetime), tokens in self.issued.items():
@@ -91,7 +82,7 @@ class Impact:
             if tokens > 0 and expires_at > self.at:
                 max_valid_tokens += tokens
                 valid_until = max(valid_until or expires_at, expires_at)
-        return ValidTokens(max_valid_tokens, valid_until)
+        return {"atMost": max_valid_tokens, "until": valid_until}
 
     @property
     def quietest_hours(self) -> dict[str, int] | None:
@@ -117,12 +108,10 @@ class Impact:
             sentences.append(describe_ended_grants(self.grants))
         if self.other_credentials is not None:
             sentences.append(_describe_other_credentials(self.other_credentials, self.at))
-        max_valid_tokens, valid_until = self.valid_tokens
-        if valid_until is not None:
-            sentences.append(
-                f"At most {format_count(max_valid_tokens, 'token')} may still be valid, "
-                f"until {_format_instant(valid_until)}."
-            )
+        valid_tokens = self.valid_tokens
+        if valid_tokens["until"] is not None:
+            tokens_phrase = f"At most {format_count(valid_tokens['atMost'], 'token')} may still be valid"
+            sentences.append(f"{tokens_phrase}, until {_format_instant(valid_tokens['until'])}.")
             if self.other_credentials is not None:
                 sentences.append("Revoking the credential does not end them. You can also end all tokens of the agent.")
         elif self.tokens:
@@ -140,15 +129,13 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
 
     :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
-
-    def sum_tokens(first: int, length: int) -> int:
-        return sum(tokens_by_hour[(first + hour) % HOURS] for hour in range(length))
-
     # Among equally quiet hours, this chooses the hours in the middle of the quietest 13 hours.
-    return min(
-        range(HOURS),
-        key=lambda first: (sum_tokens(first, QUIET_HOURS), sum_tokens(first - 5, QUIET_HOURS + 10), first),
-    )
+    offset_ranges = (range(QUIET_HOURS), range(-5, QUIET_HOURS + 5))
+    sums_by_hour = [
+        [sum(tokens_by_hour[(first_hour + offset) % HOURS] for offset in offsets) for offsets in offset_ranges]
+        for first_hour in range(HOURS)
+    ]
+    return sums_by_hour.index(min(sums_by_hour))
 
 
 def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> defaultdict[str, int]:
@@ -179,7 +166,7 @@ def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: da
     :raises NotFound: the agent has no such credential, or it is revoked.
     """
     credential_rows, token_rows, server_rows = run(
-        Call("agents/list_credentials", {"agent_id": agent_id}), _build_agent_use_call(agent_id, at), _RESOURCE_SERVERS
+        Call("agents/list_credentials", {"agent_id": agent_id}), _build_agent_use_call(agent_id, at), RESOURCE_SERVERS
     )
     credential_row = require_row([row for row in credential_rows if row.credential_id == credential_id])
     lifetimes, issued = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
@@ -203,7 +190,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     agent_rows, token_rows, server_rows, delegation_rows, [grant_count] = run(
         Call("agents/get_agent", {"agent_id": agent_id}),
         _build_agent_use_call(agent_id, at),
-        _RESOURCE_SERVERS,
+        RESOURCE_SERVERS,
         build_delegations_call(period, agent_id),
         build_count_grants_call(agent_id=agent_id),
     )
@@ -313,7 +300,7 @@ def _format_instant(at: datetime) -> str:
 class ValidTokensSchema(ReturnedSchema):
     """The maximum number of tokens that have not expired. It is a maximum, because only the hour of issue is known."""
 
-    atMost = ma.fields.Integer(attribute="at_most", validate=ma.validate.Range(0))
+    atMost = ma.fields.Integer(validate=ma.validate.Range(0))
     until = Instant(description="The latest instant at which the last token expires", allow_none=True)
 
 

@@ -13,6 +13,7 @@ import marshmallow as ma
 from flask import Response
 
 from agentidp.analytics.attribution import (
+    RESOURCE_SERVERS,
     TOKENS,
     TOKENS_BY_DAY,
     Attribution,
@@ -25,14 +26,12 @@ from agentidp.analytics.attribution import (
 from agentidp.analytics.period import Period
 from agentidp.analytics.usage_route import period_schema, respond, usage_route
 from agentidp.caller import Caller
-from agentidp.db.sql import Call, Rows
+from agentidp.db.sql import Rows
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import take_blocks
 from agentidp.http.schemas import required
 
 blueprint = Blueprint("resource-usage", __name__, description="Tokens by resource")
-
-RESOURCE_SERVERS = Call("oauth/list_resource_servers", {})
 
 
 class AgentOfResourceSchema(ma.Schema):

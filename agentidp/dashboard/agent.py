@@ -11,8 +11,8 @@ from flask import Response
 
 from agentidp.analytics import delegations
 from agentidp.analytics.agent_rejections import NEXT_STEPS, build_rejections_call
-from agentidp.analytics.attribution import build_delegations_call, read_attribution
-from agentidp.analytics.resource_usage import RESOURCE_SERVERS, list_used_resources
+from agentidp.analytics.attribution import RESOURCE_SERVERS, build_delegations_call, read_attribution
+from agentidp.analytics.resource_usage import list_used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import charts, forms, pages, session
 from agentidp.dashboard.credentials import list_credential_usages

@@ -10,9 +10,9 @@ from uuid import UUID
 from flask import Response
 
 from agentidp.analytics import delegations, owner_usage
-from agentidp.analytics.attribution import build_delegations_call
+from agentidp.analytics.attribution import RESOURCE_SERVERS, build_delegations_call
 from agentidp.analytics.period import Period
-from agentidp.analytics.resource_usage import RESOURCE_SERVERS, ResourceUsage, list_used_resources
+from agentidp.analytics.resource_usage import ResourceUsage, list_used_resources
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session
 from agentidp.dashboard.agents import read_page_number, select_page
