@@ -138,13 +138,13 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
         credential.usage.append((row.days, row.tokens))
         credential.tokens += token_count
         credential.by_resource[row.resource] += token_count
-    # Leaves out the credentials that were created after the period.
+    # Credentials that were created after the period are left out.
     credentials = [
         usage
         for usage in usage_by_id.values()
         if usage.tokens or usage.created_at is None or usage.created_at.astimezone(UTC).date() <= period.last
     ]
-    # Sorts twice by integers, because sorting once by tuples would block other threads for three times as long.
+    # Sorting once by tuples would block other threads for three times as long as sorting twice by integers.
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if token_count := sum(attribution.not_attributed):
         agent_name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]

@@ -65,7 +65,8 @@ from agentidp.registry import (
 )
 
 LOCK = 0x_A9E7_DEC1
-"""Key of the advisory lock that commands hold while they apply a file, so that none creates an organization twice."""
+"""Key of the advisory lock that a command holds while it applies a file, so that two commands do not create the same
+organization."""
 
 NEW_AGENTS = "The new agents have no credential yet. These commands create their credentials:"
 NEW_WEBHOOKS = "The new webhooks sign their messages. These commands print the keys:"
@@ -75,7 +76,7 @@ _ADVICE = "Run the command again: it prints the new plan first."
 
 @dataclass(frozen=True)
 class Applied:
-    """What applying a file has changed.
+    """The changes that applying a file has made.
 
     :param next_commands: by heading, the commands that the user needs for new agents and webhooks.
     """
@@ -164,7 +165,7 @@ def _plan_changes(
 ) -> Plan:
     """Compare an organization in a file with its content in the database, which is None for a new organization."""
     content = _check_rules_of_trust(declared, settings, transaction.organization_id)
-    _compare_addresses(declared, transaction, settings, current)
+    _copy_unchanged_addresses(declared, transaction, settings, current)
     all_changes = list_changes(fill_omissions(content), current, is_pruning=True)
     changes = all_changes if is_strict else list_changes(content, current, is_pruning=is_pruning)
     _refuse_deleted_agents(declared, changes)
@@ -286,7 +287,7 @@ def _check_rules_of_trust(declared: DeclaredOrganization, settings: Settings, or
     return content
 
 
-def _compare_addresses(
+def _copy_unchanged_addresses(
     declared: DeclaredOrganization, transaction: Transaction, settings: Settings, current: dict[str, Any] | None
 ) -> None:
     """Set the ``url`` of each target in *current* to the file's ``url``, unless the file changes the target's address.

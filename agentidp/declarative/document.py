@@ -131,10 +131,10 @@ def _flatten_messages(messages: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _flatten_messages(inner_messages, path if member_name == "_schema" else (*path, member_name))
     else:
         for broken_rule in dict.fromkeys(messages):
-            yield path, _PLAIN.get(broken_rule, broken_rule)
+            yield path, _USER_MESSAGES.get(broken_rule, broken_rule)
 
 
-_PLAIN = {
+_USER_MESSAGES = {
     "Unknown field.": "is not known here",
     "Missing data for required field.": "is missing",
     "Invalid input type.": "must be a mapping",

@@ -39,8 +39,8 @@ class Change:
     path: Path = ()
 
     def __str__(self) -> str:
-        of = "" if self.type == ORGANIZATION else f" of {to_json(self.organization)}"
-        return f"{self.type} {to_json(self.name)}{of}"
+        owner_phrase = "" if self.type == ORGANIZATION else f" of {to_json(self.organization)}"
+        return f"{self.type} {to_json(self.name)}{owner_phrase}"
 
 
 @dataclass(frozen=True)
