@@ -135,9 +135,9 @@ def _read_issuer(env: Mapping[str, str]) -> str:
     return issuer
 
 
-def _key_field(name: str, name_of_file: str) -> Any:
+def _secret_field(name: str, file_variable: str) -> Any:
     def read_key(env: Mapping[str, str]) -> bytes | None:
-        setting_name, secret_key = read_secret(env, name, name_of_file)
+        setting_name, secret_key = read_secret(env, name, file_variable)
         if secret_key is None:
             return None
         if len(secret_key) < MIN_SECRET_LENGTH:
@@ -169,8 +169,10 @@ class Settings:
     data_dir: Path = field(
         metadata={"read": lambda env: Path(env.get("AGENTIDP_DATA_DIR") or find_default_data_dir()).absolute()}
     )
-    secret_key: bytes | None = _key_field("AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE")
-    secret_key_previous: bytes | None = _key_field("AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE")
+    secret_key: bytes | None = _secret_field("AGENTIDP_SECRET_KEY", "AGENTIDP_SECRET_KEY_FILE")
+    secret_key_previous: bytes | None = _secret_field(
+        "AGENTIDP_SECRET_KEY_PREVIOUS", "AGENTIDP_SECRET_KEY_PREVIOUS_FILE"
+    )
     issuer: str = field(default=DEFAULT_ISSUER, metadata={"read": _read_issuer})
     insecure_http: str = _choice("AGENTIDP_INSECURE_HTTP", "refuse", ("refuse", "allow"))
     token_ttl: int = _number("AGENTIDP_TOKEN_TTL", 3600, MIN_TOKEN_TTL, MAX_TOKEN_TTL)

@@ -61,8 +61,8 @@ class OidcSettings:
             organization_claim=_read_text(env, "AGENTIDP_OIDC_ORGANIZATION_CLAIM", "", 200) or None,
             organizations=_read_organizations(env, "AGENTIDP_OIDC_ORGANIZATIONS"),
             role_claim=_read_text(env, "AGENTIDP_OIDC_ROLE_CLAIM", "", 200) or None,
-            administrators=_read_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
-            viewers=_read_values(env, "AGENTIDP_OIDC_VIEWERS"),
+            administrators=_read_claim_values(env, "AGENTIDP_OIDC_ADMINISTRATORS"),
+            viewers=_read_claim_values(env, "AGENTIDP_OIDC_VIEWERS"),
         )
         settings._check_completeness()
         return settings
@@ -127,7 +127,7 @@ def _read_scopes(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _read_values(env: Mapping[str, str], name: str) -> frozenset[str]:
+def _read_claim_values(env: Mapping[str, str], name: str) -> frozenset[str]:
     setting_value = env.get(name)
     if setting_value is None:
         return frozenset()
@@ -139,7 +139,7 @@ def _read_values(env: Mapping[str, str], name: str) -> frozenset[str]:
 
 def _read_organizations(env: Mapping[str, str], name: str) -> dict[str, str]:
     ids_by_claim_value: dict[str, str] = {}
-    for assignment in _read_values(env, name):
+    for assignment in _read_claim_values(env, name):
         claim_value, _, organization_id = (side.strip() for side in assignment.rpartition("="))
         if not claim_value or claim_value in ids_by_claim_value or not ORGANIZATION_ID.fullmatch(organization_id):
             raise ConfigurationError(

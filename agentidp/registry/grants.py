@@ -158,8 +158,8 @@ def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
     """End all grants that people have made by a delegation rule, and return their number, or raise ``NotFound``."""
     rule_row = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
     ended_count = _end_grants(transaction, delegation_rule_id=rule_id)
-    details = {"name": rule_row.name, "grants": ended_count}
-    audit.record(transaction, "delegation_rule.grants_ended", rule_id, after=details)
+    event_details = {"name": rule_row.name, "grants": ended_count}
+    audit.record(transaction, "delegation_rule.grants_ended", rule_id, after=event_details)
     return ended_count
 
 

@@ -159,9 +159,11 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     _check_roles(earlier_row.issuer, new_columns)
     has_new_secret = "client_secret" in change
-    sealed = seal_secret(settings, provider_id, change["client_secret"]) if has_new_secret else earlier_row.sealed
+    new_columns["sealed"] = earlier_row.sealed
+    if has_new_secret:
+        new_columns["sealed"] = seal_secret(settings, provider_id, change["client_secret"])
     [new_row] = transaction.fetch(
-        "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), sealed=sealed, **new_columns
+        "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), **new_columns
     )
     # Records only when the client secret was changed, because a digest would help to guess the secret.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}

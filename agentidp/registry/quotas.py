@@ -266,7 +266,7 @@ def replace_quotas(transaction: Transaction, agent_id: UUID | None, new_quotas: 
 
 def build_usage_call(agent_id: UUID | None) -> Call:
     """Return the call that reads the quotas of an agent or (``None``) of the organization, and the used tokens."""
-    return _build_call(agent_id=agent_id or ORGANIZATION)
+    return _build_quotas_call(agent_id=agent_id or ORGANIZATION)
 
 
 def build_page_call(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
@@ -275,7 +275,7 @@ def build_page_call(after: tuple[UUID | None, int | None] = (None, None), limit:
     :param after: the last quota of the previous page: its agent's id, and the position (1 to 3) of its window.
     :param limit: maximum number of quotas; ``None`` for all.
     """
-    return _build_call(after_id=after[0], after_place=after[1], limit=limit)
+    return _build_quotas_call(after_id=after[0], after_place=after[1], limit=limit)
 
 
 def build_share_call(limit: int, offset: int, *, min_percent: int = 0, is_enforced: bool = False) -> Call:
@@ -287,10 +287,10 @@ def build_share_call(limit: int, offset: int, *, min_percent: int = 0, is_enforc
     :param is_enforced: whether only enforced quotas are read.
     """
     filters = {"min_percent": min_percent, "only_enforced": is_enforced}
-    return _build_call(by_share=True, limit=limit, offset=offset, **filters)
+    return _build_quotas_call(by_share=True, limit=limit, offset=offset, **filters)
 
 
-def _build_call(**parameters: Any) -> Call:
+def _build_quotas_call(**parameters: Any) -> Call:
     unset_parameters = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
     default_parameters = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
     return Call("quotas/quota_usage", unset_parameters | default_parameters | parameters)
