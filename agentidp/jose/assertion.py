@@ -19,7 +19,7 @@ CLIENT_LEEWAY = 30
 """Maximum seconds by which a client's clock may differ from ours. For servers, see ``agentidp.config.LEEWAY``."""
 
 WRONG_SIGNATURE = "wrong signature"
-"""The logged reason for an assertion whose signature no tried key has made."""
+"""The logged reason if no tried key has signed an assertion."""
 
 WRONG_TIMES, EXPIRED, TOO_LONG, TOO_EARLY = (
     "wrong times",

@@ -11,13 +11,13 @@ from agentidp.http.errors import ValidationError
 
 
 def encode_cursor(created_at: datetime, object_id: UUID) -> str:
-    """Return the ``nextCursor`` of a page for the creation time and the id of the page's last object."""
+    """Return the ``nextCursor`` of a page whose last object has this creation time and this id."""
     cursor_text = f"{created_at.astimezone(UTC).isoformat()} {object_id}"
     return base64.urlsafe_b64encode(cursor_text.encode()).decode()
 
 
 def decode_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Return the creation time and the id in a cursor. For the first page, *cursor* and both values are ``None``."""
+    """Return the creation time and the id in a cursor; two ``None`` for the first page, which has no cursor."""
     if cursor is None:
         return None, None
     try:
