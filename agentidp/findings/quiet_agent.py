@@ -113,13 +113,13 @@ def find_silence_by_days(
     return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "days")
 
 
-def compute_evidence(active: float, weeks: int) -> float:
+def compute_evidence(active_weeks: float, week_count: int) -> float:
     """Return the evidence of a quiet hour or day, ``-ln(1 - p)``, as the module's docstring defines it.
 
-    :param active: the number of earlier weeks with a request in the same hour of the week or on the same weekday.
-    :param weeks: the number of earlier weeks.
+    :param active_weeks: the number of earlier weeks with a request in the same hour of the week or on the same weekday.
+    :param week_count: the number of earlier weeks.
     """
-    return log((weeks + 1) / (weeks - active + 0.5)) if active else 0.0
+    return log((week_count + 1) / (week_count - active_weeks + 0.5)) if active_weeks else 0.0
 
 
 def count_weeks_of_history(requests_by_hour: Sequence[int], last_day: int) -> int:

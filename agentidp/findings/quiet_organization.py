@@ -126,12 +126,12 @@ def find_quiet_days(
             and median_low(past_requests) >= thresholds.MIN_QUIET_DAY_REQUESTS
             and not any(hour in busy_hours or hour in holidays for hour in range(day * DAY, (day + 1) * DAY))
         ):
-            begins, expected = day * DAY, 1
-            if quiet_times and not any(requests_by_hour[quiet_times[-1].begins : begins]):
-                period = quiet_times.pop()
-                begins, expected = period.begins, period.expected + 1
-            ends = (day + 1) * DAY if day < last_active_day else len(requests_by_hour)
-            quiet_times.append(QuietTime(begins, ends, expected, observed=0, may_be_holiday=True))
+            begin_hour, day_count = day * DAY, 1
+            if quiet_times and not any(requests_by_hour[quiet_times[-1].begins : begin_hour]):
+                last_period = quiet_times.pop()
+                begin_hour, day_count = last_period.begins, last_period.expected + 1
+            end_hour = (day + 1) * DAY if day < last_active_day else len(requests_by_hour)
+            quiet_times.append(QuietTime(begin_hour, end_hour, day_count, observed=0, may_be_holiday=True))
     return quiet_times
 
 
@@ -139,8 +139,11 @@ def is_unlikely(
     hours: Sequence[int], active_agents_by_hour: Sequence[int], usual_agents_by_hour: dict[int, int]
 ) -> bool:
     """Return whether so few active agents in these hours are unlikely, by the sum of half the Poisson deviances."""
-    counts = [(active_agents_by_hour[hour], usual_agents_by_hour[hour]) for hour in hours]
-    evidence = sum(usual - active + (active * log(active / usual) if active else 0.0) for active, usual in counts)
+    evidence = 0.0
+    for hour in hours:
+        active_count, usual_count = active_agents_by_hour[hour], usual_agents_by_hour[hour]
+        evidence += usual_count - active_count
+        evidence += active_count * log(active_count / usual_count) if active_count else 0.0
     return evidence >= thresholds.MIN_EVIDENCE_ORGANIZATION
 
 

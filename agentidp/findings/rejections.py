@@ -137,10 +137,12 @@ def _count_issued_and_expected_tokens(
     return sum(tokens_by_hour[hour] for hour in hours), expected_tokens
 
 
-def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -> tuple[Severity, str, str, str]:
+def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: float) -> tuple[Severity, str, str, str]:
     """Return the severity, summary, causes and next step of a finding about rejected requests.
 
-    :param issued: the tokens that the agent was issued in the same period. It usually is issued *expected* tokens.
+    :param rejected: the number of rejected requests.
+    :param tokens: the number of tokens that the agent was issued in the same period.
+    :param usual_tokens: the number of tokens that it is usually issued in such a period.
     """
     failures = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:
@@ -158,11 +160,11 @@ def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -
             "Something still uses its credential or its tokens.",
             "Find out where the requests come from, and stop what makes them.",
         )
-    if issued or expected < 1:
-        meanwhile_words = f"while it was still issued {format_count(issued, 'token')}"
+    if tokens or usual_tokens < 1:
+        meanwhile_words = f"while it was still issued {format_count(tokens, 'token')}"
         return (
             Severity.warning,
-            f"{failures}, {meanwhile_words if issued else 'at a time at which it usually rests'}.",
+            f"{failures}, {meanwhile_words if tokens else 'at a time at which it usually rests'}.",
             "An instance of it still has an old secret or tokens that are no longer valid, or somebody is guessing its "
             "secret.",
             "Check where the requests come from: if from its own instances, give them the new secret; if not, block "
@@ -170,7 +172,8 @@ def _explain_rejections(row: Any, rejected: int, issued: int, expected: float) -
         )
     return (
         Severity.critical,
-        f"{failures}, and no token was issued to it meanwhile; typically it is issued {expected:,.0f} in that time.",
+        f"{failures}, and no token was issued to it meanwhile; typically it is issued {usual_tokens:,.0f} in that "
+        "time.",
         "Its secret was probably rotated, or has expired, and the new one was not rolled out.",
         "Check which of its credentials are valid, and give its instances a valid one.",
     )

@@ -84,25 +84,28 @@ class UnusualHour:
 
 
 def find_unusual_hours(
-    tokens_by_hour: Sequence[int], first_hour: int, first_requested_hour: int, agent_count: int = 1
+    tokens_by_hour: Sequence[int], first_midnight: int, first_requested_hour: int, agent_count: int = 1
 ) -> list[UnusualHour]:
     """Return the unusual hours of an agent. The first two weeks of an agent are not judged.
 
-    :param first_hour: the midnight of the first day with a token.
+    :param first_midnight: the midnight of the first day with a token.
     :param first_requested_hour: the midnight of the first requested day. Unusual hours of a few days before it are
         returned too, because a spike that is ongoing then may have begun in one of them.
     :param agent_count: the number of agents of the organization that are judged.
     """
     # On the agent's first day, no tokens can be expected. Hours before start_hour are not compared, and are zero here.
-    start_hour = max(first_hour + DAY, first_requested_hour - DAYS_BEFORE * DAY)
+    start_hour = max(first_midnight + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     tokens = [*[0] * start_hour, *tokens_by_hour[start_hour:]]
     expected = [
         *[0.0] * start_hour,
-        *(estimate_expected_tokens(tokens_by_hour, hour, first_hour) for hour in range(start_hour, len(tokens) + 1)),
+        *(
+            estimate_expected_tokens(tokens_by_hour, hour, first_midnight)
+            for hour in range(start_hour, len(tokens) + 1)
+        ),
     ]
     history = _History(tokens, expected, compute_rolling_sums(expected, DAY))
     first_judged_hour = max(
-        first_hour + thresholds.SETTLED_DAYS * DAY, first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY
+        first_midnight + thresholds.SETTLED_DAYS * DAY, first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY
     )
     unusual_by_hour: dict[int, UnusualHour] = {}
     for rule, sums_by_hour in zip(thresholds.SPIKE_RULES, sum_tokens_by_rule(tokens, expected), strict=True):
@@ -158,14 +161,14 @@ class _History(NamedTuple):
         return UnusualHour(hour, self.tokens[hour], self.expected[hour], severity, reason)
 
 
-def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_hour: int) -> float:
+def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_midnight: int) -> float:
     """Return the median tokens of the same hour of the week, and of the hours next to it, in the weeks before *hour*.
 
     With less than ``MIN_SEASON_WEEKS`` of history, the same hour of the last ``SEASON_DAYS`` days is used instead.
     """
-    has_weekly_history = hour - first_hour >= thresholds.MIN_SEASON_WEEKS * WEEK
+    has_weekly_history = hour - first_midnight >= thresholds.MIN_SEASON_WEEKS * WEEK
     step_hours, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weekly_history else (DAY, thresholds.SEASON_DAYS)
-    oldest_hour = hour - step_hours * min(max_steps, (hour - first_hour - 1) // step_hours)
+    oldest_hour = hour - step_hours * min(max_steps, (hour - first_midnight - 1) // step_hours)
     return median(
         [
             *tokens_by_hour[oldest_hour - 1 : hour - 1 : step_hours],
@@ -199,10 +202,10 @@ def sum_tokens_by_rule(
     """
     surprises = [*map(surprise, tokens, expected_tokens)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
-    night_tokens, night_expected, raised_hours = (
+    night_tokens, night_expected, raised_hour_counts = (
         compute_rolling_sums(values, thresholds.NIGHT_HOURS) for values in (tokens, expected_tokens, are_hours_raised)
     )
-    are_nights_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hours]
+    are_nights_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
     may_nights_be_unusual = map(and_, are_nights_full, are_hours_raised)
     night_sums = [
         *map(Sum, night_tokens, night_expected, map(surprise, night_tokens, night_expected), may_nights_be_unusual)
@@ -246,8 +249,8 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
     """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out."""
     # Three nights are unusual only two days after the first night, so their rule leaves out two days fewer.
-    end = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
-    return slice(max(end - thresholds.USUAL_DAYS, 0), end)
+    end_day = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
+    return slice(max(end_day - thresholds.USUAL_DAYS, 0), end_day)
 
 
 def decide_severity(
