@@ -224,8 +224,11 @@ class TestRefreshToken:
         assert refused.json["error_description"] == (
             "the grant does not have the scope tickets:write; the resource server does not have the scope agents:read"
         )
+        # The agent, the rule and the resource server have this scope.
+        assert error_of(editor.refresh(token, scope="tickets:write")) == (400, "invalid_scope")
         body = editor.refresh(token, scope="tickets:read offline_access").json
         assert body["scope"] == "tickets:read"
+        assert editor.refresh(body["refresh_token"]).json["scope"] == "tickets:read"
 
     def test_a_smaller_token_leaves_the_grant_as_it_is(self, editor: Editor) -> None:
         token = editor.redeem(editor.code(), scope="tickets:read").json["refresh_token"]
