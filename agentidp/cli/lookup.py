@@ -22,7 +22,7 @@ from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Rows
-from agentidp.demo import OPERATOR, ORGANIZATION_ID, find_operator_id
+from agentidp.demo import OPERATOR, ORGANIZATION_ID
 from agentidp.http.errors import NotFound
 from agentidp.http.schemas import AgentId, Items
 from agentidp.registry import organizations
@@ -222,12 +222,13 @@ def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[
     if id_or_name is not None:
         database, agent_id = find_agent(services, id_or_name)
         return database.organization_id, agent_id
-    demo_agent_id = find_operator_id(services.database, utc_now())
-    if demo_agent_id is None:
+    demo_database = services.database.of(ORGANIZATION_ID, utc_now())
+    operator_rows = demo_database.fetch("agents/agents_named", name=OPERATOR.name, is_deleted=False)
+    if not operator_rows:
         raise ConfigurationError(
             f"the database has no demo organization with the agent {OPERATOR.name}, so give --agent ID"
         )
-    return ORGANIZATION_ID, demo_agent_id
+    return ORGANIZATION_ID, operator_rows[0].agent_id
 
 
 def _parse_uuid(id_or_name: str) -> UUID | None:

@@ -1,29 +1,20 @@
--- Counts, per agent and subject, the demo's tokens by which an agent acts for a subject. The counters per agent already include
--- these tokens. Returns no row.
--- Parameters: organization_id; counts (jsonb): an array of objects with the members day, agent_id, resource, tokens, and either
--- subject_agent_id if the subject is an agent, or issuer if the subjects are people.
---
--- citus: runs in several steps
+-- Counts tokens with which agents act for a subject: half of the tokens of an agent that acts for another agent, and all tokens of
+-- an agent that acts for people. The counters per credential include these tokens. Returns no row.
+-- Parameters: organization_id; agent_ids (uuid[]); subject_agent_ids (uuid[]): the subject of each agent, which is null for people;
+-- issuer: the issuer of the people.
 insert into delegation_usage_daily (
     organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, tokens
 )
 select
-    %(organization_id)s,
-    demo_counts.day,
-    demo_counts.agent_id,
-    coalesce(demo_counts.subject_agent_id, nil_uuid()),
-    coalesce(demo_counts.issuer, ''),
-    demo_counts.resource,
-    -- Counter rows with slot 16 contain only imported usage. Issued tokens are counted in the slots from 0 to 15.
-    16,
-    demo_counts.tokens
-from jsonb_to_recordset(%(counts)s::jsonb) as demo_counts (
-    day date,
-    agent_id uuid,
-    subject_agent_id uuid,
-    issuer text,
-    resource text,
-    tokens bigint
-)
--- This clause makes Citus run INSERT instead of COPY, which row-level security refuses. No row is in conflict.
-on conflict do nothing
+    usage.organization_id,
+    usage.day,
+    usage.agent_id,
+    coalesce(actors.subject_agent_id, nil_uuid()),
+    case when actors.subject_agent_id is null then %(issuer)s else '' end,
+    usage.resource,
+    usage.slot,
+    case when actors.subject_agent_id is null then usage.tokens else (usage.tokens + 1) / 2 end
+from credential_usage_daily as usage
+join unnest(%(agent_ids)s::uuid[], %(subject_agent_ids)s::uuid[]) as actors (agent_id, subject_agent_id)
+    on actors.agent_id = usage.agent_id
+where usage.organization_id = %(organization_id)s

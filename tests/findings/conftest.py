@@ -337,17 +337,18 @@ def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
     for row in demo.generate_traffic(STORY_AT):
         requests = row.requests - row.tokens
         fleet.count(agents[row.agent], row.starts_at, row.tokens, requests=requests, rejected=row.rejected)
-    run, outage = datetime(2026, 3, 28, 23, tzinfo=UTC), demo.find_working_day(STORY_AT.date(), demo.OUTAGE_AGO)
+    run, today = datetime(2026, 3, 28, 23, tzinfo=UTC), STORY_AT.date()
+    outage_day = today - timedelta(days=demo.OUTAGE.count_days_since(today))
 
     def tokens_of_worker(hour: datetime) -> int:
         if hour.weekday() < 5:
-            return 20 if 8 <= hour.hour < 18 and hour.date() != outage else 0
+            return 20 if 8 <= hour.hour < 18 and hour.date() != outage_day else 0
         return 300 if run <= hour < run + timedelta(hours=2) else 0
 
     fleet.work(fleet.agent("worker"), datetime(2026, 1, 26, tzinfo=UTC), STORY_AT, tokens_of_worker)
     fleet.store(slots=slots)
     with fleet.database.transaction() as transaction:
-        update_organization(transaction, {"monthly_token_budget": demo.RETRY_TOKENS})
+        update_organization(transaction, {"monthly_token_budget": demo.RETRY_LOOP.tokens})
         set_quota(transaction, None, "month", tokens=1, is_enforced=False)
     since = STORY_AT - timedelta(days=100)
     dormant_id = fleet.registered("dormant", since)
