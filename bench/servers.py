@@ -30,12 +30,16 @@ class ServerFailed(Exception):
 
 
 def free_ports(number: int) -> list[int]:
-    """Return different TCP ports of the loopback that are not in use now."""
+    """Return different TCP ports of the loopback that are not in use now and that the kernel gives to no client."""
     with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        ports: list[int] = []
+        while len(ports) < number:
+            # From 32768 on, a client could take the port before the server does.
+            port, probe = secrets.choice(range(10_000, 32_768)), stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                ports.append(port)
+        return ports
 
 
 def service_settings(url: str) -> dict[str, str]:

@@ -84,6 +84,13 @@ class TestLoad:
             load.run(port, itertools.repeat(REQUEST), connections=1, seconds=0.1)
 
 
+def test_no_client_takes_the_port_of_a_server_that_starts() -> None:
+    ports_of_clients = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    ports = free_ports(3)
+    assert len(set(ports)) == 3
+    assert max(ports) < int(ports_of_clients[0])
+
+
 class TestWrk:
     @pytest.mark.program
     def test_sends_the_requests_in_turn_and_counts_responses_of_any_status(self) -> None:

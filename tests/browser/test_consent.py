@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from agentidp.registry.openid_providers import NewOpenidProviderSchema, add_provider, remove_provider
 from tests.authorization.conftest import CHALLENGE
 from tests.authorization.test_mcp_sdk import Running, running
-from tests.browser.conftest import WITH_AND_WITHOUT_JAVASCRIPT
+from tests.browser.conftest import MILLISECONDS, WITH_AND_WITHOUT_JAVASCRIPT
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET
 from tests.dashboard.conftest import running_provider
 from tests.factories import PATIENCE, database_of
@@ -80,6 +80,7 @@ def test_a_person_answers(
     browser: Browser, running: Running, places: str, button: str, member: str, java_script_enabled: bool
 ) -> None:
     context = browser.new_context(java_script_enabled=java_script_enabled)
+    context.set_default_timeout(MILLISECONDS)
     problems: list[str] = []
     try:
         page = context.new_page()
@@ -111,6 +112,7 @@ def test_a_person_follows_the_link_to_the_own_provider_of_the_organization(
     with database_of(services, organization_id).transaction() as opened:
         provider = add_provider(opened, services.settings, **NewOpenidProviderSchema().load(body | {"viewers": ["*"]}))
     context = browser.new_context()
+    context.set_default_timeout(MILLISECONDS)
     try:
         page = context.new_page()
         page.goto(f"{running.url}/authorize?{query_of(running, places)}")

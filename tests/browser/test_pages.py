@@ -41,7 +41,7 @@ def test_a_bar_answers_the_mouse_with_its_day(signed_in: Page, stage: Stage) -> 
         plain = bar.evaluate("bar => getComputedStyle(bar).fill")
         signed_in.mouse.move(x, y)
         assert bar.evaluate("(bar, [x, y]) => document.elementFromPoint(x, y) === bar", [x, y])
-        assert bar.evaluate("bar => getComputedStyle(bar).fill") != plain
+        expect(bar).not_to_have_css("fill", plain)
         day = stage.api(f"/api/v1/analytics/tokens?days={days}")["data"][index]
         assert titles(signed_in.locator("#trend"))[index].startswith(f"{as_day(day['date'])}: {day['count']:,} tokens")
 
