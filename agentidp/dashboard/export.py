@@ -44,10 +44,11 @@ AGENT_COLUMNS = (
 )
 
 MAX_AT_ONCE = 10_000
-"""Maximum number of agents that a single statement reads."""
+"""Maximum number of matching agents that a single statement reads, in the order of the table."""
 
 MAX_EXAMINED = 1_000
-"""Maximum number of agents, listed or not, that a statement examines if more than :data:`MAX_AT_ONCE` match."""
+"""Maximum number of agents that each statement reads if more than :data:`MAX_AT_ONCE` agents match the filters. Agents
+that do not match are included in this number."""
 
 FILES = (
     ("Usage by day", "days", "/usage", ()),

@@ -43,7 +43,7 @@ class Form:
 
 
 def members(schema: ma.Schema) -> list[Member]:
-    """Return the members of a schema that are fields of a form or lines of a page, without each :class:`Group`."""
+    """Return the members of a schema that are fields of a form or lines of a page. A :class:`Group` is left out."""
     return [field for field in schema.fields.values() if isinstance(field, Member) and not isinstance(field, Group)]
 
 

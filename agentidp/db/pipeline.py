@@ -95,7 +95,8 @@ class PipelinedConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[_Result], interval: float = _WAIT_INTERVAL, timeout: float | None = None) -> _Result:
         """Run one of psycopg's generators to its end. psycopg calls this method for every exchange with the server.
 
-        Unlike the server's statement_timeout, this time limit also works if the server is stopped or unreachable.
+        Unlike the server's ``statement_timeout``, the time limits ``patience`` and ``grace`` also work if the server is
+        stopped or unreachable.
 
         :raises psycopg.OperationalError: no answer within ``patience`` and ``grace``. The connection is closed.
         """

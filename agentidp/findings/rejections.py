@@ -142,7 +142,7 @@ def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: floa
 
     :param rejected: the number of rejected requests.
     :param tokens: the number of tokens that the agent was issued in the same period.
-    :param usual_tokens: the number of tokens that it is usually issued in such a period.
+    :param usual_tokens: the number of tokens that the agent is usually issued in such a period.
     """
     failures = f"{rejected:,} requests of {row.agent_name or 'subjects that have no agent'} failed to authenticate"
     if row.agent_name is None:

@@ -56,7 +56,7 @@ NEW_TOKENS = 500  # minimum tokens in an unusual hour of a newer agent: more tha
 NEW_TIMES = 8  # such an hour exceeds this multiple of the agent's busiest hour up to the day before
 # The statement ranks agents by growth: the highest count of the evaluated days, less the mean of earlier days, divided
 # by that mean. The smoothing is added to the divisor, so that agents with few tokens do not rank high.
-GROWTH_DAYS = 21  # days before the evaluated days whose mean is compared
+GROWTH_DAYS = 21  # the mean of these days before the evaluated days is compared
 GROWTH_SMOOTHING_DAY = 30  # tokens that are added to the mean tokens of a day
 GROWTH_SMOOTHING_HOUR = 10  # tokens that are added to the mean tokens of an hour
 MAX_SPIKE_SUSPECTS = 200  # maximum agents whose hours are read; agents whose days grew the most come first
@@ -64,7 +64,7 @@ MAX_SPIKE_AGENTS = 100  # maximum of these agents whose history is read; agents 
 MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike
 
 # Limits for findings of the kind silence
-SILENCE_WEEKS = 8  # weeks before a silence whose activity counts as usual
+SILENCE_WEEKS = 8  # the activity in these weeks before a silence counts as usual
 MIN_SILENCE_WEEKS = 3  # minimum number of these weeks in which the agent or the organization worked
 MAX_SILENCE_WEEKS = 5  # weeks after which a silent agent is dormant instead
 MIN_QUIET_HOURS = 3  # quiet hours after which the history of an agent that works around the clock is read
@@ -86,7 +86,7 @@ MIN_STOPPED_SHARE = 0.25  # minimum share of these agents among the agents that 
 MIN_STOPPED_HOURS = 3  # steady hours that an agent must stay quiet to have stopped
 STEADY_SHARE = 0.75  # minimum share of the weeks in which an agent is active in a steady hour
 MAX_SAMPLED_AGENTS = 32  # maximum agents by which an organization is judged; the agents with the lowest ids are used
-MAX_SILENT_AGENTS = 100  # agents that may have stopped and whose history is read
+MAX_SILENT_AGENTS = 100  # maximum agents whose history is read, because they may have stopped
 
 # Limits for markers that explain findings
 AFTER_DEPLOYMENT = timedelta(hours=2)  # maximum time from a change of an agent to a finding that it may explain
@@ -94,7 +94,7 @@ DEPLOYMENT_TIMES = 3  # maximum ratio to the expected tokens of a spike that a d
 MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are searched
 
 # Limits for findings of the kind rejections
-REJECTION_DAYS = 28  # days before a day whose rejections count as usual
+REJECTION_DAYS = 28  # the rejections on these days before a day count as usual
 MIN_REJECTED = 15  # rejected requests of an agent on a UTC day
 REJECTED_TIMES = 3  # a day must exceed this multiple of the 75th percentile of the days before
 MAX_REJECTED_AGENTS = 50  # maximum agents whose history is read; agents with the most rejected requests come first
@@ -118,7 +118,7 @@ MAX_UNCACHED_SUSPECTS = 50  # maximum agents whose history is read; agents with 
 MAX_UNCACHED_AGENTS = 20  # agents that a finding about several agents names
 
 # Limits for findings of the kind weekend
-WEEKEND_WEEKS = 8  # weeks before a day whose tokens count as usual
+WEEKEND_WEEKS = 8  # the tokens in these weeks before a day count as usual
 MIN_WEEKEND_WEEKS = 3  # minimum number of these weeks in which an agent worked
 MAX_WEEKEND_DAYS = 28  # maximum number of judged days
 MAX_REST_DAYS = 2  # maximum days of rest; first the weekdays with less than half of the average, then the weekend
@@ -126,7 +126,7 @@ QUIET_PERCENT = 25  # maximum usual tokens on a quiet weekday, in percent of the
 PART_PERCENT = 50  # maximum on a weekday with hours of rest, in percent of that average; with more, it is a working day
 MIN_WEEKEND_TOKENS = 10  # tokens beyond the usual ones
 MIN_WEEKEND_WARNING_TOKENS = 30  # tokens beyond the usual ones, of all agents, that make a warning
-MAX_WEEKEND_AGENTS = 100  # agents whose history is read
+MAX_WEEKEND_AGENTS = 100  # maximum agents whose history is read
 
 # Limits for findings of the kind dominance
 MAX_DOMINANCE_PERCENT = 80  # percent of the month's tokens; an agent with more is reported

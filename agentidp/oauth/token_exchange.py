@@ -179,13 +179,17 @@ def _build_memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
 
 
 def _forget_rules(services: Services, client: Client) -> bool:
+    """Remove the delegation rules for a client from memory, and return whether memory had any."""
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
     memory_keys = [_build_memory_key(client, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
 
 
 def _check_subject(token_request: TokenRequest, subject: Subject, client: Client) -> Subject:
-    """Check the subject of a verified token, and return it with the actor's token in the form, if there is one."""
+    """Return the subject of a verified token, with the actor's token if the form has one.
+
+    :raises UnacceptableToken: the actor's token is wrong, the subject's token has expired, or the actors are too many.
+    """
     form = token_request.form
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, token_request.proof))

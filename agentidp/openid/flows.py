@@ -26,8 +26,9 @@ LIFETIME = timedelta(minutes=10)
 """Maximum time that a person may take to sign in at the OpenID Connect provider."""
 
 MAX_CHARACTERS = 4_000
-"""Maximum length of all cookies of a path together, which is enough for about four sign-ins. nginx accepts twice as
-many characters, because responses to sign-ins that begin at the same time do not know each other's cookies."""
+"""Maximum length of all cookies of a path together, which is enough for about four sign-ins. This is about half of
+the 8 KB that nginx accepts per header. Sign-ins that begin at the same time can exceed this maximum, because no
+response knows the cookies that the other responses set."""
 
 FORM_CHARACTERS = 43
 """Length of the random string in the cookie of a form (:mod:`agentidp.authorization.sealed_form`)."""
@@ -99,9 +100,10 @@ def open_json(label: str, sealed_text: str) -> Any:
 
 
 def build_cookie_name(path: str, key: str | None = None) -> str:
-    """Return the name of the cookie for a secret string, whose hash ends the name, or the beginning of all names.
+    """Return the name of a path's cookie for a secret string, or the common beginning of the path's names.
 
-    :param path: one of :data:`PATHS`. Only requests below it need the cookie.
+    :param path: one of :data:`PATHS`. Only requests below the path need the cookie.
+    :param key: the secret string, whose hash is the end of the name; ``None`` for the beginning.
     """
     if _is_host_only(path):
         prefix = "__Host-agentidp_authorization_"
@@ -111,7 +113,7 @@ def build_cookie_name(path: str, key: str | None = None) -> str:
 
 
 def set_cookie(path: str, name: str, value: str) -> None:
-    """Set a cookie for :data:`LIFETIME` by the response to the current request. An empty value deletes the cookie."""
+    """Set a cookie for :data:`LIFETIME` in the response to the current request. An empty value deletes the cookie."""
     issuer = urlsplit(services().settings.issuer)
     cookie_path = "/" if _is_host_only(path) else f"{issuer.path}{path}"
     lifetime = LIFETIME if value else timedelta()

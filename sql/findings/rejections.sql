@@ -1,7 +1,7 @@
 -- Returns the hourly counts of the agents with at least min_rejected rejected requests on an evaluated UTC day. One row per
 -- agent: agent_id; agent_name (null: failed authentications that belong to no agent); is_active; history (json): an array with
--- one item per counter row, [days since first_day, the rejected requests of 24 hours, the tokens of 24 hours]; sources (json): an
--- array of [days since first_day, network, reason, rejected requests], or null.
+-- one item per counter row, [days since first_day, the 24 hourly counts of rejected requests, the 24 hourly counts of tokens];
+-- sources (json): an array of [days since first_day, network, reason, rejected requests], or null if no network is stored.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
 -- and the day after the last; min_rejected; max_agents: the maximum number of agents; the agents with the most rejected requests
 -- on a day are returned; sources_since (date): the first day of the sources.

@@ -1,6 +1,6 @@
 -- Returns the hourly requests of the agents that may have stopped, and of a sample of all active agents. One row per agent:
 -- agent_id, agent_name; is_sampled: whether the agent is in the sample; history (json): an array with one item per counter row,
--- [days since first_day, the requests of 24 hours].
+-- [days since first_day, the 24 hourly counts of requests].
 -- An agent may have stopped if it has made no request for quiet_hours. An agent with fewer than round_the_clock active hours on
 -- its last two days must also have made no request for quiet_days.
 -- Parameters: organization_id; first_day (date): the first day of the histories; until (date): the day after today; recent_since

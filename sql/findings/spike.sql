@@ -1,5 +1,5 @@
 -- Returns the hourly tokens of the agents whose tokens grew the most on the evaluated UTC days. One row per agent: agent_id,
--- agent_name; history (json): an array with one item per counter row, [days since first_day, the tokens of 24 hours].
+-- agent_name; history (json): an array with one item per counter row, [days since first_day, the 24 hourly counts of tokens].
 -- The statement first selects max_suspects agents by the growth of their daily tokens. Of these agents, it then selects max_agents
 -- by the growth of their busiest hour. The busiest hour is compared per quarter of the day (six hours), and the quarter that grew
 -- the most counts.

@@ -1,6 +1,6 @@
 -- Returns the hourly counts of the agents that possibly get far more tokens than they need. One row per agent: agent_id,
 -- agent_name; expected_replicas (or null); history (json): an array with one item per counter row, [days since first_day, the
--- tokens of 24 hours, the requests of 24 hours].
+-- 24 hourly counts of tokens, the 24 hourly counts of requests].
 -- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent was issued at
 -- least min_tokens, and more than "factor" times the tokens that it needed. The agents must have at least min_days suspect days.
 -- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, do not count: an additional

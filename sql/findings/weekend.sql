@@ -1,7 +1,7 @@
 -- Returns the hourly tokens of the agents that worked on one of the organization's days of rest, unless they usually work on this
 -- weekday. One row per agent: agent_id, agent_name; history (json): an array with one item per counter row, [days since
--- first_day, the tokens of 24 hours]. One more row has null as agent_id, and the days of rest as its history: [0, 6] are Sunday
--- and Saturday.
+-- first_day, the 24 hourly counts of tokens]. One more row has null as agent_id, and the days of rest as its history: [0, 6] are
+-- Sunday and Saturday.
 -- The days of rest are max_rest_days weekdays: first the weekdays on which the organization has less than half of its average
 -- tokens, and then Saturday and Sunday. An agent usually works on a weekday if it had more than half as many tokens on this
 -- weekday in both previous weeks.

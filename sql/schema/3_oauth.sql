@@ -3,7 +3,8 @@
 -- The keys belong to the instance, because the resource servers of all organizations verify tokens with the same keys.
 create table signing_keys (
     kid text primary key,
-    -- The algorithm, which lists also show for a revoked key, whose private key is erased.
+    -- The algorithm. It has its own column, because a revocation erases the private key, and a list of the keys still shows the
+    -- algorithm.
     alg text not null,
     -- Encrypted by AES-256-GCM with a key derived from the instance secret; the kid is the associated data. Empty after a
     -- revocation.
