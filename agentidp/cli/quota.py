@@ -28,9 +28,9 @@ _QUOTA = quotas.NewQuotaSchema(partial=["enforce"])
 
 
 def _add_holder_options(command: Callable[..., None]) -> Callable[..., None]:
-    help_text = "Organization whose quota is meant, or with --agent, the organization of the agent."
+    help_text = "Organization that has the quota, or with --agent, the organization of the agent."
     command = click.option("--organization", metavar="ID|NAME", help=help_text)(command)
-    return click.option("--agent", metavar="ID|NAME", help="Agent whose quota is meant.")(command)
+    return click.option("--agent", metavar="ID|NAME", help="Agent that has the quota.")(command)
 
 
 _window_option = click.option(
