@@ -205,8 +205,8 @@ def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[lis
     agent_shares = []
     shares_by_owner: dict[str, list[Share]] = {}
     for agent in agents:
-        counts_of_agent = (counts[agent.agent_id] for counts in (tokens, compared_tokens, earlier_tokens))
-        agent_shares.append(Share(agent.name, agent.agent_id, *counts_of_agent))
+        agent_amounts = (counts[agent.agent_id] for counts in (tokens, compared_tokens, earlier_tokens))
+        agent_shares.append(Share(agent.name, agent.agent_id, *agent_amounts))
         shares_by_owner.setdefault(agent.owner, []).append(agent_shares[-1])
     owner_shares = [_sum_shares(owner, shares) for owner, shares in shares_by_owner.items()]
     return _select_largest(owner_shares), _select_largest(agent_shares)

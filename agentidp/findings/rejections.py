@@ -161,10 +161,10 @@ def _explain_rejections(row: Any, rejected: int, tokens: int, usual_tokens: floa
             "Find out where the requests come from, and stop what makes them.",
         )
     if tokens or usual_tokens < 1:
-        meanwhile_words = f"while it was still issued {format_count(tokens, 'token')}"
+        issuance_words = f"while it was still issued {format_count(tokens, 'token')}"
         return (
             Severity.warning,
-            f"{failures}, {meanwhile_words if tokens else 'at a time at which it usually rests'}.",
+            f"{failures}, {issuance_words if tokens else 'at a time at which it usually rests'}.",
             "An instance of it still has an old secret or tokens that are no longer valid, or somebody is guessing its "
             "secret.",
             "Check where the requests come from: if from its own instances, give them the new secret; if not, block "
