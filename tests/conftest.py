@@ -523,6 +523,12 @@ LONGEST_FILES = (
     "tests/fast_path/test_worker.py",
     "tests/test_exactness.py",
     "tests/cli/test_confirmation.py",
+    "tests/faults/test_citus.py",
+    "tests/faults/test_quotas.py",
+    "tests/http/test_generated_clients.py",
+    "tests/deploy/test_install.py",
+    "tests/maintenance/test_guide.py",
+    "tests/deploy/test_two_servers.py",
 )
 """Files with few tests that take long. They begin first, so that no process waits for the last of them in the end."""
 
