@@ -25,7 +25,7 @@ MAX_FLAGGED = timedelta(days=3)
 """Maximum length of a finding that is flagged on each of its days. A longer finding is about a period, not a day."""
 
 MAX_HEIGHT = 108
-"""Maximum height of a bar or point, in units of the drawing. A bar that is cut off ends above the axis."""
+"""Maximum height of a bar or point, in units of the drawing. A bar that is cut off ends above the highest grid line."""
 
 OUTLIER_TIMES = 4
 """Minimum ratio of a count that is cut off to the highest count that is not cut off."""
@@ -37,7 +37,7 @@ MAX_TICKS = 5
 """Maximum number of dates that a chart shows below its bars."""
 
 MAX_CUT_LABELS = 3
-"""Maximum number of bars that are cut off and have their count above them."""
+"""Maximum number of counts that a chart shows above bars that are cut off. The highest bars have priority."""
 
 MIN_HEIGHT = 1.5
 """Minimum height of the bar of a count above zero, so that the bar is visible next to a high bar."""

@@ -129,9 +129,9 @@ def fill_omissions(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_omissions(planned_changes: list[Change], all_changes: list[Change]) -> list[str]:
-    """Return a line per object that *all_changes* delete, or change further than *planned_changes*.
+    """Return a line per object that only *all_changes* delete, or with members that only *all_changes* change.
 
-    :param all_changes: the changes if the file set everything that it omits to the default.
+    :param all_changes: the changes if the omitted members had their defaults, and the omitted lists were empty.
     """
     planned_members = {(change.type, change.name): change.after for change in planned_changes}
     lines = []

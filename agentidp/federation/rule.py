@@ -213,7 +213,7 @@ def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _is_printable(issuer: str) -> bool:
-    # No rule has another issuer, and PostgreSQL might refuse its characters.
+    # The issuers in rules are printable ASCII. PostgreSQL might refuse other characters as a parameter.
     return issuer.isascii() and issuer.isprintable()
 
 

@@ -34,7 +34,7 @@ class RuleCache(Generic[Key, Value]):
         return values
 
     def put(self, organization_id: str, key: Key, values: list[Value], *, characters: int) -> None:
-        """Cache a list with a number of characters under a key, unless the list alone exceeds the cache's size."""
+        """Cache the list for a key, unless the list alone has more characters than the cache may have."""
         characters += CHARACTERS_PER_RULE * len(values)
         with self._lock:
             self._forget(organization_id, key)
@@ -47,7 +47,7 @@ class RuleCache(Generic[Key, Value]):
             self._characters[organization_id] = self._characters.get(organization_id, 0) + characters
 
     def forget(self, organization_id: str, key: Key) -> bool:
-        """Remove the list under a key from the cache, and return whether it contained values."""
+        """Remove the list for a key from the cache, and return whether this list contained values."""
         with self._lock:
             return self._forget(organization_id, key)
 

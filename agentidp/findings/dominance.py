@@ -1,7 +1,7 @@
 """``dominance``: one of several agents was issued most of the month's tokens.
 
-Statistic: the agent's share of the month's tokens so far. In the first week of a month, the week before counts too. No
-share of few tokens is reported.
+Statistic: the agent's share of the month's tokens so far. In the first week of a month, the last seven days of
+the previous month count too. An organization with few tokens gets no finding.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def first_day(today: date) -> date:
-    """Return the first of the month or, in the month's first week, the day one week earlier."""
-    # The earlier week counts too, because the job of the month's first night would otherwise have nearly all tokens.
+    """Return the first day of the month or, during the first week of the month, the day a week before the first."""
+    # The last week of the previous month counts too. Otherwise the job of the month's first night would have nearly all
+    # tokens.
     first = today.replace(day=1)
     return first if today.day > thresholds.DOMINANCE_DAYS else first - timedelta(days=thresholds.DOMINANCE_DAYS)
 

@@ -118,7 +118,7 @@ class SigningKeys:
             if keys is None:
                 key_read.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
-                # Waits briefly, because one of the old cached keys may have been revoked.
+                # The request waits briefly for this read, because a key in the old cache may have been revoked since.
                 key_read.wait(PATIENCE_SECONDS)
         if self._keys is None:
             raise DatabaseUnavailable("this process has not read a signing key that it can use")

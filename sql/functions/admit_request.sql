@@ -1,4 +1,4 @@
--- Counts a request with a verified token, if the token's agent is active and the token is not revoked. The function itself
+-- Counts a request with a verified token, if the token's agent is active and the token is not revoked. admit_request
 -- restricts the transaction to the organization's rows. The statement usage/record_request describes the result and the parameters.
 create or replace function admit_request(
     p_organization_id text,

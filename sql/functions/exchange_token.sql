@@ -1,6 +1,6 @@
 -- Issues a token by exchange if the subject's token is acceptable, with scopes that the subject has too, and counts it for the
--- subject. Calls issue_token, which authenticates the client and issues the token. The function itself restricts the transaction to
--- the organization's rows. The statement oauth/exchange_token describes the result and the parameters.
+-- subject. Calls issue_token, which authenticates the client and issues the token. exchange_token restricts the transaction to the
+-- organization's rows. The statement oauth/exchange_token describes the result and the parameters.
 --
 -- The caller reads the outcome in this order:
 -- 1. No row: the client is not authentic.

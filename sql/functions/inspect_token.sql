@@ -1,4 +1,4 @@
--- Authenticates a client and returns whether a verified token of its organization is active. The function itself restricts the
+-- Authenticates a client and returns whether a verified token of its organization is active. inspect_token restricts the
 -- transaction to the organization's rows. The statement oauth/introspect_token describes the result and the parameters.
 create or replace function inspect_token(
     p_organization_id text,

@@ -1,6 +1,6 @@
 -- Authenticates a client, grants the scope for a resource, checks the quotas of the agent and of its organization, and counts the
--- token that is issued at p_at, all or nothing. The function itself restricts the transaction to the organization's rows. The
--- statement oauth/issue_access_token describes the result and the parameters.
+-- token that is issued at p_at, all or nothing. issue_token restricts the transaction to the organization's rows. The statement
+-- oauth/issue_access_token describes the result and the parameters.
 create or replace function issue_token(
     p_organization_id text,
     p_agent_id uuid,

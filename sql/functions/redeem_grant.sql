@@ -1,6 +1,7 @@
 -- Issues a token for the code or the refresh token of a grant, and replaces the code or refresh token by the next refresh token.
--- exchange_token authenticates the client, decides whether the agent may act by the grant's rule, and counts the token. The
--- function itself restricts the transaction to the organization. grants/redeem_grant describes the result and the parameters.
+-- exchange_token authenticates the client, decides whether the agent may act by the grant's rule, and counts the token.
+-- redeem_grant restricts the transaction to the organization's rows. The statement grants/redeem_grant describes the result and
+-- the parameters.
 create or replace function redeem_grant(
     p_organization_id text,
     p_agent_id uuid,

@@ -27,8 +27,8 @@ insert into throttles as throttle (organization_id, cell, admits_at)
 values (
     %(organization_id)s,
     %(cell)s::integer,
-    -- The first failure adds "every" twice, because a throttle whose admits_at is "at" admits one more failure. So an unused
-    -- throttle admits at once as many failures as it admits per minute.
+    -- An unused throttle admits as many failures at once as per minute. It would admit one more without the factor 2, because
+    -- a throttle also admits a failure if its admits_at equals "at".
     %(at)s::timestamptz - interval '1 minute' + 2 * %(every)s::interval
 )
 on conflict (organization_id, cell) do update
