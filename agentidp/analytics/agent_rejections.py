@@ -34,24 +34,25 @@ _STEPS = {
         "Let the instance make a new assertion with a new jti for each request, valid for at most an hour."
     ),
     "assertion expired, assertion not yet valid": (
-        "Correct the clock of the instance, and let the instance send a new assertion or token with each request."
+        "Correct the clock of the agent's instance, and let the instance send a new assertion or token with each "
+        "request."
     ),
-    "revoked or expired key": "Give the instance the new key.",
+    "revoked or expired key": "Give the agent's instance the new key.",
     "no rule of trust": "Add a rule of trust for the issuer of the token to the agent, or correct the client_id.",
     "token matches no rule, revoked or expired rule": (
         "Run agentidp credential test, which compares the token with the rules of the agent and shows what differs."
     ),
     "too many rules for the token": "Let the token name its key by kid, and send the client_id of the agent.",
-    "revoked credential, expired credential": "Give the instance the new secret.",
+    "revoked credential, expired credential": "Give the agent's instance the new secret.",
     "suspended agent, deleted agent, suspended organization": (
-        "Stop the instance. If the agent should work, resume the agent or its organization."
+        "Stop the agent's instance. If the agent should work, resume the agent or its organization."
     ),
     "token for another audience": (
         "The instance has sent a token for a resource server to this API. Let the instance request a token without the "
         "parameter resource."
     ),
     "token expired, token not yet valid, revoked token": (
-        "Let the instance request a new token. If new tokens fail too, correct the clock of the instance."
+        "Let the instance request a new token. If new tokens fail too, correct the clock of the agent's instance."
     ),
     "token sent by the wrong scheme, token bound to another key, wrong DPoP proof, DPoP proof used before": (
         "Let the instance use DPoP with the scheme DPoP, the key of the token request, and a new proof for each "
