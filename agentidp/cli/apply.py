@@ -166,8 +166,8 @@ def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: C
             return _describe_deleted_agent(database, plan, change, token_ttl)
         case "delete", RESOURCE_SERVER.type:
             server_rows = database.fetch("oauth/list_resource_servers")
-            [server_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
-            server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, token_ttl)
+            [deleted_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
+            server_impact = impact.read_resource_server_impact(database.run, deleted_row, database.at, token_ttl)
             return server_impact.summary
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued under the rule end."]

@@ -52,14 +52,17 @@ def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilt
     if not usage_filter.counts_tokens_only and "agent" not in usage_filter.values:
         [owner_rows] = caller.read_together(owner_usage.build_owner_usage_call(period))
         owner = usage_filter.values.get("owner")
-        return [item for item in owner_usage.represent(owner_rows) if owner in (None, item["owner"])]
+        return [owner_json for owner_json in owner_usage.represent(owner_rows) if owner in (None, owner_json["owner"])]
     tokens_by_agent = _read_tokens_by_agent(caller, period, usage_filter)
     [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens_by_agent)}))
     counts_by_owner: dict[str, Counter[str]] = {}
     for agent in agents:
         counts_by_owner.setdefault(agent.owner, Counter()).update(agents=1, tokens=tokens_by_agent[agent.agent_id])
-    sorted_owners = sorted(counts_by_owner.items(), key=lambda item: (not item[0], -item[1]["tokens"], item[0]))
-    return [{"owner": owner or None, **owner_counts} for owner, owner_counts in sorted_owners]
+    owner_counts = sorted(
+        counts_by_owner.items(),
+        key=lambda owner_and_counts: (not owner_and_counts[0], -owner_and_counts[1]["tokens"], owner_and_counts[0]),
+    )
+    return [{"owner": owner or None, **counts} for owner, counts in owner_counts]
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, usage_filter: UsageFilter) -> Counter[UUID]:
@@ -78,7 +81,7 @@ def list_tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageF
     """Return the tokens that pass the filters, by resource. With filters, only resources with tokens are returned."""
     attribution, [servers] = usage_filter.read_attribution(caller, period, RESOURCE_SERVERS)
     resource_usages = list_used_resources(attribution, servers)
-    return [item for item in resource_usages if item.tokens] if usage_filter.values else resource_usages
+    return [usage for usage in resource_usages if usage.tokens] if usage_filter.values else resource_usages
 
 
 def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:

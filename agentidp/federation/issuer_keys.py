@@ -300,11 +300,14 @@ class IssuerKeys:
             if state.is_being_fetched() or now < state.next_fetch:
                 return True
             self._fetches = [fetch for fetch in self._fetches if fetch.thread.is_alive()]
-            busy_ids = [fetch.organization_id for fetch in self._fetches]
-            if len(busy_ids) >= MAX_FETCHES or busy_ids.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
+            fetching_ids = [fetch.organization_id for fetch in self._fetches]
+            if len(fetching_ids) >= MAX_FETCHES or fetching_ids.count(organization_id) >= MAX_FETCHES_PER_ORGANIZATION:
                 return False
-            slow_ids = self._list_slow_organizations(now)
-            if organization_id in slow_ids and sum(busy_id in slow_ids for busy_id in busy_ids) >= MAX_FETCHES_OF_SLOW:
+            slow_organization_ids = self._list_slow_organizations(now)
+            if (
+                organization_id in slow_organization_ids
+                and sum(fetching_id in slow_organization_ids for fetching_id in fetching_ids) >= MAX_FETCHES_OF_SLOW
+            ):
                 return False
             thread = threading.Thread(
                 target=self._run_fetch, args=(state, organization_id), name="agentidp-issuer-keys", daemon=True
@@ -317,10 +320,10 @@ class IssuerKeys:
 
     def _wait_for_fetch(self, state: SourceState, organization_id: str) -> None:
         with self._lock:
-            fetch, slow_ids = state.fetch, self._list_slow_organizations(self._now())
-        if fetch is not None and organization_id not in slow_ids:
-            with self.places.reserve(organization_id) as has_place:
-                if has_place:
+            fetch, slow_organization_ids = state.fetch, self._list_slow_organizations(self._now())
+        if fetch is not None and organization_id not in slow_organization_ids:
+            with self.places.reserve(organization_id) as may_wait:
+                if may_wait:
                     fetch.thread.join(self._timeout)
 
     def _list_slow_organizations(self, now: float) -> set[str]:

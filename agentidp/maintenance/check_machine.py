@@ -47,8 +47,8 @@ def check_backups(directory: Path, maximum_age: timedelta, at: datetime) -> Resu
         return Result("backups", FAILED, f"{directory} cannot be read: {error.strerror}")
     if not times_and_files:
         return Result("backups", FAILED, f"there is no backup in {directory}: make one with agentidp backup")
-    modified_at, newest_file = max(times_and_files)
-    made_at = datetime.fromtimestamp(modified_at, UTC)
+    newest_mtime, newest_file = max(times_and_files)
+    made_at = datetime.fromtimestamp(newest_mtime, UTC)
     age_hours = (at - made_at) / timedelta(hours=1)
     message = (
         f"the newest of {len(times_and_files)} is {newest_file.name} of {timestamp(made_at)}, {age_hours:.0f} hours ago"

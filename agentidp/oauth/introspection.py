@@ -115,11 +115,11 @@ def introspect() -> Response:
     request = current_request()
     form = read_token_form(request)
     client = client_authentication.identify_client(request, form, g.at)
-    inspected = inspect_token(request, form["token"], client, g.at)
+    inspection = inspect_token(request, form["token"], client, g.at)
     # Allows no leeway for clocks, so that no response calls a token active whose exp has passed.
-    if inspected.token is None or not inspected.is_active or inspected.token.expires_at <= g.at.timestamp():
+    if inspection.token is None or not inspection.is_active or inspection.token.expires_at <= g.at.timestamp():
         return json_response(INACTIVE, headers=NO_STORE)
-    return json_response(describe_token(inspected.token), headers=NO_STORE)
+    return json_response(describe_token(inspection.token), headers=NO_STORE)
 
 
 def describe_token(token: AccessToken) -> dict[str, Any]:

@@ -231,12 +231,12 @@ def block_changes(transaction: Transaction) -> None:
 
 def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, tokens: int, is_enforced: bool) -> None:
     """Set a quota of an agent or (``None``) of the organization. The transaction must have called :func:`lock`."""
-    quota_agent_id = _find_quota_agent_id(transaction, agent_id)
-    earlier_rows = transaction.fetch("quotas/get_quota", agent_id=quota_agent_id, quota_window=window)
+    stored_agent_id = _find_quota_agent_id(transaction, agent_id)
+    earlier_rows = transaction.fetch("quotas/get_quota", agent_id=stored_agent_id, quota_window=window)
     transaction.fetch(
-        "quotas/set_quota", agent_id=quota_agent_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
+        "quotas/set_quota", agent_id=stored_agent_id, quota_window=window, tokens=tokens, is_enforced=is_enforced
     )
-    transaction.fetch("quotas/mark_quotas", agent_id=quota_agent_id)
+    transaction.fetch("quotas/mark_quotas", agent_id=stored_agent_id)
     earlier_settings = _settings_by_window(earlier_rows[0]) if earlier_rows else None
     new_settings = {window: NewQuotaSchema().dump({"tokens": tokens, "is_enforced": is_enforced})}
     audit_subject = agent_id or transaction.organization_id
@@ -245,9 +245,9 @@ def set_quota(transaction: Transaction, agent_id: UUID | None, window: str, *, t
 
 def remove_quota(transaction: Transaction, agent_id: UUID | None, window: str) -> None:
     """Delete a quota, or raise ``NotFound``. The transaction must have called :func:`lock`."""
-    quota_agent_id = _find_quota_agent_id(transaction, agent_id)
-    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=quota_agent_id, quota_window=window))
-    transaction.fetch("quotas/mark_quotas", agent_id=quota_agent_id)
+    stored_agent_id = _find_quota_agent_id(transaction, agent_id)
+    row = require_row(transaction.fetch("quotas/delete_quota", agent_id=stored_agent_id, quota_window=window))
+    transaction.fetch("quotas/mark_quotas", agent_id=stored_agent_id)
     audit.record(transaction, "quota.deleted", agent_id or transaction.organization_id, before=_settings_by_window(row))
 
 
@@ -297,7 +297,7 @@ def _build_quotas_call(**parameters: Any) -> Call:
 
 
 def _find_quota_agent_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
-    """Return the value of the column ``agent_id`` for a quota. Raise ``NotFound`` for an unknown agent."""
+    """Return the ``agent_id`` under which quotas are stored. Raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id or ORGANIZATION
