@@ -35,7 +35,7 @@ MAX_SUBJECT = 255
 
 
 class Reason(StrEnum):
-    """A logged reason why a subject's or actor's token is not acceptable. The database returns others."""
+    """A logged reason why a subject's or actor's token is not acceptable. The database returns other reasons."""
 
     UNREADABLE = "unreadable subject token"
     INVALID = "invalid subject token"

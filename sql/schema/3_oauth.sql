@@ -105,10 +105,11 @@ alter table used_identifiers enable row level security, force row level security
 create policy own_organization on used_identifiers using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update, delete on used_identifiers to agentidp_service;
 
--- Throttles of failed authentications by client and by address. admits_at is the instant from which a cell admits another failure:
--- the theoretical arrival time of the generic cell rate algorithm less its tolerance. The cells are numbers in a fixed range, so
--- the table cannot grow without limit. A cell without a failure for a minute may be deleted. organization_id is the same in all
--- rows, because throttles are read before the client's organization is known.
+-- Throttles of failed authentications by client and address, one row per cell. A cell is a number in a fixed range, to which client
+-- and address are hashed, so the table cannot grow without limit. admits_at is the instant from which the cell admits another
+-- failure: the theoretical arrival time of the generic cell rate algorithm less its tolerance. The row of a cell without a failure
+-- for a minute may be deleted. organization_id is the same in all rows, because throttles are read before the client's
+-- organization is known.
 --
 -- The table is logged although its rows may get lost in a crash. If a database with an unlogged table is copied (create database
 -- ... template), PostgreSQL 15 to 18 do not recreate the table's index after a crash, and each failed authentication then raises
