@@ -51,8 +51,8 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "
             + ("of this month" if begins_on.day == 1 else f"since {day_in_words(begins_on)}")
             + f" ({100 * row.token_count / row.all_tokens:.0f} %).",
-            causes="It probably asks for a new token before each call instead of keeping the one it has.",
-            next_step="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
+            causes="The agent probably requests a new token before each call instead of keeping its token.",
+            next_step="Check whether the agent keeps its token for expires_in seconds, and how many instances it has.",
         )
         for row in rows
         if thresholds.MIN_DOMINANCE_TOKENS <= row.all_tokens != row.token_count

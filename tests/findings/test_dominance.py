@@ -74,7 +74,7 @@ def test_names_the_agent_above_its_share_and_says_what_was_seen(fleet: Fleet) ->
             window=window("2026-04-01T00:00", "2026-04-15T12:00"),
             **amounts(90, 80, "percent of the month's tokens", "the maximum share of one agent"),
             summary="greedy was issued 900 of the 1,000 tokens of this month (90 %).",
-            causes="It probably asks for a new token before each call instead of keeping the one it has.",
-            next="Check whether it keeps its token for expires_in seconds, and how many instances of it run.",
+            causes="The agent probably requests a new token before each call instead of keeping its token.",
+            next="Check whether the agent keeps its token for expires_in seconds, and how many instances it has.",
         )
     ]
