@@ -186,7 +186,7 @@ class SigningKeys:
     def _switch_keys(self) -> Keys:
         with self._lock:
             now = datetime.now(UTC)
-            assert self._keys is not None  # noqa: S101 - only what has an end comes here
+            assert self._keys is not None  # noqa: S101 - only keys with an end are switched
             if now >= self._keys.until:
                 self._keys = self._select_keys(now)
             return self._keys
