@@ -354,7 +354,7 @@ def last_day(ends: datetime) -> date:
 
 
 def _find_maximum(counts: list[int]) -> int:
-    """Return the highest count that the axis shows in full. At most a tenth of the counts, or one count, may be higher."""
+    """Return the highest count that the axis shows in full. At most a tenth of the counts, or one, may be higher."""
     sorted_counts = sorted((count for count in counts if count), reverse=True)
     for outlier_count in range(max(1, len(sorted_counts) // 10), 0, -1):
         kept_counts = sorted_counts[outlier_count:]
