@@ -85,7 +85,7 @@ def _make_options(schema: ma.Schema) -> list[Decorator]:
 def read_options(schema: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
     """Return the request body, as JSON of the API, from the options that :func:`add_member_options` added.
 
-    :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
+    :raises click.UsageError: a value is invalid, two options contradict each other, or no option says what to change.
     """
     members: dict[str, Any] = {}
     for member_name, field in _list_members(schema):

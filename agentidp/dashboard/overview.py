@@ -135,7 +135,7 @@ def _build_slow_part(caller: Caller, usage: Usage, marker_rows: Rows) -> dict[st
     at, period = caller.at.astimezone(UTC), usage.period
     findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
     recent_findings = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
-    # The agents are read here, because with many agents it takes longer than the first part of the page.
+    # The slow part reads the agents, because reading many agents takes longer than the whole first part of the page.
     agents, agent_count = _read_agents(caller, usage)
     stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
     rows = caller.read_by_name(_build_slow_calls(usage, stacked_agents))

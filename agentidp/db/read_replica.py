@@ -90,7 +90,8 @@ class ReadReplica:
     def _log_lag(self, primary_position: int, replica_position: int) -> None:
         """Log once when the replica is behind for too long, and once when it has caught up. Positions are in bytes.
 
-        Measures the lag by this server's clock, because after a pause of the primary its last transaction is old.
+        The lag is the time since the replica fell behind, by this server's clock. The age of the replica's last
+        transaction does not measure the lag, because it includes the time in which the primary had nothing to send.
         """
         if self._missed_position is not None and replica_position >= self._missed_position:
             self._missed_position = None

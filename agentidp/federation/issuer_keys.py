@@ -361,7 +361,7 @@ class IssuerKeys:
         metadata: dict[str, Any] = {}
         jwks_uri = source.jwks_uri
         if jwks_uri is None:
-            # The metadata's address has no slash after the issuer's own (OpenID Connect Discovery section 4.1).
+            # The metadata's address omits a slash at the end of the issuer (OpenID Connect Discovery section 4.1).
             address = f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration"
             metadata, _ = self._request_json(address, deadline)
             if metadata.get("issuer") != source.issuer:

@@ -9,9 +9,9 @@ a *rest*.
 
 1. **By hours**, if the agent stopped in the middle of its work: it made at least half of its typical requests in the
    steady hours among its last eight hours, since its last rest. (On a holiday an agent makes fewer requests.) The
-   evidence is that of the missed steady hours up to its next rest. They must be more than twice as many as in its
-   second-longest pause of the 8 weeks, because an agent that depends on a few people pauses when they do. An agent that
-   stopped shortly before its first steady hour is judged in this way too.
+   evidence of the missed steady hours up to its next rest is added up. The agent must have missed more than twice as
+   many steady hours as in its second-longest pause of the 8 weeks, because an agent that depends on a few people pauses
+   when these people do. An agent that stopped shortly before its first steady hour is judged in this way too.
 2. **By days** otherwise: by the whole UTC days that the agent has missed, because a holiday silences all hours of a day
    at once. An agent that rests on some days may have a holiday, so more days are needed.
 """
@@ -130,14 +130,18 @@ def count_weeks_of_history(requests_by_hour: Sequence[int], last_day: int) -> in
 
 
 def count_active_weeks(requests_by_hour: Sequence[int], hour: int, last_day: int, week_count: int) -> int:
-    """Return the number of weeks before *last_day* in which an agent was active in the same hour of the week."""
+    """Return the number of weeks before *last_day* in which an agent was active in the same hour of the week as *hour*.
+
+    :param hour: an index of *requests_by_hour* or, for an hour in the future, what its index will be.
+    :param week_count: the number of weeks to look at.
+    """
     first_hour = (last_day - 7 * week_count) * DAY
     past_hours = range(first_hour + (hour - first_hour) % WEEK, last_day * DAY, WEEK)
     return sum(1 for past_hour in past_hours if requests_by_hour[past_hour])
 
 
 def was_working(requests_by_hour: Sequence[int], last_hours: Sequence[int], first_hour: int, week_count: int) -> bool:
-    """Return whether an agent made at least half as many requests in *last_hours* as in the median week."""
+    """Return whether the requests in *last_hours* are at least half as many as in the same hours of the median week."""
     hours_in_first_week = [first_hour + (hour - first_hour) % WEEK for hour in last_hours]
     typical_requests = median_low(
         sum(requests_by_hour[hour + week * WEEK] for hour in hours_in_first_week) for week in range(week_count)

@@ -81,7 +81,7 @@ def authenticate_and_count(
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     redeem_parameters: dict[str, Any] = {
         "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
-        # Takes the resource from the form, because null in the request can also mean our own API.
+        # The form's resource is null only if the client sent none. token_request.resource is also null for our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,
