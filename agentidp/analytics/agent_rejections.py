@@ -48,8 +48,8 @@ _STEPS = {
         "Stop the agent's instance. If the agent should work, resume the agent or its organization."
     ),
     "token for another audience": (
-        "The instance has sent a token for a resource server to this API. Let the instance request a token without the "
-        "parameter resource."
+        "The token is for a resource server, but the agent's instance has sent it to AgentIdP's own API. Let the "
+        "instance request a token without the parameter resource."
     ),
     "token expired, token not yet valid, revoked token": (
         "Let the instance request a new token. If new tokens fail too, correct the clock of the agent's instance."
