@@ -307,8 +307,8 @@ def _draw_counts(
     if incident is not None:
         tokens = _draw_count(incident.tokens, random)
         return [tokens, tokens, _draw_count(incident.rejected, random)]
-    weekday_digits, weekend_digits, growth = agent.rhythm
-    share_of_peak = int((weekend_digits if starts_at.weekday() >= 5 else weekday_digits)[starts_at.hour]) / 9
+    weekday_activity, weekend_activity, growth = agent.rhythm
+    share_of_peak = int((weekend_activity if starts_at.weekday() >= 5 else weekday_activity)[starts_at.hour]) / 9
     if share_of_peak == 0:
         return [0, 0, 0]
     mean_tokens = agent.tokens * share_of_peak * (1 - growth * days_ago / (DAYS - 1))

@@ -67,7 +67,7 @@ def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None) 
     agent = require_row(agent_rows[0]) if agent_rows else None
     if form is None and agent is not None:
         form = Form(forms.format_values(MEMBERS, represent(agent)) | {"scopes": agent.scopes})
-    registered_scopes = {*SCOPES, *(scope for server in servers for scope in server.scopes)}
+    registered_scopes = {*SCOPES, *(scope for resource_server in servers for scope in resource_server.scopes)}
     return pages.page(
         "agent_form.html",
         form.status if form else 200,
@@ -75,7 +75,7 @@ def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None) 
         form=form,
         agent=agent,
         own_scopes=SCOPES,
-        servers=[server for server in servers if server.scopes],
+        servers=[resource_server for resource_server in servers if resource_server.scopes],
         unregistered=[scope for scope in (agent.scopes if agent else ()) if scope not in registered_scopes],
         is_own=agent_id is not None and agent_id == caller.agent_id,
         members=MEMBERS,

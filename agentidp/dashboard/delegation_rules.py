@@ -133,5 +133,5 @@ def _show_form(caller: Caller, form: Form | None = None) -> Response:
         audience | forms.default_values(MEMBERS) | {"resources": []},
         here="delegation",
         members=MEMBERS,
-        servers=[server for server in caller.read("oauth/list_resource_servers") if server.scopes],
+        servers=[row for row in caller.read("oauth/list_resource_servers") if row.scopes],
     )

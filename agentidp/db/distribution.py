@@ -92,5 +92,5 @@ def _set_plan_caching(connection: psycopg.Connection[Any]) -> Iterator[tuple[str
     [setting_row] = run_statement(connection, "distribution/plans_each_time")
     run_statement(connection, "distribution/plan_once" if can_cache_plans else "distribution/plan_each_time")
     if setting_row.is_so is can_cache_plans:
-        setting_words = "once" if can_cache_plans else "at each call, as this version of Citus requires"
-        yield SERVICE_ROLE, f"plans each statement {setting_words}"
+        planning_frequency = "once" if can_cache_plans else "at each call, as this version of Citus requires"
+        yield SERVICE_ROLE, f"plans each statement {planning_frequency}"
