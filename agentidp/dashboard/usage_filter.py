@@ -141,7 +141,9 @@ class UsageFilter:
         tokens_by_agent: defaultdict[UUID, list[int]] = defaultdict(lambda: [0] * period.days)
         for row in self.read_attribution(caller, period)[0].rows:
             add_tokens(tokens_by_agent[row.agent_id], row)
-        return dict(sorted(tokens_by_agent.items(), key=lambda agent_and_days: (-sum(agent_and_days[1]), agent_and_days[0])))
+        return dict(
+            sorted(tokens_by_agent.items(), key=lambda agent_and_days: (-sum(agent_and_days[1]), agent_and_days[0]))
+        )
 
     def read_attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
         """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
