@@ -67,8 +67,6 @@ def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime
         requested.parameters.get("dpop_jkt"),
     )
     with _submit_form(consent, requested, at) as transaction:
-        # A request that replaces an app's redirect URIs and ends the app's grants takes the same lock.
-        transaction.fetch("organizations/lock_organization")
         check_registration(transaction.fetch("agents/get_agent", agent_id=requested.agent_id), requested.redirect_uri)
         return grants.add_grant(transaction, permission).text
 
@@ -92,6 +90,9 @@ def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
+            # A request that replaces an app's redirect URIs and ends the app's grants takes the same lock. This lock is
+            # taken before the provider's lock, because a file that is applied takes both in this order.
+            transaction.fetch("organizations/lock_organization")
             consent.check_provider(transaction)
             transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)
             yield transaction

@@ -180,6 +180,8 @@ def _make_changes(
     changes: list[Change],
     applied: Applied,
 ) -> None:
+    # The organization is locked before its provider, because the answer to a consent page locks both in this order.
+    transaction.fetch("organizations/lock_organization")
     for change in changes:
         with _name_place_in_errors(declared, change.path, change):
             _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied)

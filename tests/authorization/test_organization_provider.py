@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -21,10 +22,11 @@ from agentidp.registry.organizations import update_organization
 from tests.audit.conftest import events_of
 from tests.authorization.conftest import Editor, editor_of, error_of, made, returned
 from tests.authorization.test_person_page import buttons, ended
+from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import Cast, settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company, company
 from tests.dashboard.conftest import Page, post, with_session
-from tests.factories import NOON, Agent, Clock, execute
+from tests.factories import NOON, Agent, Clock, execute, wait_until
 
 SIGN_IN = "/dashboard/sign-in/oidc"
 PROVIDER = {"clientId": CLIENT_ID, "clientSecret": CLIENT_SECRET, "roleClaim": "roles", "viewers": ["watchers"]}
@@ -206,6 +208,19 @@ class TestChanges:
         do(editor, provider_id)
         assert editor.answer(page, answer).status_code == 400
         assert editor.stored_grants() == 0
+
+    @WATCHES_THE_COORDINATOR
+    def test_a_consent_waits_for_a_file_that_is_applied(self, editor: Editor, own: Company, provider_id: str) -> None:
+        """Both lock the organization before the provider. In another order, each could wait for the other."""
+        page, url, organization_id = authorized(editor, own), editor.admin.database_url, editor.admin.organization_id
+        waits = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        with ThreadPoolExecutor() as pool:
+            with connect(url) as connection, operator_transaction(connection, organization_id, NOON) as file:
+                file.fetch("organizations/lock_organization")
+                answer = pool.submit(editor.answer, page)
+                wait_until(lambda: execute(url, waits))
+                file.fetch("openid/lock_provider")
+            assert answer.result().status_code == 303
 
     def test_end_a_consent_at_the_provider_of_the_instance(self, editor: Editor, own: Company) -> None:
         page = editor.authorize()

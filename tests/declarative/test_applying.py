@@ -19,7 +19,7 @@ from agentidp.config import Settings
 from agentidp.declarative.applying import LOCK, apply_file, export_organizations
 from agentidp.declarative.document import read_document
 from tests.audit.conftest import events_of
-from tests.citus import server_of, someone_waits
+from tests.citus import WATCHES_THE_COORDINATOR, server_of, someone_waits
 from tests.cli.command import ORGANIZATION, UUID, Command, ask_for_token
 from tests.conftest import settings_for
 from tests.factories import PATIENCE, ROOT, execute, wait_until
@@ -442,6 +442,21 @@ def test_an_openid_provider_is_in_the_file_without_its_secret(run: Command, tmp_
     assert run.json("openid-provider", "list", *of)[0]["hasClientSecret"] is False
     applied(run, "organizations:\n  - name: Acme\n    openidProviders: []\n")
     assert run("openid-provider", "list", *of) == ""
+
+
+@WATCHES_THE_COORDINATOR
+def test_a_file_locks_the_organization_before_its_provider(run: Command, database_url: str) -> None:
+    """A consent form locks them in this order. In another order, each could wait for the other."""
+    applied(run, OPENID_PROVIDER)
+    waits = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    file = "organizations:\n  - {name: Acme, openidProviders: [], agents: [{name: new, scopes: []}]}\n"
+    with ThreadPoolExecutor() as pool:
+        with psycopg.connect(database_url) as consent:
+            consent.execute("select from organizations for no key update")
+            applying = pool.submit(applied, run, file)
+            wait_until(lambda: execute(database_url, waits))
+            assert consent.execute("select from openid_providers for update nowait").rowcount == 1
+        applying.result()
 
 
 def test_a_strict_plan_shows_what_was_made_by_hand(run: Command) -> None:
