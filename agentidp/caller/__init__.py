@@ -86,7 +86,7 @@ class Caller:
         read_replica = app_services.read_replica
         self.replica = read_replica.of(self._database) if read_replica else None
         self._proof, self._actor = proof, actor or ("agent", str(agent_id))
-        # None if the caller has been admitted, or if it has no token, so that its requests are not counted.
+        # None if the caller has been admitted, or has no token: requests without a token are not counted.
         self._token_to_admit = token
         self._is_in_transaction = False
 

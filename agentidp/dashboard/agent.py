@@ -89,7 +89,7 @@ def _build_calls(agent_id: UUID, period: Period) -> dict[str, Call]:
 
 
 def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
-    """Return pairs of an API (the row of a resource server, ``None`` for our own, or ``""`` for none) and scopes."""
+    """Return pairs of an API (the row of a resource server, ``None`` for our own API, ``""`` for no API) and scopes."""
     scope_groups: list[tuple[Any, list[str]]] = [
         (server, [scope for scope in scopes if scope in api_scopes])
         for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]

@@ -36,7 +36,7 @@ def by_owner(caller: Caller) -> Response:
 @pages.blueprint.get("/dashboard/usage/resources")
 @session.required_to(*AGENTS)
 def by_resource(caller: Caller) -> Response:
-    """Show the tokens by API: our own, each resource server, deleted ones, and tokens without attribution."""
+    """Show the tokens for our own API, for each resource server, even if deleted, and without attribution."""
     return _show_usage("resources", caller, list_tokens_by_resource)
 
 

@@ -25,7 +25,7 @@ from agentidp.metrics import REPLICA_READS, REPLICA_STALENESS
 logger = logging.getLogger("agentidp")
 
 MAX_STALENESS = 10.0
-"""Maximum seconds by which the replica may be behind the primary. Beyond it, the primary serves the reads."""
+"""Maximum seconds by which the replica may be behind. If it is further behind, the primary serves the reads."""
 
 PAUSE = 1.0
 """Seconds for which a process stops using a replica that was too far behind."""

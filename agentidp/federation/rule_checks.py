@@ -406,7 +406,7 @@ def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, 
         name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
     }
     if issuer in _CUSTOMER_CLAIMS:
-        # Requires an id, because another customer could later take over a name and get the agents.
+        # Requires an id, because another customer could later take over a name, and with it the agents.
         id_claims = [name for name in _CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or _CUSTOMER_CLAIMS[issuer]
         if naming_claims.isdisjoint(id_claims):
             raise RuleRefused(

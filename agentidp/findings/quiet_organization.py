@@ -1,7 +1,8 @@
 """Decide whether the organization, or part of it, was quiet, from the hourly number of active agents in a sample.
 
-Statistic: Poisson's deviance of the number of active agents from the usual one, which is the median of the same hour of
-the week in 8 weeks. Half of the deviance is a logarithm: how many times less likely the number is than the usual one.
+Statistic: Poisson's deviance of the number of active agents from the usual number, which is the median of the same
+hour of the week in 8 weeks. Half of the deviance is a logarithm: how many times less likely the number is than the
+usual number.
 
 1. An hour is *busy* if two or more agents are usually active in it. A busy hour is *quiet* if fewer than half of the
    usual agents are active.
@@ -12,8 +13,8 @@ the week in 8 weeks. Half of the deviance is a logarithm: how many times less li
 4. Part of the organization is quiet if four agents or more, and a quarter of those at work, stop in the same hour, in
    the middle of their work.
 
-Example: 8 agents are usually active in an hour. If no agent is, half the deviance is 8, and one such hour is enough. If
-3 agents are, it is 8 - 3 + 3 ln(3/8) = 2.06, and four such hours are needed.
+Example: 8 agents are usually active in an hour. If no agent is active, half the deviance is 8, and one such
+hour is enough. If 3 agents are active, half the deviance is 8 - 3 + 3 ln(3/8) = 2.06, and four such hours are needed.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class QuietTime(NamedTuple):
 
 
 def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
-    """Return the usual number of active agents per busy hour from *since* on. A busy hour has two or more of them.
+    """Return the usual number of active agents per busy hour from *since* on. A busy hour usually has two or more.
 
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """

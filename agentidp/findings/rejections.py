@@ -1,8 +1,8 @@
-"""``rejections``: an agent fails to authenticate far more often than usual; why, and from which networks.
+"""``rejections``: an agent fails to authenticate far more often than usual, with the reasons and the networks.
 
 Statistic: the day's rejected requests compared with three times the 75th percentile of the 28 days before, or of the
 days since the agent's first activity. Consecutive days are one finding, from the first hour with many rejections to the
-last. It is critical if no token was issued in this time although some were expected.
+last. The finding is critical if no token was issued in this time although tokens were expected.
 """
 
 from __future__ import annotations

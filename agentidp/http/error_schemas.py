@@ -59,7 +59,7 @@ def describe_error(name: str, headers: Iterable[str] = ()) -> dict[str, Any]:
     """Return the description of an error response for the OpenAPI document.
 
     :param name: the error's code, prefixed with ``OAUTH_`` for an OAuth endpoint.
-    :param headers: the names of headers that this response has in addition to ``X-Request-Id`` and the error's own.
+    :param headers: the names of this response's headers besides ``X-Request-Id`` and the headers of the error.
     """
     error_code = name.removeprefix("OAUTH_")
     error_class = ERRORS[error_code]

@@ -35,7 +35,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class Reason(StrEnum):
-    """A logged reason why a code or refresh token is refused, which needs a reaction. The database returns others."""
+    """The logged reasons of refused codes and refresh tokens to which this module reacts. There are other reasons."""
 
     UNKNOWN = "unknown code or refresh token"
     USED = "code or refresh token used before"

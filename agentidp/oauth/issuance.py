@@ -247,7 +247,7 @@ def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
 def _explain_missing_scopes(database: OrganizationDatabase, call: Call, row: Any) -> str:
     parameters = call.parameters
     if call.name == "grants/redeem_grant":
-        # Takes the resource and the delegation rule from the grant, because the request need not name them.
+        # The resource and the delegation rule are those of the grant, because the request need not name them.
         parameters = parameters | {"resource": row.resource, "rule_id": row.delegation_rule_id}
     missing_scopes = find_missing_scopes(database, parameters)
     scopes = {*itertools.chain(*missing_scopes.values())}

@@ -58,7 +58,7 @@ class ProviderBusy(SignInRefused):
 
 
 class Provider:
-    """An OpenID Connect provider: that of the instance, or an organization's own. The constructor sends no request.
+    """The OpenID Connect provider of the instance or of an organization. The constructor sends no request.
 
     :param keys: fetches the provider's metadata and keys. Default: from the networks that are allowed for the operator.
     :param organization_id: the organization of all people of the provider; ``None`` for the provider of the instance.

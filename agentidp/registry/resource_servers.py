@@ -118,8 +118,8 @@ def add_resource_server(
 
     :param members: other members that :class:`NewResourceServerSchema` loads. Default: the defaults of the schema.
     :returns: the row of the resource server.
-    :raises ValidationError: the identifier or the audience is this server's own, the identifier is an audience that a
-        cloud's customers share, or there is no such agent.
+    :raises ValidationError: the identifier or the audience belongs to this server, the identifier is an audience that
+        a cloud's customers share, or there is no such agent.
     :raises ResourceTaken: another organization owns the identifier or the audience, or the identifier is registered.
     :raises Conflict: the organization has the maximum number of resource servers or of identifiers.
     """
@@ -170,7 +170,7 @@ def update_resource_server(
 
     :param change: members that :class:`ResourceServerChangeSchema` loads; missing members keep their values.
     :raises NotFound: the organization has no such resource server.
-    :raises ValidationError: the audience is this server's own, or there is no such agent.
+    :raises ValidationError: the audience belongs to this server, or there is no such agent.
     :raises ResourceTaken: another organization owns the audience.
     """
     earlier_row = require_row(transaction.fetch("oauth/lock_resource_server", resource_server_id=resource_server_id))

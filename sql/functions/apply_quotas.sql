@@ -26,7 +26,7 @@
 -- expression again in each transaction.
 --
 -- Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): the token's day and hour in UTC; p_agent_quotas and
--- p_organization_quotas: the column quotas of the agent and the organization, null if it has no quota.
+-- p_organization_quotas: the column quotas of the agent and of the organization; null for a holder without quotas.
 create or replace function apply_quotas(
     p_organization_id text,
     p_agent_id uuid,

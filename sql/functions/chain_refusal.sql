@@ -21,8 +21,8 @@ declare
 begin
     -- Reads one agent at a time, because PostgreSQL 15 without statistics would read all agents for a condition with "any".
     for v_place in 1 .. cardinality(p_agent_ids) loop
-        -- The iat may be that of a newer token, made from the agent's own token. If the newer token has ended, the agent's own
-        -- token has ended too.
+        -- The iat may belong to a newer token, for which the agent's own token was exchanged. If the newer token has ended, the
+        -- agent's own token has ended too.
         select is_token_in_force(tokens_not_before, p_issued_at[v_place])
         into v_is_in_force
         from agents

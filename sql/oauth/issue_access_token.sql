@@ -6,7 +6,7 @@
 -- the resource, or a quota refuses the token;
 -- quotas: the quotas that apply, in the words of apply_quotas; exhausted: the holder and the window of the exhausted quota,
 -- separated by a space; both null if there is none;
--- audience, token_ttl and subject: of the resource server, null if it does not set them, and for our own API.
+-- audience, token_ttl and subject: the settings of the resource server; null for our own API, and for what the server does not set.
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash: null if a key or a rule of trust has verified the client's token;

@@ -1,5 +1,5 @@
--- Returns one row: is_own: whether a resource identifier is one of this server's own.
--- Parameters: resource: the identifier in any spelling; own_identifiers: this server's own identifiers.
+-- Returns one row: is_own: whether a resource identifier belongs to this server.
+-- Parameters: resource: the identifier in any spelling; own_identifiers: the identifiers of this server.
 --
 -- citus: no shard, because it reads no table
 select exists (

@@ -165,7 +165,7 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
     """
     lock_file = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        # A server notices only after a moment that the AgentIdP that started it has died. So this process retries for
+        # PostgreSQL notices only after a moment that the AgentIdP that started it has died. So this process retries for
         # half a second before it reports that another AgentIdP runs.
         grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
