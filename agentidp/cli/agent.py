@@ -218,7 +218,7 @@ def delete_agent(agent: str, is_dry_run: bool) -> None:
 @require_confirmation
 @agent_argument
 def erase_agent_texts(agent: str) -> None:
-    """Ask for confirmation, and erase the texts of a deleted agent."""
+    """Ask for confirmation, and erase what people wrote about a deleted agent."""
     with find_and_open_agent(agent, is_deleted=True) as (services, database, agent_id):
         if database.fetch("agents/get_agent", agent_id=agent_id):
             raise click.ClickException("only a deleted agent can be erased, so delete the agent first")

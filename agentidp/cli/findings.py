@@ -174,7 +174,7 @@ def _warn_of_missing_kinds(not_computed: Iterable[str]) -> None:
 
 
 def _represent_finding(finding: Any, as_json: bool) -> dict[str, Any]:
-    """Return a finding as JSON of the API. Without *as_json*, its window is a string of two UTC instants."""
+    """Return the JSON members of a finding. Without *as_json*, the window is one string with two UTC instants."""
     members: dict[str, Any] = finding.represent()
     window = members["window"]
     return members if as_json else members | {"window": f"{window['from'][:16]}Z/{window['to'][:16]}Z"}

@@ -89,7 +89,7 @@ class PollingWorker(Worker):
         cache_settings(self.cfg)
         self.keepalived_conns = {}
         self._epoll = select.epoll()
-        # Protects keepalived_conns and nr_conns, and lets only one thread serve in place of a blocked thread.
+        # Protects keepalived_conns and nr_conns, and ensures that a blocked thread gives way only once.
         self._lock = threading.Lock()
         self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
         # The monotonic time, by thread id, at which a thread began its request; None while it serves no request.

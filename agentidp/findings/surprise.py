@@ -195,7 +195,9 @@ def surprise(count: float, expected: float) -> float:
 def sum_tokens_by_rule(
     tokens: Sequence[int], expected_tokens: Sequence[float]
 ) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return, per rule of ``SPIKE_RULES``, the sums by hour: of the hour, the eight hours up to it, or three nights.
+    """Return one list of sums per rule of ``SPIKE_RULES``: sums of one hour, of one night and of three nights.
+
+    Each list has one sum per hour: the sum that ends with this hour. A night is ``NIGHT_HOURS`` consecutive hours.
 
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
     not unusual. A night also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.

@@ -64,7 +64,7 @@ MAX_SPIKE_AGENTS = 100  # maximum of these agents whose history is read; agents 
 MAX_SPIKE_GAP_HOURS = 24  # hours between two unusual hours of one spike
 
 # Limits for findings of the kind silence
-SILENCE_WEEKS = 8  # the activity in these weeks before a silence counts as usual
+SILENCE_WEEKS = 8  # weeks before a silence; the activity in these weeks counts as usual
 MIN_SILENCE_WEEKS = 3  # minimum number of these weeks in which the agent or the organization worked
 MAX_SILENCE_WEEKS = 5  # weeks after which a silent agent is dormant instead
 MIN_QUIET_HOURS = 3  # quiet hours after which the history of an agent that works around the clock is read
@@ -94,7 +94,7 @@ DEPLOYMENT_TIMES = 3  # maximum ratio to the expected tokens of a spike that a d
 MAX_AUDIT_EVENTS = 1000  # newest changes of agents and credentials that are searched
 
 # Limits for findings of the kind rejections
-REJECTION_DAYS = 28  # the rejections on these days before a day count as usual
+REJECTION_DAYS = 28  # days before the judged day; the rejections on these days count as usual
 MIN_REJECTED = 15  # rejected requests of an agent on a UTC day
 REJECTED_TIMES = 3  # a day must exceed this multiple of the 75th percentile of the days before
 MAX_REJECTED_AGENTS = 50  # maximum agents whose history is read; agents with the most rejected requests come first
@@ -118,7 +118,7 @@ MAX_UNCACHED_SUSPECTS = 50  # maximum agents whose history is read; agents with 
 MAX_UNCACHED_AGENTS = 20  # agents that a finding about several agents names
 
 # Limits for findings of the kind weekend
-WEEKEND_WEEKS = 8  # the tokens in these weeks before a day count as usual
+WEEKEND_WEEKS = 8  # weeks before the judged day; the tokens in these weeks count as usual
 MIN_WEEKEND_WEEKS = 3  # minimum number of these weeks in which an agent worked
 MAX_WEEKEND_DAYS = 28  # maximum number of judged days
 MAX_REST_DAYS = 2  # maximum days of rest; first the weekdays with less than half of the average, then the weekend

@@ -85,7 +85,7 @@ def find_latest_costly_days(
 
 
 def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
-    """Return the newest days, if each wastes several times as many tokens as the days before; otherwise all days."""
+    """Return the days of a new habit that wastes several times as many tokens as the old one; otherwise all days."""
     # Many instances that stop caching their tokens would otherwise look for weeks like instances that cache them.
     waste_factors = [costly_day.tokens / costly_day.needed for costly_day in costly_days]
     first_possible_start = max(len(costly_days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)

@@ -112,7 +112,7 @@ class Blueprint(FlaskBlueprint):
         return decorate
 
     def tool(self, name: str | None, *, rows: int = 100) -> Callable[[Any], Any]:
-        """Offer a route that only reads as a tool of the Model Context Protocol.
+        """Offer a read-only route as a tool of the Model Context Protocol.
 
         :param name: the name of the tool; ``None`` for no tool.
         :param rows: the maximum number of items of ``data`` in the tool's result.

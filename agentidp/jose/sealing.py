@@ -80,7 +80,8 @@ def reseal_secrets(
             if resealed_secret is not None:
                 parameters = {"organization_id": secret_row.organization_id, id_name: row_id}
                 parameters |= {"previous": sealed_secret, "sealed": resealed_secret}
-                # The statement skips a secret that a server has replaced meanwhile, because it is encrypted already.
+                # The statement skips a secret that was changed after it was read, because a server encrypts a changed
+                # secret under the current instance secret.
                 changed_count += len(run_statement(connection, store_statement, **parameters))
     return changed_count, len(secret_rows)
 
