@@ -108,8 +108,8 @@ def _build_usage(period: Period, comparison: Comparison, usage_filter: UsageFilt
     first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
     days = usage_filter.query_days(**period.bounds).build_days(rows["days"])
     earlier_days = usage_filter.query_days(**comparison.bounds).build_days(rows["earlier_days"])
-    matched_days = counts.match_days(earlier_days, comparison, first_usage_day)
-    return Usage(period, comparison, usage_filter, days, matched_days, first_usage_day)
+    compared_days = counts.match_days(earlier_days, comparison, first_usage_day)
+    return Usage(period, comparison, usage_filter, days, compared_days, first_usage_day)
 
 
 def _has_enough_usage(caller: Caller, usage: Usage) -> bool:

@@ -335,10 +335,10 @@ def _refuse_deleted_agents(declared: DeclaredOrganization, changes: list[Change]
     for section, member_name in ((RESOURCE_SERVER.section, "agent"), (DELEGATION_RULE.section, "agents")):
         for index, declared_object in enumerate(declared.content.get(section, [])):
             agent_names = declared_object.get(member_name) or []
-            used_names = deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
-            if used_names:
+            refused_names = deleted_names.intersection([agent_names] if isinstance(agent_names, str) else agent_names)
+            if refused_names:
                 raise ConfigurationError(
-                    f"{declared.describe_place(section, index, member_name)}: names the agent {min(used_names)!r}, "
+                    f"{declared.describe_place(section, index, member_name)}: names the agent {min(refused_names)!r}, "
                     "which would be deleted because agents does not name it\n"
                     "Add the agent to agents, or remove its name here."
                 )

@@ -358,8 +358,8 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
             _check_pattern("claims", f"{claim_name} ", claim_value)
     if issuer in _CUSTOMER_CLAIMS:
         prefixes = _SUBJECT_PREFIXES.get(issuer)
-        is_customer_named = subject is not None and (prefixes is None or subject.startswith(prefixes))
-        if not is_customer_named and claims.keys().isdisjoint(_CUSTOMER_CLAIMS[issuer]):
+        subject_names_customer = subject is not None and (prefixes is None or subject.startswith(prefixes))
+        if not subject_names_customer and claims.keys().isdisjoint(_CUSTOMER_CLAIMS[issuer]):
             error_message = f"must begin with {prefixes[0]}" if subject is not None and prefixes else "must be there"
             raise RuleRefused(
                 "subject",

@@ -134,14 +134,16 @@ def _compare_own_token(
         "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
         "rule_id": delegation.rule_id,
     }
-    servers, [chain_row], actors = database.run(
+    resource_servers, [chain_row], actors = database.run(
         Call("oauth/list_resource_servers", {}),
         Call("oauth/chain_refusal", chain_parameters),
         Call("agents/get_agent", {"agent_id": actor_id}),
     )
     # Leaves out the resource servers of clouds, because all customers of a cloud use the same audience.
-    servers = [server for server in servers if server.audience is None or owned_name(server.audience) is not None]
-    own_audiences = [server.audience or server.resource for server in servers if server.agent_id == actor_id]
+    resource_servers = [
+        server for server in resource_servers if server.audience is None or owned_name(server.audience) is not None
+    ]
+    own_audiences = [server.audience or server.resource for server in resource_servers if server.agent_id == actor_id]
     comparisons = [
         Comparison("organization", database.organization_id, token.organization_id, is_same_organization),
         Comparison("audience", own_audiences, token.audience, token.audience in own_audiences),
@@ -155,7 +157,7 @@ def _compare_own_token(
             resource=server.resource,
             instruction=_FOR_RESOURCE,
         )
-        for server in servers
+        for server in resource_servers
         if server.subject == AGENT and actors and not set(server.scopes).isdisjoint(actors[0].scopes)
     ]
     if not results:
