@@ -13,9 +13,9 @@ MIN_CONTRIBUTOR_PERCENT = 10  # of the tokens of a finding: an agent with fewer 
 COMMON_CAUSE_AGENTS = 4  # agents whose spikes become one finding if they begin in the same hour
 
 # Limits for the expected and usual counts (surprise.py)
-SEASON_WEEKS = 6  # earlier weeks whose same hour of the week gives the expected count of an hour
+SEASON_WEEKS = 6  # earlier weeks from which the expected count of an hour is computed
 MIN_SEASON_WEEKS = 3  # with fewer weeks of history, the same hour of SEASON_DAYS earlier days is used
-SEASON_DAYS = 14  # earlier days whose same hour gives the expected count, if the history is short
+SEASON_DAYS = 14  # earlier days from which the expected count is computed if the history is short
 USUAL_DAYS = 35  # days whose highest surprises count as usual
 NEW_LEVEL_DAYS = 5  # last days that do not count as usual: a change that lasts longer is a new level
 
@@ -56,7 +56,7 @@ NEW_TOKENS = 500  # minimum tokens in an unusual hour of a newer agent: more tha
 NEW_TIMES = 8  # such an hour exceeds this multiple of the agent's busiest hour up to the day before
 # The statement ranks agents by growth: the highest count of the evaluated days, less the mean of earlier days, divided
 # by that mean. The smoothing is added to the divisor, so that agents with few tokens do not rank high.
-GROWTH_DAYS = 21  # the mean of these days before the evaluated days is compared
+GROWTH_DAYS = 21  # days before the evaluated days; the mean of these days is compared
 GROWTH_SMOOTHING_DAY = 30  # tokens that are added to the mean tokens of a day
 GROWTH_SMOOTHING_HOUR = 10  # tokens that are added to the mean tokens of an hour
 MAX_SPIKE_SUSPECTS = 200  # maximum agents whose hours are read; agents whose days grew the most come first

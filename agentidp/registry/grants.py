@@ -147,7 +147,7 @@ def build_list_call(
 
 
 def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
-    """End all grants by which people let an agent act for them, and return their number, or raise ``NotFound``."""
+    """End all grants by which people let an agent act for them. Return the number of grants, or raise ``NotFound``."""
     require_row(transaction.fetch("agents/get_agent", agent_id=agent_id))
     ended_count = _end_grants(transaction, agent_id=agent_id)
     audit.record(transaction, "agent.grants_ended", agent_id, after={"grants": ended_count})
@@ -155,7 +155,7 @@ def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
 
 
 def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
-    """End all grants that people have made by a delegation rule, and return their number, or raise ``NotFound``."""
+    """End all grants that people have made by a delegation rule. Return the number of grants, or raise ``NotFound``."""
     rule_row = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
     ended_count = _end_grants(transaction, delegation_rule_id=rule_id)
     event_details = {"name": rule_row.name, "grants": ended_count}

@@ -80,7 +80,7 @@ class Source(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read up to ``len(buffer)`` bytes of the file into *buffer*, and return their number."""
+        """Read up to ``len(buffer)`` bytes of the file into *buffer*, and return the number of bytes read."""
         block = self._file.read(len(buffer))
         buffer[: len(block)] = block
         self._hash.update(block)
