@@ -91,7 +91,7 @@ def admit_app(
 
 @contextlib.contextmanager
 def _throttle_failures(organization_id: str, person: str, at: datetime) -> Iterator[None]:
-    """Refuse a block that uses a document after too many failures of the person, whatever the hosts."""
+    """Count a failure of the ``with`` block for the person, or raise :exc:`RateLimited` after too many failures."""
     # If failures counted per host, one person's failures would keep other people from an app.
     app_services = services()
     subject = f"apps of {person} in {organization_id}"

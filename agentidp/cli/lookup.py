@@ -186,7 +186,10 @@ def find_agent(
 def _list_agent_candidates(
     services: Services, organization_rows: Rows, at: datetime, name: str | None, *, is_deleted: bool
 ) -> list[Candidate]:
-    """Return all agents with this name in several organizations as candidates. None stands for any name."""
+    """Return the agents of some organizations as candidates.
+
+    :param name: selects the agents with this name. None selects all agents.
+    """
     candidates = []
     for organization_row in organization_rows:
         database = services.database.of(organization_row.organization_id, at)

@@ -35,7 +35,7 @@ class Form:
 
     @contextlib.contextmanager
     def catch_refusal(self, labels: Mapping[str, str]) -> Iterator[None]:
-        """Catch an error by which the block refuses the form, and store the error's sentences and status."""
+        """Catch an error of the ``with`` block that refuses the form, and store the error's sentences and status."""
         try:
             yield
         except (ValidationError, Conflict) as error:

@@ -120,7 +120,7 @@ def _build_body(values: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _flatten_details() -> Iterator[None]:
-    """Rename the fields in an error of the block from the API's nested members to the fields of the form."""
+    """Rename the fields in an error of the ``with`` block from the API's nested members to the fields of the form."""
     try:
         yield
     except ValidationError as error:

@@ -55,9 +55,9 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
-# A spike may have begun NEW_LEVEL_DAYS + 1 days before the first requested day. The USUAL_DAYS days with which it is
-# compared end at most NEW_LEVEL_DAYS days before its beginning. One more day is needed, because the first sums lack
-# some of their hours.
+# A spike may have begun NEW_LEVEL_DAYS + 1 days before the first requested day. The spike is compared with USUAL_DAYS
+# days, which end at most NEW_LEVEL_DAYS days before the spike. One day is added, because on the first of all these days
+# the sums of several hours are incomplete.
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
 """Number of days before the first requested day for which surprises are computed."""
 

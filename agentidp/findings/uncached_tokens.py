@@ -193,7 +193,7 @@ def _candidates_since(query: FindingsQuery) -> date:
 def _first_history_day(query: FindingsQuery) -> date:
     """Return the first day of the calendar month before that of :func:`_candidates_since`.
 
-    An older habit seems to begin on this day, so that the beginning of its finding changes only once per month.
+    A habit that began earlier is reported as beginning on this day, and this day changes only once per month.
     """
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 

@@ -102,7 +102,7 @@ class Client:
 
     @property
     def credential(self) -> tuple[UUID, bytes | str | None]:
-        """The key under which a process caches data about this client with this credential."""
+        """The agent's ID, and the secret's digest, the key or the rule: a cache key for data about a credential."""
         return self.agent_id, self.secret_hash or self.key_or_rule
 
 

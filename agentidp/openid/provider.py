@@ -125,7 +125,7 @@ class Provider:
 
     @contextlib.contextmanager
     def _reserve_exchange(self, at: datetime) -> Iterator[None]:
-        """Reserve a thread for a block that exchanges a code, and count its failure for the client's network."""
+        """Reserve a thread for a ``with`` block that exchanges a code. Count its failure for the client's network."""
         app_services = services()
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
@@ -167,7 +167,7 @@ class Provider:
 
     @contextlib.contextmanager
     def _explain_errors(self, at: datetime) -> Iterator[None]:
-        """Replace errors of a block's requests to the provider by errors that people can read."""
+        """Replace errors of a ``with`` block's requests to the provider by errors that people can read."""
         try:
             yield
         except KeysUnavailable:

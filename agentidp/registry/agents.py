@@ -315,7 +315,8 @@ AGENTS.add_delete_route(
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens issued to an agent before now. They are refused at once. The agent can get new tokens."""
-    # admit() has a transaction of its own, because it locks rows, and end_tokens() must run before rows are locked.
+    # Admits the caller in a separate transaction, because the admission locks a row, and end_tokens() must lock the
+    # organization's quotas before any other row.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)

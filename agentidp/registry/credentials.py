@@ -299,7 +299,8 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. The tokens that it got work until they expire, unless `endTokens` ends them."""
     if arguments["endTokens"]:
-        # Admits the caller in its own transaction, because end_tokens() must run before the transaction locks rows.
+        # Admits the caller in a separate transaction, because the admission locks a row, and end_tokens() must lock the
+        # organization's quotas before any other row.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:

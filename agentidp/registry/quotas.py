@@ -206,7 +206,8 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admits the caller in a transaction of its own, because lock() must run before the transaction locks rows.
+    # Admits the caller in a separate transaction, because the admission locks a row, and lock() must lock the
+    # organization's quotas before any other row.
     caller.admit()
     with caller.transaction() as transaction:
         lock(transaction)

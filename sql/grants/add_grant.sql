@@ -4,7 +4,7 @@
 -- (text[]); token_digest (32 bytes): the digest of the code; challenge; redirect_uri; jkt (or null); days; at (timestamptz);
 -- expires_at (timestamptz): the expiry of the code; max_grants.
 --
--- max-pages-read: 10000, for the grants of the organization, which it counts
+-- max-pages-read: 10000, because the statement counts all grants of the organization, at most 100,000
 -- example: resource=https://api.example; scopes={a}; grant_id=0a1b2c3d-0000-4000-8000-000000000001; token_digest=\x00000000000000000000000000000000000000000000000000000000000000ff; max_grants=100000
 insert into grants (
     organization_id, grant_id, agent_id, delegation_rule_id, issuer, subject, subject_encrypted, resource, scopes, token_digest,

@@ -3,7 +3,7 @@
 -- rule, for this resource or of people of this issuer; null for all; grant_id and subject: always null. The query
 -- filtered_grants has these two parameters for grants/list_grants.
 --
--- max-pages-read: 6000, for a count by resource or issuer: at most 100,000 grants of the organization, and its agents
+-- max-pages-read: 6000, because a count by resource or issuer reads all grants of the organization, at most 100,000
 -- example: grant_id=null; subject=null; agent_id=null; delegation_rule_id=null; resource=null; issuer=null
 with filtered as (
     {filtered_grants}

@@ -4,7 +4,7 @@
 -- agent, by this rule or of this person; null for all; before_at (timestamptz), before_id: created_at and grant_id in the last row
 -- of the previous page, or null; limit.
 --
--- max-pages-read: 6000, for a list without a filter: at most 100,000 grants of the organization, and its agents
+-- max-pages-read: 6000, because a list without a filter reads all grants of the organization, at most 100,000
 -- example: grant_id=null; agent_id=null; delegation_rule_id=null; subject=null
 with filtered as (
     {filtered_grants}
