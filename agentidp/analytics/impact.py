@@ -169,16 +169,16 @@ def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: da
         Call("agents/list_credentials", {"agent_id": agent_id}), _build_agent_use_call(agent_id, at), RESOURCE_SERVERS
     )
     credential_row = require_row([row for row in credential_rows if row.credential_id == credential_id])
-    lifetimes, issued = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
-    for row in token_rows:
-        if row.credential_id == credential_id:
-            _add_tokens(issued, row, lifetimes[row.resource])
+    lifetimes, issued_tokens = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    for token_row in token_rows:
+        if token_row.credential_id == credential_id:
+            _add_tokens(issued_tokens, token_row, lifetimes[token_row.resource])
     other_credentials = [
         row
         for row in credential_rows
         if row.credential_id not in (None, credential_id) and (row.expires_at is None or row.expires_at > at)
     ]
-    return Impact(issued, at, last_used_at=credential_row.last_used_at, other_credentials=other_credentials)
+    return Impact(issued_tokens, at, last_used_at=credential_row.last_used_at, other_credentials=other_credentials)
 
 
 def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impact:
@@ -195,31 +195,31 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
         build_count_grants_call(agent_id=agent_id),
     )
     require_row(agent_rows)
-    lifetimes, issued = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
-    for row in token_rows:
-        _add_tokens(issued, row, ttl if row.credential_id is None else lifetimes[row.resource])
-        if row.credential_id is not None:
+    lifetimes, issued_tokens = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    for token_row in token_rows:
+        _add_tokens(issued_tokens, token_row, ttl if token_row.credential_id is None else lifetimes[token_row.resource])
+        if token_row.credential_id is not None:
             # The row without a credential has all tokens, so the tokens of this row are subtracted from it.
-            _add_tokens(issued, row, ttl, -1)
+            _add_tokens(issued_tokens, token_row, ttl, -1)
     acting = _sum_tokens_of_actors(agent_id, delegation_rows, period.first)
-    return Impact(issued, at, acting=acting, grants=grant_count.grants)
+    return Impact(issued_tokens, at, acting=acting, grants=grant_count.grants)
 
 
 def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
     """Return what breaks if a resource server is deleted. *ttl* is the default lifetime of a token in seconds."""
-    lifetime, issued = find_lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
+    lifetime, issued_tokens = find_lifetimes_by_resource([server], ttl, at)[server.resource], Issued()
     token_rows, [grant_count] = run(
         Call("analytics/resource_use", {"resource": server.resource, **Period.of(DAYS, at).bounds}),
         build_count_grants_call(resource=server.resource),
     )
     agent_rows = [row for row in token_rows if row.agent_id is not None]
     [name_rows] = run(Call("audit/agent_names", {"agent_ids": [row.agent_id for row in agent_rows]}))
-    for row in token_rows:
-        if row.agent_id is None:
-            _add_tokens(issued, row, lifetime)
+    for token_row in token_rows:
+        if token_row.agent_id is None:
+            _add_tokens(issued_tokens, token_row, lifetime)
     names_by_id = {row.agent_id: row.name for row in name_rows}
     takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
-    return Impact(issued, at, takers=_sort_by_tokens(takers), grants=grant_count.grants)
+    return Impact(issued_tokens, at, takers=_sort_by_tokens(takers), grants=grant_count.grants)
 
 
 def build_count_grants_call(

@@ -64,7 +64,7 @@ class Share:
 class Budget:
     """The budget of a month.
 
-    :param is_known: whether the audit trail shows what the budget was.
+    :param is_known: whether the organization's row, the audit trail or a finding shows the budget of the month.
     :param tokens: the budget at the end of the month, or now in the current month; ``None`` without a budget.
     :param exceeded_on: the day on which the tokens exceeded the budget.
     """
@@ -160,15 +160,15 @@ def _find_budget(
     """
     limit_now, later_changes = rows["organization"][0].monthly_token_budget, rows["later_organization_changes"]
     if period.is_running:
-        is_known, limit = True, limit_now
+        is_budget_known, limit = True, limit_now
     elif rows["earlier_event"] and len(later_changes) <= MAX_EVENTS:
-        is_known, limit = True, find_budget_before(represent_rows(later_changes), limit_now)
+        is_budget_known, limit = True, find_budget_before(represent_rows(later_changes), limit_now)
     else:
         # The audit events do not show the budget of the month here, but a finding about the budget contains it.
         budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
-        is_known, limit = bool(budgets), budgets[0] if budgets else None
+        is_budget_known, limit = bool(budgets), budgets[0] if budgets else None
     exceeded_on = next((day for day, total in totals if limit and total > limit), None)
-    return Budget(is_known, limit, limit_now, exceeded_on)
+    return Budget(is_budget_known, limit, limit_now, exceeded_on)
 
 
 def _build_events_call(

@@ -150,9 +150,9 @@ class UsageFilter:
         has_several_agents = self.agent_ids is not None and self.agent_id is None
         days_query = self.query_days(**period.bounds)
         day_calls = [days_query.call] if has_several_agents and not self.counts_tokens_only else []
-        attribution, more_rows = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
+        attribution, rows_of_calls = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
         if not self.values:
-            return attribution, more_rows
+            return attribution, rows_of_calls
         attribution.rows = list(filter(self.is_counted, attribution.rows))
         used_credential_ids = {row.credential_id for row in attribution.rows}
         attribution.credentials = [
@@ -165,10 +165,10 @@ class UsageFilter:
         if self.counts_tokens_only:
             attribution.not_attributed = [0] * period.days
         elif day_calls:
-            attribution.not_attributed = [day.tokens for day in days_query.build_days(more_rows.pop())]
+            attribution.not_attributed = [day.tokens for day in days_query.build_days(rows_of_calls.pop())]
             for row in attribution.rows:
                 add_tokens(attribution.not_attributed, row, -1)
-        return attribution, more_rows
+        return attribution, rows_of_calls
 
 
 def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LABELS) -> UsageFilter:
@@ -182,22 +182,22 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
         return UsageFilter()
     for name in values.keys() - set(names):
         raise ValidationError(f"This cannot be filtered by {name}. Remove the filter.")
-    rows = caller.read_by_name(_build_calls(values, period))
+    rows_by_filter = caller.read_by_name(_build_calls(values, period))
     for name, message in MISSING.items():
-        if name in values and not rows[name]:
+        if name in values and not rows_by_filter[name]:
             raise ValidationError(message.format(values[name]))
-    names_for_people, resource, credential_id = dict(values), None, None
+    value_names, resource, credential_id = dict(values), None, None
     if "agent" in values:
-        names_for_people["agent"] = rows["agent"][0].name
+        value_names["agent"] = rows_by_filter["agent"][0].name
     if "credential" in values:
         credential_id = UUID(values["credential"])
-        names_for_people["credential"] = rows["credential"][0].label or str(credential_id)[:8]
+        value_names["credential"] = rows_by_filter["credential"][0].label or str(credential_id)[:8]
     if "resource" in values:
         own_resource = caller.settings.resource
-        resource, names_for_people["resource"] = _find_resource(values["resource"], rows["resource"], own_resource)
-    agent_id_sets = [frozenset(row.agent_id for row in rows[name]) for name in MISSING if name in values]
+        resource, value_names["resource"] = _find_resource(values["resource"], rows_by_filter["resource"], own_resource)
+    agent_id_sets = [frozenset(row.agent_id for row in rows_by_filter[name]) for name in MISSING if name in values]
     agent_ids = frozenset.intersection(*agent_id_sets) if agent_id_sets else None
-    return UsageFilter(values, names_for_people, agent_ids, resource, credential_id)
+    return UsageFilter(values, value_names, agent_ids, resource, credential_id)
 
 
 def _find_resource(identifier: str, servers: Rows, own_resource: str) -> tuple[str, str]:

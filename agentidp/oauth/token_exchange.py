@@ -215,8 +215,8 @@ def _read_our_subject(subject_token: str, client: Client) -> Subject:
 def build_subject(token: AccessToken, actor_id: UUID) -> Subject:
     """Return the subject for whom an agent acts if it exchanges one of our tokens."""
     delegation = token.delegation or Delegation((), (), token.agent_id)
-    exchanged_ancestor = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
-    actor_ids, ancestors = (actor_id, *delegation.actors), (exchanged_ancestor, *delegation.ancestors)
+    exchanged_token = Ancestor(token.jti, token.audience, " ".join(sorted(token.scope)), token.resource)
+    actor_ids, ancestors = (actor_id, *delegation.actors), (exchanged_token, *delegation.ancestors)
     delegation = replace(delegation, actors=actor_ids, ancestors=ancestors)
     return Subject(delegation, token.expires_at, token.jkt is not None, token=token)
 
