@@ -92,7 +92,7 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time. The time of *database* is from before the confirmation."""
+    """Begin a transaction at the current time, because the time of *database* is from before the confirmation."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 
@@ -148,7 +148,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
 
 def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:
-    """Return the database limited to the organization with this ID or name, at the current time."""
+    """Return the database, as of now and limited to the organization with this ID or name."""
     return services.database.of(find_organization(services, id_or_name).organization_id, utc_now())
 
 

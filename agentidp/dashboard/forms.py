@@ -93,7 +93,7 @@ def default_values(fields: Iterable[Member]) -> dict[str, Any]:
 
 
 def labels(fields: Iterable[Member]) -> dict[str, str]:
-    """Return the names of fields in error messages, by field."""
+    """Return the subjects of error messages, such as ``The description``, by the name of the field in the form."""
     return {field.typed_name: f"The {field.words}" for field in fields}
 
 

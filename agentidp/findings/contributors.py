@@ -124,7 +124,10 @@ def find_highest_peak(contributor: Contributor, history_rows: Rows, day_count: i
 
 
 def _add_names(finding: Finding) -> Finding:
-    """Return a finding that names the agents with at least a tenth of its tokens. A spike lists all its agents."""
+    """Return the finding with a summary that names the agents with at least a tenth of the finding's tokens.
+
+    The other agents are removed from the finding, unless it is a spike.
+    """
     min_count = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     main_contributors = tuple(contributor for contributor in finding.agents if contributor.count >= min_count)
     contributors = finding.agents if finding.kind == "spike" else main_contributors
@@ -140,7 +143,7 @@ def _add_names(finding: Finding) -> Finding:
 
 
 def _add_cause(finding: Finding, findings: list[Finding], peak: Peak | None) -> Finding:
-    """Return a finding with the causes of most of its tokens: another finding's causes, or a single day of an agent."""
+    """Return the finding with the main cause of its tokens: another finding, or a single day of an agent."""
     min_excess = thresholds.MIN_CONTRIBUTOR_PERCENT * finding.observed / 100
     possible_causes = [
         candidate

@@ -189,9 +189,9 @@ def find_partial_silences(
 
 
 def has_stopped(requests_by_hour: Sequence[int], stop_hour: int, hours: Sequence[int]) -> bool:
-    """Return whether an agent was active in the hour before *stop_hour*, and then not until after the last of *hours*.
+    """Return whether an agent was active in the hour before *stop_hour*, and idle from then to the last of *hours*.
 
-    :param hours: hours in which the agent must usually be active.
+    :param hours: hours from *stop_hour* on. If the agent is not usually active in each of them, the result is false.
     """
     if (
         len(hours) < thresholds.MIN_STOPPED_HOURS

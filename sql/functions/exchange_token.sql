@@ -45,7 +45,8 @@ begin
         -- Leaves out the audience of the exchanged token, because runs_resource_server checks it more strictly.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ));
-    -- The first object is the exchanged token. For a grant or an ID-JAG, it only limits the scopes and has no aud.
+    -- The first object in p_ancestors is the exchanged token. For a grant or an ID-JAG, the object only limits the scopes and
+    -- has no aud.
     if
         refusal is null and p_ancestors -> 0 ? 'aud'
         and not runs_resource_server(p_organization_id, p_agent_id, p_ancestors -> 0 ->> 'aud')
@@ -67,8 +68,8 @@ begin
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id
                 and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
-            -- The rule has let an earlier agent act for the subject, but does not let this agent act. A rule lets agents act by
-            -- agent_ids, and apps by client_hosts. Apps act only by grants of people (redeem_grant).
+            -- The rule has let an earlier agent act for the subject, but does not name this agent. A rule names agents in
+            -- agent_ids, and hosts of apps in client_hosts. Apps act only by grants of people (redeem_grant).
             if not found then
                 refusal := 'no delegation rule';
             end if;
