@@ -119,13 +119,17 @@ class Dispatcher:
 
         :param slow_ids: the IDs of the organizations that count as slow.
         """
-        ids_of_turns = list(self._turns.values())
+        turn_organization_ids = list(self._turns.values())
         max_new_turns = min(
-            self._concurrency - len(ids_of_turns), MAX_TURNS_PER_ORGANIZATION - ids_of_turns.count(organization_id)
+            self._concurrency - len(turn_organization_ids),
+            MAX_TURNS_PER_ORGANIZATION - turn_organization_ids.count(organization_id),
         )
         if organization_id not in slow_ids:
             return max_new_turns
-        return min(max_new_turns, MAX_SLOW_TURNS - sum(id_of_turn in slow_ids for id_of_turn in ids_of_turns))
+        return min(
+            max_new_turns,
+            MAX_SLOW_TURNS - sum(turn_organization_id in slow_ids for turn_organization_id in turn_organization_ids),
+        )
 
     def send_due_messages(self) -> int:
         """Send messages until no message is due any more, and return the number of turns.

@@ -114,15 +114,15 @@ def see_grants() -> Response:
 @public
 def end_grant() -> Response:
     """End a grant of the person, and show the remaining grants."""
-    visit = Visit.decrypt(request.form.get("visit", ""), g.at)
-    g.organization_id = visit.organization_id
-    wait_for_turn(visit.organization_id)
+    form = Visit.decrypt(request.form.get("visit", ""), g.at)
+    g.organization_id = form.organization_id
+    wait_for_turn(form.organization_id)
     try:
         grant_id = UUID(request.form.get("grant", ""))
     except ValueError:
         raise ValidationError("Choose what to end by its button.") from None
-    person_page.end_own_grant(visit, grant_id, g.at)
-    return person_page.show_grants(visit, g.at)
+    person_page.end_own_grant(form, grant_id, g.at)
+    return person_page.show_grants(form, g.at)
 
 
 def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:

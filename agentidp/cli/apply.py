@@ -189,11 +189,11 @@ def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: 
     credential_count = sum(credential_row.credential_id is not None for credential_row in credential_rows)
     return [
         *(
-            f"The new agent {to_json(new_agent.name)} has the same description. To rename the agent instead, first "
-            f"run agentidp agent update {agent_id} --name {to_json(new_agent.name)}."
-            for new_agent in plan.changes
-            if (new_agent.action, new_agent.type) == ("create", AGENT.type)
-            and new_agent.after["description"] == change.before["description"] != ""
+            f"The new agent {to_json(creation.name)} has the same description. To rename the agent instead, first "
+            f"run agentidp agent update {agent_id} --name {to_json(creation.name)}."
+            for creation in plan.changes
+            if (creation.action, creation.type) == ("create", AGENT.type)
+            and creation.after["description"] == change.before["description"] != ""
         ),
         f"Its credentials are revoked ({credential_count}), and its tokens stop working at once.",
         *impact.read_agent_impact(database.run, agent_id, database.at, token_ttl).summary,

@@ -135,7 +135,7 @@ def check_rule(
     if claims:
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
-    if any(named_id != organization_id for named_id in _ORGANIZATION_ID.findall(audience)):
+    if any(id_in_audience != organization_id for id_in_audience in _ORGANIZATION_ID.findall(audience)):
         # The organization in a token's audience decides whose rules are tried, so the rule would never match.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or is_open_issuer(issuer):

@@ -103,39 +103,41 @@ class SigningKeys:
         """Return the published key *kid* or ``None``. If it is unknown, read the keys again, because it may be new."""
         key = self.current().published.get(kid)
         if key is None:
-            key_read, now = self._key_read, time.monotonic()
-            if key_read is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
-                key_read = self._start_key_read()
-            if key_read is not None:
-                key_read.wait(PATIENCE_SECONDS)
+            ongoing_read, now = self._key_read, time.monotonic()
+            if ongoing_read is None and now >= max(self._attempted_at + MIN_REREAD_SECONDS, self._retry_at):
+                ongoing_read = self._start_key_read()
+            if ongoing_read is not None:
+                ongoing_read.wait(PATIENCE_SECONDS)
                 key = self.current().published.get(kid)
         return key
 
     def _refresh_keys(self, keys: Keys | None) -> Keys:
         now = time.monotonic()
         if now >= self._retry_at:
-            key_read = self._start_key_read()
+            ongoing_read = self._start_key_read()
             if keys is None:
-                key_read.wait(FIRST_PATIENCE_SECONDS)
+                ongoing_read.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
                 # The request waits briefly for this read, because a key in the old cache may have been revoked since.
-                key_read.wait(PATIENCE_SECONDS)
+                ongoing_read.wait(PATIENCE_SECONDS)
         if self._keys is None:
             raise DatabaseUnavailable("this process has not read a signing key that it can use")
         return self._keys
 
     def _start_key_read(self) -> _KeyRead:
         with self._lock:
-            key_read = self._key_read
-            if key_read is None:
-                self._key_read = key_read = _KeyRead(time.monotonic(), threading.Event())
-                self._attempted_at = key_read.began_at
+            ongoing_read = self._key_read
+            if ongoing_read is None:
+                self._key_read = ongoing_read = _KeyRead(time.monotonic(), threading.Event())
+                self._attempted_at = ongoing_read.began_at
                 try:
-                    threading.Thread(target=self._read_keys, args=(key_read,), name="signing-keys", daemon=True).start()
+                    threading.Thread(
+                        target=self._read_keys, args=(ongoing_read,), name="signing-keys", daemon=True
+                    ).start()
                 except RuntimeError as error:
                     logger.error("no thread can be started", extra={"fields": {"error": str(error)}})
-                    self._end_key_read(key_read, has_failed=True)
-            return key_read
+                    self._end_key_read(ongoing_read, has_failed=True)
+            return ongoing_read
 
     def _read_keys(self, key_read: _KeyRead) -> None:
         has_failed = True

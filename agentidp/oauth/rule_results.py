@@ -256,14 +256,14 @@ class _Comparer:
                 continue
             # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
             issuer, prepared_claims = self.app_services.settings.issuer, self.token.prepared_claims
-            named_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
+            token_agent_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
             expected_id = next(
-                (str(actor_id) for actor_id in actor_ids if str(actor_id) == named_id), str(actor_ids[0])
+                (str(actor_id) for actor_id in actor_ids if str(actor_id) == token_agent_id), str(actor_ids[0])
             )
             id_jag_audience = {"audience": issuer} if self.is_id_jag else {}
             comparisons = self._compare_rule({"audience": expected_id} | rule_row.trust | id_jag_audience)
             if self.is_id_jag:
-                comparisons.append(Comparison("client_id", expected_id, named_id, named_id == expected_id))
+                comparisons.append(Comparison("client_id", expected_id, token_agent_id, token_agent_id == expected_id))
             refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
             is_acting_allowed = None in refusals
             actor_verdict = "can act" if is_acting_allowed else str(refusals.pop())

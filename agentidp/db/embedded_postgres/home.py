@@ -142,9 +142,9 @@ def _give_account_access(account: Account, home: Path) -> None:
             f"AgentIdP runs as root, and {home} is not root's or is writable by others: "
             "choose another AGENTIDP_DATA_DIR"
         )
-    if closed_directory := find_closed_directory(home.parent, account):
+    if inaccessible_directory := find_closed_directory(home.parent, account):
         raise EmbeddedPostgresError(
-            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed_directory}: "
+            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {inaccessible_directory}: "
             "choose another AGENTIDP_DATA_DIR"
         )
     if find_closed_directory(home, account):

@@ -37,13 +37,13 @@ def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> P
         missing_message = NO_DATABASE
     if not all((binaries / program).is_file() for program in ("postgres", "initdb")):
         raise EmbeddedPostgresError(missing_message)
-    closed_directory = find_closed_directory(binaries / "postgres", account) if account else None
-    if closed_directory and account is not None and bindir is not None:
+    inaccessible_directory = find_closed_directory(binaries / "postgres", account) if account else None
+    if inaccessible_directory and account is not None and bindir is not None:
         raise EmbeddedPostgresError(
-            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {closed_directory}: "
+            f"PostgreSQL runs in the account {account.pw_name}, which may not enter {inaccessible_directory}: "
             "choose another AGENTIDP_PG_BINDIR"
         )
-    return _copy_wheel(binaries.parent, home / "binaries") if closed_directory else binaries
+    return _copy_wheel(binaries.parent, home / "binaries") if inaccessible_directory else binaries
 
 
 def find_wheel_binaries() -> Path:
