@@ -43,7 +43,7 @@ FIRST_DELAY = timedelta(seconds=5)  # delay after the first failure; it doubles 
 LONGEST_DELAY = timedelta(minutes=30)  # maximum delay between two attempts
 GIVE_UP_AFTER = timedelta(days=3)  # age of a message after which it is not sent again
 DELIVERY_AGE = timedelta(days=7)  # age at which a delivery is deleted
-LAST_DELIVERY_AGE = timedelta(days=366)  # the same for the last accepted delivery of an ongoing finding
+LAST_DELIVERY_AGE = timedelta(days=366)  # age at which an ongoing finding's last accepted delivery is deleted
 FORGET_INTERVAL = timedelta(hours=1)  # minimum time between two deletions of old deliveries
 
 

@@ -50,10 +50,10 @@ class RuleResult:
     """The comparison of a token with a rule.
 
     :param rule: the rule in words.
-    :param agent_id: the agent of a rule of trust, whose id is ``credential_id``; ``None`` for another kind of rule.
+    :param agent_id: the agent of a rule of trust; ``None`` for another kind of rule. ``credential_id`` is the rule's id.
     :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
     :param needs_client_id: whether the client must send ``client_id`` with the token.
-    :param instruction: for the sender of the token, if the rule accepts it.
+    :param instruction: the instruction for the token's sender if the rule accepts the token.
     :param resource: the resource for which the agent might exchange a token of this server; otherwise ``None``.
     """
 

@@ -21,7 +21,7 @@ class EmbeddedPostgresError(RuntimeError):
 
 
 NAME = "agentidp"  # The name of the superuser and of the database.
-PORT = 5432  # Only part of the socket's name.
+PORT = 5432  # The number in the socket's name. The server has no TCP port.
 
 
 class Postmaster(NamedTuple):
@@ -93,7 +93,7 @@ def find_service_account() -> Account:
 
 
 def find_closed_directory(path: Path, account: Account) -> Path | None:
-    """Return the topmost directory of `path`, or the file itself, that is closed for `account`, or else None."""
+    """Return the topmost directory of `path`, or the file itself, that `account` may not enter, or else None."""
     for directory in [*reversed(path.parents), path]:
         directory_status = directory.stat()
         is_owner, is_in_group = directory_status.st_uid == account.pw_uid, directory_status.st_gid == account.pw_gid
@@ -176,7 +176,7 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
             has_own_processes = has_run and launcher_pid == os.getpid()
             is_stopping = is_orphaned or has_own_processes or postmaster.status == "stopping"
             if is_orphaned and postmaster.pid and not was_interrupted and sys.platform != "linux":
-                os.kill(postmaster.pid, signal.SIGINT)  # Linux sends this signal itself.
+                os.kill(postmaster.pid, signal.SIGINT)  # On Linux, the kernel sends this signal.
                 was_interrupted = True
             if time.monotonic() > (deadline if is_stopping else grace_deadline):
                 raise EmbeddedPostgresError(
@@ -200,11 +200,11 @@ def _lock_file(file: int) -> bool:
     return True
 
 
-MAX_SOCKET_PATH = 103  # Maximum bytes of sockaddr_un on macOS; on Linux 107.
+MAX_SOCKET_PATH = 103  # Maximum bytes of a socket's path on macOS. Linux allows 107.
 
 
 class SocketDirectory:
-    """The socket's directory: `socket` in `home`, or a link to a directory in /tmp if that path is too long."""
+    """The socket's directory: `socket` in `home`, or a link there to a directory in /tmp if the path is unsuitable."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "socket"
