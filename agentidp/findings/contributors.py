@@ -2,8 +2,8 @@
 
 1. An agent with at least a tenth of the finding's tokens caused it. The summary names up to five such agents, and says
    how many tokens they were issued together.
-2. If a finding about such an agent explains at least a tenth of the tokens, its causes and its next step are used. If
-   there are several such findings, the finding that explains most tokens is used.
+2. If a finding about such an agent explains at least a tenth of the tokens, the causes and the next step of that
+   finding are used. If there are several such findings, the finding that explains most tokens is used.
 3. If a single day of such an agent explains more than twice as many tokens of a month as this finding, the day is the
    cause. The spike of the day may have ended before the evaluated days.
 """

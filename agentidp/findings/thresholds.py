@@ -40,8 +40,8 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
     SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
 )
-# SpikeRule.factor is multiplied by this power of the number of judged agents, because each agent can exceed it by
-# chance. At most MAX_SPIKE_AGENTS agents are judged.
+# SpikeRule.factor is multiplied by this power of the number of judged agents, because each agent can exceed its
+# limit by chance. At most MAX_SPIKE_AGENTS agents are judged.
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # minimum raised hours in a night of eight hours
 RAISED_SURPRISE = 1.0  # standard deviations above the expected count from which an hour is raised
@@ -53,7 +53,7 @@ MIN_LOOP_EXCESS = 1000  # minimum tokens of a critical hour beyond the expected 
 LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest hour
 SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
 NEW_TOKENS = 500  # minimum tokens in an unusual hour of a newer agent: more than healthy instances need
-NEW_TIMES = 8  # such an hour exceeds this multiple of the agent's busiest hour up to the day before
+NEW_TIMES = 8  # an unusual hour of a newer agent exceeds this multiple of its busiest hour up to the day before
 # The statement ranks agents by growth: the highest count of the evaluated days, less the mean of earlier days, divided
 # by that mean. The smoothing is added to the divisor, so that agents with few tokens do not rank high.
 GROWTH_DAYS = 21  # days before the evaluated days; the mean of these days is compared
@@ -101,7 +101,7 @@ MAX_REJECTED_AGENTS = 50  # maximum agents whose history is read; agents with th
 MAX_SOURCES = 3  # networks and reasons that a finding names
 
 # Limits for findings of the kind uncached_tokens
-UNCACHED_FACTOR = 10  # times the needed tokens: several scopes, resource servers or instances may explain fewer
+UNCACHED_FACTOR = 10  # a costly day exceeds this multiple of the needed tokens; several scopes or instances may explain less
 MIN_UNCACHED_TOKENS = 30  # tokens per agent and day: fewer cost nothing, and an hourly job gets fewer
 MIN_UNCACHED_DAYS = 2  # active days in a row: a single day is an incident and not a habit
 MAX_NEW_HABIT_DAYS = 14  # days at the end of a habit that may be a new habit

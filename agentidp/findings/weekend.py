@@ -1,7 +1,7 @@
 """``weekend``: an agent was issued tokens on a day on which the organization, and the agent itself, usually rest.
 
 Statistic: an agent's tokens of the day compared with its highest number on the same weekday in 8 weeks, because an
-agent that worked on such a day once may do so again. The excess is compared with its average over the other weekdays.
+agent that worked on such a day once may do so again. The excess is compared with the agent's average on other weekdays.
 
 1. The organization's days of rest are two weekdays, by the medians of its tokens: usually Saturday and Sunday.
 2. A day is reported if it exceeds the highest number by ``MIN_WEEKEND_TOKENS`` and by a quarter of the average.

@@ -73,8 +73,8 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
 
     :param rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
     :returns: the client with the rule that accepts the token. If no rule accepts the token, but all rules that match
-        its claims or, failing that, its subject are of the same agent, this agent as the client, with the reason for
-        the refusal. In all other cases, an unknown client.
+        its claims (without such a rule: its subject) are of the same agent, this agent as the client, with the reason
+        for the refusal. In all other cases, an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
     candidates = read_candidates(services, organization_id, rows)

@@ -2,7 +2,7 @@
 -- organization's quota, whose agent_id is nil. Locks quotas without a stored sum too, because a token may be storing their first
 -- sum. Returns one row per quota. Parameters: organization_id.
 --
--- max-pages-read: 10000, for all quotas per month of the organization, which it locks
+-- max-pages-read: 10000, because the statement locks all quotas per month of the organization
 select agent_id
 from quotas
 where organization_id = %(organization_id)s and quota_window = 'month'
