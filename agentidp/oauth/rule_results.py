@@ -50,7 +50,7 @@ class RuleResult:
     """The comparison of a token with a rule.
 
     :param rule: the rule in words.
-    :param agent_id: the agent of a rule of trust; ``None`` for another kind of rule. ``credential_id`` is the rule's id.
+    :param agent_id: the agent of a rule of trust with the id ``credential_id``; ``None`` for another kind of rule.
     :param provisioning_rule: the name of a provisioning rule. ``delegation_rule`` is the name of a delegation rule.
     :param needs_client_id: whether the client must send ``client_id`` with the token.
     :param instruction: the instruction for the token's sender if the rule accepts the token.
