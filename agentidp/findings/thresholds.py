@@ -101,7 +101,7 @@ MAX_REJECTED_AGENTS = 50  # maximum agents whose history is read; agents with th
 MAX_SOURCES = 3  # networks and reasons that a finding names
 
 # Limits for findings of the kind uncached_tokens
-UNCACHED_FACTOR = 10  # a costly day exceeds this multiple of the needed tokens; several scopes or instances may explain less
+UNCACHED_FACTOR = 10  # a costly day exceeds this multiple of the needed tokens; several scopes may explain less
 MIN_UNCACHED_TOKENS = 30  # tokens per agent and day: fewer cost nothing, and an hourly job gets fewer
 MIN_UNCACHED_DAYS = 2  # active days in a row: a single day is an incident and not a habit
 MAX_NEW_HABIT_DAYS = 14  # days at the end of a habit that may be a new habit
