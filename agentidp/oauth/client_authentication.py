@@ -233,7 +233,8 @@ def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
     # reveal which clients exist. If the organization was deleted, the failure is counted for no organization.
     if client.is_remembered and app_services.directory.read_organization(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
-    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, client.client_id, request.remote_addr)
+    address = request.remote_addr or ""
+    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, client.client_id, address)
     reason, retry_after = throttle.record_failure(app_services.database, throttle_cell, _build_rejection(client), at)
     if retry_after is not None:
         raise OAuthError(

@@ -82,8 +82,14 @@ def _build_failure_call(cell: int, at: datetime, every: timedelta = INTERVAL) ->
 
 
 def compute_cell(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
-    """Return the number of the throttle (the cell) for a ``client_id``, valid or not, at an IP address."""
-    throttle_key = _mask_address(remote_address or "", prefix) + client_id.encode("utf-8", "surrogatepass")
+    """Return the number of the throttle (the cell) for a ``client_id``, valid or not, at an IP address.
+
+    :param client_id: any text that names what is throttled.
+    :param remote_address: ``""`` for a client without an address; ``None`` for a throttle of all addresses together,
+        which no client at an address can reach by its ``client_id``.
+    """
+    network = b"" if remote_address is None else _mask_address(remote_address, prefix)
+    throttle_key = network + client_id.encode("utf-8", "surrogatepass")
     key_digest = hashlib.blake2b(throttle_key, digest_size=8, key=_hash_key(secret_key)).digest()
     return int.from_bytes(key_digest) % CELLS
 
