@@ -182,8 +182,7 @@ def time_range(finding: StoredFinding, at: datetime) -> Markup:
     """Return the time that a finding is about as HTML, without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     begin_html = _time(begins, f"{time_label(begins, at)} UTC")
-    # An end that equals last_seen_at may differ from it slightly, because it is stored in milliseconds.
-    if finding.is_ongoing and finding.last_seen_at - ends < timedelta(seconds=1) and ends <= at:
+    if finding.is_ongoing and finding.last_seen_at <= ends <= at:
         return Markup("since ") + begin_html
     end_day = charts.last_day(ends)
     if begins.time() == ends.time() == time():

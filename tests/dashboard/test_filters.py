@@ -66,6 +66,8 @@ LATE = '<time datetime="2026-04-13T23:00Z">Mon 13 Apr, 23:00 UTC</time>'
         # The finding is ongoing, and was evaluated a minute before the page was made.
         (NOON - 3 * HOUR, NOON - MINUTE, False, f"since {NINE}"),
         (MIDNIGHT - 2 * DAY, NOON - MINUTE, False, f"since {FIRST_HOUR}"),
+        # The finding is ongoing, and its window ended after the last evaluation.
+        (NOON - 3 * HOUR, NOON, False, f"since {NINE}"),
         # The finding is ongoing although its window has ended, or it has ended.
         (NOON - 3 * HOUR, NOON - 2 * HOUR, False, f"{NINE} to {TEN}"),
         (NOON - 3 * HOUR, NOON - 2 * HOUR, True, f"{NINE} to {TEN}"),
