@@ -78,7 +78,7 @@ class Rejection:
     def report(self, reason: str) -> None:
         """Log this rejection with the client's address, and count it in the metrics.
 
-        :param reason: the reason in the row that the first call of :meth:`build_calls` returned.
+        :param reason: the reason in the result of ``usage/record_rejected_network``.
         """
         REJECTIONS.labels(reason).inc()
         organization_id = self.organization_id if self.organization_id != UNKNOWN_ORGANIZATION else None

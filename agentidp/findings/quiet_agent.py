@@ -61,7 +61,8 @@ def find_silence_by_hours(
 ) -> Silence | None:
     """Return the silence of an agent that stopped in the middle of its work."""
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
-    # Item n is about hour n of the weeks that begin at *first_hour*: the number of weeks with a request in this hour.
+    # active_weeks_by_hour[n] is the number of past weeks with a request in the hour that comes n hours after the week's
+    # beginning. The weeks begin at *first_hour*.
     active_weeks_by_hour = [
         count_active_weeks(requests_by_hour, first_hour + hour, last_active_hour // DAY, week_count)
         for hour in range(WEEK)
@@ -100,10 +101,16 @@ def find_silence_by_days(
     """Return the silence of any agent, by the whole days in which it made no request."""
     requests_by_day, last_day = sum_by_day(requests_by_hour), last_active_hour // DAY
     today = (len(requests_by_hour) - 1) // DAY
-    # Item n is a list with one number per week: the requests on the weekday n days after *last_day*.
-    weekdays = [requests_by_day[last_day - 7 * week_count + offset : last_day : 7] for offset in range(7)]
-    missed_weekdays = [weekdays[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days]
-    active_weeks = [sum(map(bool, weekday)) for weekday in missed_weekdays if is_workday(weekday, weekdays)]
+    # requests_by_weekday[n] has the requests of each past week on the weekday that comes n days after *last_day*.
+    requests_by_weekday = [requests_by_day[last_day - 7 * week_count + offset : last_day : 7] for offset in range(7)]
+    missed_weekdays = [
+        requests_by_weekday[(day - last_day) % 7] for day in range(last_day + 1, today) if day not in unknown_days
+    ]
+    active_weeks = [
+        sum(map(bool, weekday_requests))
+        for weekday_requests in missed_weekdays
+        if is_workday(weekday_requests, requests_by_weekday)
+    ]
     # An agent that usually has days of rest may be on holiday in the first week of its silence.
     has_rest_days = requests_by_day[last_day - 13 : last_day + 1].count(0) > 1
     may_be_holiday = has_rest_days and today - last_day <= 7
@@ -149,6 +156,6 @@ def was_working(requests_by_hour: Sequence[int], last_hours: Sequence[int], firs
     return 2 * sum(requests_by_hour[hour] for hour in last_hours) >= typical_requests
 
 
-def is_workday(weekday: Sequence[int], weekdays: Sequence[Sequence[int]]) -> bool:
+def is_workday(weekday_requests: Sequence[int], requests_by_weekday: Sequence[Sequence[int]]) -> bool:
     """Return whether a weekday has at least half as many requests as the agent's busiest weekday."""
-    return 2 * sum(weekday) >= max(map(sum, weekdays))
+    return 2 * sum(weekday_requests) >= max(map(sum, requests_by_weekday))

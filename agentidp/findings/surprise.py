@@ -59,7 +59,7 @@ from agentidp.findings.thresholds import SpikeRule
 # days, which end at most NEW_LEVEL_DAYS days before the spike. One day is added, because on the first of all these days
 # the sums of several hours are incomplete.
 DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
-"""Number of days before the first requested day for which surprises are computed."""
+"""Surprises are computed from this number of days before the first requested day."""
 
 
 class Reason(NamedTuple):

@@ -203,7 +203,7 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
 def authenticate(
     request: Request, client: Client, at: datetime, run_authentication: Callable[[Client], Result | None]
 ) -> tuple[Client, Result]:
-    """Let a statement authenticate a client. Return the client that the statement has accepted, and its result.
+    """Authenticate a client by a database statement. Return the authenticated client and the statement's result.
 
     :param run_authentication: runs the statement that authenticates the client. Returns ``None`` if authentication
         failed, or raises ``UniqueViolation`` if the assertion was used before.

@@ -94,8 +94,8 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     if verdict.accepting:
         [accepting_candidate] = verdict.accepting
         return replace(client, agent_id=accepting_candidate.agent_id, key_or_rule=accepting_candidate.rule_json)
-    # If no rule matches the claims, counts the failure for the agent that has a rule for the token's subject. The
-    # candidates' rules are for this subject, for a pattern that matches it, or for all subjects.
+    # If no rule matches the claims, the failure belongs to the agent whose rule names the token's subject or a pattern
+    # for it. Rules for all subjects are left out.
     agent_ids = agent_ids or {
         candidate.agent_id for candidate in candidates if candidate.rule and candidate.rule.subject is not None
     }

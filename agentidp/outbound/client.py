@@ -210,5 +210,6 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
             raise
     finally:
         timer.cancel()
-    # The deadline is checked again, because a response can look complete although the shutdown has cut it off.
+    # The deadline is checked again, because the timer can shut down the connection in the middle of a response, which
+    # then looks complete.
     raise_if_expired()
