@@ -17,7 +17,7 @@ from agentidp.cli.options import flag_option
 from agentidp.cli.output import print_text, show, show_activity
 from agentidp.clock import utc_now
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.declarative.applying import Applied, apply_file
+from agentidp.declarative.applying import ApplyResult, apply_file
 from agentidp.declarative.document import read_document
 from agentidp.declarative.plan import Change, Plan, to_json
 from agentidp.declarative.schemas import AGENT, ALERT_TARGET, DELEGATION_RULE, OPENID_PROVIDER, RESOURCE_SERVER
@@ -83,51 +83,50 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
     apply_declared = partial(apply_file, is_pruning=is_pruning, is_strict=is_strict)
     with open_services(may_be_first=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
-            planned_file = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
-            consequences = _list_consequences(services, planned_file)
-        _print_changes(planned_file, consequences, as_json)
-        if is_plan or not planned_file.changes:
-            click.get_current_context().exit(DIFFERENT if planned_file.changes else 0)
-        deletion_count = sum(change.action == "delete" for change in planned_file.changes)
+            planned = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
+            consequences = _list_consequences(services, planned)
+        _print_plan(planned, consequences, as_json)
+        if is_plan or not planned.changes:
+            click.get_current_context().exit(DIFFERENT if planned.changes else 0)
+        deletion_count = sum(change.action == "delete" for change in planned.changes)
         deletions_phrase = f", with {format_count(deletion_count, 'deletion')}" if deletion_count else ""
         confirm(lambda: "", question=f"Apply this{deletions_phrase}?")
         # The clock is read again, because the user may have waited an hour before confirming the plan.
         with show_activity("Applying the file"):
-            applied_file = apply_declared(
-                services.settings, declared_organizations, utc_now(), agreed_plans=planned_file.plans
-            )
-    _print_next_commands(applied_file)
+            applied = apply_declared(services.settings, declared_organizations, utc_now(), agreed_plans=planned.plans)
+    _print_next_commands(applied)
 
 
-def _print_next_commands(applied: Applied) -> None:
+def _print_next_commands(result: ApplyResult) -> None:
     # The commands go to standard error, so that standard output stays valid JSON with --json.
-    for heading, command_lines in applied.next_commands.items():
+    for heading, command_lines in result.next_commands.items():
         click.echo(heading, err=True)
         for command_line in command_lines:
             print_text(f"    {command_line}", err=True)
 
 
-def _print_changes(planned: Applied, consequences: list[list[str]], as_json: bool) -> None:
-    """Print the changes that a file makes.
+def _print_plan(planned: ApplyResult, consequences: list[list[str]], as_json: bool) -> None:
+    """Print the changes that a file would make.
 
+    :param planned: the result of a dry run.
     :param consequences: a list per change, with sentences about what the change ends.
     """
     if as_json:
         show(_represent_changes(planned, consequences), as_json)
         return
-    for change, sentences in zip(planned.changes, consequences, strict=True):
-        _print_change(change, sentences)
+    for change, change_consequences in zip(planned.changes, consequences, strict=True):
+        _print_change(change, change_consequences)
     counts_by_action = {action: sum(change.action == action for change in planned.changes) for action in SIGNS}
     summary = ", ".join(f"{count} to {action}" for action, count in counts_by_action.items())
     click.echo(f"{summary}." if planned.changes else "Nothing differs.")
     _print_omissions([line for plan in planned.plans for line in plan.omissions])
 
 
-def _represent_changes(planned: Applied, consequences: list[list[str]]) -> list[dict[str, Any]]:
+def _represent_changes(planned: ApplyResult, consequences: list[list[str]]) -> list[dict[str, Any]]:
     member_names = ("action", "type", "organization", "name", "before", "after")
     return [
-        {name: getattr(change, name) for name in member_names} | {"consequences": sentences}
-        for change, sentences in zip(planned.changes, consequences, strict=True)
+        {name: getattr(change, name) for name in member_names} | {"consequences": change_consequences}
+        for change, change_consequences in zip(planned.changes, consequences, strict=True)
     ]
 
 
@@ -149,7 +148,7 @@ def _print_omissions(omissions: list[str]) -> None:
         click.echo(f"    and {len(omissions) - MAX_OMITTED} more")
 
 
-def _list_consequences(services: Services, planned: Applied) -> list[list[str]]:
+def _list_consequences(services: Services, planned: ApplyResult) -> list[list[str]]:
     """Return a list per change that a file makes, with sentences about what the change ends."""
     now, token_ttl = utc_now(), services.settings.token_ttl
     return [

@@ -75,8 +75,8 @@ _ADVICE = "Run the command again: it prints the new plan first."
 
 
 @dataclass(frozen=True)
-class Applied:
-    """The changes that applying a file has made.
+class ApplyResult:
+    """The changes that a file makes. With a dry run, they were rolled back.
 
     :param next_commands: by heading, the commands that the user needs for new agents and webhooks.
     """
@@ -104,7 +104,7 @@ def apply_file(
     is_strict: bool = False,
     is_dry_run: bool = False,
     agreed_plans: list[Plan] | None = None,
-) -> Applied:
+) -> ApplyResult:
     """Apply a whole file, or nothing if a part of the file is refused.
 
     :param is_pruning: also delete objects that are missing from a list in the file.
@@ -114,7 +114,7 @@ def apply_file(
     :raises ConfigurationError: the file is refused, or the plans are no longer those that the person has confirmed.
         Nothing was changed.
     """
-    applied_file, transactions = Applied(), []
+    result, transactions = ApplyResult(), []
     with connect(str(settings.database_url)) as connection, connection.transaction():
         run_statement(connection, "database/lock_transaction", key=LOCK)
         organization_rows = run_statement(connection, "organizations/all_organizations")
@@ -130,28 +130,28 @@ def apply_file(
             plan = _plan_changes(
                 organization, transaction, settings, current_content, is_pruning=is_pruning, is_strict=is_strict
             )
-            applied_file.plans.append(plan)
+            result.plans.append(plan)
             transactions.append(transaction)
-        if agreed_plans is not None and (conflicts := list_conflicts(agreed_plans, applied_file.plans)):
+        if agreed_plans is not None and (conflicts := list_conflicts(agreed_plans, result.plans)):
             conflict_lines = "".join(f"  {line}\n" for line in conflicts)
             raise ConfigurationError(
                 f"nothing was applied, because others have changed this since the plan was printed:\n{conflict_lines}"
                 f"{_ADVICE}"
             )
         # This loop blocks token requests of organizations whose quotas change, so all reading was done before the loop.
-        for organization, transaction, plan in zip(declared, transactions, applied_file.plans, strict=True):
+        for organization, transaction, plan in zip(declared, transactions, result.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
                 # The quotas are locked before any row, because a token request that waits for a row blocks quotas.lock.
                 quotas.lock(transaction)
-            _make_changes(organization, transaction, settings, plan.changes, applied_file)
+            _make_changes(organization, transaction, settings, plan.changes, result)
         if is_dry_run:
             raise psycopg.Rollback
         # Audit events are written last, because they block other writers of audit events until the commit.
         for transaction in transactions:
             enter_organization(connection, transaction.organization_id, durable=True)
             transaction.write_before_commit()
-    return applied_file
+    return result
 
 
 def _plan_changes(
@@ -178,13 +178,13 @@ def _make_changes(
     transaction: Transaction,
     settings: Settings,
     changes: list[Change],
-    applied: Applied,
+    result: ApplyResult,
 ) -> None:
     # The organization is locked before its provider, because the answer to a consent page locks both in this order.
     transaction.fetch("organizations/lock_organization")
     for change in changes:
         with _name_place_in_errors(declared, change.path, change):
-            _CHANGE_FUNCTIONS[change.type](transaction, settings, change, applied)
+            _CHANGE_FUNCTIONS[change.type](transaction, settings, change, result)
     # An agent needs the scopes of the resource server that it runs, so a resource server is created without its agent.
     for change in changes:
         has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
@@ -360,7 +360,7 @@ def _name_place_in_errors(declared: DeclaredOrganization, path: Path, change: Ch
         raise ConfigurationError("\n".join(problem_lines) or f"{declared.describe_place(*path)}: {error}") from None
 
 
-def _change_organization(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_organization(transaction: Transaction, settings: Settings, change: Change, result: ApplyResult) -> None:
     if change.action == "create":
         organizations.insert_organization(transaction, name=change.name)
     changed_members = dict(change.after)
@@ -374,7 +374,7 @@ def _change_organization(transaction: Transaction, settings: Settings, change: C
         organizations.update_organization(transaction, loaded_values)
 
 
-def _change_agent(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_agent(transaction: Transaction, settings: Settings, change: Change, result: ApplyResult) -> None:
     if change.action == "delete":
         agents.remove_agent(transaction, UUID(change.id))
         return
@@ -388,7 +388,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
             transaction, **schema.load({"name": change.name} | new_members), max_agents=settings.max_agents
         ).agent_id
         if not new_rules:
-            applied.add_next_command(NEW_AGENTS, f"credential create --agent {agent_id}", change)
+            result.add_next_command(NEW_AGENTS, f"credential create --agent {agent_id}", change)
         # Some members, such as the status, cannot be set when an agent is created, but can be changed afterwards.
         changed_members = {member: value for member, value in changed_members.items() if member not in new_members}
     if changed_members:
@@ -399,7 +399,7 @@ def _change_agent(transaction: Transaction, settings: Settings, change: Change, 
         credentials.replace_rules(transaction, agent_id, new_rules)
 
 
-def _change_rule(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_rule(transaction: Transaction, settings: Settings, change: Change, result: ApplyResult) -> None:
     """Delete the existing rule, and create the new rule. A change does both, because rules cannot be changed."""
     is_delegation = change.type == DELEGATION_RULE.type
     rule_registry: Any = delegation_rules if is_delegation else provisioning
@@ -418,7 +418,7 @@ def _change_rule(transaction: Transaction, settings: Settings, change: Change, a
         rule_registry.add_rule(transaction, settings, schema().load(new_members))
 
 
-def _change_resource_server(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_resource_server(transaction: Transaction, settings: Settings, change: Change, result: ApplyResult) -> None:
     changed_members = {member_name: value for member_name, value in change.after.items() if member_name != "agent"}
     if change.action == "create":
         new_members = resource_servers.NewResourceServerSchema().load({"resource": change.name} | changed_members)
@@ -431,7 +431,7 @@ def _change_resource_server(transaction: Transaction, settings: Settings, change
         resource_servers.remove_resource_server(transaction, UUID(change.id))
 
 
-def _change_openid_provider(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_openid_provider(transaction: Transaction, settings: Settings, change: Change, result: ApplyResult) -> None:
     if change.action == "create":
         new_provider = openid_providers.NewOpenidProviderSchema().load({"issuer": change.name} | change.after)
         openid_providers.add_provider(transaction, settings, **new_provider)
@@ -452,7 +452,7 @@ def _set_agent_of_server(transaction: Transaction, settings: Settings, change: C
     )
 
 
-def _change_alert_target(transaction: Transaction, settings: Settings, change: Change, applied: Applied) -> None:
+def _change_alert_target(transaction: Transaction, settings: Settings, change: Change, result: ApplyResult) -> None:
     if change.action == "delete":
         targets.remove_target(transaction, UUID(change.id))
         return
@@ -464,7 +464,7 @@ def _change_alert_target(transaction: Transaction, settings: Settings, change: C
         target_row, signing_secret = targets.add_target(transaction, settings, new_target)
         if signing_secret is not None:
             arguments = f"{target_row.target_id} --organization {transaction.organization_id}"
-            applied.add_next_command(NEW_WEBHOOKS, f"alerts target key {arguments}", change)
+            result.add_next_command(NEW_WEBHOOKS, f"alerts target key {arguments}", change)
     elif "type" in changed_members:
         raise ValidationError(details={"type": ["cannot be changed: give a target of another type another name"]})
     else:
@@ -479,7 +479,7 @@ def _find_agent_id(transaction: Transaction, member: str, name: str) -> str:
     return str(rows[0].agent_id)
 
 
-_CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, Applied], None]] = {
+_CHANGE_FUNCTIONS: dict[str, Callable[[Transaction, Settings, Change, ApplyResult], None]] = {
     ORGANIZATION: _change_organization,
     AGENT.type: _change_agent,
     PROVISIONING_RULE.type: _change_rule,
