@@ -60,10 +60,10 @@ def delegations(caller: Caller, period: Period, agent: UUID | None) -> Response:
             build_delegations_call(period, agent), Call("audit/agent_names", {"agent_ids": [agent]})
         )
         require_row(agent_rows)
-    return respond(caller, period, represent(rows, period), DelegationSchema)
+    return respond(caller, period, represent_delegations(rows, period), DelegationSchema)
 
 
-def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
+def represent_delegations(rows: Rows, period: Period) -> list[dict[str, Any]]:
     """Return the acting agents and their subjects as JSON of the API, most tokens first.
 
     :param rows: the rows of :func:`agentidp.analytics.attribution.build_delegations_call`.
@@ -84,5 +84,5 @@ def represent(rows: Rows, period: Period) -> list[dict[str, Any]]:
                 "tokensByDay": tokens_by_day,
             }
         )
-    sorted_names = ("agentId", "subjectAgentId", "issuer", "resource")
-    return sorted(delegation_items, key=lambda item: (-item["tokens"], *(item[name] or "" for name in sorted_names)))
+    tie_breakers = ("agentId", "subjectAgentId", "issuer", "resource")
+    return sorted(delegation_items, key=lambda item: (-item["tokens"], *(item[name] or "" for name in tie_breakers)))

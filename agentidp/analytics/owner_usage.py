@@ -34,14 +34,14 @@ OwnerUsageSchema = period_schema("OwnerUsage", OwnerTokensSchema)
 def owner_usage(caller: Caller, period: Period) -> Response:
     """Tokens per owner, in the current month (UTC) so far by default. A deleted agent counts for its last owner."""
     [owner_rows] = caller.read_together(build_owner_usage_call(period))
-    return respond(caller, period, represent(owner_rows), OwnerTokensSchema)
+    return respond(caller, period, represent_owners(owner_rows), OwnerTokensSchema)
 
 
 def build_owner_usage_call(period: Period) -> Call:
-    """Return the call that reads the number of tokens per owner. :func:`represent` takes its rows."""
+    """Return the call that reads the number of tokens per owner. :func:`represent_owners` takes its rows."""
     return Call("analytics/owner_usage", period.bounds)
 
 
-def represent(rows: Rows) -> list[dict[str, Any]]:
+def represent_owners(rows: Rows) -> list[dict[str, Any]]:
     """Return the owners and their numbers of tokens as JSON of the API."""
     return [{"owner": row.owner or None, "agents": row.agents, "tokens": row.tokens} for row in rows]

@@ -44,7 +44,7 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     attribution, rows_by_call = read_attribution(caller, period, agent_id, *calls.values())
     rows = dict(zip(calls, rows_by_call, strict=True))
     activity, agent = rows["activity"], rows["agent"][0] if rows["agent"] else None
-    agent_delegations = delegations.represent(rows["delegations"], period)
+    agent_delegations = delegations.represent_delegations(rows["delegations"], period)
     quotas = compute_used_quotas([*rows["own_quotas"], *rows["shared_quotas"]], caller.at)
     return pages.page(
         "agent.html",

@@ -15,16 +15,16 @@ from agentidp.services import services
 
 
 def build_session_actor(agent_id: UUID) -> Actor:
-    """Return the agent as the actor of the transaction that calls :func:`record_success`."""
+    """Return the agent as the actor of the transaction that calls :func:`record_sign_in`."""
     return request_actor("session", str(agent_id))
 
 
-def record_success(transaction: Transaction, agent_id: UUID, by: str) -> None:
+def record_sign_in(transaction: Transaction, agent_id: UUID, by: str) -> None:
     """Record a successful sign-in as an agent *by* ``credential``, ``token`` or ``link``."""
     audit.record(transaction, "agent.signed_in", agent_id, after={"by": by})
 
 
-def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
+def record_refused_sign_in(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
     """Record a refused sign-in as an agent, unless there were too many records about the agent lately.
 
     :param by: ``credential``, ``token`` or ``link``.
@@ -32,10 +32,10 @@ def record_refusal(organization_id: str, agent_id: UUID, at: datetime, *, by: st
     """
     if agent_id != UNKNOWN_AGENT:
         actor, details = request_actor("anonymous", "anonymous"), {"by": by, "reason": reason}
-        record_throttled(organization_id, actor, "agent.sign_in_refused", agent_id, details, at)
+        record_rate_limited_event(organization_id, actor, "agent.sign_in_refused", agent_id, details, at)
 
 
-def record_throttled(
+def record_rate_limited_event(
     organization_id: str, actor: Actor, action: str, subject: UUID | str, details: dict[str, str], at: datetime
 ) -> None:
     """Record an audit event that anyone can cause, unless there were too many events about the subject lately."""

@@ -26,7 +26,7 @@ def show_organization_day(caller: Caller, on_day: str) -> Response:
     """Show the hours of a UTC day, and the agents with usage on this day or in the chosen hour."""
     at = caller.at.astimezone(UTC)
     day = parse_past_day(on_day, at)
-    agents_call = build_agents_of_day_call(day, limit=PAGE_SIZE)
+    agents_call = build_usage_by_agent_call(day, limit=PAGE_SIZE)
     hour_rows, agent_rows = caller.read_together(counts.build_usage_by_hour_call(day), agents_call)
     return pages.page(
         "day.html",
@@ -76,15 +76,18 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
     }
 
 
-def build_agents_of_day_call(day: date, *, limit: int | None) -> Call:
-    """Return the statement that reads *limit* agents of a day or of the chosen hour. ``None`` means no limit."""
-    hour, order = request.args.get("hour"), request.args.get("by", "tokens")
-    if hour is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour):
+def build_usage_by_agent_call(day: date, *, limit: int | None) -> Call:
+    """Return the statement that reads the usage per agent on a day, or in the hour that the request names.
+
+    :param limit: the maximum number of agents; ``None`` for all.
+    """
+    hour_argument, order = request.args.get("hour"), request.args.get("by", "tokens")
+    if hour_argument is not None and not re.fullmatch(r"[0-9]|1[0-9]|2[0-3]", hour_argument):
         raise ValidationError("The hour must be a whole number from 0 to 23.")
     if order not in ("tokens", "rejected"):
         raise ValidationError("The agents cannot be sorted by this.")
-    at_hour = None if hour is None else int(hour)
-    parameters = {"on_day": day, "at_hour": at_hour, "by_rejected": order == "rejected", "limit": limit}
+    hour = None if hour_argument is None else int(hour_argument)
+    parameters = {"on_day": day, "at_hour": hour, "by_rejected": order == "rejected", "limit": limit}
     return Call("dashboard/agents_of_the_day", parameters)
 
 

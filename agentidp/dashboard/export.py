@@ -28,7 +28,7 @@ from agentidp.analytics.usage_by_hour import agent_usage_by_hour, usage_by_hour
 from agentidp.caller import Caller
 from agentidp.dashboard import pages, session, usage
 from agentidp.dashboard.agents import LISTED_MEMBERS, build_next_agents_call, count_matches, select_agents
-from agentidp.dashboard.day import build_agents_of_day_call, parse_past_day
+from agentidp.dashboard.day import build_usage_by_agent_call, parse_past_day
 from agentidp.dashboard.navigation import AGENTS
 from agentidp.dashboard.period import parse_period
 from agentidp.dashboard.usage_filter import LABELS, UsageFilter, read_usage_filter
@@ -227,7 +227,7 @@ def _list_values(row: Any) -> list[Any]:
 def export_agents_of_day(caller: Caller, on_day: str) -> Response:
     """Return a file with all agents with usage on a day, or in the chosen hour, in the order of the page's table."""
     day = parse_past_day(on_day, caller.at.astimezone(UTC))
-    agents_call = build_agents_of_day_call(day, limit=None)
+    agents_call = build_usage_by_agent_call(day, limit=None)
     [agent_rows] = caller.read_together(agents_call)
     hour = agents_call.parameters["at_hour"]
     name = f"agents-{day}" if hour is None else f"agents-{day}-{hour:02}h"

@@ -76,7 +76,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         link = verify_token(request.args.get("token", ""), audience=app_services.settings.dashboard_sign_in)
     except TokenRefused as error:
         if error.claims is not None:
-            _record_refusal(error.claims, at)
+            _record_refused_link(error.claims, at)
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
@@ -92,9 +92,9 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
                 raise LinkRefused
             # The second of two concurrent uses waits here for the first, and then violates the unique index.
             transaction.run(Call("oauth/use_identifier", {"digest": link_digest, "expires_at": link.refused_from}))
-            attempts.record_success(transaction, link.agent_id, "link")
+            attempts.record_sign_in(transaction, link.agent_id, "link")
     except (LinkRefused, psycopg.errors.UniqueViolation):
-        _record_refusal(link, at)
+        _record_refused_link(link, at)
         raise LinkRefused from None
     g.organization_id, g.agent_id = link.organization_id, link.agent_id
     token = session.sign_token(app_services, signing_key, issuance.Client(link.organization_id, link.agent_id), at)
@@ -108,5 +108,5 @@ def _is_typed(request: Request) -> bool:
     return site == "none" or not (site or headers.get("Origin") or headers.get("Referer"))
 
 
-def _record_refusal(link: AccessToken, at: datetime) -> None:
-    attempts.record_refusal(link.organization_id, link.agent_id, at, by="link", reason="invalid_token")
+def _record_refused_link(link: AccessToken, at: datetime) -> None:
+    attempts.record_refused_sign_in(link.organization_id, link.agent_id, at, by="link", reason="invalid_token")

@@ -118,7 +118,9 @@ def log_refusal(organization_id: str, issuer: str, subject: str, name: str | Non
     log_fields = {"reason": reason, "person": identity, "address": request.remote_addr}
     logger.warning("sign-in of a person refused", extra={"fields": log_fields})
     actor = request_actor(*list_actor_fields(issuer, subject, name))
-    attempts.record_throttled(organization_id, actor, "person.sign_in_refused", identity, {"reason": reason}, at)
+    attempts.record_rate_limited_event(
+        organization_id, actor, "person.sign_in_refused", identity, {"reason": reason}, at
+    )
 
 
 def build_sign_out_url(settings: Settings, person: Person) -> str | None:

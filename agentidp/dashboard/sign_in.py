@@ -85,7 +85,9 @@ def _sign_in_with_credential(request: Request, form: dict[str, str], at: datetim
     try:
         client, _ = client_authentication.authenticate(request, client, at, partial(_grant_session, at=at))
     except OAuthError as error:
-        attempts.record_refusal(client.organization_id, client.agent_id, at, by="credential", reason=error.error)
+        attempts.record_refused_sign_in(
+            client.organization_id, client.agent_id, at, by="credential", reason=error.error
+        )
         raise
     g.organization_id, g.agent_id = client.organization_id, client.agent_id
     return session.sign_token(app_services, signing_key, client, at)
@@ -98,7 +100,7 @@ def _grant_session(client: issuance.Client, at: datetime) -> issuance.CountedTok
     with database.transaction(attempts.build_session_actor(client.agent_id)) as transaction:
         grant_rows = transaction.run(grant_call)
         if grant_rows and grant_rows[0].scope is not None:
-            attempts.record_success(transaction, client.agent_id, "credential")
+            attempts.record_sign_in(transaction, client.agent_id, "credential")
     return issuance.read_counted_token(client, grant_call, grant_rows, at=at)
 
 
@@ -118,12 +120,12 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
         is_valid = session.enter_session(token)
     if token is not None and not is_valid:
         reason = record_rejection(app_services.database.of(token.organization_id, at), token.agent_id, reason)
-        attempts.record_refusal(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
+        attempts.record_refused_sign_in(token.organization_id, token.agent_id, at, by="token", reason="invalid_token")
     if token is None or not is_valid:
         raise NotSignedIn(advice or ADVICE.get(reason, "This token is invalid, expired or revoked."))
     actor = attempts.build_session_actor(token.agent_id)
     with app_services.database.of(token.organization_id, at).transaction(actor) as transaction:
-        attempts.record_success(transaction, token.agent_id, "token")
+        attempts.record_sign_in(transaction, token.agent_id, "token")
     return token
 
 

@@ -52,7 +52,11 @@ def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilt
     if not usage_filter.counts_tokens_only and "agent" not in usage_filter.values:
         [owner_rows] = caller.read_together(owner_usage.build_owner_usage_call(period))
         owner = usage_filter.values.get("owner")
-        return [owner_json for owner_json in owner_usage.represent(owner_rows) if owner in (None, owner_json["owner"])]
+        return [
+            owner_json
+            for owner_json in owner_usage.represent_owners(owner_rows)
+            if owner in (None, owner_json["owner"])
+        ]
     tokens_by_agent = _read_tokens_by_agent(caller, period, usage_filter)
     [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens_by_agent)}))
     counts_by_owner: dict[str, Counter[str]] = {}
@@ -88,7 +92,7 @@ def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: Usag
     """Return the tokens by exchange that pass the filters by their actor or subject, as JSON of the API."""
     [delegation_rows] = caller.read_together(build_delegations_call(period, usage_filter.agent_id))
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
-    return delegations.represent(
+    return delegations.represent_delegations(
         [
             exchange
             for exchange in delegation_rows
