@@ -89,10 +89,10 @@ def find_quiet_times(
         evidence_hours = [hour for hour in quiet_hours if hour not in holidays]
         first_hour, last_hour = quiet_hours[0], quiet_hours[-1]
         # Two hours before and after the quiet hours are checked, because agents may stop or start an hour late.
-        agents_before = active_agents_by_hour[max(first_hour - 2, 0) : first_hour]
-        agents_after = active_agents_by_hour[last_hour + 1 : last_hour + 3]
-        has_work_before = is_working(agents_before, usual_agents_by_hour[first_hour])
-        has_work_after = is_working(agents_after, usual_agents_by_hour[last_hour])
+        counts_before = active_agents_by_hour[max(first_hour - 2, 0) : first_hour]
+        counts_after = active_agents_by_hour[last_hour + 1 : last_hour + 3]
+        has_work_before = is_working(counts_before, usual_agents_by_hour[first_hour])
+        has_work_after = is_working(counts_after, usual_agents_by_hour[last_hour])
         is_quiet = is_unlikely(evidence_hours, active_agents_by_hour, usual_agents_by_hour)
         if is_quiet and (has_work_before or has_work_after):
             # The quiet time is ongoing if no usually busy hour follows it, and the agents have not begun to work again.
@@ -153,7 +153,7 @@ def is_working(active_counts: Sequence[int], usual_count: int) -> bool:
     return any(3 * active_count >= 2 * usual_count for active_count in active_counts)
 
 
-def find_partial_silences(
+def find_group_stops(
     sampled_requests: Sequence[Sequence[int]], since: int, holidays: Collection[int]
 ) -> list[QuietTime]:
     """Return the periods that begin at hour *since* or later, in which several agents stopped in the same hour.
@@ -173,14 +173,14 @@ def find_partial_silences(
         stopped_agents = tuple(
             agent for agent, requests in enumerate(sampled_requests) if has_stopped(requests, begin_hour, first_hours)
         )
-        active_before = sum(1 for requests in sampled_requests if requests[begin_hour - 1])
-        if len(stopped_agents) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_before):
+        active_agent_count = sum(1 for requests in sampled_requests if requests[begin_hour - 1])
+        if len(stopped_agents) >= max(thresholds.MIN_STOPPED_AGENTS, thresholds.MIN_STOPPED_SHARE * active_agent_count):
             end_hour = begin_hour
             while end_hour < current_hour and 2 * sum(
                 1 for agent in stopped_agents if sampled_requests[agent][end_hour]
             ) < len(stopped_agents):
                 end_hour += 1
-            expected_hours = (end_hour - begin_hour) * active_before
+            expected_hours = (end_hour - begin_hour) * active_agent_count
             observed_hours = sum(sum(map(bool, requests[begin_hour:end_hour])) for requests in sampled_requests)
             if end_hour == current_hour:
                 end_hour += 1  # An ongoing quiet time includes the current hour.

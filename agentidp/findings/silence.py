@@ -30,7 +30,7 @@ from agentidp.findings.quiet_agent import Silence, find_silence
 from agentidp.findings.quiet_organization import (
     QuietTime,
     find_busy_hours,
-    find_partial_silences,
+    find_group_stops,
     find_quiet_days,
     find_quiet_times,
     find_runs_of_quiet_hours,
@@ -94,10 +94,10 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
     quiet_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
-    partial_silences = [
-        silence
-        for silence in find_partial_silences([agent.counts for agent in sampled_agents], HISTORY, holidays)
-        if silence.ends > first_reported_hour and not any(map(silence.overlaps, quiet_times))
+    group_stops = [
+        quiet_time
+        for quiet_time in find_group_stops([agent.counts for agent in sampled_agents], HISTORY, holidays)
+        if quiet_time.ends > first_reported_hour and not any(map(quiet_time.overlaps, quiet_times))
     ]
 
     unknown_hours = holidays.union(*find_runs_of_quiet_hours(active_agents_by_hour, usual_agents_by_hour))
@@ -109,7 +109,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         _make_agent_finding(agent, silence, agents, query)
         for agent in agents
         if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
-        and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in partial_silences)
+        and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in group_stops)
     ]
     # Leaves out an ongoing quiet day if an agent is already reported as silent.
     requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
@@ -120,7 +120,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     ]
     quiet_time_findings = [
         _make_quiet_time_finding(quiet_time, sampled_agents, query)
-        for quiet_time in (*quiet_times, *partial_silences, *quiet_days)
+        for quiet_time in (*quiet_times, *group_stops, *quiet_days)
         if quiet_time.ends > first_reported_hour
     ]
     return quiet_time_findings + agent_findings

@@ -96,7 +96,7 @@ def _first_history_day(query: FindingsQuery) -> date:
 
 
 def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery) -> Finding:
-    tokens, expected, period_words = _describe_amounts(spike, first_day)
+    tokens, expected, period_words = _sum_tokens_for_summary(spike, first_day)
     causes, next_step = LOOP_CAUSES_AND_NEXT_STEP if spike.severity is Severity.critical else CAUSES_AND_NEXT_STEP
     return Finding(
         kind="spike",
@@ -111,14 +111,14 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
         excess=sum(hour.tokens - hour.expected for hour in spike.hours),
         baseline=BASELINE,
         summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {expected:,.0f}."
-        + _describe_further_facts(spike, first_day),
+        + _describe_deciding_hour_and_level(spike, first_day),
         causes=causes,
         next_step=next_step,
     )
 
 
-def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
-    """Return the issued and the expected tokens for the summary of a spike, and their period in words."""
+def _sum_tokens_for_summary(spike: Spike, first_day: date) -> tuple[int, float, str]:
+    """Return the issued tokens, the expected tokens, and the period of both in words, for a spike's summary."""
     deciding_hour = spike.deciding_hour
     reason = deciding_hour.reason
     if reason.hours > 1:
@@ -130,8 +130,8 @@ def _describe_amounts(spike: Spike, first_day: date) -> tuple[int, float, str]:
     return sum(hour.tokens for hour in spike.hours), sum(hour.expected for hour in spike.hours), period_words
 
 
-def _describe_further_facts(spike: Spike, first_day: date) -> str:
-    """Return the sentences of the summary about the deciding hour, a similar earlier day, and a new level."""
+def _describe_deciding_hour_and_level(spike: Spike, first_day: date) -> str:
+    """Return a summary's sentences about the deciding hour, a similar earlier day, and a new level, if any apply."""
     deciding_hour = spike.deciding_hour
     reason = deciding_hour.reason
     sentences = ""

@@ -199,6 +199,7 @@ class _Comparer:
     is_id_jag: bool
 
     def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
+        """Compare the token with the rules of trust of an agent; ``None`` for the rules of all agents."""
         rule_results = [
             RuleResult(
                 f"the rule {rule_row.label or rule_row.credential_id} of the agent {rule_row.agent_name}",
@@ -208,12 +209,14 @@ class _Comparer:
             )
             for rule_row in self.database.fetch("oauth/organization_rules", agent_id=agent_id, max_rules=MAX_RULES)
         ]
-        is_for_organization = self.token.organization_id == self.database.organization_id
-        if not is_for_organization or len({result.agent_id for result in rule_results if result.is_accepted}) > 1:
+        is_token_for_organization = self.token.organization_id == self.database.organization_id
+        accepting_agent_ids = {result.agent_id for result in rule_results if result.is_accepted}
+        if not is_token_for_organization or len(accepting_agent_ids) > 1:
             rule_results = [replace(result, needs_client_id=True, instruction=_CLIENT_ID) for result in rule_results]
         return rule_results
 
     def compare_provisioning_rules(self) -> list[RuleResult]:
+        """Compare the token with the provisioning rules."""
         [accepting_rules] = self.database.run(first_sight.build_provisioning_rules_call(self.token))
         agent_ids_by_rule = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rules}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
@@ -249,6 +252,7 @@ class _Comparer:
         return None
 
     def compare_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
+        """Compare the token with the delegation rules by which an agent may act; ``None`` for all delegation rules."""
         results = []
         for rule_row in self.database.fetch("delegation/list_rules"):
             actor_ids = [actor_id for actor_id in rule_row.agent_ids if agent_id in (None, actor_id)]

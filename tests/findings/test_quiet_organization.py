@@ -8,7 +8,7 @@ from agentidp.findings import thresholds
 from agentidp.findings.history import DAY, WEEK
 from agentidp.findings.quiet_organization import (
     find_busy_hours,
-    find_partial_silences,
+    find_group_stops,
     find_quiet_times,
     find_runs_of_quiet_hours,
     has_stopped,
@@ -82,7 +82,7 @@ def test_agents_that_stop_in_the_same_hour_are_part_of_the_organization(
     agents: int, stopped: int, is_found: bool
 ) -> None:
     sample = [[3] * (LENGTH - 6) + [3 * (place >= stopped)] * 6 for place in range(agents)]
-    assert [(finding.begins, finding.stopped) for finding in find_partial_silences(sample, LENGTH - DAY, ())] == [
+    assert [(finding.begins, finding.stopped) for finding in find_group_stops(sample, LENGTH - DAY, ())] == [
         (LENGTH - 6, tuple(range(stopped)))
     ] * is_found
 
@@ -92,7 +92,7 @@ def test_a_part_is_quiet_until_half_of_those_that_stopped_are_back(back: int, en
     working, stopped = [3] * LENGTH, [3] * (LENGTH - 8) + [0] * 8
     returned = [*stopped[:-3], 3, 3, 3]
     sample = [*[returned] * back, *[stopped] * (4 - back), *[working] * 8]
-    [finding] = find_partial_silences(sample, LENGTH - DAY, ())
+    [finding] = find_group_stops(sample, LENGTH - DAY, ())
     assert (finding.begins, finding.ends, finding.stopped) == (LENGTH - 8, ends, (0, 1, 2, 3))
 
 
