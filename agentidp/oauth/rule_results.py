@@ -106,10 +106,10 @@ def compare_token(
     if _measure_nesting_depth(token.claims) > MAX_DEPTH:
         raise ConfigurationError(f"the claims of this token are nested more than {MAX_DEPTH} times")
     comparer = _Comparer(services, database, token, at, is_id_jag=id_jag_token is not None)
-    results = [] if id_jag_token else comparer.compare_rules_of_trust(agent_id)
+    results = [] if id_jag_token else comparer.compare_with_rules_of_trust(agent_id)
     if agent_id is None and not id_jag_token:
-        results += comparer.compare_provisioning_rules()
-    results += comparer.compare_delegation_rules(agent_id)
+        results += comparer.compare_with_provisioning_rules()
+    results += comparer.compare_with_delegation_rules(agent_id)
     return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
 
 
@@ -198,12 +198,12 @@ class _Comparer:
     at: datetime
     is_id_jag: bool
 
-    def compare_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
+    def compare_with_rules_of_trust(self, agent_id: UUID | None) -> list[RuleResult]:
         """Compare the token with the rules of trust of an agent; ``None`` for the rules of all agents."""
         rule_results = [
             RuleResult(
                 f"the rule {rule_row.label or rule_row.credential_id} of the agent {rule_row.agent_name}",
-                self._compare_rule(rule_row.trust),
+                self._compare_with_rule(rule_row.trust),
                 rule_row.agent_id,
                 rule_row.credential_id,
             )
@@ -215,7 +215,7 @@ class _Comparer:
             rule_results = [replace(result, needs_client_id=True, instruction=_CLIENT_ID) for result in rule_results]
         return rule_results
 
-    def compare_provisioning_rules(self) -> list[RuleResult]:
+    def compare_with_provisioning_rules(self) -> list[RuleResult]:
         """Compare the token with the provisioning rules."""
         [accepting_rules] = self.database.run(first_sight.build_provisioning_rules_call(self.token))
         agent_ids_by_rule = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rules}
@@ -229,7 +229,7 @@ class _Comparer:
             agent_name = build_agent_name(name_template, self.token.claims)
             rule_refusal = self._find_own_rule_refusal(rule.trust)
             comparisons = [
-                *self._compare_rule(rule.trust),
+                *self._compare_with_rule(rule.trust),
                 Comparison(
                     "name of the agent", name_template, agent_name, agent_name is not None, agent_name is not None
                 ),
@@ -251,7 +251,7 @@ class _Comparer:
             return f"{error.member} {error}"
         return None
 
-    def compare_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
+    def compare_with_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
         """Compare the token with the delegation rules by which an agent may act; ``None`` for all delegation rules."""
         results = []
         for rule_row in self.database.fetch("delegation/list_rules"):
@@ -265,7 +265,7 @@ class _Comparer:
                 (str(actor_id) for actor_id in actor_ids if str(actor_id) == token_agent_id), str(actor_ids[0])
             )
             id_jag_audience = {"audience": issuer} if self.is_id_jag else {}
-            comparisons = self._compare_rule({"audience": expected_id} | rule_row.trust | id_jag_audience)
+            comparisons = self._compare_with_rule({"audience": expected_id} | rule_row.trust | id_jag_audience)
             if self.is_id_jag:
                 comparisons.append(Comparison("client_id", expected_id, token_agent_id, token_agent_id == expected_id))
             refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
@@ -277,7 +277,7 @@ class _Comparer:
             results.append(RuleResult(title, comparisons, delegation_rule=rule_row.name, instruction=instruction))
         return results
 
-    def _compare_rule(self, trust: dict[str, Any]) -> list[Comparison]:
+    def _compare_with_rule(self, trust: dict[str, Any]) -> list[Comparison]:
         """Compare the token's claims and times with a rule, and also the signature if the claims match."""
         rule, claims = Rule.from_trust(trust), self.token.claims
         comparisons = rule.compare(self.token.prepared_claims)
