@@ -108,7 +108,7 @@ def credential_usage(caller: Caller, period: Period, agent: UUID | None) -> Resp
     The numbers are exact, because a token is counted for its credential in the transaction that issues it.
     """
     usages = list_used_credentials(read_attribution(caller, period, agent)[0])
-    represent_usage = partial(represent, own_resource=caller.settings.resource)
+    represent_usage = partial(represent_credential, own_resource=caller.settings.resource)
     return respond(caller, period, usages, CredentialUsageItemSchema, represent_usage)
 
 
@@ -117,7 +117,7 @@ def credential_usage(caller: Caller, period: Period, agent: UUID | None) -> Resp
 def credential_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per credential and UTC day. Days without tokens have no item."""
     usages = list_used_credentials(read_attribution(caller, period, agent)[0])
-    return respond_by_day(caller, period, usages, CredentialTokensOfDaySchema, represent)
+    return respond_by_day(caller, period, usages, CredentialTokensOfDaySchema, represent_credential)
 
 
 def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
@@ -164,7 +164,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     return credentials
 
 
-def represent(credential: CredentialUsage, own_resource: str) -> dict[str, Any]:
+def represent_credential(credential: CredentialUsage, own_resource: str) -> dict[str, Any]:
     """Return a credential and its tokens as JSON of the API."""
     resources = sorted(credential.by_resource.items(), key=lambda pair: (-pair[1], pair[0]))
     return {

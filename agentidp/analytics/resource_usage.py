@@ -91,7 +91,7 @@ class ResourceUsage:
 def resource_usage(caller: Caller, period: Period, agent: UUID | None) -> Response:
     """Tokens per resource, with the tokens per UTC day and the agents that got the tokens."""
     attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
-    represent_usage = partial(represent, own_resource=caller.settings.resource)
+    represent_usage = partial(represent_resource, own_resource=caller.settings.resource)
     return respond(caller, period, list_used_resources(attribution, servers), ResourceUsageItemSchema, represent_usage)
 
 
@@ -101,7 +101,7 @@ def resource_tokens_by_day(caller: Caller, period: Period, agent: UUID | None) -
     """Tokens per resource and UTC day. Days without tokens have no item."""
     attribution, [servers] = read_attribution(caller, period, agent, RESOURCE_SERVERS)
     usages = list_used_resources(attribution, servers)
-    return respond_by_day(caller, period, usages, ResourceTokensOfDaySchema, represent)
+    return respond_by_day(caller, period, usages, ResourceTokensOfDaySchema, represent_resource)
 
 
 def list_used_resources(attribution: Attribution, servers: Rows) -> list[ResourceUsage]:
@@ -123,7 +123,7 @@ def list_used_resources(attribution: Attribution, servers: Rows) -> list[Resourc
     return sorted(usages, key=lambda usage: (-usage.tokens, usage.resource is None, usage.resource or ""))
 
 
-def represent(usage: ResourceUsage, own_resource: str) -> dict[str, Any]:
+def represent_resource(usage: ResourceUsage, own_resource: str) -> dict[str, Any]:
     """Return a resource and its tokens as JSON of the API."""
     return {
         "resource": own_resource if usage.resource == "" else usage.resource,

@@ -117,7 +117,7 @@ def export_owners(caller: Caller) -> Response:
 @session.required_to(*AGENTS)
 def export_credentials(caller: Caller) -> Response:
     """Return a file with the tokens by credential."""
-    represent = partial(credential_usage.represent, own_resource=caller.settings.resource)
+    represent = partial(credential_usage.represent_credential, own_resource=caller.settings.resource)
     return _export_items(caller, "credentials", _read_used_credentials, CredentialUsageItemSchema, represent)
 
 
@@ -125,7 +125,7 @@ def export_credentials(caller: Caller) -> Response:
 @session.required_to(*AGENTS)
 def export_resources(caller: Caller) -> Response:
     """Return a file with the tokens by resource."""
-    represent = partial(resource_usage.represent, own_resource=caller.settings.resource)
+    represent = partial(resource_usage.represent_resource, own_resource=caller.settings.resource)
     return _export_items(caller, "resources", usage.list_tokens_by_resource, ResourceUsageItemSchema, represent)
 
 
