@@ -35,7 +35,7 @@ DETAILS = forms.members(NewDelegationRuleSchema(exclude=["name", "agentIds", "cl
 """Members of a delegation rule that have no column of their own in the list."""
 
 LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they may reach"}
-"""Names of fields in error messages, by field."""
+"""The subjects of error messages about fields, by the name of the field in the form."""
 
 
 @pages.blueprint.get("/dashboard/delegation-rules")
