@@ -260,7 +260,8 @@ def update_agent(
 def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], datetime]) -> None:
     """End all tokens and dashboard sessions that an agent has got until now.
 
-    The transaction must not have locked a row before, because this function locks the organization's quotas.
+    The transaction must not have locked a row before, because this function takes the organization's
+    issuance lock (:func:`agentidp.registry.quotas.lock`).
 
     :param clock: returns the current time. It is called after the lock, while no token of the organization is issued.
     :raises NotFound: the organization has no such agent.

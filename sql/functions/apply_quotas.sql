@@ -8,12 +8,17 @@
 -- locks, and each statement takes a new snapshot (read committed). Before a transaction waits for the exclusive lock, it ends a
 -- subtransaction to release the shared lock, so that two transactions never wait for each other.
 --
+-- Example: an agent has an enforced quota of 10 tokens per day, has used 8, and requests three tokens at once. Under the shared
+-- lock, each transaction reads 2 tokens left, which other open transactions may count. So each releases the lock and waits for
+-- the exclusive lock. Then the first reads 2 tokens left and issues a token, the second reads 1 and issues a token, and the third
+-- reads 0 and is refused. A later request reads 0 under the shared lock, and is refused without the exclusive lock.
+--
 -- For a quota per month, the first token of a day sums the tokens of all other days of the month, under the exclusive lock, and
 -- stores the sum with the quota. A transaction sums these days again if the stored sum belongs to another day, because a day has
 -- ended or the clocks of two servers differ. The stored sum, like the counters, is read only under the lock. Otherwise, a
 -- transaction that waits for the lock could miss tokens that are issued on another day meanwhile.
 --
--- The caller holds the organization's quota lock (lock_quotas), so no quota changes meanwhile. The statement
+-- The caller shares the organization's issuance lock (lock_quotas), so no quota changes meanwhile. The statement
 -- database/configure_connection sets the isolation level read committed.
 --
 -- Returns one row. quotas: seven words per holder that has quotas: "agent" or "organization"; the quotas per hour, day and month,
@@ -26,7 +31,8 @@
 -- expression again in each transaction.
 --
 -- Parameters: p_organization_id; p_agent_id; p_day and p_hour (0 to 23): the token's day and hour in UTC; p_agent_quotas and
--- p_organization_quotas: the column quotas of the agent and of the organization; null for a holder without quotas.
+-- p_organization_quotas: the column quotas of the agent and of the organization: an array of the quotas per hour, day and month,
+-- each a signed_quota() or null; null instead of an array for a holder without quotas.
 create or replace function apply_quotas(
     p_organization_id text,
     p_agent_id uuid,

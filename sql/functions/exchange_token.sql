@@ -38,11 +38,11 @@ declare
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Takes the lock of issue_token before the checks, so that no agent or token ends between the checks and the issuance.
+    -- Takes the issuance lock of issue_token before the checks, so that no agent or token ends between the checks and the issuance.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := coalesce(p_refusal, chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Leaves out the audience of the exchanged token, because runs_resource_server checks it more strictly.
+        -- Leaves out the audience of the exchanged token (element 0), because runs_resource_server checks it more strictly.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ));
     -- The first object in p_ancestors is the exchanged token. For a grant or an ID-JAG, the object only limits the scopes and
@@ -54,6 +54,7 @@ begin
         refusal := 'subject token for another';
     end if;
     if refusal is null then
+        -- Reads the rows of both agents by one statement. Each filter leaves at most one row, whose value max() returns.
         select
             max(agents.scopes) filter (where agent_id = p_subject_agent_id),
             max(agents.scopes) filter (where agent_id = p_agent_id),
@@ -108,7 +109,8 @@ begin
             )
         );
         if p_scope is null then
-            -- If no scope is requested, grants the scopes that agent, subject and resource have in common, in the agent's order.
+            -- If no scope is requested, grants the scopes that agent, subject and resource have in common, in the agent's order. If
+            -- there are none, v_scope stays null, so that the scope is refused. issue_token would issue a token without scopes.
             v_scope := nullif(array(
                 select actor_scopes.scope
                 from unnest(v_actor_scopes) with ordinality as actor_scopes (scope, ordinal)

@@ -35,9 +35,9 @@ declare
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Shares the organization's quota lock until this transaction ends. A change of quotas waits for it (lock_quotas), so that no
-    -- token is issued under old quotas after the new quotas were committed. First tries to get the lock without waiting, in an
-    -- expression, which is faster than "perform".
+    -- Shares the organization's issuance lock (16) until this transaction ends. A transaction that changes quotas waits for it
+    -- (lock_quotas), so that no token is issued under old quotas after the new quotas were committed. So does a transaction that
+    -- ends an agent's tokens. First tries to get the lock without waiting, in an expression, which is faster than "perform".
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
@@ -94,7 +94,8 @@ begin
         elsif v_agent_scopes <@ v_target_scopes then
             v_granted := v_agent_scopes;
         else
-            -- Grants the scopes that agent and resource have in common, in the agent's order.
+            -- Grants the scopes that agent and resource have in common, in the agent's order. Without a common scope, issues a
+            -- token without scopes ('{}'), which only shows who the agent is. exchange_token refuses such a token.
             v_granted := array(
                 select agent_scopes.scope
                 from unnest(v_agent_scopes) with ordinality as agent_scopes (scope, ordinal)
@@ -104,8 +105,8 @@ begin
         end if;
     end if;
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
-        -- Runs before any write. Otherwise, while this transaction waits for the quota's lock, the holder of that lock could wait
-        -- for a row that this transaction has locked.
+        -- Runs before any write. Otherwise, while this transaction waits for the lock of a quota (17 or 18), the transaction that
+        -- has this lock could wait for a row that this transaction has locked.
         v_quota_check := apply_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );

@@ -1,4 +1,5 @@
--- Takes a slot of an organization's counters until the transaction ends, and returns its number.
+-- Takes a slot of an organization's counters until the transaction ends, and returns its number. The slot is an advisory lock with
+-- this number; docs/contributing/function.md lists the locks.
 --
 -- A counter has up to 16 rows per day, one per slot. The slot is the lowest in which no other transaction counts, so the
 -- commits of a busy organization do not wait for each other, and a quiet organization has one row per day. If all 16 slots
