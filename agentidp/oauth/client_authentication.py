@@ -205,6 +205,9 @@ def authenticate(
 ) -> tuple[Client, Result]:
     """Authenticate a client by a database statement. Return the authenticated client and the statement's result.
 
+    The statement runs again only if a rule in memory had accepted the assertion, the statement returned no row, and
+    another stored rule accepts the assertion.
+
     :param run_authentication: runs the statement that authenticates the client. Returns ``None`` if authentication
         failed, or raises ``UniqueViolation`` if the assertion was used before.
     """

@@ -73,6 +73,10 @@ class Client:
     | refused | ``refusal`` |
     | accepted, but has no agent yet | ``new_subject`` |
 
+    The statement also runs for a refused client, so that a failure always takes the same time. Such a client has
+    neither ``secret_hash`` nor ``key_or_rule``, so none of the stored credentials matches, and the statement returns no
+    row.
+
     :param organization_id: an ID that no organization has, if the client is unknown.
     :param agent_id: an ID that no agent has, if the client is unknown.
     :param secret_hash: the digest of the secret in the request.
@@ -209,7 +213,9 @@ def record_issuance(
 ) -> CountedToken | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
-    :param call: a call from :func:`build_call` or :mod:`agentidp.oauth.token_exchange`.
+    :param call: runs one of three statements: ``oauth/issue_access_token`` (:func:`build_call`),
+        ``oauth/exchange_token`` (:mod:`agentidp.oauth.token_exchange`) or ``grants/redeem_grant``
+        (:mod:`agentidp.oauth.authorization_grant`). Only an exchange has the parameters ``ancestors`` and ``is_bound``.
     :param subject_use: the call that consumes the subject's token, and the error if that token was used before.
     :returns: ``None`` if authentication failed.
     :raises psycopg.errors.UniqueViolation: authentication failed, because the assertion was used before.

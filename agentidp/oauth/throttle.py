@@ -56,6 +56,8 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
 
     :returns: the logged reason; and the time until the next failure is admitted, or ``None`` if this one is admitted.
     """
+    # The rows of all throttles belong to UNKNOWN_ORGANIZATION, because a throttle is read before the client's
+    # organization is known. The second call enters the organization whose counters count the failure.
     admitted_rows, _, [failure_row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _build_failure_call(cell, at),
         # The counters come after the throttle, because a transaction that waits for a throttle must not lock them.

@@ -35,7 +35,10 @@ MAX_SUBJECT = 255
 
 
 class Reason(StrEnum):
-    """A logged reason why a subject's or actor's token is not acceptable. The database returns other reasons."""
+    """A logged reason why a subject's or actor's token is not acceptable.
+
+    The database returns further reasons (``sql/functions/chain_refusal.sql``, ``sql/functions/exchange_token.sql``).
+    """
 
     UNREADABLE = "unreadable subject token"
     INVALID = "invalid subject token"
@@ -46,7 +49,7 @@ class Reason(StrEnum):
     OTHER_ACTOR = "subject names another actor"
     NO_SUBJECT = "subject token without subject"
     WRONG_ACTOR_TOKEN = "wrong actor token"  # noqa: S105 - a reason, and no password
-    DELETED_RULE = "delegation rule deleted"
+    DELETED_RULE = "delegation rule deleted"  # only chain_refusal.sql returns this reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,10 @@ def authenticate_and_count_for_subject(
 ) -> CountedToken | None:
     """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
+    Rules in memory may have been deleted, so two nested loops try the stored rules after such a refusal. This loop is
+    about delegation rules, which accept the subject's token. The loop in :func:`client_authentication.authenticate`,
+    which calls this function, is about rules of trust, which authenticate the client.
+
     :param read_subject: verifies the subject's token, or raises :class:`UnacceptableToken`.
     :param refusal_error: the error for a token that is not acceptable. It hides the reason (RFC 8693 section 2.2.2).
     :raises OAuthError: also ``temporarily_unavailable`` with 503 if another issuer's keys cannot be read now.
@@ -149,8 +156,8 @@ def authenticate_and_count_for_subject(
             refusal = str(error)
         if refusal != Reason.DELETED_RULE or not _forget_rules(token_request.services, client):
             break
-        # The deleted rule was in memory, so a stored rule may accept the token. The refused request has consumed the
-        # client's assertion.
+        # The deleted rule was in memory, so a stored rule may accept the token. The refused statement has consumed the
+        # client's assertion, so the next statement must not consume it again.
         client = replace(client, digest=None, expires_at=None)
     # Throttles nothing, because the tokens come from other parties, who must not be able to lock the agent out.
     Rejection(client.organization_id, client.agent_id, "subject token", refusal).record(database)
@@ -180,6 +187,7 @@ def _build_memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
 
 def _forget_rules(services: Services, client: Client) -> bool:
     """Remove the delegation rules for a client from memory, and return whether memory had any."""
+    # The cache has the rules for subject tokens under None, and the rules for ID-JAGs under their audience, the issuer.
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
     memory_keys = [_build_memory_key(client, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]

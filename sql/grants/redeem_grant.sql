@@ -1,7 +1,8 @@
 -- Redeems a grant's authorization code or refresh token: issues an access token, as oauth/exchange_token does for a subject token,
 -- and replaces the code or refresh token by a new refresh token. If no access token is issued, nothing is replaced.
 --
--- Returns no row if the client's authentication fails. Otherwise returns one row: the columns of oauth/exchange_token; refusal:
+-- Returns no row if the client's authentication fails, except that a public client with a wrong code or refresh token gets a row
+-- with refusal, authentic or not. Otherwise returns one row: the columns of oauth/exchange_token; refusal:
 -- the logged reason why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a
 -- token is issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends.
 --

@@ -16,9 +16,11 @@
 -- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token or actor's token that names the agent, the
 -- earlier iat if both tokens name it, and null if neither does;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
--- ancestors (jsonb): the exchanged token and the tokens exchanged for it, newest first, as a list of objects with aud, scope and
--- resource (the resource server's identifier, or null if it equals aud); empty for a token of another issuer,
--- except for an ID-JAG with scopes: one object with scope and resource, which limits the scopes;
+-- ancestors (jsonb): a list in one of three forms.
+--   Our token: the exchanged token and the tokens exchanged for it, newest first, as objects with aud, scope and resource (the
+--   resource server's identifier, or null if it equals aud).
+--   Token of another issuer: an empty list.
+--   ID-JAG with scopes, or grant (function redeem_grant): one object with scope and resource, which limits the scopes;
 -- is_bound: whether the subject's token is bound to a key;
 -- refusal: the reason why the subject's token is refused already, so that only the client is authenticated, or null.
 --
