@@ -67,13 +67,13 @@ class Spike:
     @property
     def severity(self) -> Severity:
         """The highest severity among the spike's hours."""
-        return max(hour.severity for hour in self.hours)
+        return max(unusual_hour.severity for unusual_hour in self.hours)
 
     @property
     def deciding_hour(self) -> UnusualHour:
         """The first hour with the severity of the spike, preferably an hour that is unusual by its own tokens."""
-        severest_hours = [hour for hour in self.hours if hour.severity is self.severity]
-        return min(severest_hours, key=lambda hour: hour.reason.hours)
+        severest_hours = [unusual_hour for unusual_hour in self.hours if unusual_hour.severity is self.severity]
+        return min(severest_hours, key=lambda unusual_hour: unusual_hour.reason.hours)
 
 
 def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_count: int) -> list[Spike]:
@@ -86,7 +86,7 @@ def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_coun
         return []
     unusual_hours = find_unusual_hours_of_new_agent(tokens_by_hour, first_midnight)
     unusual_hours += find_unusual_hours(tokens_by_hour, first_midnight, first_requested_hour, agent_count)
-    unusual_by_hour = {hour.hour: hour for hour in unusual_hours}
+    unusual_by_hour = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
     hour_runs = group_adjacent(list(unusual_by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
     return [Spike([unusual_by_hour[hour] for hour in hour_run]) for hour_run in hour_runs]
 
@@ -108,7 +108,7 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
         unit="tokens",
         observed=tokens,
         expected=expected,
-        excess=sum(hour.tokens - hour.expected for hour in spike.hours),
+        excess=sum(unusual_hour.tokens - unusual_hour.expected for unusual_hour in spike.hours),
         baseline=BASELINE,
         summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {expected:,.0f}."
         + _describe_deciding_hour_and_level(spike, first_day),

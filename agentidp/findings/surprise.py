@@ -1,12 +1,13 @@
 """Find the unusual hours in the token counts of one agent. An hour is compared only with the hours before it.
 
-Read this module from top to bottom. The rules use four terms:
+Read this module from top to bottom. docs/analytics.md describes the same rules for users, and
+docs/decisions/findings.md gives the reasons and measurements. The rules use four terms:
 
 1. The **expected** tokens of an hour are the median of the same hour of the week, and of the hours next to it, in the
    ``SEASON_WEEKS`` weeks before. A job that runs once a week for an hour is therefore never expected.
 2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)), the standard deviations of a Poisson
-   count above its expectation. Eight hours have the surprise of their sums. **Three nights**, the same eight hours of
-   three days, have the lowest surprise of the three.
+   count above its expectation. Eight hours, at any time of day, have the surprise of their sums. **Three nights**, the
+   same eight hours of three days, at a time of day with few expected tokens, have the lowest surprise of the three.
 3. The **usual** surprises are the highest surprise of each day, on ``USUAL_DAYS`` days. The last ``NEW_LEVEL_DAYS``
    days do not count, so that a fault does not become its own baseline. A change that lasts longer is a new level.
 4. The **limit** is a factor times the highest usual surprise, and at least the ``min_surprise`` of the rule. An hour
@@ -96,6 +97,7 @@ def find_unusual_hours(
     # On the agent's first day, no tokens can be expected. Hours before start_hour are not compared, and are zero here.
     start_hour = max(first_midnight + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     tokens = [*[0] * start_hour, *tokens_by_hour[start_hour:]]
+    # One element longer than tokens, because _History.judge() also reads the expected tokens of the hour after an hour.
     expected = [
         *[0.0] * start_hour,
         *(
@@ -200,34 +202,35 @@ def sum_tokens_by_rule(
     Each list has one sum per hour: the sum that ends with this hour. A night is ``NIGHT_HOURS`` consecutive hours.
 
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
-    not unusual. A night also needs ``MIN_RAISED_HOURS`` raised hours, because a single burst is not an unusual night.
+    not unusual. A *window* is eight hours at any time of day. To be unusual it must be *full*: at least
+    ``MIN_RAISED_HOURS`` of its hours are raised, because a single burst does not make eight hours unusual.
     """
     surprises = [*map(surprise, tokens, expected_tokens)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
-    night_tokens, night_expected, raised_hour_counts = (
+    window_tokens, window_expected, raised_hour_counts = (
         compute_rolling_sums(values, thresholds.NIGHT_HOURS) for values in (tokens, expected_tokens, are_hours_raised)
     )
-    are_nights_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
-    may_nights_be_unusual = map(and_, are_nights_full, are_hours_raised)
-    night_sums = [
-        *map(Sum, night_tokens, night_expected, map(surprise, night_tokens, night_expected), may_nights_be_unusual)
+    are_windows_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
+    may_windows_be_unusual = map(and_, are_windows_full, are_hours_raised)
+    window_sums = [
+        *map(Sum, window_tokens, window_expected, map(surprise, window_tokens, window_expected), may_windows_be_unusual)
     ]
     expected_of_day = compute_rolling_sums(expected_tokens, DAY)
     return (
         [*map(Sum, tokens, expected_tokens, surprises, are_hours_raised)],
-        night_sums,
-        sum_three_nights(night_sums, are_nights_full, expected_of_day),
+        window_sums,
+        sum_three_nights(window_sums, are_windows_full, expected_of_day),
     )
 
 
 def sum_three_nights(
-    night_sums: Sequence[Sum], are_nights_full: Sequence[bool], expected_of_day: Sequence[float]
+    window_sums: Sequence[Sum], are_windows_full: Sequence[bool], expected_of_day: Sequence[float]
 ) -> list[Sum]:
     """Return the sums of three nights by the hour with which the last of them ends."""
-    three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(night_sums)
-    for end_hour in range(2 * DAY, len(night_sums)):
-        if are_nights_full[end_hour] and are_nights_full[end_hour - DAY] and are_nights_full[end_hour - 2 * DAY]:
-            nights = night_sums[end_hour - 2 * DAY : end_hour + 1 : DAY]
+    three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(window_sums)
+    for end_hour in range(2 * DAY, len(window_sums)):
+        if are_windows_full[end_hour] and are_windows_full[end_hour - DAY] and are_windows_full[end_hour - 2 * DAY]:
+            nights = window_sums[end_hour - 2 * DAY : end_hour + 1 : DAY]
             # Three nights must be at a time of few expected tokens. Otherwise three busy afternoons would be reported.
             is_time_of_rest = nights[-1].expected <= thresholds.REST_SHARE * expected_of_day[end_hour]
             three_night_sums[end_hour] = Sum(

@@ -34,7 +34,7 @@ class SpikeRule(NamedTuple):
     min_surprise: float  # minimum surprise of an unusual sum, in standard deviations
 
 
-NIGHT_HOURS = 8
+NIGHT_HOURS = 8  # hours of a sum of several hours, at any time of day
 SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(1, 1, 1.45, 9.0),
     SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
