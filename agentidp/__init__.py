@@ -83,7 +83,8 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
         # Takes only the client's address from the proxy's headers. No response depends on the request's host or scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     # The order of the lines below matters: Flask runs before-request hooks in this order and after-request hooks in the
-    # opposite order.
+    # opposite order. provisioning, provider and authorization register no hook of the application, so their
+    # places do not matter.
     if settings.metrics_address:
         request_metrics.init_app(app)
     request_context.init_app(app)

@@ -33,9 +33,10 @@ KEPT_IPV4_BITS, KEPT_IPV6_BITS = 24, 48
 
 
 def build_admission_call(agent_id: UUID, jti: str, issued_at: datetime) -> Call:
-    """Return the database call that counts a request with an agent's token.
+    """Return the database call that admits a request: it checks the agent and the token, and counts the request.
 
-    The call counts nothing and returns no row if the agent is not active or its token with this *jti* was ended.
+    The statement calls the function ``admit_request``. It counts nothing and returns no row if the agent is not active
+    or its token with this *jti* was ended.
     """
     return Call("usage/record_request", {"agent_id": agent_id, "jti": jti, "issued_at": issued_at})
 

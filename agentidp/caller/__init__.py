@@ -38,7 +38,10 @@ from agentidp.services.fair_queue import SMALL
 
 API_PREFIX = "/api/v1/"
 TURN = "agentidp.turn"
-"""Key of the request's :class:`~agentidp.services.fair_queue.Turn` in its WSGI environment."""
+"""Key of the request's :class:`~agentidp.services.fair_queue.Turn` in its WSGI environment.
+
+:func:`wait_for_turn` sets the turn. The first lines of that module say which modules pause and end it.
+"""
 
 STALENESS = "AgentIdP-Staleness"
 """Header with the maximum age of a read replica's data in seconds, a Decimal of RFC 9651."""
@@ -136,7 +139,8 @@ class Caller:
                 if token is not None:
                     with self._refuse_used_proof(token):
                         *_, admitted_rows = [transaction.run(call) for call in self._build_admission_calls(token)]
-                # The view does not run for a rejected caller, because _finish_admission() then raises InvalidToken.
+                # Does not yield for a rejected caller, so the view does not run. The view's "with" statement raises the
+                # InvalidToken of _finish_admission() below.
                 if token is None or admitted_rows:
                     yield transaction
         finally:
@@ -153,7 +157,8 @@ class Caller:
         self._check_no_transaction()
         token = self._token_to_admit
         if token is not None:
-            # Also reads the primary's position, with which a later read compares the replica's position.
+            # Also reads the primary's position, with which a later read compares the replica's position. The calls of
+            # POSITION run before the admission, so their rows are the first two.
             rows_by_call = self._run_and_admit(token, POSITION if self.replica else ())
             if self.replica:
                 self.replica.store_position(*rows_by_call[:2])
@@ -190,6 +195,8 @@ class Caller:
 
     def _finish_admission(self, token: AccessToken, rows: Rows) -> None:
         if not rows:
+            # "revoked token" is only the default reason. The statement that records the rejection replaces this reason
+            # if the organization or the agent is suspended, or the agent was deleted.
             logged_reason = record_rejection(self._database, token.agent_id, "revoked token")
             raise InvalidToken(ADVICE.get(logged_reason))
         self._token_to_admit = None
@@ -234,6 +241,7 @@ def bearer(scope: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         has_no_parameters = "query" not in declarations_of(view).reads
 
+        # MCP calls the view without this decorator, by the attribute __wrapped__ (agentidp/mcp/tools.py).
         @wraps(view)
         def call_view(*args: Any, **kwargs: Any) -> Any:
             context = current_context()

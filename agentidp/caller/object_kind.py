@@ -110,7 +110,8 @@ class ObjectKind:
         """Add the route that creates an object.
 
         :param schema: the schema of the request body.
-        :param add: creates an object from the loaded body, and returns its row.
+        :param add: creates an object from the loaded body, and returns its row. A lambda adapts a function that has
+            other parameters, because commands and forms call the same function.
         """
 
         @self._blueprint.arguments(schema)
@@ -134,7 +135,10 @@ class ObjectKind:
         self._add_route("GET", self._path, f"list_{self._type}s", list_objects, description)
 
     def add_get_route(self, statement: str, description: str) -> None:
-        """Add the route that returns one object. The route selects it by id from the rows of *statement*."""
+        """Add the route that returns one object. The route selects it by id from the rows of *statement*.
+
+        :param statement: gets the id, and returns the object's row. A list of at most 20 objects may ignore the id.
+        """
 
         @self._blueprint.response(200, self._schema)
         def get(caller: Caller, **path_ids: UUID) -> Response:

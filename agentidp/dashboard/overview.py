@@ -1,4 +1,9 @@
-"""``/dashboard``: the findings and the usage of the organization."""
+"""``/dashboard``: the findings and the usage of the organization.
+
+Filters change the page in two ways. With any filter (``usage_filter.values``), the page omits the comparison of
+today's hours and the month's budget. With a filter by resource or credential (``counts_tokens_only``), the page also
+omits requests and findings, and lists the agents by the tokens that pass the filter.
+"""
 
 from __future__ import annotations
 
@@ -105,6 +110,7 @@ def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilt
 
 
 def _build_usage(period: Period, comparison: Comparison, usage_filter: UsageFilter, rows: Mapping[str, Rows]) -> Usage:
+    # query_days() returns a statement and the reader of its rows. _build_calls() has used the statements.
     first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
     days = usage_filter.query_days(**period.bounds).build_days(rows["days"])
     earlier_days = usage_filter.query_days(**comparison.bounds).build_days(rows["earlier_days"])
@@ -219,6 +225,7 @@ def _read_agents(caller: Caller, usage: Usage) -> tuple[list[Any], int]:
         return agents, count_matches(agents)
     tokens_by_agent = usage.filter.read_tokens_by_agent(caller, usage.period)
     agent_ids = list(tokens_by_agent)[:BUSIEST]
+    # The template needs objects with the members of the rows of build_agents_call() that it shows.
     [name_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
         SimpleNamespace(

@@ -107,8 +107,9 @@ def page(
 ) -> Response:
     """Return a page, which caches must not store.
 
-    :param slow_part: returns more variables for the template ``…_slow_part``. The page up to :data:`SLOW_PART` is sent
-        first, with its status, so it is then too late for an expected error such as 404.
+    :param slow_part: returns more variables for the template ``<name>_slow_part.html`` of the page ``<name>.html``. The
+        page up to :data:`SLOW_PART` is sent first, with its status, so it is then too late for an expected error such
+        as 404.
     """
     common_context = _build_common_context()
     context |= common_context | _load_macros(common_context)

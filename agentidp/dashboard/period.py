@@ -30,7 +30,10 @@ DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Period(period.Period):
-    """The days that a page shows. ``query`` is the query of a URL for the same period."""
+    """The days that a page shows: a period of the API (:mod:`agentidp.analytics.period`) with what pages need.
+
+    :param query: the query of a URL for the same period.
+    """
 
     today: date
     query: str

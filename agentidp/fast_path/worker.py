@@ -8,7 +8,9 @@ the connection back.
   there serves or closes it, so no connection is served twice, or closed while it is served.
 - With EPOLLONESHOT, the kernel reports a connection to only one thread, until the connection is put back.
 - Only MAX_SERVING threads serve at once, because more would compete for the interpreter. A thread that is about to
-  block, or has served one request for SECONDS_UNTIL_BLOCKED, lets another thread serve in its place.
+  block, or has served one request for SECONDS_UNTIL_BLOCKED, lets another thread serve in its place:
+  give_way() adds the blocked thread to ``_gave_way`` and releases the semaphore ``_may_serve``, which the blocked
+  thread acquires again after its request. So at most MAX_SERVING threads serve, plus those in ``_gave_way``.
 - The main thread serves no requests. It accepts connections, closes idle connections and sends gunicorn's heartbeat.
 - A new connection waits like a kept-alive connection, so a client that connects and sends nothing holds no thread.
 
@@ -254,6 +256,8 @@ class PollingWorker(Worker):
         self.notify()
         self.wait_for_and_dispatch_events(timeout=SECONDS_UNTIL_BLOCKED)
         now = time.monotonic()
+        # Reads _busy_since without the lock, so a thread may give way just after its request has ended. This is
+        # harmless: after its next request, the thread acquires the semaphore again.
         for thread_id, busy_since in list(self._busy_since.items()):
             if busy_since is not None and busy_since <= now - SECONDS_UNTIL_BLOCKED:
                 self.give_way(thread_id)

@@ -75,7 +75,10 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class UnusualHour:
-    """An hour with more tokens than expected. ``tokens`` and ``expected`` are for this hour alone."""
+    """An hour with more tokens than expected. ``tokens`` and ``expected`` are for this hour alone.
+
+    ``hour`` is the index of the hour in the agent's history, but ``reason.hours`` is a number of hours.
+    """
 
     hour: int
     tokens: int

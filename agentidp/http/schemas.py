@@ -18,7 +18,10 @@ import marshmallow as ma
 from agentidp.http.text import CONTROL, CONTROL_BUT_BREAKS, INVISIBLE, text_refusal
 
 MAX_DAYS = 90
-"""Maximum number of days, including today, that an analytics query covers."""
+"""Maximum of the parameter ``days``, the number of days until today, included.
+
+A month, or a period from ``from`` to ``to``, may have ``MAX_PERIOD_DAYS`` days (:mod:`agentidp.analytics.period`).
+"""
 
 MAX_OWNER = 200
 """Maximum number of characters of the name of an owner."""

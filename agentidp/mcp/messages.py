@@ -49,7 +49,10 @@ class Message:
     """Whether the message's revision of MCP is in :data:`STATELESS`."""
 
     def result(self, **members: Any) -> dict[str, Any]:
-        """Return the JSON-RPC response to this request, with *members* as the result."""
+        """Return the JSON-RPC response to this request, with *members* as the result.
+
+        The revisions in :data:`STATELESS` define ``resultType``. The earlier revisions allow any other member.
+        """
         return {"jsonrpc": "2.0", "id": self.id, "result": {"resultType": "complete", **members}}
 
 

@@ -79,7 +79,8 @@ def mcp(caller: Caller) -> Response:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {message.method}")
         return _json_response(_METHODS[message.method](message, caller))
     except RpcError as error:
-        # Clients of revisions with a handshake expect JSON-RPC errors with status 200.
+        # Clients of revisions with a handshake expect JSON-RPC errors with status 200. Clients of stateless revisions
+        # expect 404 for an unknown method, and otherwise 400.
         response_status = 200 if not message.is_stateless else 404 if error.code == METHOD_NOT_FOUND else 400
         return _json_response(messages.error_response(message.id, error), response_status)
 
@@ -121,6 +122,7 @@ def _call_tool(message: Message, caller: Caller) -> dict[str, Any]:
 _METHODS: dict[str, Callable[[Message, Caller], dict[str, Any]]] = {
     "server/discover": _discover,
     "initialize": _offer_revision,
+    # The result of ping must be empty, so it has no resultType.
     "ping": lambda message, _: {"jsonrpc": "2.0", "id": message.id, "result": {}},
     "tools/list": _list_tools,
     "tools/call": _call_tool,

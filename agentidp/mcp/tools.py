@@ -134,7 +134,7 @@ def _build_result(body: dict[str, Any], body_json: str, max_rows: int, row_count
     if items is None or row_count <= max_rows:
         return {"content": [_text_item(body_json)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
-    # Only views that return a data_response() have cut off their items.
+    # data_response() has cut off the items of its views, and has set row_count. Other views return all items.
     if len(items) > max_rows:
         body = body | {"data": items[:max_rows]}
         body_json = json.dumps(body, separators=(",", ":"), ensure_ascii=False)

@@ -49,7 +49,7 @@ class Reason(StrEnum):
     OTHER_ACTOR = "subject names another actor"
     NO_SUBJECT = "subject token without subject"
     WRONG_ACTOR_TOKEN = "wrong actor token"  # noqa: S105 - a reason, and no password
-    DELETED_RULE = "delegation rule deleted"  # only chain_refusal.sql returns this reason
+    DELETED_RULE = "delegation rule deleted"  # equals the text that chain_refusal.sql returns
 
 
 @dataclass(frozen=True, slots=True)

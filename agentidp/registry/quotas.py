@@ -217,9 +217,9 @@ def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
 def lock(transaction: Transaction) -> None:
     """Make the organization's token requests, and other changes of its quotas, wait until the transaction ends.
 
-    Takes the organization's issuance lock (``sql/functions/lock_quotas.sql``), also for transactions that end all tokens
-    of an agent, or end unused agents. The transaction must not have locked a row before. Otherwise it and a token
-    request could wait for each other.
+    Takes the organization's issuance lock (``sql/functions/lock_quotas.sql``), also for a transaction that ends all
+    tokens of an agent, or ends unused agents. The transaction must not have locked a row before. Otherwise it and a
+    token request could wait for each other.
     """
     transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 

@@ -153,14 +153,15 @@ def _check_and_claim(transaction: Transaction, settings: Settings, member: str, 
 
 
 def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
-    """Make the organization the owner of an audience, and return the owned name.
+    """Make the organization the owner of an audience, and return the identifier that it owns by this.
 
-    :returns: ``None`` if *audience* is ``None``, or if all customers of a cloud share the audience.
+    :returns: the value of the column ``audience_claim``: ``None`` if *audience* is ``None``, or if all customers of a
+        cloud share the audience.
     """
-    resource = owned_name(audience) if audience else None
-    if resource is not None:
-        _check_and_claim(transaction, settings, "audience", resource)
-    return resource
+    owned_identifier = owned_name(audience) if audience else None
+    if owned_identifier is not None:
+        _check_and_claim(transaction, settings, "audience", owned_identifier)
+    return owned_identifier
 
 
 def update_resource_server(

@@ -26,7 +26,17 @@ from agentidp.services.token_rate import TokenRate
 
 @dataclass(frozen=True)
 class Services:
-    """The objects that all requests of an application share."""
+    """The objects that all requests of an application share.
+
+    :param clock: returns the current time.
+    :param keys: the signing keys of the instance.
+    :param directory: the organization of each client.
+    :param token_rate: limits the tokens that this process issues per agent and minute.
+    :param issuer_tokens: verifies tokens of other issuers, and caches rules of trust and the issuers' keys.
+    :param client_keys: by agent, algorithm and ``kid``, the key that verified the client's last assertion, as JSON and
+        parsed (:mod:`agentidp.oauth.client_assertion`).
+    :param verified_tokens: access tokens that this process has verified (:mod:`agentidp.caller.token_verification`).
+    """
 
     settings: Settings
     clock: Callable[[], datetime]
