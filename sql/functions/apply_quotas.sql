@@ -79,7 +79,8 @@ begin
         loop
             begin
                 if not v_is_exclusive then
-                    -- The shared lock fails only if another transaction has the exclusive lock, which it takes near the limit.
+                    -- The shared lock fails only if another transaction has the exclusive lock. This transaction then waits until
+                    -- it gets the exclusive lock.
                     v_is_exclusive := not pg_try_advisory_xact_lock_shared(v_key, v_lock);
                 end if;
                 if v_is_exclusive then
