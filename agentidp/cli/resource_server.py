@@ -124,7 +124,7 @@ def _count_agents_with_scopes(database: OrganizationDatabase, scopes: list[str])
 @commands.command("list")
 @name_option(
     "--organization",
-    "List the resource servers of this organization. Default: list the identifiers of all organizations.",
+    "List the resource servers of this organization. Default: list the identifiers of all resource servers.",
 )
 @flag_option("--conflicts", "conflicts", "List only identifiers that are registered, but that no organization owns.")
 @as_json_option
