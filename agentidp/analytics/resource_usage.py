@@ -35,7 +35,7 @@ blueprint = Blueprint("resource-usage", __name__, description="Tokens by resourc
 
 
 class AgentOfResourceSchema(ma.Schema):
-    """An agent that got tokens for a resource, and their number."""
+    """An agent that got tokens for a resource, and the number of these tokens."""
 
     agentId = ma.fields.UUID(required=True)
     agentName = ma.fields.String(required=True)
