@@ -200,9 +200,9 @@ def surprise(count: float, expected: float) -> float:
 def sum_tokens_by_rule(
     tokens: Sequence[int], expected_tokens: Sequence[float]
 ) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return one list of sums per rule of ``SPIKE_RULES``: sums of one hour, of one night and of three nights.
+    """Return one list of sums per rule of ``SPIKE_RULES``: sums of one hour, of one window and of three nights.
 
-    Each list has one sum per hour: the sum that ends with this hour. A night is ``NIGHT_HOURS`` consecutive hours.
+    Each list has one sum per hour: the sum that ends with this hour.
 
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
     not unusual. A *window* is eight hours at any time of day. To be unusual it must be *full*: at least
