@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import secrets
@@ -23,7 +24,7 @@ from agentidp.config import LEEWAY, MAX_TOKEN_TTL
 from agentidp.counting import UNKNOWN_AGENT
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
-from agentidp.http.errors import RateLimited, require_row
+from agentidp.http.errors import NotFound, RateLimited, require_row
 from agentidp.jose.access_token import Delegation
 from agentidp.jose.jws import base64url
 
@@ -125,7 +126,9 @@ def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
     person_subject = compute_person_subject(transaction.organization_id, permission.issuer, permission.person)
     earlier_grants = transaction.fetch("grants/person_grants", subject=person_subject, agent_id=permission.agent_id)
     for earlier_grant in earlier_grants[: max(0, len(earlier_grants) - MAX_GRANTS_PER_PERSON + 1)]:
-        end_grant(transaction, earlier_grant.grant_id)
+        # Another request may have ended the grant meanwhile.
+        with contextlib.suppress(NotFound):
+            end_grant(transaction, earlier_grant.grant_id)
     grant_rows = transaction.fetch(
         "grants/add_grant",
         grant_id=authorization_code.grant_id,

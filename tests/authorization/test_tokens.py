@@ -311,6 +311,23 @@ class TestRefreshToken:
         assert error_of(editor.refresh(tokens[0])) == INVALID_GRANT
         assert editor.refresh(tokens[1]).status_code == 200
 
+    @WATCHES_THE_COORDINATOR
+    def test_a_further_grant_does_not_need_the_oldest(self, editor: Editor, clock: Clock) -> None:
+        """The person can end the oldest grant at the same time."""
+        oldest_code = editor.code()
+        clock.advance(seconds=1)
+        for _ in range(MAX_GRANTS_PER_PERSON - 1):
+            editor.code()
+        page, url = editor.authorize(), editor.admin.database_url
+        waits = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        with ThreadPoolExecutor() as pool:
+            with psycopg.connect(url) as ending:
+                ending.execute("delete from grants where grant_id = %s", [read_token(oldest_code).grant_id])
+                answer = pool.submit(editor.answer, page)
+                wait_until(lambda: execute(url, waits))
+            assert answer.result().status_code == 303
+        assert editor.stored_grants() == MAX_GRANTS_PER_PERSON
+
     def test_grants_that_have_expired_do_not_count(
         self, editor: Editor, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
