@@ -397,7 +397,7 @@ def _check_subject_of_platform(issuer: str, subject: str) -> None:
     if account_name == "default":
         raise RuleRefused(
             "subject",
-            "must not be the default service account, which pods without their own share: give the workload its own",
+            "must not be the default service account, which pods share by default: give the workload its own account",
         )
 
 

@@ -138,8 +138,8 @@ REFUSED: list[tuple[Preset, dict[str, str], dict[str, str]]] = [
         KUBERNETES,
         BUILDER | {"serviceAccount": "default"},
         {
-            "serviceAccount": "The subject must not be the default service account, which pods without their own "
-            "share: give the workload its own."
+            "serviceAccount": "The subject must not be the default service account, which pods share by "
+            "default: give the workload its own account."
         },
     ),
     (

@@ -114,7 +114,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     *wrong("subject", NOBODY_NAMED, "repo:*", "a::/*"),
     *wrong(
         "subject",
-        "must not be the default service account, which pods without their own share: give the workload its own",
+        "must not be the default service account, which pods share by default: give the workload its own account",
         "system:serviceaccount:shop:default",
     ),
     *wrong(
