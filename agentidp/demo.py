@@ -147,7 +147,8 @@ class Incident(NamedTuple):
 
 
 OUTAGE = Incident(AGENTS, 19, range(24))
-# The loop gets a token every two seconds. It was before the current month, so its agent does not have the most tokens.
+# The loop gets a token every two seconds. The loop ended before the current month, because otherwise its agent would
+# have the most tokens of this month.
 RETRY_LOOP = Incident((RETRYING,), 38, range(9, 14), tokens=1800)
 # The agent uses a leaked secret, which was revoked at the beginning of these hours, until the end of the day.
 LEAK = Incident((ROTATED,), 3, range(8, 24), rejected=20)

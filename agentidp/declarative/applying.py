@@ -185,7 +185,8 @@ def _make_changes(
     for change in changes:
         with _name_place_in_errors(declared, change.path, change):
             _CHANGE_FUNCTIONS[change.type](transaction, settings, change, result)
-    # An agent needs the scopes of the resource server that it runs, so a resource server is created without its agent.
+    # An agent that runs a resource server needs this server's scopes, which exist only after the server is created. So
+    # the agent of a resource server is set last.
     for change in changes:
         has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
         if change.type == RESOURCE_SERVER.type and has_agent:

@@ -42,7 +42,8 @@ class FastRequest(BoundedRequest):
 def send_response(response: Response, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Send a response. If its status is 200 and its length known, skip Werkzeug, which would copy the headers."""
     body = response.response
-    # Other statuses go through Werkzeug, which changes Content-Length and Location for some of them.
+    # Responses with another status than 200 go through Werkzeug, which changes Content-Length and Location for some
+    # statuses.
     is_complete = response.status_code == 200 and isinstance(body, list) and "Content-Length" in response.headers
     if not is_complete or response._on_close or environ["REQUEST_METHOD"] == "HEAD":
         return response(environ, start_response)

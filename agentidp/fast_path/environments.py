@@ -58,7 +58,8 @@ def _create_by_gunicorn(
     response, environ = wsgi.create(request, connection.sock, connection.client, connection.server, cfg)
     del environ["wsgi.early_hints"]
     environ["wsgi.multithread"] = True
-    # If SCRIPT_NAME is set, gunicorn must remove it from the path of each request, so nothing is shared.
+    # If SCRIPT_NAME is set, gunicorn must remove it from the path of each request, so the connection's requests cannot
+    # share variables.
     if can_share and not isinstance(connection.server, str) and not environ["SCRIPT_NAME"]:
         connection.shared_environ = {
             name: value for name, value in environ.items() if not name.startswith("HTTP_") and name not in _PER_REQUEST

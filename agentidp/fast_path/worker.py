@@ -91,7 +91,7 @@ class PollingWorker(Worker):
         cache_settings(self.cfg)
         self.keepalived_conns = {}
         self._epoll = select.epoll()
-        # Protects keepalived_conns and nr_conns, and ensures that a blocked thread gives way only once.
+        # This lock protects keepalived_conns and nr_conns, and ensures that a blocked thread gives way only once.
         self._lock = threading.Lock()
         self._may_serve = threading.Semaphore(min(MAX_SERVING, self.cfg.threads))
         # The monotonic time, by thread id, at which a thread began its request; None while it serves no request.
@@ -106,7 +106,9 @@ class PollingWorker(Worker):
             threading.Thread(target=self._serve_connections, name=f"serve-{thread_number}", daemon=True).start()
         self.poller.register(self.method_queue.fileno(), select.EPOLLIN, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():
-            # _close() takes the lock too, so a connection that closes after the comparison wakes this thread.
+            # _close() decreases nr_conns under the same lock, and then wakes this thread if the worker accepts no
+            # connections. So this thread does not miss a connection that closes after nr_conns is compared with the
+            # maximum.
             with self._lock:
                 self.set_accept_enabled(self.nr_conns < self.worker_connections)
             self._wait_in_main_thread()
@@ -249,15 +251,15 @@ class PollingWorker(Worker):
         with self._lock:
             self.nr_conns -= 1
         if not self._accepting:
-            # Wakes the main thread, which is waiting until a connection closes.
+            # This call wakes the main thread, which is waiting until a connection closes.
             self.method_queue.defer(lambda: None)
 
     def _wait_in_main_thread(self) -> None:
         self.notify()
         self.wait_for_and_dispatch_events(timeout=SECONDS_UNTIL_BLOCKED)
         now = time.monotonic()
-        # Reads _busy_since without the lock, so a thread may give way just after its request has ended. This is
-        # harmless: after its next request, the thread acquires the semaphore again.
+        # This loop reads _busy_since without the lock, so a thread may give way just after its request has ended. This
+        # is harmless, because the thread acquires the semaphore again after its next request.
         for thread_id, busy_since in list(self._busy_since.items()):
             if busy_since is not None and busy_since <= now - SECONDS_UNTIL_BLOCKED:
                 self.give_way(thread_id)

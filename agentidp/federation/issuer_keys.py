@@ -129,7 +129,7 @@ class KeySet:
 
     def __init__(self, jwks: list[Any]) -> None:
         usable_jwks = [jwk for jwk in map(read_usable_jwk, jwks) if jwk is not None][:MAX_KEYS]
-        # Stores the keys as JSON, because parsed keys take 25 times as much memory.
+        # The keys are stored as JSON, because parsed keys take 25 times as much memory.
         self._jwks = [(jwk.get("kid"), list_key_algorithms(jwk), json.dumps(jwk)) for jwk in usable_jwks]
         self._parsed: dict[tuple[str | None, str], list[Any]] = {}
 
@@ -143,7 +143,8 @@ class KeySet:
                 for key_id, algorithms, jwk_json in self._jwks
                 if kid in (None, key_id) and algorithm in algorithms
             ]
-            # Limits the keys before they are parsed, because an issuer could publish hundreds of invalid keys.
+            # The number of keys is limited before the keys are parsed, because an issuer could publish hundreds of
+            # invalid keys.
             keys_or_none = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[algorithm]])
             valid_keys = [key for key in keys_or_none if key is not None]
             if matching_jwks:
@@ -169,7 +170,7 @@ def read_usable_jwk(jwk: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(jwk.get("kid", ""), str):
         return None
-    # In a SPIFFE bundle, the use of a key for tokens is jwt-svid.
+    # SPIFFE bundles mark keys for tokens with the use jwt-svid instead of sig.
     flat_jwk = _remove_nested_members(jwk)
     return flat_jwk | {"use": "sig"} if flat_jwk.get("use") == "jwt-svid" else flat_jwk
 

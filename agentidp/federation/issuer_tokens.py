@@ -123,7 +123,8 @@ class Verdict:
     def find_refusal(self, agent_id: UUID | None = None) -> str:
         """Return the most specific reason why no candidate, or no candidate of an agent, accepts the token."""
         reasons = [reason for candidate_agent_id, reason in self.refusals if agent_id in (None, candidate_agent_id)]
-        # A wrong signature and wrong times are more specific than all REASONS.
+        # REASONS begins with the least specific reason. Reasons that are not in REASONS (a wrong signature or time) are
+        # the most specific.
         return max(reasons, key=lambda reason: (*REASONS, reason).index(reason), default=NO_RULE)
 
 
@@ -144,7 +145,8 @@ class IssuerTokens:
         :param types: accepted values of the header ``typ``, in lower case; ``None`` accepts a missing header.
         """
         unverified_jwt = parse_jwt(unverified_token, max_length=MAX_LENGTH, types=types, algorithms=ALGORITHMS)
-        # Refuses security event tokens (RFC 8417 section 2.2) by the claim, because some issuers omit their "typ".
+        # Security event tokens (RFC 8417 section 2.2) are recognized by the claim "events", because some issuers omit
+        # "typ".
         if unverified_jwt is None or "events" in unverified_jwt.claims:
             return None
         claims = TokenClaims(unverified_jwt.claims)

@@ -96,7 +96,7 @@ def _build_kubernetes_rule(answers: Answers) -> dict[str, Any]:
 
 
 def _build_github_rule(answers: Answers) -> dict[str, Any]:
-    # GitHub's subject contains the environment (with "%3A" for ":") or, without an environment, the branch.
+    # GitHub's subject contains the environment (with "%3A" for ":") or, if the workflow has no environment, the branch.
     repository, branch, environment = answers["repository"], answers["branch"], answers["environment"]
     owner_name, _, repository_name = repository.partition("/")
     has_all_repositories = repository_name == "*"

@@ -120,7 +120,8 @@ class Rule:
         rule_members = json.loads(rule_json)
         claims = rule_members.get("claims", {})
         if not claims.keys().isdisjoint(("email", "/email")):
-            # Requires a verified email address, because at some providers anyone can enter another person's address.
+            # A rule for an email address requires that the address is verified, because at some providers anyone can
+            # enter another person's address.
             claims = {"email_verified": True} | claims
         return cls(
             issuer=rule_members["issuer"],
@@ -169,7 +170,7 @@ class Rule:
         return comparisons
 
     def _has_subject(self, token: TokenClaims) -> bool:
-        # Refuses a list as sub, which has_claim_value() would accept.
+        # A list as sub is refused here, because has_claim_value() would accept a list.
         return self.subject is None or (
             isinstance(token.claims.get("sub"), str) and token.has_claim_value("sub", self.subject)
         )
@@ -203,7 +204,7 @@ def as_list(value: Any) -> list[Any]:
 def _find_issuers(claims: dict[str, Any]) -> tuple[str, ...]:
     """Return the possible issuers of a token: ``iss``, and the trust domain of a SPIFFE ID in ``sub``."""
     issuer, subject = claims.get("iss"), claims.get("sub")
-    # Ignores a trust domain in iss, because only the SPIFFE ID in sub names the trust domain of a JWT-SVID.
+    # A trust domain in iss is ignored, because only the SPIFFE ID in sub names the trust domain of a JWT-SVID.
     issuers = (issuer,) if isinstance(issuer, str) and not issuer.startswith(SPIFFE) and _is_printable(issuer) else ()
     if isinstance(subject, str) and subject.startswith(SPIFFE):
         trust_domain, slash_or_empty, workload_path = subject.removeprefix(SPIFFE).partition("/")

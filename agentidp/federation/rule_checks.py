@@ -136,7 +136,8 @@ def check_rule(
         rule["claims"] = _check_claims(claims)
     audience = rule["audience"] = _check_string("audience", members.get("audience") or own_issuer)
     if any(id_in_audience != organization_id for id_in_audience in _ORGANIZATION_ID.findall(audience)):
-        # The organization in a token's audience decides whose rules are tried, so the rule would never match.
+        # A token whose audience names an organization is compared with rules of that organization only, so this rule
+        # would never match.
         raise RuleRefused("audience", "must not name another organization")
     if subject is not None or claims or not may_trust_everybody or is_open_issuer(issuer):
         _check_trusted_subjects(issuer, subject, claims)
@@ -210,7 +211,7 @@ def narrow_to_subject(
     """Return a provisioning rule's *trust* limited to a subject, as the rule of trust of the subject's agent."""
     if not isinstance(subject, str) or "*" in subject:
         raise RuleRefused("subject", "must be a string without *, which would be a pattern")
-    # Allows loopback addresses, because the issuer was checked when the provisioning rule was created.
+    # Loopback addresses are allowed here, because the issuer was checked when the provisioning rule was created.
     return check_rule(
         {**trust, "subject": subject}, own_issuer=own_issuer, organization_id=organization_id, allows_loopback=True
     )
@@ -324,7 +325,7 @@ def _check_claims(claims: object) -> dict[str, Any]:
         raise RuleRefused("claims", f"must not have more than {MAX_CLAIMS} claims")
     for claim_name, value_or_values in claims.items():
         _check_string("claims", claim_name)
-        # Refuses a claim such as "iss", and a JSON Pointer to it, such as "/iss".
+        # This condition refuses a claim such as "iss", and a JSON Pointer to the claim, such as "/iss".
         if claim_name.removeprefix("/") in _EXCLUDED_CLAIMS:
             raise RuleRefused(
                 "claims", f"must not contain {claim_name}: another member checks it, or it differs in each token"
@@ -406,7 +407,8 @@ def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, 
         name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
     }
     if issuer in _CUSTOMER_CLAIMS:
-        # Requires an id, because another customer could later take over a name, and with it the agents.
+        # The claims must have the customer's id, because another customer could later take over a name and so the
+        # agents.
         id_claims = [name for name in _CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or _CUSTOMER_CLAIMS[issuer]
         if naming_claims.isdisjoint(id_claims):
             raise RuleRefused(

@@ -24,7 +24,7 @@ from agentidp.findings.uncached_tokens import merge_uncached_tokens
 
 MARKERS = "markers"
 DEFAULT_DAYS = 7  # number of UTC days, today included, that ``agentidp watch`` evaluates, and the default of a request
-MAX_SECONDS = 5.0  # maximum seconds for computing the kinds one by one, after computing all together has failed
+MAX_SECONDS = 5.0  # maximum seconds for computing the kinds one by one, if computing all kinds together has failed
 
 
 @dataclass(frozen=True)

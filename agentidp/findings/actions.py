@@ -24,7 +24,7 @@ from agentidp.http.schemas import Flag, Instant, Text
 SCOPE = "findings:write"
 
 MAX_MUTE = timedelta(days=366)  # maximum time until the end of a mute, because a longer mute would be forgotten
-MAX_NOTE = 1000  # characters of a note; the database checks the length too
+MAX_NOTE = 1000  # maximum characters of a note; the database checks the length too
 
 blueprint = Blueprint("finding-actions", __name__, description="Findings")
 

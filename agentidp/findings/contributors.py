@@ -31,7 +31,7 @@ def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -
 
     If *run* fails, findings about budgets and quotas name no agent.
     """
-    # Leaves out spikes, because a spike of several agents already names its agents.
+    # Spikes are left out, because a spike of several agents already names its agents.
     calls_by_index = {
         index: _build_contributors_call(finding, query)
         for index, finding in enumerate(findings)
@@ -133,7 +133,7 @@ def _add_names(finding: Finding) -> Finding:
     contributors = finding.agents if finding.kind == "spike" else main_contributors
     if not main_contributors:
         return replace(finding, agents=contributors)
-    # The agents' counts were read after the finding and may have grown since, so they are capped.
+    # The agents' counts were read after the finding's count and may have grown since, so their sum is limited to it.
     main_token_count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
     tokens_in_words = f"{format_count(finding.observed, 'token')} ({100 * main_token_count / finding.observed:.0f} %)"
     agent_names = join_names([contributor.agent_name for contributor in main_contributors])

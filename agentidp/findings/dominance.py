@@ -45,7 +45,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
             unit="percent of the month's tokens",
             observed=round(100 * row.token_count / row.all_tokens, 1),
             expected=max_percent,
-            # The finding would end if the agent had this many fewer tokens.
+            # The excess is the number of tokens without which the agent would have only the maximum share.
             excess=(100 * row.token_count - max_percent * row.all_tokens) / (100 - max_percent),
             baseline="the maximum share of one agent",
             summary=f"{row.agent_name} was issued {row.token_count:,} of the {row.all_tokens:,} tokens "

@@ -39,8 +39,13 @@ def list_due_reminders(created_at: datetime, expires_at: datetime, at: datetime)
 
 
 def has_agent_moved(last_used_at: datetime | None, moved_at: datetime | None) -> bool:
-    """Return whether an agent has moved from an expiring credential to another, which was last used at *moved_at*."""
-    # The other credential must have been used a day later, because an agent may use both at the same time.
+    """Return whether an agent has moved from its expiring credential to another credential.
+
+    :param last_used_at: the time of the last use of the expiring credential; ``None`` if it was never used.
+    :param moved_at: the time of the last use of the agent's credentials that expire later; ``None`` if none was used.
+    """
+    # An agent may use both credentials at the same time. It has moved only if it used the other credential at least a
+    # day after the last use of the expiring credential.
     return moved_at is not None and (last_used_at is None or moved_at - last_used_at >= thresholds.MOVED_AFTER)
 
 

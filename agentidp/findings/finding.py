@@ -61,16 +61,16 @@ class FindingsQuery:
 class Kind:
     """A kind of finding: how it is computed, and its properties for the rest of the service."""
 
-    call: Callable[[FindingsQuery], Call]  # the statement that reads the rows; organization_id and at are added
+    call: Callable[[FindingsQuery], Call]  # the statement that reads the rows; organization_id and at are set later
     findings: Callable[[Rows, FindingsQuery], list[Finding]]  # the findings for the rows
-    absorbs: tuple[str, ...] = ()  # kinds that it explains if agent and time are the same
-    ends_after: timedelta = timedelta(hours=3)  # time after its window until a finding ends, unless computed again
+    absorbs: tuple[str, ...] = ()  # kinds that this kind explains if both findings have the same agent and time
+    ends_after: timedelta = timedelta(hours=3)  # time until a finding ends after its window if it is not computed again
     max_gap: timedelta = timedelta(hours=1)  # maximum time between two windows of the same finding
     reads_registry: bool = False  # whether the rule reads the registry, and not only counters
-    has_marked_cause: bool = False  # whether a marked change of the agent can be its cause
-    is_about_tokens: bool = False  # whether it reports many tokens, and can be part of an incident
-    names_contributors: bool = False  # whether it names agents if it is about the organization
-    cause_rank: int = 0  # rank among the kinds that explain tokens of an agent; 1: the best; 0: explains none
+    has_marked_cause: bool = False  # whether a marked change of an agent can cause such a finding
+    is_about_tokens: bool = False  # whether such a finding reports many tokens, and can be part of an incident
+    names_contributors: bool = False  # whether a finding about the organization names agents
+    cause_rank: int = 0  # rank among the kinds that explain an agent's tokens; 1: explains best; 0: explains none
     counted: str = "tokens"  # the counter that a chart of the finding shows
 
 
@@ -91,7 +91,7 @@ class Finding:
     severity: Severity
     begins: datetime  # the window is half-open
     ends: datetime
-    unit: str  # of the observed and the expected amount
+    unit: str  # the unit of *observed* and *expected*
     observed: float
     expected: float
     baseline: str  # how the expected amount was calculated
@@ -102,11 +102,11 @@ class Finding:
     agent_name: str | None = None
     credential_id: UUID | None = None  # the credential, if the finding is about a single credential
     agents: tuple[Contributor, ...] = ()  # some of the agents that the finding is about, or that caused it
-    agent_count: int | None = None  # the number of all agents of the finding; None: all are named
+    agent_count: int | None = None  # the number of all agents of the finding; None: *agents* has all of them
     also_seen_as: tuple[str, ...] = ()  # other kinds that would report the same cause
-    excess: float = 0.0  # tokens that it explains; for dominance: how many fewer tokens would end it
+    excess: float = 0.0  # tokens that the finding explains; for dominance: the agent's tokens above the maximum share
     step: int = 0  # the number of reminders that were due so far
-    since: datetime | None = None  # the day on which a monthly limit was passed; None: the beginning
+    since: datetime | None = None  # the day on which a monthly limit was passed; None: the day of *begins*
 
     @property
     def subject(self) -> str:

@@ -89,7 +89,7 @@ def find_silence_by_hours(
         return None
     active_hours = (hour for hour in range(first_hour, last_active_hour + 1) if requests_by_hour[hour])
     pause_lengths = [len(list_steady_hours(range(hour + 1, next_hour))) for hour, next_hour in pairwise(active_hours)]
-    # The second-longest pause is compared, because the longest pause may have been an incident.
+    # The silence is compared with the second-longest pause, because the longest pause may have been an incident.
     if len(missed_hours) <= thresholds.PAUSE_TIMES * sorted([0, 0, *pause_lengths])[-2]:
         return None
     return Silence(last_active_hour + 1, sum(active_weeks) / week_count, "hours")

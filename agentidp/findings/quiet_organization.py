@@ -38,7 +38,7 @@ class QuietTime(NamedTuple):
     expected: int  # the usual number of active agents, summed over the hours
     observed: int  # the number of active agents, summed over the hours
     stopped: tuple[int, ...] = ()  # indexes in the sample of the agents that stopped, if only some are quiet
-    may_be_holiday: bool = False  # whether only whole days were compared, for which a public holiday looks the same
+    may_be_holiday: bool = False  # whether only whole days were compared, so that a public holiday is possible
 
     @property
     def active_percent(self) -> float:

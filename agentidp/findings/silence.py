@@ -111,7 +111,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
         and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in group_stops)
     ]
-    # Leaves out an ongoing quiet day if an agent is already reported as silent.
+    # An ongoing quiet day is left out if an agent is already reported as silent.
     requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
     quiet_days = [
         day

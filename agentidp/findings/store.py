@@ -64,7 +64,8 @@ def store_evaluation(
     reconciliation = reconcile(stored_findings, computed.findings, query.at, not_computed=computed.not_computed)
     if reconciliation.findings:
         _store_reconciliation(transaction, reconciliation)
-    # If the last evaluation was before the first day of this one, findings that ended in between are unknown.
+    # If the last evaluation was before the first day of this evaluation, findings that ended between the two are
+    # unknown.
     has_gap = evaluated_at is not None and evaluated_at.astimezone(UTC).date() < query.since
     transaction.fetch(
         "finding_state/finish_evaluation",
@@ -141,7 +142,7 @@ def read_listing(
     except DatabaseUnavailable:
         if listing is None:
             raise
-        # Returns the older findings, because the database is unavailable. ``evaluated_at`` shows their age.
+        # The older findings are returned, because the database is unavailable. ``evaluated_at`` shows their age.
         return listing
     # A transaction reads from the primary, because a read replica may not have the new evaluation yet.
     with open_transaction() as transaction:

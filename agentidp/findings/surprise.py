@@ -70,7 +70,7 @@ class Reason(NamedTuple):
     tokens: int
     expected: int
     days: int = 1  # the number of consecutive days whose hours are added up
-    similar_day: int | None = None  # midnight of an earlier day that was as surprising, if the hour is only listed
+    similar_day: int | None = None  # midnight of an earlier day as surprising as this hour, if the hour is only listed
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def find_unusual_hours(
     # On the agent's first day, no tokens can be expected. Hours before start_hour are not compared, and are zero here.
     start_hour = max(first_midnight + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     tokens = [*[0] * start_hour, *tokens_by_hour[start_hour:]]
-    # One element longer than tokens, because _History.judge() also reads the expected tokens of the hour after an hour.
+    # The list *expected* has one element more than *tokens*, because _History.judge() also reads the expected tokens of
+    # the hour after an hour.
     expected = [
         *[0.0] * start_hour,
         *(
@@ -256,7 +257,8 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
     """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out."""
-    # Three nights are unusual only two days after the first night, so their rule leaves out two days fewer.
+    # The rule for three nights can report them only two days after the first night. So this rule leaves out two days
+    # fewer than a rule for one day.
     end_day = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
     return slice(max(end_day - thresholds.USUAL_DAYS, 0), end_day)
 

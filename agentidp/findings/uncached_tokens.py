@@ -86,8 +86,8 @@ def find_latest_costly_days(
 
 def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
     """Return the days of a new habit that wastes several times as many tokens as the old one; otherwise all days."""
-    # If many instances stop caching their tokens, the steady counts of the days before would otherwise hide this from
-    # is_explained_by_replicas() for weeks.
+    # Many instances that cached their tokens until recently have steady counts on the old days. Together with the new
+    # days, these counts would make is_explained_by_replicas() miss the change for weeks.
     waste_factors = [costly_day.tokens / costly_day.needed for costly_day in costly_days]
     first_possible_start = max(len(costly_days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
     for start_index in range(first_possible_start, len(costly_days) - thresholds.MIN_UNCACHED_DAYS + 1):

@@ -10,10 +10,11 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-# Our log lines show none of these values, and logging is faster without them (logging HOWTO, "Optimization").
+# Our log lines show neither the calling function nor the thread or process, and logging is faster if it does not find
+# them out (logging HOWTO, "Optimization").
 logging._srcfile = None
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-# mypy refuses this attribute, because Python 3.11 lacks it.
+# mypy would refuse logAsyncioTasks, because Python 3.11 lacks this attribute.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 _encode = json.JSONEncoder(default=str).encode

@@ -45,7 +45,7 @@ def owned_name(audience: str) -> str | None:
 
     :param audience: an audience or a resource identifier.
     """
-    # Capital letters and trailing slashes make no difference, as in the SQL function resource_key().
+    # Capital letters and trailing slashes are ignored here, as in the SQL function resource_key().
     if audience.lower().rstrip("/") in _SHARED_KEYS:
         return None
     return f"https:{audience}" if audience.startswith("//") else audience

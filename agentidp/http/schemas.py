@@ -29,7 +29,8 @@ MAX_OWNER = 200
 MAX_NAME = 100
 """Maximum number of characters of the name of an object or a person."""
 
-# Text may contain this white space, but not begin or end with it. The escapes are valid in ECMA-262 and in Python.
+# Text may contain this white space, but must not begin or end with white space. The escapes are valid in ECMA-262 and
+# in Python.
 _WHITE_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _DIGITS = re.compile(r"[0-9]+")
 _RFC_3339 = re.compile(

@@ -26,7 +26,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 @lru_cache(maxsize=1)
 def create_tracer_provider() -> TracerProvider:
     """Return the tracer provider, created by the first call. Its thread must start after gunicorn has forked."""
-    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override the service name.
+    # The environment variables OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override this service name.
     resource = Resource.create({SERVICE_NAME: "agentidp"}).merge(OTELResourceDetector().detect())
     tracer_provider = TracerProvider(resource=resource)
     tracer_provider.add_span_processor(_create_processor())

@@ -104,7 +104,8 @@ class Delegation:
         """Return the ``sub`` of the token: the subject agent's id, or a digest for the subject of another issuer."""
         if self.subject_id is None:
             return str(self.agent_id)
-        # Includes the organization, because another organization can have a subject with the same issuer and sub.
+        # The digest includes the organization, because another organization can have a subject with the same issuer and
+        # sub.
         subject_json = _encode([organization_id, *self.subject_id])
         return base64url(hashlib.sha256(subject_json.encode()).digest()).decode()
 
@@ -123,7 +124,7 @@ class Delegation:
         claims["exchanged_from"] = [
             {"jti": ancestor.jti, "aud": ancestor.audience, "scope": ancestor.scope} for ancestor in self.ancestors
         ]
-        # A separate claim, because release 1.0.0 refuses unknown members of exchanged_from.
+        # exchanged_resources is a separate claim, because release 1.0.0 refuses unknown members of exchanged_from.
         if any(ancestor.resource is not None for ancestor in self.ancestors):
             claims["exchanged_resources"] = [ancestor.resource for ancestor in self.ancestors]
         return claims
@@ -235,7 +236,7 @@ def _build_subjects(organization_id: str, client_id: str) -> dict[str, str]:
 
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
     if key.alg == "ES256":
-        # PyJWT would need three times as many calls.
+        # This branch signs without PyJWT, which would make three times as many calls.
         r_and_s = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
         return b"".join([integer.to_bytes(32) for integer in r_and_s])
     signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
@@ -398,7 +399,8 @@ def _read_thumbprint(claims: dict[str, Any]) -> str | None:
     match claims["cnf"]:
         case {"jkt": str(jkt), **other_members} if not other_members:
             return jkt
-    # Any other cnf binds the token in a way that is not checked here, so the token must not pass as a bearer token.
+    # A cnf that is not a key's thumbprint binds the token in a way that this server cannot check, so the token must not
+    # pass as a bearer token.
     raise TokenRefused("cnf is not a key's thumbprint")
 
 

@@ -29,7 +29,7 @@ WRONG_TIMES, EXPIRED, TOO_LONG, TOO_EARLY = (
 )
 """Logged reasons why an assertion is refused although its signature is valid."""
 
-# A random number as RSA modulus, so that nobody has the private key.
+# The RSA modulus is a random number, so that nobody has the private key.
 _NOBODYS_MODULUS = 1 << (MIN_RSA_BITS - 1) | secrets.randbits(MIN_RSA_BITS - 1) | 1
 _NOBODYS_RSA_KEY = rsa.RSAPublicNumbers(65_537, _NOBODYS_MODULUS).public_key()
 NOBODYS_KEYS = {

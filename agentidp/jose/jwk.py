@@ -38,7 +38,7 @@ MAX_RSA_BITS = 4096
 MAX_MEMBER_LENGTH = 1024
 """Maximum number of characters of one member of a JWK, for example ``n``."""
 
-with contextlib.suppress(ValueError):  # Newer versions of PyJWT have registered it.
+with contextlib.suppress(ValueError):  # Newer versions of PyJWT register Ed25519 themselves.
     jwt.register_algorithm("Ed25519", jwt.algorithms.OKPAlgorithm())
 
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}

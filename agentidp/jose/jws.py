@@ -62,7 +62,7 @@ class UnverifiedJwt:
         for tried_key, is_valid in self.tried:
             if tried_key == key:
                 return is_valid
-        # jwt.decode() would parse the token again for each key.
+        # jwt.decode() is not used, because it would parse the token again for each key.
         algorithm = jwt.get_algorithm_by_name(self.alg)
         try:
             is_valid = bool(algorithm.verify(self.signed, algorithm.prepare_key(key), self.signature))

@@ -33,7 +33,7 @@ def ensure_signing_key(settings: Settings, *, at: datetime) -> None:
     with connect(str(settings.database_url)) as connection:
         if not select_unrevoked(_read_all_keys(connection)):
             with _lock_keys(connection, at) as transaction:
-                # Reads again, because another process may have created a key during the wait for the lock.
+                # The keys are read again, because another process may have created a key during the wait for the lock.
                 if not select_unrevoked(_read_all_keys(connection)):
                     _add_key(transaction, settings, signs_from=at)
         key_row = find_signing_row(_read_all_keys(connection), at)

@@ -118,7 +118,8 @@ class SigningKeys:
             if keys is None:
                 ongoing_read.wait(FIRST_PATIENCE_SECONDS)
             elif now - self._read_at >= 2 * CACHE_SECONDS and not self._has_failed:
-                # The request waits briefly for this read, because a key in the old cache may have been revoked since.
+                # The request waits briefly for this read, because a cached key may have been revoked since the last
+                # read.
                 ongoing_read.wait(PATIENCE_SECONDS)
         if self._keys is None:
             raise DatabaseUnavailable("this process has not read a signing key that it can use")
@@ -175,7 +176,7 @@ class SigningKeys:
             )
         self._ignored_kids = ignored_kids
         if not opened_keys:
-            # Raises before the cached keys are replaced, so that they stay in use.
+            # The exception is raised before the cached keys are replaced, so that the cached keys stay in use.
             reason = "no signing key can be used"
             logger.error(f"{reason}: run agentidp check with this server's settings")
             raise DatabaseUnavailable(reason)

@@ -59,7 +59,7 @@ def check_database(settings: Settings, at: datetime) -> Iterator[Result]:
                 outcomes = [(FAILED, f"cannot be checked: {error.diag.message_primary or error}")]
             yield from (Result(check_name, status, message) for status, message in outcomes)
             if check_name == "schema" and outcomes[0][0] != OK:
-                # The checks after this check need an up-to-date schema.
+                # Only an up-to-date schema allows the remaining checks.
                 return
 
 
@@ -85,7 +85,7 @@ def _list_checks(
     settings: Settings, role_row: Any, at: datetime
 ) -> Iterator[tuple[str, Callable[[Connection], Outcomes]]]:
     if not role_row.is_owner and role_row.may_serve:
-        # This login does not own the tables, so the following checks read them as the service's role.
+        # The database's user does not own the tables, so the following checks read the tables as the service's role.
         yield "role", _become_service
     yield "schema", _check_schema
     yield "privileges", check_privileges
@@ -169,7 +169,7 @@ def _check_targets(settings: Settings, connection: Connection) -> Outcomes:
 
 
 def _check_watch(settings: Settings, connection: Connection, at: datetime) -> Outcomes:
-    # An earlier evaluation is late, because the API then no longer uses it, and computes the findings itself.
+    # The API computes findings itself if the last evaluation is older than this time. So such an evaluation is late.
     oldest_usable_at = at - timedelta(seconds=2 * settings.watch_interval)
     [watch_row] = run_statement(connection, "maintenance/is_watched", key=WATCH_LOCK)
     late_ids = []

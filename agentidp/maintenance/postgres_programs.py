@@ -64,7 +64,8 @@ def _find_installations(bindir: Path | None, settings: Settings) -> list[Install
         directories = [bindir]
     else:
         directories = [settings.pg_bindir] if settings.pg_bindir is not None else []
-        # Debian's /usr/bin/pg_dump is a wrapper that runs a pg_dump below DEBIAN, so it is not another installation.
+        # Debian's /usr/bin/pg_dump is left out, because it is a wrapper that runs one of the installations below
+        # DEBIAN.
         if (program_on_path := shutil.which("pg_dump")) and Path(program_on_path).resolve().name != "pg_wrapper":
             directories.append(Path(program_on_path).parent)
         directories += [*sorted(DEBIAN.glob("*/bin")), find_wheel_binaries()]

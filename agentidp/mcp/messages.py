@@ -89,7 +89,8 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
-    # A message is also stateless if only the body names a stateless revision, so that check_envelope() refuses it.
+    # A message whose body names a stateless revision is stateless even if the header MCP-Protocol-Version does not.
+    # check_envelope() checks only stateless messages, and refuses this message because header and body differ.
     return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 

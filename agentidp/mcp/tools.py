@@ -134,7 +134,8 @@ def _build_result(body: dict[str, Any], body_json: str, max_rows: int, row_count
     if items is None or row_count <= max_rows:
         return {"content": [_text_item(body_json)], "structuredContent": body, "isError": False}
     note = f"These are the first {max_rows} of {row_count} items of data. Narrow the request to see the others."
-    # data_response() has cut off the items of its views, and has set row_count. Other views return all items.
+    # Views that respond with data_response() have already limited data to max_rows items and set row_count. Other views
+    # return all items.
     if len(items) > max_rows:
         body = body | {"data": items[:max_rows]}
         body_json = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
@@ -162,7 +163,7 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError, AttributeError):
             raise ValidationError(details={argument_name: ["must be a UUID"]}) from None
     mcp_environ = current_request().environ
-    # The client's address is copied, but no header of the MCP request.
+    # The client's address is copied from the MCP request, but none of its headers.
     connection_variables = {
         name: value for name, value in mcp_environ.items() if not name.startswith(("HTTP_", "CONTENT_"))
     }

@@ -81,7 +81,8 @@ def authenticate_and_count(
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
     redeem_parameters: dict[str, Any] = {
         "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
-        # The form's resource is null only if the client sent none. token_request.resource is also null for our own API.
+        # The statement gets the resource from the form, which is null only if the client sent none.
+        # token_request.resource would also be null for our own API.
         "resource": form.get("resource"),
         "jkt": proof and proof.jkt,
         "grant_id": token.grant_id,

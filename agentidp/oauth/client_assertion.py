@@ -68,7 +68,8 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 yield jwk_json, jwt.PyJWK.from_dict(jwk).key
 
     refusal: str | None = "unknown key"
-    # Reads the other keys even if the remembered key fails, so that a failure takes equally long.
+    # The other keys are read even if the remembered key fails, so that a failure takes equally long with and without a
+    # remembered key.
     keys = itertools.chain([] if remembered_key is None else [remembered_key], read_keys())
     for jwk_json, public_key in itertools.islice(keys, max_keys):
         key_refusal = _find_refusal(services, unverified_jwt, public_key, at)
@@ -77,7 +78,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, key_id] = jwk_json, public_key
             return _add_verified_key(client, jwk_json, unverified_jwt.claims)
-        # Prefers the reason for the key that made the signature.
+        # The reason for the key that made the signature replaces the reason for other keys (WRONG_SIGNATURE).
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if refusal == "unknown key":
@@ -98,7 +99,8 @@ def _find_refusal(services: Services, unverified_jwt: UnverifiedJwt, key: Any, a
     if not unverified_jwt.is_signed_by(key):
         return WRONG_SIGNATURE
     audience, jti = unverified_jwt.claims.get("aud"), unverified_jwt.claims.get("jti")
-    # Accepts only the issuer (draft-ietf-oauth-rfc7523bis), so that another server cannot use its assertions here.
+    # The audience must be our issuer only (draft-ietf-oauth-rfc7523bis), so that another server cannot use the
+    # assertions that it receives here.
     if (audience[0] if isinstance(audience, list) and len(audience) == 1 else audience) != services.settings.issuer:
         return WRONG_AUDIENCE
     if not isinstance(jti, str) or not 1 <= len(jti) <= MAX_JTI_LENGTH:

@@ -232,7 +232,7 @@ def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
     reason.
     """
     app_services = services()
-    # Looks up a remembered client too, because the lookup of an unknown client costs a query, and the time must not
+    # A remembered client is looked up too, because the lookup of an unknown client costs a query, and the time must not
     # reveal which clients exist. If the organization was deleted, the failure is counted for no organization.
     if client.is_remembered and app_services.directory.read_organization(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)

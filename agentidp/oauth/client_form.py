@@ -83,7 +83,7 @@ def read_form(request: Request) -> dict[str, str]:
     :raises OAuthError: ``invalid_request`` for another content type, a repeated parameter, text that is not UTF-8, or
         a credential in the URL; ``invalid_target`` for two resources.
     """
-    # Compares the unparsed header first, which is enough for nearly every request.
+    # The unparsed header is compared first, because nearly every client sends exactly this value.
     if request.environ.get("CONTENT_TYPE") != FORM and request.mimetype != FORM:
         raise OAuthError("invalid_request", f"the body must be {FORM}")
     if request.environ.get("QUERY_STRING") and not CREDENTIALS.isdisjoint(request.args):
@@ -105,7 +105,7 @@ def read_form(request: Request) -> dict[str, str]:
 
 def parse_pairs(form: str) -> list[tuple[str, str]]:
     """Return the names and values of a form, or raise ``ValueError`` for too many parameters or wrong UTF-8."""
-    # Avoids parse_qsl, which is slow.
+    # A plain form is parsed without parse_qsl(), which is slow.
     if _PLAIN.fullmatch(form):
         return _PAIR.findall(form)
     return parse_qsl(form, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)

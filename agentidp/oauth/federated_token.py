@@ -170,7 +170,7 @@ def try_rules(
         agent_id = error.agent_id or client.agent_id
         agent_label = str(agent_id) if agent_id != UNKNOWN_AGENT else None
         context = current_context()
-        # The request's log line also gets these two ids.
+        # The log line of the whole request also shows these two ids.
         context.organization_id, context.agent_id = organization_id, agent_label
         log_fields = {"organization": organization_id, "agent": agent_label, "issuer": error.issuer}
         logger.warning("token not judged", extra={"fields": log_fields | {"reason": str(error)}})

@@ -60,7 +60,8 @@ def match_provisioning_rule(
     rule_row = verdict.accepting[0].row
     agent_id = rule_row.agent_id or find_ended_agent(services.database.of(organization_id, at), token)
     if agent_id is not None:
-        # Only the agent's own rules decide, because the agent may no longer trust the token.
+        # An existing agent's own rules decide instead of the provisioning rule, because the agent may no longer trust
+        # the token.
         return federated_token.verify_for_client(services, token, replace(client, agent_id=agent_id), at)
     if not rule_row.is_on:
         return replace(client, refusal=SWITCHED_OFF)
@@ -69,7 +70,7 @@ def match_provisioning_rule(
 
 def find_ended_agent(database: OrganizationDatabase, token: IssuerToken) -> UUID | None:
     """Return the agent of a token's subject if an administrator has ended the agent's access, otherwise ``None``."""
-    # Replaces characters that PostgreSQL refuses. This is safe, because is_met_by() compares the real subject.
+    # Characters that PostgreSQL refuses are replaced. This is safe, because is_met_by() compares the real subject.
     subject = str(token.claims.get("sub")).encode(errors="replace").decode().replace("\0", "")
     rows = database.fetch("oauth/ended_rules", issuers=list(token.issuers), subject=subject)
     return next((rule.agent_id for rule in rows if Rule.from_trust(rule.trust).is_met_by(token.prepared_claims)), None)

@@ -71,7 +71,7 @@ class GrantToken:
 
     @property
     def _cipher(self) -> AESGCM:
-        # Derives the key from the handle (256 random bits), and not from the instance secret, which can be replaced.
+        # The key is derived from the handle (256 random bits), and not from the instance secret, which can be replaced.
         return AESGCM(hashlib.sha256(b"agentidp person of a grant" + self.handle).digest())
 
 
@@ -126,7 +126,7 @@ def add_grant(transaction: Transaction, permission: Permission) -> GrantToken:
     person_subject = compute_person_subject(transaction.organization_id, permission.issuer, permission.person)
     earlier_grants = transaction.fetch("grants/person_grants", subject=person_subject, agent_id=permission.agent_id)
     for earlier_grant in earlier_grants[: max(0, len(earlier_grants) - MAX_GRANTS_PER_PERSON + 1)]:
-        # Another request may have ended the grant meanwhile.
+        # NotFound means that another request has ended the earlier grant meanwhile.
         with contextlib.suppress(NotFound):
             end_grant(transaction, earlier_grant.grant_id)
     grant_rows = transaction.fetch(

@@ -86,8 +86,8 @@ def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) ->
     if "cnf" in claims and claims["cnf"] != {"jkt": proof and proof.jkt}:
         return Reason.OTHER_KEY
     has_jti = isinstance(jti, str) and 1 <= len(jti) <= MAX_JTI_LENGTH
-    # Refuses an ID-JAG whose access authorization_details (RFC 9396) restrict, because this server does not apply them.
-    # Requires iss even if the sub is a SPIFFE ID, which names an issuer too.
+    # An ID-JAG with authorization_details (RFC 9396) is refused, because this server does not apply their restrictions.
+    # The claim iss is required even if sub is a SPIFFE ID, which names an issuer too.
     if not has_jti or not {"iss", "iat"} <= claims.keys() or "authorization_details" in claims:
         return Reason.WRONG_MEMBERS
     return None if isinstance(claims.get("scope", ""), str) else Reason.WRONG_MEMBERS

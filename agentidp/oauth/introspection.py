@@ -116,7 +116,7 @@ def introspect() -> Response:
     form = read_token_form(request)
     client = client_authentication.identify_client(request, form, g.at)
     inspection = inspect_token(request, form["token"], client, g.at)
-    # Allows no leeway for clocks, so that no response calls a token active whose exp has passed.
+    # No leeway for clocks is allowed, so that no response calls a token active whose exp has passed.
     if inspection.token is None or not inspection.is_active or inspection.token.expires_at <= g.at.timestamp():
         return json_response(INACTIVE, headers=NO_STORE)
     return json_response(describe_token(inspection.token), headers=NO_STORE)
@@ -193,7 +193,8 @@ def inspect_token(request: Request, unverified_token: str, client: Client, at: d
             "expires_at": client.expires_at,
         }
         call = Call("oauth/introspect_token", credential_parameters | token_parameters)
-        # With a digest, the statement records that an assertion was used. A crash must not lose this record.
+        # A client with a digest used an assertion, and the statement records this use. A crash must not lose this
+        # record.
         [client_rows] = database.run(call, durable=client.digest is not None)
         return client_rows[0] if client_rows else None
 

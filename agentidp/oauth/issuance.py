@@ -253,7 +253,7 @@ def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
 def _explain_missing_scopes(database: OrganizationDatabase, call: Call, row: Any) -> str:
     parameters = call.parameters
     if call.name == "grants/redeem_grant":
-        # The resource and the delegation rule are those of the grant, because the request need not name them.
+        # The resource and the delegation rule come from the grant, because the request need not name them.
         parameters = parameters | {"resource": row.resource, "rule_id": row.delegation_rule_id}
     missing_scopes = find_missing_scopes(database, parameters)
     scopes = {*itertools.chain(*missing_scopes.values())}
@@ -348,7 +348,7 @@ def _report_exhausted_quota(client: Client, token_row: Any, at: datetime) -> Non
     quota_result = "observed" if token_row.scope is not None else "refused"
     QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
     if has_request_context():
-        # The request's log line gets these ids and the quota.
+        # The log line of the whole request shows these ids and the quota.
         g.organization_id, g.agent_id = client.organization_id, client.agent_id
         g.quota = f"{token_row.exhausted} {quota_result}"
     if token_row.scope is None:

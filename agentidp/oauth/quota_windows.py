@@ -49,7 +49,7 @@ def predict_exhaustion(used: int, limit: int, start: datetime, end: datetime, at
     """
     if used >= limit:
         return at
-    # Compares shares of the window, because adding a long time to *start* could exceed the latest datetime.
+    # Shares of the window are compared, because adding a long time to *start* could exceed the latest datetime.
     if used == 0 or (at - start) / (end - start) * (limit / used) >= 1:
         return None
     return start + (at - start) * (limit / used)

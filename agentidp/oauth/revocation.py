@@ -43,7 +43,7 @@ def revoke() -> Response:
     client, token = token_inspection.client, token_inspection.token
     database, actor = services().database.of(client.organization_id, g.at), request_actor("agent", str(client.agent_id))
     if refresh_token.agent_id == client.agent_id:
-        # Ends nothing if a newer token has replaced the refresh token.
+        # NotFound means that a newer refresh token has replaced this refresh token, so the grant does not end.
         with contextlib.suppress(NotFound), database.transaction(actor) as transaction:
             grants.end_grant(transaction, refresh_token.grant_id, token_digest=refresh_token.digest)
     if token is None:

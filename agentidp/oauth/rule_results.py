@@ -130,7 +130,7 @@ def _compare_own_token(
         "agent_ids": delegation.agent_ids,
         "issued_at": subject.list_issue_instants(),
         "jtis": delegation.jtis,
-        # Leaves out the audience of the exchanged token, which is compared below.
+        # The audience of the exchanged token is left out, because it is compared below.
         "audiences": [ancestor.audience for ancestor in delegation.ancestors[1:]],
         "rule_id": delegation.rule_id,
     }
@@ -139,7 +139,8 @@ def _compare_own_token(
         Call("oauth/chain_refusal", chain_parameters),
         Call("agents/get_agent", {"agent_id": actor_id}),
     )
-    # Leaves out the resource servers of clouds, because all customers of a cloud use the same audience.
+    # Resource servers whose audience is a cloud provider's API are left out, because all customers of the cloud
+    # provider use the same audience.
     resource_servers = [
         server for server in resource_servers if server.audience is None or owned_name(server.audience) is not None
     ]

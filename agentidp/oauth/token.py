@@ -227,7 +227,7 @@ def issue_to_client(
     seconds_to_wait = app_services.token_rate.get_seconds_to_wait(*client.credential, at)
     if seconds_to_wait is not None:
         raise report_flood(client, app_services.token_rate.limit, seconds_to_wait)
-    # Gets the signing key first, so that a token is counted only if it can be signed.
+    # The signing key is read first, so that a token is counted only if it can be signed.
     signing_key = app_services.keys.current().signing
     database = app_services.database.of(client.organization_id, at)
     client, counted_token = client_authentication.authenticate(

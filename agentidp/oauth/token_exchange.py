@@ -156,10 +156,11 @@ def authenticate_and_count_for_subject(
             refusal = str(error)
         if refusal != Reason.DELETED_RULE or not _forget_rules(token_request.services, client):
             break
-        # The deleted rule was in memory, so a stored rule may accept the token. The refused statement has consumed the
-        # client's assertion, so the next statement must not consume it again.
+        # The deleted rule was still in memory, so a stored rule may accept the token in the next attempt. The refused
+        # statement has consumed the client's assertion, so the next statement must not consume it again.
         client = replace(client, digest=None, expires_at=None)
-    # Throttles nothing, because the tokens come from other parties, who must not be able to lock the agent out.
+    # The failure is counted but not throttled, because the tokens come from other parties, who must not be able to lock
+    # the agent out.
     Rejection(client.organization_id, client.agent_id, "subject token", refusal).record(database)
     raise refusal_error
 
@@ -187,7 +188,8 @@ def _build_memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
 
 def _forget_rules(services: Services, client: Client) -> bool:
     """Remove the delegation rules for a client from memory, and return whether memory had any."""
-    # The cache has the rules for subject tokens under None, and the rules for ID-JAGs under their audience, the issuer.
+    # The cache has the rules for subject tokens under the audience None, and the rules for ID-JAGs under the audience
+    # of ID-JAGs, our issuer.
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
     memory_keys = [_build_memory_key(client, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
@@ -201,7 +203,7 @@ def _check_subject(token_request: TokenRequest, subject: Subject, client: Client
     form = token_request.form
     if "actor_token" in form:
         subject = replace(subject, actor_token=_verify_actor_token(form["actor_token"], client, token_request.proof))
-    # Allows no leeway for clocks, because a token for an expired subject token would expire at once.
+    # No leeway for clocks is allowed, because a new token ends with the subject token, and would already have expired.
     if subject.ends_at <= int(token_request.at.timestamp()):
         raise UnacceptableToken(Reason.ENDED)
     if subject.delegation.is_too_long:
@@ -210,7 +212,7 @@ def _check_subject(token_request: TokenRequest, subject: Subject, client: Client
 
 
 def _read_our_subject(subject_token: str, client: Client) -> Subject:
-    # Accepts any audience, because the database decides whether the token was issued for the client.
+    # Any audience is accepted here, because the database decides whether the token was issued for the client.
     try:
         token = verify_token(subject_token, audience=None)
     except TokenRefused:
@@ -254,7 +256,8 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
     services, resource, at = token_request.services, token_request.resource, token_request.at
 
     def read_rules() -> list[Candidate]:
-        # Returns rules only to an authentic client, because effects such as requests for keys would reveal the rules.
+        # The statement returns rules only for an authentic client, because effects such as requests for keys would
+        # reveal the rules.
         rule_rows = services.database.of(client.organization_id, at).fetch(
             "oauth/rules_for_actor",
             agent_id=client.agent_id,
@@ -309,7 +312,7 @@ def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -
         token = verify_token(actor_token, audience=None)
     except TokenRefused:
         raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN) from None
-    # Accepts only the client's own token, because other tokens do not prove who the client is.
+    # Only the client's own token is accepted, because other tokens do not prove who the client is.
     is_clients_own = (token.organization_id, token.agent_id) == (client.organization_id, client.agent_id)
     if not is_clients_own or token.delegation is not None or token.jkt not in (None, proof and proof.jkt):
         raise UnacceptableToken(Reason.WRONG_ACTOR_TOKEN)

@@ -39,7 +39,8 @@ def merge_claims(claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict
     """Return the claims of an ID token, completed by claims that only the userinfo endpoint has returned."""
     merged_claims = {**userinfo, **claims}
     if claims.get("email") != userinfo.get("email"):
-        # The other response may be about another email address.
+        # email_verified comes from the same response as the email address, because the ID token and the userinfo
+        # endpoint may name different addresses.
         merged_claims["email_verified"] = (claims if "email" in claims else userinfo).get("email_verified")
     return merged_claims
 
@@ -105,7 +106,7 @@ def read_strings(claims: Mapping[str, Any], name: str | None) -> set[str]:
     """
     if name is None:
         return set()
-    # An email address must be verified, because some providers let anyone enter another person's address.
+    # An email address counts only if it is verified, because some providers let anyone enter another person's address.
     if name == "email" and claims.get("email_verified") is not True:
         return set()
     claim_value: Any = claims

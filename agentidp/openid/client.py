@@ -139,7 +139,8 @@ class Client:
         auth_methods = metadata.get("token_endpoint_auth_methods_supported")
         if not client_secret:
             form["client_id"] = client_id
-        # Prefers the form to the header, because providers disagree about a secret's encoding in the header.
+        # The secret is sent in the form rather than in the header, because providers disagree about a secret's encoding
+        # in the header.
         elif isinstance(auth_methods, list) and "client_secret_post" in auth_methods:
             form |= {"client_id": client_id, "client_secret": client_secret}
         else:
@@ -187,7 +188,7 @@ class Client:
         if response.status >= 500:
             raise Unavailable(f"status {response.status}")
         if response.status != 200:
-            # The provider could send any text.
+            # Only an OAuth error code is logged, because the provider could send any text.
             error = str((body_object or {}).get("error"))
             raise BadResponse(error if body_object and _ERROR_CODE.fullmatch(error) else f"status {response.status}")
         if body_object is None:

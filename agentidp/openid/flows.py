@@ -141,7 +141,8 @@ def _delete_oldest_cookies(path: str, max_characters: int) -> None:
 
 def _is_host_only(path: str) -> bool:
     """Return whether a path's cookies have the prefix ``__Host-``, so that no sibling subdomain can set them."""
-    # Other services may share the host of an issuer with a path, and would get the cookies.
+    # A cookie with this prefix is sent to all paths of the host. If our issuer has a path, other services may share the
+    # host and would get the cookie.
     issuer = urlsplit(services().settings.issuer)
     return path == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
 

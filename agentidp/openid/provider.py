@@ -152,8 +152,8 @@ class Provider:
                     raise ProviderBusy
                 yield
             return
-        # A browser that finds the places occupied by other networks must not repeat its request by itself, because its
-        # network would count as failed.
+        # ProviderBusy makes the browser repeat its request. The browser gets ProviderUnavailable instead if requests
+        # from other networks occupy all threads, because a repeated request would count as a failure of its network.
         if self._places.has_maximum(network_cell):
             raise ProviderBusy
         if not self._places.reserve_thread(network_cell, at):

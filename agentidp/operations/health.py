@@ -59,7 +59,7 @@ def readyz() -> Response:
     try:
         pending_steps = list_pending_steps([migration_row.name for migration_row in migration_rows])
     except NewerSchema:
-        # A newer release has migrated the database. Its schema also works with this release.
+        # A newer release has migrated the database. The newer schema also works with this release.
         pending_steps = []
     if pending_steps:
         raise SchemaMissing

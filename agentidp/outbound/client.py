@@ -160,7 +160,7 @@ def _connect(addresses: list[str], port: int, timeout: float) -> socket.socket:
 
 def _start_tls(connection: http.client.HTTPConnection, host: str, apply_deadline: Callable[[], None]) -> None:
     context = ssl.create_default_context()
-    # The handshake is a step of its own, so that the deadline can interrupt it.
+    # The TLS handshake is done separately below, so that the deadline can interrupt it.
     tls_socket = context.wrap_socket(connection.sock, server_hostname=host, do_handshake_on_connect=False)
     connection.sock = tls_socket
     apply_deadline()
@@ -183,7 +183,8 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
     Yields a function that must be called whenever the connection gets a new socket.
     """
     has_expired = threading.Event()
-    # The connection forgets its socket if the server will close the connection, so the sockets are also stored here.
+    # The connection object forgets its socket if the server will close the connection, so this list also has the
+    # sockets.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:

@@ -24,21 +24,21 @@ LOOPBACK = _networks("127.0.0.0/8", "::1/128")
 INTERNAL = (
     *LOOPBACK,
     *_networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918.
-    *_networks("100.64.0.0/10"),  # Shared between a provider and its customers (RFC 6598).
-    *_networks("fc00::/7"),  # Unique local (RFC 4193).
+    *_networks("100.64.0.0/10"),  # Shared between an internet provider and its customers (RFC 6598).
+    *_networks("fc00::/7"),  # Unique local addresses (RFC 4193).
 )
 """Networks that operators use for internal servers."""
 
 REFUSED = (
     *INTERNAL,
-    *_networks("0.0.0.0/8"),  # This host.
+    *_networks("0.0.0.0/8"),  # Addresses of the host itself.
     *_networks("169.254.0.0/16"),  # Link-local, including the metadata services of clouds, which return credentials.
     *_networks("192.0.0.0/24"),  # IETF protocols, including 192.0.0.192, the metadata service of a cloud.
     *_networks("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"),  # Documentation.
     *_networks("192.88.99.0/24"),  # 6to4 relays (deprecated).
-    *_networks("198.18.0.0/15"),  # Benchmarks.
+    *_networks("198.18.0.0/15"),  # Addresses for benchmarks of networks.
     *_networks("224.0.0.0/4"),  # Multicast.
-    *_networks("240.0.0.0/4"),  # Reserved, and broadcast.
+    *_networks("240.0.0.0/4"),  # Reserved addresses, and the broadcast address.
     # IPv6 networks outside 2000::/3 need no entry, because check_address() refuses their addresses unless allowed.
     *_networks("2001::/23"),  # IETF protocols, including Teredo, which leads to an IPv4 address.
     *_networks("2001:db8::/32", "3fff::/20"),  # Documentation.

@@ -59,6 +59,7 @@ class Places:
         now = self._now()
         forgotten_at = {slow_id: instant for slow_id, instant in self._forgotten_at.items() if now < instant}
         old_instant = forgotten_at.get(organization_id, now)
-        # Requests that waited while many places were free must not exclude the organization for hours.
+        # The maximum is _FORGETTING, because requests may also wait for long while many places are free, and must not
+        # exclude the organization from the last places for hours.
         new_instant = min(old_instant, now + _FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
         self._forgotten_at = forgotten_at | {organization_id: max(old_instant, new_instant)}

@@ -74,7 +74,7 @@ def resolve_agent_ids(member: str, ids_or_names: list[str], read_together: Calla
 
 
 def _read_agent_ids(names: list[str], read_together: Callable[..., list[Rows]]) -> dict[str, str]:
-    # Replaces lone surrogates and NUL, which PostgreSQL refuses in a string.
+    # Lone surrogates and NUL are replaced, because PostgreSQL refuses them in a string.
     storable_names = [name.encode(errors="replace").decode().replace("\0", "\ufffd") for name in names]
     calls = [Call("agents/agents_named", {"name": name, "is_deleted": False}) for name in storable_names]
     rows_of_calls = read_together(*calls) if calls else []
@@ -251,7 +251,7 @@ def update_agent(
         [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **new_columns)
     except psycopg.errors.UniqueViolation:
         raise AGENTS.name_conflict() from None
-    # A change restarts the days without a token after which the agent is suspended.
+    # Any change of the agent restarts the number of days without a token after which a dormant agent is suspended.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
     AGENTS.record(transaction, before=earlier_row, after=agent_row, **reason or {})
     return agent_row
@@ -268,7 +268,7 @@ def end_tokens(transaction: Transaction, agent_id: UUID, clock: Callable[[], dat
     """
     quotas.lock(transaction)
     agent_row = require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
-    # Includes tokens that were issued in the current second, because "iat" is in whole seconds.
+    # Tokens that were issued in the current second end too, because "iat" is in whole seconds.
     tokens_not_before = clock().replace(microsecond=0) + timedelta(seconds=1)
     [changed_row] = transaction.fetch("agents/end_tokens", agent_id=agent_id, not_before=tokens_not_before)
     earlier_settings = {"tokensNotBefore": schemas.timestamp(agent_row.tokens_not_before)}
@@ -316,8 +316,8 @@ AGENTS.add_delete_route(
 @blueprint.response(204)
 def end_agent_tokens(caller: Caller, agent_id: UUID) -> Response:
     """End all tokens issued to an agent before now. They are refused at once. The agent can get new tokens."""
-    # Admits the caller in a separate transaction, because the admission locks a row, and end_tokens() must lock the
-    # organization's quotas before any other row.
+    # The caller is admitted in a separate transaction, because the admission locks a row, and end_tokens() must lock
+    # the organization's quotas before any other row.
     caller.admit()
     with caller.transaction() as transaction:
         end_tokens(transaction, agent_id, caller.clock)

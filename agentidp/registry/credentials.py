@@ -180,7 +180,7 @@ class CredentialFields(RuleSchema):
     )
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Make the members of a rule of trust optional."""
+        """Make a field optional if only federated credentials have it, because it describes the trusted tokens."""
         if field_name in _RULE:
             field_obj.required = False
 
@@ -299,8 +299,8 @@ def list_credentials(caller: Caller, agent_id: UUID) -> Response:
 def revoke_credential(caller: Caller, arguments: dict[str, Any], agent_id: UUID, credential_id: UUID) -> Response:
     """Revoke a credential. The tokens that it got work until they expire, unless `endTokens` ends them."""
     if arguments["endTokens"]:
-        # Admits the caller in a separate transaction, because the admission locks a row, and end_tokens() must lock the
-        # organization's quotas before any other row.
+        # The caller is admitted in a separate transaction, because the admission locks a row, and end_tokens() must
+        # lock the organization's quotas before any other row.
         caller.admit()
     with caller.transaction() as transaction:
         if arguments["endTokens"]:
@@ -386,7 +386,8 @@ def add_credential(
     :raises NotFound: the organization has no such agent.
     :raises Conflict: the agent has the maximum number of credentials.
     """
-    # A separate statement takes the lock, so that the next statement counts credentials that were added meanwhile.
+    # A separate statement takes the lock, so that the statement after it counts credentials that were added during the
+    # wait for the lock.
     require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
     credential_id = uuid.uuid4()
     client_secret = new_secret() if jwks is None and rule is None else None

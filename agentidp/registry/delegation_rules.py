@@ -30,7 +30,7 @@ MAX_GRANT_DAYS = 365
 """Maximum number of days of a grant."""
 
 MAX_HOSTS = 20
-"""Maximum number of hosts of apps that a delegation rule names."""
+"""Maximum number of hosts in a delegation rule. Apps with a client ID metadata document on a host may use the rule."""
 
 MAX_HOST = 255
 """Maximum number of characters of a host in a delegation rule."""

@@ -165,7 +165,8 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
     [new_row] = transaction.fetch(
         "openid/change_provider", openid_provider_id=provider_id, version=uuid.uuid4(), **new_columns
     )
-    # Records only when the client secret was changed, because a digest would help to guess the secret.
+    # The audit trail shows only when the client secret was changed, because a digest of the secret would help to guess
+    # it.
     secret_change = {"clientSecretChangedAt": transaction.at} if has_new_secret else {}
     PROVIDERS.record(transaction, before=earlier_row, after=new_row, **secret_change)
     return new_row

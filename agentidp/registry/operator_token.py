@@ -26,7 +26,7 @@ def issue_counted_token(
     at: datetime,
 ) -> str:
     """Count and sign an access token for an agent, and return it. Parameters and errors as in :func:`count_token`."""
-    # Gets the signing key first, because a token that cannot be signed must not be counted.
+    # The signing key is read first, because a token that cannot be signed must not be counted.
     signing_key = services.keys.current().signing
     client, counted_token = count_token(services, organization_id, agent_id, scope=scope, resource=resource, at=at)
     response_body = issuance.build_token_response(services, signing_key, client, counted_token, at=at)
@@ -60,7 +60,7 @@ def count_token(
     credential_id = uuid.uuid5(agent_id, "operator")
     with services.database.of(organization_id, at).transaction() as transaction:
         quotas.block_changes(transaction)
-        # Makes other commands wait, because their temporary credential for the agent has the same id.
+        # This lock makes other commands wait, because all temporary credentials of the agent have the same id.
         require_row(transaction.fetch("agents/lock_agent", agent_id=agent_id))
         transaction.fetch(
             "agents/add_credential",

@@ -40,7 +40,7 @@ class OrganizationRules(ObjectKind):
         self.new_schema, self.returned_schema = schemas.new_schema(fields), schemas.returned_schema(fields)
         recorded_members = self.new_schema().fields
         super().__init__(type_, blueprint, self.returned_schema, recorded_members, delete_statement=delete_statement)
-        # Leaves out the warnings, because represent() computes them from the rule.
+        # The warnings are left out, because represent() computes them from the rule.
         self._represent = self.returned_schema(exclude=["warnings"]).as_json
         self._add_statement, self._list_statement = add_statement, list_statement
 

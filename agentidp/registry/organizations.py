@@ -177,7 +177,7 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
     new_columns = schemas.merge_changed_columns(_CHANGEABLE, earlier_row, change)
     [new_row] = transaction.fetch("organizations/change_organization", **new_columns)
     if new_row.suspend_dormant_after_days != earlier_row.suspend_dormant_after_days:
-        # Withdraws all announced suspensions, because they depend on the old number of days.
+        # All announced suspensions are withdrawn, because they depend on the earlier number of days.
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [new_row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])

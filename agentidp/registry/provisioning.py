@@ -222,7 +222,7 @@ def create_agent_at_first_sight(
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
-    # A suffix is added if another agent has the name.
+    # The second name, with a suffix, is used if another agent has the first name.
     for possible_name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
         try:
             return _create_agent_by_rule(database, rule, agent_rule, name=possible_name, max_agents=settings.max_agents)
@@ -253,7 +253,7 @@ def _create_agent_by_rule(
             provisioned_selector=subject_digest,
         )
         add_credential(transaction, agent_row.agent_id, expires_at=None, label="first sight", rule=trust)
-        # Needs no lock of the quotas, because other transactions cannot see the new agent yet.
+        # No lock of the quotas is needed, because other transactions cannot see the new agent yet.
         quotas.replace_quotas(transaction, agent_row.agent_id, agent_template["quotas"])
     AGENTS_PROVISIONED.inc()
     log_fields = {"organization": database.organization_id, "agent": str(agent_row.agent_id), "rule": rule.name}

@@ -206,7 +206,7 @@ def list_agent_quotas(caller: Caller, agent_id: UUID) -> Response:
 def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
     if window not in WINDOWS:
         raise NotFound
-    # Admits the caller in a separate transaction, because the admission locks a row, and lock() must lock the
+    # The caller is admitted in a separate transaction, because the admission locks a row, and lock() must lock the
     # organization's quotas before any other row.
     caller.admit()
     with caller.transaction() as transaction:
@@ -307,7 +307,8 @@ def _find_quota_agent_id(transaction: Transaction, agent_id: UUID | None) -> UUI
 
 
 def _settings_by_window(row: Any) -> dict[str, Any]:
-    # The window is the key, because the audit trail omits members that do not change.
+    # The key names the window, because the audit trail omits members that do not change, such as a member for the
+    # window.
     return {row.quota_window: represent_settings(row)}
 
 

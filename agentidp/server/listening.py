@@ -83,7 +83,7 @@ def limit_sending(listeners: list[socket.socket], seconds: int) -> None:
     A UNIX socket's connections do not inherit the limit and do not need it, because their client, nginx, always reads.
     """
     for listener in listeners:
-        # Uses a socket option, because gunicorn removes a time limit that Python sets.
+        # The time limit is a socket option, because gunicorn removes a time limit that Python sets.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, 0))
 
 

@@ -160,5 +160,6 @@ def _serve_metrics(settings: Settings, directory: Path, main_pid: int) -> None:
             worker_metrics.fold_ended_workers()
             time.sleep(CHECK_INTERVAL)
     finally:
-        # Needed if gunicorn's main process was killed, because otherwise it removes the directory itself.
+        # gunicorn's main process removes this directory when it ends, unless it is killed. Then this process removes
+        # it.
         shutil.rmtree(directory, ignore_errors=True)

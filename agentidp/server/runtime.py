@@ -143,12 +143,13 @@ def add_secret_from_file(settings: Settings) -> Settings:
     secret_path = secret_file(settings)
     try:
         if not secret_path.exists():
-            # Writes a draft first, so that no process ever reads an incomplete secret, even after a crash.
+            # The secret is first written to a draft, so that no process ever reads an incomplete secret, even after a
+            # crash.
             with tempfile.NamedTemporaryFile("w", dir=secret_path.parent, prefix=f"{secret_path.name}.") as draft_file:
                 draft_file.write(secrets.token_urlsafe(48))
                 draft_file.flush()
                 os.fsync(draft_file.fileno())
-                # This fails if another process has just created a secret, which is then used.
+                # os.link() fails if another process has just created a secret. All processes then use that secret.
                 with contextlib.suppress(FileExistsError):
                     os.link(draft_file.name, secret_path)
             sync_directory(secret_path.parent)

@@ -46,23 +46,25 @@ class _Body:
     def __iter__(self) -> Iterator[bytes]:
         remaining_seconds, queue_turn = self._seconds, self._turn
         for chunk in self._chunks:
-            # Sending may block until the client has received earlier chunks, so the turn is paused meanwhile.
+            # Sending may block until the client has received earlier chunks, so the request's turn in the fair queue is
+            # paused during sending.
             if queue_turn is not None:
                 queue_turn.pause()
             began_at = time.monotonic()
             self._set_timeout(remaining_seconds)
             yield chunk
             remaining_seconds -= time.monotonic() - began_at
-            # A streamed response computes its next chunk now, so the request first waits for its turn. A list has no
-            # chunks to compute.
+            # The loop now computes the next chunk of a streamed response, so the request first waits until it may run
+            # again. The chunks of a list are already computed.
             if queue_turn is not None and type(self._chunks) is not list:
                 queue_turn.resume()
         self._set_timeout(None)
 
     def _set_timeout(self, seconds: float | None) -> None:
-        # Uses Python's timeout, which limits an entire sendall(). The kernel's timeout limits each system call.
+        # The time limit is Python's timeout, because this limits an entire sendall(). The kernel's timeout limits each
+        # system call.
         if self._connection is not None:
-            # At least 1 ms, because a timeout of zero would make the socket non-blocking.
+            # The minimum is 1 ms, because a timeout of zero would make the socket non-blocking.
             self._connection.settimeout(None if seconds is None else max(seconds, 0.001))
 
     def close(self) -> None:

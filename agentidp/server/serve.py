@@ -113,8 +113,8 @@ def _build_gunicorn_environment(runtime: Runtime, bind: str) -> dict[str, str]:
         "PWD": str(Path.cwd()),
     }
     environment.pop("AGENTIDP_SECRET_KEY_FILE", None)
-    # Makes the workers import this copy of the package. gunicorn would put the working directory, which may contain
-    # another copy, first on the path unless PYTHONPATH contains it.
+    # This path makes the workers import this copy of the package. gunicorn would put the working directory, which may
+    # contain another copy, first on the path unless PYTHONPATH contains it.
     python_path = [str(PACKAGE.parent), os.environ.get("PYTHONPATH"), environment["PWD"]]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, python_path))
     return environment
@@ -142,7 +142,8 @@ def _start_child(module: list[str], environment: dict[str, str]) -> subprocess.P
     return subprocess.Popen(
         [sys.executable, "-P", "-m", *module],
         env=environment,
-        # A session of its own keeps Ctrl-C from the child, because this process stops its children in order.
+        # The child gets a new session, so that Ctrl-C does not reach it, because this process stops its children in
+        # order.
         start_new_session=True,
         preexec_fn=signal_at_parent_death(signal.SIGTERM),
     )
@@ -212,13 +213,13 @@ def _accepts_connections(bind: str) -> bool:
 @contextlib.contextmanager
 def _handle_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
-        # Ignores further signals, so that they do not interrupt the orderly stop.
+        # Further signals are ignored, so that they do not interrupt the orderly stop.
         for signum in signals:
             signal.signal(signum, signal.SIG_IGN)
         raise Stopped
 
     signals = [signal.SIGINT, signal.SIGTERM]
-    # Leaves SIGHUP ignored if this process was started by nohup.
+    # SIGHUP stays ignored if this process was started by nohup.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     earlier_handlers = {signum: signal.signal(signum, stop) for signum in signals}

@@ -83,6 +83,6 @@ class Services:
 
 def services() -> Services:
     """Return the services of the current application."""
-    # Avoids the slow proxy current_app, as agentidp/http/request_context.py explains.
+    # current_app is a slow proxy, so its object is used directly, as agentidp/http/request_context.py explains.
     application_services: Services = current_app._get_current_object().extensions["agentidp"]  # type: ignore[attr-defined]
     return application_services

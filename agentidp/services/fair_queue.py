@@ -117,7 +117,7 @@ class FairQueue:
             if self._may_run(turn):
                 self._run(turn)
                 return True
-            # Uses a lock, which is faster than an event.
+            # A lock wakes the waiting thread, because a lock is faster than an event.
             turn.wake_lock = threading.Lock()
             turn.wake_lock.acquire()
             self._waiting.append(turn)
@@ -174,7 +174,8 @@ class FairQueue:
     def _start_next_turn(self) -> None:
         startable_turns = [turn for turn in self._waiting if self._may_run(turn)]
         if startable_turns:
-            # Among turns of equal rank, min() returns the first, which has waited longest.
+            # Among turns of organizations with equally many running turns, min() returns the first, which has waited
+            # longest.
             turn = min(startable_turns, key=lambda turn: self._running[turn.organization_id])
             self._waiting.remove(turn)
             self._run(turn)

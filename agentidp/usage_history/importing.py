@@ -97,7 +97,7 @@ def _sum_records(
     sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     sums_by_id_or_name = {id_or_name: sums_by_agent[agent_id] for id_or_name, agent_id in agents.items()}
     convert_values, sum_count = Reader(at).convert, 0
-    # This loop is not split into functions, because another call per record would slow down large imports.
+    # This loop is not split into functions, because one more function call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):
             try:

@@ -21,9 +21,9 @@ OPTIONAL = ("requests", "rejected")
 MAX_COUNT = 1_000_000_000
 """Maximum number of tokens, requests or rejections in a record. A counter can store about twice as much."""
 
-BUFFER_SIZE = 1 << 20  # bytes of the read buffer
+BUFFER_SIZE = 1 << 20  # size of the read buffer in bytes
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-HOUR_LENGTH = len("2026-04-01T09")  # characters of the date and the hour at the beginning of a time
+HOUR_LENGTH = len("2026-04-01T09")  # number of characters of the date and hour, with which a time begins
 
 _WITHIN_HOUR = r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
 _REST_IN_UTC = re.compile(rf"{_WITHIN_HOUR}(?:Z|\+00:00)")
