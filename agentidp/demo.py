@@ -291,7 +291,8 @@ def generate_traffic(at: datetime) -> Iterator[AgentHour]:
         for agent in incident.agents
     }
     for agent in AGENTS:
-        # Each agent has its own random generator, used in order of time, so that a later call yields the same past.
+        # Each agent has its own random generator, used in order of time, so that each later call generates the same
+        # past again.
         random = Random(f"agentidp demo {agent.name}")  # noqa: S311 - not a secret
         for days_ago in reversed(range(agent.last, DAYS)):
             for hour in range(24 if days_ago else at.hour + 1):

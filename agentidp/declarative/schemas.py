@@ -21,7 +21,7 @@ from agentidp.registry.provisioning import NewProvisioningRuleSchema
 from agentidp.registry.quotas import QuotasSchema
 from agentidp.registry.resource_servers import ResourceServerFields
 
-# A file contains no client secret.
+# A file for agentidp apply contains no client secret, so this schema leaves it out.
 _OPENID_PROVIDER_SCHEMA = schemas.new_schema(OpenidProviderFields, "clientSecret")
 
 

@@ -40,7 +40,8 @@ def _explains(finding: Finding, effect: Finding) -> bool:
     if effect.agent_id != finding.agent_id or not is_same_time:
         return False
     if effect.kind == "dominance":
-        # ``dominance`` is about the month so far, so only an ongoing spike that is at least as severe explains it.
+        # ``dominance`` is about the month so far, so a spike explains this finding only if the spike is ongoing and at
+        # least as severe.
         is_ongoing = finding.ends > effect.ends - ONE_DAY
         return finding.excess >= effect.excess and is_ongoing and finding.severity >= effect.severity
     # A critical spike is a retry loop, which is more than work on a weekend, so ``weekend`` does not explain it.

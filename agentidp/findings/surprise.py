@@ -70,7 +70,7 @@ class Reason(NamedTuple):
     tokens: int
     expected: int
     days: int = 1  # the number of consecutive days whose hours are added up
-    similar_day: int | None = None  # midnight of an earlier day as surprising as this hour, if the hour is only listed
+    similar_day: int | None = None  # midnight of the usual day with the highest surprise, if the hour is only listed
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ COMMON_CAUSE_AGENTS = 4  # minimum agents whose spikes become one finding if the
 
 # Limits for the expected and usual counts (surprise.py)
 SEASON_WEEKS = 6  # earlier weeks from which the expected count of an hour is computed
-MIN_SEASON_WEEKS = 3  # with fewer weeks of history, the same hour of SEASON_DAYS earlier days is used
+MIN_SEASON_WEEKS = 3  # with fewer weeks of history, the expected count comes from the last SEASON_DAYS days
 SEASON_DAYS = 14  # earlier days from which the expected count is computed if the history is short
 USUAL_DAYS = 35  # days whose highest surprises count as usual
 NEW_LEVEL_DAYS = 5  # newest days, which do not count as usual: a change that lasts longer is a new level
@@ -50,10 +50,10 @@ MIN_EXCESS = 30  # minimum tokens of a spike beyond the expected tokens
 MIN_EXCESS_SHARE = 0.1  # minimum excess as a share of the day's expected tokens; applies if larger than MIN_EXCESS
 MIN_TIMES = 2  # minimum ratio of the tokens of a spike to the expected tokens
 MIN_LOOP_EXCESS = 1000  # minimum tokens of a critical hour beyond the expected tokens
-LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest hour
+LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest hour on the usual days
 SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
 NEW_TOKENS = 500  # minimum tokens in an unusual hour of an agent without a baseline: more than healthy instances need
-NEW_TIMES = 8  # an hour of an agent without a baseline must exceed this multiple of its busiest hour on earlier days
+NEW_TIMES = 8  # an unusual hour without a baseline exceeds this multiple of the busiest hour at least a day earlier
 # findings/spike.sql ranks agents by growth: (highest - mean) / (mean + smoothing), where highest is the highest count
 # of an evaluated day, and mean is the mean of the GROWTH_DAYS days before. The smoothing keeps agents with few tokens
 # from ranking high.
@@ -66,7 +66,7 @@ MAX_SPIKE_GAP_HOURS = 24  # maximum hours between two unusual hours of the same 
 
 # Limits for findings of the kind silence
 SILENCE_WEEKS = 8  # weeks before a silence; the activity in these weeks counts as usual
-MIN_SILENCE_WEEKS = 3  # minimum number of SILENCE_WEEKS in which the agent or the organization worked
+MIN_SILENCE_WEEKS = 3  # minimum weeks, of the SILENCE_WEEKS, in which the agent or the organization worked
 MAX_SILENCE_WEEKS = 5  # weeks after which a silent agent is dormant instead
 MIN_QUIET_HOURS = 3  # quiet hours after which the history of an agent that works around the clock is read
 MIN_QUIET_DAYS = 2  # quiet days after which the history of any other agent is read

@@ -117,7 +117,7 @@ def describe_costly_day(
 
 def count_needed_tokens(active_hours: Sequence[int], token_ttl: int) -> int:
     """Return the number of tokens that an agent needed: one per lifetime in each run of active hours."""
-    # Idle hours that a token outlives do not end a run.
+    # Idle hours during which a token stays valid do not end a run of active hours.
     max_gap_hours = max(token_ttl // 3600, 1)
     return sum(
         ceil((hour_run[-1] - hour_run[0] + 1) * 3600 / token_ttl)

@@ -152,7 +152,8 @@ def _replace_contents(
 ) -> tuple[Contents, list[str]]:
     """Replace all contents in one transaction. Return the restored contents, and the tables that were not restored."""
     pending_names = [step.name for step in list_pending_steps(archive.list_migrations())]
-    # This statement needs the right createrole, which the owner may lack, so it is skipped if the role exists.
+    # This statement needs the right createrole, which the database's owner may lack, so the statement is skipped if the
+    # role exists.
     create_role_statement = steps()[0].statements()[0]
     try:
         with connect(url) as connection, connection.transaction():

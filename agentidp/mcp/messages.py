@@ -65,7 +65,7 @@ def error_response(id_: str | float | None, error: RpcError) -> dict[str, Any]:
 def read_message(body: bytes, headers: Headers) -> Message:
     """Return the JSON-RPC message in an HTTP request's body. Refuse unsupported revisions of MCP."""
     try:
-        # Repeated names are refused, because a gateway may read another value than this server.
+        # Repeated names are refused, because a gateway may read one of the values, and this server another.
         body_text = body.decode()
         json_message = json.loads(
             body_text, parse_constant=refuse_constant, parse_float=_parse_float, object_pairs_hook=build_object

@@ -139,8 +139,8 @@ def _compare_own_token(
         Call("oauth/chain_refusal", chain_parameters),
         Call("agents/get_agent", {"agent_id": actor_id}),
     )
-    # Resource servers whose audience is a cloud provider's API are left out, because all customers of the cloud
-    # provider use the same audience.
+    # Resource servers whose audience is shared by all customers of a cloud provider are left out, because such servers
+    # do not support delegation.
     resource_servers = [
         server for server in resource_servers if server.audience is None or owned_name(server.audience) is not None
     ]

@@ -222,7 +222,8 @@ def issue_to_client(
     """
     app_services, http_request, at = token_request.services, token_request.http_request, token_request.at
     if client.new_subject is not None:
-        # If no agent can be created, the client has a refusal, and the statement below authenticates nobody (Client).
+        # If no agent can be created, the client has a refusal, and the statement below authenticates nobody (see the
+        # class Client).
         client = first_sight.create_agent(app_services, client, *client.new_subject, at)
     seconds_to_wait = app_services.token_rate.get_seconds_to_wait(*client.credential, at)
     if seconds_to_wait is not None:

@@ -118,7 +118,7 @@ def _read_running_issuer(settings: Settings, issuer_file: Path) -> str:
     """Return the issuer of the running instance. Raise an error if the settings name a different issuer."""
     try:
         running_issuer = issuer_file.read_text(encoding="ascii")
-    except FileNotFoundError:  # Another command runs the server. Only agentidp serve writes the file.
+    except FileNotFoundError:  # The server was not started by agentidp serve, the only command that writes the file.
         return settings.issuer
     if running_issuer != settings.issuer != DEFAULT_ISSUER:
         raise ConfigurationError(
