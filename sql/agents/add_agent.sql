@@ -1,7 +1,7 @@
 -- Registers an active agent, which is an OAuth client too. Returns the agent's row.
 -- Parameters: organization_id; agent_id; name; description; owner; scopes (text[]); dpop_bound_access_tokens; expected_replicas
--- (or null); redirect_uris (text[]); provisioned (JSON text) and provisioned_selector, or null; client_uri (or null); at
--- (timestamptz).
+-- (or null); redirect_uris (text[]); provisioned (JSON text) and provisioned_selector: both null unless a provisioning rule
+-- creates the agent; client_uri (or null); at (timestamptz).
 --
 -- example: agent_id=0a1b2c3d-0000-4000-8000-000000000001; name=new; provisioned=null; provisioned_selector=null; client_uri=null
 with client as (

@@ -1,7 +1,7 @@
 -- Creates a credential of an agent. Returns the credential's row, or no row if the agent has the maximum number of credentials.
 -- Parameters: organization_id; agent_id; credential_id; exactly one of secret_hash (32 bytes), jwks and trust (JSON text), the
--- others null; trust_selector (uuid): null without trust; label (or null); expires_at (timestamptz or null); at (timestamptz);
--- max_credentials.
+-- others null; trust_selector (uuid): the digest by which the rule of trust is found, null if trust is null; label (or null);
+-- expires_at (timestamptz or null); at (timestamptz); max_credentials.
 --
 -- example: credential_id=0a1b2c3d-0000-4000-8000-000000000001; label=null; jwks=null; trust=null; trust_selector=null
 insert into credentials (

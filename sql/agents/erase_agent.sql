@@ -1,5 +1,5 @@
--- Erases the name, the description, the owner and the subject of a deleted agent. Returns no row if the agent is not
--- deleted.
+-- Erases a deleted agent's name, description and owner, and the subject for which a provisioning rule has created the agent.
+-- Returns no row if the agent is not deleted.
 -- Parameters: organization_id; agent_id.
 --
 -- for: operator

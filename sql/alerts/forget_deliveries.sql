@@ -1,6 +1,7 @@
 -- Deletes old deliveries of all organizations, except deliveries that show that a target must still receive a finding's end. Such
 -- a delivery is the last one that the target has accepted for the finding, and does not report the end. Returns no row.
--- Parameters: made_before: later deliveries are kept; kept_after: an earlier instant, before which no delivery is kept.
+-- Parameters: made_before: an instant; only deliveries that were made before it are deleted; kept_after: an earlier instant;
+-- every delivery that was made before it is deleted, even one that shows that a target must still receive an end.
 --
 -- for: operator
 delete from alert_deliveries

@@ -1,9 +1,9 @@
 -- Returns the alert targets of the organization that must receive a change of a finding, one row per target.
--- An enabled target receives the finding's beginning and later changes if the target's kinds, minimum_severity and owners match
--- the finding. A target that has received the beginning receives all later changes and the end, even if the target is disabled
--- now or no longer matches. No other target receives the end.
+-- An enabled target receives the finding's beginning and the changes that follow it if the target's kinds, minimum_severity and
+-- owners match the finding. A target that has received the beginning receives all later changes and the end, even if the target
+-- is disabled now or no longer matches. No other target receives the end.
 -- Parameters: organization_id; finding_id; kind; agents: the ids of the finding's agents; severities: the finding's severity and
--- all lower ones; follows: whether the change comes after the beginning; ends: whether the change is the end;
+-- all lower severities; follows: whether the change comes after the beginning; ends: whether the change is the end;
 -- is_for_new_receivers: whether to leave out targets that already show the finding as ongoing.
 --
 -- example: severities={info}; kind=spike; follows=true; ends=false; is_for_new_receivers=false

@@ -1,6 +1,6 @@
 -- Returns the delivery of an alert target that has been due for longest, or no row if none is due. A delivery is not due while an
--- earlier change of the same finding is undelivered. organization_name and agent_owner are the current names of the organization
--- and of the owner of the finding's agent.
+-- earlier change of the delivery's finding is undelivered. organization_name and agent_owner are the current names of the
+-- organization and of the owner of the finding's agent.
 -- Parameters: organization_id, target_id; at: the current time.
 select
     delivery_id,

@@ -4,7 +4,8 @@
 --
 -- max-pages-read: 500, for four rows per day of the organization
 select
-    -- 0001-01-07 was a Sunday, so the remainder is the day of the week. extract(dow from usage.day) would be slower.
+    -- 0001-01-07 was a Sunday, so the remainder of the days since then, divided by 7, is the day of the week (0: Sunday).
+    -- extract(dow from usage.day) would take longer.
     mod(usage.day - date '0001-01-07', 7) as dow,
     {sums_by_hour} as by_hour
 from (

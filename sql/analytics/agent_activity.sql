@@ -1,8 +1,8 @@
 -- Returns an agent's usage per UTC day of a period, one row per day, oldest first, including days without usage. Each row also
 -- has the agent's name, the instant of its creation, its status ("deleted" for a deleted agent), and last_token_hour: the hour of
 -- its last token in the 90 days up to the last day (null: no token). Returns no row if the organization has no such agent.
--- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
--- because a range of days would read the rows of all agents.
+-- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. The statement looks up each
+-- day by its key, because reading a range of days would read the rows of all agents.
 --
 -- max-pages-read: 500, for four look-ups per day
 -- max-pages-read-with-1000-agents: 500

@@ -2,7 +2,7 @@
 -- first.
 --
 -- If the period begins on the first day of a month, the sums that agentidp/usage_history/monthly_sums.py has stored for this
--- month replace the daily counters of their days. They are used only if their total equals the total of the organization's
+-- month replace the daily counters of their days. The sums are used only if their total equals the total of the organization's
 -- counters of the same days. Counters only grow, so an equal total means that no agent's sum has changed.
 --
 -- Parameters: organization_id; first and last: the first and the last day of the period; with_names: whether to return agent_name
@@ -37,7 +37,7 @@ counted as (
     from agent_usage_daily as usage
     where
         usage.organization_id = %(organization_id)s
-        -- PostgreSQL runs this sub-select before the index scan, so the scan reads no earlier day, even under row-level security.
+        -- PostgreSQL runs this sub-select before the index scan, so the scan begins at this day, even under row-level security.
         and usage.day >= (select coalesce((select summed_until from summed), %(first)s::date))
         and usage.day < %(last)s::date + 1
 ),

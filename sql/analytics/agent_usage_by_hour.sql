@@ -1,8 +1,8 @@
 -- Returns an agent's usage per UTC hour of a period, one row per hour with usage, oldest first. Each row also has the agent's
 -- name and the instant of its creation. If there is no usage, one row has null as its hour. Returns no row if the organization
 -- has no such agent.
--- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
--- because a range of days would read the rows of all agents.
+-- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. The statement looks up each
+-- day by its key, because reading a range of days would read the rows of all agents.
 --
 -- max-pages-read: 500, for one look-up per day
 -- max-pages-read-with-1000-agents: 500

@@ -1,8 +1,8 @@
 -- Returns an agent's tokens in a period, one row per credential, resource and UTC day with tokens: credential_id; resource
 -- (empty: our own API); on_day; hours (bigint[]): the tokens in each of the 24 hours. One more row per day with tokens has null
 -- as credential_id and resource, and all tokens of that day.
--- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. Reads each day by its key,
--- because a range of days would read the rows of all agents.
+-- Parameters: organization_id; agent_id; first and last: the first and the last day of the period. The statement looks up each
+-- day by its key, because reading a range of days would read the rows of all agents.
 --
 -- max-pages-read: 500, for two look-ups per day
 -- max-pages-read-with-1000-agents: 600

@@ -13,7 +13,7 @@ with used as (
         %(agent_id)s::uuid is null
         and organization_id = %(organization_id)s and day >= %(first)s::date and day < %(last)s::date + 1
     union all
-    -- Reads each day by its key, because a range of days would read the rows of all agents.
+    -- This select looks up each day by its key, because reading a range of days would read the rows of all agents.
     select acted.agent_id, acted.subject_agent_id, acted.issuer, acted.resource, calendar.day, acted.tokens
     from generate_series(0, %(last)s::date - %(first)s::date) as ago (days)
     cross join lateral (select %(first)s::date + ago.days as day offset 0) as calendar

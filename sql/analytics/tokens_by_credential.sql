@@ -1,8 +1,9 @@
 -- Returns an organization's tokens in a period, one row per agent, credential and resource (empty: our own API): days
 -- (integer[]): the days with tokens, as numbers of days after "first"; tokens (bigint[]): the tokens on each of these days. One
 -- more row has null as credential_id, and all tokens of the organization, including imported tokens, which have no credential.
--- The days are unsorted, and may occur several times, because a day can have several counter rows (slots). Sorting and summing
--- them here would take twice as long for ten thousand agents. One statement returns all rows, so that all counts are of the same instant.
+-- The days are unsorted, and may occur several times, because a day can have several counter rows (slots). If this statement
+-- sorted and summed the days, it would take twice as long for ten thousand agents. One statement returns all rows, so that all
+-- counts are of one instant.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
 -- max-pages-read: 25000, for the days of ten thousand agents

@@ -1,5 +1,5 @@
 -- Returns the requests of agents in each UTC hour of a period, one row per day with usage: on_day; requests_by_hour (bigint[]).
--- dashboard/usage_of_agents does not return the hours, because summing them takes twice as long as summing the days.
+-- dashboard/usage_of_agents does not return the hours, because summing the hours takes twice as long as summing the days.
 -- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day.
 --
 -- max-pages-read: 50000, the period's rows of all agents, if one owner has all of them

@@ -1,6 +1,7 @@
 -- Returns the organization of a person who is signed in to the dashboard. One row; no row if the organization is suspended or
 -- deleted, if the session has ended, or if the organization's own OpenID provider, at which the person has signed in, has changed.
--- Parameters: organization_id; jti: of the session; provider_version: of the organization's provider, or null for the instance's.
+-- Parameters: organization_id; jti: the session's id; provider_version: the version of the organization's provider at the
+-- sign-in, or null if the person has signed in at the provider of the whole instance.
 --
 -- example: provider_version=null
 select organizations.name as organization_name

@@ -1,7 +1,7 @@
 -- Returns the usage of agents on each UTC day of a period, one row per day, oldest first, including days without usage: on_day;
 -- tokens; requests; rejected.
--- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day. Reads each day by its key, because a
--- range of days would read the rows of all agents.
+-- Parameters: organization_id; agent_ids (uuid[]); first; last: the first and the last day. The statement looks up each day by
+-- its key, because reading a range of days would read the rows of all agents.
 --
 -- max-pages-read: 50000, the period's rows of all agents, if one owner has all of them
 -- max-pages-read-with-1000-agents: 17000

@@ -1,6 +1,7 @@
 -- Returns the statements that a superuser must run before the current role can set up the database, one row per statement. The
--- current role needs the right to create the role agentidp_service or, if another installation on the same server has created it,
--- to use it. Parameters: creates_role: whether the current role will run "create role agentidp_service" even if the role exists.
+-- current role needs the right to create the role agentidp_service or, if another installation on this PostgreSQL server has
+-- created it, to use it. Parameters: creates_role: whether the current role will run "create role agentidp_service" even if the
+-- role exists.
 --
 -- for: operator
 with server as (

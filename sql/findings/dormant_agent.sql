@@ -3,8 +3,8 @@
 -- of the agent (null: never). If the organization suspends dormant agents, suspend_after_days is the number of days after which
 -- it does so, and suspends_at is the announced time of the agent's suspension. Otherwise both are null.
 -- Parameters: organization_id; day: today in UTC; at (timestamptz): the current time; days: the minimum number of days without
--- usage; notice_days: an agent that will be suspended within this number of days is returned after fewer days without usage too;
--- max_agents.
+-- usage; notice_days: an agent that will be suspended within this number of days is returned even after fewer days without usage
+-- than "days"; max_agents.
 --
 -- max-pages-read: 20000, for the credentials of ten thousand agents, and the days of agents that may be dormant
 -- max-pages-read-with-1000-agents: 2000
@@ -40,7 +40,8 @@ quiet as materialized (
     ) as used using (agent_id)
     where greatest(agents.created_at, used.last_used_at) <= threshold.dormant_since
     order by greatest(agents.created_at, used.last_used_at), agents.agent_id
-    -- Reads more than max_agents, because the select below drops agents whose usage has no credential, such as imported usage.
+    -- This limit exceeds max_agents, because the select below drops agents with usage that no credential shows, such as imported
+    -- usage.
     limit 5 * %(max_agents)s::integer
 )
 select
@@ -59,7 +60,7 @@ left join announced_suspensions as announced
 where not exists (
     select
     from generate_series(0, %(day)s::date - (quiet.dormant_since at time zone 'utc')::date) as ago (days)
-    -- Reads each day by its key, because a range of days would read the rows of all agents.
+    -- This join looks up each day by its key, because reading a range of days would read the rows of all agents.
     cross join lateral (
         select
         from agent_usage_daily

@@ -17,7 +17,8 @@ with today as materialized (
             from generate_series(1, extract(day from %(day)s::date)::integer - 1) as ago (days)
         ) as days_before,
         case when quotas.quota_window = 'hour' then usage.in_hour else usage.in_day end as used,
-        -- Null if the sum of the month's earlier days is not stored, so that the daily counters are read below.
+        -- The tokens on the month's other days, or 0 if the quota is not per month. If this sum is not stored, it is null, and
+        -- the daily counters are read below.
         case
             when quotas.quota_window <> 'month' then 0
             when quotas.other_days_of = %(day)s::date then quotas.other_days
@@ -55,7 +56,7 @@ select
     passed.passed_on
 from today
 cross join lateral (
-    -- Reads each day by its key, because a range of days would read the rows of all agents.
+    -- This select looks up each day by its key, because reading a range of days would read the rows of all agents.
     select (today.used + coalesce(today.other_days, sum(other_days.tokens), 0))::bigint as used
     from unnest(case when today.other_days is null then today.days_before end) as ago (day)
     cross join lateral (

@@ -63,7 +63,8 @@ cross join lateral (
     where suspects.agent_id = '00000000-0000-0000-0000-000000000000'
 ) as agents
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- Without "offset 0", the planner would expect many agents, and read the days of all agents.
+-- "offset 0" makes the planner look up each day of each agent. Otherwise it would expect many agents, and read the days of all
+-- agents.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, rejected_by_hour

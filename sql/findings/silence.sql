@@ -41,7 +41,8 @@ active as materialized (
         offset 0
     ) as registered
 ),
--- Without "offset 0", the planner would expect many agents, and read the days of all agents.
+-- "offset 0" in these joins makes the planner look up each day of each agent. Otherwise it would expect many agents, and read the
+-- days of all agents.
 last_days as materialized (
     select active.agent_id, active.last_day, last_hours.number, last_hours.last_hour
     from active

@@ -1,12 +1,12 @@
 -- Returns the hourly tokens of the agents whose tokens grew the most on the evaluated UTC days. One row per agent: agent_id,
 -- agent_name; history (json): an array with one item per counter row, [days since first_day, the 24 hourly counts of tokens].
 -- The statement first selects max_suspects agents by the growth of their daily tokens. Of these agents, it then selects max_agents
--- by the growth of their busiest hour. The busiest hour is compared per quarter of the day (six hours), and the quarter that grew
--- the most counts.
+-- by the growth of their busiest hour. This growth is computed for the busiest hour of each quarter of the day (six hours), and
+-- the greatest of the four values is used.
 -- Growth is (highest - mean) / (mean + smoothing). "highest" is the highest count on an evaluated day, and "mean" is the mean of
--- the days with usage among the growth_days days before. The counts are those of counter rows: a day has several rows if several
--- transactions counted at the same time. The rows of a day are not added up, because that would take a second aggregation over all
--- agents, and the ranking only decides which histories are read.
+-- the days with usage among the growth_days days before the evaluated days. The counts are those of counter rows: a day has
+-- several rows if several transactions counted at the same time. The rows of a day are not added up, because that would take a
+-- second aggregation over all agents, and the ranking only decides which histories are read.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
 -- and the day after the last; growth_days; day_smoothing and hour_smoothing: the tokens that are added to the mean of days, and of
 -- hours, so that agents with few tokens do not rank high; max_suspects, max_agents.
@@ -41,7 +41,8 @@ quarters as materialized (
         select usage.agent_id, usage.day, (cell.place - 1) / 6 as quarter, max(cell.tokens) as tokens
         from suspects
         cross join generate_series(-%(growth_days)s::integer, %(until)s::date - %(since)s::date - 1) as day_offsets (days)
-        -- Without "offset 0", the planner would expect many agents, and read the days of all agents.
+        -- "offset 0" makes the planner look up each day of each agent. Otherwise it would expect many agents, and read the days
+        -- of all agents.
         cross join lateral (select %(since)s::date + day_offsets.days as day offset 0) as calendar
         cross join lateral (
             select counted.agent_id, counted.day, counted.tokens_by_hour

@@ -3,8 +3,8 @@
 -- 24 hourly counts of tokens, the 24 hourly counts of requests].
 -- An agent needs one token per lifetime and declared replica in its active hours. A UTC day is suspect if the agent was issued at
 -- least min_tokens, and more than "factor" times the tokens that it needed. The agents must have at least min_days suspect days.
--- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime, do not count: an additional
--- item of the history subtracts the counts of such tokens.
+-- Tokens for resource servers that want a token per call, or whose tokens have a shorter lifetime than token_ttl, do not count:
+-- an additional item of the history subtracts the counts of such tokens.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first day that may
 -- be suspect, and the day after the last; token_ttl: a token's lifetime in seconds; factor; min_tokens; min_days; max_agents: the
 -- maximum number of agents; the agents with the most tokens on suspect days are returned.
@@ -12,7 +12,8 @@
 -- max-pages-read: 25000, for the days of ten thousand agents
 -- max-pages-read-with-1000-agents: 10000
 with uncounted as materialized (
-    -- The resources whose tokens do not count. "having" returns no row if there are none, so that no counters by resource are read.
+    -- The resources whose tokens do not count. "having" returns no row if there are no such resources, so that no counters by
+    -- resource are read.
     select array_agg(resource) as resources
     from resource_servers
     where
@@ -21,7 +22,8 @@ with uncounted as materialized (
     having count(*) > 0
 ),
 days as materialized (
-    -- "fewest" is the number of tokens that the agent needed: one per lifetime in its active hours. "having" drops most days early.
+    -- "fewest" is the number of tokens that the agent needed: one per lifetime in its active hours. "having" already drops most
+    -- days that are not suspect.
     select
         usage.agent_id,
         usage.day,
@@ -87,7 +89,8 @@ select
     ) as history
 from suspects
 cross join generate_series(0, %(until)s::date - %(first_day)s::date - 1) as later (days)
--- Without "offset 0", the planner would expect many agents, and read the days of all agents.
+-- "offset 0" makes the planner look up each day of each agent. Otherwise it would expect many agents, and read the days of all
+-- agents.
 cross join lateral (select %(first_day)s::date + later.days as day offset 0) as calendar
 cross join lateral (
     select slot, tokens_by_hour, requests_by_hour

@@ -1,10 +1,10 @@
--- Returns the hourly tokens of the agents that worked on one of the organization's days of rest, unless they usually work on this
--- weekday. One row per agent: agent_id, agent_name; history (json): an array with one item per counter row, [days since
--- first_day, the 24 hourly counts of tokens]. One more row has null as agent_id, and the days of rest as its history: [0, 6] are
--- Sunday and Saturday.
+-- Returns the hourly tokens of the agents that worked on one of the organization's days of rest, unless they usually work on the
+-- weekday of this day. One row per agent: agent_id, agent_name; history (json): an array with one item per counter row, [days
+-- since first_day, the 24 hourly counts of tokens]. One more row has null as agent_id, and the days of rest as its history: [0,
+-- 6] are Sunday and Saturday.
 -- The days of rest are max_rest_days weekdays: first the weekdays on which the organization has less than half of its average
--- tokens, and then Saturday and Sunday. An agent usually works on a weekday if it had more than half as many tokens on this
--- weekday in both previous weeks.
+-- tokens per weekday, and then Saturday and Sunday. An agent usually works on the weekday of a day of rest if, on this weekday of
+-- each of the two weeks before, it had more than half of the tokens that it had on the day of rest.
 -- Parameters: organization_id; first_day (date): the first day of the histories; since and until (date): the first evaluated day,
 -- and the day after the last; weeks: the number of weeks that decide the days of rest; max_rest_days; min_tokens: the minimum
 -- number of tokens of an agent on a day of rest; max_agents.
@@ -35,7 +35,7 @@ rest_days as materialized (
 at_work as materialized (
     select calendar.day, counted.agent_id, counted.tokens
     from generate_series(0, %(until)s::date - %(since)s::date - 1) as later (days)
-    -- Without "offset 0", the planner would expect many days, and read all history.
+    -- "offset 0" makes the planner look up each day. Otherwise it would expect many days, and read all history.
     cross join lateral (select %(since)s::date + later.days as day offset 0) as calendar
     join rest_days on rest_days.dow = extract(dow from calendar.day)
     cross join lateral (
@@ -45,7 +45,8 @@ at_work as materialized (
         group by usage.agent_id having sum(usage.tokens) >= %(min_tokens)s::integer
     ) as counted
 ),
--- Leaves out the agents that usually work on this weekday: they had over half as many tokens on it in both previous weeks.
+-- This filter drops agents that usually work on the weekday of at_work.day: both 7 and 14 days earlier, they had more than half
+-- of the tokens that they had on at_work.day.
 candidates as materialized (
     select at_work.agent_id, max(at_work.tokens) as tokens
     from at_work

@@ -47,7 +47,7 @@ create or replace function apply_quotas(
 )
 language plpgsql as $$
 declare
-    -- Maximum number of tokens that open transactions can count: one per connection and one per prepared transaction.
+    -- The maximum number of tokens that open transactions can count: one per connection and one per prepared transaction.
     v_margin constant bigint :=
         current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint;
     v_quotas bigint[];
@@ -97,7 +97,8 @@ begin
                             organization_id = p_organization_id and agent_id = v_holder_id
                             and quota_window = 'month' and other_days_of = p_day;
                         if not found then
-                            -- The sum for this day must be computed, which needs the exclusive lock.
+                            -- The sum of the month's days except p_day is not stored yet. Computing this sum needs the exclusive
+                            -- lock.
                             raise exception 'sum of the month missing' using errcode = 'QUOTA';
                         end if;
                     end if;
@@ -118,7 +119,8 @@ begin
                     abs(v_quotas[2]) - v_on_day,
                     abs(v_quotas[3]) - v_on_day - v_other_days
                 ];
-                -- Ends the check if every quota has more than v_margin tokens left. A missing quota has null and is ignored.
+                -- Ends the check if every quota has more than v_margin tokens left. v_left has null for a missing quota, which is
+                -- ignored.
                 exit when (v_margin < all (v_left)) is not false;
                 -- An enforced quota without tokens left ranks above any other quota. A longer window ranks above a shorter window:
                 -- ranks 1 and 4 are for the hour, 2 and 5 for the day, 3 and 6 for the month.

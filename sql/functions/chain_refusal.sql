@@ -21,8 +21,8 @@ declare
 begin
     -- Reads one agent at a time, because PostgreSQL 15 without statistics would read all agents for a condition with "any".
     for v_place in 1 .. cardinality(p_agent_ids) loop
-        -- The iat may belong to a newer token, for which the agent's own token was exchanged. If the newer token has ended, the
-        -- agent's own token has ended too.
+        -- The iat may belong to a newer token, for which the agent's own token was exchanged. The agent's own token is older, so
+        -- it has ended too if the newer token has ended.
         select is_token_in_force(tokens_not_before, p_issued_at[v_place])
         into v_is_in_force
         from agents
@@ -37,7 +37,8 @@ begin
     end loop;
     perform
     from revoked_tokens
-    -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
+    -- The index has the default collation, which this comparison therefore needs. PostgreSQL would compare with the collation "C"
+    -- of p_organization_id, because it gives all parameters of a function one collation.
     where organization_id = p_organization_id and jti = any (p_jtis collate "default");
     if found then
         return 'subject token revoked';

@@ -1,5 +1,6 @@
 -- Counts a token by exchange for the subject for whom the agent acts. The caller has counted the token for the agent before
--- (count_token), so all transactions lock the counters in this order and never wait for each other. Returns true.
+-- (count_token), so all transactions lock first the agent's counters and then the subject's, and never wait for each other.
+-- Returns true.
 --
 -- Parameters: p_organization_id; p_agent_id: the acting agent; p_subject_agent_id: the agent for which it acts, or null for a
 -- subject of another issuer; p_issuer: that issuer, or null; p_resource; p_day: in UTC.

@@ -1,7 +1,8 @@
 -- Counts a token and its request for the organization and for the agent, and the token for its credential and resource. take_slot
--- chooses the rows, which are always locked in this order, so that no two transactions wait for each other. Returns true.
+-- chooses the rows, which every transaction locks in this order (organization, agent, credential), so that no two transactions
+-- wait for each other. Returns true.
 --
--- Counts the request itself instead of calling count_usage, which adds to more counters and takes longer.
+-- The function counts the request itself instead of calling count_usage, which adds to more counters and takes longer.
 --
 -- Parameters: p_organization_id; p_agent_id; p_credential_id; p_resource: empty for our own API; p_day and p_hour (0 to
 -- 23): in UTC.

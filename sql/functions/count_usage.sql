@@ -15,7 +15,8 @@ language plpgsql as $$
 declare
     v_slot constant smallint := take_slot(p_organization_id);
     v_hour integer := p_hour + 1;
-    -- If true, the updates leave out the rejected requests, because adding zero takes a tenth of the time of a request.
+    -- Whether no request was rejected. The updates then leave out the counters of rejected requests, because adding zero to them
+    -- would take a tenth of the time of counting a request.
     v_is_request boolean := p_rejected = 0;
 begin
     loop

@@ -9,7 +9,8 @@ create or replace function enter_organization(
 language sql
 return set_config('agentidp.organization_id', p_organization_id, true) || ' ' || case
     when not p_durable then set_config('synchronous_commit', 'off', true)
-    -- Sessions have synchronous_commit "on". But on Citus, this function runs on a worker, whose default may be "off".
+    -- The service turns synchronous_commit on in its own sessions. But on Citus, this function runs on a worker, whose default
+    -- may be "off".
     when current_setting('synchronous_commit') = 'off' then set_config('synchronous_commit', 'on', true)
     else ''
 end;

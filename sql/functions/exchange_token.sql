@@ -5,7 +5,7 @@
 -- The caller reads the outcome in this order:
 -- 1. No row: the client is not authentic.
 -- 2. refusal is not null: the subject's token is not acceptable.
--- 3. is_target_known is false: the resource server is unknown or belongs to a cloud, or the subject has no scopes there.
+-- 3. is_target_known is false: the resource server is unknown or is for a cloud such as AWS, or the subject has no scopes there.
 -- 4. is_proof_missing is true: the request needs a DPoP proof.
 -- 5. scope is null: an enforced quota is exhausted, or the agent or the subject lacks a scope.
 -- 6. Otherwise the token is issued and counted.
@@ -42,7 +42,8 @@ begin
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := coalesce(p_refusal, chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Leaves out the audience of the exchanged token (element 0), because runs_resource_server checks it more strictly.
+        -- Leaves out the audience of the exchanged token (element 0), because runs_resource_server below checks this audience,
+        -- more strictly than chain_refusal.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ));
     -- The first object in p_ancestors is the exchanged token. For a grant or an ID-JAG, the object only limits the scopes and
@@ -69,8 +70,9 @@ begin
             where
                 organization_id = p_organization_id and delegation_rule_id = p_rule_id
                 and (p_agent_id = any (agent_ids) or v_client_host = any (client_hosts));
-            -- The rule has let an earlier agent act for the subject, but does not name this agent. A rule names agents in
-            -- agent_ids, and hosts of apps in client_hosts. Apps act only by grants of people (redeem_grant).
+            -- If there is no row, the rule has let an earlier agent act for the subject, but does not name this agent. A rule
+            -- names agents in agent_ids, and in client_hosts the hosts of the apps' client ID metadata documents. Apps act only
+            -- by grants of people (redeem_grant).
             if not found then
                 refusal := 'no delegation rule';
             end if;
@@ -85,13 +87,13 @@ begin
         from resource_servers as target
         where
             target.organization_id = p_organization_id and target.resource = p_resource collate "default"
-            -- Leaves out the resource servers of clouds, which have an audience and no audience_claim. A cloud reads only "sub", so
-            -- it would mistake the agent for the subject.
+            -- Resource servers for clouds such as AWS are left out: their subject is not 'agent', or they have an audience and no
+            -- audience_claim. A cloud reads only "sub", so it would mistake the agent for the subject.
             and target.subject = 'agent' and (target.audience is null or target.audience_claim is not null);
         v_is_target := found and v_subject_scopes is not null;
     end if;
     if v_is_target then
-        -- Removes the scopes that an exchanged token for the same resource did not have.
+        -- The new token gets no scope that an exchanged token for the requested resource did not have.
         v_subject_scopes := array(
             select subject_scopes.scope
             from unnest(v_subject_scopes) as subject_scopes (scope)
@@ -99,8 +101,9 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    -- Compares both the resource and the aud, because the audience of the resource server may have changed. The
-                    -- audience //host belongs to the identifier https://host.
+                    -- The exchanged token counts as a token for the requested resource if its resource or its aud matches,
+                    -- because the audience of the resource server may have changed since the token was issued. The audience
+                    -- //host belongs to the identifier https://host.
                     (
                         resource_key(ancestor.value ->> 'resource') = any (v_target.keys)
                         or resource_key(regexp_replace(ancestor.value ->> 'aud', '^//', 'https://')) = any (v_target.keys)
@@ -110,7 +113,8 @@ begin
         );
         if p_scope is null then
             -- If no scope is requested, grants the scopes that agent, subject and resource have in common, in the agent's order. If
-            -- there are none, v_scope stays null, so that the scope is refused. issue_token would issue a token without scopes.
+            -- there are none, v_scope stays null, so that the scope is refused, whereas issue_token would issue a token without
+            -- scopes.
             v_scope := nullif(array(
                 select actor_scopes.scope
                 from unnest(v_actor_scopes) with ordinality as actor_scopes (scope, ordinal)

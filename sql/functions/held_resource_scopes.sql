@@ -11,7 +11,8 @@ declare
     v_scopes text[] := (
         select scopes
         from resource_servers
-        -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
+        -- The index has the default collation, which this comparison therefore needs. PostgreSQL would compare with the collation
+        -- "C" of p_organization_id, because it gives all parameters of a function one collation.
         where organization_id = p_organization_id and resource = p_resource collate "default"
     );
     v_keys text[] := array[resource_key(p_resource collate "default")];

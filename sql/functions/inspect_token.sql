@@ -23,7 +23,8 @@ declare
     v_is_consumed boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Always reads the organization, agent and credential, so that the time does not reveal whether the client exists.
+    -- The function reads the organization, the agent and the credential even if one of them is missing, so that its duration does
+    -- not reveal whether the client exists.
     perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
     v_is_active := found;
     select agents.scopes, tokens_not_before
@@ -69,7 +70,8 @@ begin
     if is_active then
         perform
         from revoked_tokens
-        -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
+        -- The index has the default collation, which this comparison therefore needs. PostgreSQL would compare with the collation
+        -- "C" of p_organization_id, because it gives all parameters of a function one collation.
         where organization_id = p_organization_id and jti = p_jti collate "default";
         is_active := not found;
     end if;

@@ -35,15 +35,16 @@ declare
     v_is_counted boolean;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Shares the organization's issuance lock (16) until this transaction ends. A transaction that changes quotas waits for it
-    -- (lock_quotas), so that no token is issued under old quotas after the new quotas were committed. So does a transaction that
-    -- ends an agent's tokens. First tries to get the lock without waiting, in an expression, which is faster than "perform".
+    -- Shares the organization's issuance lock (16) until this transaction ends. A transaction that changes quotas or ends an
+    -- agent's tokens waits for this lock (lock_quotas), so that no token is issued under old quotas after the new quotas were
+    -- committed. The lock is first tried in an expression without waiting, because an expression is faster than "perform".
     if not pg_try_advisory_xact_lock_shared(hashtext(p_organization_id), 16) then
         perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     end if;
-    -- One statement per table, because a Citus worker plans a join again for each token. Always reads the rows of the
-    -- organization, agent and credential, so that the time does not reveal whether the client exists. inspect_token has the same
-    -- three statements, because calling a function for both would take 6 % of the time of a token in PostgreSQL.
+    -- Each table has its own statement, because a Citus worker would plan a join again for each token. The rows of the
+    -- organization, the agent and the credential are read even if one of them is missing, so that the duration does not reveal
+    -- whether the client exists. inspect_token repeats the three statements, because calling a common function would add 6 % to
+    -- the time that PostgreSQL takes to issue a token.
     select organizations.quotas
     into v_organization_quotas
     from organizations
@@ -71,7 +72,8 @@ begin
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_owned_identifier
         from resource_servers as target
-        -- The index needs the default collation. PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
+        -- The index has the default collation, which this comparison therefore needs. PostgreSQL would compare with the collation
+        -- "C" of p_organization_id, because it gives all parameters of a function one collation.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
         -- Uses two statements instead of a join, because on Citus a statement in a function cannot read both the organization's
         -- rows and a table that is on every node.
@@ -94,8 +96,8 @@ begin
         elsif v_agent_scopes <@ v_target_scopes then
             v_granted := v_agent_scopes;
         else
-            -- Grants the scopes that agent and resource have in common, in the agent's order. Without a common scope, issues a
-            -- token without scopes ('{}'), which only shows who the agent is. exchange_token refuses such a token.
+            -- Grants the scopes that agent and resource have in common, in the agent's order. If they have no scope in common,
+            -- the token has no scopes ('{}'), and only shows who the agent is. exchange_token refuses such a token.
             v_granted := array(
                 select agent_scopes.scope
                 from unnest(v_agent_scopes) with ordinality as agent_scopes (scope, ordinal)
@@ -105,8 +107,8 @@ begin
         end if;
     end if;
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
-        -- Runs before any write. Otherwise, while this transaction waits for the lock of a quota (17 or 18), the transaction that
-        -- has this lock could wait for a row that this transaction has locked.
+        -- apply_quotas runs before any write. Otherwise, while this transaction waits for the lock of a quota (17 or 18), the
+        -- transaction that has this lock could wait for a row that this transaction has locked.
         v_quota_check := apply_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );

@@ -1,6 +1,6 @@
 -- Returns whether an agent runs a resource server whose tokens have an audience, so that the agent may exchange such a token. The
--- organization must own the resource server's identifier. A cloud's resource server does not count, because all customers of the
--- cloud use the same audience. The transaction is already restricted to the organization's rows.
+-- organization must own the resource server's identifier. A resource server for a cloud such as AWS does not count, because all
+-- customers of the cloud use one audience. The transaction is already restricted to the organization's rows.
 --
 -- Parameters: p_organization_id; p_agent_id; p_audience: the aud of the token.
 create or replace function runs_resource_server(
@@ -19,7 +19,8 @@ begin
     from resource_servers
     where
         organization_id = p_organization_id and agent_id = p_agent_id
-        -- PostgreSQL gives all parameters one collation, here the "C" of p_organization_id.
+        -- The columns have the default collation. PostgreSQL would give the parameter the collation "C" of p_organization_id,
+        -- because it gives all parameters of a function one collation.
         and coalesce(audience, resource) = p_audience collate "default"
         and (audience is null or audience_claim is not null);
     perform

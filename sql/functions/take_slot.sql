@@ -3,7 +3,7 @@
 --
 -- A counter has up to 16 rows per day, one per slot. The slot is the lowest in which no other transaction counts, so the
 -- commits of a busy organization do not wait for each other, and a quiet organization has one row per day. If all 16 slots
--- are taken, the transaction shares one.
+-- are taken, the transaction shares one of them.
 --
 -- Parameters: p_organization_id.
 create or replace function take_slot(

@@ -2,9 +2,9 @@
 -- and replaces the code or refresh token by a new refresh token. If no access token is issued, nothing is replaced.
 --
 -- Returns no row if the client's authentication fails, except that a public client with a wrong code or refresh token gets a row
--- with refusal, authentic or not. Otherwise returns one row: the columns of oauth/exchange_token; refusal:
--- the logged reason why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a
--- token is issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends.
+-- with refusal even if it is not authentic. Otherwise returns one row: the columns of oauth/exchange_token; refusal: the logged
+-- reason why the code or refresh token is refused, or null; resource and delegation_rule_id of the grant; and, if a token is
+-- issued, issuer and subject_encrypted of the grant, and ends_at: the instant at which the grant ends.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, key_or_rule, digest, expires_at, durable: as in
 -- oauth/issue_access_token; key_or_rule is '["none"]' for a public client;

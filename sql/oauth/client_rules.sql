@@ -1,7 +1,8 @@
 -- Returns the rules of trust by which a client may accept a token of another issuer, one row per rule: agent_id; trust, as text;
--- is_in_force: true. The agent is active, and the rule is neither revoked nor expired at "at". Rules for the token's subject come
--- before other rules, and older rules before newer rules. Rules are left out as soon as they and the rules before them have more
--- than max_characters together. The first rule for the token's subject that is over this limit is returned with null as trust.
+-- is_in_force: always true, because only rules that are neither revoked nor expired at "at" are returned, and only if the agent
+-- is active. Rules for the token's subject come before other rules, and older rules before newer rules. Rules are left out as
+-- soon as they and the rules before them have more than max_characters together. The first rule for the token's subject that is
+-- over this limit is returned with null as trust.
 -- Parameters: organization_id; agent_id; issuers (text[]): the possible issuers of the token; selectors (uuid[]): the values of
 -- trust_selector, each a digest of an issuer and a subject, of the rules that the token may match; max_characters; at
 -- (timestamptz).
@@ -29,7 +30,8 @@ from (
 ) as rules
 where
     (
-        -- Reads the issuer only of rules within max_characters, because reading a rule decompresses the rule.
+        -- The issuer is read only from rules within max_characters, because PostgreSQL decompresses the entire rule to read its
+        -- issuer.
         case when rules.characters <= %(max_characters)s then rules.trust ->> 'issuer' = any (%(issuers)s::text[]) end
         or (rules.is_selected and rules.characters - rules.length <= %(max_characters)s)
     )

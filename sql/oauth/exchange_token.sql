@@ -2,9 +2,9 @@
 --
 -- No row if the authentication fails. Otherwise one row: refusal: the logged reason why the subject's token is not acceptable, or
 -- null; and the columns of oauth/issue_access_token. is_target_known is also false if the delegation rule does not have the
--- resource, or if the resource server belongs to a cloud, which does not support delegation. is_proof_missing is also true if the
--- subject's token is bound to a key and the new token would not be. scope contains only scopes that the subject has (an agent's
--- scopes, or the rule's scopes for the resource), and that each exchanged token for the resource had.
+-- resource, or if the resource server is for a cloud such as AWS, because clouds do not support delegation. is_proof_missing is
+-- also true if the subject's token is bound to a key and the new token would not be. scope contains only scopes that the subject
+-- has (an agent's scopes, or the rule's scopes for the resource), and that each exchanged token for the resource had.
 --
 -- Parameters: organization_id, agent_id, at, day, hour, secret_hash, key_or_rule, digest, expires_at, has_proof, durable: as in
 -- oauth/issue_access_token;

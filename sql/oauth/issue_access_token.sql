@@ -4,9 +4,10 @@
 -- scope: the granted scopes, separated by spaces; null if no token is issued or counted, because the resource does not exist
 -- (is_target_known is false), the token must be bound to a key (is_proof_missing is true), the agent lacks a requested scope for
 -- the resource, or a quota refuses the token;
--- quotas: the quotas that apply, in the words of apply_quotas; exhausted: the holder and the window of the exhausted quota,
--- separated by a space; both null if there is none;
--- audience, token_ttl and subject: the settings of the resource server; null for our own API, and for what the server does not set.
+-- quotas: the quotas that apply, as in the column quotas of the function apply_quotas; exhausted: the holder and the window of
+-- the exhausted quota, separated by a space; both null if there is none;
+-- audience, token_ttl and subject: the settings of the resource server; null for our own API, and for each setting that the
+-- resource server does not have.
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash: null if a key or a rule of trust has verified the client's token;

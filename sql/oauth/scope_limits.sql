@@ -9,7 +9,8 @@ select 'the agent' as holder, scopes
 from agents
 where organization_id = %(organization_id)s and agent_id = %(agent_id)s::uuid
 union all
--- Has a select of its own, because a plan for two agent ids that was made on an empty table would read all agents.
+-- The subject has its own select, because one select for the two agent ids would read all agents if it was planned on an empty
+-- table.
 select 'the subject' as holder, scopes
 from agents
 where

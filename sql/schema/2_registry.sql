@@ -40,11 +40,11 @@ create table agents (
     -- The number of running instances of the agent, from 1 to 10,000. Null: not declared.
     expected_replicas integer,
     -- A copy of the agent's quotas per hour, day and month, each as a signed_quota() or null. Null: no quotas. The transaction that
-    -- changes the table quotas also changes the copy. It makes checking quotas faster by a third, because issuing a token reads
-    -- this row anyway.
+    -- changes the table quotas also changes the copy. The copy makes checking quotas faster by a third, because issuing a token
+    -- reads this row anyway.
     quotas bigint[],
-    -- For an agent that a provisioning rule has created: the rule's name, the issuer, the subject, and the number of days after
-    -- which the agent expires, in the API's form. Null for any other agent, and after an erasure.
+    -- The origin of an agent that a provisioning rule has created, in the API's form: the rule's name, the issuer, the subject,
+    -- and the number of days after which the agent expires. Null for any other agent, and after an erasure.
     provisioned jsonb,
     -- The SHA-256 of issuer and subject. The hash stays when the agent is deleted, so that no other agent is created for the
     -- subject. Null for an agent that no provisioning rule has created, and after the agent has expired.
@@ -72,7 +72,7 @@ create table clients (
 );
 alter table clients enable row level security, force row level security;
 create policy own_organization on clients using (organization_id = current_setting('agentidp.organization_id', true));
--- Allows the lookup before the organization is known, because authentication begins with this table.
+-- This policy allows the lookup before the organization is known, because authentication begins with this table.
 create policy any_client_can_be_looked_up on clients for select using (true);
 grant select, insert on clients to agentidp_service;
 
@@ -160,8 +160,8 @@ create table quotas (
     tokens bigint not null check (tokens > 0),
     -- Whether the quota refuses tokens. If false, the quota counts the tokens that it would have refused.
     is_enforced boolean not null,
-    -- For a quota per month: other_days is the number of tokens on all days of the month except the day other_days_of. Null: not
-    -- summed yet.
+    -- other_days is the number of tokens on all days of the month except the day other_days_of. Both are null if the quota is not
+    -- per month, or if the tokens are not summed yet.
     other_days_of date,
     other_days bigint,
     created_at timestamptz not null,

@@ -46,7 +46,7 @@ create table resource_servers (
     constraint resource_servers_organization_id_resource_key unique (organization_id, resource),
     foreign key (organization_id, agent_id) references agents
 );
--- Without this index, PostgreSQL would check the foreign key by reading all resource servers when an agent's row is deleted.
+-- This index is for the foreign key: when an agent's row is deleted, PostgreSQL would otherwise read all resource servers.
 create index resource_servers_organization_id_agent_id_idx on resource_servers (organization_id, agent_id)
     where agent_id is not null;
 alter table resource_servers enable row level security, force row level security;
@@ -78,7 +78,8 @@ create policy operator on resource_identifiers to current_user using (true);
 -- The service may claim an identifier, but not transfer or release it.
 grant select, insert on resource_identifiers to agentidp_service;
 
--- Tokens that were revoked before they expired (RFC 7009). After expires_at, a row is not needed any more.
+-- Tokens that were revoked before they expired (RFC 7009). After expires_at, a row is not needed any more, because the token is
+-- refused as expired.
 create table revoked_tokens (
     organization_id text collate "C" not null,
     jti text not null,
@@ -88,7 +89,7 @@ create table revoked_tokens (
 create index revoked_tokens_organization_id_expires_at_idx on revoked_tokens (organization_id, expires_at);
 alter table revoked_tokens enable row level security, force row level security;
 create policy own_organization on revoked_tokens using (organization_id = current_setting('agentidp.organization_id', true));
--- A select "for update" needs the right to update.
+-- The service never updates a row, but its select "for update" of expired rows needs the right to update.
 grant select, insert, update, delete on revoked_tokens to agentidp_service;
 
 -- Digests of identifiers that are accepted only once: the jti of client assertions, DPoP proofs and sign-in links, and the keys

@@ -1,7 +1,8 @@
 -- The exact counters of tokens, requests and rejected requests.
 
 -- The counters of an organization. One row per UTC day and slot. Transactions use different slots, so they do not wait for each
--- other. The 24 hours are an array, so that a reader of 90 days fetches 90 rows instead of 2,160. Counting costs the same.
+-- other. The 24 hours are an array, so that a reader of 90 days fetches 90 rows instead of 2,160. Counting in an element of the
+-- array takes as long as counting in a row per hour would take.
 --
 -- No check constrains the length of the arrays, because PostgreSQL parses the checks of a table again for each update, which took
 -- a fifth of the time of counting a request. Every writer keeps the length.

@@ -57,7 +57,8 @@ alter table finding_changes enable row level security, force row level security;
 create policy own_organization on finding_changes using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert on finding_changes to agentidp_service;
 
--- The mutes of findings: no alert is sent for findings of the kind and the subject until the instant. One row per kind and subject.
+-- The mutes of findings: until the instant in the column until, no alert is sent for findings of the kind and the subject. One
+-- row per kind and subject.
 create table finding_mutes (
     organization_id text collate "C" not null references organizations,
     kind text not null,
@@ -78,7 +79,7 @@ create table finding_evaluations (
     organization_id text collate "C" primary key references organizations,
     -- The instant of the last evaluation. Null before the first evaluation.
     evaluated_at timestamptz,
-    -- The first day of stored findings: findings that ended earlier are unknown.
+    -- The first day of stored findings: findings that ended before this day are unknown.
     first_day date not null,
     -- The kinds of findings that the last evaluation left out, because it ran out of time.
     not_computed text[] not null,
@@ -105,7 +106,7 @@ create table markers (
     foreign key (organization_id, agent_id) references agents
 );
 create index markers_organization_id_ends_at_idx on markers (organization_id, ends_at);
--- Without this index, PostgreSQL would check the foreign key by reading all markers when an agent's row is deleted.
+-- This index is for the foreign key: when an agent's row is deleted, PostgreSQL would otherwise read all markers.
 create index markers_organization_id_agent_id_idx on markers (organization_id, agent_id) where agent_id is not null;
 alter table markers enable row level security, force row level security;
 create policy own_organization on markers using (organization_id = current_setting('agentidp.organization_id', true));

@@ -60,7 +60,8 @@ create index alert_deliveries_next_attempt_at_idx on alert_deliveries (next_atte
 create index alert_deliveries_organization_id_target_id_next_attempt_at_idx
     on alert_deliveries (organization_id, target_id, next_attempt_at)
     where delivered_at is null and abandoned_at is null;
--- This index finds a finding's undelivered changes, because a later change waits until the earlier ones are delivered.
+-- This index finds a finding's undelivered changes, because each change of a finding waits until the earlier changes of this
+-- finding are delivered.
 create index alert_deliveries_organization_id_target_id_finding_id_idx
     on alert_deliveries (organization_id, target_id, finding_id, created_at)
     where delivered_at is null and abandoned_at is null;

@@ -30,8 +30,9 @@ agent_hours as materialized (
     left join counted using (agent_id, day, hour)
 ),
 counting as materialized (
-    -- Issued tokens are counted in the slots from 0 to 15, so they do not wait for an import. The lock makes a second import into
-    -- the same organization wait, because otherwise each import could lock rows for which the other import waits.
+    -- An import counts in slot 16, and issued tokens are counted in the slots from 0 to 15, so issuing a token does not wait for
+    -- an import. The lock makes a second import into the same organization wait, because otherwise each import could lock rows
+    -- for which the other import waits.
     select 16 as slot
     from pg_advisory_xact_lock(hashtext(%(organization_id)s::text), 19)
 ),
