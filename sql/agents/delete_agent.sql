@@ -12,7 +12,7 @@ ended as (
     delete from grants
     where
         organization_id = %(organization_id)s and agent_id = %(agent_id)s
-        -- This condition is always true. The planner needs it to use the partial index with the same condition.
+        -- This condition is always true. The planner uses a partial index only if the statement repeats the index's condition.
         and agent_id >= nil_uuid()
 )
 update agents

@@ -3,7 +3,7 @@
 --
 -- If the period begins on the first day of a month, the sums that agentidp/usage_history/monthly_sums.py has stored for this
 -- month replace the daily counters of their days. The sums are used only if their total equals the total of the organization's
--- counters of the same days. Counters only grow, so an equal total means that no agent's sum has changed.
+-- counters of these days. Counters only grow, so an equal total means that no agent's sum has changed.
 --
 -- Parameters: organization_id; first and last: the first and the last day of the period; with_names: whether to return agent_name
 -- and all_tokens, the tokens of all agents together (otherwise both are null); limit: the maximum number of rows (null: no
@@ -46,7 +46,7 @@ by_agent as (
     from counted
     group by agent_id
     having sum(tokens) > 0
-    -- Sorts here, where agent_id is still a UUID, because comparing UUIDs is faster than comparing text.
+    -- The rows are sorted in this CTE, where agent_id is still a UUID, because comparing UUIDs is faster than comparing text.
     order by token_count desc, agent_id
     limit %(limit)s::bigint
 )

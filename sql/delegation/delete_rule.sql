@@ -5,7 +5,7 @@ with ended as (
     delete from grants
     where
         organization_id = %(organization_id)s and delegation_rule_id = %(delegation_rule_id)s::uuid
-        -- This condition is always true. The planner needs it to use the partial index with the same condition.
+        -- This condition is always true. The planner uses a partial index only if the statement repeats the index's condition.
         and delegation_rule_id >= nil_uuid()
 )
 delete from delegation_rules

@@ -13,10 +13,10 @@
 -- the exclusive lock. Then the first reads 2 tokens left and issues a token, the second reads 1 and issues a token, and the third
 -- reads 0 and is refused. A later request reads 0 under the shared lock, and is refused without the exclusive lock.
 --
--- For a quota per month, the first token of a day sums the tokens of all other days of the month, under the exclusive lock, and
--- stores the sum with the quota. A transaction sums these days again if the stored sum belongs to another day, because a day has
--- ended or the clocks of two servers differ. The stored sum, like the counters, is read only under the lock. Otherwise, a
--- transaction that waits for the lock could miss tokens that are issued on another day meanwhile.
+-- The transaction of the first token of a day sums, for a quota per month, the tokens of all other days of the month, under the
+-- exclusive lock, and stores the sum with the quota. A transaction sums these days again if the stored sum belongs to another
+-- day, because a day has ended or the clocks of two servers differ. The stored sum, like the counters, is read only under the
+-- lock. Otherwise, a transaction that waits for the lock could miss tokens that are issued on another day meanwhile.
 --
 -- The caller shares the organization's issuance lock (lock_quotas), so no quota changes meanwhile. The statement
 -- database/configure_connection sets the isolation level read committed.

@@ -1,8 +1,8 @@
 -- Records that a form was sent, so that the form creates only one object if it is sent twice. Returns null for the first use of the
 -- form's key. For a second use, waits until the first transaction has ended, and returns the id of the object that it created.
 --
--- Parameters: p_organization_id; p_digest: the SHA-256 of the key; p_expires_at: the instant from which the key is refused
--- anyway; p_at: now.
+-- Parameters: p_organization_id; p_digest: the SHA-256 of the key; p_expires_at: the instant from which the key is refused as too
+-- old; p_at: now.
 create or replace function consume_form_key(
     p_organization_id text,
     p_digest bytea,

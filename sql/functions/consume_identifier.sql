@@ -3,8 +3,8 @@
 --
 -- One use in 16 also deletes up to 64 expired identifiers. The other uses only insert a row.
 --
--- Parameters: p_organization_id; p_digest: the SHA-256 of the identifier; p_expires_at: the instant from which the identifier
--- is refused anyway; p_at: now.
+-- Parameters: p_organization_id; p_digest: the SHA-256 of the identifier; p_expires_at: the instant from which the identifier is
+-- refused as expired; p_at: now.
 create or replace function consume_identifier(
     p_organization_id text,
     p_digest bytea,

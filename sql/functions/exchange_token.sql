@@ -55,7 +55,8 @@ begin
         refusal := 'subject token for another';
     end if;
     if refusal is null then
-        -- Reads the rows of both agents by one statement. Each filter leaves at most one row, whose value max() returns.
+        -- One statement reads the rows of the subject's agent and of the client's agent. Each filter leaves at most one row,
+        -- whose value max() returns.
         select
             max(agents.scopes) filter (where agent_id = p_subject_agent_id),
             max(agents.scopes) filter (where agent_id = p_agent_id),

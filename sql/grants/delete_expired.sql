@@ -10,7 +10,7 @@ where organization_id = %(organization_id)s and grant_id = any (array(
     from grants
     where
         organization_id = %(organization_id)s and expires_at < %(at)s
-        -- This condition is always true. The planner needs it to use the partial index with the same condition.
+        -- This condition is always true. The planner uses a partial index only if the statement repeats the index's condition.
         and expires_at < 'infinity'
     order by expires_at
     limit 10000

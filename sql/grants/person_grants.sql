@@ -7,6 +7,6 @@ from grants
 where
     organization_id = %(organization_id)s and subject = %(subject)s and agent_id = %(agent_id)s::uuid
     and expires_at > %(at)s
-    -- This condition is always true. The planner needs it to use the partial index with the same condition.
+    -- This condition is always true. The planner uses a partial index only if the statement repeats the index's condition.
     and expires_at > '-infinity'
 order by created_at, grant_id

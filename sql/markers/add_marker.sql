@@ -1,7 +1,7 @@
 -- Deletes markers that ended long ago, and adds a marker. Returns the marker's row, or no row if the organization has the maximum
 -- number of markers.
 -- Parameters: organization_id, marker_id, kind, starts_at, ends_at, agent_id (null: every agent), note, at, max_markers;
--- ended_before (timestamptz): markers that ended earlier are deleted.
+-- ended_before (timestamptz): markers that ended before this instant are deleted.
 --
 -- example: marker_id=0a1b2c3d-0000-4000-8000-000000000001; kind=holiday; agent_id=null; max_markers=10000
 with forgotten as (

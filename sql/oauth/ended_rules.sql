@@ -3,7 +3,7 @@
 -- out if a provisioning rule has created its agent for this subject.
 -- Parameters: organization_id; issuers (text[]): the possible issuers of the token; subject: the sub of the token.
 --
--- max-pages-read: 1500, agents and credentials of the organization, once for a new subject
+-- max-pages-read: 1500, for the agents and credentials of the organization, which are read once per new subject
 -- example: issuers={https://issuer.example}; subject=gone
 select rules.agent_id, rules.trust
 from (

@@ -28,7 +28,8 @@
 -- example: refusal=null
 select is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject, refusal
 from exchange_token(
-    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
+    -- Citus runs the function on the worker with the organization's rows only if the argument has the collation "C", like the
+    -- column organization_id.
     p_organization_id => %(organization_id)s::text collate "C", p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz, p_day => %(day)s::date, p_hour => %(hour)s::integer,
     p_secret_hash => %(secret_hash)s::bytea,

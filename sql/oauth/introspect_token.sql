@@ -17,7 +17,8 @@
 -- max-pages-read: 500, because one call in 16 deletes up to 64 expired identifiers, each by its primary key
 select scopes, is_active
 from inspect_token(
-    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
+    -- Citus runs the function on the worker with the organization's rows only if the argument has the collation "C", like the
+    -- column organization_id.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_at => %(at)s::timestamptz,

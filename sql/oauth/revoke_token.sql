@@ -1,5 +1,5 @@
 -- Revokes a token, and deletes a few revoked tokens that have expired. Revoking a token twice has no effect. Returns no row.
--- Parameters: organization_id; jti; expires_at (timestamptz): the instant from which every server refuses the token anyway;
+-- Parameters: organization_id; jti; expires_at (timestamptz): the instant from which every server refuses the token as expired;
 -- at (timestamptz).
 with expired as (
     delete from revoked_tokens

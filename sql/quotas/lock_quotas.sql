@@ -1,8 +1,8 @@
 -- Takes the organization's issuance lock: waits until no token of the organization is being issued, and blocks new tokens until the
 -- transaction ends, because quotas are about to change, or an agent or its tokens are about to end. Run it before the transaction
 -- locks a row. Returns one row.
--- Parameters: organization_id: needs the collation "C" of its column, so that Citus runs the function where the rows are; timeout:
--- the maximum wait, including its unit.
+-- Parameters: organization_id: has the collation "C", like the column organization_id, because only then Citus runs the function
+-- on the worker with the organization's rows; timeout: the maximum wait, including its unit.
 --
 -- example: timeout=1s
 select lock_quotas(%(organization_id)s::text collate "C", %(timeout)s::text) as is_locked

@@ -31,7 +31,8 @@ with listed as materialized (
         select name, deleted_at
         from agents
         where organization_id = %(organization_id)s and agent_id = quotas.agent_id
-        -- "offset 0" makes the planner look up each agent. For a join without statistics, it would read all agents for each quota.
+        -- "offset 0" makes the planner look up each agent by its key. Otherwise, a planner without statistics would read all
+        -- agents for each quota.
         offset 0
     ) as agents on true
     where

@@ -36,7 +36,7 @@ create table resource_servers (
     audience_claim text,
     -- The lifetime of the tokens in seconds. Null: AGENTIDP_TOKEN_TTL.
     token_ttl integer,
-    -- The instant at which token_ttl changed. Tokens that were issued earlier have another lifetime.
+    -- The instant at which token_ttl changed. Tokens that were issued before this instant have another lifetime.
     token_ttl_changed_at timestamptz,
     -- The sub of the tokens: the agent's id, or the ids of the organization and of the agent.
     subject text not null default 'agent' check (subject in ('agent', 'organization-agent')),

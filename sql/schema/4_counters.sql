@@ -38,9 +38,9 @@ alter table agent_usage_daily enable row level security, force row level securit
 create policy own_organization on agent_usage_daily using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on agent_usage_daily to agentidp_service;
 
--- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction that
--- counts a token for the agent counts it here too. Imported tokens have no credential, so agent_usage_daily may have more tokens
--- of an agent.
+-- Tokens by credential and resource. One row per organization, UTC day, agent, credential, resource and slot. The transaction
+-- that counts a token in agent_usage_daily counts it in this table too. Imported tokens have no credential, so agent_usage_daily
+-- may have more tokens of an agent.
 create table credential_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
@@ -60,7 +60,7 @@ create policy own_organization on credential_usage_daily
 grant select, insert, update on credential_usage_daily to agentidp_service;
 
 -- Tokens that were issued by token exchange. One row per organization, UTC day, acting agent, subject, issuer, resource and slot.
--- The transaction that counts a token for the agent counts it here too. No row names a person.
+-- The transaction that counts a token in agent_usage_daily counts it in this table too. No row names a person.
 create table delegation_usage_daily (
     organization_id text collate "C" not null,
     day date not null,
@@ -126,8 +126,8 @@ create table usage_monthly (
     month date not null check (extract(day from month) = 1),
     -- The sums contain the days of the month before this day.
     summed_until date not null,
-    -- The tokens of all agents. As long as the same days in usage_daily have the same sum, no agent's sum has changed, because
-    -- counters only grow.
+    -- The tokens of all agents. As long as the organization's counters of these days in usage_daily have this sum, no agent's sum
+    -- has changed, because counters only grow.
     tokens bigint not null,
     -- The agents with tokens, and in the same order the number of tokens of each agent.
     agent_ids uuid[] not null,

@@ -2,7 +2,8 @@
 -- client ids add no rows. Returns one row.
 -- Parameters: organization_id; agent_id; day and hour: of the failure in UTC.
 select count_usage(
-    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
+    -- Citus runs the function on the worker with the organization's rows only if the argument has the collation "C", like the
+    -- column organization_id.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_day => %(day)s::date,

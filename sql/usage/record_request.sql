@@ -4,7 +4,8 @@
 -- durable: false lets the commit be acknowledged before it is on disk.
 select agent_id
 from admit_request(
-    -- The argument needs the collation "C" of the column organization_id, so that Citus runs the function where the rows are.
+    -- Citus runs the function on the worker with the organization's rows only if the argument has the collation "C", like the
+    -- column organization_id.
     p_organization_id => %(organization_id)s::text collate "C",
     p_agent_id => %(agent_id)s::uuid,
     p_jti => %(jti)s::text,
