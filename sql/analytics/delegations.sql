@@ -29,7 +29,7 @@ with used as (
     where
         organization_id = %(organization_id)s and subject_agent_id = %(agent_id)s and issuer = ''
         and day >= %(first)s::date and day < %(last)s::date + 1
-        -- Leaves out the tokens of an agent that acted for itself, because the select above has read them.
+        -- The tokens of an agent that acted for itself are left out, because the select above has read them.
         and agent_id <> %(agent_id)s
 ),
 counted as (
@@ -58,7 +58,8 @@ select
     summed.days,
     summed.tokens
 from summed
--- Looks up each agent by its key, because a planner that expects few agents would choose a join that takes quadratic time.
+-- This lateral join looks up each agent by its key. For a plain join, a planner that expects few agents would choose a plan that
+-- takes quadratic time.
 cross join lateral (
     select agents.name
     from agents

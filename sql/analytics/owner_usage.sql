@@ -14,7 +14,8 @@ with counted as materialized (
 )
 select owners.owner, count(*)::integer as agents, sum(counted.tokens)::bigint as tokens
 from counted
--- Looks up each agent by its key, because a planner that expects few agents would choose a join that takes quadratic time.
+-- This lateral join looks up each agent by its key. For a plain join, a planner that expects few agents would choose a plan that
+-- takes quadratic time.
 cross join lateral (
     select agents.owner
     from agents

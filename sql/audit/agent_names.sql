@@ -2,7 +2,8 @@
 -- Parameters: organization_id; agent_ids (uuid[]).
 select named.agent_id, named.name, named.owner
 from unnest(%(agent_ids)s::uuid[]) as requested_agents (agent_id)
--- Looks up each agent by the primary key, because a join that was planned on an empty table would read all agents.
+-- This lateral join looks up each agent by the primary key, because a plain join that was planned on an empty table would read
+-- all agents.
 cross join lateral (
     select agents.agent_id, agents.name, agents.owner
     from agents

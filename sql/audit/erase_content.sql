@@ -15,7 +15,7 @@ with erased as (
             or after ->> 'agentId' = any (%(subjects)s::text[])
             or after ->> 'about' = any (%(subjects)s::text[])
         )
-        -- Keeps the content of audit.pruned events, because this content has the hash with which the rest of the chain is verified.
+        -- The content of audit.pruned events is kept, because it has the hash with which the rest of the chain is verified.
         and action <> 'audit.pruned'
         and salt is not null
     returning sequence

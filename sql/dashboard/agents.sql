@@ -36,7 +36,7 @@ agents_with_usage as (
         count(*) over () as all_agents,
         coalesce(sum(usage.tokens) over (), 0)::bigint as all_tokens
     from (
-        -- Combines the rows by "group by", because a join takes quadratic time if the planner expects few agents.
+        -- This select combines the rows by "group by", because a join takes quadratic time if the planner expects few agents.
         select
             rows_of_agent.agent_id,
             sum(rows_of_agent.tokens)::bigint as tokens,
@@ -72,7 +72,7 @@ sorted as (
             else (agents_with_usage.request_day - date '2000-01-01') * 24 + sort_hour.hour
         end as rank
     from agents_with_usage
-    -- Reads the hours of all agents only if the list is sorted by last_request.
+    -- This join reads the hours of all agents only if the list is sorted by last_request.
     cross join lateral (
         select max(cell.ordinal) as hour
         from agent_usage_daily as usage

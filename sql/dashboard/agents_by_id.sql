@@ -19,7 +19,8 @@ with next_agents as materialized (
     limit %(limit)s
 ),
 last_agent as materialized (select agent_id from next_agents order by agent_id desc limit 1),
--- Reads a range of ids per day, because most deleted agents have no usage, and looking up each deleted agent would take longer.
+-- This select reads a range of ids per day, because most deleted agents have no usage, and looking up each deleted agent would
+-- take longer.
 counted as materialized (
     select
         usage.agent_id,

@@ -5,8 +5,8 @@ select
     array(
         select acting.name
         from unnest(delegation_rules.agent_ids) with ordinality as rule_agents (agent_id, place)
-        -- Looks up each agent by the primary key, because a join whose plan was made while the table was empty would read all
-        -- agents.
+        -- This lateral join looks up each agent by the primary key, because a plain join that was planned on an empty table would
+        -- read all agents.
         cross join lateral (
             select agents.name
             from agents

@@ -31,7 +31,7 @@ suspects as materialized (
     order by (highest_day - mean_day) / (mean_day + %(day_smoothing)s::integer) desc, agent_id
     limit %(max_suspects)s::integer
 ),
--- Compares each quarter of the day, because the busiest hour of the whole day may hide a retry loop at night.
+-- The quarters of the day are compared separately, because the busiest hour of the whole day may hide a retry loop at night.
 quarters as materialized (
     select
         busiest.agent_id,

@@ -19,7 +19,8 @@ declare
     v_is_in_force boolean;
     v_audience text;
 begin
-    -- Reads one agent at a time, because PostgreSQL 15 without statistics would read all agents for a condition with "any".
+    -- The loop reads one agent at a time, because PostgreSQL 15 without statistics would read all agents for a condition with
+    -- "any".
     for v_place in 1 .. cardinality(p_agent_ids) loop
         -- The iat may belong to a newer token, for which the agent's own token was exchanged. The agent's own token is older, so
         -- it has ended too if the newer token has ended.

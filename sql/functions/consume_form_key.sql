@@ -17,7 +17,7 @@ begin
     v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     return null;
 exception when unique_violation then
-    -- Reads the table in a statement of its own, because on Citus an expression in a function must not read a table.
+    -- The table is read in a statement of its own, because on Citus an expression in a function must not read a table.
     select created_id
     into v_created_id
     from used_identifiers

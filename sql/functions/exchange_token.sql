@@ -42,7 +42,7 @@ begin
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := coalesce(p_refusal, chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- Leaves out the audience of the exchanged token (element 0), because runs_resource_server below checks this audience,
+        -- The audience of the exchanged token (element 0) is left out, because runs_resource_server below checks this audience,
         -- more strictly than chain_refusal.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ));
@@ -113,9 +113,9 @@ begin
             )
         );
         if p_scope is null then
-            -- If no scope is requested, grants the scopes that agent, subject and resource have in common, in the agent's order. If
-            -- there are none, v_scope stays null, so that the scope is refused, whereas issue_token would issue a token without
-            -- scopes.
+            -- If no scope is requested, the token gets the scopes that agent, subject and resource have in common, in the agent's
+            -- order. If there are none, v_scope stays null, so that the scope is refused, whereas issue_token would issue a token
+            -- without scopes.
             v_scope := nullif(array(
                 select actor_scopes.scope
                 from unnest(v_actor_scopes) with ordinality as actor_scopes (scope, ordinal)

@@ -25,8 +25,8 @@ begin
         from resource_servers
         where organization_id = p_organization_id and audience = p_resource collate "default";
     end if;
-    -- Uses two statements instead of a join, because on Citus a statement in a function cannot read both the organization's rows
-    -- and a table that is on every node.
+    -- There are two statements instead of a join, because on Citus a statement in a function cannot read both the organization's
+    -- rows and a table that is on every node.
     if v_scopes is not null and exists (
         select 1
         from resource_identifiers

@@ -75,8 +75,8 @@ begin
         -- The index has the default collation, which this comparison therefore needs. PostgreSQL would compare with the collation
         -- "C" of p_organization_id, because it gives all parameters of a function one collation.
         where target.organization_id = p_organization_id and target.resource = p_resource collate "default";
-        -- Uses two statements instead of a join, because on Citus a statement in a function cannot read both the organization's
-        -- rows and a table that is on every node.
+        -- There are two statements instead of a join, because on Citus a statement in a function cannot read both the
+        -- organization's rows and a table that is on every node.
         if v_target_scopes is not null then
             perform
             from resource_identifiers
@@ -96,8 +96,8 @@ begin
         elsif v_agent_scopes <@ v_target_scopes then
             v_granted := v_agent_scopes;
         else
-            -- Grants the scopes that agent and resource have in common, in the agent's order. If they have no scope in common,
-            -- the token has no scopes ('{}'), and only shows who the agent is. exchange_token refuses such a token.
+            -- The token gets the scopes that agent and resource have in common, in the agent's order. If these have no scope in
+            -- common, the token has no scopes ('{}'), and only shows who the agent is. exchange_token refuses such a token.
             v_granted := array(
                 select agent_scopes.scope
                 from unnest(v_agent_scopes) with ordinality as agent_scopes (scope, ordinal)

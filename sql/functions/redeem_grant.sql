@@ -28,7 +28,7 @@ declare
     v_entered text;
 begin
     v_entered := enter_organization(p_organization_id, p_durable);
-    -- Takes the issuance lock of issue_token before it locks the grant's row. In the opposite order, this transaction and a
+    -- The issuance lock of issue_token is taken before the grant's row is locked. In the opposite order, this transaction and a
     -- transaction that ends the grant could wait for each other.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     -- If two requests send the same code or refresh token, the second waits here for the first, and then fails.

@@ -12,8 +12,8 @@ language plpgsql as $$
 declare
     v_keys text[];
 begin
-    -- Uses two statements instead of a join, because on Citus a statement in a function cannot read both the organization's rows
-    -- and a table that is on every node.
+    -- There are two statements instead of a join, because on Citus a statement in a function cannot read both the organization's
+    -- rows and a table that is on every node.
     select array_agg(resource_key(coalesce(audience_claim, resource)))
     into v_keys
     from resource_servers

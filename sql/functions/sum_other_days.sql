@@ -39,7 +39,8 @@ begin
         select coalesce(sum(counted.tokens), 0)
         into v_sum
         from unnest(v_days) as other_days (day)
-        -- Reads each day separately, because PostgreSQL 15 and 16 would read all agents of the month for a join.
+        -- This lateral join reads each day separately, because PostgreSQL 15 and 16 would read all agents of the month for a
+        -- plain join.
         cross join lateral (
             select tokens
             from agent_usage_daily

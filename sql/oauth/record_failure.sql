@@ -8,7 +8,7 @@
 -- citus: no shard, because throttles are on the coordinator
 with forgotten as (
     delete from throttles
-    -- Deletes by primary key, because a plan for a join that was made on an empty table would read the entire table.
+    -- The rows are deleted by primary key, because a plan for a join that was made on an empty table would read the entire table.
     where organization_id = %(organization_id)s and cell = any (array(
         select cell
         from throttles
@@ -19,7 +19,7 @@ with forgotten as (
             and admits_at < %(at)s::timestamptz - interval '1 minute'
         order by cell
         limit 10
-        -- Skips rows that another transaction has locked, so that two failures never wait for each other.
+        -- "skip locked" leaves out rows that another transaction has locked, so that two failures never wait for each other.
         for update skip locked
     ))
 )
