@@ -142,7 +142,8 @@ def apply_file(
         for organization, transaction, plan in zip(declared, transactions, result.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
             if any("quotas" in change.after for change in plan.changes) and not is_dry_run:
-                # The quotas are locked before any row, because a token request that waits for a row blocks quotas.lock.
+                # The quotas are locked before any row, because quotas.lock() would otherwise wait for token requests
+                # that wait for these rows.
                 quotas.lock(transaction)
             _make_changes(organization, transaction, settings, plan.changes, result)
         if is_dry_run:

@@ -137,7 +137,8 @@ def describe_key_rows(settings: Settings, rows: Rows, *, at: datetime) -> list[d
 
 @contextlib.contextmanager
 def _lock_keys(connection: psycopg.Connection[Any], at: datetime) -> Iterator[Transaction]:
-    # A separate statement takes the lock, so that the next statement sees keys that were committed during the wait.
+    # A separate statement takes the lock, so that the next statement sees keys that were committed during the wait for
+    # the lock.
     with operator_transaction(connection, audit.INSTANCE, at) as transaction:
         transaction.fetch("database/lock_transaction", key=KEYS_LOCK)
         yield transaction
