@@ -117,7 +117,7 @@ class Channels:
                 input=json.dumps(child_request).encode(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # The process gets no secrets, and no proxy, because a proxy could connect to forbidden addresses.
+                # The environment has no secrets, and no proxy, because a proxy could connect to forbidden addresses.
                 env={"PYTHONPATH": ":".join(child_path for child_path in sys.path if child_path)},
                 timeout=APPRISE_TIMEOUT,
                 check=False,

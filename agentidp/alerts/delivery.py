@@ -33,12 +33,12 @@ from agentidp.jose.sealing import Unreadable
 logger = logging.getLogger("agentidp")
 
 CONCURRENCY = 8  # maximum number of targets that a process sends to at the same time
-MAX_TURNS_PER_ORGANIZATION = 2  # targets at the same time, so that other organizations are not delayed
-SLOW = 3.0  # minimum seconds of a slow message; a message with apprise usually takes one or two
+MAX_TURNS_PER_ORGANIZATION = 2  # maximum targets of an organization at once, so that it does not delay others
+SLOW = 3.0  # seconds from which sending a message counts as slow; with apprise, a message usually takes one or two
 SLOW_FOR = timedelta(minutes=10)  # time after a slow message for which its organization counts as slow
-MAX_SLOW_TURNS = CONCURRENCY // 2  # targets at the same time for all slow organizations together
-TURN = timedelta(seconds=15)  # time after which a target's turn ends when its current message is finished
-LEASE = timedelta(seconds=90)  # time until another process may send: longer than a turn plus the slowest message
+MAX_SLOW_TURNS = CONCURRENCY // 2  # maximum targets of all slow organizations together at the same time
+TURN = timedelta(seconds=15)  # time after which a thread begins no further message to its target
+LEASE = timedelta(seconds=90)  # how long a target is reserved for a process: longer than TURN plus the slowest message
 FIRST_DELAY = timedelta(seconds=5)  # delay after the first failure; it doubles with each further failure
 LONGEST_DELAY = timedelta(minutes=30)  # maximum delay between two attempts
 GIVE_UP_AFTER = timedelta(days=3)  # age of a message after which it is not sent again
@@ -188,7 +188,7 @@ class Dispatcher:
                 "alerts/release_target", target_id=target.target_id, leased_until=target.leased_until
             )
         except DatabaseUnavailable:
-            # The lease of the target expires by itself. Then a message that was sent but not recorded is sent again.
+            # The target stays reserved until its lease expires. Messages not recorded as sent are then sent again.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)

@@ -33,11 +33,11 @@ _FULL_WIDTH = 0xFEE0  # difference between the code point of a printable ASCII c
 class Message:
     """A message to an alert target: a change of a finding, and the current names of the organization and the owner."""
 
-    message_id: UUID  # the idempotency key, which is the same for each attempt
+    message_id: UUID  # the idempotency key, which stays the same if the message is sent again
     organization_id: str
     organization_name: str
     change: StateChange
-    owner: str | None = None  # of the finding's agent, if it has an owner
+    owner: str | None = None  # the owner of the finding's agent, if the agent has an owner
 
 
 def build_webhook_body(message: Message, dashboard: str) -> bytes:

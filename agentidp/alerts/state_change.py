@@ -48,12 +48,12 @@ class StateChange:
     finding_id: UUID
     change: str  # opened, escalated, resolved or TEST
     kind: str
-    severity: str  # after the change; for resolved, the highest reported severity
+    severity: str  # after the change; for a resolved finding, the highest reported severity
     subject: str  # name of the agent, or "organization"
     title: str
     description: str
     opened_at: datetime  # when the finding began, with time zone
-    at: datetime  # when it changed, with time zone
+    at: datetime  # when the finding changed, with time zone
     agent_id: UUID | None = None
 
     @property

@@ -24,7 +24,7 @@ from agentidp.http.schemas import (
     required,
 )
 
-MAX_OWNERS = 50  # owners per target
+MAX_OWNERS = 50  # maximum number of owners per alert target
 
 _ADDRESSES = "; ".join(f"{type_}: {address}" for type_, address in TYPES.items())
 

@@ -11,7 +11,7 @@ from agentidp.alerts.channels import Address
 from agentidp.config import Settings
 from agentidp.jose.sealing import Sealer, reseal_secrets
 
-SECRET_BYTES = 32  # of a key that signs webhooks; Standard Webhooks requires 24 to 64
+SECRET_BYTES = 32  # length of a key that signs webhooks; Standard Webhooks requires 24 to 64 bytes
 
 
 def new_secret() -> str:

@@ -31,7 +31,7 @@ from agentidp.http.schemas import merge_changed_columns
 from agentidp.jose.sealing import Unreadable
 from agentidp.outbound.networks import AllowedNetworks
 
-MAX_TARGETS = 50  # alert targets per organization
+MAX_TARGETS = 50  # maximum number of alert targets per organization
 TEST_INTERVAL = timedelta(seconds=30)  # minimum time between two tests of the same target
 
 blueprint = Blueprint("alert-targets", __name__, description="Where the organization's alerts go")
@@ -101,7 +101,7 @@ def update_target(transaction: Transaction, settings: Settings, target_id: UUID,
             raise Conflict("The instance secret does not decrypt the target's key: create another target.") from None
         column_values["sealed"] = sealer.seal(target_id, Address(url=change["url"], secret=signing_secret))
     [target_row] = transaction.fetch("alerts/change_target", target_id=target_id, **column_values)
-    # The URL is a secret, so only the time of its change is recorded.
+    # The URL is a secret, so the audit event has only the time of its change.
     url_change = {"urlChangedAt": transaction.at} if "url" in change else {}
     TARGETS.record(transaction, before=earlier_row, after=target_row, **url_change)
     return target_row

@@ -66,11 +66,11 @@ class Attribution:
     """
 
     period: Period
-    rows: Rows  # of analytics/tokens_by_credential, without the row of all tokens
-    not_attributed: list[int]  # number of tokens per day
-    credentials: Rows  # of analytics/credentials
-    names_by_id: dict[UUID, str]  # of agents
-    agent_id: UUID | None  # None: the organization
+    rows: Rows  # in the columns of analytics/tokens_by_credential; only rows that have a credential
+    not_attributed: list[int]  # number of tokens without a credential, per day
+    credentials: Rows  # of analytics/credentials or analytics/agent_credentials
+    names_by_id: dict[UUID, str]  # names of agents
+    agent_id: UUID | None  # None if the tokens are those of the whole organization
 
 
 def read_attribution(
@@ -105,7 +105,7 @@ def read_attribution(
     names_by_id = {row.agent_id: row.name for row in agent_rows}
     not_attributed = [0] * period.days
     for row in token_rows:
-        # The row without a credential has all tokens, so the tokens of the rows with a credential are subtracted.
+        # A row without a credential has the total, from which the tokens of the credentials are subtracted.
         add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
     attributed_rows = [row for row in token_rows if row.credential_id is not None]
     return Attribution(period, attributed_rows, not_attributed, credential_rows, names_by_id, agent_id), rows_of_calls

@@ -76,7 +76,7 @@ CredentialTokensByDaySchema = period_schema("CredentialTokensByDay", CredentialT
 class CredentialUsage:
     """A credential and its tokens in a period."""
 
-    credential_id: UUID | None  # None: tokens that are not attributed
+    credential_id: UUID | None  # None for the tokens without a credential
     agent_id: UUID | None
     agent_name: str | None
     type: str  # one of TYPES
@@ -86,9 +86,9 @@ class CredentialUsage:
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
-    tokens: int = 0  # on all days
-    usage: list[tuple[Sequence[int], list[int]]] = field(default_factory=list)  # days from 0 on, and tokens on each
-    by_resource: Counter[str] = field(default_factory=Counter)  # the key of our own API is empty
+    tokens: int = 0  # sum of all days
+    usage: list[tuple[Sequence[int], list[int]]] = field(default_factory=list)  # days (from 0) and the tokens of each
+    by_resource: Counter[str] = field(default_factory=Counter)  # tokens; the key of our own API is ""
 
     @property
     def by_day(self) -> list[int]:
@@ -130,7 +130,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     for row in attribution.rows:
         credential = usage_by_id.get(row.credential_id)
         if credential is None:
-            # No credential's row is ever deleted, so this is the temporary credential of ``agentidp token``.
+            # Rows of credentials are never deleted, so this is the temporary credential of ``agentidp token``.
             credential = usage_by_id[row.credential_id] = CredentialUsage(
                 row.credential_id, row.agent_id, names_by_id[row.agent_id], "operator", period.days
             )
@@ -148,7 +148,7 @@ def list_used_credentials(attribution: Attribution) -> list[CredentialUsage]:
     credentials.sort(key=lambda credential: credential.credential_id.int if credential.credential_id else 0)
     if token_count := sum(attribution.not_attributed):
         agent_name = None if attribution.agent_id is None else names_by_id[attribution.agent_id]
-        # Tokens without a credential are added last, so that the stable sort below leaves them behind equal items.
+        # Tokens without a credential are added last, so that the stable sort below keeps them last among equal numbers.
         credentials.append(
             CredentialUsage(
                 None,

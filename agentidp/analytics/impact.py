@@ -26,9 +26,9 @@ from agentidp.http.text import format_count
 blueprint = Blueprint("impact", __name__, description="What breaks if something is revoked, suspended or deleted")
 
 DAYS = MAX_DAYS  # days whose tokens are counted, today included
-IN_USE = timedelta(days=30)  # maximum time since the last use of a credential that is in use
-QUIET_HOURS = 3  # consecutive hours that are the quietest of the week
-MAX_LISTED = 5  # agents in a sentence
+IN_USE = timedelta(days=30)  # maximum time since the last use of a credential that counts as in use
+QUIET_HOURS = 3  # length, in hours, of the time of the week with the fewest tokens
+MAX_LISTED = 5  # maximum number of agents that a sentence names
 HOURS = 7 * 24
 HOUR = timedelta(hours=1)
 LAST_USE_PRECISION = timedelta(minutes=1)
@@ -51,13 +51,13 @@ class AgentTokens(NamedTuple):
 class Impact:
     """What stops working if a credential, an agent or a resource server is revoked, suspended or deleted."""
 
-    issued: Issued  # in the last ``days`` days
+    issued: Issued  # tokens of the last ``days`` days
     at: datetime
-    last_used_at: datetime | None = None  # of the credential, to the minute
+    last_used_at: datetime | None = None  # last use of the credential to revoke, to the minute
     other_credentials: Rows | None = None  # the agent's other valid credentials; None if no credential is revoked
     acting: Sequence[AgentTokens] = ()  # agents that can no longer act for the agent, most tokens first
     takers: Sequence[AgentTokens] = ()  # agents that got tokens for the resource server, most tokens first
-    grants: int = 0  # of people for the agent or for the resource server
+    grants: int = 0  # number of grants of people for the agent or for the resource server
     days: int = DAYS
 
     @property
@@ -129,7 +129,7 @@ def find_quietest_hours(tokens_by_hour: Sequence[int]) -> int:
 
     :param tokens_by_hour: tokens by the hour of the week, which begins on Sunday at midnight in UTC.
     """
-    # Among equally quiet hours, this chooses the hours in the middle of the quietest 13 hours.
+    # If several groups of hours are equally quiet, the 13 hours around each group are compared.
     offset_ranges = (range(QUIET_HOURS), range(-5, QUIET_HOURS + 5))
     sums_by_hour = [
         [sum(tokens_by_hour[(first_hour + offset) % HOURS] for offset in offsets) for offsets in offset_ranges]
@@ -143,7 +143,7 @@ def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> default
 
     :param ttl: the lifetime in seconds of tokens for our own API and for resource servers without their own lifetime.
     """
-    # The earlier lifetime of a changed or deleted resource server is unknown, so it is the longest possible one.
+    # The former token lifetime of a changed or deleted resource server is unknown, so the maximum is assumed.
     changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
     lifetimes = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
     for server in servers:
@@ -199,7 +199,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
     for token_row in token_rows:
         _add_tokens(issued_tokens, token_row, ttl if token_row.credential_id is None else lifetimes[token_row.resource])
         if token_row.credential_id is not None:
-            # The row without a credential has all tokens, so the tokens of this row are subtracted from it.
+            # The row without a credential has the total, which includes these tokens, so they are subtracted from it.
             _add_tokens(issued_tokens, token_row, ttl, -1)
     acting = _sum_tokens_of_actors(agent_id, delegation_rows, period.first)
     return Impact(issued_tokens, at, acting=acting, grants=grant_count.grants)

@@ -30,7 +30,7 @@ class Period:
 
     first: date
     last: date
-    is_month: bool = field(default=False, kw_only=True, compare=False)  # whether it was requested as a month
+    is_month: bool = field(default=False, kw_only=True, compare=False)  # whether the period was requested as a month
 
     @staticmethod
     def of(days: int, at: datetime) -> Period:

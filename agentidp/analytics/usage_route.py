@@ -38,7 +38,7 @@ def usage_route(
     """
 
     def decorate(view: View) -> View:
-        # bearer() reads the declarations of the decorators below it.
+        # The order matters, because bearer() reads the declarations of the decorators below it.
         @blueprint.route(f"/api/v1/analytics{path}")
         @bearer("analytics:read")
         @blueprint.tool(tool, rows=max_tool_rows)

@@ -64,7 +64,7 @@ def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None =
 
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
-    # A failed verification is repeated if events were added meanwhile, because these may have caused the failure.
+    # A failed verification is repeated if events were added meanwhile, because the new events may have caused it.
     while True:
         chain_head = read_head(database)
         verification = verify_events(read_chain(database), chain_head, noted_event)

@@ -92,7 +92,7 @@ def admit_app(
 @contextlib.contextmanager
 def _throttle_failures(organization_id: str, person: str, at: datetime) -> Iterator[None]:
     """Count a failure of the ``with`` block for the person, or raise :exc:`RateLimited` after too many failures."""
-    # If failures counted per host, one person's failures would keep other people from an app.
+    # Failures are counted per person, because a count per host would let one person keep others from an app.
     app_services = services()
     subject = f"apps of {person} in {organization_id}"
     throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, subject, None)
@@ -167,7 +167,7 @@ def _store_agent(
                 transaction.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:
-            # Another agent may have this name.
+            # The name may belong to another agent, so the next name is tried.
             continue
     raise ValidationError(
         f"Your organization cannot add the app of {host}: it has too many agents, or an administrator has deleted the "

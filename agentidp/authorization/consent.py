@@ -86,12 +86,12 @@ def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime
     :raises ValidationError: the organization's provider has changed.
     """
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
-    # Another server, whose clock may differ by twice LEEWAY, may accept the form for longer.
+    # The used form is stored until no server accepts it, and the clocks of two servers may differ by twice LEEWAY.
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
-            # A request that replaces an app's redirect URIs and ends the app's grants takes the same lock. This lock is
-            # taken before the provider's lock, because a file that is applied takes both in this order.
+            # No request may replace an app's redirect URIs or end its grants now. The organization is locked before
+            # its provider, because a file that is applied locks them in the same order, which prevents deadlocks.
             transaction.fetch("organizations/lock_organization")
             consent.check_provider(transaction)
             transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)

@@ -79,7 +79,8 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
 
 def _find_server(servers: list[Any], resource: str) -> Any:
     for server in servers:
-        # Clouds are refused, because a cloud reads only sub and would give the agent all rights of the person.
+        # Resource servers of cloud providers are refused, because a cloud reads only the claim sub, and would give the
+        # agent all rights of the person.
         is_cloud = server.audience is not None and owned_name(server.audience) is None
         if server.resource == resource and server.subject == AGENT and not is_cloud:
             return server
@@ -90,8 +91,8 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
     """Return the scopes that agent, rule, resource server and, if it names any, the request have in common."""
     [rule_scopes] = [access["scopes"] for access in rule.resources if access["resource"] == server.resource]
     allowed_scopes = [scope for scope in agent.scopes if scope in rule_scopes and scope in server.scopes]
-    # Scopes of our own API are ignored, unless the resource server has them. MCP clients request them if the server's
-    # metadata names no scopes.
+    # Scopes of our own API that the resource server lacks are ignored, because MCP clients request our scopes if the
+    # server's metadata names none.
     requested_scopes = [scope for scope in requested.scopes or [] if scope in server.scopes or scope not in SCOPES]
     scopes = [scope for scope in requested_scopes if scope in allowed_scopes] if requested_scopes else allowed_scopes
     if not scopes:
@@ -100,7 +101,7 @@ def _select_scopes(requested: AuthorizationRequest, agent: Any, rule: Any, serve
 
 
 def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list[str]:
-    # An end of the agent's tokens also ends the agent's earlier grants, whose rows stay.
+    # Ending all tokens of an agent at an instant also ends its earlier grants, but their rows stay.
     not_before = agent.tokens_not_before
     grants_in_force = [grant for grant in grants if not_before is None or grant.created_at >= not_before]
     granted_scopes = {scope for grant in grants_in_force for scope in grant.scopes}

@@ -117,7 +117,7 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
 
     Of an app with a client ID metadata document, only the form of client ID and redirect URI is checked.
     """
-    # The cookie contains the query as JSON, in which a character can take six.
+    # The limit is for the JSON in the cookie, in which one character of the query can take six.
     if len(json.dumps(query)) > MAX_QUERY + len('""') or not query.isascii():
         raise ValidationError(
             f"The app has sent a request with more than {MAX_QUERY} characters, or with characters that are not ASCII."
@@ -135,7 +135,8 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         )
     client = look_up_public_client(client_id)
     agent_rows = services().database.of(client.organization_id, at).fetch("agents/get_agent", agent_id=client.agent_id)
-    # An app must send its URI and not its agent's id, so that its current document is read.
+    # The agent of an app with a client ID metadata document is refused: the app must send its URI, so that its current
+    # document is read.
     check_registration([row for row in agent_rows if row.client_uri is None], redirect_uri)
     return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated_names)
 

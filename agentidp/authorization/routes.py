@@ -29,7 +29,8 @@ from agentidp.services import services
 blueprint = Blueprint("authorization", __name__, template_folder="templates")
 blueprint.before_request(pages.refuse_other_sites)
 
-# The page has no scripts. Chromium applies form-action to every redirect after a form, even to a redirect by the app.
+# The page has no scripts. It has no form-action, because Chromium applies form-action to each redirect after a form,
+# including redirects by the app.
 _CONSENT_POLICY = pages.build_content_policy(
     {name: value for name, value in pages.CONTENT_POLICY.items() if name not in ("script-src", "form-action")}
 )
@@ -62,7 +63,7 @@ def callback(organization_id: str | None = None) -> Response:
 
     :param organization_id: the organization that has the provider; ``None`` for the provider of the instance.
     """
-    # Programs check by HEAD whether an address exists, which must not consume the code.
+    # Programs check by HEAD whether an address exists, which must not use up the authorization code.
     if request.method == "HEAD":
         return Response(status=200)
     provider = get_callback_provider(organization_id, g.at)

@@ -93,6 +93,7 @@ class SealedForm:
         is_same_browser = request.cookies.get(form.cookie_name) == form.browser
         if not is_same_browser or not is_recent(form.asked_at, at):
             raise ValidationError(INVALID)
-        # Chromium removes a page with no-store from its back/forward cache only if the site sets a cookie.
+        # The cookie is set again, because Chromium keeps a page in its back/forward cache in spite of no-store until
+        # the site sets a cookie.
         set_cookie(AUTHORIZATION, form.cookie_name, form.browser)
         return form

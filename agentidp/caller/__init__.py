@@ -139,14 +139,14 @@ class Caller:
                 if token is not None:
                     with self._refuse_used_proof(token):
                         *_, admitted_rows = [transaction.run(call) for call in self._build_admission_calls(token)]
-                # Does not yield for a rejected caller, so the view does not run. The view's "with" statement raises the
-                # InvalidToken of _finish_admission() below.
+                # A rejected caller gets no transaction. Nothing is yielded, so the view's "with" block does not run:
+                # _finish_admission() below raises InvalidToken.
                 if token is None or admitted_rows:
                     yield transaction
         finally:
             self._is_in_transaction = False
         if token is not None:
-            # Runs after the transaction, because it counts a rejection in a transaction of its own.
+            # This call follows the transaction, because it counts a rejected request in a separate transaction.
             self._finish_admission(token, admitted_rows)
 
     def admit(self) -> None:
@@ -157,8 +157,8 @@ class Caller:
         self._check_no_transaction()
         token = self._token_to_admit
         if token is not None:
-            # Also reads the primary's position, with which a later read compares the replica's position. The calls of
-            # POSITION run before the admission, so their rows are the first two.
+            # The primary's log position is read too, because later reads compare the replica's position with it. The
+            # calls of POSITION run before the admission, so their rows are the first two.
             rows_by_call = self._run_and_admit(token, POSITION if self.replica else ())
             if self.replica:
                 self.replica.store_position(*rows_by_call[:2])
@@ -170,7 +170,7 @@ class Caller:
     def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
         """Run calls, then the calls that admit the caller, in one round trip. Return the rows of each call."""
         with self._refuse_used_proof(token):
-            # The commit waits for the disk if there is a DPoP proof, because the proof must stay used after a crash.
+            # The commit waits for the disk if there is a DPoP proof, because it must count as used even after a crash.
             rows_by_call = self._database.run(
                 *calls, *self._build_admission_calls(token), durable=self._proof is not None
             )
@@ -209,7 +209,7 @@ def wait_for_turn(organization_id: str) -> None:
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # Reads the body first, so that a slow client does not occupy a turn. If this fails, the view reports the error.
+        # The body is read first, so that a slow client occupies no place in the queue. The view reports any error.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)
@@ -219,7 +219,7 @@ def refuse_second_token() -> None:
     """Raise ``SecondToken`` if the query or the form contains an ``access_token`` (RFC 6750 section 2)."""
     request = current_request()
     query = request.environ.get("QUERY_STRING", "")
-    # Parses the query only if it may contain access_token, whose letters may be percent-encoded.
+    # The query is parsed only if it may contain access_token, perhaps percent-encoded, because parsing takes time.
     is_in_query = ("access_token" in query or "%" in query) and "access_token" in request.args
     # The view can still read the body after request.form, because wait_for_turn() has cached the body.
     has_form = request.environ.get("CONTENT_TYPE") and request.mimetype == "application/x-www-form-urlencoded"
@@ -247,19 +247,19 @@ def bearer(scope: str) -> Callable[[View], View]:
             context = current_context()
             caller = context.caller = authenticate(context.at)
             try:
-                # Waits before the checks, because a request that they refuse is counted in the database too.
+                # The request waits before the checks, because even a refused request is counted in the database.
                 wait_for_turn(caller.organization_id)
                 refuse_second_token()
                 if scope not in caller.scopes:
                     raise InsufficientScope(scope)
                 if has_no_parameters and current_request().query_string:
-                    # All parameters are refused here. Views with parameters have a parser that refuses unknown ones.
+                    # This view has no parameters, so all are refused. The parsers of other views refuse unknown ones.
                     check_parameters(current_request().args)
                 response = view(caller, *args, **kwargs)
             except (Unauthorized, DatabaseUnavailable):
                 raise
             except Exception:
-                # Counts the failed request too. If admit() refuses the token, the client gets that error instead.
+                # The failed request is counted too. If admit() refuses the token, the client gets the error of admit().
                 caller.admit()
                 raise
             caller.admit()
@@ -341,7 +341,8 @@ def init_app(app: Flask) -> None:
 
 def _end_turn(response: Response) -> Response:
     environ = current_request().environ
-    # The turn of a larger or streamed response ends when the response is sent (agentidp/server/sending.py).
+    # A small response makes room for the next request in the fair queue now, and a larger or streamed response when it
+    # has been sent (agentidp/server/sending.py).
     if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
         environ.pop(TURN).leave()
     return response
@@ -362,6 +363,6 @@ def _complete_challenge(response: Response) -> Response:
 def _add_staleness(response: Response) -> Response:
     caller = current_context().caller
     if caller is not None and caller.replica is not None and caller.replica.staleness is not None:
-        # Rounded up, because the header's value is an upper bound.
+        # The value is rounded up, because the header gives an upper bound.
         response.headers[STALENESS] = f"{math.ceil(caller.replica.staleness * 10) / 10:.1f}"
     return response

@@ -23,10 +23,10 @@ from agentidp.findings.store import read_finding, read_listing
 from agentidp.http.schemas import MAX_DAYS
 
 MEMBERS = ("severity", "kind", "agentName", "window", "summary", "causes", "next")
-"""Members of a finding that ``agentidp findings compute`` prints without ``--json``. A terminal shows five of them."""
+"""Members of a finding that ``agentidp findings compute`` prints without ``--json``. A terminal shows the first 5."""
 
 STATE_MEMBERS = ("findingId", "state", *MEMBERS[:5], "acknowledgedAt", "mutedUntil")
-"""Members of a finding that ``agentidp findings list`` prints without ``--json``. A terminal shows seven of them."""
+"""Members of a finding that ``agentidp findings list`` prints without ``--json``. A terminal shows the first 7."""
 
 id_argument = click.argument("finding_id", type=click.UUID, metavar="ID")
 note_option = click.option("--note", help="A note that is stored with the change.")

@@ -148,7 +148,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
 
 def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:
-    """Return the database, as of now and limited to the organization with this ID or name."""
+    """Return the database of the organization with this ID or name. Its statements get the current time."""
     return services.database.of(find_organization(services, id_or_name).organization_id, utc_now())
 
 

@@ -46,7 +46,7 @@ DEFAULT_ISSUER = f"http://localhost:{DEFAULT_PORT}"
 
 def find_default_data_dir() -> Path:
     """Return the directory of the embedded database if ``AGENTIDP_DATA_DIR`` is not set."""
-    # PostgreSQL does not run as root, but in an account that cannot read root's home.
+    # The embedded PostgreSQL does not run as root, but in an account that cannot read root's home.
     if os.geteuid() == 0:
         return Path("/var/lib/agentidp")
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"

@@ -41,7 +41,7 @@ def list_alert_targets(caller: Caller) -> Response:
     return pages.page(
         "alert_targets.html",
         here="alerts",
-        # Failing targets come first. The sort is stable, so within both groups the oldest target stays first.
+        # Failing targets come first. The sort is stable, so failing and other targets stay ordered, oldest first.
         targets=sorted(targets, key=lambda target: target.failing_since is None),
         members=FILTERS,
         deliveries=[(row, _is_not_sent(row, targets, caller.at)) for row in delivery_rows],

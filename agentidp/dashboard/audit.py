@@ -119,7 +119,7 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
     name_calls = words.build_name_calls(events)
     agents, servers, targets, rules = caller.read_together(*name_calls, Call("delegation/list_rules", {}))
     server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
-    # The names of deleted targets and resource servers exist only in the events.
+    # The names of deleted alert targets and resource servers exist only in the audit events.
     references_by_id = {
         event["subject"]: Reference(event["subjectType"].replace("_", " "), members["name"])
         for event in events

@@ -172,7 +172,7 @@ def stack_bars(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Char
     for label, part_counts in [*parts, ("", [bar.count for bar in chart.bars])]:
         segments, layer_counts = [], []
         for bar_index, bar in enumerate(chart.bars):
-            # The counts of the parts were read after the bars, so they can be greater.
+            # The count of a part was read after the bar's count, so it can be greater than the bar's count.
             layer_count = min(part_counts[bar_index], remaining_counts[bar_index])
             layer_counts.append(layer_count)
             if layer_count:
@@ -225,7 +225,7 @@ def draw_chart(
     :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage.
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
-    # Imported usage can be older than the agent.
+    # Imported usage can be older than the agent, so days from the first usage on can count as empty.
     first_usage = next((day_or_hour for day_or_hour, count in counts if count), running)
     first_existing = counts[0][0] if created is None else min(created, first_usage)
     has_comparison_line = any(earlier_counts)

@@ -60,7 +60,7 @@ def list_credentials(caller: Caller) -> Response:
 
 def _build_slow_part(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, page: int) -> dict[str, Any]:
     attribution, _ = usage_filter.read_attribution(caller, period)
-    # Leaves out tokens without a credential, which have no created_at. Credentials that have expired are included.
+    # Tokens without a credential have no created_at, and are left out. Expired credentials are included.
     unrevoked_usages = [
         usage for usage in list_used_credentials(attribution) if usage.created_at and not usage.revoked_at
     ]

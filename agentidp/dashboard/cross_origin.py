@@ -30,7 +30,7 @@ def refuse_cross_origin(request: Request) -> None:
     site, origin = request.environ.get("HTTP_SEC_FETCH_SITE", ""), request.environ.get("HTTP_ORIGIN", "")
     if site in ("same-origin", "none") or (not site and not origin):
         return
-    # A proxy may have changed the Host header. The origin of our pages then still equals the issuer's origin.
+    # The host of the issuer is accepted too, because a proxy may have changed the Host header.
     own_hosts = (request.environ.get("HTTP_HOST", ""), urlsplit(services().settings.issuer).netloc)
     if site or "://" not in origin or origin.partition("://")[2] not in own_hosts:
         raise CrossOrigin

@@ -88,7 +88,7 @@ def _read_opening(form_key: str) -> datetime:
 
 def _compute_digest(form: Form) -> bytes:
     """Return the stored hash of a form's key. Forms of two paths have different hashes even if their keys are equal."""
-    # Inputs for the hashes of assertions, proofs and links begin with other words.
+    # The word "form" keeps the hash different from the stored hashes of assertions, proofs and links.
     return hashlib.sha256(json.dumps(["form", request.path, form.form_key]).encode()).digest()
 
 

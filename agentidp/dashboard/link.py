@@ -44,7 +44,7 @@ class LinkRefused(session.NotSignedIn):
 
 def create_link(app_services: Services, organization_id: str, agent_id: UUID, at: datetime) -> str:
     """Return a new link that signs in as an agent. The link is a secret. Usage does not include the link's token."""
-    # Gets the signing key first, so that a link is recorded only if it can be signed.
+    # The signing key is read first, so that a link is recorded only if it can be signed.
     signing_key = app_services.keys.current().signing
     client, counted_token = operator_token.count_token(
         app_services,
@@ -80,7 +80,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
         raise LinkRefused from None
     if not session.is_suitable(link):
         raise LinkRefused
-    # Gets the signing key first, so that the link is used up only if its session can be signed.
+    # The signing key is read first, so that the link is used up only if its session can be signed.
     signing_key = app_services.keys.current().signing
     link_digest = hashlib.sha256(json.dumps(["dashboard link", link.jti]).encode()).digest()
     database, actor = app_services.database.of(link.organization_id, at), attempts.build_session_actor(link.agent_id)
@@ -90,7 +90,7 @@ def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:
             transaction.fetch("agents/lock_agent", agent_id=link.agent_id)
             if not transaction.run(session.build_viewer_query(link)):
                 raise LinkRefused
-            # The second of two concurrent uses waits here for the first, and then violates the unique index.
+            # The second of two concurrent uses of a link waits here for the first, and then violates the unique index.
             transaction.run(Call("oauth/use_identifier", {"digest": link_digest, "expires_at": link.refused_from}))
             attempts.record_sign_in(transaction, link.agent_id, "link")
     except (LinkRefused, psycopg.errors.UniqueViolation):

@@ -36,10 +36,10 @@ MAX_EVENTS = 1000
 """Maximum number of audit events that the page reads."""
 
 LEFT_OUT = ("finding", "marker", "person", "grant")
-"""Types of subjects whose audit events are left out: they do not change the fleet, or the page shows them elsewhere."""
+"""Types of subjects whose audit events are not counted, because the fleet stays the same, or the page shows them."""
 
 LEFT_OUT_ACTIONS = ("signed", "sign_in", "link", "token_issued", "token_revoked")
-"""Parts of the names of actions that are left out, because they do not change an agent."""
+"""Parts of the names of actions that are not counted, because they do not change an agent."""
 
 MEMBER = "monthlyTokenBudget"
 

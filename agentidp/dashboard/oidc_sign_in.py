@@ -58,7 +58,7 @@ def send_to_provider(provider: Provider, address: str) -> Response:
 def receive_code(organization_id: str | None = None) -> Response:
     """Open a session for the person whom the provider of an organization, or of the instance, has signed in."""
     provider = get_callback_provider(organization_id, g.at)
-    # A program that checks with HEAD whether the address exists must not consume the code.
+    # A program that checks with HEAD whether the address exists must not use up the code.
     if request.method == "HEAD":
         return pages.page("sign_in.html")
     claims, return_to = provider.complete_sign_in(PATH, g.at)

@@ -110,7 +110,7 @@ def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilt
 
 
 def _build_usage(period: Period, comparison: Comparison, usage_filter: UsageFilter, rows: Mapping[str, Rows]) -> Usage:
-    # query_days() returns a statement and the reader of its rows. _build_calls() has used the statements.
+    # query_days() returns a statement and a reader of its rows. Only the readers are used here.
     first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
     days = usage_filter.query_days(**period.bounds).build_days(rows["days"])
     earlier_days = usage_filter.query_days(**comparison.bounds).build_days(rows["earlier_days"])
@@ -196,7 +196,7 @@ def _draw_charts(
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
     token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
     earlier_findings, _ = charts.group_by_day(findings.earlier_findings if has_findings else [])
-    # The selected usage may have begun later than the organization's usage. No bar before its first usage is empty.
+    # A chart with filters ignores the organization's first usage, because the selected usage may have begun later.
     first_usage_day = None if usage.filter.values else usage.first_usage_day
     tokens = charts.draw_chart(
         [(day.day, day.tokens) for day in usage.days],
@@ -225,7 +225,7 @@ def _read_agents(caller: Caller, usage: Usage) -> tuple[list[Any], int]:
         return agents, count_matches(agents)
     tokens_by_agent = usage.filter.read_tokens_by_agent(caller, usage.period)
     agent_ids = list(tokens_by_agent)[:BUSIEST]
-    # The template needs objects with the members of the rows of build_agents_call() that it shows.
+    # The template expects rows of build_agents_call(), so these objects have the members that it shows.
     [name_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
         SimpleNamespace(

@@ -122,7 +122,7 @@ def page(
         del response.headers["Content-Length"]
     response.headers["Cache-Control"] = "no-store"
     if "token" in request.args or "code" in request.args:
-        # The Referer must not contain the URL and its secret. With no-referrer, forms would send "Origin: null".
+        # The Referer must not contain the URL and its secret. The value no-referrer would also hide the forms' origin.
         response.headers["Referrer-Policy"] = "strict-origin"
     return response
 
@@ -142,7 +142,7 @@ def render_error(error: ApiError) -> Response:
         context["again"] = return_page.find_page(request)
     response = page("sign_in.html" if is_about_sign_in else "error.html", status=error.status, **context)
     response.headers.update(error.headers)
-    # Deletes only a cookie that was sent, because the browser may have withheld a valid one (SameSite).
+    # The cookie is deleted only if it was sent: otherwise the browser may have withheld a valid cookie (SameSite).
     if isinstance(error, session.SessionEnded):
         session.delete_cookie(response)
     return response
@@ -219,10 +219,10 @@ def _stream_page(html: str, slow_html: Iterator[str]) -> Iterator[str]:
     html_before, _, html_after = html.partition(SLOW_PART)
     yield html_before
     try:
-        # Renders the slow part before sending it, because the request's context must not wait for a slow client.
+        # The slow part is rendered before it is sent, because the request's context must not wait for a slow client.
         rendered_html = "".join(slow_html)
     except Exception:
         yield '<p class="notice" role="alert">The rest of the page could not be loaded. Reload the page.</p>'
-        # Makes gunicorn close the connection early, so that the page's script recognizes the failure.
+        # The error makes gunicorn close the connection early, so that the page's script recognizes the failure.
         raise
     yield rendered_html + html_after

@@ -80,7 +80,8 @@ class Person:
 
     def build_revocation(self) -> Call:
         """Return the statement that ends this session on all devices."""
-        # A server accepts a session until LEEWAY after its end, and the server's clock may be another LEEWAY behind.
+        # The revocation is stored for longer than the session lasts, because each server's clock may be LEEWAY ahead or
+        # behind.
         forgotten_at = datetime.fromtimestamp(self.expires_at, UTC) + timedelta(seconds=2 * LEEWAY)
         return Call("oauth/revoke_token", {"jti": self.session_id, "expires_at": forgotten_at})
 

@@ -149,7 +149,7 @@ def _show_quota(
     caller: Caller, template: str, window: str | None, agent_id: UUID | None, form: Form | None = None
 ) -> Response:
     """Return the form of a quota or the confirmation of its removal. Without *form*, the form has the current quota."""
-    # Checks that the agent exists. Otherwise the nil UUID in the path would show the organization's quotas.
+    # The agent must exist, because the nil UUID, which is no agent, would show the quotas of the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)
     agent = require_row(agent_rows[0]) if agent_rows else None

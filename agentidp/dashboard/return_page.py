@@ -16,8 +16,8 @@ NAME = "return_to"
 MAX_LENGTH = 300
 """Maximum characters of a page's path, because a cookie for four unfinished sign-ins must stay below 4 KB."""
 
-# Excludes downloads, whose paths have a dot, because a download would leave the sign-in page open. Excludes the pages
-# for signing in and out, because the browser would be redirected for ever.
+# The pattern excludes downloads, whose paths have a dot, because a download would leave the sign-in page open. It
+# also excludes the pages for signing in and out, because the browser would be redirected for ever.
 _PAGE = re.compile(r"(?:/(?!sign-)[\w-]+)*(\?[\w.~%+&=:/?@!$'()*,;-]*)?", re.ASCII)
 
 

@@ -109,7 +109,8 @@ def is_suitable(token: AccessToken) -> bool:
 def build_viewer_query(session: Session) -> Call:
     """Return the statement that reads the :class:`Viewer` of a session. For an invalid session it returns no row.
 
-    Revoking a credential ends all earlier sessions and links of its agent, but no session with a pasted token.
+    Revoking a credential ends its agent's earlier sessions and sign-in links, but not a session with a pasted API
+    token, because revoking a credential does not end its tokens.
     """
     if isinstance(session, Person):
         return session.build_query()
@@ -207,7 +208,7 @@ def enter_session(session: Session) -> bool:
         return False
     agent_id = None if isinstance(session, Person) else session.agent_id
     actor = session.actor if isinstance(session, Person) else ("session", str(agent_id))
-    # Caller counts no request that has no token, so pages that refresh themselves do not fill the heatmap.
+    # Caller does not count requests without a token, so pages that refresh themselves add nothing to the heatmap.
     g.caller = Caller(session.organization_id, agent_id, g.at, token=None, actor=actor)
     g.session, g.viewer = session, _build_viewer(session, viewer_rows[0])
     return True
@@ -248,7 +249,7 @@ def _build_cookie_attributes() -> dict[str, Any]:
 def _build_viewer(session: Session, row: Any) -> Viewer:
     if isinstance(session, Person):
         return Viewer(row.organization_name, session.display_name, session.scopes, session.role)
-    # The current scopes of the agent apply. A session with a pasted token is also limited to the token's scopes.
+    # The agent's current scopes apply. A session opened by pasting an API token is also limited to the token's scopes.
     is_for_api = session.audience == services().settings.resource
     scopes = frozenset(row.scopes)
     return Viewer(row.organization_name, row.agent_name, scopes & session.scope if is_for_api else scopes)

@@ -120,7 +120,7 @@ class UsageFilter:
                 lambda rows: build_token_days((row.on_day, sum(row.hours)) for row in rows if self._is_use(row)),
             )
         if self.counts_tokens_only:
-            # Needs no filter by credential, because such a filter leaves a single agent (handled above) or none.
+            # This statement needs no filter by credential, which would select a single agent (handled above) or none.
             return DaysQuery(
                 Call("dashboard/tokens_of_resource", bounds | agents | {"resource": self.resource}),
                 lambda rows: build_token_days((row.on_day, row.tokens) for row in rows),

@@ -71,7 +71,7 @@ class Database:
             # psycopg's own prepared statements are off, because psycopg would deallocate ours too after a rollback.
             "prepare_threshold": None,
             "connect_timeout": max_seconds,
-            # These settings make TCP give up on a vanished host after the same time, even if the connection is idle.
+            # These settings make TCP give up on a host that has vanished, even if the connection is idle.
             "tcp_user_timeout": max_seconds * 1000,
             "keepalives": 1,
             "keepalives_idle": max_seconds,
@@ -99,7 +99,7 @@ class Database:
             if is_on_citus(connection):
                 return run_on_citus(connection, organization_id, calls, durable=durable)
             enter_call = Call("database/enter_organization", {"organization_id": organization_id, "durable": durable})
-            # In autocommit mode, a pipeline is one transaction. The first call sets the organization for it.
+            # A pipeline in autocommit mode is one transaction. Its first call sets the organization of the transaction.
             all_calls = calls if enters_organization(calls[0].name) else [enter_call, *calls]
             rows_of_calls = connection.run_together([(load_sql(call.name), call.parameters) for call in all_calls])
         return rows_of_calls[-len(calls) :]
@@ -155,7 +155,7 @@ class Database:
                 self._count_error("outcome unknown")
                 raise OutcomeUnknown(in_one_line(error)) from error
             case psycopg.Error() if is_lost(error) or _UNAVAILABLE.fullmatch(error.sqlstate or ""):
-                # Logs only the primary message, because the details of an error can contain values of the statement.
+                # Only the primary message is logged, because an error's details can contain values of the statement.
                 reason = error.diag.message_primary or in_one_line(error)
                 if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
                     # The server has become a standby. The breaker refuses requests until a primary responds.

@@ -98,7 +98,8 @@ def migrate(url: str, release_steps: Sequence[Step] | None = None) -> list[str]:
                     refuse_missing_rights(connection, creates_role=True)
             for step in pending_steps:
                 _apply_step(connection, step)
-            # Runs each time, because a restored database lacks this revocation: pg_dump omits privileges on databases.
+            # The right to create temporary tables is revoked each time, because a restored database has it again:
+            # pg_dump omits privileges on databases.
             for row in run_statement(connection, "database/temporary_tables"):
                 connection.execute(row.statement)
     except psycopg.Error as error:
@@ -128,7 +129,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
         try:
             with connection.transaction():
                 run_statement(connection, "database/set_lock_timeout", timeout=LOCK_TIMEOUT)
-                # Runs each statement alone, because Citus's workers refuse a string with two statements.
+                # Each statement runs alone, because Citus's workers refuse a string with two statements.
                 for statement in step.statements():
                     connection.execute(statement)
                 if _FUNCTIONS.fullmatch(step.name):

@@ -78,7 +78,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         self._statement_names: dict[Any, bytes] = {}
         self._numbers = itertools.count()
-        # One transformer per connection, because it caches the conversion of each type.
+        # Each connection has one transformer, because it caches the conversion of each type.
         self._transformer = Transformer(self)
         self._row_types: dict[tuple[bytes, Any], Any] = {}
         self._poll = select.poll()
@@ -180,7 +180,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         for query, encoded_values, parameter_types, parameter_formats in encoded_calls:
             statement_key = query, parameter_types
             if statement_key not in prepared_names:
-                # A name is never used again, because after a failure the server may have prepared the statement.
+                # A name is not used again after a failure, because the server may have prepared the statement under it.
                 prepared_names[statement_key] = b"agentidp_%d" % next(self._numbers)
                 pgconn.send_prepare(prepared_names[statement_key], query, parameter_types)
                 expected_answers.append(statement_key)

@@ -133,17 +133,17 @@ class Pool:
 
     def _note_failure(self, error: psycopg.Error) -> None:
         self._reason = in_one_line(error)
-        # The attempt took the whole timeout, so requests should not wait for another attempt.
+        # The attempt to connect took the whole timeout, so requests should not wait for another attempt.
         if isinstance(error, psycopg.errors.ConnectionTimeout):
             self.breaker.open(self._reason)
 
     def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
-        # If the pool has connections, requests can use them, even if no new connection opens.
+        # Requests can use the connections that the pool still has, even if no new connection opens.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 
     def _test_connection(self) -> None:
-        # Discards a pool that a request may have opened just before the breaker opened.
+        # A request may have opened a pool just before the breaker opened. The test discards such a pool.
         self._discard(timeout=0)
         with PipelinedConnection.connect(self._url, **self._arguments) as connection:
             self._configure(connection)

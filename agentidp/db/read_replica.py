@@ -141,7 +141,7 @@ class ReplicaReads:
         if self._position is None:
             self.store_position(*self._primary.run(*POSITION))
         try:
-            # The replica's position is read first, so the rows that follow are at least as new.
+            # The replica's position is read first, so the rows that follow are at least as new as the position.
             position_call = Call("database/replica_position", {})
             [replica_position], last_change, *rows = self._database.run(position_call, LAST_CHANGE, *calls)
         except (DatabaseUnavailable, psycopg.Error) as error:

@@ -124,7 +124,7 @@ def prepare_home(home: Path) -> Account | None:
     account = find_service_account() if is_root else None
     process_uid = account.pw_uid if account else os.geteuid()
     data_directory = home / "data"
-    # Checks the owner before any write, because files of a wrong user would block the right user.
+    # The owner is checked before any write, because files of the wrong user would keep the right user out.
     if data_directory.exists() and (owner_id := data_directory.stat().st_uid) != process_uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {process_uid}, and {data_directory} belongs to {owner_id}: "
@@ -228,7 +228,7 @@ class SocketDirectory:
             directory = str(path)
         else:
             self._temporary = directory = tempfile.mkdtemp(prefix="agentidp-", dir="/tmp")
-            path.symlink_to(directory)  # Lets the next start find the directory if this process is killed.
+            path.symlink_to(directory)  # The link leads the next start here if this process is killed.
         change_owner(account, directory)
         return directory
 

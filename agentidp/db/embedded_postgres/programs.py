@@ -73,7 +73,7 @@ def _copy_wheel(installation: Path, cache: Path) -> Path:
         for library_path in (cache, *cache.rglob("*")):
             if not library_path.is_symlink():
                 library_path.chmod(0o755 if library_path.stat().st_mode & 0o100 else 0o644)
-        os.sync()  # Otherwise a power failure could leave empty files under the final name.
+        os.sync()  # A power failure could otherwise leave empty files under the final name.
         unfinished_copy.rename(finished_copy)
     return finished_copy / wheel_package.name / installation.name / "bin"
 

@@ -36,7 +36,7 @@ SETTINGS = {
     "max_connections": "100",
     "jit": "off",  # Compiling takes longer than our short queries.
     "max_parallel_workers_per_gather": "0",  # There are few cores, short queries, and 64 MB of /dev/shm in Docker.
-    "huge_pages": "off",  # They have no benefit at 128 MB.
+    "huge_pages": "off",  # Huge pages have no benefit at 128 MB of shared_buffers.
     "wal_level": "minimal",  # The server has no replicas.
     "max_wal_senders": "0",
     "max_wal_size": "256MB",  # By default pg_wal may grow to 1 GB.
@@ -104,8 +104,8 @@ def forget_reused_pid(home: Path) -> None:
     data_directory, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
         return
-    # The lock proves that our own server has ended. A process that runs outside `data` is no server of this cluster.
-    with contextlib.suppress(PermissionError):  # PostgreSQL also ignores processes of other users.
+    # This process has the lock, so our own server has ended. A server of this cluster has `data` as working directory.
+    with contextlib.suppress(PermissionError):  # PostgreSQL itself ignores processes of other users.
         try:
             is_server = Path(f"/proc/{pid}/cwd").readlink() == data_directory
         except FileNotFoundError:  # The server has ended, but its parent has not waited for it.
@@ -127,7 +127,7 @@ class EmbeddedPostgres:
         settings: PostgreSQL settings that override the defaults, except those in `FIXED`.
     """
 
-    url: str  # Set by start(). Contains the password.
+    url: str  # start() sets the URL, which contains the password.
 
     def __init__(
         self, home: Path, *, bindir: Path | None = None, durable: bool = True, settings: Mapping[str, str] | None = None
@@ -159,7 +159,7 @@ class EmbeddedPostgres:
                 self.url = self._start_with_lock(account, lock_file, deadline)
         except BaseException as error:
             if self._has_run:
-                self._stop_process()  # Keeps the socket's directory for the next attempt.
+                self._stop_process()  # The socket's directory stays for the next attempt.
             else:
                 self.stop()
             if isinstance(error, OSError):
@@ -251,7 +251,8 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _choose_test_directory(durable: bool) -> str:
-    # Memory is faster: creating a database takes 8 ms there and 200 ms on a disk. A socket needs a short path.
+    # Creating a database takes 8 ms in memory and 200 ms on a disk. Both directories have short names, because the path
+    # of the server's socket is in them, and its length is limited.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
