@@ -27,7 +27,7 @@ MAX_CACHED_QUERIES = 256
 class BoundedRequest(Request):
     """A request that is refused if its body is longer than ``MAX_BODY``. Werkzeug would truncate a chunked body."""
 
-    # Without this attribute, Flask would look up the maximum in its configuration for each request.
+    # This attribute spares Flask the lookup of the maximum in its configuration for each request.
     max_content_length = MAX_BODY
 
     @cached_property
