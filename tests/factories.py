@@ -688,10 +688,13 @@ class Server:
 
 
 def children(parent: int, name: str) -> list[int]:
-    """The process ids of the children of *parent* whose command line contains *name*, sorted. The first need not be the
-    oldest: after the highest process id the kernel begins again at the lowest.
+    """Return the process IDs of the children of *parent* whose command line contains *name*, sorted.
+
+    The first need not be the oldest, because after the highest process ID the kernel begins again at the lowest. The
+    kernel deletes the command line of a process that ends before it closes the sockets of that process, so such a
+    process is included until it is a zombie without other threads.
     """
-    found = []
+    processes = []
     for directory in Path("/proc").iterdir():
         if directory.name.isdecimal():
             try:
@@ -699,9 +702,11 @@ def children(parent: int, name: str) -> list[int]:
                 command = (directory / "cmdline").read_bytes()
             except OSError:
                 continue
-            if int(status[1]) == parent and name.encode() in command:
-                found.append(int(directory.name))
-    return sorted(found)
+            state, threads = status[0], int(status[17])
+            is_ending = not command and (state != "Z" or threads > 1)
+            if int(status[1]) == parent and (name.encode() in command or is_ending):
+                processes.append(int(directory.name))
+    return sorted(processes)
 
 
 PATIENCE = 60.0
