@@ -80,8 +80,8 @@ workers = settings.web_concurrency
 # most eight threads serve at once (agentidp/fast_path/worker.py).
 threads = MAX_REQUESTS + 8
 # One listening socket per worker, because with a shared socket one worker often gets all kept-alive connections. But
-# connections in the queue of a worker's socket are reset when the worker stops. So the workers share a socket behind a
-# proxy, which renews its connections. They also share a UNIX socket, because each worker would replace the others'.
+# connections in the queue of a killed worker's socket are reset. So the workers share a socket behind a proxy, which
+# renews its connections. They also share a UNIX socket, because each worker would replace the others'.
 reuse_port = settings.trusted_proxies == 0 and not bind[0].startswith("unix:")
 # Seconds until an idle connection is closed. nginx closes its idle connections earlier (deploy/nginx.conf), because a
 # request that nginx sends while gunicorn closes the connection would be lost.

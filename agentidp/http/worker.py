@@ -1,6 +1,9 @@
-"""gunicorn's threaded worker, except that it does not quote unreadable requests in the log and the response.
+"""gunicorn's threaded worker with two differences.
 
-The query or a header of such a request can contain a secret. gunicorn has no documented way to hide them.
+- It does not quote unreadable requests in the log and the response, because the query or a header of such a request can
+  contain a secret. gunicorn has no documented way to hide them.
+- A worker that stops accepts the connections that wait at its own listening sockets, because the kernel would reset
+  them. gunicorn closes these sockets only when the worker's last request is complete.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ import contextlib
 import json
 import logging
 import re
+import select
 import socket
 from typing import Any
 
@@ -31,6 +35,22 @@ _WORD_BEGINS = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 class Worker(ThreadWorker):
+    alive: bool
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Start or pause accepting connections. If the worker stops, close the listening sockets that it shares with no
+        other worker, after it has accepted the connections that wait there.
+        """
+        super().set_accept_enabled(enabled)
+        if enabled or self.alive or not self.cfg.reuse_port:
+            return
+        for listener in self.sockets:
+            poll = select.poll()
+            poll.register(listener, select.POLLIN)
+            while poll.poll(0):
+                self.accept(listener)
+            listener.close()
+
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Log a request that gunicorn cannot read, and respond. Log and response contain only the kind of the error."""
         is_response_error = isinstance(exc, (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName))

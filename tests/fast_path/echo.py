@@ -75,7 +75,7 @@ class Gunicorn:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         try:
-            wait_until(self._responds)
+            wait_until(self.responds)
         except BaseException:
             self.__exit__()
             raise
@@ -95,7 +95,8 @@ class Gunicorn:
         for line in self.process.stderr:
             self.log += line
 
-    def _responds(self) -> bool:
+    def responds(self) -> bool:
+        """Return whether a worker responds."""
         assert self.process.poll() is None, self.log
         with contextlib.suppress(OSError):
             return self.get("/").startswith(b"HTTP/1.1 200")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import re
 import select
 import signal
@@ -283,6 +284,32 @@ class TestStopping:
             assert everything(second).endswith(b"waited ")
             assert everything(first).endswith(b"slow ")
             server.process.wait(PATIENCE)
+
+    @pytest.mark.parametrize("worker", ["agentidp.fast_path.worker.PollingWorker", "agentidp.http.worker.Worker"])
+    def test_on_term_what_waits_at_the_workers_own_listening_socket_is_answered(self, worker: str) -> None:
+        with Gunicorn("--reuse-port", worker=worker) as server, contextlib.ExitStack() as stack:
+            [process] = server.workers()
+            # A stopped worker accepts no connection, so all requests wait in the queue of its listening socket.
+            os.kill(process, signal.SIGSTOP)
+            try:
+                clients = [stack.enter_context(server.connect()) for _ in range(20)]
+                for client in clients:
+                    client.sendall(get("/?a"))
+                    client.shutdown(socket.SHUT_WR)
+                os.kill(process, signal.SIGTERM)
+            finally:
+                os.kill(process, signal.SIGCONT)
+            assert [everything(client).endswith(b"a ") for client in clients] == [True] * 20
+
+    def test_a_worker_that_finishes_a_request_leaves_new_connections_to_others(self) -> None:
+        with Gunicorn("--reuse-port", "--graceful-timeout", "600") as server, server.connect() as slow:
+            [process] = server.workers()
+            slow.sendall(get("/sleep/600?slow"))
+            wait_until(lambda: b"(2, " in server.get("/served"))
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: set(server.workers()) - {process} and server.responds())
+            assert [server.get(f"/?{n}").endswith(f"{n} ".encode()) for n in range(40)] == [True] * 40
+            assert process in server.workers(), "the old worker has not waited for its slow request"
 
     def test_on_term_a_worker_without_connections_ends_at_once(self) -> None:
         with Gunicorn() as server:
