@@ -41,15 +41,15 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     """Show an agent's usage by day, and the findings about the agent."""
     period = parse_period(caller.at)
     calls = _build_calls(agent_id, period)
-    attribution, rows_by_call = read_attribution(caller, period, agent_id, *calls.values())
-    rows = dict(zip(calls, rows_by_call, strict=True))
-    activity, agent = rows["activity"], rows["agent"][0] if rows["agent"] else None
+    attribution, row_lists = read_attribution(caller, period, agent_id, *calls.values())
+    rows = dict(zip(calls, row_lists, strict=True))
+    activity_rows, agent = rows["activity"], rows["agent"][0] if rows["agent"] else None
     agent_delegations = delegations.represent_delegations(rows["delegations"], period)
     quotas = compute_used_quotas([*rows["own_quotas"], *rows["shared_quotas"]], caller.at)
     return pages.page(
         "agent.html",
         here="agents",
-        slow_part=lambda: _build_slow_part(caller, period, agent_id, rows),
+        slow_part=lambda: _build_page_rest(caller, period, agent_id, rows),
         agent_id=agent_id,
         registered=agent,
         members=SHOWN,
@@ -64,13 +64,13 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
         acted_for_by=[row for row in agent_delegations if row["agentId"] != str(agent_id)],
         max_delegations=MAX_DELEGATIONS,
         own_resource=caller.settings.resource,
-        name=activity[0].agent_name,
-        agent_status=activity[0].status,
-        last_token=activity[0].last_token_hour,
+        name=activity_rows[0].agent_name,
+        agent_status=activity_rows[0].status,
+        last_token=activity_rows[0].last_token_hour,
         period=period,
-        tokens=sum(row.tokens for row in activity),
-        requests=sum(row.requests for row in activity),
-        rejected=sum(row.rejected for row in activity),
+        tokens=sum(row.tokens for row in activity_rows),
+        requests=sum(row.requests for row in activity_rows),
+        rejected=sum(row.rejected for row in activity_rows),
     )
 
 
@@ -89,7 +89,7 @@ def _build_calls(agent_id: UUID, period: Period) -> dict[str, Call]:
 
 
 def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
-    """Return pairs of an API (the row of a resource server, ``None`` for our own API, ``""`` for no API) and scopes."""
+    """Return (API, scopes) pairs. The API is a resource server's row, ``None`` for our own, ``""`` for no API."""
     scope_groups: list[tuple[Any, list[str]]] = [
         (server, [scope for scope in scopes if scope in api_scopes])
         for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
@@ -99,15 +99,15 @@ def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, li
     return [(server, scope_group) for server, scope_group in scope_groups if scope_group]
 
 
-def _build_slow_part(caller: Caller, period: Period, agent_id: UUID, rows: Mapping[str, Rows]) -> dict[str, Any]:
+def _build_page_rest(caller: Caller, period: Period, agent_id: UUID, rows: Mapping[str, Rows]) -> dict[str, Any]:
     page_findings = read_page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed)
     created_on = rows["activity"][0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in rows["activity"]]
-    tokens, rejected = [(day, row.tokens) for day, row in days], [(day, row.rejected) for day, row in days]
+    tokens, rejections = [(day, row.tokens) for day, row in days], [(day, row.rejected) for day, row in days]
     usage_charts = charts.link_usage_charts(
         charts.draw_chart(tokens, token_findings, period.today, created=created_on),
-        charts.draw_chart(rejected, rejection_findings, period.today),
+        charts.draw_chart(rejections, rejection_findings, period.today),
         path=f"/agents/{agent_id}/days/{{bar}}",
         ids_on_page={finding.finding_id for finding in page_findings.listed},
         markers=charts.place_markers(rows["markers"], period.first, period.last, {agent_id}),

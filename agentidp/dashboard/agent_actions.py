@@ -41,8 +41,8 @@ def act_on_agent(caller: Caller, agent_id: UUID, action: str) -> Response:
     credential_rows = credentials.select_credentials(caller.read("agents/list_credentials", agent_id=agent_id))
     sentences = []
     if action != "resume":
-        agent_impact = impact.read_agent_impact(caller.read_together, agent_id, caller.at, caller.settings.token_ttl)
-        sentences = agent_impact.summary
+        token_ttl = caller.settings.token_ttl
+        sentences = impact.read_agent_impact(caller.read_together, agent_id, caller.at, token_ttl).summary
     return _confirm_action(caller, agent_id, action, credential_count=len(credential_rows), sentences=sentences)
 
 
@@ -60,11 +60,11 @@ def revoke_credential_of_agent(caller: Caller, agent_id: UUID, credential_id: UU
         return pages.see_other(f"/agents/{agent_id}")
     credential_rows = caller.read("agents/list_credentials", agent_id=agent_id)
     credential = require_row([row for row in credential_rows if row.credential_id == credential_id])
-    is_last = sum(row.credential_id is not None for row in credential_rows) == 1
+    is_only_credential = sum(row.credential_id is not None for row in credential_rows) == 1
     token_ttl = caller.settings.token_ttl
-    revocation = impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
-    sentences = revocation.summary
-    return _confirm_action(caller, agent_id, "revoke", credential=credential, is_last=is_last, sentences=sentences)
+    consequences = impact.read_credential_impact(caller.read_together, agent_id, credential_id, caller.at, token_ttl)
+    context = {"credential": credential, "is_last": is_only_credential, "sentences": consequences.summary}
+    return _confirm_action(caller, agent_id, "revoke", **context)
 
 
 @pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/rotate", methods=["GET", "POST"])

@@ -16,10 +16,10 @@ from agentidp.federation.rule_checks import check_rule
 from agentidp.http.errors import require_row
 from agentidp.registry.credentials import NewCredentialSchema, add_credential, check_trust, represent
 
-LABEL = forms.members(NewCredentialSchema(only=["label"]))
+LABEL_FIELDS = forms.members(NewCredentialSchema(only=["label"]))
 """Fields of the form in addition to the fields of the rule of trust."""
 
-LABELS = forms.labels([*rule_form.MEMBERS, *LABEL])
+LABELS = forms.labels([*rule_form.MEMBERS, *LABEL_FIELDS])
 
 
 @pages.blueprint.route("/dashboard/agents/<uuid:agent_id>/trust", methods=["GET", "POST"])
@@ -28,14 +28,14 @@ def new_rule(caller: Caller, agent_id: UUID) -> Response:
     """Show the form for a rule of trust, or create the rule and show it with its warnings."""
     if request.method != "POST":
         return _show_form(caller, agent_id)
-    form = read_form([*rule_form.MEMBERS, *LABEL])
+    form = read_form([*rule_form.MEMBERS, *LABEL_FIELDS])
     message, path, label = "The form created the rule of trust {id}.", f"/agents/{agent_id}", "The page of the agent"
     with form.catch_refusal(LABELS):
-        body = rule_form.read_rule(caller, check_rule, form.values) | forms.build_body(LABEL, form.values)
-        members = forms.load(NewCredentialSchema(), body | {"type": "federated"})
-        rule = check_trust(members["rule"], caller.settings, caller.organization_id)
+        body = rule_form.read_rule(caller, check_rule, form.values) | forms.build_body(LABEL_FIELDS, form.values)
+        values = forms.load(NewCredentialSchema(), body | {"type": "federated"})
+        rule = check_trust(values["rule"], caller.settings, caller.organization_id)
         with begin_creation(caller, SCOPE, form, AlreadySent(message, path, label)) as transaction:
-            credential, _ = add_credential(transaction, agent_id, label=members["label"], rule=rule, expires_at=None)
+            credential, _ = add_credential(transaction, agent_id, label=values["label"], rule=rule, expires_at=None)
             store_created_id(transaction, form, credential.credential_id)
             [agent] = transaction.fetch("agents/get_agent", agent_id=agent_id)
         needs_client_id = rule["audience"] != rule_form.build_own_audience(caller)
@@ -55,7 +55,7 @@ def test_agent_token(caller: Caller, agent_id: UUID) -> Response:
 def _show_form(caller: Caller, agent_id: UUID, form: Form | None = None) -> Response:
     draft = rule_form.read_draft(WORKLOADS, caller, check_rule, form)
     agent = require_row(caller.read("agents/get_agent", agent_id=agent_id))
-    default_values = forms.default_values(LABEL)
+    default_values = forms.default_values(LABEL_FIELDS)
     return rule_form.render_form(
-        "agent_rule_form.html", caller, draft, form, default_values, here="agents", agent=agent, members=LABEL
+        "agent_rule_form.html", caller, draft, form, default_values, here="agents", agent=agent, members=LABEL_FIELDS
     )

@@ -84,7 +84,7 @@ def list_agents(caller: Caller) -> Response:
     period, page, selection = parse_period(caller.at), read_page_number(), _read_selection()
     return pages.page(
         "agents.html",
-        slow_part=lambda: _build_slow_part(caller, period, page),
+        slow_part=lambda: _build_page_rest(caller, period, page),
         here="agents",
         period=period,
         selection=selection,
@@ -95,12 +95,12 @@ def list_agents(caller: Caller) -> Response:
     )
 
 
-def _build_slow_part(caller: Caller, period: Period, page: int) -> dict[str, Any]:
+def _build_page_rest(caller: Caller, period: Period, page: int) -> dict[str, Any]:
     """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
     agents_call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page - 1))
     [agent_rows] = caller.read_together(agents_call)
     if not agent_rows and page != 1:
-        return _build_slow_part(caller, period, 1)
+        return _build_page_rest(caller, period, 1)
     return {
         "agents": agent_rows,
         "count": count_matches(agent_rows),
@@ -152,8 +152,8 @@ def count_matches(rows: Rows) -> int:
     return rows[0].matches if rows else 0
 
 
-def build_next_agents_call(agents_call: Call, after: UUID, limit: int) -> Call:
-    """Return the statement that reads the agents after the id *after*, in the order of their ids.
+def build_next_agents_call(agents_call: Call, after_id: UUID, limit: int) -> Call:
+    """Return the statement that reads the agents whose ids follow *after_id*, in the order of the ids.
 
     :param agents_call: the statement of :func:`build_agents_call` with the filters.
     :param limit: the maximum number of rows, including agents that do not match, whose ``is_listed`` is false.
@@ -161,7 +161,7 @@ def build_next_agents_call(agents_call: Call, after: UUID, limit: int) -> Call:
     filters = {
         name: agents_call.parameters[name] for name in ("first", "last", "search", "owner", "status", "agent_ids")
     }
-    return Call("dashboard/agents_by_id", filters | {"after": after, "limit": limit})
+    return Call("dashboard/agents_by_id", filters | {"after": after_id, "limit": limit})
 
 
 def _read_selection() -> Selection:

@@ -81,10 +81,10 @@ def _find_named_objects(caller: Caller, selection: dict[str, str]) -> dict[str, 
         for name in names_by_filter.values()
         for is_deleted in (False, True)
     ]
-    servers, targets, *agents = caller.read_together(
+    servers, targets, *agent_row_lists = caller.read_together(
         Call("oauth/list_resource_servers", {}), Call("alerts/list_targets", {}), *calls
     )
-    names_by_id = words.map_names_by_id([row for rows in agents for row in rows], servers, targets)
+    names_by_id = words.map_names_by_id([row for agent_rows in agent_row_lists for row in agent_rows], servers, targets)
     return {
         filter_name: [(object_id, object_name) for object_id, object_name in names_by_id.items() if object_name == name]
         for filter_name, name in names_by_filter.items()
@@ -96,20 +96,20 @@ def _read_events(caller: Caller, selection: dict[str, str]) -> list[dict[str, An
         raise ValidationError("There is no such action.")
     if any(len(filter_value) > MAX_ID or "\0" in filter_value for filter_value in selection.values()):
         raise ValidationError(f"An ID has at most {MAX_ID} characters.")
-    below_text = request.args.get("below")
-    if below_text is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", below_text):
+    end_sequence_text = request.args.get("below")
+    if end_sequence_text is not None and not re.fullmatch(r"[1-9][0-9]{0,17}", end_sequence_text):
         raise ValidationError("This is not the number of an event.")
     until = None
     if selection["until"]:
         try:
-            # The last day is included to its end.
+            # The last day is included until midnight.
             until = datetime.combine(date.fromisoformat(selection["until"]), time.max, UTC)
         except ValueError:
             raise ValidationError("The last day must be a date.") from None
     filter_values = {filter_name: selection[filter_name] or None for filter_name in ("actor", "action", "subject")}
-    max_sequence = int(below_text) if below_text else None
+    end_sequence = int(end_sequence_text) if end_sequence_text else None
     [event_rows] = caller.read_together(
-        build_list_call(below=max_sequence, **filter_values, since=None, until=until, limit=PAGE_SIZE + 1)
+        build_list_call(below=end_sequence, **filter_values, since=None, until=until, limit=PAGE_SIZE + 1)
     )
     return represent_rows(event_rows)
 
@@ -118,7 +118,7 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
     """Return the actors, subjects and mentioned objects of audit events that have a name, by id."""
     name_calls = words.build_name_calls(events)
     agents, servers, targets, rules = caller.read_together(*name_calls, Call("delegation/list_rules", {}))
-    server_path = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
+    path_template = "/resource-servers/{}" if g.viewer.may("agents:read") else ""
     # The names of deleted alert targets and resource servers exist only in the audit events.
     references_by_id = {
         event["subject"]: Reference(event["subjectType"].replace("_", " "), members["name"])
@@ -127,8 +127,8 @@ def _read_references(caller: Caller, events: list[dict[str, Any]]) -> dict[str, 
     }
     references_by_id[caller.organization_id] = Reference("organization", g.viewer.organization_name)
     for row in servers:
-        server_page = server_path.format(row.resource_server_id)
-        references_by_id[str(row.resource_server_id)] = Reference("resource server", row.name, server_page)
+        server_path = path_template.format(row.resource_server_id)
+        references_by_id[str(row.resource_server_id)] = Reference("resource server", row.name, server_path)
     references_by_id |= {str(row.target_id): Reference("alert target", row.name) for row in targets}
     references_by_id |= {str(row.delegation_rule_id): Reference("delegation rule", row.name) for row in rules}
     return references_by_id | {str(row.agent_id): Reference("", row.name, f"/agents/{row.agent_id}") for row in agents}

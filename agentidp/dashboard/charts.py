@@ -163,16 +163,16 @@ class Chart:
         return next((bar for bar in self.bars if bar.is_running), None)
 
 
-def stack_bars(chart: Chart, parts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
-    """Return the chart with its bars divided into layers: one per (label, counts) in *parts*, and one for the rest."""
-    if not parts:
+def stack_bars(chart: Chart, labeled_counts: Sequence[tuple[str, Sequence[int]]]) -> Chart:
+    """Return the chart with its bars divided into layers: one per (label, counts), and one for the remaining counts."""
+    if not labeled_counts:
         return chart
     remaining_counts, bar_tops = [bar.count for bar in chart.bars], [float(HEIGHT)] * len(chart.bars)
     layers = []
-    for label, part_counts in [*parts, ("", [bar.count for bar in chart.bars])]:
+    for label, part_counts in [*labeled_counts, ("", [bar.count for bar in chart.bars])]:
         segments, layer_counts = [], []
         for bar_index, bar in enumerate(chart.bars):
-            # The count of a part was read after the bar's count, so it can be greater than the bar's count.
+            # A part's count was read after the count of the whole bar, so it can exceed what remains of the bar.
             layer_count = min(part_counts[bar_index], remaining_counts[bar_index])
             layer_counts.append(layer_count)
             if layer_count:
@@ -225,26 +225,26 @@ def draw_chart(
     :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage.
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
-    # Imported usage can be older than the agent, so days from the first usage on can count as empty.
+    # Imported usage can be older than the agent. The agent then counts as existing since its first usage.
     first_usage = next((day_or_hour for day_or_hour, count in counts if count), running)
-    first_existing = counts[0][0] if created is None else min(created, first_usage)
+    existing_since = counts[0][0] if created is None else min(created, first_usage)
     has_comparison_line = any(earlier_counts)
     axis_top = _round_up(_find_maximum([*(count for _, count in counts), *(count or 0 for count in earlier_counts)]))
     bars = []
-    for index, (day_or_hour, count) in enumerate(counts):
-        earlier_count = earlier_counts[index] if has_comparison_line else None
+    for bar_index, (day_or_hour, count) in enumerate(counts):
+        earlier_count = earlier_counts[bar_index] if has_comparison_line else None
         bars.append(
             Bar(
                 day_or_hour,
                 count,
                 earlier_count,
                 findings.get(day_or_hour, []),
-                x=STEP * index,
+                x=STEP * bar_index,
                 height=max(MIN_HEIGHT, _scale(count, axis_top)) if count else 0,
                 is_running=day_or_hour == running,
-                is_empty=count == 0 and first_existing <= day_or_hour < running,
+                is_empty=count == 0 and existing_since <= day_or_hour < running,
                 earlier_height=None if earlier_count is None else _scale(earlier_count, axis_top),
-                earlier_findings=earlier_findings[index] if earlier_count is not None and earlier_findings else [],
+                earlier_findings=earlier_findings[bar_index] if earlier_count is not None and earlier_findings else [],
             )
         )
     return Chart(bars, axis_top)
@@ -269,9 +269,9 @@ def draw_hours(
     :param created_at: when the chart's agent was created; ``None`` for the organization.
     """
     midnight = datetime(day.year, day.month, day.day, tzinfo=at.tzinfo)
-    counts_by_hour = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
+    hour_counts = [(midnight + timedelta(hours=hour.hour), getattr(hour, name)) for hour in hours]
     creation_hour = created_at and _hour(created_at.astimezone(UTC))
-    return draw_chart(counts_by_hour, {}, _hour(at), created=creation_hour, earlier_counts=expected)
+    return draw_chart(hour_counts, {}, _hour(at), created=creation_hour, earlier_counts=expected)
 
 
 def _hour(at: datetime) -> datetime:
@@ -287,14 +287,14 @@ def group_by_day(findings: list[StoredFinding]) -> tuple[FindingsByDay, Findings
     token_findings: FindingsByDay = {}
     rejection_findings: FindingsByDay = {}
     for finding in sorted(findings, key=lambda finding: -finding.severity):
-        by_day = rejection_findings if finding.kind == "rejections" else token_findings
+        findings_by_day = rejection_findings if finding.kind == "rejections" else token_findings
         if finding.ends - finding.begins <= MAX_FLAGGED:
             day, last_finding_day = finding.begins.date(), last_day(finding.ends)
             while day <= last_finding_day:
-                by_day.setdefault(day, []).append(finding)
+                findings_by_day.setdefault(day, []).append(finding)
                 day += timedelta(days=1)
         elif finding.since and finding.since != finding.begins:
-            by_day.setdefault(finding.since.date(), []).append(finding)
+            findings_by_day.setdefault(finding.since.date(), []).append(finding)
     return token_findings, rejection_findings
 
 
@@ -320,11 +320,11 @@ def build_heatmap(days: list[DayUsage], at: datetime, first_usage_day: date | No
             for hour, requests in enumerate(day_usage.requests_by_hour[:complete_hours]):
                 counts_by_weekday[day_usage.day.isoweekday() % 7][hour].append(requests)
     averages = [[_mean(hour_counts) if hour_counts else None for hour_counts in hours] for hours in counts_by_weekday]
-    highest, weekday, hour = max(
+    maximum, weekday, hour = max(
         (average or 0, weekday, hour) for weekday, hours in enumerate(averages) for hour, average in enumerate(hours)
     )
-    cells = [[(average, ceil(SHADES * (average or 0) / (highest or 1))) for average in hours] for hours in averages]
-    return Heatmap(cells, (weekday, hour) if highest else None)
+    cells = [[(average, ceil(SHADES * (average or 0) / (maximum or 1))) for average in hours] for hours in averages]
+    return Heatmap(cells, (weekday, hour) if maximum else None)
 
 
 def _mean(counts: list[int]) -> float:
@@ -338,10 +338,10 @@ def place_markers(rows: Rows, first: date, last: date, agent_ids: Set[UUID] | No
     markers = []
     for row in rows:
         first_marked_day = row.starts_at.astimezone(UTC).date()
-        # max() keeps a marker of a single instant at midnight, such as a deployment, from ending before it begins.
+        # last_day() returns the day before if the marker is a single instant at midnight, such as a deployment.
         last_marked_day = max(first_marked_day, last_day(row.ends_at.astimezone(UTC)))
-        is_about_chart = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
-        if first_marked_day <= last and last_marked_day >= first and is_about_chart:
+        is_for_chart_agents = agent_ids is None or row.agent_id is None or row.agent_id in agent_ids
+        if first_marked_day <= last and last_marked_day >= first and is_for_chart_agents:
             first_marked_day, last_marked_day = max(first_marked_day, first), min(last_marked_day, last)
             x, width = STEP * (first_marked_day - first).days, STEP * ((last_marked_day - first_marked_day).days + 1)
             markers.append(ChartMarker(row.kind, first_marked_day, last_marked_day, row.note, x, width, row.marker_id))
@@ -364,7 +364,7 @@ def _find_maximum(counts: list[int]) -> int:
 
 
 def _round_up(count: int) -> int:
-    """Return the smallest of 2, 4, … 20, 24, 30, 40, … that is at least *count*, and whose half is a whole number."""
+    """Return the first of 2, 4, … 20, 24, 30, 40, … that is at least *count*. Half of it is a whole number too."""
     if count <= 10:
         return max(2, count + count % 2)
     factors = (12, 14, 16, 18, 20, 24, 30, 40, 50, 60, 80, 100)

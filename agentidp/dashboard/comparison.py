@@ -44,7 +44,7 @@ class Comparison:
     def bounds(self) -> dict[str, date]:
         """The first and last earlier day, as parameters of a statement."""
         past_days = [earlier_day for earlier_day in self.days if earlier_day is not None]
-        # The default is used if the period is only a 31st and the earlier month is shorter, so no earlier day exists.
+        # No earlier day exists if the period is a single day, such as the 31st, that the earlier month lacks.
         return {"first": min(past_days, default=self.period.first), "last": max(past_days, default=self.period.first)}
 
     @property

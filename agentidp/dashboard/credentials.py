@@ -40,17 +40,17 @@ FILTERS = {
 @session.required_to(*AGENTS)
 def list_credentials(caller: Caller) -> Response:
     """Show a page of the credentials that the filter selects, credentials with most tokens first."""
-    show, page = request.args.get("show", ""), read_page_number()
-    if show not in FILTERS:
+    filter_name, page = request.args.get("show", ""), read_page_number()
+    if filter_name not in FILTERS:
         raise ValidationError("The credentials cannot be filtered by this.")
     period = parse_period(caller.at)
     usage_filter = read_usage_filter(caller, period)
     return pages.page(
         "credentials.html",
-        slow_part=lambda: _build_slow_part(caller, period, usage_filter, show, page),
+        slow_part=lambda: _build_page_rest(caller, period, usage_filter, filter_name, page),
         here="credentials",
         kind="credentials",
-        show=show,
+        show=filter_name,
         filters=FILTERS,
         usage_filter=usage_filter,
         own_resource=caller.settings.resource,
@@ -58,16 +58,18 @@ def list_credentials(caller: Caller) -> Response:
     )
 
 
-def _build_slow_part(caller: Caller, period: Period, usage_filter: UsageFilter, show: str, page: int) -> dict[str, Any]:
+def _build_page_rest(
+    caller: Caller, period: Period, usage_filter: UsageFilter, filter_name: str, page: int
+) -> dict[str, Any]:
     attribution, _ = usage_filter.read_attribution(caller, period)
-    # Tokens without a credential have no created_at, and are left out. Expired credentials are included.
+    # The usage without a credential has no created_at, and is left out. Expired credentials are included.
     unrevoked_usages = [
         usage for usage in list_used_credentials(attribution) if usage.created_at and not usage.revoked_at
     ]
     selectors = build_selectors(unrevoked_usages, caller.at)
-    usages_by_filter = {name: list(filter(selects, unrevoked_usages)) for name, selects in selectors.items()}
+    usages_by_filter = {name: list(filter(is_selected, unrevoked_usages)) for name, is_selected in selectors.items()}
     counts_by_filter = {name: len(usages) for name, usages in usages_by_filter.items()}
-    listed_credentials, page_links = select_page(usages_by_filter[show], page)
+    listed_credentials, page_links = select_page(usages_by_filter[filter_name], page)
     query = usage_filter.add_to_query(period.query)
     return {"credentials": listed_credentials, "counts": counts_by_filter, "query": query, **page_links}
 
@@ -110,15 +112,15 @@ def list_credential_usages(attribution: Attribution) -> list[CredentialUsage]:
 def build_selectors(unrevoked: list[CredentialUsage], at: datetime) -> dict[str, Callable[[CredentialUsage], bool]]:
     """Return, for each filter of :data:`FILTERS`, a function that decides whether the filter selects a credential."""
 
-    def is_in_use(used: CredentialUsage) -> bool:
-        is_expired = used.expires_at is not None and used.expires_at <= at
-        return not is_expired and used.last_used_at is not None and used.last_used_at > at - IN_USE
+    def is_in_use(usage: CredentialUsage) -> bool:
+        is_expired = usage.expires_at is not None and usage.expires_at <= at
+        return not is_expired and usage.last_used_at is not None and usage.last_used_at > at - IN_USE
 
-    used_count_by_agent = Counter(used.agent_id for used in unrevoked if is_in_use(used))
+    counts_in_use_by_agent = Counter(usage.agent_id for usage in unrevoked if is_in_use(usage))
     return {
-        "": lambda used: True,
-        "never": lambda used: used.last_used_at is None,
-        "idle": lambda used: used.last_used_at is not None and used.last_used_at <= at - IN_USE,
-        "ending": lambda used: used.expires_at is not None and at < used.expires_at <= at + SOON,
-        "several": lambda used: used_count_by_agent[used.agent_id] > 1 and is_in_use(used),
+        "": lambda usage: True,
+        "never": lambda usage: usage.last_used_at is None,
+        "idle": lambda usage: usage.last_used_at is not None and usage.last_used_at <= at - IN_USE,
+        "ending": lambda usage: usage.expires_at is not None and at < usage.expires_at <= at + SOON,
+        "several": lambda usage: counts_in_use_by_agent[usage.agent_id] > 1 and is_in_use(usage),
     }

@@ -43,30 +43,30 @@ LABELS = forms.labels([*rule_form.MEMBERS, *MEMBERS]) | {"resources": "What they
 def list_delegation_rules(caller: Caller) -> Response:
     """Show all delegation rules, oldest first."""
     period = Period.of(MAX_DAYS, caller.at)
-    rules, uses = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
+    rules, delegations = caller.read_together(Call("delegation/list_rules", {}), build_delegations_call(period, None))
     agent_ids = list({agent_id for rule in rules for agent_id in rule.agent_ids})
     names_by_id = {row.agent_id: row.name for row in caller.read("audit/agent_names", agent_ids=agent_ids)}
     return pages.page(
         "delegation_rules.html",
         here="delegation",
-        rules=[(rule, _find_last_use(rule, uses, period.first)) for rule in rules],
+        rules=[(rule, _find_last_use(rule, delegations, period.first)) for rule in rules],
         names_by_id=names_by_id,
         members=DETAILS,
         max_rules=MAX_RULES,
     )
 
 
-def _find_last_use(rule: Any, rows: Rows, first: date) -> date | None:
+def _find_last_use(rule: Any, delegation_rows: Rows, first_day: date) -> date | None:
     """Return the last day on which an agent of a rule got a token that the rule allows, or ``None``.
 
     Tokens are counted by agent, issuer and resource. Two rules that allow the same token both count as used.
     """
-    rule_resources = [access["resource"] for access in rule.resources]
+    rule_resources = [resource_access["resource"] for resource_access in rule.resources]
     use_days = [
-        first + timedelta(days=delegation_row.days[-1])
-        for delegation_row in rows
+        first_day + timedelta(days=delegation_row.days[-1])
+        for delegation_row in delegation_rows
         if delegation_row.issuer == rule.trust["issuer"] and delegation_row.resource in rule_resources
-        # If the rule names hosts of apps (client_hosts), any agent may belong to an app that the rule admits.
+        # A rule with client_hosts also admits the agents of apps on these hosts, so any agent may be one of them.
         if delegation_row.agent_id in rule.agent_ids or rule.client_hosts
     ]
     return max(use_days, default=None)
@@ -115,7 +115,7 @@ def delete_delegation_rule(caller: Caller, delegation_rule_id: UUID) -> Response
 def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
     """Return the request body of the API without the rule of trust. Each checked box is a line of ``resources``."""
     body = forms.build_body([*MEMBERS, *RESOURCES], values | {"resources": "\n".join(values["resources"])})
-    # Looks up only a valid number of agents, because the schema later refuses any other number.
+    # The agents are looked up only if their number is valid. The schema refuses any other number later.
     if 0 < len(body["agentIds"]) <= MAX_AGENTS:
         body["agentIds"] = resolve_agent_ids("agentIds", body["agentIds"], caller.read_together)
     return body
@@ -124,13 +124,13 @@ def _build_body(caller: Caller, values: dict[str, Any]) -> dict[str, Any]:
 def _show_form(caller: Caller, form: Form | None = None) -> Response:
     draft = rule_form.read_draft(PEOPLE, caller, check_delegation_rule, form)
     # An empty audience field means that the audience must be the client_id of the acting agent.
-    audience = {} if draft.rule else {"audience": ""}
+    audience_values = {} if draft.rule else {"audience": ""}
     return rule_form.render_form(
         "delegation_rule_form.html",
         caller,
         draft,
         form,
-        audience | forms.default_values(MEMBERS) | {"resources": []},
+        audience_values | forms.default_values(MEMBERS) | {"resources": []},
         here="delegation",
         members=MEMBERS,
         servers=[row for row in caller.read("oauth/list_resource_servers") if row.scopes],

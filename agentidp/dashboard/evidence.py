@@ -34,7 +34,7 @@ LIMITS = {
     **dict.fromkeys(("budget", "quota", "dominance"), "limit"),
     **dict.fromkeys(("dormant_agent", "expiring_credential", "unused_credential"), "reported from"),
 }
-"""The words for the amount with which the observed amount is compared, by kind. Other kinds use ``expected``."""
+"""Words for the amount with which the observed amount is compared, by kind of finding. Default: ``expected``."""
 
 CHANGES = CHANGE_SENTENCES | {
     "agent.changed": "The scopes of an agent were changed",
@@ -96,21 +96,21 @@ def build_calls(finding: StoredFinding, at: datetime) -> list[Call]:
 def build_evidence(finding: StoredFinding, at: datetime, *rows: Rows) -> Evidence:
     """Return the evidence of a finding, from the rows of :func:`build_calls`."""
     *usage_rows_per_call, markers = rows
-    unit, limit = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
-    line = _describe_line(finding, limit, at)
+    unit, limit_words = kind_of(finding).counted, LIMITS.get(finding.kind, "expected")
+    line_words = _describe_line(finding, limit_words, at)
     counts = _sum_counts(finding, [row for usage_rows in usage_rows_per_call for row in usage_rows], unit)
     return Evidence(
         unit=unit,
         agent_ids=_find_drawn_agents(finding),
         charts=[
-            (day, replace(chart, unit=unit, line_label=line, has_steps=True))
+            (day, replace(chart, unit=unit, line_label=line_words, has_steps=True))
             for day, chart in _draw_charts(finding, counts, unit, at)
         ],
         drawn_days=_find_drawn_days(finding, at),
         period=_build_period(finding, at),
         changes=_list_changes(finding, markers),
-        limit=limit,
-        line=line,
+        limit=limit_words,
+        line=line_words,
     )
 
 
@@ -135,7 +135,6 @@ def _list_changes(finding: StoredFinding, markers: Rows) -> list[tuple[datetime,
 
 
 def _draw_charts(finding: StoredFinding, counts: Counts, unit: str, at: datetime) -> list[tuple[date | None, Chart]]:
-    """Return pairs of a day and its chart by hour, or a single pair of ``None`` and a chart by day."""
     first_day, last_day = _find_drawn_days(finding, at)
     days = [first_day + day_offset * DAY for day_offset in range((last_day - first_day).days + 1)]
     if _is_by_hour(finding, at):
@@ -153,12 +152,12 @@ def _draw_hours(finding: StoredFinding, day: date, counts: Counts, unit: str, at
 
 def _draw_days(finding: StoredFinding, days: list[date], counts: Counts, period: Period) -> Chart:
     if finding.since and finding.since != finding.begins:
-        flags = {finding.since.date(): [finding]}
+        findings_by_day = {finding.since.date(): [finding]}
     else:
-        flags = {day: [finding] for day in days if period.first <= day and period.days <= DAYS_BEFORE}
+        findings_by_day = {day: [finding] for day in days if period.first <= day and period.days <= DAYS_BEFORE}
     expected_counts = [_compute_expected(finding, datetime.combine(day, time(), UTC), DAY) for day in days]
     counts_by_day = [(day, counts[day, None]) for day in days]
-    chart = charts.draw_chart(counts_by_day, flags, period.today, earlier_counts=expected_counts)
+    chart = charts.draw_chart(counts_by_day, findings_by_day, period.today, earlier_counts=expected_counts)
     agent_path = f"/agents/{finding.agent_id}" if finding.agent_id else ""
     return replace(chart, label="By day", path=agent_path + "/days/{bar}")
 

@@ -81,7 +81,7 @@ def export_days(caller: Caller) -> Response:
     usage_filter = read_usage_filter(caller, period)
     if not usage_filter.values:
         return _export_view(caller, "days", usage_by_day, period)
-    days_query = usage_filter.query_days(**period.bounds)
+    days_query = usage_filter.build_days_query(**period.bounds)
     [day_rows] = caller.read_together(days_query.call)
     usage_columns = ("tokens",) if usage_filter.counts_tokens_only else USAGE
     get_values = attrgetter("day", *usage_columns)
@@ -192,7 +192,7 @@ def export_agents(caller: Caller) -> Response:
     period = parse_period(caller.at)
     agents_call, selection, badges_by_agent = select_agents(caller, period, limit=MAX_AT_ONCE)
     if selection.unusual and badges_by_agent is None:
-        # The findings are unknown, and an empty file would say that no agent has any.
+        # The findings could not be computed, and an empty file would say that no agent has findings.
         raise ServiceUnavailable
     [agent_rows] = caller.read_together(agents_call)
     file_name = f"agents-{period.first}-{period.last}"
@@ -202,18 +202,18 @@ def export_agents(caller: Caller) -> Response:
     response = _send_csv(file_name, AGENT_COLUMNS, [])
     csv_header = response.get_data(as_text=True)
     del response.headers["Content-Length"]
-    # An error until here has its own status, because nothing was sent yet. A later error ends the connection early.
+    # An error until here has its own HTTP status. A later error can only end the connection, because 200 was sent.
     response.response = itertools.chain([csv_header], _export_further_agents(caller, agents_call, first_agent_rows))
     return response
 
 
-def _export_further_agents(caller: Caller, call: Call, rows: Rows) -> Iterator[str]:
-    """Yield the agents that *call* selects as CSV, ordered by id. *rows* are the first rows."""
-    while rows:
-        csv_rows = [_list_values(agent_row) for agent_row in rows if agent_row.is_listed]
+def _export_further_agents(caller: Caller, agents_call: Call, agent_rows: Rows) -> Iterator[str]:
+    """Yield the agents that *agents_call* selects as CSV, ordered by id. *agent_rows* are the first rows."""
+    while agent_rows:
+        csv_rows = [_list_values(row) for row in agent_rows if row.is_listed]
         if csv_rows:
             yield format_csv(None, csv_rows)
-        [rows] = caller.read_together(build_next_agents_call(call, rows[-1].agent_id, MAX_EXAMINED))
+        [agent_rows] = caller.read_together(build_next_agents_call(agents_call, agent_rows[-1].agent_id, MAX_EXAMINED))
 
 
 def _list_values(row: Any) -> list[Any]:

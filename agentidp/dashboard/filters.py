@@ -26,7 +26,7 @@ MUTE_DAYS = 7
 """Default number of days for which a form mutes a finding."""
 
 MAX_SHOWN_LETTERS = 30
-"""Maximum number of letters of a name that the narrow column of a list surely shows."""
+"""Number of letters of a name that even the narrow column of a list shows."""
 
 LOOKS = str.maketrans("i1|0", "lllo")
 """Table for ``str.translate``: replaces case-folded characters that look alike in many fonts by one of them."""
@@ -62,13 +62,14 @@ def coordinate(value: float) -> str:
 def break_lines(address: str) -> Markup:
     """Return a URL or a subject as HTML, in which lines may break after ``/``, ``:`` and ``.``."""
     address_parts = re.findall("(?:^[a-z]+://)?[^/:.]*[/:.]*", address)
-    return Markup("").join(Markup('<span class="part">{}</span>').format(piece) for piece in address_parts if piece)
+    return Markup("").join(Markup('<span class="part">{}</span>').format(part) for part in address_parts if part)
 
 
 def with_code(sentence: str) -> Markup:
     """Return a sentence as HTML. Words between backticks become code."""
     pieces = enumerate(sentence.split("`"))
-    return Markup("").join(Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece) for n, piece in pieces)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(piece) if index % 2 else escape(piece) for index, piece in pieces)
 
 
 def isolate(text: str) -> str:
@@ -143,13 +144,13 @@ def begin_or_end(finding: StoredFinding, at: datetime) -> str:
     """Return in a few words since when a finding is ongoing, or on which day it ended, for a row of a list."""
     if finding.ended_at is not None:
         return f"ended {day_label(charts.last_day(finding.ended_at.astimezone(UTC)), at)}"
-    begin, words = finding.since or finding.begins, "since"
-    if finding.kind == "budget" and begin == finding.begins:
+    begin_instant, words = finding.since or finding.begins, "since"
+    if finding.kind == "budget" and begin_instant == finding.begins:
         # A budget's finding begins with the month, so readers need the time at which the forecast exceeded the budget.
-        begin, words = finding.first_seen_at, "reported since"
-    begin = begin.astimezone(UTC)
-    shows_day_only = begin.time() == time() or at - begin > timedelta(days=2)
-    return f"{words} {day_label(begin, at) if shows_day_only else time_label(begin, at)}"
+        begin_instant, words = finding.first_seen_at, "reported since"
+    begin_instant = begin_instant.astimezone(UTC)
+    shows_day_only = begin_instant.time() == time() or at - begin_instant > timedelta(days=2)
+    return f"{words} {day_label(begin_instant, at) if shows_day_only else time_label(begin_instant, at)}"
 
 
 class Link(NamedTuple):

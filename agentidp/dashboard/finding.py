@@ -45,10 +45,10 @@ def act_on_finding(caller: Caller, finding_id: UUID, action: str) -> Response:
         with session.begin_change(caller, SCOPE) as transaction:
             actions.apply_action(transaction, finding_id, ACTIONS[action], **action_values)
     except ValidationError as error:
-        message = " ".join(forms.errors(error, LABELS).values())
+        message = " ".join(forms.describe_errors(error, LABELS).values())
         return _render_finding(caller, finding_id, error.status, message=message, form=request.form)
-    address = request.form.get("back", "")
-    return pages.see_other(f"{address}#finding-{finding_id}" if _BACK.fullmatch(address) else f"/findings/{finding_id}")
+    path = request.form.get("back", "")
+    return pages.see_other(f"{path}#finding-{finding_id}" if _BACK.fullmatch(path) else f"/findings/{finding_id}")
 
 
 def _render_finding(caller: Caller, finding_id: UUID, status: int = 200, **context: Any) -> Response:

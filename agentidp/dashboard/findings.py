@@ -32,17 +32,17 @@ class Selection:
     agent: str = ""
     owner: str = ""
 
-    def query(self, **further: Any) -> str:
-        """Return the query of a URL with these filters and *further* parameters."""
-        return urlencode({parameter: value for parameter, value in (asdict(self) | further).items() if value})
+    def query(self, **changes: Any) -> str:
+        """Return the query of a URL with these filters and *changes*."""
+        return urlencode({parameter: value for parameter, value in (asdict(self) | changes).items() if value})
 
     def selects(self, finding: StoredFinding, owners_by_agent: dict[UUID, str]) -> bool:
         """Return whether a finding is about an agent with the selected owner, and with the selected ID or name."""
-        is_of_owner = not self.owner or self.owner in map(owners_by_agent.get, finding.agent_ids)
+        has_owner = not self.owner or self.owner in map(owners_by_agent.get, finding.agent_ids)
         search = self.agent.casefold()
         agent_names = [finding.agent_name or "", *(contributor.agent_name for contributor in finding.agents)]
-        is_named = search in map(str, finding.agent_ids) or any(search in name.casefold() for name in agent_names)
-        return is_of_owner and is_named
+        has_agent = search in map(str, finding.agent_ids) or any(search in name.casefold() for name in agent_names)
+        return has_owner and has_agent
 
 
 @pages.blueprint.get("/dashboard/findings")
@@ -52,13 +52,13 @@ def list_findings(caller: Caller) -> Response:
     selection, page = _read_selection(), read_page_number()
     return pages.page(
         "findings.html",
-        slow_part=lambda: _build_slow_part(caller, selection, page),
+        slow_part=lambda: _build_page_rest(caller, selection, page),
         here="findings",
         selection=selection,
     )
 
 
-def _build_slow_part(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
+def _build_page_rest(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
     listing = read_listing(caller, MAX_DAYS)
     findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}

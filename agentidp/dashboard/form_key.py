@@ -88,7 +88,7 @@ def _read_opening(form_key: str) -> datetime:
 
 def _compute_digest(form: Form) -> bytes:
     """Return the stored hash of a form's key. Forms of two paths have different hashes even if their keys are equal."""
-    # The word "form" keeps the hash different from the stored hashes of assertions, proofs and links.
+    # The word "form" keeps this hash different from those of assertions, proofs and links in used_identifiers.
     return hashlib.sha256(json.dumps(["form", request.path, form.form_key]).encode()).digest()
 
 
@@ -97,7 +97,7 @@ def begin_creation(caller: Caller, scope: str, form: Form, repeat_error: Already
     """Open a transaction as :func:`agentidp.dashboard.session.begin_change` does, and consume the form's key.
 
     The block must create an object and call :func:`store_created_id`. If it raises an error, the form can be sent
-    again. If the key was consumed, *repeat_error* is raised. Of two concurrent transactions, one waits for the other.
+    again. If an earlier transaction has consumed the key, *repeat_error* is raised. A concurrent one is waited for.
     """
     with session.begin_change(caller, scope) as transaction:
         expires_at = _read_opening(form.form_key) + LIFETIME

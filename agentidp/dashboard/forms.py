@@ -39,7 +39,7 @@ class Form:
         try:
             yield
         except (ValidationError, Conflict) as error:
-            self.errors, self.status = errors(error, labels), error.status
+            self.errors, self.status = describe_errors(error, labels), error.status
 
 
 def members(schema: ma.Schema) -> list[Member]:
@@ -106,12 +106,12 @@ def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
+def describe_errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
     """Return a sentence per wrong field for an error of the API. *labels* are the results of :func:`labels`."""
     wrong_fields = [name for name in error.details if name in labels]
     if isinstance(error, ValidationError) and wrong_fields:
         return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}
-    # The message of any other error, such as a conflict, is already a complete sentence.
+    # The message of a conflict, or of an error about no field of the form, is already a complete sentence.
     return {wrong_fields[0] if wrong_fields else "": error.message}
 
 

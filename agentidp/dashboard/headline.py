@@ -51,7 +51,7 @@ def build_headline(
     """Return the tokens, requests and rejections of the period, preceded by today's tokens if today is included.
 
     :param pairs: the days to compare (:func:`pair_days`).
-    :param hours: the hours of ``today``, and of the day ``week_ago`` if there was usage by then, or ``None``.
+    :param hours: the hours of ``today``, and of ``week_ago`` if there was usage by then; ``None`` for no comparison.
     :param names: the attributes of :class:`DayUsage` to show.
     """
     figures = [_build_count_figure(name, period, pairs, days) for name in names]
@@ -64,7 +64,7 @@ def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list
     total_count = sum(getattr(day, name) for day in days)
     count = sum(getattr(day, name) for day, _ in pairs)
     earlier_count = sum(getattr(earlier_day, name) for _, earlier_day in pairs)
-    # If all usage is from today, nothing is compared, because the complete days would wrongly show no usage.
+    # Only complete days are compared. If all usage is from today, the comparison would wrongly show no usage.
     is_compared = pairs and (count or earlier_count or not total_count)
     severity = None
     if name == "rejected" and any(earlier_day.requests for _, earlier_day in pairs):
@@ -95,19 +95,19 @@ def build_budget_figure(month: Any, at: datetime) -> Figure:
 
 
 def compare_counts(count: int, earlier_count: int, suffix: str = "", earlier_suffix: str = "") -> str:
-    """Compare a count with an earlier count in words: ``110 after 100: 10 % more``.
+    """Return in words how a count differs from an earlier count: ``110 after 100: 10 % more``.
 
     :param suffix: the words after the count, such as `` until 12:00``.
     :param earlier_suffix: the words after the earlier count.
     """
     if count == earlier_count:
-        earlier_time = earlier_suffix or " then"
-        return f"{count:,}{suffix}, as many as{earlier_time}" if count else f"none{suffix}, and none{earlier_time}"
-    both_counts = f"{count:,}{suffix} after {earlier_count:,}{earlier_suffix}"
+        earlier_words = earlier_suffix or " then"
+        return f"{count:,}{suffix}, as many as{earlier_words}" if count else f"none{suffix}, and none{earlier_words}"
+    counts_text = f"{count:,}{suffix} after {earlier_count:,}{earlier_suffix}"
     percent = round(100 * abs(count - earlier_count) / earlier_count) if earlier_count else MAX_PERCENT + 1
     if percent > MAX_PERCENT:
-        return both_counts
-    return f"{both_counts}: {percent or 'less than 1'} % {'more' if count > earlier_count else 'fewer'}"
+        return counts_text
+    return f"{counts_text}: {percent or 'less than 1'} % {'more' if count > earlier_count else 'fewer'}"
 
 
 def _build_today_figure(hours: dict[str, list[HourUsage]], at: datetime) -> Figure:

@@ -58,8 +58,8 @@ def create_link(app_services: Services, organization_id: str, agent_id: UUID, at
     )
     audience = app_services.settings.dashboard_sign_in
     link_token = issuance.CountedToken(counted_token.scope, audience, token_ttl=LIFETIME)
-    body = issuance.build_token_response(app_services, signing_key, client, link_token, at=at)
-    return f"{audience}?token={body['access_token']}"
+    response_body = issuance.build_token_response(app_services, signing_key, client, link_token, at=at)
+    return f"{audience}?token={response_body['access_token']}"
 
 
 def follow_link(request: Request, at: datetime) -> tuple[str, AccessToken]:

@@ -35,13 +35,13 @@ MAX_FINDINGS = 5
 MAX_EVENTS = 1000
 """Maximum number of audit events that the page reads."""
 
-LEFT_OUT = ("finding", "marker", "person", "grant")
-"""Types of subjects whose audit events are not counted, because the fleet stays the same, or the page shows them."""
+OMITTED_SUBJECTS = ("finding", "marker", "person", "grant")
+"""Types of subjects whose audit events are not counted: they are no change of an agent, or are shown elsewhere."""
 
-LEFT_OUT_ACTIONS = ("signed", "sign_in", "link", "token_issued", "token_revoked")
-"""Parts of the names of actions that are not counted, because they do not change an agent."""
+OMITTED_WORDS = ("signed", "sign_in", "link", "token_issued", "token_revoked")
+"""Words in the names of actions that are not counted, because these actions change no agent."""
 
-MEMBER = "monthlyTokenBudget"
+BUDGET_MEMBER = "monthlyTokenBudget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def show_month(caller: Caller) -> Response:
     pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_usage_day), days)
     return pages.page(
         "month.html",
-        slow_part=lambda: _build_slow_part(caller, period, pairs, days),
+        slow_part=lambda: _build_page_rest(caller, period, pairs, days),
         here="month",
         period=period,
         pairs=pairs,
@@ -108,21 +108,21 @@ def _read_month(at: datetime) -> Period:
     return Period(first_day, min(last_day, requested_period.today), requested_period.today, f"month={first_day:%Y-%m}")
 
 
-def _build_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage]) -> dict[str, Any]:
+def _build_page_rest(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage]) -> dict[str, Any]:
     owners, agents = _read_shares(caller, period, pairs)
     rows = caller.read_by_name(_build_calls(period))
     findings = read_page_findings(caller, period)
-    totals = list(zip((day.day for day in days), accumulate(day.tokens for day in days), strict=True))
-    budget = _find_budget(period, rows, findings, totals)
+    running_totals = list(zip((day.day for day in days), accumulate(day.tokens for day in days), strict=True))
+    budget = _find_budget(period, rows, findings, running_totals)
     return {
         "owners": owners,
         "agents": agents,
         "budget": budget,
         "running": rows["running_month"][0] if period.is_running else None,
         "refusing": find_refusing_quotas(rows, caller.at) if period.is_running else [],
-        "issued": totals[-1][1],
+        "issued": running_totals[-1][1],
         "growth": replace(
-            charts.draw_chart(totals, {}, period.today, earlier_counts=[budget.tokens] * len(totals)),
+            charts.draw_chart(running_totals, {}, period.today, earlier_counts=[budget.tokens] * len(running_totals)),
             label="Tokens since the first day of the month",
             line_label="the budget",
             sum_since="the 1st",
@@ -152,23 +152,23 @@ def _build_calls(period: Period) -> dict[str, Call]:
 
 
 def _find_budget(
-    period: Period, rows: Mapping[str, Rows], findings: PageFindings, totals: list[tuple[date, int]]
+    period: Period, rows: Mapping[str, Rows], findings: PageFindings, running_totals: list[tuple[date, int]]
 ) -> Budget:
     """Return the budget of the month: now in the current month, and otherwise at the end of the month.
 
-    :param totals: pairs of a day and the tokens since the first day of the month.
+    :param running_totals: pairs of a day and the tokens since the first day of the month.
     """
-    limit_now, later_changes = rows["organization"][0].monthly_token_budget, rows["later_organization_changes"]
+    current_budget, later_changes = rows["organization"][0].monthly_token_budget, rows["later_organization_changes"]
     if period.is_running:
-        is_budget_known, limit = True, limit_now
+        is_budget_known, month_budget = True, current_budget
     elif rows["earlier_event"] and len(later_changes) <= MAX_EVENTS:
-        is_budget_known, limit = True, find_budget_before(represent_rows(later_changes), limit_now)
+        is_budget_known, month_budget = True, find_budget_before(represent_rows(later_changes), current_budget)
     else:
-        # The audit events do not show the budget of the month here, but a finding about the budget contains it.
-        budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
-        is_budget_known, limit = bool(budgets), budgets[0] if budgets else None
-    exceeded_on = next((day for day, total in totals if limit and total > limit), None)
-    return Budget(is_budget_known, limit, limit_now, exceeded_on)
+        # The audit events are too few or too many to show the month's budget, but a finding about the budget has it.
+        finding_budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
+        is_budget_known, month_budget = bool(finding_budgets), finding_budgets[0] if finding_budgets else None
+    exceeded_on = next((day for day, total in running_totals if month_budget and total > month_budget), None)
+    return Budget(is_budget_known, month_budget, current_budget, exceeded_on)
 
 
 def _build_events_call(
@@ -177,10 +177,10 @@ def _build_events_call(
     return build_list_call(below=None, actor=None, action=action, subject=None, since=since, until=until, limit=limit)
 
 
-def find_budget_before(events: list[dict[str, Any]], now: int | None) -> int | None:
-    """Return the budget before the earliest of *events*, newest first, that changed it, or *now* if no event did."""
-    former_budgets = [event["before"][MEMBER] for event in events if MEMBER in (event["before"] or {})]
-    return former_budgets[-1] if former_budgets else now
+def find_budget_before(events: list[dict[str, Any]], current_budget: int | None) -> int | None:
+    """Return the budget before the first change of the budget in *events* (newest first), or the current budget."""
+    former_budgets = [event["before"][BUDGET_MEMBER] for event in events if BUDGET_MEMBER in (event["before"] or {})]
+    return former_budgets[-1] if former_budgets else current_budget
 
 
 def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetime]]:
@@ -189,7 +189,7 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
     latest_at: dict[str, str] = {}
     for event in events[:MAX_EVENTS]:
         subject, _, change_name = event["action"].partition(".")
-        if subject not in LEFT_OUT and not any(omitted_action in change_name for omitted_action in LEFT_OUT_ACTIONS):
+        if subject not in OMITTED_SUBJECTS and not any(word in change_name for word in OMITTED_WORDS):
             counts_by_action[event["action"]] += 1
             latest_at.setdefault(event["action"], event["at"])
     return [
@@ -200,12 +200,12 @@ def _count_changes(events: list[dict[str, Any]]) -> list[tuple[str, int, datetim
 
 def _read_shares(caller: Caller, period: Period, pairs: list[Pair]) -> tuple[list[Share], list[Share]]:
     """Return the tokens of a month by owner and by agent, most tokens first."""
-    tokens, compared_tokens, earlier_tokens = _read_tokens_by_agent(caller, period, pairs)
-    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(tokens | earlier_tokens)}))
+    month_tokens, compared_tokens, earlier_tokens = _read_tokens_by_agent(caller, period, pairs)
+    [agents] = caller.read_together(Call("audit/agent_names", {"agent_ids": list(month_tokens | earlier_tokens)}))
     agent_shares = []
     shares_by_owner: dict[str, list[Share]] = {}
     for agent in agents:
-        agent_amounts = (counts[agent.agent_id] for counts in (tokens, compared_tokens, earlier_tokens))
+        agent_amounts = (counter[agent.agent_id] for counter in (month_tokens, compared_tokens, earlier_tokens))
         agent_shares.append(Share(agent.name, agent.agent_id, *agent_amounts))
         shares_by_owner.setdefault(agent.owner, []).append(agent_shares[-1])
     owner_shares = [_sum_shares(owner, shares) for owner, shares in shares_by_owner.items()]
@@ -220,10 +220,10 @@ def _read_tokens_by_agent(caller: Caller, period: Period, pairs: list[Pair]) -> 
         Call("analytics/agent_usage", {"first": first_day, "last": last_day, "with_names": False, "limit": None})
         for first_day, last_day in [(period.first, period.last), *day_ranges]
     ]
-    rows_by_range = [*caller.read_together(*calls), [], []][:3]
+    row_lists = [*caller.read_together(*calls), [], []][:3]
     return [
         Counter({UUID(agent_row.agent_id): agent_row.token_count for agent_row in agent_rows})
-        for agent_rows in rows_by_range
+        for agent_rows in row_lists
     ]
 
 

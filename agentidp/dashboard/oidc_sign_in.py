@@ -129,11 +129,11 @@ def build_sign_out_url(settings: Settings, person: Person) -> str | None:
         provider = get_provider(person.organization_id if person.provider_version else None, g.at)
     except SignInRefused:
         return None
-    endpoint = provider.client.find_end_session_endpoint()
-    if endpoint is None:
+    end_session_endpoint = provider.client.find_end_session_endpoint()
+    if end_session_endpoint is None:
         return None
     parameters = {
         "client_id": provider.settings.client_id,
         "post_logout_redirect_uri": f"{settings.dashboard_sign_in}?signed-out",
     }
-    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
+    return f"{end_session_endpoint}{'&' if '?' in end_session_endpoint else '?'}{urlencode(parameters)}"

@@ -68,12 +68,12 @@ def _store_provider(caller: Caller, provider: Any, body: dict[str, Any]) -> None
         if not body["clientSecret"]:
             # The form does not show the stored secret, so an empty field means that the secret does not change.
             del body["clientSecret"]
-    members = forms.load(schema, body)
+    provider_values = forms.load(schema, body)
     with session.begin_change(caller, SCOPE) as transaction:
         if provider:
-            update_provider(transaction, caller.settings, provider.openid_provider_id, members)
+            update_provider(transaction, caller.settings, provider.openid_provider_id, provider_values)
         else:
-            add_provider(transaction, caller.settings, **members)
+            add_provider(transaction, caller.settings, **provider_values)
 
 
 @pages.blueprint.route("/dashboard/openid-provider/<uuid:openid_provider_id>/delete", methods=["GET", "POST"])

@@ -81,7 +81,7 @@ def show_overview(caller: Caller) -> Response:
         return pages.page("first_steps.html", here="overview", issued=usage.tokens, days=period.days)
     return pages.page(
         "overview.html",
-        slow_part=lambda: _build_slow_part(caller, usage, rows["markers"]),
+        slow_part=lambda: _build_page_rest(caller, usage, rows["markers"]),
         here="overview",
         period=period,
         comparison=comparison,
@@ -94,10 +94,10 @@ def show_overview(caller: Caller) -> Response:
 
 
 def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilter) -> dict[str, Call]:
-    """Return the statements for the page's first part. With filters, it shows neither hours nor the month's budget."""
+    """Return the statements for the page's first part. With filters, the page shows no hours and no budget."""
     calls = {
-        "days": usage_filter.query_days(**period.bounds).call,
-        "earlier_days": usage_filter.query_days(**comparison.bounds).call,
+        "days": usage_filter.build_days_query(**period.bounds).call,
+        "earlier_days": usage_filter.build_days_query(**comparison.bounds).call,
         "failing_targets": Call("alerts/failing_targets", {}),
         "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
         "first_usage": Call("dashboard/first_usage", {}),
@@ -110,10 +110,10 @@ def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilt
 
 
 def _build_usage(period: Period, comparison: Comparison, usage_filter: UsageFilter, rows: Mapping[str, Rows]) -> Usage:
-    # query_days() returns a statement and a reader of its rows. Only the readers are used here.
+    # The statements of build_days_query() have run already (_build_calls). Only its readers of rows are used here.
     first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
-    days = usage_filter.query_days(**period.bounds).build_days(rows["days"])
-    earlier_days = usage_filter.query_days(**comparison.bounds).build_days(rows["earlier_days"])
+    days = usage_filter.build_days_query(**period.bounds).build_days(rows["days"])
+    earlier_days = usage_filter.build_days_query(**comparison.bounds).build_days(rows["earlier_days"])
     compared_days = counts.match_days(earlier_days, comparison, first_usage_day)
     return Usage(period, comparison, usage_filter, days, compared_days, first_usage_day)
 
@@ -137,34 +137,34 @@ def _build_figures(usage: Usage, rows: Mapping[str, Rows], at: datetime) -> list
     return [*figures, build_budget_figure(rows["month"][0], at)]
 
 
-def _build_slow_part(caller: Caller, usage: Usage, marker_rows: Rows) -> dict[str, Any]:
+def _build_page_rest(caller: Caller, usage: Usage, marker_rows: Rows) -> dict[str, Any]:
     at, period = caller.at.astimezone(UTC), usage.period
-    findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
-    recent_findings = [finding for finding in findings.listed if not period.is_running or is_recent(finding, at)]
+    page_findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
+    recent_findings = [finding for finding in page_findings.listed if not period.is_running or is_recent(finding, at)]
     # The slow part reads the agents, because reading many agents takes longer than the whole first part of the page.
     agents, agent_count = _read_agents(caller, usage)
     stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
-    rows = caller.read_by_name(_build_slow_calls(usage, stacked_agents))
-    week_days = usage.days
+    rows = caller.read_by_name(_build_page_rest_calls(usage, stacked_agents))
+    heatmap_days = usage.days
     if "hours" in rows:
-        week_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in rows["hours"]]
+        heatmap_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in rows["hours"]]
     markers = charts.place_markers(marker_rows, period.first, period.last, usage.filter.agent_ids)
     tokens_by_agent = _list_tokens_by_day(usage, stacked_agents, rows["agent_days"])
-    return _draw_charts(usage, findings, markers, tokens_by_agent) | {
+    return _draw_charts(usage, page_findings, markers, tokens_by_agent) | {
         "query": usage.filter.add_to_query(period.query),
-        "page_findings": findings,
-        "most_urgent": _find_most_urgent(usage, findings),
+        "page_findings": page_findings,
+        "most_urgent": _find_most_urgent(usage, page_findings),
         "refusing": find_refusing_quotas(rows, at) if period.is_running else [],
         "max_findings": MAX_FINDINGS,
         "agents": agents,
         "agent_count": agent_count,
         "badges": group_by_agent(recent_findings),
         "share_limit": SHARE_LIMIT,
-        "week": charts.build_heatmap(week_days, at, usage.first_usage_day),
+        "week": charts.build_heatmap(heatmap_days, at, usage.first_usage_day),
     }
 
 
-def _build_slow_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
+def _build_page_rest_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
     agent_ids = [agent.agent_id for agent in stacked_agents]
     calls = {"agent_days": Call("findings/contributor_days", usage.period.bounds | {"agent_ids": agent_ids})}
     if usage.period.is_running:
@@ -182,20 +182,20 @@ def _find_most_urgent(usage: Usage, findings: PageFindings) -> Incident | None:
 
 
 def _build_bar_path(usage_filter: UsageFilter) -> str:
-    """Return the path of the page about a day's bar. The page of a day has no filters, but the page of usage has."""
+    """Return the path to which a day's bar leads: the day, an agent's day, or for other filters the page of usage."""
     if usage_filter.agent_id and not usage_filter.counts_tokens_only:
         return f"/agents/{usage_filter.agent_id}/days/{{bar}}"
     return f"/usage?from={{bar}}&to={{bar}}&{usage_filter.query()}" if usage_filter.values else "/days/{bar}"
 
 
 def _draw_charts(
-    usage: Usage, findings: PageFindings, markers: list[ChartMarker], tokens_by_agent: list[tuple[str, list[int]]]
+    usage: Usage, page_findings: PageFindings, markers: list[ChartMarker], tokens_by_agent: list[tuple[str, list[int]]]
 ) -> dict[str, Any]:
     """Return the charts of tokens and of rejected requests with their findings, and the table of the same numbers."""
-    # Findings are about agents, so a page that is filtered by a credential or resource shows none.
+    # Findings are about agents, so a page that is filtered by a credential or resource shows no findings.
     has_findings, today = not usage.filter.counts_tokens_only, usage.period.today
-    token_findings, rejection_findings = charts.group_by_day(findings.listed if has_findings else [])
-    earlier_findings, _ = charts.group_by_day(findings.earlier_findings if has_findings else [])
+    token_findings, rejection_findings = charts.group_by_day(page_findings.listed if has_findings else [])
+    earlier_findings, _ = charts.group_by_day(page_findings.earlier_findings if has_findings else [])
     # A chart with filters ignores the organization's first usage, because the selected usage may have begun later.
     first_usage_day = None if usage.filter.values else usage.first_usage_day
     tokens = charts.draw_chart(
@@ -208,9 +208,9 @@ def _draw_charts(
     )
     rejections = charts.draw_chart([(day.day, day.rejected) for day in usage.days], rejection_findings, running=today)
     tokens = replace(charts.stack_bars(tokens, tokens_by_agent), line_label=usage.comparison.words)
-    path, ids_on_page = _build_bar_path(usage.filter), findings.list_ids_on_page(MAX_FINDINGS)
+    bar_path, ids_on_page = _build_bar_path(usage.filter), page_findings.list_ids_on_page(MAX_FINDINGS)
     return {
-        **charts.link_usage_charts(tokens, rejections, path, ids_on_page, markers),
+        **charts.link_usage_charts(tokens, rejections, bar_path, ids_on_page, markers),
         "days_newest_first": [
             (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
             for earlier_day, day in zip(reversed(usage.earlier_days), reversed(usage.days), strict=True)
@@ -225,7 +225,7 @@ def _read_agents(caller: Caller, usage: Usage) -> tuple[list[Any], int]:
         return agents, count_matches(agents)
     tokens_by_agent = usage.filter.read_tokens_by_agent(caller, usage.period)
     agent_ids = list(tokens_by_agent)[:BUSIEST]
-    # The template expects rows of build_agents_call(), so these objects have the members that it shows.
+    # The template expects rows of build_agents_call(), so these objects have the members that it reads.
     [name_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
     agents = [
         SimpleNamespace(

@@ -66,7 +66,7 @@ class PageFindings:
     earlier_findings: list[StoredFinding] = field(default_factory=list)
 
     def list_ids_on_page(self, max_incidents: int) -> set[UUID]:
-        """Return the ids of the findings of the first incidents, which have a row of the page or are a part of one."""
+        """Return the ids of the findings in the first incidents. The page shows these incidents in rows."""
         incidents = group_into_incidents(self.shown or []) + group_into_incidents(self.folded)
         return {finding.finding_id for incident in incidents[:max_incidents] for finding in incident.findings}
 
@@ -100,7 +100,7 @@ class Row:
 
     @property
     def dated(self) -> StoredFinding:
-        """The finding that began first, or if the findings have ended, that ended last. The row shows its time."""
+        """The finding whose time the row shows: the first to begin or, if the findings have ended, the last to end."""
         findings = self.equal or (self.incident.head,)
         if self.incident.head.is_ongoing:
             return min(findings, key=lambda finding: finding.since or finding.begins)
@@ -112,9 +112,9 @@ def finding_rows(incidents: list[Incident]) -> list[Row]:
     incidents_by_key: dict[tuple[object, ...], list[Incident]] = {}
     for incident in incidents:
         finding = incident.head
-        is_equal = finding.kind in EQUAL and finding.agent_id is not None and not incident.parts
+        is_groupable = finding.kind in EQUAL and finding.agent_id is not None and not incident.parts
         group_key = (finding.kind, finding.severity, finding.is_ongoing, finding.acknowledged_at is None)
-        incidents_by_key.setdefault(group_key if is_equal else (finding.finding_id,), []).append(incident)
+        incidents_by_key.setdefault(group_key if is_groupable else (finding.finding_id,), []).append(incident)
     rows = []
     for incident_group in incidents_by_key.values():
         if len(incident_group) >= MIN_EQUAL:
@@ -141,12 +141,12 @@ def read_page_findings(
         (finding for finding in listing.findings if agent_ids is None or not agent_ids.isdisjoint(finding.agent_ids)),
         key=lambda finding: (not finding.is_ongoing, -finding.severity),
     )
-    findings_inside = _select_findings(findings, period.first, period.last)
-    inside_ids = {finding.finding_id for finding in findings_inside}
+    period_findings = _select_findings(findings, period.first, period.last)
+    period_ids = {finding.finding_id for finding in period_findings}
     return PageFindings(
-        shown=[finding for finding in findings_inside if not _is_folded(finding, period, caller.at)],
-        folded=[finding for finding in findings_inside if _is_folded(finding, period, caller.at)],
-        outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in inside_ids],
+        shown=[finding for finding in period_findings if not _is_folded(finding, period, caller.at)],
+        folded=[finding for finding in period_findings if _is_folded(finding, period, caller.at)],
+        outside=[finding for finding in findings if finding.is_ongoing and finding.finding_id not in period_ids],
         not_computed=listing.not_computed,
         known_from=max(listing.first_day, period.today - (MAX_DAYS - 1) * DAY),
         earlier_findings=_select_findings(findings, **comparison.bounds) if comparison else [],

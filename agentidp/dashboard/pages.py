@@ -177,8 +177,8 @@ def change_and_redirect(
 def _load_macros(context: dict[str, Any]) -> dict[str, Any]:
     """Return the modules of macros that all templates use, ``ui`` and ``forms``. The macros see *context*."""
     load_template = flask.current_app.jinja_env.get_template
-    names = {"ui": "macros.html", "forms": "forms.html"}
-    return {name: load_template(file).make_module(context) for name, file in names.items()}
+    file_names = {"ui": "macros.html", "forms": "forms.html"}
+    return {name: load_template(file_name).make_module(context) for name, file_name in file_names.items()}
 
 
 def _build_common_context() -> dict[str, Any]:

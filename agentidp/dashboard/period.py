@@ -53,12 +53,12 @@ class Period(period.Period):
         """The query of the next period of the same length, which ends today at the latest; empty if there is none."""
         return self._build_shifted_query(1)
 
-    def _build_shifted_query(self, step: int) -> str:
+    def _build_shifted_query(self, direction: int) -> str:
         if self.query.startswith("month="):
-            first_day = ((self.first - DAY) if step < 0 else (self.first + 31 * DAY)).replace(day=1)
+            first_day = ((self.first - DAY) if direction < 0 else (self.first + 31 * DAY)).replace(day=1)
             return f"month={first_day:%Y-%m}" if EARLIEST <= first_day <= self.today else ""
-        first_day, last_day = (day + step * self.days * DAY for day in (self.first, self.last))
-        if first_day < EARLIEST or (step > 0 and self.is_running):
+        first_day, last_day = (day + direction * self.days * DAY for day in (self.first, self.last))
+        if first_day < EARLIEST or (direction > 0 and self.is_running):
             return ""
         if last_day >= self.today:
             first_day, last_day = first_day - (last_day - self.today), self.today

@@ -66,9 +66,9 @@ def find_refusing_quotas(rows: Mapping[str, Rows], at: datetime) -> list[dict[st
 
     Each quota has a further member ``since``: the hour of the first refused token, or ``None`` before any refusal.
     """
-    began_at_by_window = {refusal_row.quota_window: refusal_row.began_at for refusal_row in rows["refusals"]}
+    refused_since_by_window = {refusal_row.quota_window: refusal_row.began_at for refusal_row in rows["refusals"]}
     return [
-        quota | {"since": began_at_by_window.get(quota["window"])}
+        quota | {"since": refused_since_by_window.get(quota["window"])}
         for quota in compute_used_quotas(rows["quotas"], at)
         if quota["is_enforced"] and not quota["left"]
     ]
@@ -149,7 +149,7 @@ def _show_quota(
     caller: Caller, template: str, window: str | None, agent_id: UUID | None, form: Form | None = None
 ) -> Response:
     """Return the form of a quota or the confirmation of its removal. Without *form*, the form has the current quota."""
-    # The agent must exist, because the nil UUID, which is no agent, would show the quotas of the organization.
+    # get_agent finds no agent with the nil UUID, which would otherwise select the quotas of the organization.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)
     agent = require_row(agent_rows[0]) if agent_rows else None

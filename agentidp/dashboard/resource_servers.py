@@ -72,14 +72,14 @@ def new_resource_server(caller: Caller) -> Response:
 def show_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
     """Show a resource server, the agents that got tokens for it, and the agents that have its scopes."""
     context = _read_server(caller, resource_server_id)
-    consequences = _read_impact(caller, context["server"])
+    server_impact = _read_impact(caller, context["server"])
     return _page(
         "resource_server.html",
         **context,
         members=SHOWN,
-        takers=consequences.takers[:MAX_HOLDERS],
-        taker_count=len(consequences.takers),
-        tokens=consequences.tokens,
+        takers=server_impact.takers[:MAX_HOLDERS],
+        taker_count=len(server_impact.takers),
+        tokens=server_impact.tokens,
         impact_days=impact.DAYS,
     )
 

@@ -65,13 +65,13 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
     preset_name = request.args.get("preset", presets[0].name)
     preset = next((preset for preset in presets if preset.name == preset_name), None)
     if preset is None:
-        choices = f"must be one of {', '.join(preset.name for preset in presets)}"
-        raise ValidationError(f"The preset {choices}.", details={"preset": [choices]})
+        broken_rule = f"must be one of {', '.join(preset.name for preset in presets)}"
+        raise ValidationError(f"The preset {broken_rule}.", details={"preset": [broken_rule]})
     answers = {
         question.name: request.args.get(question.name, question.proposed).strip() for question in preset.questions
     }
     query = urlencode({"preset": preset.name} | answers)
-    errors: Mapping[str, str] = {}
+    answer_errors: Mapping[str, str] = {}
     rule: dict[str, Any] | None = None if preset.questions else {}
     if form is not None:
         try:
@@ -83,8 +83,8 @@ def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: 
             audience = {"audience": build_own_audience(caller)}
             rule = build_rule(preset, answers, lambda members: _check(caller, check, audience | members))
         except AnswersRefused as error:
-            errors = error.errors
-    return Draft(presets, preset, Form(answers, errors), query, rule)
+            answer_errors = error.errors
+    return Draft(presets, preset, Form(answers, answer_errors), query, rule)
 
 
 def render_form(

@@ -202,7 +202,7 @@ def _verify_cookie(cookie: str) -> AccessToken | None:
 
 
 def enter_session(session: Session) -> bool:
-    """Return whether a suitable session is valid now. If so, set ``g.session``, ``g.caller`` and ``g.viewer``."""
+    """Return ``False`` if a session is not valid now. Otherwise set ``g.session``, ``g.caller`` and ``g.viewer``."""
     [viewer_rows] = services().database.of(session.organization_id, g.at).run(build_viewer_query(session))
     if not viewer_rows:
         return False

@@ -36,7 +36,7 @@ def by_owner(caller: Caller) -> Response:
 @pages.blueprint.get("/dashboard/usage/resources")
 @session.required_to(*AGENTS)
 def by_resource(caller: Caller) -> Response:
-    """Show the tokens for our own API, for each resource server, even if deleted, and without attribution."""
+    """Show the tokens for our own API, for each resource server, even a deleted one, and for unknown resources."""
     return _show_usage("resources", caller, list_tokens_by_resource)
 
 
@@ -62,18 +62,18 @@ def list_tokens_by_owner(caller: Caller, period: Period, usage_filter: UsageFilt
     counts_by_owner: dict[str, Counter[str]] = {}
     for agent in agents:
         counts_by_owner.setdefault(agent.owner, Counter()).update(agents=1, tokens=tokens_by_agent[agent.agent_id])
-    owner_counts = sorted(
+    sorted_counts = sorted(
         counts_by_owner.items(),
         key=lambda owner_and_counts: (not owner_and_counts[0], -owner_and_counts[1]["tokens"], owner_and_counts[0]),
     )
-    return [{"owner": owner or None, **counts} for owner, counts in owner_counts]
+    return [{"owner": owner or None, **counts} for owner, counts in sorted_counts]
 
 
 def _read_tokens_by_agent(caller: Caller, period: Period, usage_filter: UsageFilter) -> Counter[UUID]:
     """Return the tokens that pass the filters, by agent, without agents that got none."""
     if usage_filter.counts_tokens_only:
-        tokens_by_day = usage_filter.read_tokens_by_agent(caller, period)
-        return +Counter({agent_id: sum(tokens) for agent_id, tokens in tokens_by_day.items()})
+        daily_tokens_by_agent = usage_filter.read_tokens_by_agent(caller, period)
+        return +Counter({agent_id: sum(daily_tokens) for agent_id, daily_tokens in daily_tokens_by_agent.items()})
     tokens_by_agent: Counter[UUID] = Counter()
     agent_ids = list(usage_filter.agent_ids or ())
     for row in caller.read("findings/contributor_days", **period.bounds, agent_ids=agent_ids):
@@ -94,10 +94,10 @@ def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: Usag
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent_delegations(
         [
-            exchange
-            for exchange in delegation_rows
-            if (agent_ids is None or exchange.agent_id in agent_ids or exchange.subject_agent_id in agent_ids)
-            and resource in (None, exchange.resource)
+            row
+            for row in delegation_rows
+            if (agent_ids is None or row.agent_id in agent_ids or row.subject_agent_id in agent_ids)
+            and resource in (None, row.resource)
         ],
         period,
     )

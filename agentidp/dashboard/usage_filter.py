@@ -104,7 +104,7 @@ class UsageFilter:
             and self.resource in (None, row.resource)
         )
 
-    def query_days(self, first: date, last: date) -> DaysQuery:
+    def build_days_query(self, first: date, last: date) -> DaysQuery:
         """Return the statement that reads the usage on the days from *first* to *last*, and the reader of its rows."""
         bounds, agents = {"first": first, "last": last}, {"agent_ids": self._agent_ids}
 
@@ -120,7 +120,7 @@ class UsageFilter:
                 lambda rows: build_token_days((row.on_day, sum(row.hours)) for row in rows if self._is_use(row)),
             )
         if self.counts_tokens_only:
-            # This statement needs no filter by credential, which would select a single agent (handled above) or none.
+            # A filter by credential leaves one agent, which is handled above, or none, so it is not needed here.
             return DaysQuery(
                 Call("dashboard/tokens_of_resource", bounds | agents | {"resource": self.resource}),
                 lambda rows: build_token_days((row.on_day, row.tokens) for row in rows),
@@ -148,7 +148,7 @@ class UsageFilter:
     def read_attribution(self, caller: Caller, period: Period, *calls: Call) -> tuple[Attribution, list[Rows]]:
         """Return the tokens that pass the filters, by credential and resource, and the rows of *calls*."""
         has_several_agents = self.agent_ids is not None and self.agent_id is None
-        days_query = self.query_days(**period.bounds)
+        days_query = self.build_days_query(**period.bounds)
         day_calls = [days_query.call] if has_several_agents and not self.counts_tokens_only else []
         attribution, rows_of_calls = read_attribution(caller, period, self.agent_id, *calls, *day_calls)
         if not self.values:
@@ -183,9 +183,9 @@ def read_usage_filter(caller: Caller, period: Period, names: Iterable[str] = LAB
     for name in values.keys() - set(names):
         raise ValidationError(f"This cannot be filtered by {name}. Remove the filter.")
     rows_by_filter = caller.read_by_name(_build_calls(values, period))
-    for name, message in MISSING.items():
+    for name, message_template in MISSING.items():
         if name in values and not rows_by_filter[name]:
-            raise ValidationError(message.format(values[name]))
+            raise ValidationError(message_template.format(values[name]))
     value_names, resource, credential_id = dict(values), None, None
     if "agent" in values:
         value_names["agent"] = rows_by_filter["agent"][0].name

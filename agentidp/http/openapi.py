@@ -195,8 +195,8 @@ def build_document(app: Flask, *, security_schemes: dict[str, Any], **options: A
                     method.lower(): operation | {"tags": [blueprint_name], "operationId": name} for method in methods
                 },
             )
-    openapi: dict[str, Any] = spec.to_dict()
-    return openapi
+    document: dict[str, Any] = spec.to_dict()
+    return document
 
 
 def _add_components(spec: APISpec, security_schemes: dict[str, Any]) -> None:
@@ -211,7 +211,6 @@ def _add_components(spec: APISpec, security_schemes: dict[str, Any]) -> None:
 
 
 def _describe_operation(view: Any, rule: Rule) -> dict[str, Any]:
-    """Return the operation of a route."""
     declarations = declarations_of(view)
     needs_token = declarations.authentication not in ("public", "client")
     summary, _, description = inspect.cleandoc(view.__doc__).partition("\n\n")
@@ -253,7 +252,7 @@ class DescribedConverter(OpenAPIConverter):
         return json_schema | getattr(schema.Meta, "json_schema", {})
 
     def field2pattern(self, field: ma.fields.Field[Any], **kwargs: Any) -> dict[str, str]:
-        """Return a field's regular expression in the syntax of ECMA-262, with both ends of the text."""
+        """Return a field's regular expression in the syntax of ECMA-262. It matches whole texts only."""
         pattern = super().field2pattern(field, **kwargs).get("pattern")
         return {"pattern": f"^(?:{pattern.removesuffix(chr(92) + 'Z')})$"} if pattern else {}
 

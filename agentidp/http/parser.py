@@ -86,15 +86,15 @@ class Parser(FlaskParser):
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """Return the JSON body, or ``{}`` without a body. Refuse NaN, repeated names and bytes that are not UTF-8."""
-        json_text = req.get_data()
-        if not json_text:
+        json_bytes = req.get_data()
+        if not json_bytes:
             if any(field.required for field in schema.fields.values()):
                 raise ValidationError("A JSON body is required.", details={"body": ["is required"]})
             return {}
         if req.mimetype != "application/json":
             raise UnsupportedMediaType
         try:
-            return json.loads(json_text.decode(), parse_constant=refuse_constant, object_pairs_hook=build_object)
+            return json.loads(json_bytes.decode(), parse_constant=refuse_constant, object_pairs_hook=build_object)
         except (ValueError, RecursionError):
             raise ValidationError("The body is not JSON.", details={"body": ["must be valid JSON"]}) from None
 

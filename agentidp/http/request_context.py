@@ -24,7 +24,7 @@ class Context:
     started: float
     """The value of ``time.perf_counter()`` when the request began."""
     at: datetime
-    """The instant at which the request counts as made, and its token as issued."""
+    """The instant at which the request is counted, and at which a token that it requests is issued."""
     request_id: str
     span: Any
     caller: Any = None

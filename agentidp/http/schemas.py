@@ -18,7 +18,7 @@ import marshmallow as ma
 from agentidp.http.text import CONTROL, CONTROL_BUT_BREAKS, INVISIBLE, text_refusal
 
 MAX_DAYS = 90
-"""Maximum of the parameter ``days``, the number of days until today, included.
+"""Maximum of the parameter ``days``: the number of days until today, including today.
 
 A month, or a period from ``from`` to ``to``, may have ``MAX_PERIOD_DAYS`` days (:mod:`agentidp.analytics.period`).
 """
