@@ -10,31 +10,31 @@ from psycopg.rows import tuple_row
 from agentidp.db.database import SERVICE_ROLE
 
 INSTANCE_WIDE = {"clients", "resource_identifiers", "schema_migrations", "signing_keys"}
-"""Tables that are keyed by something other than an organization. A table gets here on purpose only: every other one has
-the organization in each unique key.
+"""Tables whose key does not begin with an organization. They are exceptions on purpose: every other table has the
+organization in each unique key.
 """
 
 
 def tables(connection: psycopg.Connection[Any]) -> set[str]:
-    """Every table of the schema."""
+    """Return every table of the schema."""
     return _names(connection, "true")
 
 
 def tables_of_organizations(connection: psycopg.Connection[Any]) -> set[str]:
-    """The tables with rows that belong to an organization."""
+    """Return the tables with rows that belong to an organization."""
     return _names(
         connection, "exists (select from pg_attribute where attrelid = t.oid and attname = 'organization_id')"
     )
 
 
 def written_by_the_service(connection: psycopg.Connection[Any]) -> set[str]:
-    """The tables of organizations that the service's role may insert into."""
+    """Return the tables of organizations into which the service's role may insert rows."""
     may_insert = _names(connection, f"has_table_privilege('{SERVICE_ROLE}', t.oid, 'insert')")
     return may_insert & tables_of_organizations(connection)
 
 
 def references(connection: psycopg.Connection[Any]) -> set[tuple[str, str]]:
-    """Each foreign key, as the table that has it and the table that it references."""
+    """Return (referencing table, referenced table) per foreign key."""
     rows = connection.execute(
         "select conrelid::regclass::text, confrelid::regclass::text from pg_constraint where contype = 'f'"
     )

@@ -24,9 +24,9 @@ from agentidp.db.embedded_postgres.home import find_service_account
 from tests.factories import PATIENCE, free_port
 
 SHARDS = 4
-"""Of each table. Citus's own default is 32, which makes a database eight times as slow to copy."""
+"""Number of shards per table. With Citus's default of 32, copying a database takes eight times as long."""
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of its own is made in it
+MEMORY = Path("/dev/shm")  # noqa: S108 - the cluster gets a private directory in it
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
@@ -65,21 +65,21 @@ PARTLY_REFUSED = pytest.mark.not_on_citus(
         psycopg.errors.SyntaxError,
     ),
 )
-"""Why a test cannot apply on distributed tables. With ``AGENTIDP_TEST_CITUS=everywhere`` it must fail; of a test with
-``strict=False``, some cases do, by one of the errors that it names.
+"""The reasons why a test does not apply to distributed tables. With ``AGENTIDP_TEST_CITUS=everywhere`` such a test must
+fail. With ``strict=False``, some of its cases fail, with one of these errors.
 """
 
 
 def installation() -> Path | None:
-    """The directory of a PostgreSQL's programs that has Citus: ``AGENTIDP_TEST_CITUS_BINDIR``, or else Debian's."""
-    if named := os.environ.get("AGENTIDP_TEST_CITUS_BINDIR"):
-        return Path(named)
-    found = sorted(Path("/usr/lib/postgresql").glob("1[5-9]/lib/citus.so"))
-    return found[-1].parent.parent / "bin" if found else None
+    """Return the directory of the programs of a PostgreSQL with Citus: ``AGENTIDP_TEST_CITUS_BINDIR``, or Debian's."""
+    if bindir := os.environ.get("AGENTIDP_TEST_CITUS_BINDIR"):
+        return Path(bindir)
+    library_files = sorted(Path("/usr/lib/postgresql").glob("1[5-9]/lib/citus.so"))
+    return library_files[-1].parent.parent / "bin" if library_files else None
 
 
 def missing() -> str | None:
-    """What this machine lacks to run a cluster, as a sentence; ``None`` if it lacks nothing."""
+    """Return a sentence about what this machine lacks to run a cluster, or ``None``."""
     return "No PostgreSQL with Citus is installed (docs/contributing/citus.md)." if installation() is None else None
 
 
@@ -103,7 +103,7 @@ class Node:
         self.start()
 
     def start(self) -> None:
-        """Start the server; returns when it takes connections."""
+        """Start the server, and wait until it accepts connections."""
         self._run("pg_ctl", f"--pgdata={self.data}", "--wait", f"--log={self.data}.log", "start")
 
     def stop(self) -> None:
@@ -112,12 +112,12 @@ class Node:
             self._run("pg_ctl", f"--pgdata={self.data}", "--wait", "--mode=immediate", "stop")
 
     def kill(self) -> None:
-        """End the server as the kernel does if memory is short."""
+        """Kill the server, as the kernel does if memory runs out."""
         os.kill(int((self.data / "postmaster.pid").read_text().split("\n")[0]), signal.SIGKILL)
 
     def url(self, database: str) -> str:
-        """Of a database, as the superuser."""
-        # In the form that with_database() in tests/conftest.py makes.
+        """Return the URL of a database for the superuser."""
+        # The URL has the form of with_database() in tests/conftest.py.
         return f"postgresql://postgres:@/{database}?host={self.host}&port={self.port}"
 
     def execute(self, database: str, statement: str) -> list[tuple[object, ...]]:
@@ -127,7 +127,7 @@ class Node:
             return cursor.fetchall() if cursor.description else []
 
     def end_connections(self, database: str) -> None:
-        """End every connection to a database, and wait for it."""
+        """End all connections to a database, and wait until they have ended."""
         self.execute(
             "postgres", f"select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{database}'"
         )
@@ -141,15 +141,15 @@ class Node:
         self.undisturbed(template, f"create database {database} template {template} strategy file_copy")
 
     def undisturbed(self, database: str, statement: str) -> None:
-        """Run a statement for which nobody may be in a database. Citus's maintenance daemon and autovacuum may enter it
-        just when its sessions are ended, so it is tried again.
+        """Run a statement that needs a database without connections. The statement is repeated, because Citus's
+        maintenance daemon or autovacuum may connect just after the connections were ended.
         """
-        ends = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 self.execute("postgres", statement)
             except psycopg.errors.ObjectInUse:
-                if time.monotonic() > ends:
+                if time.monotonic() > deadline:
                     raise
                 self.end_connections(database)
             else:
@@ -161,15 +161,15 @@ class Node:
         command: list[str | Path] = [self.bindir / program, *arguments]
         output = self.data.with_suffix(".out")
         with output.open("ab") as stream:
-            # Not a pipe, which the server would inherit and hold open.
+            # The output is no pipe, because the server would inherit the pipe and keep it open.
             subprocess.run(command, check=True, stdout=stream, stderr=stream, cwd="/", timeout=5 * PATIENCE, **identity)  # type: ignore[call-overload]
 
 
 class Cluster:
     """A coordinator and its workers.
 
-    :param directory: for the servers' data.
-    :param bindir: where the programs are.
+    :param directory: the directory for the data of the servers.
+    :param bindir: the directory of the programs.
     """
 
     def __init__(self, directory: Path, bindir: Path, workers: int = 2) -> None:
@@ -178,7 +178,7 @@ class Cluster:
         self.workers = [self._node(f"worker{number}") for number in range(workers)]
 
     def start(self) -> None:
-        """Make all servers."""
+        """Initialize and start all servers."""
         self._on_all(Node.make)
 
     def stop(self) -> None:
@@ -186,7 +186,7 @@ class Cluster:
         self._on_all(Node.stop)
 
     def add_worker(self, database: str) -> Node:
-        """Make one more worker, and add it to a database; it has no shards yet."""
+        """Start one more worker, and add it to a database. The worker has no shards yet."""
         node = self._node(f"worker{len(self.workers)}")
         node.make()
         self.workers.append(node)
@@ -206,7 +206,7 @@ class Cluster:
         self.add_nodes(database)
 
     def add_nodes(self, database: str) -> None:
-        """Tell a database's coordinator which nodes there are."""
+        """Register the nodes of the cluster at the coordinator of a database."""
         coordinator = self.coordinator
         coordinator.execute("postgres", f"alter database {database} set citus.shard_count = {SHARDS}")
         coordinator.execute(database, f"select citus_set_coordinator_host('{coordinator.host}', {coordinator.port})")
@@ -214,7 +214,7 @@ class Cluster:
             coordinator.execute(database, f"select citus_add_node('{worker.host}', {worker.port})")
 
     def make_template(self, database: str) -> None:
-        """Allow no connections to a database, so that it can be copied."""
+        """Refuse connections to a database, so that it can be copied."""
 
         def close(node: Node) -> None:
             node.execute("postgres", f"alter database {database} allow_connections false")
@@ -223,7 +223,7 @@ class Cluster:
         self._on_all(close)
 
     def copy(self, template: str, database: str) -> None:
-        """Copy a database on all nodes. The nodes and shards that it names are those of the copy as well."""
+        """Copy a database on all nodes. The copy keeps the registered nodes and shards."""
         self._on_all(lambda node: node.copy(template, database))
 
     def drop(self, database: str) -> None:
@@ -240,7 +240,7 @@ class Cluster:
 
 
 def nodes_of(url: str) -> list[tuple[str, int]]:
-    """Host and port of each node that is registered in the database at *url*, the coordinator first."""
+    """Return the host and port of each node that is registered in the database at *url*, the coordinator first."""
     with psycopg.connect(url, autocommit=True) as connection:
         if not connection.execute("select from pg_extension where extname = 'citus'").fetchall():
             return []
@@ -250,13 +250,13 @@ def nodes_of(url: str) -> list[tuple[str, int]]:
 
 
 def servers_of(url: str) -> list[str]:
-    """The database at *url* on each server of its cluster, the coordinator first; *url* itself without Citus."""
+    """Return the URLs of the database on each server of its cluster, the coordinator first; *url* without Citus."""
     name = str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
     return [Node(Path(), Path(), port=port, host=host).url(name) for host, port in nodes_of(url)] or [url]
 
 
 def server_of(url: str, organization_id: str) -> str:
-    """The database at *url* on the server that has an organization's rows; *url* itself without Citus."""
+    """Return the URL of the database on the server that has an organization's rows; *url* without Citus."""
     nodes = nodes_of(url)
     if not nodes:
         return url
@@ -275,8 +275,8 @@ def someone_waits(url: str) -> bool:
     with psycopg.connect(url, autocommit=True) as connection:
         everywhere = f"select bool_or(result::boolean) from run_command_on_all_nodes($$select {waits}$$)"
         has_citus = connection.execute("select from pg_extension where extname = 'citus'").fetchall()
-        [(found,)] = connection.execute((everywhere if has_citus else f"select {waits}").encode()).fetchall()
-        return bool(found)
+        [(is_waiting,)] = connection.execute((everywhere if has_citus else f"select {waits}").encode()).fetchall()
+        return bool(is_waiting)
 
 
 RUNNING: dict[str, Cluster] = {}
@@ -292,12 +292,12 @@ def cluster(workers: int = 2) -> Iterator[Cluster]:
     directory = Path(tempfile.mkdtemp(prefix="agentidp-citus-", dir=MEMORY if in_memory else None))
     if os.getuid() == 0:
         os.chown(directory, find_service_account().pw_uid, find_service_account().pw_gid)
-    made = Cluster(directory, bindir, workers)
+    new_cluster = Cluster(directory, bindir, workers)
     try:
-        made.start()
-        RUNNING[made.coordinator.url("postgres")] = made
-        yield made
+        new_cluster.start()
+        RUNNING[new_cluster.coordinator.url("postgres")] = new_cluster
+        yield new_cluster
     finally:
-        RUNNING.pop(made.coordinator.url("postgres"), None)
-        made.stop()
+        RUNNING.pop(new_cluster.coordinator.url("postgres"), None)
+        new_cluster.stop()
         shutil.rmtree(directory, ignore_errors=True)

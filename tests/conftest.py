@@ -4,10 +4,10 @@ Which application a test uses:
 
 | fixture | its database | for |
 |---|---|---|
-| ``app`` | a fresh one for each test. In rooms that import ``tests/sharing.py`` it is ``shared_app`` | most tests |
-| ``own_app`` | that of ``app`` | a test that adds a route, or that needs its own connections in such a room |
-| ``shared_app`` | one for each module | tests that do not look at what other tests write |
-| ``wired_app`` | none | a test that only reads what is registered, such as the views |
+| ``app`` | a new database per test. In rooms that import ``tests/sharing.py`` it is ``shared_app`` | most tests |
+| ``own_app`` | the database of ``app`` | a test that adds a route, or needs its own connections in such a room |
+| ``shared_app`` | one database per module | tests that do not read the rows of other tests |
+| ``wired_app`` | none | a test that only reads registered objects, such as the views |
 """
 
 from __future__ import annotations
@@ -68,12 +68,12 @@ from tests.factories import (
 )
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts a background job like this, and every server that a test starts would ignore it too.
+    # A shell makes background jobs ignore SIGINT, and every server that a test starts would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def settings_for(url: str, **changes: object) -> Settings:
-    """The settings of a test: four connections at most, and nothing from the environment but which path it runs on."""
+    """Return settings for tests: at most four connections, and from the environment only ``AGENTIDP_FAST_PATH``."""
     values: dict[str, object] = {
         "database_url": url,
         "data_dir": Path("/nonexistent"),
@@ -85,27 +85,27 @@ def settings_for(url: str, **changes: object) -> Settings:
 
 
 def install(url: str) -> None:
-    """Give a database the schema and a signing key."""
+    """Create the schema and a signing key in a database."""
     migrate(url)
     ensure_signing_key(settings_for(url), at=utc_now())
 
 
 def new_agent(url: str) -> Agent:
-    """An agent of an organization of its own in the database of a server."""
+    """Return a new agent of a new organization in the database of a server."""
     with contextlib.closing(Services.of(settings_for(url), utc_now)) as services:
         return make_agent(services, make_organization(services))
 
 
 LONGEST = {"statement_timeout": 23.0, "pool_timeout": 25.0}
-"""The settings with which requests wait as long as they may, so that none fails because the machine is slow, or because
-another transaction of its test holds what it waits for.
+"""Settings with the longest permitted timeouts, so that no request fails because the machine is slow, or because it
+waits for a lock of another transaction of its test.
 """
 
 
 class Installation(Enum):
-    """A PostgreSQL that a test asks for. One of Debian's is asked for by the directory of its programs instead.
+    """A PostgreSQL installation for a test. Installations of Debian are named by the directory of their programs.
 
-    ``DEFAULT`` is what a test gets that asks for none, and ``MISSING`` stands for Debian's if there is none.
+    ``DEFAULT`` is for tests that name no installation. ``MISSING`` stands for Debian's PostgreSQL if there is none.
     """
 
     DEFAULT = "postgresql"
@@ -114,17 +114,17 @@ class Installation(Enum):
     CITUS = "citus"
 
 
-# The oldest: another one may be there for Citus only.
+# The oldest version is used, because a newer version may be installed for Citus only.
 DEBIANS = [file.parent for file in sorted(Path("/usr/lib/postgresql").glob("1[5-9]/bin/postgres"))][:1]
 INSTALLATIONS = [
     Installation.WHEEL,
     *(pytest.param(bindir, marks=pytest.mark.program) for bindir in DEBIANS or [Installation.MISSING]),
 ]
-"""The wheel's PostgreSQL, and that of Debian's packages, of which there must be one."""
+"""The PostgreSQL of the wheel, and that of Debian's packages, which must be installed."""
 
 
 def name_of_installation(installation: Installation | Path) -> str:
-    """What the ids of the tests call it: ``wheel``, for example, or the major version of Debian's."""
+    """Return the installation's name in the ids of tests: ``wheel``, for example, or the major version of Debian's."""
     return installation.parent.name if isinstance(installation, Path) else installation.value
 
 
@@ -135,11 +135,11 @@ ON_EVERY_POSTGRES = pytest.mark.parametrize(
 
 
 EVERYWHERE = os.environ.get("AGENTIDP_TEST_CITUS") == "everywhere"
-"""Whether each test that gets a database gets one on the cluster."""
+"""Whether each test with a database runs on the Citus cluster."""
 
 ON_CITUS_TOO = pytest.mark.parametrize(
     "postgres_url",
-    # Everywhere, the default is the cluster already.
+    # If tests run on the cluster everywhere, the default installation is the cluster already.
     [Installation.DEFAULT, *([] if EVERYWHERE else [pytest.param(Installation.CITUS, marks=pytest.mark.citus)])],
     ids=name_of_installation,
     indirect=True,
@@ -158,7 +158,7 @@ ON_CITUS = pytest.mark.parametrize(
 
 
 def bindir_of(installation: Installation | Path) -> Path | None:
-    """The directory of its programs, ``None`` for the wheel's; the test fails if Debian's PostgreSQL is missing."""
+    """Return the directory of the programs; ``None`` for the wheel. Fail the test if Debian's PostgreSQL is missing."""
     if installation is Installation.MISSING:
         pytest.fail("The tests need Debian's PostgreSQL beside the wheel's: apt-get install postgresql", pytrace=False)
     return installation if isinstance(installation, Path) else None
@@ -166,7 +166,7 @@ def bindir_of(installation: Installation | Path) -> Path | None:
 
 @pytest.fixture(scope="session")
 def needs_citus() -> None:
-    """Skips the test if Citus is not installed, and fails if every test is to run on it."""
+    """Skip the test if Citus is not installed, or fail it if Citus is required."""
     if reason := citus.missing():
         if os.environ.get("AGENTIDP_TEST_CITUS"):
             pytest.fail(reason, pytrace=False)
@@ -213,22 +213,22 @@ def start_postgres() -> Iterator[Callable[[Installation | Path], str]]:
 
 @pytest.fixture(scope="session")
 def postgres_url(start_postgres: Callable[[Installation | Path], str], request: pytest.FixtureRequest) -> str:
-    """A server that may create databases: the one that ON_EVERY_POSTGRES or ON_CITUS asks for, or else one with the
-    programs in AGENTIDP_TEST_PG_BINDIR, if it is set.
+    """The URL of a server on which tests create databases: the server for ON_EVERY_POSTGRES or ON_CITUS, or otherwise a
+    server with the programs in AGENTIDP_TEST_PG_BINDIR or of the wheel.
     """
-    asked = getattr(request, "param", Installation.DEFAULT)
-    is_default = asked is Installation.DEFAULT
-    if asked is Installation.CITUS or (is_default and EVERYWHERE):
+    installation = getattr(request, "param", Installation.DEFAULT)
+    is_default = installation is Installation.DEFAULT
+    if installation is Installation.CITUS or (is_default and EVERYWHERE):
         running: citus.Cluster = request.getfixturevalue("cluster")
         return running.coordinator.url("postgres")
     if not is_default:
-        return start_postgres(asked)
+        return start_postgres(installation)
     bindir = os.environ.get("AGENTIDP_TEST_PG_BINDIR")
     return start_postgres(Path(bindir) if bindir else Installation.WHEEL)
 
 
 def with_database(url: str, name: str) -> str:
-    """*url* with another database's name, as a URL."""
+    """Return *url* with the name of another database."""
     parts = conninfo_to_dict(url)
     query = "&".join(f"{k}={parts[k]}" for k in ("host", "port") if k in parts)
     return f"postgresql://{quote(str(parts.get('user', '')))}:{quote(str(parts.get('password', '')))}@/{name}?{query}"
@@ -256,13 +256,13 @@ def make_template() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def template(make_template: Callable[[str], str], postgres_url: str) -> str:
-    """The name of a migrated database with a signing key, to copy. On a cluster its tables are distributed."""
+    """The name of a migrated database with a signing key, which tests copy. On Citus, its tables are distributed."""
     return make_template(postgres_url)
 
 
 @pytest.fixture(autouse=True)
 def _no_reading_of_the_keys_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that several tests share would read the keys beside a request whose statements are counted."""
+    """Prevent a shared application from reading the keys while a test counts the statements of a request."""
     monkeypatch.setattr(signing_keys, "CACHE_SECONDS", 3600)
 
 
@@ -309,38 +309,38 @@ def _drop(postgres_url: str, name: str) -> None:
 
 
 ADMINISTRATORS: dict[str, psycopg.Connection] = {}
-"""URL of a server -> the connection that makes and drops the databases of the tests there."""
+"""The connections that create and drop the databases of tests, by the URL of the server."""
 
 
 def _administrator(postgres_url: str) -> psycopg.Connection:
-    kept = ADMINISTRATORS.get(postgres_url)
-    if kept is None or kept.closed:
-        ADMINISTRATORS[postgres_url] = kept = psycopg.connect(postgres_url, autocommit=True)
-    return kept
+    connection = ADMINISTRATORS.get(postgres_url)
+    if connection is None or connection.closed:
+        ADMINISTRATORS[postgres_url] = connection = psycopg.connect(postgres_url, autocommit=True)
+    return connection
 
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory for a server of PostgreSQL and its files."""
+    """A directory for a PostgreSQL server and its files."""
     with open_directory() as path:
         yield path
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """What the application takes for now; stands at noon of Wednesday, 15 April 2026."""
+    """The application's clock, which shows noon of Wednesday, 15 April 2026."""
     return Clock()
 
 
 class WholeResponses(FlaskClient):
-    """A client that receives each response to its end, as one of a server does. Flask's own leaves a response that is
-    made in parts open, and its turn in the fair queue with it, unless a test reads it.
+    """A client that reads each response to its end, as clients of a server do. Flask's own client leaves a streamed
+    response open, which then keeps its turn in the fair queue, unless the test reads the response.
     """
 
     def open(self, *args: Any, buffered: bool = True, **kwargs: Any) -> TestResponse:
         """Send a request.
 
-        :param buffered: ``False`` for a test that looks at the parts of a response.
+        :param buffered: ``False`` for a test that reads a streamed response in parts.
         """
         return super().open(*args, buffered=buffered, **kwargs)
 
@@ -349,17 +349,17 @@ Flask.test_client_class = WholeResponses
 
 
 class CompiledTemplates(BytecodeCache):
-    """Keeps the templates that this process has compiled, because each application compiles its own otherwise."""
+    """Caches compiled templates for all applications of this process, because each would compile its own otherwise."""
 
     def __init__(self) -> None:
         self._codes: dict[tuple[str, str], CodeType | None] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Give a template its code if an application has compiled it before."""
+        """Load the code of a template that an application has compiled."""
         bucket.code = self._codes.get((bucket.key, bucket.checksum))
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep the code of a template."""
+        """Store the code of a template."""
         self._codes[bucket.key, bucket.checksum] = bucket.code
 
 
@@ -367,20 +367,20 @@ Flask.jinja_options = {"bytecode_cache": CompiledTemplates()}
 
 
 def end(services: Services) -> None:
-    """Close the services, after each of their requests has left the fair queue."""
+    """Close the services, and fail unless all of their requests have left the fair queue."""
     services.close()
     assert services.fair_queue.is_empty(), "a response was made and its turn did not end"
 
 
 @pytest.fixture(scope="session")
 def wired_app() -> Flask:
-    """The application without services. To wire it takes longer than most tests, and no test may change it."""
+    """The application without services. No test may change it, because all share it: wiring it takes long."""
     return create_app(settings_for("postgresql:///none"))
 
 
 @pytest.fixture(scope="session")
 def wired_shared_app() -> Flask:
-    """The same, for the modules that share an application, because a test may use both."""
+    """A second ``wired_app`` for ``shared_app``, because a test may use ``app`` and ``shared_app``."""
     return create_app(settings_for("postgresql:///none"))
 
 
@@ -394,7 +394,7 @@ def app(wired_app: Flask, database_url: str, clock: Clock) -> Iterator[Flask]:
 
 @pytest.fixture
 def own_app(database_url: str, clock: Clock) -> Iterator[Flask]:
-    """The same, wired for one test, which may add a route."""
+    """An application that is wired for a single test, which may add a route."""
     app = create_app(settings_for(database_url, **LONGEST), clock=clock)
     yield app
     end(app.extensions["agentidp"])
@@ -409,20 +409,20 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def services(app: Flask) -> Services:
     """The application's services."""
-    found: Services = app.extensions["agentidp"]
-    return found
+    app_services: Services = app.extensions["agentidp"]
+    return app_services
 
 
 @dataclass
 class Cast:
-    """Two organizations. The outsider has everything that Acme has, and must see nothing of it."""
+    """An agent in each of two organizations. The outsider has the same scopes as Acme, and must see nothing of Acme."""
 
     acme: Agent
     outsider: Agent
 
 
 def make_cast(services: Services) -> Cast:
-    """An agent with every scope in each of two new organizations."""
+    """Create two organizations with one agent each, which has every scope."""
     acme, outsider = make_organizations(services, "Acme", "Outsider")
     return Cast(acme=make_agent(services, acme), outsider=make_agent(services, outsider))
 
@@ -435,22 +435,22 @@ def cast(services: Services) -> Cast:
 
 @pytest.fixture
 def server(database_url: str) -> Iterator[Server]:
-    """gunicorn on a fresh database."""
+    """A server (gunicorn) on a fresh database."""
     with Server({"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as running:
         yield running
 
 
 @pytest.fixture
 def midnight_is_far() -> None:
-    """The day, and so the month, does not end during the test: it begins after midnight if that is near."""
-    left = 86_400 - time.time() % 86_400
-    if left < 2 * PATIENCE:
-        time.sleep(left)
+    """Wait until after midnight if midnight is near, so that no day or month ends during the test."""
+    seconds_left = 86_400 - time.time() % 86_400
+    if seconds_left < 2 * PATIENCE:
+        time.sleep(seconds_left)
 
 
 @pytest.fixture(scope="module")
 def shared_app(wired_shared_app: Flask, postgres_url: str, template: str) -> Iterator[Flask]:
-    """The application on a database that the tests of a module share: for those that change nothing that counts."""
+    """The application on a database that the tests of a module share, if they do not read the rows of other tests."""
     with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url:
         services = wired_shared_app.extensions["agentidp"] = Services.of(settings_for(url, **LONGEST), Clock())
         yield wired_shared_app
@@ -465,25 +465,25 @@ def shared_client(shared_app: Flask) -> FlaskClient:
 
 @pytest.fixture(scope="module")
 def shared_cast(shared_app: Flask) -> Cast:
-    """The cast in the shared application."""
+    """The cast in the database of the shared application."""
     return make_cast(shared_app.extensions["agentidp"])
 
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Commands set up logging for their process, which is this one; it is undone here."""
+    """Restore the logging of this process, because a command that runs in a test configures it."""
     names = ("agentidp", "gunicorn.error", "gunicorn.access")
     loggers = [logging.getLogger(), *map(logging.getLogger, names)]
-    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    saved_states = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     yield
-    for logger, handlers, level, propagate in before:
+    for logger, handlers, level, propagate in saved_states:
         logger.handlers[:], logger.propagate = handlers, propagate
         logger.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keep what pytest collects out of the garbage collector, which would look at it again and again in vain."""
+    """Hide the collected tests from the garbage collector, which would examine them again and again in vain."""
     gc.disable()
     try:
         return (yield)
@@ -493,15 +493,15 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 ROOMS_WITH_A_MARKER = {"browser", "containers", "deploy", "faults"}
-"""Rooms whose tests all have the marker of the room's name."""
+"""Directories all of whose tests have a marker with the name of the directory."""
 
 FIXTURES_WITH_A_SERVER = {"server", "running", "provider"}
-"""Fixtures that run gunicorn in a process of its own: the tests that use them are slow."""
+"""Fixtures that run gunicorn in a process of its own. Tests that use them are marked as slow."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that ``make test`` leaves out and whose room, or whose fixture, says so. On Citus, those that
-    cannot apply there must fail: one that passes makes the run fail, so that no mark outlives its reason.
+    """Mark the tests that ``make test`` leaves out because of their directory or a fixture. On Citus, tests with the
+    marker ``not_on_citus`` must fail: a test that passes makes the run fail, so that outdated markers are noticed.
     """
     for item in items:
         if EVERYWHERE and (mark := item.get_closest_marker("not_on_citus")):
@@ -530,13 +530,13 @@ LONGEST_FILES = (
     "tests/maintenance/test_guide.py",
     "tests/deploy/test_two_servers.py",
 )
-"""Files with few tests that take long. They begin first, so that no process waits for the last of them in the end."""
+"""Files with few tests that take long. They begin first, so that no process waits at the end for the last of them."""
 
 
 class OneNetwork(LoadFileScheduling):
-    """A file on each core, as with ``--dist loadfile``, but the browser and the containers all on one.
+    """A scheduler like ``--dist loadfile``, except that all browser and container tests run in the same process.
 
-    When containers start, the machine gets network interfaces, and Chromium then ends what it is loading with
+    Starting containers adds network interfaces, and Chromium then aborts the page that it is loading with
     ERR_NETWORK_CHANGED.
     """
 
@@ -545,7 +545,7 @@ class OneNetwork(LoadFileScheduling):
         return "network" if file.startswith(("tests/browser/", "tests/containers/")) else file
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """Give a process the longest of the files that remain, or else the one with the most tests."""
+        """Give a process the first remaining file of :data:`LONGEST_FILES`, or else the file with the most tests."""
         if scope := next((scope for scope in LONGEST_FILES if scope in self.workqueue), None):
             self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
@@ -553,16 +553,16 @@ class OneNetwork(LoadFileScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneNetwork | None:
-    """How tests are dealt out to the processes of pytest-xdist."""
+    """Return the scheduler of pytest-xdist, which distributes the tests to processes."""
     return OneNetwork(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 NOTHING_SKIPPED = "AGENTIDP_TEST_ALL"
-"""The variable with which ``make test-beyond`` and CI make a run fail in which a test was skipped."""
+"""The environment variable with which ``make test-beyond`` and CI make a run fail if a test was skipped."""
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail if a test was skipped that must not be. pytest names it, and the reason, below."""
+    """Fail if a test was skipped although all tests must run. pytest prints the test and the reason."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get(NOTHING_SKIPPED) and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -11,8 +11,8 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def open_directory() -> Iterator[Path]:
-    """An empty directory that the account of PostgreSQL can enter. pytest's own is closed to it if root runs the tests.
-    Its path is short enough for a socket.
+    """Yield an empty directory that the account of PostgreSQL can enter, with a path that is short enough for a socket.
+    The account cannot enter pytest's own directory if root runs the tests.
     """
     path = Path(tempfile.mkdtemp(prefix="aidp-", dir="/tmp"))
     try:

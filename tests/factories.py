@@ -50,20 +50,20 @@ from agentidp.usage_history.monthly_sums import store_sums
 
 _WITHOUT_NAME = NewAgentSchema(exclude=["name"])
 NEW_AGENT: dict[str, Any] = {"status": "active"} | _WITHOUT_NAME.dump(_WITHOUT_NAME.load({}))
-"""What an agent is if only its name is given, as the API, the audit trail and a file of ``agentidp apply`` spell it."""
+"""Default members of a new agent, except its name, as in the API, audit events and files of ``agentidp apply``."""
 
 NOON = datetime(2026, 4, 15, 12, 0, tzinfo=UTC)
-"""A Wednesday; where the tests stand unless they say otherwise."""
+"""The default time of the tests, on a Wednesday."""
 
 RESOURCE_METADATA = 'resource_metadata="http://localhost:3000/.well-known/oauth-protected-resource/api/v1"'
-"""What every challenge of our own API ends with (RFC 9728 section 5.1)."""
+"""The end of every challenge of our own API (RFC 9728 section 5.1)."""
 
 SECRET_KEY = "a-secret-for-the-tests-of-forty-characters"
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class Clock:
-    """A clock that tests set; ``None`` runs with the real one."""
+    """A clock that a test sets. If *now* is ``None``, it shows the real time."""
 
     def __init__(self, now: datetime | None = NOON) -> None:
         self.now = now
@@ -72,7 +72,7 @@ class Clock:
         return self.now or datetime.now(UTC)
 
     def advance(self, **delta: float) -> None:
-        """Move on by a :class:`timedelta`."""
+        """Set the clock forward. The parameters are those of :class:`timedelta`."""
         assert self.now is not None
         self.now += timedelta(**delta)
 
@@ -89,7 +89,7 @@ class Agent:
 
     @property
     def client_id(self) -> str:
-        """As OAuth spells it."""
+        """The agent's id as text, as in OAuth requests."""
         return str(self.agent_id)
 
     @property
@@ -98,7 +98,7 @@ class Agent:
         return {"grant_type": "client_credentials", "client_id": self.client_id, "client_secret": self.client_secret}
 
     def token(self, **changes: Any) -> str:
-        """A valid access token of the agent that was not issued by the token endpoint, so that nothing counts it.
+        """Return a valid access token of the agent that is not counted, because the token endpoint has not issued it.
 
         :param changes: arguments of :func:`agentidp.jose.access_token.issue_access_token` to replace.
         """
@@ -118,16 +118,16 @@ class Agent:
         return tokens.issue_access_token(arguments.pop("key"), **arguments)
 
     def link(self, **changes: Any) -> str:
-        """The path of a link that signs in to the dashboard, likewise."""
+        """Return the path of a link that signs in to the dashboard. Its token is not counted."""
         arguments = {"audience": self.services.settings.dashboard_sign_in, "scope": "analytics:read", "ttl": 300}
         return f"/dashboard/sign-in?token={self.token(**(arguments | changes))}"
 
     def bearer(self, **changes: Any) -> dict[str, str]:
-        """Request headers with :meth:`token`."""
+        """Return the request headers with a new :meth:`token`."""
         return {"Authorization": f"Bearer {self.token(**changes)}"}
 
     def count(self, at: datetime, **counts: Any) -> None:
-        """Count its usage, as :func:`count_usage` does."""
+        """Count usage of the agent, as :func:`count_usage` does."""
         count_usage(self.services, self.organization_id, self.agent_id, at, **counts)
 
     def get_tokens(self, client: FlaskClient, times: int, **form: str) -> None:
@@ -137,42 +137,42 @@ class Agent:
             assert response.status_code == 200, response.json
 
     def credential_ids(self) -> list[UUID]:
-        """The ids of its credentials, the first one first."""
+        """Return the ids of the agent's credentials, oldest first."""
         return [row.credential_id for row in self.database.fetch("agents/list_credentials", agent_id=self.agent_id)]
 
     @property
     def database(self) -> OrganizationDatabase:
-        """The database as its organization sees it now."""
+        """The database of the agent's organization, at the present time."""
         return database_of(self.services, self.organization_id)
 
     @property
     def database_url(self) -> str:
-        """Of the database of its organization."""
+        """The URL of the database."""
         return str(self.services.settings.database_url)
 
     def sums(self) -> dict[str, int]:
-        """What is counted of its organization: :func:`usage_sums`."""
+        """Return the counts of the agent's organization, as :func:`usage_sums` does."""
         return usage_sums(self.database_url, self.organization_id)
 
     def colleague(self, name: str = "colleague", scopes: Iterable[str] = tuple(SCOPES)) -> Agent:
-        """Another agent of its organization."""
+        """Return a new agent of the same organization."""
         return make_agent(self.services, self.organization_id, name, scopes)
 
 
 class Api:
     """Sends requests to our API as an agent.
 
-    :param changes: of its token, as :meth:`Agent.token` takes them.
+    :param changes: the arguments of :meth:`Agent.token`.
     """
 
     def __init__(self, client: FlaskClient, agent: Agent, **changes: Any) -> None:
         self.client, self.agent, self._changes = client, agent, changes
 
     def send(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """The response to a request for a path below ``/api/v1/``, or for a whole one."""
-        whole = path if path.startswith("/") else f"/api/v1/{path}"
+        """Return the response to a request. *path* is below ``/api/v1/``, or begins with ``/``."""
+        full_path = path if path.startswith("/") else f"/api/v1/{path}"
         headers = self.agent.bearer(**self._changes)
-        return self.client.open(whole, method=method, json=body, query_string=query or None, headers=headers)
+        return self.client.open(full_path, method=method, json=body, query_string=query or None, headers=headers)
 
     get = partialmethod(send, "GET")
     post = partialmethod(send, "POST")
@@ -181,24 +181,24 @@ class Api:
     delete = partialmethod(send, "DELETE")
 
     def token(self, **changes: Any) -> Any:
-        """The response to a token request of the agent, with its secret."""
+        """Return the response to a token request with the agent's secret."""
         return self.client.post("/api/v1/token", data=self.agent.form | changes)
 
     def last_event(self) -> Any:
-        """The last event of the organization's audit trail."""
+        """Return the last event of the organization's audit trail."""
         return self.get("audit", limit=1).json["data"][0]
 
 
 _owner_connections: dict[str, psycopg.Connection[Any]] = {}
-"""URL of the last database -> this process's connection to it. Connecting takes longer than most statements."""
+"""This process's connection, by the URL of the last database. Connecting takes longer than most statements."""
 
 _owner_lock = threading.Lock()
 
 
 @contextlib.contextmanager
 def owner_connection(url: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection with the role in *url*, past the application. The same connection is used again for the same
-    database, unless another thread is using it.
+    """Yield a connection with the role in *url*, without the application. Later calls for the same database get the
+    same connection, unless another thread is using it.
     """
     if not _owner_lock.acquire(blocking=False):
         with psycopg.connect(url, autocommit=True) as connection:
@@ -216,13 +216,13 @@ def owner_connection(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def close_owner_connection() -> None:
-    """Close the connection that :func:`owner_connection` keeps."""
+    """Close the connection that :func:`owner_connection` has cached."""
     while _owner_connections:
         _owner_connections.popitem()[1].close()
 
 
 def _has_ended(connection: psycopg.Connection[Any]) -> bool:
-    """Whether the server has ended an idle connection. The server sends a message before it closes a connection."""
+    """Return whether the server has ended an idle connection, before which the server sends a message."""
     poll = select.poll()
     if not connection.closed:
         poll.register(connection, select.POLLIN)
@@ -230,31 +230,31 @@ def _has_ended(connection: psycopg.Connection[Any]) -> bool:
 
 
 def execute(url: str, statement: str, *parameters: Any) -> list[Any]:
-    """Run a statement as the owner of the tables, past the application, and commit it; its rows."""
+    """Run and commit a statement as the owner of the tables, without the application, and return its rows."""
     with owner_connection(url) as connection:
         cursor = connection.cursor(row_factory=tuple_row).execute(statement.encode(), parameters or None)
         return cursor.fetchall() if cursor.description else []
 
 
 def database_of(services: Services, organization_id: str) -> OrganizationDatabase:
-    """The database as an organization sees it now."""
+    """Return the database of an organization, at the present time."""
     return services.database.of(organization_id, services.clock())
 
 
 def make_organization(services: Services, name: str = "Acme", organization_id: str | None = None) -> str:
-    """Create an organization and return its id, which some examples of others name."""
-    [made] = make_organizations(services, name, ids=[organization_id or generate_organization_id()])
-    return made
+    """Create an organization and return its id."""
+    [new_id] = make_organizations(services, name, ids=[organization_id or generate_organization_id()])
+    return new_id
 
 
 def make_organizations(services: Services, *names: str, ids: Iterable[str] = ()) -> list[str]:
-    """Create organizations on one connection of the operator's, and return their ids."""
-    made = [*ids] or [generate_organization_id() for _ in names]
+    """Create organizations on a connection of the operator, and return their ids."""
+    new_ids = [*ids] or [generate_organization_id() for _ in names]
     with owner_connection(str(services.settings.database_url)) as connection:
-        for organization_id, name in zip(made, names, strict=True):
+        for organization_id, name in zip(new_ids, names, strict=True):
             with operator_transaction(connection, organization_id, services.clock()) as opened:
                 insert_organization(opened, name=name)
-    return made
+    return new_ids
 
 
 def make_agent(
@@ -271,31 +271,31 @@ def make_agent(
 
 
 def demo_ids(services: Services) -> dict[str, UUID]:
-    """The ids of the demo's agents by their names."""
+    """Return the ids of the demo's agents, by name."""
     rows = database_of(services, demo.ORGANIZATION_ID).fetch("agents/agents_named", name=None, is_deleted=False)
     return {row.name: row.agent_id for row in rows}
 
 
 def demo_path(services: Services, path: str) -> str:
-    """A path with the ids of the demo's agents where it has their names."""
+    """Return *path* with the ids of the demo's agents in place of their names."""
     for name, agent_id in demo_ids(services).items():
         path = path.replace(f"/agents/{name}", f"/agents/{agent_id}")
     return path
 
 
 def demo_operator(services: Services) -> Agent:
-    """The demo's agent that has every scope."""
+    """Return the demo's agent that has every scope."""
     return Agent(demo.ORGANIZATION_ID, demo_ids(services)[demo.OPERATOR.name], "", services)
 
 
 def make_alert_target(
     services: Services, organization_id: str, name: str = "on-call", kinds: list[str] | None = None
 ) -> UUID:
-    """Create an alert target; its id. A number follows a name that another target has."""
+    """Create an alert target and return its id. If another target has the name, a number is added to the name."""
     with database_of(services, organization_id).transaction() as transaction:
         name = free_target_name(transaction, name)
-        new = {"name": name, "type": "webhook", "url": "https://hooks.example/services/secret", "kinds": kinds}
-        row, _ = add_target(transaction, services.settings, NewAlertTargetSchema().load(new))
+        values = {"name": name, "type": "webhook", "url": "https://hooks.example/services/secret", "kinds": kinds}
+        row, _ = add_target(transaction, services.settings, NewAlertTargetSchema().load(values))
     target_id: UUID = row.target_id
     return target_id
 
@@ -307,9 +307,9 @@ def free_target_name(transaction: Transaction, name: str = "on-call") -> str:
 
 
 def fail_target(services: Services, organization_id: str, target_id: UUID, *, is_gone: bool = False) -> None:
-    """Note that an alert target has failed at noon.
+    """Record that an alert target has failed at noon.
 
-    :param is_gone: it wants nothing more.
+    :param is_gone: whether the target refuses all further alerts.
     """
     database_of(services, organization_id).fetch_durably(
         "alerts/record_failure",
@@ -324,7 +324,7 @@ def fail_target(services: Services, organization_id: str, target_id: UUID, *, is
 
 
 def make_marker(services: Services, organization_id: str) -> UUID:
-    """Mark a deployment; the marker's id."""
+    """Mark a deployment and return the marker's id."""
     with database_of(services, organization_id).transaction() as transaction:
         row = add_marker(
             transaction, kind="deployment", starts_at=transaction.at, ends_at=None, agent_id=None, note="release 7"
@@ -334,7 +334,7 @@ def make_marker(services: Services, organization_id: str) -> UUID:
 
 
 def make_grant(agent: Agent, rule_id: UUID | None = None, subject: str = "x", resource: str | None = None) -> UUID:
-    """Store a grant of a person to an agent, whose token nobody has."""
+    """Store a person's grant to an agent and return its id. Nobody has a token of the grant."""
     grant_id = uuid.uuid4()
     execute(
         agent.database_url,
@@ -348,17 +348,17 @@ def make_grant(agent: Agent, rule_id: UUID | None = None, subject: str = "x", re
 
 
 def make_openid_provider(client: FlaskClient, agent: Agent) -> object:
-    """The id of the provider of the agent's organization, which has at most one."""
+    """Return the id of the OpenID provider of the agent's organization. Add a provider if there is none."""
     api = Api(client, agent)
-    existing = api.get("openid-providers").json["data"]
-    if existing:
-        return existing[0]["openidProviderId"]
+    providers = api.get("openid-providers").json["data"]
+    if providers:
+        return providers[0]["openidProviderId"]
     body = {"issuer": f"https://{agent.client_id}.example", "clientId": agent.client_id}
     return api.post("openid-providers", body).json["openidProviderId"]
 
 
 def _post(path: str, member: str, body: Callable[[str], Any]) -> Callable[[FlaskClient, Agent], object]:
-    """What makes a thing over HTTP. Its body has the agent's id, so that it is another one for each agent."""
+    """Return a function that creates an object by a POST. The body contains the agent's id, so it differs per agent."""
 
     def make(client: FlaskClient, agent: Agent) -> object:
         return Api(client, agent).post(path.format(agent.client_id), body(agent.client_id)).json[member]
@@ -395,18 +395,18 @@ IDS: dict[str, Callable[[FlaskClient, Agent], object]] = {
     "target_id": lambda _, agent: make_alert_target(agent.services, agent.organization_id, agent.client_id),
     "marker_id": lambda _, agent: make_marker(agent.services, agent.organization_id),
 }
-"""Name of an id in an address -> makes such a thing of the agent's, or of its organization's, and returns its id."""
+"""Functions that create an object of an agent or of its organization and return its id, by the id's name in routes."""
 
 
 def make_one_of_each(client: FlaskClient, agent: Agent) -> dict[str, str]:
-    """Make something of everything that an address can name; the ids by their names."""
-    # Quotas have no ids.
+    """Create one object per name in :data:`IDS`, and the quotas. Return the ids by name."""
+    # IDS does not create quotas, because they have no ids.
     make_quotas(agent)
     return {name: str(make(client, agent)) for name, make in IDS.items()}
 
 
 def make_quotas(agent: Agent, *, tokens: int = 2_000_000) -> None:
-    """Set a quota a day of an agent and of its organization."""
+    """Set a quota per day for an agent and for its organization."""
     with agent.services.database.of(agent.organization_id, agent.services.clock()).transaction() as opened:
         quotas.lock(opened)
         for agent_id in (agent.agent_id, None):
@@ -424,8 +424,8 @@ def count_usage(
     rejected: int = 0,
     resource: str | None = None,
 ) -> None:
-    """Count *tokens* of a resource, *requests* (beyond the tokens' own) and *rejected* ones at an instant, by the
-    product's own statements.
+    """Count *tokens* for a resource, *requests* (in addition to those for the tokens) and *rejected* requests at an
+    instant, by the statements of the product.
     """
     digest = os.urandom(32)
     with services.database.of(organization_id, at).transaction() as transaction:
@@ -461,9 +461,9 @@ def count_usage(
 
 
 def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: int, resource: str) -> None:
-    """Count tokens that an agent got by exchange, by the product's own function.
+    """Count tokens that an agent got by exchange, by the function of the product.
 
-    :param subject: for whom: an agent, or an issuer of others.
+    :param subject: the agent for which the agent acts, or the issuer of the tokens of the people.
     """
     subject_agent_id, issuer = (None, subject) if isinstance(subject, str) else (subject.agent_id, None)
     with owner_connection(str(agent.services.settings.database_url)) as connection, connection.transaction():
@@ -476,23 +476,23 @@ def count_delegation(agent: Agent, subject: Agent | str, at: datetime, tokens: i
 
 
 def make_findings(
-    services: Services, organization_id: str, *found: Finding, days: int = DEFAULT_DAYS
+    services: Services, organization_id: str, *findings: Finding, days: int = DEFAULT_DAYS
 ) -> list[StoredFinding]:
-    """Store what an evaluation of the last *days* has found now; as it is known then."""
+    """Store *findings* as the result of an evaluation of the last *days* days, and return the stored findings."""
     database = database_of(services, organization_id)
     with database.transaction() as opened:
         return store_evaluation(
-            opened, ComputedFindings([*found]), build_findings_query(database.at, services.settings, days=days)
+            opened, ComputedFindings([*findings]), build_findings_query(database.at, services.settings, days=days)
         )
 
 
 def make_finding(services: Services, organization_id: str, finding: Finding | None = None) -> UUID:
-    """Store a finding, as the only one that an evaluation has found now; its id."""
+    """Store a finding as the only finding of an evaluation, and return its id."""
     return make_findings(services, organization_id, finding or a_finding(services.clock()))[0].finding_id
 
 
 def a_finding(at: datetime, **changes: Any) -> Finding:
-    """A spike that is going on."""
+    """Return an ongoing spike. *changes* replace its members."""
     values = {
         "kind": "spike",
         "severity": Severity.warning,
@@ -510,7 +510,7 @@ def a_finding(at: datetime, **changes: Any) -> Finding:
 
 
 def known_finding(finding: Finding, **changes: Any) -> StoredFinding:
-    """A finding as it would be stored: one that goes on, unless *changes* say otherwise."""
+    """Return a finding as it would be stored. It is ongoing, unless *changes* replace its members."""
     values = {
         "finding_id": uuid.uuid4(),
         "highest": finding.severity,
@@ -521,26 +521,26 @@ def known_finding(finding: Finding, **changes: Any) -> StoredFinding:
 
 
 def usage_sums(url: str, organization_id: str) -> dict[str, int]:
-    """What the counters hold of an organization, read as the operator: tokens of the organization, by agent, by
-    credential and resource, and as the sums of months, which are stored for that; requests and rejected.
+    """Return the sums of an organization's counters, read as the operator: tokens of the organization, per agent, per
+    credential and resource, and of the stored monthly sums; requests and rejected requests.
     """
     by_hour = "(select sum(n) from unnest({}_by_hour) n)"
-    wanted = {
+    columns = {
         "tokens": ("usage_daily", "tokens"),
         "tokens_by_hour": ("usage_daily", by_hour.format("tokens")),
         "requests": ("usage_daily", by_hour.format("requests")),
         "rejected": ("usage_daily", by_hour.format("rejected")),
     }
     for name in ("tokens", "requests", "rejected"):
-        wanted[f"agent_{name}"] = ("agent_usage_daily", name)
-        wanted[f"agent_{name}_by_hour"] = ("agent_usage_daily", by_hour.format(name))
-    wanted["credential_tokens"] = ("credential_usage_daily", "tokens")
-    wanted["credential_tokens_by_hour"] = ("credential_usage_daily", by_hour.format("tokens"))
-    wanted["monthly_tokens"] = ("usage_monthly", "tokens")
-    wanted["agent_monthly_tokens"] = ("usage_monthly", "(select sum(n) from unnest(agent_tokens) n)")
+        columns[f"agent_{name}"] = ("agent_usage_daily", name)
+        columns[f"agent_{name}_by_hour"] = ("agent_usage_daily", by_hour.format(name))
+    columns["credential_tokens"] = ("credential_usage_daily", "tokens")
+    columns["credential_tokens_by_hour"] = ("credential_usage_daily", by_hour.format("tokens"))
+    columns["monthly_tokens"] = ("usage_monthly", "tokens")
+    columns["agent_monthly_tokens"] = ("usage_monthly", "(select sum(n) from unnest(agent_tokens) n)")
     sums = ", ".join(
-        f"(select coalesce(sum({what}), 0)::bigint from {table} where organization_id = %(organization_id)s) as {name}"
-        for name, (table, what) in wanted.items()
+        f"(select coalesce(sum({value}), 0)::bigint from {table} where organization_id = %(organization_id)s) as {name}"
+        for name, (table, value) in columns.items()
     )
     with owner_connection(url) as connection:
         store_sums(connection, organization_id, datetime(9000, 1, 1, tzinfo=UTC))
@@ -552,20 +552,20 @@ def usage_sums(url: str, organization_id: str) -> dict[str, int]:
 
 
 def _ports() -> Iterator[int]:
-    """Ports below those that the kernel chooses, which begin at 32768 unless somebody has changed it, again and again.
-    Each process of a run of the tests has its own, and another run on this machine begins elsewhere.
+    """Yield ports below those that the kernel chooses (from 32768 on by default), in an endless cycle. Each process of
+    a test run has ports of its own, and each run on this machine begins at a random port.
     """
     first = 10_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    own = range(first, 32_768, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
-    begin = secrets.randbelow(len(own))
-    return itertools.cycle([*own[begin:], *own[:begin]])
+    ports = range(first, 32_768, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    begin = secrets.randbelow(len(ports))
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
 
 
 _PORTS = _ports()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nothing listens on now, and that no other test takes before its user does."""
+    """Return a TCP port of the loopback address on which nothing listens, and which no other test gets."""
     while True:
         port = next(_PORTS)
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -574,18 +574,18 @@ def free_port() -> int:
 
 
 def clean_environment(*prefixes: str) -> dict[str, str]:
-    """The environment of these tests without settings, but for the one that says which path the suite runs on.
+    """Return the environment of the tests without settings of AgentIdP, except ``AGENTIDP_FAST_PATH``.
 
-    :param prefixes: of further variables to leave out.
+    :param prefixes: prefixes of further variables to leave out.
     """
-    path = {"AGENTIDP_FAST_PATH": os.environ.get("AGENTIDP_FAST_PATH", "")}
-    return {k: v for k, v in os.environ.items() if not k.startswith(("AGENTIDP_", *prefixes))} | path
+    fast_path = {"AGENTIDP_FAST_PATH": os.environ.get("AGENTIDP_FAST_PATH", "")}
+    return {k: v for k, v in os.environ.items() if not k.startswith(("AGENTIDP_", *prefixes))} | fast_path
 
 
 class Server:
     """``agentidp serve`` in a process of its own, with gunicorn as in production.
 
-    :param application: what gunicorn itself runs, without the launcher.
+    :param application: the application that gunicorn runs without ``agentidp serve``; empty for ``agentidp serve``.
     """
 
     def __init__(
@@ -602,9 +602,9 @@ class Server:
         self.environment = {
             **clean_environment(),
             "PORT": str(self.port),
-            # What it stores would depend on when it looks.
+            # The stored findings would depend on the time of an evaluation.
             "AGENTIDP_WATCH": "off",
-            # Tests that measure or load it have few agents.
+            # Tests that load the server have few agents, which would reach this limit.
             "AGENTIDP_TOKENS_PER_AGENT_AND_MINUTE": "0",
             **environment,
         }
@@ -640,7 +640,7 @@ class Server:
         return self
 
     def logs(self) -> str:
-        """What it has written to standard error so far."""
+        """Return the standard error of the server until now."""
         return "".join(self._lines)
 
     def _responds(self) -> bool:
@@ -649,24 +649,24 @@ class Server:
         return False
 
     def main_process(self) -> int:
-        """The process id of gunicorn's main process."""
+        """Return the process ID of gunicorn's main process."""
         if self.application:
             return self.process.pid
         [gunicorn] = children(self.process.pid, "gunicorn")
         return gunicorn
 
     def workers(self) -> list[int]:
-        """The process ids of gunicorn's workers."""
+        """Return the process IDs of gunicorn's workers."""
         return children(self.main_process(), "gunicorn")
 
     def kill(self) -> None:
-        """End its processes as the kernel does if memory is short."""
+        """Kill all processes of the server, as the kernel does if memory runs out."""
         for process in (self.process.pid, self.main_process(), *self.workers()):
             os.kill(process, signal.SIGKILL)
         self.process.wait(PATIENCE)
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> bytes:
-        """The body of a GET."""
+        """Return the body of the response to a GET."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers or {})
         with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             body: bytes = response.read()
@@ -710,14 +710,14 @@ def children(parent: int, name: str) -> list[int]:
 
 
 PATIENCE = 60.0
-"""Seconds after which a test waits in vain: so many that a slow machine does not fail."""
+"""Maximum seconds for which a test waits. A slow machine needs less."""
 
 
 WAITING = """
     select pid from pg_locks join pg_database on pg_database.oid = database
     where locktype = 'advisory' and not granted and datname = current_database()
 """
-"""Statement that returns the connections of the database that wait for an advisory lock."""
+"""Statement that returns the process IDs of connections that wait for an advisory lock in this database."""
 
 
 def wait_until(condition: Any, timeout: float = PATIENCE) -> None:

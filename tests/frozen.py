@@ -12,17 +12,17 @@ from agentidp.db.embedded_postgres import EmbeddedPostgres
 
 
 def postmaster(home: Path) -> int:
-    """The process id of the PostgreSQL in *home*."""
+    """Return the process ID of the PostgreSQL server in *home*."""
     return int((home / "data" / "postmaster.pid").read_text().split("\n")[0])
 
 
 def kill(home: Path) -> None:
-    """End the PostgreSQL in *home* as the kernel does if memory is short."""
+    """Kill the PostgreSQL server in *home*, as the kernel does if memory runs out."""
     os.kill(postmaster(home), signal.SIGKILL)
 
 
 def processes_of(postgres: EmbeddedPostgres) -> list[int]:
-    """The process ids of the postmaster, first, and of its children."""
+    """Return the process IDs of the postmaster and then of its children."""
     first = postmaster(postgres.home)
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     return [first, *map(int, children)]
@@ -30,8 +30,8 @@ def processes_of(postgres: EmbeddedPostgres) -> list[int]:
 
 @contextmanager
 def frozen(postgres: EmbeddedPostgres) -> Iterator[None]:
-    """The processes of the server do not run in the block, so that its sockets are there and it never replies."""
-    # The postmaster first, or it could start another one meanwhile.
+    """Stop the processes of the server during the ``with`` block, so that its sockets exist but it never replies."""
+    # The postmaster is stopped first, because it could otherwise start another process meanwhile.
     os.kill(postmaster(postgres.home), signal.SIGSTOP)
     pids = processes_of(postgres)
     for pid in pids:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PAUSE = 0.01
-"""Seconds that the thread beside the test sleeps again and again."""
+"""Seconds of each sleep of the thread that watches the machine."""
 
 
 class Machine:
-    """What a thread that only sleeps has met: how long a sleep took on average, by how much the worst was late, and how
-    many threads of the whole machine wanted a processor. The kernel soon runs a thread that has slept, so sleeps alone
-    do not show how long work takes beside other work.
+    """Measures the load of the machine by a thread that only sleeps: the average length of a sleep, the longest delay,
+    and the number of threads of the whole machine that wanted a processor. This number is needed, because the kernel
+    soon runs a thread that has slept, even if threads that compute wait for a processor.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Machine:
         self._end = threading.Event()
 
     def watch(self) -> None:
-        """Sleep until the end."""
+        """Measure sleeps until :meth:`stop` is called."""
         while not self._end.is_set():
             begin = time.monotonic()
             time.sleep(PAUSE)
@@ -34,13 +34,13 @@ class Machine:
             self._runnable += runnable()
 
     def stop(self) -> None:
-        """End the watch."""
+        """End the measurement."""
         self._end.set()
 
     def allows(self, seconds: float) -> float:
-        """The time in which this machine does what takes *seconds* on an idle one.
+        """Return the maximum time that work of *seconds* on an idle machine may take on this machine.
 
-        Whoever waits for a request waits for several processes in turn, and each may be as late as the worst.
+        A request waits for several processes in turn, and each of them may be as late as the worst sleep.
         """
         if not self._number:
             return seconds
@@ -50,13 +50,13 @@ class Machine:
 
 
 def runnable() -> int:
-    """How many threads of this machine run or wait for a processor."""
+    """Return the number of threads of this machine that run or wait for a processor."""
     return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
 
 
 @contextlib.contextmanager
 def measured() -> Iterator[Machine]:
-    """Watch the machine during a block."""
+    """Measure the load of the machine during the ``with`` block."""
     machine = Machine()
     thread = threading.Thread(target=machine.watch, daemon=True)
     thread.start()
@@ -69,7 +69,7 @@ def measured() -> Iterator[Machine]:
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Fail if the block takes longer than *seconds*, or than this machine needs for them."""
+    """Fail if the ``with`` block takes longer than *seconds*, or than the time that a busy machine is allowed."""
     with measured() as machine:
         begin = time.monotonic()
         yield

@@ -12,11 +12,11 @@ from agentidp.paths import shipped_directory
 from tests.factories import ROOT, clean_environment
 
 MIGRATION = "9000_next"
-"""The name of the step that is added."""
+"""The name of the migration that :meth:`NextRelease.add_migration` adds."""
 
 
 class NextRelease:
-    """The copy. Its commands and servers are those of processes in its directory, with :meth:`environment`."""
+    """A copy of the package. Processes run it in its directory, with the variables of :meth:`environment`."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -28,28 +28,28 @@ class NextRelease:
         self._sql = package / "sql"
 
     def add_migration(self, statements: str) -> None:
-        """Add a migration with these statements, or replace it."""
+        """Add or replace the migration with these statements."""
         directory = self._sql / "migrations"
         directory.mkdir(exist_ok=True)
         (directory / f"{MIGRATION}.sql").write_text(statements, encoding="utf-8")
 
-    def change_function(self, name: str, before: str, after: str) -> None:
-        """Replace a piece of a function's text."""
+    def change_function(self, name: str, old_text: str, new_text: str) -> None:
+        """Replace a part of a function's text."""
         file = self._sql / "functions" / f"{name}.sql"
         text = file.read_text(encoding="utf-8")
-        assert before in text
-        file.write_text(text.replace(before, after), encoding="utf-8")
+        assert old_text in text
+        file.write_text(text.replace(old_text, new_text), encoding="utf-8")
 
     def steps(self) -> list[Step]:
-        """Its steps, as they are now."""
+        """Return the present steps of the release."""
         return read_steps(self._sql)
 
     def environment(self, url: str) -> dict[str, str]:
-        """Of a process of this release on a database."""
+        """Return the environment variables of a process of this release on a database."""
         return {"PYTHONPATH": str(self.directory), "AGENTIDP_DATABASE_URL": url}
 
     def migrate(self, url: str) -> subprocess.Popen[str]:
-        """Start its ``agentidp db migrate``."""
+        """Start ``agentidp db migrate`` of this release."""
         return subprocess.Popen(
             [sys.executable, "-m", "agentidp", "db", "migrate"],
             cwd=self.directory,

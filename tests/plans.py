@@ -16,7 +16,7 @@ from agentidp.db.sql import load_sql
 
 @contextlib.contextmanager
 def service_connection(url: str, organization_id: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection that is configured as those of the service's pool are, and sees one organization."""
+    """Yield a connection that is configured like those of the service's pool, and sees one organization."""
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         connection.execute(
             load_sql("database/configure_connection"), {"role": SERVICE_ROLE, "statement_timeout": "60s"}
@@ -26,8 +26,8 @@ def service_connection(url: str, organization_id: str) -> Iterator[psycopg.Conne
 
 
 def prepare(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> str:
-    """Prepare ``sql/<name>.sql`` again, and return the SQL that executes it with *parameters*, of which
-    ``organization_id`` and ``at`` must be there.
+    """Prepare ``sql/<name>.sql`` anew, and return the SQL that executes it with *parameters*, which must include
+    ``organization_id`` and ``at``.
     """
     parameters = common_parameters(parameters["organization_id"], parameters["at"]) | parameters
     query, names = Statement.parse(load_sql(name))
@@ -38,19 +38,19 @@ def prepare(connection: psycopg.Connection[Any], name: str, **parameters: Any) -
 
 
 def explain(connection: psycopg.Connection[Any], execute: str) -> dict[str, Any]:
-    """Run a statement that :func:`prepare` prepared, and return its plan with what it read."""
+    """Run a statement of :func:`prepare`, and return its plan with the numbers of pages that it read."""
     [(explained,)] = connection.execute(f"explain (analyze, buffers, timing off, format json) {execute}".encode())
     plan: dict[str, Any] = explained[0]["Plan"]
     return plan
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node of a plan."""
+    """Yield every node of a plan."""
     yield plan
     for child in plan.get("Plans", ()):
         yield from nodes(child)
 
 
 def pages(plan: dict[str, Any]) -> int:
-    """How many pages of tables and indexes a plan read."""
+    """Return the number of pages of tables and indexes that a plan read."""
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

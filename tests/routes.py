@@ -17,7 +17,7 @@ from agentidp.config import Settings
 from agentidp.http.openapi import declarations_of, to_camel_case
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
-"""An id of nothing."""
+"""An id that no object has."""
 
 REVOKED_TOKEN = {"code": "UNAUTHORIZED", "message": "The access token was revoked. Request a new one.", "details": {}}
 SUSPENDED_AGENT = {
@@ -26,7 +26,7 @@ SUSPENDED_AGENT = {
     "details": {},
 }
 INVALID_TOKEN = {"code": "UNAUTHORIZED", "message": "The access token is invalid, expired or revoked", "details": {}}
-"""What every protected route returns with a 401 if the token is not good."""
+"""The body of the 401 that every protected route returns if the token is invalid."""
 
 BODIES: dict[str, dict[str, Any]] = {
     "agents.create_agent": {"name": "made by a test"},
@@ -71,19 +71,22 @@ BODIES: dict[str, dict[str, Any]] = {
         "agentId": None,
     },
 }
-"""Endpoint -> a body that it accepts. Every route that takes JSON is here, or the tests of all routes fail."""
+"""A valid body per endpoint. The tests of all routes fail if a route that takes JSON is missing here."""
 
 ID = re.compile(r"<uuid:(\w+)>")
-"""An id in the address of a route, by its name."""
+"""Matches an id in a route. The group is the name of the id."""
 
 WITHOUT_BODY = {"alert-targets.test_alert_target"}
-"""Endpoints that change something and take no body."""
+"""Endpoints that change something but take no body."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A method of an address. ``authentication`` is the scope that it needs, ``session``, ``client`` (the client
-    itself authenticates), ``public``, or ``None``: undeclared. Of a page ``scopes`` are those of which it needs one.
+    """A method and its route.
+
+    :param authentication: the required scope, ``session``, ``client`` (the client itself authenticates) or ``public``;
+        ``None`` if the view declares nothing.
+    :param scopes: for a page, the scopes of which the session needs at least one.
     """
 
     endpoint: str
@@ -100,7 +103,7 @@ class Route:
 
     @property
     def body(self) -> dict[str, Any] | None:
-        """A body that it accepts, or ``None`` if it takes none. A resource's identifier is another one each time."""
+        """A valid body, or ``None`` if the route takes none. A resource server has a new identifier at each access."""
         if not self.takes_json:
             return None
         body = BODIES.get(self.endpoint)
@@ -108,7 +111,7 @@ class Route:
         return body | {"resource": f"{body['resource']}/{uuid.uuid4()}"} if "resource" in body else body
 
     def body_for(self, agent_id: UUID | str) -> dict[str, Any] | None:
-        """The same, if it names an agent and a resource server: this agent, and that of :data:`tests.factories.IDS`."""
+        """Return the body with this agent, and its resource server (:data:`tests.factories.IDS`), if it names them."""
         body: dict[str, Any] | None = json.loads(json.dumps(self.body).replace(NOWHERE, str(agent_id)))
         return body
 
@@ -118,18 +121,18 @@ class Route:
 
     @property
     def address(self) -> str:
-        """Its address as the OpenAPI document has it."""
+        """The path of the route in the OpenAPI document."""
         return re.sub(r"<[^>]*?(\w+)>", lambda name: f"{{{to_camel_case(name[1])}}}", self.rule)
 
     def described(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The operation of the document that is about it."""
-        found: dict[str, Any] = document["paths"][self.address][self.method.lower()]
-        return found
+        """Return the operation of the OpenAPI document that describes the route."""
+        operation: dict[str, Any] = document["paths"][self.address][self.method.lower()]
+        return operation
 
     def path(self, agent_id: UUID | str = NOWHERE, **ids: object) -> str:
-        """Its address with *ids* filled in by their names; an id that is not given is one of nothing."""
-        given = {"agent_id": agent_id, **ids}
-        path = ID.sub(lambda name: str(given.get(name[1], NOWHERE)), self.rule)
+        """Return the path with *ids* in place of their names. An omitted id is :data:`NOWHERE`."""
+        ids_by_name = {"agent_id": agent_id, **ids}
+        path = ID.sub(lambda name: str(ids_by_name.get(name[1], NOWHERE)), self.rule)
         path = (
             path.replace("<window>", "day")
             .replace("<any(hour, day, month):window>", "day")
@@ -146,7 +149,7 @@ class Route:
 
 
 def routes_of(app: Flask) -> list[Route]:
-    """Every route of *app*, without the OPTIONS and HEAD that Flask adds."""
+    """Return the routes of *app*, without the methods OPTIONS and HEAD, which Flask adds."""
     return [
         Route(rule.endpoint, method, rule.rule, declarations.authentication, declarations.session_scopes)
         for rule in app.url_map.iter_rules()
@@ -157,17 +160,17 @@ def routes_of(app: Flask) -> list[Route]:
 
 
 ALL = routes_of(
-    # Nothing is connected before the first request.
+    # The application connects to the database with the first request, so this URL is not used.
     create_app(Settings(database_url="postgresql:///none", data_dir=Path("/nonexistent"), secret_key=b"x" * 32))
 )
 PAGES = [route for route in ALL if route.rule.startswith(("/dashboard", "/authorize"))]
-"""For people: tests/dashboard and tests/authorization are about them."""
+"""The pages for people, which tests/dashboard and tests/authorization test."""
 
 ROUTES = [route for route in ALL if route not in PAGES]
-"""The API's."""
+"""The routes of the API."""
 
 PROTECTED = [route for route in ROUTES if route.authentication not in ("public", "client")]
 JSON_ROUTES = [route for route in PROTECTED if route.takes_json and route.endpoint != "mcp.mcp"]
-"""Those with members that a schema names. tests/mcp is about the messages of the other one."""
+"""Protected routes with a JSON body that a schema describes. tests/mcp tests the messages of the MCP endpoint."""
 CLIENT_PATHS = [route.rule for route in ROUTES if route.authentication == "client"]
-"""The addresses at which a client authenticates; the first one issues tokens."""
+"""The routes at which a client authenticates. The first route issues tokens."""

@@ -20,13 +20,13 @@ from tests.factories import NOON, Agent, Clock, make_agent, make_organization
 
 @pytest.fixture
 def app(shared_app: Flask) -> Flask:
-    """The application."""
+    """The application that the tests of the module share."""
     return shared_app
 
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """A client at an address of its own: one test's failed authentications must not throttle another's."""
+    """A client with an address of its own, because failed authentications of a test must not throttle other tests."""
     client = app.test_client()
     client.environ_base["REMOTE_ADDR"] = str(IPv6Address(uuid.uuid4().int))
     return client
@@ -34,7 +34,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def clock(app: Flask) -> Clock:
-    """What it takes for now."""
+    """The clock of the application, which shows noon."""
     clock: Clock = app.extensions["agentidp"].clock
     clock.now = NOON
     return clock
@@ -42,7 +42,7 @@ def clock(app: Flask) -> Clock:
 
 @pytest.fixture
 def database_url(services: Services) -> str:
-    """Its database."""
+    """The URL of the shared database."""
     return str(services.settings.database_url)
 
 
@@ -54,5 +54,5 @@ def cast(services: Services, clock: Clock) -> Cast:
 
 @pytest.fixture
 def acme(services: Services) -> Agent:
-    """An agent with every scope of a new organization, for a test that needs no second one."""
+    """An agent with every scope of a new organization, for a test that needs no second organization."""
     return make_agent(services, make_organization(services))

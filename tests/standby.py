@@ -34,8 +34,8 @@ class Pair:
     proxy: Proxy
 
     def wait(self) -> None:
-        """Wait until the standby has replayed what was written up to now."""
-        # A commit that waits for the disk, so that everything before it is sent.
+        """Wait until the standby has replayed all changes until now."""
+        # This commit waits for the disk, so that all earlier changes are sent.
         execute(self.primary.url, "set synchronous_commit = on; select txid_current()")
         [(position,)] = execute(self.primary.url, "select pg_current_wal_lsn()")
         replayed = f"select pg_last_wal_replay_lsn() >= '{position}'"
@@ -46,14 +46,14 @@ def execute(url: str, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement as the superuser, and return its rows."""
     while True:
         with contextlib.suppress(psycopg.errors.SerializationFailure), psycopg.connect(url, autocommit=True) as opened:
-            # A standby cancels what is in the way of its replay.
+            # A standby cancels statements that block its replay, so the statement is repeated.
             *_, last = opened.execute(statement.encode()).results()
             return last.fetchall() if last.description else []
 
 
 @contextlib.contextmanager
 def replicated() -> Iterator[Pair]:
-    """A primary with a migrated database and a signing key, and a standby that has all of it."""
+    """Yield a primary with a migrated database and a signing key, and a standby that has replayed everything."""
     directory = Path(tempfile.mkdtemp(prefix="aidp-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
     directory.chmod(0o711)
     try:
@@ -76,7 +76,7 @@ def replicated() -> Iterator[Pair]:
 
 
 def _copy(primary: EmbeddedPostgres, home: Path) -> None:
-    """Copy a running server to *home*, where it will start as its standby."""
+    """Copy a running server to *home*, where the copy will start as its standby."""
     account = prepare_home(home)
     programs = Programs(find_binaries(home, None, account), account, os.open(home / "lock", os.O_RDWR | os.O_CREAT))
     if account is not None:

@@ -25,7 +25,7 @@ NAMES = sorted(
     if file.parent.name not in ("columns", "functions", "migrations", "schema")
 )
 FEW = 100
-"""Pages that a statement may read if its header says nothing else."""
+"""Maximum number of pages that a statement may read, unless its header names another maximum."""
 
 RUN_BY = ("service", "operator", "connection")
 OPERATOR_FOLDERS = ("demo", "distribution", "maintenance")
@@ -34,13 +34,13 @@ OPERATOR_FOLDERS = ("demo", "distribution", "maintenance")
 
 @dataclass
 class Header:
-    """A statement and what its opening comment says."""
+    """A statement and the contents of its opening comment."""
 
     comment: str
-    """What it says to people."""
+    """The part of the opening comment that people read."""
 
     text: str
-    """The statement itself."""
+    """The text of the statement without the opening comment."""
 
     run_by: str = "service"
     pages: int = FEW
@@ -52,39 +52,39 @@ class Header:
 
 @functools.cache
 def header(name: str) -> Header:
-    """The header of ``sql/<name>.sql``.
+    """Return the header of ``sql/<name>.sql``.
 
-    :raises ValueError: a line of it has an unknown key or value.
+    :raises ValueError: a line of the header has an unknown key or value.
     """
     lines = (sql_directory() / f"{name}.sql").read_text(encoding="utf-8").splitlines(keepends=True)
     opening = next((n for n, line in enumerate(lines) if not line.startswith("--")), len(lines))
     comment, _, marks = "".join(lines[:opening]).rpartition("\n--\n")
     if not re.match(r"-- (for|max-pages-read|max-pages-read-with-1000-agents|citus|example): ", marks):
         comment, marks = "".join(lines[:opening]), ""
-    found = Header(comment, insert_columns("".join(lines[opening:])))
+    parsed = Header(comment, insert_columns("".join(lines[opening:])))
     if name.partition("/")[0] in OPERATOR_FOLDERS:
-        found.run_by = "operator"
+        parsed.run_by = "operator"
     # A line that is indented continues the previous line.
     for line in marks.replace("\n--   ", " ").splitlines():
         key, _, value = line.removeprefix("-- ").partition(": ")
         match key:
             case "for" if value in RUN_BY:
-                found.run_by = value
-            # A number, and perhaps why.
+                parsed.run_by = value
+            # The value is a number, and optionally a comma and the reason.
             case "max-pages-read" if re.match(r"\d+(,|$)", value):
-                found.pages = int(value.partition(",")[0])
+                parsed.pages = int(value.partition(",")[0])
             case "max-pages-read-with-1000-agents" if value.isdecimal():
-                found.fleet_pages = int(value)
+                parsed.fleet_pages = int(value)
             case "citus" if value == "runs in several steps":
-                found.in_steps = True
+                parsed.in_steps = True
             case "citus" if value.startswith("no shard, because "):
-                found.no_shard = True
+                parsed.no_shard = True
             case "example":
                 pairs = [pair.partition("=") for pair in value.split("; ")]
-                found.examples = [*(found.examples or []), {parameter: given for parameter, _, given in pairs}]
+                parsed.examples = [*(parsed.examples or []), {parameter: text for parameter, _, text in pairs}]
             case _:
                 raise ValueError(f'sql/{name}.sql: "{line}" is no line of a header: see docs/contributing/statement.md')
-    return found
+    return parsed
 
 
 def run_by(*who: str) -> list[str]:
@@ -92,12 +92,12 @@ def run_by(*who: str) -> list[str]:
 
 
 def parameters_of(name: str) -> list[str]:
-    """The parameters of a statement, in the order in which it first names them."""
+    """Return the parameters of a statement, in the order of their first use."""
     return list(dict.fromkeys(re.findall(r"%\((\w+)\)s", header(name).text)))
 
 
 def numbered(name: str) -> str:
-    """A statement with ``$1`` for its first parameter, as ``prepare`` takes it."""
+    """Return a statement with ``$1`` in place of its first parameter, in the syntax of ``prepare``."""
     statement = header(name).text
     for place, parameter in enumerate(parameters_of(name), 1):
         statement = statement.replace(f"%({parameter})s", f"${place}")
@@ -105,26 +105,26 @@ def numbered(name: str) -> str:
 
 
 def values_of(
-    connection: psycopg.Connection[Any], name: str, known: Mapping[str, Any], example: int = 0
+    connection: psycopg.Connection[Any], name: str, ids: Mapping[str, Any], example: int = 0
 ) -> dict[str, Any]:
-    """A value for each parameter: that of the statement's example, or else the one in *known*, or else one of its type.
+    """Return a value per parameter: the value in the statement's example, in *ids*, or a default value of the type.
 
-    :param known: ids of what there is in the database, by the parameter's name.
+    :param ids: ids of existing objects, by the name of the parameter.
     """
     examples = header(name).examples or [{}]
-    given = examples[example]
+    example_values = examples[example]
     values = {}
     for parameter, type_ in _types(connection, name).items():
-        if parameter in given:
-            values[parameter] = None if given[parameter] == "null" else _value(type_, given[parameter])
+        if (text := example_values.get(parameter)) is not None:
+            values[parameter] = None if text == "null" else _value(type_, text)
         else:
-            values[parameter] = known.get(parameter, _BY_TYPE.get(type_))
-    assert set(given) <= set(values), f"the example of {name} has parameters that it does not"
+            values[parameter] = ids.get(parameter, _BY_TYPE.get(type_))
+    assert set(example_values) <= set(values), f"the example of {name} has parameters that it does not"
     return values
 
 
 def _types(connection: psycopg.Connection[Any], name: str) -> dict[str, str]:
-    """The parameters and their types, as PostgreSQL infers them."""
+    """Return the parameters and their types, as PostgreSQL infers them."""
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(f"prepare to_ask as {numbered(name)}".encode())
         try:
@@ -138,7 +138,7 @@ def _types(connection: psycopg.Connection[Any], name: str) -> dict[str, str]:
 
 def _value(type_: str, text: str) -> Any:
     if type_.endswith("[]"):
-        return [_value(type_.removesuffix("[]"), one) for one in text.strip("{}").split(",") if one]
+        return [_value(type_.removesuffix("[]"), item) for item in text.strip("{}").split(",") if item]
     return _OF_TEXT.get(type_, str)(text)
 
 
@@ -169,4 +169,4 @@ _BY_TYPE: dict[str, Any] = {
     "timestamp with time zone[]": [NOON],
     "uuid": uuid.UUID("0a1b2c3d-0000-4000-8000-000000000009"),
 }
-"""A value that is not among those of the tests' data."""
+"""A value per type that no row of the tests has."""

@@ -22,7 +22,7 @@ _ROUND_TRIP = re.compile(r"^F\t\d+\t(?:Sync|Query)\b", re.MULTILINE)
 
 @dataclass
 class Conversation:
-    """The statements in their order, by the names of their files, and the number of round trips."""
+    """The statements in order, by the names of their files, and the number of round trips."""
 
     statements: list[str] = field(default_factory=list)
     round_trips: int = 0
@@ -30,13 +30,13 @@ class Conversation:
 
 @contextmanager
 def overheard(database: Database) -> Iterator[Conversation]:
-    """Listen to *database* in the block, in which it must need one connection only.
+    """Record the statements that are sent to *database* in the ``with`` block, which must use a single connection.
 
-    What is not a statement from a file stands in ``statements`` as it is.
+    A statement that is not from a file is in ``statements`` with its text.
     """
     conversation = Conversation()
     pool = database.pool
-    # So that no clock need be compared in the block.
+    # This statement compares the clocks now, so that none is compared in the block.
     database.fetch_unscoped("database/applied_migrations")
     with tempfile.TemporaryFile("w+") as file:
         with pool.connection() as connection:
@@ -64,6 +64,6 @@ def overheard(database: Database) -> Iterator[Conversation]:
 
 @functools.cache
 def _names() -> dict[str, str]:
-    """Statement -> the name of its file."""
+    """Return the names of the files, by statement."""
     names = (str(path.relative_to(sql_directory()).with_suffix("")) for path in sql_directory().rglob("*.sql"))
     return {Statement.parse(load_sql(name)).query.decode(): name for name in names}

@@ -23,19 +23,19 @@ from tests.factories import NOON
 
 CLIENT_ID = "the-dashboard"
 CLIENT_SECRET = "hush: 100% +secret"
-"""With characters that clients and providers encode in different ways in a header."""
+"""A client secret with characters that clients and providers encode differently in a header."""
 
 Reply = tuple[int, dict[str, str], bytes]
 
 
 @dataclass
 class Company:
-    """The provider. A test changes what it says; :meth:`reset` makes it right again.
+    """The provider. A test changes its responses; :meth:`reset` restores the correct responses.
 
-    :param claims: of the person who signs in, beside those of every ID token; ``None`` leaves one of those out.
-    :param id_token: makes the ID token of its claims.
-    :param replies: path -> what is sent there instead.
-    :param requests: the paths that were asked for.
+    :param claims: claims of the person who signs in, in addition to those of every ID token; ``None`` removes a claim.
+    :param id_token: returns the ID token with given claims.
+    :param replies: functions that return the response instead, by path.
+    :param requests: the paths of the requests.
     """
 
     server: ThreadingHTTPServer
@@ -55,7 +55,7 @@ class Company:
         self.reset()
 
     def reset(self) -> None:
-        """Say nothing wrong. Anna is a viewer of no organization."""
+        """Restore the correct responses. Anna is a viewer without an organization."""
         self.claims = {"sub": "anna-1", "name": "Anna Berg", "roles": ["staff", "watchers"]}
         self.metadata, self.userinfo, self.replies, self.requests, self.codes = {}, {}, {}, [], {}
         self.id_token, self.kid = self.signed, "one"
@@ -63,11 +63,11 @@ class Company:
 
     @property
     def issuer(self) -> str:
-        """Its address."""
+        """The issuer: the address of the server."""
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def settings(self, **changes: Any) -> OidcSettings:
-        """The settings of AgentIdP for it: the claim ``organization`` has the organization's ID."""
+        """Return AgentIdP's settings for the provider. The claim ``organization`` contains the organization's ID."""
         values: dict[str, Any] = {
             "issuer": self.issuer,
             "client_id": CLIENT_ID,
@@ -81,23 +81,24 @@ class Company:
         return OidcSettings(**(values | changes))
 
     def signed(self, claims: dict[str, Any]) -> str:
-        """An ID token as it should be."""
+        """Return a correctly signed ID token."""
         return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": self.kid})
 
     def authorize(self, address: str) -> str:
-        """What a person does who is led to *address* and signs in: the path to which the browser is led back."""
+        """Sign in like a person who is redirected to *address*. Return the path to which the browser is redirected."""
         url = urlsplit(address)
         assert f"{url.scheme}://{url.netloc}{url.path}" == f"{self.issuer}/authorize"
-        sent = {name: value for name, [value] in parse_qs(url.query).items()}
-        assert sent["response_type"] == "code"
-        assert (sent["client_id"], sent["code_challenge_method"]) == (CLIENT_ID, "S256")
+        parameters = {name: value for name, [value] in parse_qs(url.query).items()}
+        assert parameters["response_type"] == "code"
+        assert (parameters["client_id"], parameters["code_challenge_method"]) == (CLIENT_ID, "S256")
         code = secrets.token_urlsafe(16)
-        self.codes[code] = sent
-        back = urlsplit(sent["redirect_uri"])
-        return f"{back.path}?{urlencode({'code': code, 'state': sent['state'], 'iss': self.issuer})}"
+        self.codes[code] = parameters
+        redirect_uri = urlsplit(parameters["redirect_uri"])
+        query = {"code": code, "state": parameters["state"], "iss": self.issuer}
+        return f"{redirect_uri.path}?{urlencode(query)}"
 
     def reply(self, path: str, form: dict[str, str], authorization: str) -> Reply:
-        """The response to a request."""
+        """Return the response to a request."""
         self.requests.append(path)
         if path in self.replies:
             return self.replies[path]()
@@ -112,21 +113,21 @@ class Company:
         return self._token(form, authorization)
 
     def _metadata(self) -> dict[str, Any]:
-        made = {
+        metadata = {
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/keys",
             "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
             "id_token_signing_alg_values_supported": ["none", "HS256", "RS256"],
-            # What a client must not take from here.
+            # A client must ignore these members.
             "verify": False,
             "timeout": 3600,
         }
-        return {name: value for name, value in (made | self.metadata).items() if value is not None}
+        return {name: value for name, value in (metadata | self.metadata).items() if value is not None}
 
     def _token(self, form: dict[str, str], authorization: str) -> Reply:
-        sent = self.codes.pop(form["code"], None)
+        request_parameters = self.codes.pop(form["code"], None)
         if authorization:
             credentials = base64.b64decode(authorization.removeprefix("Basic ")).decode()
         else:
@@ -136,15 +137,16 @@ class Company:
             return _json({"error": "invalid_client", "error_description": CLIENT_SECRET}, 401)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=")
         if (
-            sent is None
-            or sent["code_challenge"] != challenge.decode()
-            or sent["redirect_uri"] != form["redirect_uri"]
+            request_parameters is None
+            or request_parameters["code_challenge"] != challenge.decode()
+            or request_parameters["redirect_uri"] != form["redirect_uri"]
             or form["grant_type"] != "authorization_code"
         ):
             return _json({"error": "invalid_grant"}, 400)
         now = int(NOON.timestamp())
-        made = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": sent["nonce"]}
-        claims = {name: value for name, value in (made | self.claims).items() if value is not None}
+        valid_claims: dict[str, Any] = {"iss": self.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 300}
+        valid_claims["nonce"] = request_parameters["nonce"]
+        claims = {name: value for name, value in (valid_claims | self.claims).items() if value is not None}
         token = {"access_token": "theirs", "token_type": "Bearer", "id_token": self.id_token(claims)}
         return _json({name: value for name, value in token.items() if value is not None})
 
@@ -175,7 +177,7 @@ def company() -> Iterator[Company]:
                 self.end_headers()
                 self.wfile.write(body)
             except OSError:
-                # Whoever asked waits no more, or has read enough.
+                # The client has closed the connection, or has read enough.
                 return
 
         def log_message(self, *args: Any) -> None:

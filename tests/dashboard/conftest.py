@@ -29,8 +29,8 @@ VOID = {"meta", "link", "input", "br", "img"}
 
 
 class Page(HTMLParser):
-    """What a page shows. ``elements`` are (tag, attributes) in their order; ``text`` is all text in it, ``notice``
-    what it alerts to. ``typed`` is what is in its fields, by their names: text, or the values of the checked boxes.
+    """The content of a page. ``elements`` are (tag, attributes) in order; ``text`` is the whole text, ``notice`` the
+    text with the role ``alert``. ``typed`` has the value per form field: a text, or the values of the checked boxes.
     """
 
     def __init__(self, response: TestResponse) -> None:
@@ -49,8 +49,8 @@ class Page(HTMLParser):
         self.notice = self.notice.strip()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.elements.append((tag, found))
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
         if tag not in VOID:
             self._open.append(tag if ("role", "alert") not in attrs else f"{tag} alert")
         if tag == "table":
@@ -59,15 +59,15 @@ class Page(HTMLParser):
             self._rows.append([])
         elif tag in ("td", "th"):
             self._rows[-1].append("")
-        elif tag == "input" and found.get("type") == "checkbox":
-            name = found["name"] or ""
+        elif tag == "input" and attributes.get("type") == "checkbox":
+            name = attributes["name"] or ""
             checked_values = self.typed[name] if isinstance(self.typed.get(name), list) else []
-            self.typed[name] = checked_values + ([found.get("value", "on")] if "checked" in found else [])
+            self.typed[name] = checked_values + ([attributes.get("value", "on")] if "checked" in attributes else [])
         elif tag in ("input", "select", "textarea"):
-            self._field = found.get("name") or ""
-            self.typed[self._field] = found.get("value", "")
-        elif tag == "option" and "selected" in found:
-            self.typed[self._field] = found.get("value")
+            self._field = attributes.get("name") or ""
+            self.typed[self._field] = attributes.get("value", "")
+        elif tag == "option" and "selected" in attributes:
+            self.typed[self._field] = attributes.get("value")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -82,7 +82,7 @@ class Page(HTMLParser):
         if "p alert" in self._open:
             self.notice += data
         if "textarea" in self._open:
-            # A first line break is none.
+            # HTML ignores a line break at the beginning of a textarea.
             self.typed[self._field] = data.removeprefix("\n")
         elif "option" in self._open and self.typed[self._field] is None:
             self.typed[self._field] = data
@@ -93,83 +93,83 @@ class Page(HTMLParser):
 
     @property
     def words(self) -> str:
-        """All text, with single blanks."""
+        """The whole text, with single blanks between words."""
         return " ".join(self.text.split())
 
     @property
     def links(self) -> list[str]:
-        """Where it leads."""
+        """The addresses of the links."""
         return [str(link["href"]) for link in self.all("a")]
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
-        """The attributes of each *tag*."""
+        """Return the attributes of each element *tag*."""
         return [attributes for name, attributes in self.elements if name == tag]
 
     def table(self, caption: str) -> list[list[str]]:
-        """The cells of the body of the table whose caption begins so, each with single blanks."""
+        """Return the cells of the body of the table whose caption begins with *caption*, with single blanks."""
         [rows] = [rows for name, rows in self.tables.items() if name.startswith(caption)]
         return [[" ".join(cell.split()) for cell in row] for row in rows[1:]]
 
 
 def post(client: FlaskClient, path: str, **form: Any) -> TestResponse:
-    """As a page of ours does. If the form creates something, it was opened at noon."""
+    """Send a form as our pages do. The key of a form that creates something is from noon."""
     return client.post(path, headers=SAME_ORIGIN, data={"form_key": new_form_key(NOON)} | form)
 
 
 def led_to(response: TestResponse) -> str:
-    """The page that a browser is led to after its form was accepted."""
+    """Return the address to which the browser is redirected after a form was accepted."""
     assert response.status_code == 303, response.text
     return response.headers["Location"]
 
 
 def refusal(response: TestResponse) -> tuple[int, str]:
-    """The status of a form that was refused, and why it was."""
+    """Return the status of the response to a refused form, and the reason on the page."""
     return response.status_code, Page(response).notice
 
 
 def number(text: str) -> int:
-    """``1,234`` -> 1234."""
+    """Return the number in a text such as ``1,234``."""
     return int(text.replace(",", ""))
 
 
 def sign_in(client: FlaskClient, agent: Agent, **form: str) -> TestResponse:
-    """Send the sign-in form, with the agent's credential unless told otherwise."""
+    """Send the sign-in form, by default with the agent's credential."""
     form = form or {"client_id": agent.client_id, "client_secret": agent.client_secret}
     return client.post("/dashboard/sign-in", data=form, headers=SAME_ORIGIN)
 
 
 def cookie(response: TestResponse) -> Morsel[str]:
-    """The one cookie that an answer sets."""
+    """Return the only cookie that a response sets."""
     [header] = response.headers.getlist("Set-Cookie")
-    [found] = SimpleCookie(header).values()
-    return found
+    [session_cookie] = SimpleCookie(header).values()
+    return session_cookie
 
 
 def is_deleted(response: TestResponse) -> bool:
-    """Whether an answer takes the session away."""
-    found = cookie(response)
-    return (found.key, found.value, found["max-age"], found["path"]) == ("agentidp_session", "", "0", "/dashboard")
+    """Return whether a response deletes the session cookie."""
+    morsel = cookie(response)
+    return (morsel.key, morsel.value, morsel["max-age"], morsel["path"]) == ("agentidp_session", "", "0", "/dashboard")
 
 
 def counted(agent: Agent) -> tuple[int, int, int]:
-    """Tokens, requests and rejections of an agent's organization, on which all counters agree."""
+    """Return the tokens, requests and rejections of an agent's organization. Fail unless all counters agree."""
     sums = agent.sums()
-    found = [{n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")]
-    [[tokens], [requests], [rejected]] = found
+    count_sets = [{n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")]
+    [[tokens], [requests], [rejected]] = count_sets
     return tokens, requests, rejected
 
 
 @contextlib.contextmanager
 def unchanged(agent: Agent) -> Iterator[None]:
-    """Nothing is changed or counted in the organization of an agent meanwhile."""
+    """Fail if something is changed or counted in the agent's organization during the ``with`` block."""
     url = agent.database_url
-    before = events_of(url, agent.organization_id), counted(agent)
+    old_state = events_of(url, agent.organization_id), counted(agent)
     yield
-    assert (events_of(url, agent.organization_id), counted(agent)) == before
+    assert (events_of(url, agent.organization_id), counted(agent)) == old_state
 
 
 def refused(response: TestResponse, status: int, notice: str) -> None:
-    """The sign-in page, with a sentence and without a session."""
+    """Fail unless the response is the sign-in page with a sentence, and sets no session cookie."""
     assert response.status_code == status
     page = Page(response)
     actions = [str(form["action"]).partition("?")[0] for form in page.all("form") if form["method"] == "post"]
@@ -182,34 +182,34 @@ def refused(response: TestResponse, status: int, notice: str) -> None:
 
 
 def revoke(client: FlaskClient, agent: Agent, token: str) -> None:
-    """As the agent, at the revocation endpoint."""
+    """Revoke a token as the agent, at the revocation endpoint."""
     form = {"client_id": agent.client_id, "client_secret": agent.client_secret, "token": token}
     assert client.post("/api/v1/token/revoke", data=form).status_code == 200
 
 
 def unavailable(*_: object, **__: object) -> None:
-    """In place of a database that does not answer."""
+    """Replace a function that reads the database, as if the database did not respond."""
     raise DatabaseUnavailable
 
 
 @pytest.fixture
 def services(shared_app: Flask) -> Iterator[Services]:
-    """Of the application that the tests of a module share; the clock stands at noon again afterwards."""
-    found: Services = shared_app.extensions["agentidp"]
-    yield found
-    found.clock.now = NOON  # type: ignore[attr-defined]
+    """The services of the shared application. After the test, the clock shows noon again."""
+    app_services: Services = shared_app.extensions["agentidp"]
+    yield app_services
+    app_services.clock.now = NOON  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def clock(services: Services) -> Clock:
-    """Of the same."""
-    found: Clock = services.clock  # type: ignore[assignment]
-    return found
+    """The clock of the shared application."""
+    app_clock: Clock = services.clock  # type: ignore[assignment]
+    return app_clock
 
 
 @pytest.fixture
 def client(shared_app: Flask) -> FlaskClient:
-    """Of the same, without a cookie."""
+    """A client of the shared application, without a cookie."""
     return shared_app.test_client()
 
 
@@ -218,7 +218,7 @@ Wire = Callable[..., FlaskClient]
 
 @pytest.fixture
 def wire(services: Services, clock: Clock) -> Iterator[Wire]:
-    """Wires another application with changed settings on the same database, and returns a client of it."""
+    """A function that creates another application with changed settings on the same database, and returns a client."""
     with contextlib.ExitStack() as stack:
 
         def wired(**changes: Any) -> FlaskClient:
@@ -231,13 +231,13 @@ def wire(services: Services, clock: Clock) -> Iterator[Wire]:
 
 @pytest.fixture
 def cast(services: Services) -> Cast:
-    """Two organizations of each test's own."""
+    """Two new organizations for each test."""
     return make_cast(services)
 
 
 @pytest.fixture
 def acme(cast: Cast) -> Agent:
-    """An agent of Acme's with every scope."""
+    """The agent of Acme, which has every scope."""
     return cast.acme
 
 
@@ -249,12 +249,12 @@ def worker(acme: Agent) -> Agent:
 
 @pytest.fixture
 def signed_in(client: FlaskClient, cast: Cast) -> FlaskClient:
-    """A client with a session of Acme's that was not counted."""
+    """A client with a session of Acme's agent. The session's token was not counted."""
     return with_session(client, cast.acme)
 
 
 def with_session(client: FlaskClient, agent: Agent, **changes: Any) -> FlaskClient:
-    """*client* with a session in its cookie, made by nobody's signing in."""
+    """Return *client* with the cookie of a session of an agent, without a sign-in."""
     return with_cookie(client, session_of(agent, **changes))
 
 
@@ -269,18 +269,18 @@ def store_cookies(cookies: dict[str, str], response: TestResponse) -> None:
 
 
 def cookie_header(cookies: dict[str, str]) -> dict[str, str]:
-    """The header with which a browser sends its cookies."""
+    """Return the header with which a browser sends its cookies."""
     return {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
 
 
 def with_cookie(client: FlaskClient, session: str) -> FlaskClient:
-    """*client* with this session in its cookie."""
+    """Return *client* with the cookie of a session."""
     client.set_cookie("agentidp_session", session, path="/dashboard")
     return client
 
 
 def session_of(agent: Agent, **changes: Any) -> str:
-    """A token that is a session."""
+    """Return a token that is a session of an agent."""
     arguments: dict[str, Any] = {
         "audience": f"{agent.services.settings.issuer}/dashboard",
         "scope": "analytics:read",
@@ -294,7 +294,7 @@ Read = Callable[[str], Page]
 
 @pytest.fixture
 def read(signed_in: FlaskClient) -> Read:
-    """Opens a page as Acme; it must be there."""
+    """A function that opens a page as Acme's agent, and fails unless the page exists."""
 
     def opened(path: str = "") -> Page:
         response = signed_in.get(f"/dashboard{path}")
@@ -306,13 +306,13 @@ def read(signed_in: FlaskClient) -> Read:
 
 @pytest.fixture(scope="module")
 def running_provider() -> Iterator[Company]:
-    """The provider by which people of a company sign in."""
+    """The OpenID provider at which the people of a company sign in."""
     with company() as running:
         yield running
 
 
 @pytest.fixture
 def provider(running_provider: Company) -> Company:
-    """The same, saying nothing wrong."""
+    """The running provider, whose responses are correct again."""
     running_provider.reset()
     return running_provider

@@ -11,20 +11,20 @@ LOOK = """async rules => {
     // a chart's axis have the color of its legend, which axe checks.
     const isText = node => !["nonBmp", "imgNode"].includes(node.any[0].data.messageKey)
     const unclear = incomplete.filter(({ id }) => id === "color-contrast")
-        .map(one => ({ ...one, nodes: one.nodes.filter(isText) })).filter(({ nodes }) => nodes.length)
+        .map(result => ({ ...result, nodes: result.nodes.filter(isText) })).filter(({ nodes }) => nodes.length)
     return [...violations, ...unclear].map(({ id, impact, nodes }) =>
         [id, impact, ...nodes.map(({ html, failureSummary }) => `${html}: ${failureSummary}`)])
 }"""
 
 
 def looked_at(page: Page, axe: str, rules: list[str] | None = None) -> list[list[str]]:
-    """What axe-core objects to, however little it minds, with the elements; and what of contrast it cannot tell.
+    """Return the violations that axe-core reports, and the contrasts that it cannot judge, with their elements.
 
-    :param rules: axe's names of rules; all that it applies by itself when left out.
+    :param rules: the rules to apply, by axe's names; axe's own selection if ``None``.
     """
     # A page to which the browser has just gone has no elements yet.
     page.wait_for_load_state()
     page.evaluate(axe)
     page.evaluate("scrollTo(0, 0)")
-    found: list[list[str]] = page.evaluate(LOOK, rules)
-    return found
+    violations: list[list[str]] = page.evaluate(LOOK, rules)
+    return violations

@@ -46,7 +46,7 @@ def read(url: str, path: str, token: str) -> Any:
 
 
 def verified_by_discovery_only(url: str, token: str) -> dict[str, Any]:
-    """What a resource server does that knows the issuer and nothing else (RFC 8414, RFC 7517, RFC 9068)."""
+    """Verify a token like a resource server that knows only the issuer (RFC 8414, 7517 and 9068). Return the claims."""
     metadata = requests.get(f"{url}/.well-known/oauth-authorization-server", timeout=PATIENCE).json()
     assert metadata["issuer"] == url
     key = jwt.PyJWKClient(metadata["jwks_uri"]).get_signing_key_from_jwt(token)

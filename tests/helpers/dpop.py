@@ -23,7 +23,7 @@ TREND = "/api/v1/analytics/tokens"
 
 
 class Holder:
-    """Someone who holds a key and makes proofs with it."""
+    """A client that has a key and makes DPoP proofs with it."""
 
     def __init__(self, clock: Clock, alg: str = "ES256", key: Any = None) -> None:
         self.clock, self.alg = clock, alg
@@ -33,7 +33,7 @@ class Holder:
         self.jkt = JWKRegistry.import_key(self.jwk).thumbprint()
 
     def proof(self, method: str, url: str, token: str | None = None, **changes: Any) -> str:
-        """A proof; *changes* replace claims, or the header's ``typ``, ``jwk`` and ``crit``; None takes one away."""
+        """Return a proof. *changes* replace claims, or ``typ``, ``jwk`` or ``crit``. ``None`` removes the member."""
         claims = {"jti": uuid.uuid4().hex, "htm": method, "htu": url, "iat": int(self.clock().timestamp())}
         if token is not None:
             claims["ath"] = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()

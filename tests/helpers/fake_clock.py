@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class FakeClock:
-    """The clock of a process and its children, which the test sets while they run."""
+    """The clock of a process and its children, which a test sets while the processes run."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -21,7 +21,7 @@ class FakeClock:
         }
 
     def set(self, seconds_ahead: int) -> None:
-        """Set the clock; at once for whoever reads it next."""
+        """Set the clock. The next reading of the clock shows the new time."""
         draft = self._file.with_suffix(".draft")
         draft.write_text(f"{seconds_ahead:+d}s\n")
         draft.replace(self._file)

@@ -8,4 +8,4 @@ FUNCTIONS = sorted((sql_directory() / "functions").glob("*.sql"))
 
 
 OF_AN_ORGANIZATION = [file for file in FUNCTIONS if "language plpgsql" in file.read_text(encoding="utf-8")]
-"""Functions with statements, which run beside the organization's rows. The others only calculate."""
+"""Functions with statements, which read or write an organization's rows. All other functions only calculate."""

@@ -10,7 +10,7 @@ from tests.factories import ROOT, execute
 
 
 def commands_of(document: str, heading: str) -> list[str]:
-    """The blocks of commands below a heading, up to the next one."""
+    """Return the blocks of commands from a heading to the next heading."""
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     section = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
     assert section, heading
@@ -18,12 +18,12 @@ def commands_of(document: str, heading: str) -> list[str]:
 
 
 DOCUMENTED = "postgresql://agentidp:$OWNER_PASSWORD@localhost/agentidp"
-"""The database of the guide's commands."""
+"""The URL of the database in the guide's commands."""
 
 
 def make_database(server_url: str, name: str) -> str:
-    """Make the database of the first step of *Install on Debian* and its owner, by the statements there but for the
-    names, which the server of the tests has already; the database's URL as its owner.
+    """Create the database and its owner as the first step of *Install on Debian* does, and return the database's URL
+    for the owner. The names differ, because the server of the tests has the names of the guide already.
     """
     [statements] = re.findall(r"<<END\n(.*?)END\n", commands_of("deployment.md", "## Install on Debian")[0], re.S)
     for statement in statements.replace("$OWNER_PASSWORD", "of-the-owner").strip().split(";\n"):

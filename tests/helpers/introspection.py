@@ -15,5 +15,5 @@ INACTIVE = {"active": False}
 
 
 def introspect(client: FlaskClient, agent: Agent, token: str, **form: str) -> TestResponse:
-    """Ask as *agent* about a token."""
+    """Introspect a token as *agent*."""
     return ask_as(client, agent, PATH, token=token, **form)

@@ -31,20 +31,20 @@ EXCHANGE_FORM = (
 
 
 MAX_FAILURES = 100
-"""After which a thread gives up."""
+"""Maximum number of lost or refused requests before a thread gives up."""
 
 
 def token_request(client_id: str, client_secret: str) -> dict[str, str]:
-    """The headers of a token request by ``client_secret_basic``."""
+    """Return the headers of a token request by ``client_secret_basic``."""
     basic = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
     return {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
 
 
 class Load:
-    """Threads that get tokens over connections that they keep, until each has as many as it is to have.
+    """Threads that get tokens over persistent connections, until each thread has got *tokens* tokens.
 
-    :param resources: that the tokens are for, in turn; our own API is empty.
-    :param exchanges: agents that get tokens for :data:`API` by exchange, and of what.
+    :param resources: the resources of the tokens, one after the other; empty for our own API.
+    :param exchanges: pairs of an agent that gets tokens for :data:`API` by exchange, and the subject's token.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class Load:
         return self
 
     def join(self) -> Load:
-        """Wait for all threads, however slow the machine is, and fail if nothing goes on."""
+        """Wait for all threads. Fail if no request ends for :data:`PATIENCE` seconds."""
         for thread in self._threads:
             while thread.is_alive():
-                before = self.ended
+                ended_before = self.ended
                 thread.join(PATIENCE)
-                assert not thread.is_alive() or self.ended > before, "no request has ended"
+                assert not thread.is_alive() or self.ended > ended_before, "no request has ended"
         return self
 
     @property
     def ended(self) -> int:
-        """How many requests."""
+        """The number of requests that have ended."""
         return self.acknowledged + sum(self.lost) + self.refused.total()
 
     @property
@@ -87,7 +87,7 @@ class Load:
         return sum(map(len, self.received))
 
     def has_enough(self, number: int) -> bool:
-        """Whether a thread has ended."""
+        """Return whether a thread has enough tokens, or too many failures."""
         return len(self.received[number]) >= self.tokens or self.lost[number] + self.refused.total() >= MAX_FAILURES
 
     def _run(self, number: int) -> None:
@@ -106,7 +106,7 @@ class Load:
             headers = token_request(agent.client_id, agent.client_secret)
             answer = connection.ask("token", "POST", "/api/v1/token", form, headers)
             if answer.status is None:
-                # Whether it was counted, nobody can say: the answer is lost with the worker.
+                # It is unknown whether the token was counted, because the response was lost with the worker.
                 self.lost[number] += 1
             elif answer.token:
                 received.append((agent.agent_id, answer.token))
@@ -117,7 +117,7 @@ class Load:
 
 
 def assert_counted(url: str, organization_id: str, *, tokens: int = 0, requests: int = 0, rejected: int = 0) -> None:
-    """Every counter of the organization, by hour, day or agent, holds this."""
+    """Fail unless each counter of the organization, per hour, day or agent, has these sums."""
     sums = usage_sums(url, organization_id)
     expected = {"tokens": tokens, "requests": requests, "rejected": rejected}
     assert sums == {name: n for name in sums for kind, n in expected.items() if kind in name}

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Tokens:
-    """The SDK's storage, in memory."""
+    """A storage of the MCP SDK for tokens, in memory."""
 
     def __init__(self) -> None:
         self.tokens: Any = None

@@ -12,5 +12,5 @@ RELEASED = [step.name for step in steps()]
 
 
 def wait_for(url: str, condition: str) -> None:
-    """Until *condition* holds in a database."""
+    """Wait until *condition*, an SQL expression, is true in a database."""
     wait_until(lambda: execute(url, f"select {condition}") == [(True,)])

@@ -20,7 +20,7 @@ ROLE_OF = {VIEWER: ["watchers"], ADMINISTRATOR: ["keepers", "watchers"]}
 
 
 def begin(client: FlaskClient, **query: str) -> str:
-    """Follow the link on the sign-in page: the address at the provider."""
+    """Follow the link on the sign-in page, and return the address at the provider."""
     response = client.get(PATH, query_string=query)
     assert response.status_code == 302, response.text
     return response.headers["Location"]
@@ -33,7 +33,7 @@ def sign_in(client: FlaskClient, provider: Company, agent: Agent, role: str = VI
 
 
 def events(agent: Agent) -> list[tuple[str, str, str, Any]]:
-    """What is recorded about people in the agent's organization."""
+    """Return the audit events of people in the agent's organization: (action, actor's type, actor, new values)."""
     url = agent.database_url
     assert verified(url, agent.organization_id).broken_at is None
     return [

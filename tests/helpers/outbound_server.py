@@ -13,7 +13,7 @@ from tests.factories import PATIENCE
 
 @contextlib.contextmanager
 def server(speak: Callable[[socket.socket], None], context: ssl.SSLContext | None = None) -> Iterator[int]:
-    """The port of a server that speaks once."""
+    """Yield the port of a server that accepts a single connection and calls *speak* with it."""
 
     def serve() -> None:
         with contextlib.suppress(OSError):
@@ -30,7 +30,7 @@ def server(speak: Callable[[socket.socket], None], context: ssl.SSLContext | Non
 
 
 def responding(response: bytes, heard: list[bytes] | None = None) -> Callable[[socket.socket], None]:
-    """What reads the head of a request and responds."""
+    """Return a function that reads the head of a request, appends it to *heard*, and sends *response*."""
 
     def speak(connection: socket.socket) -> None:
         received = b""

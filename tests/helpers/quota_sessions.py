@@ -24,7 +24,7 @@ MARK = load_sql("quotas/mark_quotas")
 def set_quota(
     url: str, organization_id: str, holder: UUID, window: str, tokens: int, *, is_enforced: bool = True
 ) -> None:
-    """Set a quota, and commit."""
+    """Set a quota in a transaction of its own."""
     with psycopg.connect(url) as connection:
         values = {"organization_id": organization_id, "agent_id": holder, "window": window, "tokens": tokens}
         values |= {"is_enforced": is_enforced}

@@ -10,7 +10,7 @@ from tests import catalog
 
 
 def everything_of(url: str, organization_id: str) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of an organization, by table, read past row-level security."""
+    """Return all rows of an organization, by table, read without row-level security."""
     with psycopg.connect(url) as connection:
         table_names = catalog.tables_of_organizations(connection)
         rows_by_table: dict[str, list[tuple[Any, ...]]] = {table: [] for table in table_names}
