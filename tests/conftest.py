@@ -61,6 +61,7 @@ from tests.factories import (
     Agent,
     Clock,
     Server,
+    ServerWithoutLauncher,
     close_owner_connection,
     make_agent,
     make_organization,
@@ -436,7 +437,7 @@ def cast(services: Services) -> Cast:
 @pytest.fixture
 def server(database_url: str) -> Iterator[Server]:
     """A server (gunicorn) on a fresh database."""
-    with Server({"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as running:
+    with ServerWithoutLauncher({"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as running:
         yield running
 
 

@@ -687,6 +687,15 @@ class Server:
         self.process.stderr.close()
 
 
+class ServerWithoutLauncher(Server):
+    """gunicorn without the launcher, which takes more than a second of processor time to start. The database has the
+    schema and a signing key.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(environment, application="agentidp:create_app()")
+
+
 def children(parent: int, name: str) -> list[int]:
     """Return the process IDs of the children of *parent* whose command line contains *name*, sorted.
 

@@ -30,7 +30,7 @@ from tests.factories import (
     SECRET_KEY,
     Agent,
     Clock,
-    Server,
+    ServerWithoutLauncher,
     database_of,
     execute,
     make_agent,
@@ -75,7 +75,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 def test_health_waits_for_one_deadline_at_most_and_readiness_fails_at_once(postgres: EmbeddedPostgres) -> None:
     own = {"AGENTIDP_DATABASE_URL": postgres.url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "1"}
     own |= {"AGENTIDP_STATEMENT_TIMEOUT": "1", "AGENTIDP_POOL_TIMEOUT": "3"}
-    with Server(own) as server:
+    with ServerWithoutLauncher(own) as server:
 
         def status(path: str) -> int:
             with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:

@@ -12,7 +12,7 @@ from agentidp.db.distribution import distribute
 from tests import catalog, citus
 from tests.conftest import install
 from tests.db.test_database import SOMETHING
-from tests.factories import Server
+from tests.factories import Server, ServerWithoutLauncher
 from tests.faults.codes import Codes
 from tests.faults.load import Fleet
 from tests.faults.rig import environment, run_rows
@@ -62,7 +62,7 @@ def run(cluster: citus.Cluster, rows: list[str], fault: Callable[[Server], None]
     fleets = fleets_on_each_worker(cluster)
     for fleet in fleets:
         add_references(cluster, fleet)
-    with Server(environment(url)) as server:
+    with ServerWithoutLauncher(environment(url)) as server:
         run_rows(list(zip(rows, fleets, strict=True)), url, [server], lambda: fault(server), CLIENTS)
 
 

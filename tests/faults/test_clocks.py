@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres
-from tests.factories import Server, wait_until
+from tests.factories import Server, ServerWithoutLauncher, wait_until
 from tests.faults.load import Connection, Fleet
 from tests.faults.rig import environment, run
 from tests.helpers.fake_clock import FakeClock
@@ -30,7 +30,7 @@ def pair(cluster: EmbeddedPostgres, fake_clock: FakeClock) -> Iterator[list[Serv
     url = cluster.start().url
     # To read the clock's file whenever the time is read would slow the server even more than libfaketime does.
     fake = {**fake_clock.environment, "FAKETIME_NO_CACHE": "0", "FAKETIME_CACHE_DURATION": str(CLOCK_CACHE)}
-    with Server(environment(url)) as healthy, Server(environment(url, **fake)) as second:
+    with ServerWithoutLauncher(environment(url)) as healthy, ServerWithoutLauncher(environment(url, **fake)) as second:
         yield [healthy, second]
 
 

@@ -22,8 +22,8 @@ from agentidp.clock import utc_now
 from agentidp.db.embedded_postgres import EmbeddedPostgres, find_url
 from agentidp.jose.key_rotation import rotate_keys
 from agentidp.jose.signing_keys import CACHE_SECONDS
-from tests.conftest import settings_for, with_database
-from tests.factories import PATIENCE, Server, execute, wait_until
+from tests.conftest import install, settings_for, with_database
+from tests.factories import PATIENCE, Server, ServerWithoutLauncher, execute, wait_until
 from tests.faults.bounds import DETECTION, STATEMENT_TIMEOUT
 from tests.faults.codes import Codes
 from tests.faults.disk import fill, may_mount, run_where_it_may_mount, small_file_system
@@ -158,7 +158,8 @@ def test_disk_full(request: pytest.FixtureRequest) -> None:
             ballast.unlink()
             postgres.start()
 
-        with Server(environment(postgres.url)) as server:
+        install(postgres.url)
+        with ServerWithoutLauncher(environment(postgres.url)) as server:
             run("disk full", postgres.url, [server], fault)
         assert "No space left on device" in (postgres.home / "server.log").read_text()
 
@@ -173,7 +174,7 @@ def test_two_rotations(postgres: EmbeddedPostgres, server: Server) -> None:
             kids.add(rotate_keys(settings_for(postgres.url), at=utc_now(), signs_from=signs_from))
         time.sleep(CACHE_SECONDS + 5)
 
-    with Server(environment(postgres.url)) as second:
+    with ServerWithoutLauncher(environment(postgres.url)) as second:
         answers = run("two rotations", postgres.url, [server, second], fault)
         published = {key["kid"] for s in (server, second) for key in _jwks(s)}
     used = {jwt.get_unverified_header(answer.token)["kid"] for answer in answers if answer.token}
@@ -189,7 +190,8 @@ def test_an_upgrade(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
     release.change_function("count_token", "\nbegin\n", "\nbegin\n    -- Changed.\n")
     printed = f"{MIGRATION}\n{release.steps()[-1].name}\n"
 
-    with Server(environment(url)) as one, Server(environment(url)) as other:
+    install(url)
+    with ServerWithoutLauncher(environment(url)) as one, ServerWithoutLauncher(environment(url)) as other:
 
         def fault(_: Fleet) -> None:
             processes = [release.migrate(url) for _ in range(2)]

@@ -9,7 +9,7 @@ import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres
 from tests.db.test_read_replica import either
-from tests.factories import Server, wait_until
+from tests.factories import Server, ServerWithoutLauncher, wait_until
 from tests.faults.load import Fleet
 from tests.faults.rig import environment, run
 from tests.frozen import kill
@@ -35,7 +35,7 @@ def serve() -> Iterator[Callable[[str, Pair], Server]]:
     with_standby: list[Server] = []
 
     def start(url: str, pair: Pair) -> Server:
-        server = Server(environment(url, AGENTIDP_READ_DATABASE_URL=pair.standby.url))
+        server = ServerWithoutLauncher(environment(url, AGENTIDP_READ_DATABASE_URL=pair.standby.url))
         with_standby.append(server.__enter__())
         return server
 

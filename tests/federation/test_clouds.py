@@ -30,7 +30,16 @@ from agentidp.jose import key_rotation
 from agentidp.jose.access_token import SUBJECTS, SigningKey, issue_access_token
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
-from tests.factories import PATIENCE, ROOT, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import (
+    PATIENCE,
+    ROOT,
+    SECRET_KEY,
+    Agent,
+    Clock,
+    ServerWithoutLauncher,
+    make_agent,
+    make_organization,
+)
 from tests.federation.cloud import WORKLOAD_POOL, Cloud, running_cloud
 from tests.oauth.conftest import Provider
 
@@ -58,7 +67,7 @@ def provider(request: pytest.FixtureRequest, postgres_url: str, template: str) -
         key_rotation.revoke_key(settings, signing, at=utc_now())
         environment = {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
         with (
-            Server(environment) as server,
+            ServerWithoutLauncher(environment) as server,
             contextlib.closing(Services.of(settings_for(url, issuer=server.url), Clock(None))) as services,
         ):
             provider = Provider(server.url, make_agent(services, make_organization(services), name="operator"))

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from agentidp import create_app
 from tests.conftest import _fresh_database, settings_for
-from tests.factories import SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import SECRET_KEY, Agent, Clock, Server, ServerWithoutLauncher, make_agent, make_organization
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def running(postgres_url: str, template: str) -> Iterator[tuple[Server, Agent]]:
     """A gunicorn with its log, and an agent."""
     with (
         contextmanager(_fresh_database)(postgres_url, template) as url,
-        Server(
+        ServerWithoutLauncher(
             {"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "AGENTIDP_LOG_LEVEL": "DEBUG"}
         ) as server,
         application(url, issuer=server.url) as app,

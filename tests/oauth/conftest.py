@@ -19,7 +19,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE
 from agentidp.services import Services
 from tests.conftest import _fresh_database, settings_for
-from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, Server, make_agent, make_organization
+from tests.factories import PATIENCE, SECRET_KEY, Agent, Clock, ServerWithoutLauncher, make_agent, make_organization
 
 KEYS: dict[str, Callable[[], Any]] = {
     "ES256": lambda: ECKey.generate_key("P-256"),
@@ -118,7 +118,7 @@ def provider(postgres_url: str, template: str) -> Iterator[Provider]:
     """gunicorn on a database that the tests of a module share."""
     with (
         contextlib.contextmanager(_fresh_database)(postgres_url, template) as url,
-        Server({"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as server,
+        ServerWithoutLauncher({"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as server,
         contextlib.closing(Services.of(settings_for(url, issuer=server.url), Clock(None))) as services,
     ):
         yield Provider(server.url, make_agent(services, make_organization(services), name="operator"))

@@ -12,7 +12,7 @@ from agentidp.fast_path.application import FastApplication
 from agentidp.http.application import Application
 from agentidp.server.wiring import Classes, choose_classes
 from tests.conftest import settings_for
-from tests.factories import SECRET_KEY, Server
+from tests.factories import SECRET_KEY, ServerWithoutLauncher
 
 ON = settings_for("postgresql:///none", fast_path="on")
 STOCK = (Application, "agentidp.http.worker.Worker")
@@ -40,6 +40,6 @@ def test_without_its_directory_the_service_runs_on_stock_parts(monkeypatch: pyte
 @pytest.mark.slow
 def test_the_service_says_once_that_it_runs_on_stock_parts(database_url: str) -> None:
     environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY, "WEB_CONCURRENCY": "2"}
-    with Server({**environment, "AGENTIDP_FAST_PATH": "off"}) as server:
+    with ServerWithoutLauncher({**environment, "AGENTIDP_FAST_PATH": "off"}) as server:
         assert server.get("/healthz")
     assert server.logs().count('"message": "the service runs on stock parts"') == 1

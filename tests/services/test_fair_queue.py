@@ -36,7 +36,7 @@ from agentidp.services.fair_queue import (
 from tests.conftest import Cast
 from tests.dashboard.conftest import session_of
 from tests.dashboard.test_routes import IN_SESSION, send
-from tests.factories import PATIENCE, SECRET_KEY, Agent, Server, usage_sums, wait_until
+from tests.factories import PATIENCE, SECRET_KEY, Agent, Server, ServerWithoutLauncher, usage_sums, wait_until
 from tests.routes import PROTECTED
 
 MESSAGE = "Too many requests of your organization are running at the same time; try again."
@@ -349,7 +349,7 @@ def test_tokens_and_reads_of_others_do_not_wait_for_blocked_reads(
     environment = {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     # The maximum time that a statement may wait.
     environment |= {"AGENTIDP_STATEMENT_TIMEOUT": "23", "AGENTIDP_POOL_TIMEOUT": "25", "AGENTIDP_FAST_PATH": fast_path}
-    with Server(environment) as server, psycopg.connect(database_url, autocommit=True) as watcher:
+    with ServerWithoutLauncher(environment) as server, psycopg.connect(database_url, autocommit=True) as watcher:
 
         def blocked() -> int:
             query = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
