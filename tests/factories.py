@@ -660,10 +660,16 @@ class Server:
         return children(self.main_process(), "gunicorn")
 
     def kill(self) -> None:
-        """Kill all processes of the server, as the kernel does if memory runs out."""
+        """Kill all processes of the server, and wait until none of them accepts connections."""
         for process in (self.process.pid, self.main_process(), *self.workers()):
             os.kill(process, signal.SIGKILL)
         self.process.wait(PATIENCE)
+        # The kernel closes the sockets of a killed process later. Until then it accepts connections, and resets them.
+        wait_until(lambda: not self._listens())
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> bytes:
         """Return the body of the response to a GET."""

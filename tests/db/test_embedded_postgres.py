@@ -249,7 +249,9 @@ def test_waits_for_a_server_that_is_still_shutting_down(made_home):
             timer.join()
         finally:
             timer.cancel()
-            os.kill(server, signal.SIGCONT)
+            # The server may have ended.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server, signal.SIGCONT)
 
 
 def test_a_killed_postmaster_recovers(made_home):

@@ -179,8 +179,8 @@ def test_nginx_keeps_its_connection_to_gunicorn(deployment: Deployment) -> None:
         assert fetch(client, "GET", "/healthz").status == 200
         seen |= connections()
     client.close()
-    # Two, where the hundredth request on the first was among them.
-    assert 1 <= len(seen) <= 2
+    # nginx replaces a connection after its hundredth request, and after a pause of the machine.
+    assert 1 <= len(seen) <= 5
 
 
 class Listener(socketserver.ThreadingUnixStreamServer):

@@ -62,6 +62,7 @@ def run(name: str, machine: Path, database_url: str, **further: str) -> list[sub
     return done
 
 
+@pytest.mark.usefixtures("midnight_is_far")
 def test_each_night_makes_a_backup_and_removes_those_that_are_old(machine: Path, database_url: str) -> None:
     old, recent, other = (machine / "backups" / name for name in ("old.dump", "recent.dump", "notes.txt"))
     for file, days in ((old, 40), (recent, 20), (other, 40)):

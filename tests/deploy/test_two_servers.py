@@ -18,7 +18,16 @@ from tests.conftest import settings_for
 from tests.dashboard.company import CLIENT_ID, CLIENT_SECRET, Company
 from tests.dashboard.conftest import running_provider
 from tests.deploy.deployment import Nginx
-from tests.factories import PATIENCE, SECRET_KEY, Server, free_port, make_agent, make_organization
+from tests.factories import (
+    PATIENCE,
+    SECRET_KEY,
+    Server,
+    ServerWithoutLauncher,
+    free_port,
+    make_agent,
+    make_organization,
+    wait_until,
+)
 from tests.oauth.test_mcp_client import McpServer
 
 __all__ = ["running_provider"]
@@ -50,7 +59,7 @@ def test_a_code_of_a_killed_server_is_redeemed_at_the_other(
     }
     settings = settings_for(database_url, issuer=url, oidc=running_provider.settings(), issuer_networks=LOOPBACK)
     app = create_app(settings, clock=utc_now)
-    servers = [Server(environment | {"PORT": str(port)}) for port in ports]
+    servers = [ServerWithoutLauncher(environment | {"PORT": str(port)}) for port in ports]
     with closing(app.extensions["agentidp"]) as services, servers[0], servers[1], nginx:
         editor = editor_of(app.test_client(), running_provider, make_agent(services, make_organization(services)))
         now = int(time.time())
@@ -65,6 +74,8 @@ def test_a_code_of_a_killed_server_is_redeemed_at_the_other(
             return send(grant_type="authorization_code", code=code, code_verifier=VERIFIER)
 
         code = person.consent(f"{url}/authorize?{editor.query(redirect_uri=REDIRECT_URI)}")["code"]
+        # A thread reads the logs, perhaps after the response.
+        wait_until(lambda: any(has_answered_consent(server) for server in servers))
         [consented] = [server for server in servers if has_answered_consent(server)]
         consented.kill()
         token = redeem(code).json()["refresh_token"]

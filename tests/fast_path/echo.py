@@ -1,4 +1,4 @@
-"""A WSGI application that echoes requests, and gunicorn as a process that serves it."""
+"""gunicorn as a process that serves the application that echoes requests."""
 
 from __future__ import annotations
 
@@ -10,50 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from tests.factories import PATIENCE, ROOT, children, free_port, wait_until
 
-LARGE = 50_000_000
-"""Bytes of a response that no buffer takes."""
-
-served: Counter[str] = Counter()
-
-
-def app(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """Respond to ``/sleep/SECONDS``, ``/broken`` (ends early), ``/exit``, ``/unread``, ``/served``, ``/large`` and
-    ``/savings`` (whether the worker caches settings and environments). Other paths echo the body.
-    """
-    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
-    served[query] += 1
-    if path.startswith("/sleep/"):
-        time.sleep(float(path.removeprefix("/sleep/")))
-    if path == "/exit":
-        raise SystemExit(1)
-    if path == "/served":
-        body = repr((len(served), max(served.values()))).encode()
-        served.clear()
-    elif path == "/large":
-        body = b"a" * LARGE
-    elif path == "/savings":
-        cfg = start.__self__.cfg  # type: ignore[attr-defined]
-        body = f"shares: {'agentidp.kind' in environ}, keeps settings: {'keepalive' in vars(cfg)}".encode()
-    else:
-        body = query.encode() + b" " + (b"" if path == "/unread" else environ["wsgi.input"].read())
-    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-    return _broken() if path == "/broken" else [body]
-
-
-def _broken() -> Iterator[bytes]:
-    yield b"a"
-    raise ZeroDivisionError
-
 
 class Gunicorn:
-    """A gunicorn process with one worker and the application above."""
+    """A gunicorn process with one worker and the application in ``echo_app.py``."""
 
     def __init__(
         self,
@@ -65,7 +27,7 @@ class Gunicorn:
         self.port = free_port()
         self.command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", f"127.0.0.1:{self.port}"]
         self.command += ["--worker-class", worker, "--threads", str(threads), "--keep-alive", str(keepalive)]
-        self.command += [*arguments, "tests.fast_path.echo:app"]
+        self.command += [*arguments, "tests.fast_path.echo_app:app"]
         self.log = ""
 
     def __enter__(self) -> Gunicorn:
@@ -83,7 +45,9 @@ class Gunicorn:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers():
-            os.kill(worker, signal.SIGKILL)
+            # A worker that is stopping may end first.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
         self._reader.join()

@@ -17,7 +17,7 @@ import pytest
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres, programs, temporary
 from tests.conftest import install, new_agent
-from tests.factories import PATIENCE, Server, usage_sums, wait_until
+from tests.factories import PATIENCE, Server, ServerWithoutLauncher, usage_sums, wait_until
 from tests.faults.rig import environment
 from tests.frozen import kill
 from tests.helpers.fake_clock import FakeClock
@@ -85,36 +85,49 @@ def test_a_day_ends(dated: str, clock: FakeClock, directory: Path) -> None:
     headers = token_request(agent.client_id, agent.client_secret)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=2)
     days: Counter[object] = Counter()
-    waits: dict[Server, list[int]] = {}
-    with (
-        # Several workers would notice one after the other that the clock was set.
-        Server(environment(dated, WEB_CONCURRENCY="1", **clock.environment)) as right,
-        Server(environment(dated, WEB_CONCURRENCY="1", **behind.environment)) as late,
-    ):
-        ahead = int(midnight.timestamp() - time.time()) - 2
+
+    def set_clocks(seconds_until_midnight: int) -> None:
+        ahead = int(midnight.timestamp() - time.time()) - seconds_until_midnight
         clock.set(ahead)
         behind.set(ahead - 3)
-        waits |= {right: [], late: []}
+
+    def request_token(server: Server) -> int | None:
+        """Return the seconds until the next window if the quota refuses the token."""
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
+            connection.request("POST", "/api/v1/token", FORM, headers)
+            try:
+                response = connection.getresponse()
+            except OSError:
+                print(right.logs()[-3000:], late.logs()[-3000:])
+                raise
+            body = json.loads(response.read())
+        if response.status == 429:
+            return int(response.headers["Retry-After"])
+        if response.status == 200:
+            claims = jwt.decode(body["access_token"], options={"verify_signature": False})
+            days[datetime.fromtimestamp(claims["iat"], UTC).date()] += 1
+        else:
+            # The server responds with 503 until it has seen that both clocks were set.
+            assert response.status == 503
+        return None
+
+    with (
+        # Several workers would notice one after the other that the clock was set.
+        ServerWithoutLauncher(environment(dated, WEB_CONCURRENCY="1", **clock.environment)) as right,
+        ServerWithoutLauncher(environment(dated, WEB_CONCURRENCY="1", **behind.environment)) as late,
+    ):
+        # A slow machine, too, issues the first day's tokens before that day ends.
+        set_clocks(600)
+        for server in (right, late):
+            wait_until(lambda server=server: request_token(server) is not None)
+        set_clocks(2)
+        waits: dict[Server, list[int]] = {right: [], late: []}
         end = time.monotonic() + PATIENCE
         while not all(seconds and seconds[-1] > 80_000 for seconds in waits.values()):
             assert time.monotonic() < end
             for server, seconds in waits.items():
-                with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
-                    connection.request("POST", "/api/v1/token", FORM, headers)
-                    try:
-                        response = connection.getresponse()
-                    except OSError:
-                        print(right.logs()[-3000:], late.logs()[-3000:])
-                        raise
-                    body = json.loads(response.read())
-                if response.status == 200:
-                    claims = jwt.decode(body["access_token"], options={"verify_signature": False})
-                    days[datetime.fromtimestamp(claims["iat"], UTC).date()] += 1
-                elif response.status == 429:
-                    seconds.append(int(response.headers["Retry-After"]))
-                else:
-                    # The server responds with 503 until it has seen that both clocks were set.
-                    assert response.status == 503
+                if retry_after := request_token(server):
+                    seconds.append(retry_after)
             time.sleep(PAUSE)
     yesterday = midnight - timedelta(days=1)
     assert days == {yesterday.date(): quota, midnight.date(): quota}
@@ -125,5 +138,5 @@ def test_a_day_ends(dated: str, clock: FakeClock, directory: Path) -> None:
         # It counts down to midnight, and from then on to the next one.
         before = [n for n in seconds if n < 80_000]
         assert before == sorted(before, reverse=True)
-        assert before[-1:] in ([], [1])
+        assert all(1 <= n <= 6 for n in before)
         assert seconds[: len(before)] == before

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.factories import PATIENCE, SECRET_KEY, Server, children, free_port, wait_until
+from tests.factories import PATIENCE, SECRET_KEY, ServerWithoutLauncher, children, free_port, wait_until
 
 
-class MeteredServer(Server):
-    """``agentidp serve`` on a database, with metrics on a separate port."""
+class MeteredServer(ServerWithoutLauncher):
+    """A server on a database, with metrics on a separate port."""
 
     def __init__(self, database_url: str, **changes: str) -> None:
         self.metrics_port = free_port()
@@ -55,6 +55,11 @@ class MeteredServer(Server):
 
     def metrics_directory(self) -> Path:
         """Return the directory of the workers' metrics files."""
-        environment = Path(f"/proc/{self.workers()[0]}/maps").read_text()
-        [found] = {Path(line.split()[-1]).parent for line in environment.splitlines() if "agentidp-metrics-" in line}
-        return found
+        # A worker that still starts has not opened its files.
+        wait_until(self._directories_of_open_files)
+        [directory] = self._directories_of_open_files()
+        return directory
+
+    def _directories_of_open_files(self) -> set[Path]:
+        maps = [line for pid in self.workers() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+        return {Path(line.split()[-1]).parent for line in maps if "agentidp-metrics-" in line}

@@ -14,7 +14,9 @@ from agentidp.config import ConfigurationError
 from agentidp.server.listening import parse_address, refuse_busy_address, refuse_exposed_address
 from agentidp.server.sending import limit_sending_time
 from agentidp.services.fair_queue import SMALL
-from tests.fast_path.echo import LARGE, Gunicorn, get, responses
+from tests.factories import wait_until
+from tests.fast_path.echo import Gunicorn, get, responses
+from tests.fast_path.echo_app import LARGE
 
 EXPOSED = (
     "cannot listen on {} without a proxy: a client that sends half a request holds a thread of the service for as long "
@@ -135,4 +137,4 @@ def test_a_client_that_reads_nothing_or_slowly_holds_no_thread(worker: str, limi
                     received += len(slow.recv(LARGE // 3000))
             assert responses(other, 1) == [b"a "]
             assert 0 < received < LARGE
-        assert "Socket error processing request." in server.log
+        wait_until(lambda: "Socket error processing request." in server.log)
