@@ -26,7 +26,16 @@ from agentidp.services import Services
 from bench.servers import cpu_seconds
 from tests.citus import someone_waits
 from tests.conftest import settings_for
-from tests.factories import PATIENCE, SECRET_KEY, Agent, Server, make_agent, make_organization, wait_until
+from tests.factories import (
+    PATIENCE,
+    SECRET_KEY,
+    Agent,
+    Server,
+    ServerWithoutLauncher,
+    make_agent,
+    make_organization,
+    wait_until,
+)
 from tests.fast_path.echo import Gunicorn, everything, get, responses
 from tests.machine import within
 
@@ -37,6 +46,13 @@ pytestmark = pytest.mark.very_slow
 def running() -> Iterator[Gunicorn]:
     """Run one worker with four threads."""
     with Gunicorn() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def single_threaded() -> Iterator[Gunicorn]:
+    """Run one worker with one thread."""
+    with Gunicorn(threads=1) as server:
         yield server
 
 
@@ -100,12 +116,11 @@ class TestConnections:
             total = sum(pool.map(ask, range(16)))
         assert running.get("/served").endswith(f"({total + 1}, 1)".encode())
 
-    def test_one_that_sends_nothing_holds_no_thread(self) -> None:
-        with Gunicorn(threads=1, keepalive=600) as server, contextlib.ExitStack() as stack:
-            for _ in range(20):
-                stack.enter_context(server.connect())
-            # Long before the time for which an idle connection may stay.
-            assert server.get("/?a").endswith(b"a ")
+    def test_one_that_sends_nothing_holds_no_thread(self, single_threaded: Gunicorn) -> None:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(single_threaded.connect()) for _ in range(20)]
+            assert single_threaded.get("/?a").endswith(b"a ")
+            assert select.select(clients, [], [], 0)[0] == [], "they were idle for too long"
 
     def test_pipelined_requests_are_answered_in_their_order(self, running: Gunicorn) -> None:
         with running.connect() as client:
@@ -137,26 +152,27 @@ class TestConnections:
                 assert b" 200 OK" in whole
         assert running.workers() == workers
 
-    def test_an_application_that_exits_ends_no_thread(self) -> None:
-        with Gunicorn(threads=1) as server:
-            for _ in range(3):
-                assert server.get("/exit") == b""
-                assert server.get("/?a").endswith(b"a ")
+    def test_an_application_that_exits_ends_no_thread(self, single_threaded: Gunicorn) -> None:
+        workers = single_threaded.workers()
+        for _ in range(3):
+            assert single_threaded.get("/exit") == b""
+            assert single_threaded.get("/?a").endswith(b"a ")
+        assert single_threaded.workers() == workers
 
-    def test_one_that_pipelines_waits_its_turn(self) -> None:
-        with Gunicorn(threads=1) as server, server.connect() as client:
+    def test_one_that_pipelines_waits_its_turn(self, single_threaded: Gunicorn) -> None:
+        with single_threaded.connect() as client:
             client.sendall(get("/sleep/0.05?a") * 80)
-            assert server.get("/?b").endswith(b"b ")
+            assert single_threaded.get("/?b").endswith(b"b ")
             assert client.recv(65536, socket.MSG_PEEK).count(b" 200 OK") < 80, "it came after all of the other's"
             assert responses(client, 80) == [b"a "] * 80
 
-    def test_one_that_pipelines_and_reads_nothing_holds_no_thread(self) -> None:
-        with Gunicorn(threads=1) as server, server.connect() as client:
+    def test_one_that_pipelines_and_reads_nothing_holds_no_thread(self, single_threaded: Gunicorn) -> None:
+        with single_threaded.connect() as client:
             client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 while True:
                     client.send(get("/?" + "a" * 4000) * 10)
-            assert server.get("/?b").endswith(b"b ")
+            assert single_threaded.get("/?b").endswith(b"b ")
 
     def test_the_limit_on_connections(self) -> None:
         with Gunicorn("--worker-connections", "6", threads=2) as server, contextlib.ExitStack() as stack:
@@ -356,7 +372,7 @@ def test_requests_that_wait_for_a_locked_row_hold_up_no_other_organization(datab
             connection.request("POST", "/api/v1/token", urlencode(agent.form), headers)
             return connection.getresponse().status
 
-    with Server(environment) as server, ThreadPoolExecutor(4) as pool:
+    with ServerWithoutLauncher(environment) as server, ThreadPoolExecutor(4) as pool:
         # The first request is slow, so that later only the lock can take long.
         assert token(server, other) == 200
         with locked_counters(database_url, blocked):

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from agentidp.server.metrics_server import WorkerMetrics
-from tests.conftest import new_agent
+from tests.conftest import _fresh_database, new_agent
 from tests.factories import PATIENCE, children, usage_sums, wait_until
 from tests.helpers.load import THREADS, Load
 from tests.server.scrape import MeteredServer
@@ -24,16 +24,15 @@ TOKENS = 40
 """Of each thread of a load."""
 
 
-@pytest.fixture
-def metered(database_url: str) -> Iterator[MeteredServer]:
-    with MeteredServer(database_url) as running:
+@pytest.fixture(scope="module")
+def metered(postgres_url: str, template: str) -> Iterator[MeteredServer]:
+    with contextlib.contextmanager(_fresh_database)(postgres_url, template) as url, MeteredServer(url) as running:
         yield running
 
 
 @pytest.mark.usefixtures("midnight_is_far")
-def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(
-    metered: MeteredServer, database_url: str
-) -> None:
+def test_the_metrics_equal_the_ledger_after_a_load_with_killed_workers(metered: MeteredServer) -> None:
+    database_url = metered.environment["AGENTIDP_DATABASE_URL"]
     agent = new_agent(database_url)
     load = Load(metered.port, [agent], TOKENS).start()
     for part in (1, 2, 3):
@@ -85,6 +84,7 @@ def test_a_file_that_a_worker_has_just_made_hides_none_of_the_others(tmp_path: P
 
 
 def test_a_reload_keeps_what_was_counted(metered: MeteredServer) -> None:
+    served = metered.value("agentidp_http_requests_total", route="/")
     for _ in range(10):
         metered.get("/")
     before = metered.workers()
@@ -92,7 +92,7 @@ def test_a_reload_keeps_what_was_counted(metered: MeteredServer) -> None:
     wait_until(lambda: len(metered.workers()) == 2 and not set(before) & set(metered.workers()))
     for _ in range(10):
         metered.get("/")
-    assert metered.value("agentidp_http_requests_total", route="/") == 20
+    assert metered.value("agentidp_http_requests_total", route="/") == served + 20
     wait_until(lambda: metered.value("agentidp_workers") == 2)
 
 
