@@ -61,4 +61,4 @@ def _make_finding(row: Any) -> Finding:
     )
 
 
-KIND = Kind(call=build_call, findings=compute_findings, is_about_tokens=True, names_contributors=True)
+KIND = Kind(build_call, compute_findings, is_about_tokens=True, names_contributors=True)

@@ -60,4 +60,4 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     ]
 
 
-KIND = Kind(call=build_call, findings=compute_findings, is_about_tokens=True)
+KIND = Kind(build_call, compute_findings, is_about_tokens=True)

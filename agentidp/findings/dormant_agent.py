@@ -27,7 +27,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 
 
 def find_dormant_since(row: Any) -> datetime:
-    """Return the instant at which a dormant agent was last active, or was registered if it never was."""
+    """Return the instant at which a dormant agent was last active, or was registered if it was never active."""
     since: datetime = max(row.created_at, row.last_used_at or row.created_at)
     return since
 
@@ -60,4 +60,4 @@ def _make_finding(row: Any, at: datetime) -> Finding:
     )
 
 
-KIND = Kind(call=build_call, findings=compute_findings, absorbs=("unused_credential",), reads_registry=True)
+KIND = Kind(build_call, compute_findings, absorbs=("unused_credential",), reads_registry=True)

@@ -89,4 +89,4 @@ def _make_finding(row: Any, reminder: int, at: datetime) -> Finding:
     )
 
 
-KIND = Kind(call=build_call, findings=compute_findings, reads_registry=True)
+KIND = Kind(build_call, compute_findings, reads_registry=True)

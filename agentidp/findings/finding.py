@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -57,12 +57,13 @@ class FindingsQuery:
         return self.today + timedelta(days=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Kind:
     """A kind of finding: how it is computed, and its properties for the rest of the service."""
 
-    call: Callable[[FindingsQuery], Call]  # the statement that reads the rows; organization_id and at are set later
-    findings: Callable[[Rows, FindingsQuery], list[Finding]]  # the findings for the rows
+    build_call: Callable[[FindingsQuery], Call]  # returns the statement that reads the rows
+    compute_findings: Callable[[Rows, FindingsQuery], list[Finding]]
+    _: KW_ONLY
     absorbs: tuple[str, ...] = ()  # kinds that this kind explains if both findings have the same agent and time
     ends_after: timedelta = timedelta(hours=3)  # time until a finding ends after its window if it is not computed again
     max_gap: timedelta = timedelta(hours=1)  # maximum time between two windows of the same finding

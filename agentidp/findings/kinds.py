@@ -13,7 +13,7 @@ from agentidp.findings.finding import Finding, Kind
 
 KINDS: dict[str, Kind] = {name: import_module(f"agentidp.findings.{name}").KIND for name in state_change.KINDS}
 
-_FORMER = Kind(call=lambda _: Call("", {}), findings=lambda *_: [])
+_FORMER = Kind(lambda _: Call("", {}), lambda *_: [])
 
 
 def kind_of(finding: Finding) -> Kind:

@@ -30,7 +30,7 @@ CHANGE_SENTENCES = {
 """Sentences about changes that may cause a finding, by kind of marker or action of an audit event."""
 
 
-def call(query: FindingsQuery) -> Call:
+def build_call(query: FindingsQuery) -> Call:
     """Return the statement that reads the markers since the earliest possible beginning of a finding."""
     since = query.at - timedelta(days=max(query.days, 7 * thresholds.MAX_SILENCE_WEEKS) + 1)
     return Call("findings/markers", {"since": since, "until": query.at, "max_events": thresholds.MAX_AUDIT_EVENTS})

@@ -25,7 +25,7 @@ def build_call(query: FindingsQuery) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding per agent with a quota that is nearly used up, and also one for the organization."""
+    """Return a finding per agent with a nearly used quota, and one if a quota of the organization is nearly used."""
     findings = [
         _make_finding(row, severity, query.at)
         for row in rows
@@ -77,6 +77,4 @@ def _make_finding(row: Any, severity: Severity, at: datetime) -> Finding:
     )
 
 
-KIND = Kind(
-    call=build_call, findings=compute_findings, reads_registry=True, is_about_tokens=True, names_contributors=True
-)
+KIND = Kind(build_call, compute_findings, reads_registry=True, is_about_tokens=True, names_contributors=True)

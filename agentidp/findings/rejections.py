@@ -197,4 +197,4 @@ def _list_most_frequent(counts: Counter[str]) -> str:
     return ", ".join(name_phrases) + (f" and {unnamed_count} more" if unnamed_count else "")
 
 
-KIND = Kind(call=build_call, findings=compute_findings, absorbs=("silence",), has_marked_cause=True, counted="rejected")
+KIND = Kind(build_call, compute_findings, absorbs=("silence",), has_marked_cause=True, counted="rejected")

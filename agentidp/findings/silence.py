@@ -90,7 +90,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     active_agents_by_hour = [sum(1 for agent in sampled_agents if agent.counts[hour]) for hour in range(hour_count)]
     hour_bounds = enumerate(pairwise(instant(first_day, hour) for hour in range(hour_count + 1)))
     holidays = {hour for hour, (begins_at, ends_at) in hour_bounds if query.is_holiday(begins_at, ends_at)}
-    # Reported periods must end after this hour, but they may begin before it.
+    # A reported period must end after this hour, but may begin before the hour.
     first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
     quiet_times = find_quiet_times(active_agents_by_hour, usual_agents_by_hour, holidays)
@@ -111,7 +111,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if (silence := find_silence(agent.counts, unknown_hours, unknown_days))
         and not any(abs(silence.since - quiet_time.begins) <= 1 for quiet_time in group_stops)
     ]
-    # An ongoing quiet day is left out if an agent is already reported as silent.
+    # An ongoing quiet day is left out if an agent is already reported as silent, because that silence explains it.
     requests_by_hour = [sum(agent.counts[hour] for agent in sampled_agents) for hour in range(hour_count)]
     quiet_days = [
         day
@@ -231,4 +231,4 @@ def find_successor(stop_hour: int, agents: list[Agent]) -> str | None:
     return None
 
 
-KIND = Kind(call=build_call, findings=compute_findings, has_marked_cause=True, counted="requests")
+KIND = Kind(build_call, compute_findings, has_marked_cause=True, counted="requests")

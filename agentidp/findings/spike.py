@@ -17,7 +17,9 @@ from agentidp.findings.finding import Finding, FindingsQuery, Kind, Severity
 from agentidp.findings.history import DAY, expand_to_hours, find_first_midnight, group_adjacent, hours_until, instant
 from agentidp.findings.surprise import DAYS_BEFORE, UnusualHour, find_unusual_hours, find_unusual_hours_of_new_agent
 
-HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE  # days of history that are read before the first requested day
+# The expected tokens of the first of the DAYS_BEFORE days are computed from the SEASON_WEEKS weeks before this day.
+HISTORY_DAYS = 7 * thresholds.SEASON_WEEKS + DAYS_BEFORE
+"""The number of days of history that are read before the first requested day."""
 
 BASELINE = (
     f"the median of the same hour of the week, and of the hours next to it, in the {thresholds.SEASON_WEEKS} weeks "
@@ -87,7 +89,7 @@ def find_spikes(tokens_by_hour: list[int], first_requested_hour: int, agent_coun
     unusual_hours = find_unusual_hours_of_new_agent(tokens_by_hour, first_midnight)
     unusual_hours += find_unusual_hours(tokens_by_hour, first_midnight, first_requested_hour, agent_count)
     unusual_by_hour = {unusual_hour.hour: unusual_hour for unusual_hour in unusual_hours}
-    hour_runs = group_adjacent(list(unusual_by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
+    hour_runs = group_adjacent(sorted(unusual_by_hour), thresholds.MAX_SPIKE_GAP_HOURS)
     return [Spike([unusual_by_hour[hour] for hour in hour_run]) for hour_run in hour_runs]
 
 
@@ -108,6 +110,7 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
         unit="tokens",
         observed=tokens,
         expected=expected,
+        # All unusual hours count here, although *observed* may have the tokens of a window or of three nights only.
         excess=sum(unusual_hour.tokens - unusual_hour.expected for unusual_hour in spike.hours),
         baseline=BASELINE,
         summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {expected:,.0f}."
@@ -149,8 +152,8 @@ def _describe_deciding_hour_and_level(spike: Spike, first_day: date) -> str:
 
 
 KIND = Kind(
-    call=build_call,
-    findings=compute_findings,
+    build_call,
+    compute_findings,
     absorbs=("dominance",),
     max_gap=timedelta(days=1),
     has_marked_cause=True,

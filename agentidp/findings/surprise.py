@@ -6,15 +6,16 @@ docs/decisions/findings.md gives the reasons and measurements. The rules use fou
 1. The **expected** tokens of an hour are the median of the same hour of the week, and of the hours next to it, in the
    ``SEASON_WEEKS`` weeks before. A job that runs once a week for an hour is therefore never expected.
 2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)), the standard deviations of a Poisson
-   count above its expectation. Eight hours, at any time of day, have the surprise of their sums. **Three nights**, the
-   same eight hours of three days, at a time of day with few expected tokens, have the lowest surprise of the three.
+   count above its expectation. A **window** is eight consecutive hours at any time of day; its surprise is computed
+   from the sums of its hours. **Three nights** are the window of the same hours on three consecutive days, at a time of
+   day with few expected tokens; their surprise is the lowest of the three.
 3. The **usual** surprises are the highest surprise of each day, on ``USUAL_DAYS`` days. The last ``NEW_LEVEL_DAYS``
    days do not count, so that a fault does not become its own baseline. A change that lasts longer is a new level.
-4. The **limit** is a factor times the highest usual surprise, and at least the ``min_surprise`` of the rule. An hour
-   above the limit is a warning. An hour above the same factor times the second-highest usual surprise is only listed
-   (``info``). Therefore an agent with irregular counts has a high limit, an hour that resembles one earlier day is only
-   listed, and an hour that resembles two earlier days is not reported. The factor grows with the number of agents,
-   because each of them can exceed its limit by chance.
+4. There are two **limits**, each at least the ``min_surprise`` of the rule. An hour is a warning if its surprise is
+   above a factor times the highest usual surprise. The hour is only listed (``info``) if its surprise is above the same
+   factor times the second-highest usual surprise. Therefore an agent with irregular counts has high limits, an hour
+   that resembles one earlier day is only listed, and an hour that resembles two earlier days is not reported. The
+   factor grows with the number of agents, because each of them can exceed its limits by chance.
 
 An unusual hour must also have enough tokens (:func:`is_large_enough`). A new agent has no usual surprises,
 so its limits are fixed (:func:`find_unusual_hours_of_new_agent`).
@@ -22,21 +23,22 @@ so its limits are fixed (:func:`find_unusual_hours_of_new_agent`).
 The history below shows the rules, and a test computes each row. The only agent of an organization is issued 20 tokens
 per hour, except for 45 in one hour of 1 April and the hours below:
 
-| hour           | rule         | tokens | expected | surprise | highest | limit | result   |
-|----------------|--------------|--------|----------|----------|---------|-------|----------|
-| 15 April 09:00 | hour         |     50 |       20 |      5.2 |     4.4 |   9.0 |          |
-| 15 April 10:00 | hour         |    110 |       20 |     12.0 |     4.4 |   9.0 | warning  |
-| 25 April 10:00 | hour         |    110 |       20 |     12.0 |    12.0 |  17.4 | info     |
-| 27 April 05:00 | eight hours  |    320 |      160 |     10.5 |     8.2 |  12.2 | info     |
-| 29 April 03:00 | three nights |    840 |      480 |      8.2 |     0.0 |   5.0 |          |
-| 29 April 05:00 | three nights |    960 |      480 |     10.5 |     0.0 |   5.0 | warning  |
-| 3 May 12:00    | hour         |   1200 |       20 |     60.3 |    12.0 |  17.4 | critical |
+|                |              |        |          |          | usual surprises   | limits         |          |
+| hour           | rule         | tokens | expected | surprise | second- | highest | info | warning | result   |
+|----------------|--------------|--------|----------|----------|---------|---------|------|---------|----------|
+| 15 April 09:00 | hour         |     50 |       20 |      5.2 |     0.0 |     4.4 |  9.0 |     9.0 |          |
+| 15 April 10:00 | hour         |    110 |       20 |     12.0 |     0.0 |     4.4 |  9.0 |     9.0 | warning  |
+| 25 April 10:00 | hour         |    110 |       20 |     12.0 |     4.4 |    12.0 |  9.0 |    17.4 | info     |
+| 27 April 05:00 | window       |    320 |      160 |     10.5 |     1.9 |     8.2 |  8.0 |    12.2 | info     |
+| 29 April 03:00 | three nights |    840 |      480 |      8.2 |     0.0 |     0.0 |  5.0 |     5.0 |          |
+| 29 April 05:00 | three nights |    960 |      480 |     10.5 |     0.0 |     0.0 |  5.0 |     5.0 | warning  |
+| 3 May 12:00    | hour         |   1200 |       20 |     60.3 |    12.0 |    12.0 | 17.4 |    17.4 | critical |
 
 - 15 April: 50 tokens have a surprise below 9, the minimum for an hour. The surprise of 110 tokens is above 9, and far
   above 1.45 times the highest usual surprise.
 - 25 April: an hour with the same tokens is only listed, because 15 April was as surprising.
 - 27 April: somebody who has the secret takes 20 more tokens per hour, from 22:00 to 06:00. The first night is only
-  listed, because the eight hours around 10:00 on 15 April were nearly as surprising.
+  listed, because the window around 10:00 on 15 April was nearly as surprising.
 - 29 April: the third such night is a warning, because no three nights in a row were unusual before. At 03:00 the three
   nights do not yet have twice the expected tokens.
 - 3 May: 1,200 tokens in an hour are probably a retry loop.
@@ -56,11 +58,14 @@ from agentidp.findings.finding import Severity
 from agentidp.findings.history import DAY, WEEK, median
 from agentidp.findings.thresholds import SpikeRule
 
-# A spike may have begun NEW_LEVEL_DAYS + 1 days before the first requested day. The spike is compared with USUAL_DAYS
-# days, which end at most NEW_LEVEL_DAYS days before the spike. One day is added, because on the first of all these days
-# the sums of several hours are incomplete.
-DAYS_BEFORE = thresholds.USUAL_DAYS + 2 * thresholds.NEW_LEVEL_DAYS + 2
-"""Surprises are computed from this number of days before the first requested day."""
+# A lasting change is unusual on its first day, and on the NEW_LEVEL_DAYS days after it. Then it is a new level.
+JUDGED_DAYS_BEFORE = thresholds.NEW_LEVEL_DAYS + 1
+"""Number of days before the first requested day whose hours are judged too, because a spike may have begun there."""
+
+# The first judged day is compared with USUAL_DAYS days that end NEW_LEVEL_DAYS days earlier. One day is added, because
+# the windows of the first of these days begin on the day before.
+DAYS_BEFORE = JUDGED_DAYS_BEFORE + thresholds.NEW_LEVEL_DAYS + thresholds.USUAL_DAYS + 1
+"""Number of days before the first requested day whose surprises are computed."""
 
 
 class Reason(NamedTuple):
@@ -93,15 +98,16 @@ def find_unusual_hours(
     """Return the unusual hours of an agent. The first two weeks of an agent are not judged.
 
     :param first_midnight: the midnight of the first day with a token.
-    :param first_requested_hour: the midnight of the first requested day. Unusual hours of a few days before it are
-        returned too, because a spike that is ongoing then may have begun in one of them.
+    :param first_requested_hour: the midnight of the first requested day. Unusual hours of the ``JUDGED_DAYS_BEFORE``
+        days before it are returned too.
     :param agent_count: the number of agents of the organization that are judged.
     """
-    # On the agent's first day, no tokens can be expected. Hours before start_hour are not compared, and are zero here.
+    # The expected tokens of an agent's first day are unknown, because there is no earlier day. In both lists, the hours
+    # before start_hour are zero.
     start_hour = max(first_midnight + DAY, first_requested_hour - DAYS_BEFORE * DAY)
     tokens = [*[0] * start_hour, *tokens_by_hour[start_hour:]]
-    # The list *expected* has one element more than *tokens*, because _History.judge() also reads the expected tokens of
-    # the hour after an hour.
+    # The list *expected* has one hour more than *tokens*, because _History.judge() reads the expected tokens of the
+    # next hour too.
     expected = [
         *[0.0] * start_hour,
         *(
@@ -111,7 +117,7 @@ def find_unusual_hours(
     ]
     history = _History(tokens, expected, compute_rolling_sums(expected, DAY))
     first_judged_hour = max(
-        first_midnight + thresholds.SETTLED_DAYS * DAY, first_requested_hour - (thresholds.NEW_LEVEL_DAYS + 1) * DAY
+        first_midnight + thresholds.SETTLED_DAYS * DAY, first_requested_hour - JUDGED_DAYS_BEFORE * DAY
     )
     unusual_by_hour: dict[int, UnusualHour] = {}
     for rule, sums_by_hour in zip(thresholds.SPIKE_RULES, sum_tokens_by_rule(tokens, expected), strict=True):
@@ -145,7 +151,7 @@ class _History(NamedTuple):
         """
         expected_nearby = hour_sum.expected
         if rule.hours == 1:
-            # Daylight saving can move the tokens of a neighbouring hour to this hour. Sums of eight hours change less.
+            # Daylight saving can move the tokens of a neighbouring hour to this hour. It hardly changes a window's sum.
             expected_nearby = max(self.expected[hour - 1 : hour + 2])
         if not hour_sum.may_be_unusual or not is_large_enough(
             hour_sum.tokens, expected_nearby, self.expected_of_day[hour]
@@ -174,7 +180,9 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_mid
     """
     has_weekly_history = hour - first_midnight >= thresholds.MIN_SEASON_WEEKS * WEEK
     step_hours, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weekly_history else (DAY, thresholds.SEASON_DAYS)
-    oldest_hour = hour - step_hours * min(max_steps, (hour - first_midnight - 1) // step_hours)
+    # One hour of history must remain before the oldest hour, because the hours next to the oldest hour count too.
+    max_steps = min(max_steps, (hour - first_midnight - 1) // step_hours)
+    oldest_hour = hour - step_hours * max_steps
     return median(
         [
             *tokens_by_hour[oldest_hour - 1 : hour - 1 : step_hours],
@@ -206,13 +214,13 @@ def sum_tokens_by_rule(
     Each list has one sum per hour: the sum that ends with this hour.
 
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
-    not unusual. A *window* is eight hours at any time of day. To be unusual it must be *full*: at least
-    ``MIN_RAISED_HOURS`` of its hours are raised, because a single burst does not make eight hours unusual.
+    not unusual. To be unusual, a window must be *full*: at least ``MIN_RAISED_HOURS`` of its hours are raised, because
+    a single burst does not make eight hours unusual.
     """
     surprises = [*map(surprise, tokens, expected_tokens)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
     window_tokens, window_expected, raised_hour_counts = (
-        compute_rolling_sums(values, thresholds.NIGHT_HOURS) for values in (tokens, expected_tokens, are_hours_raised)
+        compute_rolling_sums(values, thresholds.WINDOW_HOURS) for values in (tokens, expected_tokens, are_hours_raised)
     )
     are_windows_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
     may_windows_be_unusual = map(and_, are_windows_full, are_hours_raised)
@@ -230,7 +238,7 @@ def sum_tokens_by_rule(
 def sum_three_nights(
     window_sums: Sequence[Sum], are_windows_full: Sequence[bool], expected_of_day: Sequence[float]
 ) -> list[Sum]:
-    """Return the sums of three nights by the hour with which the last of them ends."""
+    """Return the sums of three nights, one per hour: the last of the three windows ends with this hour."""
     three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(window_sums)
     for end_hour in range(2 * DAY, len(window_sums)):
         if are_windows_full[end_hour] and are_windows_full[end_hour - DAY] and are_windows_full[end_hour - 2 * DAY]:
@@ -257,8 +265,8 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
     """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out."""
-    # The rule for three nights can report them only two days after the first night. So this rule leaves out two days
-    # fewer than a rule for one day.
+    # Three nights are complete two days after a change began. The usual days of this rule therefore end two days later,
+    # so that a lasting change becomes a new level for all rules on the same day.
     end_day = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
     return slice(max(end_day - thresholds.USUAL_DAYS, 0), end_day)
 
@@ -294,15 +302,15 @@ def is_loop(hour_sum: Sum, expected_of_day: float, busiest_hour_tokens: float) -
     return is_excess_large and hour_sum.tokens > thresholds.LOOP_TIMES * busiest_hour_tokens
 
 
-def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_hour: int) -> list[UnusualHour]:
+def find_unusual_hours_of_new_agent(tokens_by_hour: Sequence[int], first_midnight: int) -> list[UnusualHour]:
     """Return the hours in an agent's first two weeks with more tokens than a healthy client needs.
 
     Each hour must also exceed a multiple of the busiest hour that is at least a day older.
     """
     unusual_hours: list[UnusualHour] = []
     busiest_hour_tokens = 0
-    for hour in range(first_hour, min(len(tokens_by_hour), first_hour + thresholds.SETTLED_DAYS * DAY)):
-        if hour - DAY >= first_hour:
+    for hour in range(first_midnight, min(len(tokens_by_hour), first_midnight + thresholds.SETTLED_DAYS * DAY)):
+        if hour - DAY >= first_midnight:
             busiest_hour_tokens = max(busiest_hour_tokens, tokens_by_hour[hour - DAY])
         tokens = tokens_by_hour[hour]
         if tokens >= thresholds.NEW_TOKENS and tokens > thresholds.NEW_TIMES * busiest_hour_tokens:

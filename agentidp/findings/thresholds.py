@@ -34,18 +34,18 @@ class SpikeRule(NamedTuple):
     min_surprise: float  # minimum surprise of an unusual sum, in standard deviations
 
 
-NIGHT_HOURS = 8  # hours of a night: a window of consecutive hours at any time of day
+WINDOW_HOURS = 8  # consecutive hours, at any time of day, that are judged together
 SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(1, 1, 1.45, 9.0),
-    SpikeRule(NIGHT_HOURS, 1, 1.5, 8.0),
-    SpikeRule(NIGHT_HOURS, 3, 1.1, 5.0),
+    SpikeRule(WINDOW_HOURS, 1, 1.5, 8.0),
+    SpikeRule(WINDOW_HOURS, 3, 1.1, 5.0),
 )
 # SpikeRule.factor is multiplied by this power of the number of judged agents, because each agent can exceed its
 # limit by chance. At most MAX_SPIKE_AGENTS agents are judged.
 AGENT_COUNT_EXPONENT = 0.1
-MIN_RAISED_HOURS = 6  # minimum raised hours in a night of eight hours
+MIN_RAISED_HOURS = 6  # minimum raised hours in an unusual window
 RAISED_SURPRISE = 1.0  # an hour is raised from this number of standard deviations above its expected count
-REST_SHARE = 1 / 3  # maximum share of a day's expected tokens in a night, which has 8 of the 24 hours
+REST_SHARE = 1 / 3  # maximum share of a day's expected tokens in one of three nights, which has 8 of the 24 hours
 MIN_EXCESS = 30  # minimum tokens of a spike beyond the expected tokens
 MIN_EXCESS_SHARE = 0.1  # minimum excess as a share of the day's expected tokens; applies if larger than MIN_EXCESS
 MIN_TIMES = 2  # minimum ratio of the tokens of a spike to the expected tokens
@@ -53,7 +53,7 @@ MIN_LOOP_EXCESS = 1000  # minimum tokens of a critical hour beyond the expected 
 LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest hour on the usual days
 SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
 NEW_TOKENS = 500  # minimum tokens in an unusual hour of an agent without a baseline: more than healthy instances need
-NEW_TIMES = 8  # an unusual hour without a baseline exceeds this multiple of the busiest hour at least a day earlier
+NEW_TIMES = 8  # such an hour also exceeds this multiple of the agent's busiest hour at least a day earlier
 # findings/spike.sql ranks agents by growth: (highest - mean) / (mean + smoothing), where highest is the highest count
 # of an evaluated day, and mean is the mean of the GROWTH_DAYS days before. The smoothing keeps agents with few tokens
 # from ranking high.
@@ -102,9 +102,9 @@ MAX_REJECTED_AGENTS = 50  # maximum agents whose history is read; agents with th
 MAX_SOURCES = 3  # maximum number of networks, and of reasons, that a finding names
 
 # Limits for findings of the kind uncached_tokens
-UNCACHED_FACTOR = 10  # a costly day exceeds this ratio of issued to needed tokens; several scopes can explain less
+UNCACHED_FACTOR = 10  # a costly day exceeds this ratio of issued to needed tokens; several scopes explain lower ratios
 MIN_UNCACHED_TOKENS = 30  # minimum tokens of an agent on a costly day: fewer cost nothing, and an hourly job gets fewer
-MIN_UNCACHED_DAYS = 2  # active days in a row: a single day is an incident and not a habit
+MIN_UNCACHED_DAYS = 2  # minimum costly days among consecutive active days: a single day is no habit
 MAX_NEW_HABIT_DAYS = 14  # maximum days, at the end of a run of costly days, that can be a new habit
 NEW_HABIT_TIMES = 3  # each day of a new habit must exceed this multiple of the median waste of the days before
 MIN_OLD_HABIT_DAYS = 7  # minimum costly days before the first day of a new habit

@@ -65,9 +65,9 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
 def find_latest_costly_days(
     tokens: Sequence[int], requests: Sequence[int], token_ttl: int, since: int, replicas: int | None = None
 ) -> list[CostlyDay] | None:
-    """Return the days of the latest period in which an agent did not cache its tokens, or ``None`` if it ended earlier.
+    """Return the days of the latest period without cached tokens, or ``None`` if the period ended before *since*.
 
-    :param since: the first requested day, on or after which the period must end.
+    :param since: the first requested day.
     :param replicas: the number of declared replicas. Without it, many instances that cache their tokens are recognized.
     """
     runs_of_costly_days: list[list[CostlyDay]] = [[]]
@@ -151,7 +151,7 @@ def is_explained_by_replicas(tokens_by_hour: Sequence[int], costly_days: Sequenc
 
 
 def merge_uncached_tokens(findings: list[Finding]) -> list[Finding]:
-    """Merge the findings about uncached tokens into one, a warning if the tokens endanger a budget or quota."""
+    """Merge the findings about uncached tokens into one finding: a warning if the tokens endanger a budget or quota."""
     uncached_findings = [finding for finding in findings if finding.kind == "uncached_tokens"]
     if not uncached_findings:
         return findings
@@ -229,6 +229,4 @@ def _make_finding(costly_days: list[CostlyDay], row: Any, query: FindingsQuery) 
     )
 
 
-KIND = Kind(
-    call=build_call, findings=compute_findings, ends_after=timedelta(days=3), is_about_tokens=True, cause_rank=1
-)
+KIND = Kind(build_call, compute_findings, ends_after=timedelta(days=3), is_about_tokens=True, cause_rank=1)

@@ -59,4 +59,4 @@ def describe_last_use(row: Any) -> str:
     return f"was last used at {instant_in_words(row.last_used_at)}"
 
 
-KIND = Kind(call=build_call, findings=compute_findings, reads_registry=True)
+KIND = Kind(build_call, compute_findings, reads_registry=True)

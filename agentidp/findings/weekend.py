@@ -150,4 +150,4 @@ def _make_finding(rest_days: list[int], agents_at_work: list[tuple[Any, int, int
     )
 
 
-KIND = Kind(call=build_call, findings=compute_findings, absorbs=("spike",), is_about_tokens=True, cause_rank=3)
+KIND = Kind(build_call, compute_findings, absorbs=("spike",), is_about_tokens=True, cause_rank=3)

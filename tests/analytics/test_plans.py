@@ -99,7 +99,7 @@ def fill(database_url: str, statement: str, **values: Any) -> None:
 @ON_EVERY_POSTGRES
 def test_a_thousand_agents_are_read_by_the_key(database_url: str) -> None:
     look = FindingsQuery(at=NOON, days=7, token_ttl=3600)
-    parameters = {call.name: call.parameters for call in (kind.call(look) for kind in (*KINDS.values(), markers))}
+    parameters = {call.name: call.parameters for call in (kind.build_call(look) for kind in (*KINDS.values(), markers))}
     known = {
         "organization_id": ORGANIZATION,
         "agent_id": f"{8:032d}",

@@ -212,7 +212,7 @@ KNOWN: dict[str, Any] = {
 
 QUERY = FindingsQuery(at=NOON, days=7, token_ttl=3600)
 
-OF_FINDINGS = {call.name: call.parameters for kind in (*KINDS.values(), markers) for call in [kind.call(QUERY)]}
+OF_FINDINGS = {call.name: call.parameters for kind in (*KINDS.values(), markers) for call in [kind.build_call(QUERY)]}
 """The parameters of the findings' statements, by statement."""
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from agentidp.findings import thresholds
 from agentidp.findings.finding import Severity
-from agentidp.findings.markers import call, explain_by_markers
+from agentidp.findings.markers import build_call, explain_by_markers
 from agentidp.http.schemas import timestamp
 from agentidp.registry.agents import end_tokens
 from tests.factories import NOON, Clock, a_finding
@@ -176,7 +176,7 @@ def test_reads_what_was_marked_and_what_the_trail_says(fleet: Fleet, clock: Cloc
     query = build_query()
 
     def read() -> list[tuple[str, datetime, UUID | None]]:
-        [rows] = fleet.database.run(call(query))
+        [rows] = fleet.database.run(build_call(query))
         return [(row.kind, row.starts_at, row.agent_id) for row in rows if row.agent_id in (None, agent)]
 
     assert read() == []
@@ -211,7 +211,7 @@ def test_nobody_hides_what_the_trail_says_by_failing_to_sign_in(fleet: Fleet, mo
         wrong = {"client_id": str(agent), "client_secret": "wrong"}
         assert fleet.api.client.post("/dashboard/sign-in", data=wrong).status_code == 401
     assert fleet.api.last_event()["action"] == "agent.sign_in_refused"
-    [rows] = fleet.database.run(call(build_query()))
+    [rows] = fleet.database.run(build_call(build_query()))
     assert [(row.kind, row.agent_id) for row in rows if row.agent_id == agent] == [("credential.created", agent)]
 
 

@@ -39,7 +39,7 @@ def test_reports_the_other_kinds_and_names_those_that_ran_out_of_time(
     monkeypatch.setattr("agentidp.findings.MAX_SECONDS", PATIENCE)
     settings = over_budget.services.settings
     query = build_findings_query(NOON, settings)
-    of_the_organization = {KINDS[name].call(query).name for name in OF_THE_ORGANIZATION}
+    of_the_organization = {KINDS[name].build_call(query).name for name in OF_THE_ORGANIZATION}
     with (
         contextlib.closing(Database(database_url, replace(settings, statement_timeout=0.2))) as hasty,
         contextlib.closing(Database(database_url, replace(settings, statement_timeout=PATIENCE / 2))) as patient,

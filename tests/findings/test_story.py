@@ -63,7 +63,7 @@ class Story:
 
     def rows(self, database: Database, at: datetime, days: int) -> dict[str, Any]:
         """The rows of every statement behind the findings and the dashboard of the first organization."""
-        calls = {name: kind.call(build_query(at, days=days)) for name, kind in KINDS.items()}
+        calls = {name: kind.build_call(build_query(at, days=days)) for name, kind in KINDS.items()}
         month = Period(at.date().replace(day=1), at.date()).bounds
         calls |= {
             "agent": Call("analytics/agent_activity", {"agent_id": self.silent, **Period.of(30, at).bounds}),
@@ -107,7 +107,7 @@ def test_without_its_condition_a_statement_still_sees_only_the_callers_rows_and_
             if setting is not None:
                 connection.execute("select set_config('agentidp.organization_id', %s, false)", [setting])
             for name, kind in KINDS.items():
-                call = kind.call(build_query(STORY_AT, days=90))
+                call = kind.build_call(build_query(STORY_AT, days=90))
                 values = common_parameters(organization_id, STORY_AT) | call.parameters
                 statement, unguarded = load_sql(call.name), CONDITION.sub("true", load_sql(call.name))
                 assert unguarded != statement
