@@ -52,7 +52,7 @@ def compute_delay(failures: int, jitter: float) -> timedelta:
 
     :param jitter: a random number from 0 to 1, so that messages that failed together are not sent again together.
     """
-    # The exponent stops at 20, where the delay already exceeds LONGEST_DELAY, because timedelta could overflow.
+    # A larger exponent than 20 could overflow timedelta. With 20, the delay already exceeds LONGEST_DELAY.
     delay = min(LONGEST_DELAY, FIRST_DELAY * float(2 ** min(failures - 1, 20)))
     return delay * (1 - jitter / 2)
 
@@ -170,15 +170,15 @@ class Dispatcher:
     def _send_to_target(self, organization_id: str, target: Any) -> None:
         """Send a target's due messages until none is left, a message fails or is slow, or the time ``TURN`` is over."""
         try:
-            ends_at, failures = self._clock() + TURN, target.failures
-            while (at := self._clock()) < ends_at:
+            turn_ends_at, failures = self._clock() + TURN, target.failures
+            while (at := self._clock()) < turn_ends_at:
                 database = self._database.of(organization_id, at)
                 delivery_rows = database.fetch("alerts/next_delivery", target_id=target.target_id)
                 if not delivery_rows:
                     break
-                began_at = time.monotonic()
+                send_began = time.monotonic()
                 is_accepted = self._send_message(organization_id, target, delivery_rows[0], failures, at)
-                is_slow = time.monotonic() - began_at >= SLOW
+                is_slow = time.monotonic() - send_began >= SLOW
                 if is_slow:
                     self._slow_at[organization_id] = at
                 if is_slow or not is_accepted:
@@ -188,7 +188,8 @@ class Dispatcher:
                 "alerts/release_target", target_id=target.target_id, leased_until=target.leased_until
             )
         except DatabaseUnavailable:
-            # The target stays reserved until its lease expires. Messages not recorded as sent are then sent again.
+            # No other turn sends to the target until its lease expires. Messages that are not recorded as sent are then
+            # sent again.
             logger.warning("alerts are delayed: the database is unavailable")
         except Exception as error:
             logger.exception("unexpected error in the delivery of alerts", exc_info=error)

@@ -70,7 +70,7 @@ class StateChange:
 
     @classmethod
     def from_json(cls, json_values: dict[str, Any]) -> StateChange:
-        """Return the state change whose JSON from :meth:`to_json` is *json_values*."""
+        """Return the state change that :meth:`to_json` represented as *json_values*."""
         ids_by_name = {
             name: UUID(json_values[name]) if json_values[name] else None for name in ("finding_id", "agent_id")
         }

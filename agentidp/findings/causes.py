@@ -40,11 +40,10 @@ def _explains(finding: Finding, effect: Finding) -> bool:
     if effect.agent_id != finding.agent_id or not is_same_time:
         return False
     if effect.kind == "dominance":
-        # ``dominance`` is about the month so far, so a spike explains this finding only if the spike is ongoing and at
-        # least as severe.
+        # ``dominance`` is about the month so far, so only an ongoing and at least as severe spike explains it.
         is_ongoing = finding.ends > effect.ends - ONE_DAY
         return finding.excess >= effect.excess and is_ongoing and finding.severity >= effect.severity
-    # A critical spike is a retry loop, which is more than work on a weekend, so ``weekend`` does not explain it.
+    # A critical spike is a retry loop, which work on a weekend does not explain.
     return not (finding.kind == "weekend" and effect.severity is Severity.critical)
 
 

@@ -59,7 +59,7 @@ def find_silence(
 def find_silence_by_hours(
     requests_by_hour: Sequence[int], last_active_hour: int, week_count: int, unknown_hours: Collection[int]
 ) -> Silence | None:
-    """Return the silence of an agent that stopped in the middle of its work."""
+    """Return the silence of an agent that stopped in the middle of its work, by the steady hours that it missed."""
     first_hour = (last_active_hour // DAY - 7 * week_count) * DAY
     # active_weeks_by_hour[n] is the number of past weeks with a request in the hour that comes n hours after the week's
     # beginning. The weeks begin at *first_hour*.
@@ -111,7 +111,7 @@ def find_silence_by_days(
         for weekday_requests in missed_weekdays
         if is_workday(weekday_requests, requests_by_weekday)
     ]
-    # An agent that usually has days of rest may be on holiday in the first week of its silence.
+    # An agent that usually rests on some days may have a holiday in the first week of its silence.
     has_rest_days = requests_by_day[last_day - 13 : last_day + 1].count(0) > 1
     may_be_holiday = has_rest_days and today - last_day <= 7
     min_evidence = thresholds.MIN_EVIDENCE_WORKDAYS if may_be_holiday else thresholds.MIN_EVIDENCE_DAYS

@@ -1,9 +1,9 @@
 -- Returns the organization's budget, its tokens in the current UTC month, and a forecast of the whole month's tokens. One row:
 -- budget, month_begins, month_ends, days_of_history, tokens, forecast; crosses_on: the day on which the tokens exceed the budget;
--- near_on: the day on which they reach near_percent of the budget.
+-- near_on: the day on which the tokens reach near_percent of the budget.
 -- The forecast is the sum of the tokens of the month's past days and of one estimate for today and for each remaining day. The
 -- estimate is the median of the tokens on the day's weekday in the last weeks, or the mean of all days if the weekday has no
--- history. If today's tokens already exceed the estimate for today, they replace it.
+-- history. If today's tokens already exceed the estimate for today, they replace the estimate.
 -- Parameters: organization_id; day: today in UTC; weeks: the number of weeks of history; near_percent.
 --
 -- max-pages-read: 500, for four rows per day of the organization

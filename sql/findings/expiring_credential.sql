@@ -1,6 +1,6 @@
 -- Returns the credentials of active agents that are not revoked and expire after "since" and by "until". One row per credential,
 -- earliest expiry first: agent_id, agent_name, credential_id, label (or null), created_at, expires_at; last_used_at (null: never);
--- moved_at: the last use of any other credential of the agent that expires after this one or never (null: no use).
+-- moved_at: the last use of the agent's credentials that expire later than the returned credential, or never (null: no use).
 -- Parameters: organization_id; since and until (timestamptz); max_credentials.
 --
 -- max-pages-read: 45000, for two credentials of each of ten thousand agents
