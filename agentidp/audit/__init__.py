@@ -41,7 +41,7 @@ _ACTIONS = {
     "agent.sign_in_refused": ("failed to sign in as", "A sign-in failed. At most 10 per minute are recorded."),
     "agent.link_created": ("created a sign-in link for", "An operator created a link that signs in as the agent."),
     "agent.tokens_ended": ("ended the tokens of", "All tokens that were issued to the agent until then were ended."),
-    "agent.token_issued": ("issued a token to", "An operator issued a token. Tokens that agents request are counted."),
+    "agent.token_issued": ("issued a token to", "An operator issued a token. Agents' own requests are not recorded."),
     "agent.token_revoked": ("revoked a token of", "Another agent revoked a token of the agent."),
     "agent.suspension_announced": ("announced the suspension of", "The suspension of the dormant agent was announced."),
     "agent.erased": ("erased the texts of", "The name and texts of a deleted agent were erased, in this trail too."),
