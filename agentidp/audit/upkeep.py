@@ -40,23 +40,23 @@ def list_organizations_without_chain(operator: psycopg.Connection[Any]) -> list[
 def read_events_since(
     operator: psycopg.Connection[Any],
     database: Database,
-    positions: dict[str, int],
+    last_sequences: dict[str, int],
     at: datetime,
     *,
     only: str | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the audit events of all chains after *positions*, in the order of each chain.
+    """Yield the audit events of all chains that the caller does not have yet, in the order of each chain.
 
-    :param positions: by organization ID, the sequence number of the last event that the caller has. Without an entry,
-        all events are yielded. This function updates the dictionary.
+    :param last_sequences: by organization ID, the sequence number of the last event that the caller has. All events of
+        an organization without an entry are yielded. This function updates the dictionary.
     :param only: the ID of the only organization whose events are yielded; None for all organizations.
     """
-    for organization_id, last_sequence in read_last_sequences(operator).items():
-        position = positions.get(organization_id, 0)
-        if last_sequence > position and only in (None, organization_id):
-            for event in read_chain(database.of(organization_id, at), position):
+    for organization_id, stored_sequence in read_last_sequences(operator).items():
+        last_sequence = last_sequences.get(organization_id, 0)
+        if stored_sequence > last_sequence and only in (None, organization_id):
+            for event in read_chain(database.of(organization_id, at), last_sequence):
                 yield event
-                positions[organization_id] = event["sequence"]
+                last_sequences[organization_id] = event["sequence"]
 
 
 def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None = None) -> Verification:
@@ -64,7 +64,7 @@ def verify_chain(database: OrganizationDatabase, noted_event: EventHash | None =
 
     :param noted_event: an event that was noted outside the database, and must be in the chain unless it was pruned.
     """
-    # A failed verification is repeated if events were added meanwhile, because the new events may have caused it.
+    # A failed verification is repeated if events were added meanwhile, because they may have caused the failure.
     while True:
         chain_head = read_head(database)
         verification = verify_events(read_chain(database), chain_head, noted_event)
@@ -82,7 +82,7 @@ def count_prunable(operator: psycopg.Connection[Any], organization_id: str, *, c
 def prune_events(
     operator: psycopg.Connection[Any], organization_id: str, *, cutoff: datetime, at: datetime
 ) -> Pruned | None:
-    """Remove the audit events older than *cutoff* from an organization's chain, and record this.
+    """Remove the audit events older than *cutoff* from an organization's chain, and record the removal in the chain.
 
     :returns: the removed events; None if there are none.
     """

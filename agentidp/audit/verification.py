@@ -57,19 +57,19 @@ def verify_events(
     for event in events:
         if event_count == 0:
             last_event = last_pruned_event = EventHash(event["sequence"] - 1, event["previousHash"])
-        if fault := _find_fault(event, last_event):
-            return Verification(event_count, erased_count, last_event, last_event.sequence + 1, fault)
+        if reason := _find_fault(event, last_event):
+            return Verification(event_count, erased_count, last_event, last_event.sequence + 1, reason)
         event_count += 1
         erased_count += event["salt"] is None
         last_event = EventHash(event["sequence"], event["hash"])
         if noted_event is not None and noted_event.sequence == last_event.sequence and noted_event != last_event:
-            fault = "the event differs from the noted event"
-            return Verification(event_count, erased_count, last_event, last_event.sequence, fault)
+            reason = "the event differs from the noted event"
+            return Verification(event_count, erased_count, last_event, last_event.sequence, reason)
         if event["action"] == "audit.pruned" and event["after"]:
             recorded_prunings.add(EventHash(event["after"]["sequence"], event["after"]["hash"]))
     if last_pruned_event not in recorded_prunings:
-        fault = "the events up to this one are missing, and no event records that they were pruned"
-        return Verification(event_count, erased_count, last_event, last_pruned_event.sequence, fault)
+        reason = "the events up to this one are missing, and no event records that they were pruned"
+        return Verification(event_count, erased_count, last_event, last_pruned_event.sequence, reason)
     broken_at, reason = _compare_head(head, last_event)
     if broken_at is None and noted_event is not None and noted_event.sequence > last_event.sequence:
         broken_at, reason = last_event.sequence + 1, "the events from here to the noted event are missing"

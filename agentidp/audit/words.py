@@ -24,7 +24,7 @@ NAMED = (
     "provisioning rule",
     "resource server",
 )
-"""Types of subjects that stand before the subject's name in a sentence, as in ``created the marker release 2``."""
+"""Types that a sentence names before the subject's name, as in ``created the marker release 2``."""
 
 
 def members(event: dict[str, Any]) -> dict[str, Any]:

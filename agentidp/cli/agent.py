@@ -151,13 +151,13 @@ def _describe_agent(database: OrganizationDatabase, agent_id: UUID, *, is_delete
 
     :raises NotFound: if the agent is deleted although *is_deleted* is false, or not deleted although it is true.
     """
-    [organization] = database.fetch("organizations/get_organization")
+    [organization_row] = database.fetch("organizations/get_organization")
     bounds_of_today = Period.of(1, database.at).bounds
-    agent = require_row(database.fetch("analytics/agent_activity", agent_id=agent_id, **bounds_of_today))
-    if (agent.status == "deleted") != is_deleted:
+    agent_row = require_row(database.fetch("analytics/agent_activity", agent_id=agent_id, **bounds_of_today))
+    if (agent_row.status == "deleted") != is_deleted:
         raise NotFound
-    kind, recent_tokens = "deleted agent" if is_deleted else "agent", describe_recent_tokens(database, agent_id)
-    return f"the {kind} {agent.agent_name} of {organization.name}, which was issued {recent_tokens}"
+    agent_noun, recent_tokens = "deleted agent" if is_deleted else "agent", describe_recent_tokens(database, agent_id)
+    return f"the {agent_noun} {agent_row.agent_name} of {organization_row.name}, which was issued {recent_tokens}"
 
 
 def _describe_impact(services: Services, database: OrganizationDatabase, agent_id: UUID) -> str:

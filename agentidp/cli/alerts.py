@@ -107,11 +107,11 @@ def add_target(organization: str, as_json: bool, **options: Any) -> None:
 @as_json_option
 def update_target(target: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change an alert target and print it. Omitted options keep their values."""
-    new_values = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
+    change = AlertTargetChangeSchema().load(read_options(AlertTargetChangeSchema(), options))
     with open_organization(organization) as (services, database):
         target_id = _find_target(database, target).target_id
         with database.transaction() as transaction:
-            target_row = targets.update_target(transaction, services.settings, target_id, new_values)
+            target_row = targets.update_target(transaction, services.settings, target_id, change)
     show_object(targets.represent(target_row), as_json)
 
 
@@ -146,12 +146,12 @@ def send_test_message(target: str, organization: str) -> None:
     with open_organization(organization) as (services, database):
         target_row, address = _fetch_target_and_address(services, database, target)
         [organization_row] = database.fetch("organizations/get_organization")
-        test_change = build_test_change(target_row.name, database.at)
+        test_finding_change = build_test_change(target_row.name, database.at)
         message = Message(
-            message_id=test_change.finding_id,
+            message_id=test_finding_change.finding_id,
             organization_id=database.organization_id,
             organization_name=organization_row.name,
-            change=test_change,
+            change=test_finding_change,
         )
         try:
             Channels(services.settings).send(target_row.type, address, message, database.at)

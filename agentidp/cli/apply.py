@@ -81,52 +81,52 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
         sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source_name
     )
     apply_declared = partial(apply_file, is_pruning=is_pruning, is_strict=is_strict)
-    with open_services(may_be_first=not is_plan) as services:
+    with open_services(creates_database=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
-            planned = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
-            consequences = _list_consequences(services, planned)
-        _print_plan(planned, consequences, as_json)
-        if is_plan or not planned.changes:
-            click.get_current_context().exit(DIFFERENT if planned.changes else 0)
-        deletion_count = sum(change.action == "delete" for change in planned.changes)
+            dry_run_result = apply_declared(services.settings, declared_organizations, utc_now(), is_dry_run=True)
+            consequences = _list_consequences(services, dry_run_result)
+        _print_plan(dry_run_result, consequences, as_json)
+        if is_plan or not dry_run_result.changes:
+            click.get_current_context().exit(DIFFERENT if dry_run_result.changes else 0)
+        deletion_count = sum(change.action == "delete" for change in dry_run_result.changes)
         deletions_phrase = f", with {format_count(deletion_count, 'deletion')}" if deletion_count else ""
         confirm(lambda: "", question=f"Apply this{deletions_phrase}?")
         # The clock is read again, because the user may have waited an hour before confirming the plan.
         with show_activity("Applying the file"):
-            applied = apply_declared(services.settings, declared_organizations, utc_now(), agreed_plans=planned.plans)
-    _print_next_commands(applied)
+            agreed_plans, now = dry_run_result.plans, utc_now()
+            apply_result = apply_declared(services.settings, declared_organizations, now, agreed_plans=agreed_plans)
+    _print_next_commands(apply_result)
 
 
-def _print_next_commands(result: ApplyResult) -> None:
+def _print_next_commands(apply_result: ApplyResult) -> None:
     # The commands go to standard error, so that standard output stays valid JSON with --json.
-    for heading, command_lines in result.next_commands.items():
+    for heading, command_lines in apply_result.next_commands.items():
         click.echo(heading, err=True)
         for command_line in command_lines:
             print_text(f"    {command_line}", err=True)
 
 
-def _print_plan(planned: ApplyResult, consequences: list[list[str]], as_json: bool) -> None:
+def _print_plan(dry_run_result: ApplyResult, consequences: list[list[str]], as_json: bool) -> None:
     """Print the changes that a file would make.
 
-    :param planned: the result of a dry run.
-    :param consequences: a list per change, with sentences about what the change ends.
+    :param consequences: a list of sentences per change.
     """
     if as_json:
-        show(_represent_changes(planned, consequences), as_json)
+        show(_represent_changes(dry_run_result, consequences), as_json)
         return
-    for change, change_consequences in zip(planned.changes, consequences, strict=True):
+    for change, change_consequences in zip(dry_run_result.changes, consequences, strict=True):
         _print_change(change, change_consequences)
-    counts_by_action = {action: sum(change.action == action for change in planned.changes) for action in SIGNS}
+    counts_by_action = {action: sum(change.action == action for change in dry_run_result.changes) for action in SIGNS}
     summary = ", ".join(f"{count} to {action}" for action, count in counts_by_action.items())
-    click.echo(f"{summary}." if planned.changes else "Nothing differs.")
-    _print_omissions([line for plan in planned.plans for line in plan.omissions])
+    click.echo(f"{summary}." if dry_run_result.changes else "Nothing differs.")
+    _print_omissions([line for plan in dry_run_result.plans for line in plan.omissions])
 
 
-def _represent_changes(planned: ApplyResult, consequences: list[list[str]]) -> list[dict[str, Any]]:
+def _represent_changes(dry_run_result: ApplyResult, consequences: list[list[str]]) -> list[dict[str, Any]]:
     member_names = ("action", "type", "organization", "name", "before", "after")
     return [
         {name: getattr(change, name) for name in member_names} | {"consequences": change_consequences}
-        for change, change_consequences in zip(planned.changes, consequences, strict=True)
+        for change, change_consequences in zip(dry_run_result.changes, consequences, strict=True)
     ]
 
 
@@ -148,25 +148,25 @@ def _print_omissions(omissions: list[str]) -> None:
         click.echo(f"    and {len(omissions) - MAX_OMITTED} more")
 
 
-def _list_consequences(services: Services, planned: ApplyResult) -> list[list[str]]:
-    """Return a list per change that a file makes, with sentences about what the change ends."""
+def _list_consequences(services: Services, dry_run_result: ApplyResult) -> list[list[str]]:
+    """Return a list of sentences per change of a dry run, about the consequences of the change."""
     now, token_ttl = utc_now(), services.settings.token_ttl
     return [
         _describe_consequences(services.database.of(plan.organization_id, now), plan, change, token_ttl)
-        for plan in planned.plans
+        for plan in dry_run_result.plans
         for change in plan.changes
     ]
 
 
 def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: Change, token_ttl: int) -> list[str]:
-    """Return sentences about what a change ends. *token_ttl* is the default lifetime of tokens in seconds."""
+    """Return sentences about the consequences of a change. *token_ttl* is the default lifetime of tokens in seconds."""
     match change.action, change.type:
         case "delete", AGENT.type:
             return _describe_deleted_agent(database, plan, change, token_ttl)
         case "delete", RESOURCE_SERVER.type:
             server_rows = database.fetch("oauth/list_resource_servers")
-            [deleted_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
-            server_impact = impact.read_resource_server_impact(database.run, deleted_row, database.at, token_ttl)
+            [server_row] = [row for row in server_rows if str(row.resource_server_id) == change.id]
+            server_impact = impact.read_resource_server_impact(database.run, server_row, database.at, token_ttl)
             return server_impact.summary
         case "delete" | "change", DELEGATION_RULE.type:
             return ["All tokens that were issued under the rule end."]

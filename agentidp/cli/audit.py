@@ -200,13 +200,13 @@ def verify_trails(organization: str | None, known_event: str | None, as_json: bo
         raise SystemExit(1)
 
 
-def _describe_verification(organization_id: str, result: Verification, as_json: bool) -> dict[str, Any]:
-    event_counts = {"organizationId": organization_id, "events": result.events, "erased": result.erased}
-    last_event = result.last_event._asdict()
+def _describe_verification(organization_id: str, verification: Verification, as_json: bool) -> dict[str, Any]:
+    members = {"organizationId": organization_id, "events": verification.events, "erased": verification.erased}
+    last_event = verification.last_event._asdict()
     if as_json:
-        return event_counts | last_event | {"brokenAt": result.broken_at, "reason": result.reason}
-    verdict = "ok" if result.reason is None else f"event {result.broken_at}: {result.reason}"
-    return event_counts | last_event | {"result": verdict}
+        return members | last_event | {"brokenAt": verification.broken_at, "reason": verification.reason}
+    verdict = "ok" if verification.reason is None else f"event {verification.broken_at}: {verification.reason}"
+    return members | last_event | {"result": verdict}
 
 
 def _parse_event(text: str) -> EventHash:

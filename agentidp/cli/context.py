@@ -75,18 +75,18 @@ def read_settings() -> Settings:
 
 
 @contextlib.contextmanager
-def open_services(*, may_be_first: bool = False, checks_keys: bool = True) -> Iterator[Services]:
+def open_services(*, creates_database: bool = False, checks_keys: bool = True) -> Iterator[Services]:
     """Prepare the database and the signing keys, and yield the services that a command uses.
 
-    :param may_be_first: whether to create the embedded database if it is missing, instead of raising an error.
+    :param creates_database: whether to create the embedded database if it is missing, instead of raising an error.
     :param checks_keys: whether to raise an error if the instance secret does not decrypt the signing keys.
     """
     settings = read_settings()
-    if not may_be_first:
+    if not creates_database:
         refuse_without_data(settings)
     with contextlib.ExitStack() as exit_stack:
-        embedded_activity = f"Starting PostgreSQL in {settings.data_dir}"
-        with show_activity(embedded_activity if settings.database_url is None else "Preparing the database"):
+        activity = "Preparing the database" if settings.database_url else f"Starting PostgreSQL in {settings.data_dir}"
+        with show_activity(activity):
             runtime = exit_stack.enter_context(open_instance(settings, checks_keys=checks_keys))
         if runtime.migrations:
             click.echo(f"Brought the database's schema up to date: {', '.join(runtime.migrations)}.", err=True)

@@ -158,13 +158,13 @@ def unmute_findings(finding_id: UUID, organization: str, note: str | None, as_js
 def _apply_action_and_print(
     finding_id: UUID, organization: str, as_json: bool, action: FindingChange, schema: NoteSchema, body: dict[str, Any]
 ) -> None:
-    loaded_values = schema.load(body)
+    action_parameters = schema.load(body)
     with (
         refuse_missing(f"the organization has no finding {finding_id}"),
         open_organization(organization) as (_, database),
         database.transaction() as transaction,
     ):
-        finding = apply_action(transaction, finding_id, action, **loaded_values)
+        finding = apply_action(transaction, finding_id, action, **action_parameters)
     show_object(_represent_finding(finding, as_json), as_json, members=STATE_MEMBERS)
 
 

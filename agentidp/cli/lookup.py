@@ -92,7 +92,7 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time, because the time of *database* is from before the confirmation."""
+    """Begin a transaction at the current time. The user may have confirmed long after the time of *database*."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 
@@ -148,7 +148,7 @@ def find_organization(services: Services, id_or_name: str) -> Any:
 
 
 def find_database(services: Services, id_or_name: str) -> OrganizationDatabase:
-    """Return the database of the organization with this ID or name. Its statements get the current time."""
+    """Return the database at the current time, limited to the organization with this ID or name."""
     return services.database.of(find_organization(services, id_or_name).organization_id, utc_now())
 
 
@@ -157,7 +157,7 @@ def find_agent(
 ) -> AgentReference:
     """Return a reference to the agent with this ID or name.
 
-    If *organization_id* is given, an ID is not looked up, so there may be no such agent.
+    With *organization_id*, the function returns an ID without checking that the agent exists.
 
     :param organization_id: the ID of the only organization to search. None means all organizations.
     :param is_deleted: whether to search the names of deleted agents instead of those of other agents.
@@ -177,10 +177,10 @@ def find_agent(
     if not candidates and len(organization_rows) <= MAX_SEARCHED:
         candidates = list_candidates(None)
     kind = "deleted agent" if is_deleted else "agent"
-    agent: AgentReference = find_candidate(
+    reference: AgentReference = find_candidate(
         id_or_name, candidates, kind=kind, owner="the organization" if organization_id else ""
     )
-    return agent
+    return reference
 
 
 def _list_agent_candidates(
@@ -219,7 +219,7 @@ def replace_agent_names(
 def find_agent_or_operator(services: Services, id_or_name: str | None) -> tuple[str, UUID]:
     """Return the ID of an agent's organization and the agent's ID.
 
-    :param id_or_name: the agent's ID or name; ``None`` for the demo's operator.
+    :param id_or_name: the agent's ID or name; ``None`` for the operator of the demo organization.
     :raises ConfigurationError: if *id_or_name* is ``None``, and the database has no demo organization.
     """
     if id_or_name is not None:

@@ -56,14 +56,14 @@ def list_providers(organization: str, as_json: bool) -> None:
 def update_provider(organization: str, as_json: bool, **options: Any) -> None:
     """Change the OpenID provider and print it. Omitted options keep their values. The issuer cannot be changed."""
     schema = openid_providers.OpenidProviderChangeSchema()
-    loaded_values = schema.load(read_options(schema, options))
+    change = schema.load(read_options(schema, options))
     with open_organization(organization) as (services, database):
         provider_row = _find_provider(database)
         confirm(lambda: describe_ended_sign_ins(provider_row.issuer, 0))
         provider_id = provider_row.openid_provider_id
         with begin_transaction(services, database) as transaction:
-            changed_row = openid_providers.update_provider(transaction, services.settings, provider_id, loaded_values)
-    show_object(openid_providers.represent(changed_row), as_json)
+            updated_row = openid_providers.update_provider(transaction, services.settings, provider_id, change)
+    show_object(openid_providers.represent(updated_row), as_json)
 
 
 @commands.command("delete")

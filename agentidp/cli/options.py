@@ -70,22 +70,22 @@ def add_member_options(schema: ma.Schema) -> Decorator:
 
 
 def _make_options(schema: ma.Schema) -> list[Decorator]:
-    is_new = not isinstance(schema, ChangeSchema)
+    is_for_new_object = not isinstance(schema, ChangeSchema)
     optional_names = () if isinstance(schema.partial, bool) else schema.partial or ()
     options: list[Decorator] = []
     for field_name, field in _list_members(schema):
         if isinstance(field, Group):
             options += _make_options(field.schema)
         else:
-            is_required = is_new and field.required and field_name not in optional_names
-            options += _make_field_options(field, is_new=is_new, is_required=is_required)
+            is_required = is_for_new_object and field.required and field_name not in optional_names
+            options += _make_field_options(field, is_for_new_object=is_for_new_object, is_required=is_required)
     return options
 
 
 def read_options(schema: ma.Schema, options: dict[str, Any]) -> dict[str, Any]:
     """Return the request body, as JSON of the API, from the options that :func:`add_member_options` added.
 
-    :raises click.UsageError: a value is invalid, two options contradict each other, or no option says what to change.
+    :raises click.UsageError: a value is invalid, two options contradict each other, or a change has no option.
     """
     members: dict[str, Any] = {}
     for member_name, field in _list_members(schema):
@@ -129,8 +129,8 @@ def _list_members(schema: ma.Schema) -> list[tuple[str, Member]]:
     return [(field_name, field) for field_name, field in schema.fields.items() if isinstance(field, Member)]
 
 
-def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> list[Decorator]:
-    option_name, help_text = field.option, _describe_field(field, is_new=is_new)
+def _make_field_options(field: Member, *, is_for_new_object: bool, is_required: bool) -> list[Decorator]:
+    option_name, help_text = field.option, _describe_field(field, is_for_new_object=is_for_new_object)
     value_field = field.item if isinstance(field, Items) else field
     option_settings: dict[str, Any] = {
         "metavar": field.metavar,
@@ -139,8 +139,8 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
     }
     if field.load_only:
         option_name += "-file"
-        default_source = "by default from standard input" if is_required else "or from standard input if the file is -"
-        help_text += f" The value is read from a file, {default_source}."
+        stdin_phrase = "by default from standard input" if is_required else "or from standard input if the file is -"
+        help_text += f" The value is read from a file, {stdin_phrase}."
         option_settings = {"type": click.File(), "default": "-" if is_required else None, "callback": _read_first_line}
     elif field.kind == "document":
         option_settings |= {"type": click.File(), "callback": lambda _context, _option, file: file and file.read()}
@@ -161,7 +161,7 @@ def _make_field_options(field: Member, *, is_new: bool, is_required: bool) -> li
     elif isinstance(field, Items):
         option_settings["metavar"] = field.metavar or field.word.upper()
     options: list[Decorator] = [click.option(option_name, field.typed_name, help=help_text, **option_settings)]
-    if field.kind in LISTS and (field.default or not is_new):
+    if field.kind in LISTS and (field.default or not is_for_new_object):
         help_text = _join_sentences(field.nothing or NONE)
         options.append(flag_option(_name_emptying_option(field), _name_emptying_argument(field), help_text))
     return options
@@ -176,14 +176,14 @@ def _name_emptying_argument(field: Member) -> str:
     return f"no_{field.typed_name}"
 
 
-def _describe_field(field: Member, *, is_new: bool) -> str:
+def _describe_field(field: Member, *, is_for_new_object: bool) -> str:
     sentences = [field.typed_as or field.description or f"the {field.words}"]
     if field.kind in LISTS:
         sentences.append("may be given several times")
     elif field.nothing:
         sentences.append(f"{NONE if isinstance(field, Number) else 'empty'}: {field.nothing}")
     default_value = field.default
-    if is_new and default_value and not isinstance(default_value, bool):
+    if is_for_new_object and default_value and not isinstance(default_value, bool):
         sentences.append(f"default: {', '.join(default_value) if isinstance(default_value, list) else default_value}")
     return _join_sentences(*sentences)
 
@@ -214,7 +214,7 @@ def _make_number_callback(field: Number) -> Callable[[click.Context, click.Param
 
 
 def flag_option(option: str, argument: str, help_text: str) -> Decorator:
-    """Return an option without a value, which sets an argument of the command to True."""
+    """Return an option without a value. If a user gives the option, the command's argument is True."""
     return click.option(option, argument, is_flag=True, help=help_text)
 
 

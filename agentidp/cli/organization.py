@@ -42,22 +42,23 @@ def create_organization(name: str, with_administrator: bool, as_json: bool) -> N
     With --with-administrator, prints organization id, client_id and client_secret. The administrator uses them to get a
     token that can create agents, credentials and resource servers over HTTP.
     """
-    with open_services(may_be_first=True) as services:
+    with open_services(creates_database=True) as services:
         database_url = str(services.settings.database_url)
         name = organizations.OrganizationChangeSchema().load({"name": name})["name"]
-        new_members: dict[str, Any]
+        members: dict[str, Any]
         if with_administrator:
             organization_id, agent_id, client_secret = add_administered_organization(
                 database_url, name=name, at=utc_now()
             )
-            new_members = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": client_secret}
+            members = {"organizationId": organization_id, "clientId": str(agent_id), "clientSecret": client_secret}
         else:
-            new_members = {"organizationId": organizations.add_organization(database_url, name=name, at=utc_now())}
-        namesake_count = sum(row.name == name for row in organizations.list_organizations(database_url))
+            members = {"organizationId": organizations.add_organization(database_url, name=name, at=utc_now())}
+        organization_rows = organizations.list_organizations(database_url)
+        namesake_count = sum(organization_row.name == name for organization_row in organization_rows)
         if namesake_count > 1:
-            organization_id = new_members["organizationId"]
+            organization_id = members["organizationId"]
             warn([f"{namesake_count} organizations are named {name}, so use the id in commands: {organization_id}"])
-    show_object({**new_members, "name": name} if as_json else new_members, as_json, shown_once="clientSecret")
+    show_object({**members, "name": name} if as_json else members, as_json, shown_once="clientSecret")
 
 
 @commands.command("list")
@@ -188,8 +189,8 @@ def export_file(names: tuple[str, ...]) -> None:
     """
     with open_services() as services:
         database_url = str(services.settings.database_url)
-        named_rows = [find_organization(services, id_or_name) for id_or_name in names]
-        organization_rows = named_rows or organizations.list_organizations(database_url)
+        argument_rows = [find_organization(services, id_or_name) for id_or_name in names]
+        organization_rows = argument_rows or organizations.list_organizations(database_url)
         organization_ids = list(dict.fromkeys(row.organization_id for row in organization_rows))
         document = write_document(applying.export_organizations(database_url, organization_ids, utc_now()))
     click.echo(document, nl=False)

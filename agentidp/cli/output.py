@@ -150,9 +150,9 @@ def track_progress(items: Collection[T], label: str) -> contextlib.AbstractConte
 def _show_table(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     *cut_columns, last_column = columns
     table_lines = [[_to_words(column).upper() for column in columns]]
-    for members in rows:
-        cut_cells = [_truncate(_format_for_people(members[column])) for column in cut_columns]
-        table_lines.append([*cut_cells, _format_for_people(members[last_column])])
+    for row in rows:
+        cut_cells = [_truncate(_format_for_people(row[column])) for column in cut_columns]
+        table_lines.append([*cut_cells, _format_for_people(row[last_column])])
     column_widths = [max(map(_measure_width, column_cells)) for column_cells in zip(*table_lines, strict=True)]
     for table_line in table_lines:
         click.echo("  ".join(map(_pad, table_line, column_widths)).rstrip())

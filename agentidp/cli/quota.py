@@ -60,14 +60,14 @@ commands = click.Group(
 def set_quota(agent: str | None, organization: str | None, window: str, **options: Any) -> None:
     """Set or change a quota. The quota applies as soon as the command ends.
 
-    Asks first if the quota would refuse all further tokens in the current window.
+    If the quota would refuse all further tokens in the current window, asks first.
     """
     new_quota = _QUOTA.load({"enforce": False} | read_options(_QUOTA, options))
     with open_agent_or_organization(agent, organization) as (services, database, agent_id):
         if new_quota["is_enforced"]:
-            # This statement counts the current window's tokens even if the window has no quota yet.
             statement_parameters = {"agent_id": agent_id or quotas.ORGANIZATION, "quota_window": window}
-            used_tokens = sum(row.used for row in database.fetch("quotas/used_tokens", **statement_parameters))
+            usage_rows = database.fetch("quotas/used_tokens", **statement_parameters)
+            used_tokens = sum(usage_row.used for usage_row in usage_rows)
             if used_tokens >= new_quota["tokens"]:
                 confirm(lambda: _describe_refusals(window, new_quota["tokens"], used_tokens, database.at))
         with refuse_missing(_MISSING), begin_transaction(services, database) as transaction:

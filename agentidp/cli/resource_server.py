@@ -73,14 +73,12 @@ def show_server(server: str, organization: str, as_json: bool) -> None:
 def update_server(server: str, organization: str, as_json: bool, **options: Any) -> None:
     """Change a resource server and print it. Omitted options keep their values. The URI cannot be changed."""
     schema = resource_servers.ResourceServerChangeSchema()
-    change = read_options(schema, options)
+    request_body = read_options(schema, options)
     with open_organization(organization) as (services, database):
         server_id = _find_server(database, server).resource_server_id
-        loaded_values = schema.load(replace_agent_names(services, database, schema, change))
+        change = schema.load(replace_agent_names(services, database, schema, request_body))
         with database.transaction() as transaction:
-            server_row = resource_servers.update_resource_server(
-                transaction, services.settings, server_id, loaded_values
-            )
+            server_row = resource_servers.update_resource_server(transaction, services.settings, server_id, change)
     show_object(resource_servers.represent(server_row), as_json)
 
 
@@ -98,12 +96,12 @@ def delete_server(server: str, organization: str, is_dry_run: bool) -> None:
             server_impact = impact.read_resource_server_impact(
                 database.run, server_row, database.at, services.settings.token_ttl
             )
-            verdict = (
+            deletion_message = (
                 f"This deletes the resource server {server_row.name} ({server_row.resource}). "
                 f"{_count_agents_with_scopes(database, server_row.scopes)} with its scopes can get no further token "
                 "for it. Issued tokens stay valid until they expire. The organization keeps the identifier."
             )
-            return "\n".join([verdict, *server_impact.summary])
+            return "\n".join([deletion_message, *server_impact.summary])
 
         confirm(describe_consequences, is_dry_run=is_dry_run)
         with begin_transaction(services, database) as transaction:
@@ -158,7 +156,7 @@ def list_identifiers(organization: str | None, conflicts: bool, as_json: bool) -
 def assign_identifier(resource: str, organization: str, verify: bool, as_json: bool) -> None:
     """Assign the identifier RESOURCE to an organization.
 
-    Asks first if another organization owns the identifier. Prints the identifier, the organization, and the
+    If another organization owns the identifier, asks first. Prints the identifier, the organization, and the
     organization that owned the identifier before.
     """
     with open_organization(organization) as (services, database):

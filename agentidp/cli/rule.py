@@ -29,7 +29,7 @@ class RuleKind(NamedTuple):
 
     :param registry: the module that creates and deletes the rules.
     :param columns: the members of a rule and of its ``trust`` that are printed without ``--json``.
-    :param consequences: returns a text that says what deleting a rule does, from its row and the database.
+    :param describe_deletion: returns the consequences of deleting a rule, in sentences, from its row and the database.
     """
 
     name: str
@@ -37,14 +37,15 @@ class RuleKind(NamedTuple):
     columns: tuple[str, ...]
     help: str
     delete_help: str
-    consequences: Callable[[Any, OrganizationDatabase], str]
+    describe_deletion: Callable[[Any, OrganizationDatabase], str]
 
 
-def _describe_delegation_rule(row: Any, database: OrganizationDatabase) -> str:
-    [[grant_count_row]] = database.run(build_count_grants_call(rule_id=row.delegation_rule_id))
-    apps_phrase = f" and the apps of {', '.join(row.client_hosts)}" if row.client_hosts else ""
+def _describe_delegation_rule_deletion(rule_row: Any, database: OrganizationDatabase) -> str:
+    [[grant_count_row]] = database.run(build_count_grants_call(rule_id=rule_row.delegation_rule_id))
+    agents_phrase = format_count(len(rule_row.agents), "agent")
+    apps_phrase = f" and the apps of {', '.join(rule_row.client_hosts)}" if rule_row.client_hosts else ""
     sentences = [
-        f"This deletes the delegation rule {row.name} of {format_count(len(row.agents), 'agent')}{apps_phrase}.",
+        f"This deletes the delegation rule {rule_row.name} of {agents_phrase}{apps_phrase}.",
         "Introspection then reports the tokens that were issued under the rule as inactive.",
         describe_ended_grants(grant_count_row.grants) if grant_count_row.grants else "",
     ]
@@ -66,7 +67,7 @@ _DELEGATION = RuleKind(
     The rules are printed as: id, name, issuer, agents, resource servers, time of creation.
     """,
     delete_help="Delete a rule. Tokens that were issued under the rule stop working.",
-    consequences=_describe_delegation_rule,
+    describe_deletion=_describe_delegation_rule_deletion,
 )
 _PROVISIONING = RuleKind(
     "provisioning",
@@ -84,9 +85,9 @@ _PROVISIONING = RuleKind(
     The rules are printed as: id, name, issuer, audience, number of agents, maximum number of agents, time of creation.
     """,
     delete_help="Delete a rule. The rule creates no further agents. The agents that it created are not deleted.",
-    consequences=lambda row, _: (
-        f"This deletes the provisioning rule {row.name}. The rule creates no further agents. "
-        f"{format_count(row.agents, 'agent')} of the rule will not be deleted."
+    describe_deletion=lambda rule_row, _: (
+        f"This deletes the provisioning rule {rule_row.name}. The rule creates no further agents. "
+        f"{format_count(rule_row.agents, 'agent')} of the rule will not be deleted."
     ),
 )
 
@@ -130,7 +131,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
         with open_organization(organization) as (services, database):
             id_column = f"{kind.name}_rule_id"
             rule_row = find_row(rule, database.fetch(list_statement), id_column, "name", kind=f"{kind.name} rule")
-            confirm(lambda: kind.consequences(rule_row, database))
+            confirm(lambda: kind.describe_deletion(rule_row, database))
             with begin_transaction(services, database) as transaction:
                 kind.registry.remove_rule(transaction, getattr(rule_row, id_column))
 

@@ -66,7 +66,7 @@ def run_service(bind: str | None, has_demo: bool) -> None:
 
 
 def _create_demo_link(runtime: Runtime) -> str | None:
-    """Return a link that signs in to the dashboard as the demo's operator; None if the operator is suspended."""
+    """Return a link that signs in as the operator of the demo organization; None if the operator is suspended."""
     with contextlib.closing(Services.of(runtime.settings, utc_now, actor=find_operator())) as services:
         try:
             return link.create_link(services, *find_agent_or_operator(services, None), utc_now())
@@ -99,7 +99,7 @@ def create_demo_organization() -> None:
     It has 24 agents and 90 days of traffic.
     """
     with (
-        open_services(may_be_first=True) as services,
+        open_services(creates_database=True) as services,
         show_activity("Creating the demo organization: 24 agents and 90 days of traffic"),
     ):
         is_new = demo.create_demo(str(services.settings.database_url), services.database, utc_now())

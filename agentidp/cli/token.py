@@ -10,13 +10,14 @@ from agentidp.cli.options import name_option
 from agentidp.clock import utc_now
 from agentidp.config import ConfigurationError
 from agentidp.dashboard import link
+from agentidp.demo import OPERATOR
 from agentidp.http.resource_identifier import is_resource_identifier
 from agentidp.oauth.token import read_scopes
 from agentidp.registry import operator_token
 
 
 @click.command("token")
-@name_option("--agent", "Agent that the token is for. Default: the demo's operator.")
+@name_option("--agent", f"Agent that the token is for. Default: {OPERATOR.name} of the demo organization.")
 @click.option("--scope", help="Scopes of the token, separated by spaces. Default: all scopes of the agent.")
 @click.option("--resource", metavar="URI", help="Resource server that the token is for. Default: AgentIdP's own API.")
 def print_token(agent: str | None, scope: str | None, resource: str | None) -> None:
@@ -35,7 +36,7 @@ def print_token(agent: str | None, scope: str | None, resource: str | None) -> N
 
 
 @click.command("dashboard")
-@name_option("--agent", "Agent that the link signs in as. Default: the demo's operator.")
+@name_option("--agent", f"Agent that the link signs in as. Default: {OPERATOR.name} of the demo organization.")
 def print_sign_in_link(agent: str | None) -> None:
     """Print a link that signs in to the dashboard once. The link expires after a few minutes."""
     with open_services() as services:

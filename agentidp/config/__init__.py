@@ -53,7 +53,7 @@ def find_default_data_dir() -> Path:
     try:
         return Path(base).expanduser() / "agentidp"
     except RuntimeError:
-        # This user has no home directory, which only the embedded database needs.
+        # The user has no home directory. With AGENTIDP_DATABASE_URL this does not matter, so no error is raised.
         return Path("/nonexistent/agentidp")
 
 
@@ -136,7 +136,7 @@ def _read_issuer(env: Mapping[str, str]) -> str:
 
 
 def _secret_field(name: str, file_variable: str) -> Any:
-    def read_key(env: Mapping[str, str]) -> bytes | None:
+    def read_secret_key(env: Mapping[str, str]) -> bytes | None:
         setting_name, secret_key = read_secret(env, name, file_variable)
         if secret_key is None:
             return None
@@ -151,7 +151,7 @@ def _secret_field(name: str, file_variable: str) -> Any:
             # Python turns invalid UTF-8 in the environment into surrogates, which cannot be encoded again.
             raise ConfigurationError(f"{setting_name} must be text in UTF-8") from None
 
-    return field(default=None, metadata={"read": read_key})
+    return field(default=None, metadata={"read": read_secret_key})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,9 +255,9 @@ class Settings:
         :param environ: the environment variables. None means those of the process. Empty variables count as unset.
         :raises ConfigurationError: a setting is invalid.
         """
-        variables = os.environ if environ is None else environ
-        env = {variable: value for variable, value in variables.items() if value != ""}
-        settings = cls(**{setting_field.name: setting_field.metadata["read"](env) for setting_field in fields(cls)})
+        all_variables = os.environ if environ is None else environ
+        variables = {variable: value for variable, value in all_variables.items() if value != ""}
+        settings = cls(**{setting.name: setting.metadata["read"](variables) for setting in fields(cls)})
         settings._check()
         return settings
 

@@ -165,8 +165,8 @@ def open_archive(file: Path, *, bindir: Path | None, settings: Settings) -> Arch
     :raises ConfigurationError: *file* is not a backup, or the programs are too old for it.
     """
     programs = find_restore_programs(bindir, settings)
-    contents = _run_pg_restore(programs, file, "--list")
-    time_match = re.search(r"^; Archive created at (\S+ \S+) UTC$", contents, re.MULTILINE)
+    table_of_contents = _run_pg_restore(programs, file, "--list")
+    time_match = re.search(r"^; Archive created at (\S+ \S+) UTC$", table_of_contents, re.MULTILINE)
     if time_match is None:
         raise ConfigurationError(f"{file} is not a backup: pg_restore finds no time in it")
     return Archive(file, programs, datetime.fromisoformat(time_match[1]).replace(tzinfo=UTC))

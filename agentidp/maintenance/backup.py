@@ -125,12 +125,12 @@ def _wait_for_pg_dump(process: subprocess.Popen[str], url: str, report: Callable
     """Wait for pg_dump, report its progress, and return its error output."""
     if report is None:
         return process.communicate()[1]
-    copied_by_table: dict[int, int] = {}
+    copied_rows_by_table: dict[int, int] = {}
     # The transaction with the snapshot would not see the current progress, so a second connection reads it.
     with connect(url) as connection:
         [estimate_row] = run_statement(connection, "maintenance/estimate_rows")
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.communicate(timeout=POLL_SECONDS)[1]
-            copied_by_table |= dict(run_statement(connection, "maintenance/rows_copied"))
-            report(sum(copied_by_table.values()) / max(estimate_row.rows, 1))
+            copied_rows_by_table |= dict(run_statement(connection, "maintenance/rows_copied"))
+            report(sum(copied_rows_by_table.values()) / max(estimate_row.rows, 1))

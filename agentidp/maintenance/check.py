@@ -49,7 +49,7 @@ def check_instance(
 
 def list_setting_names() -> set[str]:
     """Return the names of all settings in the source of ``agentidp.config``."""
-    module_sources = [Path(str(module_path.__file__)).read_text(encoding="utf-8") for module_path in (config, oidc)]
+    module_sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (config, oidc)]
     return set(_NAME.findall("\n".join(module_sources))) | READ_ELSEWHERE
 
 
@@ -73,11 +73,11 @@ def _check_settings(environ: Mapping[str, str]) -> tuple[Settings | None, set[st
             names_in_message = set(_NAME.findall(str(error)))
             if not names_in_message & invalid_names:
                 setting_results.append(Result("settings", FAILED, str(error)))
-            wrong_names = _find_blamed_names(names_in_message, environ)
-            if not wrong_names:
+            blamed_names = _find_blamed_names(names_in_message, environ)
+            if not blamed_names:
                 return None, invalid_names | names_in_message, setting_results
-            invalid_names |= wrong_names
-            environ = {name: variable_value for name, variable_value in environ.items() if name not in wrong_names}
+            invalid_names |= blamed_names
+            environ = {name: variable_value for name, variable_value in environ.items() if name not in blamed_names}
         else:
             if not setting_results:
                 valid_count = len(setting_names & environ.keys())

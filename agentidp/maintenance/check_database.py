@@ -151,7 +151,7 @@ def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Out
 def _must_reencrypt(settings: Settings, key_rows: Rows) -> bool:
     """Return whether a key that is not revoked is still encrypted under the previous instance secret."""
     sealer, unrevoked_rows = KeySealer(settings), [key_row for key_row in key_rows if key_row.revoked_at is None]
-    return not all(sealer.is_current(row.kid, bytes(row.private_key_encrypted)) for row in unrevoked_rows)
+    return not all(sealer.is_current(key_row.kid, bytes(key_row.private_key_encrypted)) for key_row in unrevoked_rows)
 
 
 def _check_targets(settings: Settings, connection: Connection) -> Outcomes:

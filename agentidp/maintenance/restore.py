@@ -72,7 +72,7 @@ def inspect_target(url: str) -> Target:
         service_roles = run_statement(connection, "maintenance/service_role")
         [role_row] = run_statement(connection, "maintenance/what_a_role_sees")
         other_sessions = _wait_for_other_sessions(connection)
-        statement_rows = run_statement(connection, "maintenance/statements_that_drop")
+        drop_statement_rows = run_statement(connection, "maintenance/statements_that_drop")
         contents = None
         if role_row.has_schema and role_row.sees_all:
             # If a table is missing, the contents cannot be counted, but a backup can still be restored.
@@ -89,7 +89,7 @@ def inspect_target(url: str) -> Target:
         raise ConfigurationError(
             f"the database {role_row.database_name} contains tables that are not AgentIdP's: restore into another one"
         )
-    drop_statements = [row.statement for row in statement_rows]
+    drop_statements = [row.statement for row in drop_statement_rows]
     return Target(role_row.database_name, bool(service_roles), drop_statements, contents)
 
 
@@ -126,8 +126,8 @@ def restore_archive(
     try:
         applied_migrations = migrate(database_url)
         with connect(database_url) as connection, operator_transaction(connection, audit.INSTANCE, at) as transaction:
-            backup_members: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
-            audit.record(transaction, "instance.restored", archive.file.name, after=backup_members)
+            recorded_values: dict[str, Any] = {"madeAt": archive.made_at, **contents._asdict()}
+            audit.record(transaction, "instance.restored", archive.file.name, after=recorded_values)
         ensure_signing_key(settings, at=at)
     except (ConfigurationError, psycopg.Error) as error:
         raise ConfigurationError(f"the backup was restored ({contents}), but {error}") from None

@@ -160,9 +160,9 @@ class InstanceMetrics:
         """Read the metrics from the database. If the database does not respond, keep the earlier values."""
         now, usage, watch_figures = self._clock(), [], WatchFigures()
         try:
-            for row in self._database.fetch_unscoped("metrics/organizations"):
-                usage_rows, *watch_rows = self._database.of(row.organization_id, now).run(_USAGE_CALL, *_WATCH_CALLS)
-                usage.append(_to_usage(row.organization_id, usage_rows))
+            for [organization_id] in self._database.fetch_unscoped("metrics/organizations"):
+                usage_rows, *watch_rows = self._database.of(organization_id, now).run(_USAGE_CALL, *_WATCH_CALLS)
+                usage.append(_to_usage(organization_id, usage_rows))
                 watch_figures.add(*watch_rows)
             [usage_rows] = self._database.of(UNKNOWN_ORGANIZATION, now).run(_USAGE_CALL)
             usage.append(_to_usage(UNKNOWN, usage_rows))
@@ -233,15 +233,15 @@ def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
 
 
 def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
-    """Return the largest usages of this month, the sum of all other organizations, and the usage of unknown clients.
+    """Return the usage of the organizations with the most tokens this month, of all others, and of unknown clients.
 
     :param max_organizations: maximum number of organizations that are returned separately.
     """
-    unknown_clients = [counts for counts in usage if counts.organization == UNKNOWN]
-    organization_usage = [counts for counts in usage if counts.organization != UNKNOWN]
-    organization_usage.sort(key=lambda counts: (-counts.tokens_this_month, counts.organization))
+    unknown_clients = [entry for entry in usage if entry.organization == UNKNOWN]
+    organization_usage = [entry for entry in usage if entry.organization != UNKNOWN]
+    organization_usage.sort(key=lambda entry: (-entry.tokens_this_month, entry.organization))
     other_usage = organization_usage[max_organizations:]
-    other_sum = Usage(OTHER, **{name: sum(getattr(counts, name) for counts in other_usage) for name in _USAGE})
+    other_sum = Usage(OTHER, **{name: sum(getattr(entry, name) for entry in other_usage) for name in _USAGE})
     return [*organization_usage[:max_organizations], *([other_sum] if other_usage else []), *unknown_clients]
 
 

@@ -183,8 +183,7 @@ def _enforce_deadline(connection: http.client.HTTPConnection, timeout: float) ->
     Yields a function that must be called whenever the connection gets a new socket.
     """
     has_expired = threading.Event()
-    # The connection object forgets its socket if the server will close the connection, so this list also has the
-    # sockets.
+    # This list keeps the sockets, because a connection forgets its socket if the server will close the connection.
     sockets: list[socket.socket] = []
 
     def shut_down() -> None:

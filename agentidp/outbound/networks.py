@@ -44,7 +44,7 @@ REFUSED = (
     *_networks("2001:db8::/32", "3fff::/20"),  # Documentation.
     *_networks("2002::/16"),  # 6to4, which leads to an IPv4 address.
 )
-"""Networks whose addresses are not public, to which no connection is made unless a setting allows it."""
+"""Networks with addresses that are not public. Connections to them are refused unless they are allowed."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 """The IPv6 addresses that IANA allocates to networks."""

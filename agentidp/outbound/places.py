@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 
 SECONDS_TO_FORGET = 20.0
-"""Seconds after which one second of an organization's waiting is forgotten. So an organization with a slow server can
-occupy one of the last places, which are the second half of all places, for 5 % of the time on average."""
+"""Seconds after which one second of an organization's waiting is forgotten. So an organization with a slow server gets
+one of the last places, which are the second half of all places, for at most 5 % of the time on average."""
 
 MAX_WAITED = 2.5
-"""Maximum seconds of waiting, without forgotten seconds, with which an organization still gets one of the last places.
-The ten failures per minute that the throttle of an address admits stay below this maximum if each takes 0.25 s."""
+"""Maximum seconds of waiting that are not forgotten yet, with which an organization still gets one of the last places.
+The throttle admits ten failures per minute and client address. They stay below the maximum if each takes 0.25 s."""
 
 _FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 
@@ -49,17 +49,17 @@ class Places:
                     self._remember_waiting(organization_id, began_at)
 
     def _is_place_free(self, organization_id: str, now: float) -> bool:
-        own_count = self._waiting.count(organization_id)
+        own_waiting_count = self._waiting.count(organization_id)
         if len(self._waiting) < self._maximum // 2:
-            return own_count < self._max_per_organization
+            return own_waiting_count < self._max_per_organization
         is_slow = self._forgotten_at.get(organization_id, now) > now + _FORGETTING
-        return len(self._waiting) < self._maximum and own_count == 0 and not is_slow
+        return len(self._waiting) < self._maximum and own_waiting_count == 0 and not is_slow
 
     def _remember_waiting(self, organization_id: str, began_at: float) -> None:
         now = self._now()
-        forgotten_at = {slow_id: instant for slow_id, instant in self._forgotten_at.items() if now < instant}
+        forgotten_at = {waited_id: instant for waited_id, instant in self._forgotten_at.items() if now < instant}
         old_instant = forgotten_at.get(organization_id, now)
-        # The maximum is _FORGETTING, because requests may also wait for long while many places are free, and must not
-        # exclude the organization from the last places for hours.
+        # min() limits the waiting of earlier requests. Requests may also wait for long while many places are free.
+        # Without the limit, they would exclude the organization from the last places for hours.
         new_instant = min(old_instant, now + _FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
         self._forgotten_at = forgotten_at | {organization_id: max(old_instant, new_instant)}

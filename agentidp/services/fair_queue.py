@@ -32,7 +32,7 @@ MAX_RUNNING = 5
 """Maximum number of requests that run at once, so that token requests find free database connections."""
 
 MAX_RUNNING_TOGETHER = 3
-"""Maximum number of running requests, including the new one, if its organization already runs another request."""
+"""Maximum number of running requests, including a new one whose organization already runs another request."""
 
 MAX_RUNNING_PER_ORGANIZATION = 2
 """Maximum number of running requests per organization, so that one can compute while another waits for the database."""
@@ -117,7 +117,7 @@ class FairQueue:
             if self._may_run(turn):
                 self._run(turn)
                 return True
-            # A lock wakes the waiting thread, because a lock is faster than an event.
+            # The thread waits for a lock, because a lock wakes a thread faster than a threading.Event.
             turn.wake_lock = threading.Lock()
             turn.wake_lock.acquire()
             self._waiting.append(turn)
