@@ -177,8 +177,8 @@ def _describe_consequences(database: OrganizationDatabase, plan: Plan, change: C
         case "change", OPENID_PROVIDER.type:
             return [impact.describe_ended_sign_ins(change.name, 0)]
         case "delete", OPENID_PROVIDER.type:
-            [[count_row]] = database.run(impact.build_count_grants_call(issuer=change.name))
-            return [impact.describe_ended_sign_ins(change.name, count_row.grants)]
+            [[grant_count_row]] = database.run(impact.build_count_grants_call(issuer=change.name))
+            return [impact.describe_ended_sign_ins(change.name, grant_count_row.grants)]
     return []
 
 
@@ -188,11 +188,11 @@ def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: 
     credential_count = sum(credential_row.credential_id is not None for credential_row in credential_rows)
     return [
         *(
-            f"The new agent {to_json(creation.name)} has the same description. To rename the agent instead, first "
-            f"run agentidp agent update {agent_id} --name {to_json(creation.name)}."
-            for creation in plan.changes
-            if (creation.action, creation.type) == ("create", AGENT.type)
-            and creation.after["description"] == change.before["description"] != ""
+            f"The new agent {to_json(agent_creation.name)} has the same description. To rename the agent instead, "
+            f"first run agentidp agent update {agent_id} --name {to_json(agent_creation.name)}."
+            for agent_creation in plan.changes
+            if (agent_creation.action, agent_creation.type) == ("create", AGENT.type)
+            and agent_creation.after["description"] == change.before["description"] != ""
         ),
         f"Its credentials are revoked ({credential_count}), and its tokens stop working at once.",
         *impact.read_agent_impact(database.run, agent_id, database.at, token_ttl).summary,

@@ -245,7 +245,7 @@ def prune_events(keep: int | None, organization: str | None, as_json: bool) -> N
                 upkeep.prune_events(operator, trail_id, cutoff=cutoff, at=utc_now()) for trail_id in tracked_trail_ids
             ]
     member_names = ("organizationId", "events", "lastSequence")
-    show([dict(zip(member_names, pruned, strict=True)) for pruned in prunings if pruned], as_json)
+    show([dict(zip(member_names, pruning, strict=True)) for pruning in prunings if pruning], as_json)
 
 
 def _describe_pruning(

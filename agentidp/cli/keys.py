@@ -38,9 +38,9 @@ class _KidCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse an argument as an option only if it is the name of an option. Any other argument is a ``kid``."""
         option_names = {option_name for parameter in self.get_params(ctx) for option_name in parameter.opts}
-        named_options = [argument for argument in args if argument in option_names]
+        option_arguments = [argument for argument in args if argument in option_names]
         kid_arguments = [argument for argument in args if argument not in {*option_names, "--"}]
-        return super().parse_args(ctx, [*named_options, "--", *kid_arguments])
+        return super().parse_args(ctx, [*option_arguments, "--", *kid_arguments])
 
 
 @commands.command("revoke", cls=_KidCommand)

@@ -47,7 +47,7 @@ def run_service(bind: str | None, has_demo: bool) -> None:
             with contextlib.closing(Services.of(runtime.settings, utc_now, actor=find_operator())) as services:
                 demo.create_demo(str(runtime.settings.database_url), services.database, utc_now())
 
-    def welcome(runtime: Runtime) -> None:
+    def print_welcome(runtime: Runtime) -> None:
         click.echo(f"AgentIdP runs at {runtime.settings.issuer}")
         # The printed examples of commands begin with the path or name by which the user called agentidp.
         program = sys.argv[0] if Path(sys.argv[0]).name == "agentidp" else "agentidp"
@@ -62,7 +62,7 @@ def run_service(bind: str | None, has_demo: bool) -> None:
         click.echo(
             "Starting AgentIdP. The first start takes some seconds longer, because the database is created.", err=True
         )
-    raise SystemExit(serve.serve(read_settings(), bind=bind, prepare=create_demo, announce=welcome))
+    raise SystemExit(serve.serve(read_settings(), bind=bind, prepare=create_demo, announce=print_welcome))
 
 
 def _create_demo_link(runtime: Runtime) -> str | None:

@@ -99,20 +99,20 @@ class Archive(NamedTuple):
         :raises ConfigurationError: the file cannot be read to its end, or contains anything but rows.
         """
         command = [str(self.programs.directory / "pg_restore"), "--section=data", "--file=-"]
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as use_list:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as use_list_file:
             for list_line in _run_pg_restore(self.programs, self.file, "--list").splitlines(keepends=True):
                 table_entry = _TABLE.match(list_line)
                 if table_entry and table_entry[1] == "public" and table_entry[2] in tables:
-                    use_list.write(list_line)
-            use_list.flush()
+                    use_list_file.write(list_line)
+            use_list_file.flush()
             # pg_restore reads the file from standard input, so that this process can report the position in the file.
             with self.file.open("rb") as file:
-                for table_rows in self._parse_output([*command, f"--use-list={use_list.name}"], file):
+                for table_rows in self._run_and_parse([*command, f"--use-list={use_list_file.name}"], file):
                     yield table_rows
                     if report:
                         report(os.lseek(file.fileno(), 0, os.SEEK_CUR) / os.fstat(file.fileno()).st_size)
 
-    def _parse_output(self, command: list[str], file: IO[bytes]) -> Iterator[TableRows]:
+    def _run_and_parse(self, command: list[str], file: IO[bytes]) -> Iterator[TableRows]:
         with subprocess.Popen(
             command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"LC_ALL": "C"}
         ) as process:

@@ -81,7 +81,7 @@ def refuse_citus(connection: psycopg.Connection[Any]) -> None:
 
 
 def _refuse_incomplete_backup(connection: psycopg.Connection[Any]) -> None:
-    """Raise ConfigurationError if this role does not see all rows, or the database is not AgentIdP's."""
+    """Raise ConfigurationError if the connection's role does not see all rows, or the database is not AgentIdP's."""
     refuse_citus(connection)
     [row] = run_statement(connection, "maintenance/what_a_role_sees")
     if not row.sees_all:
