@@ -70,7 +70,7 @@ def check_replica(url: str) -> Result:
             configure_operator(connection)
             [replica_row] = run_statement(connection, "maintenance/is_replica")
     except ConfigurationError as error:
-        return Result("read replica", WARNING, f"{error}: until it does, the primary serves its reads")
+        return Result("read replica", WARNING, f"{error}: until the replica responds, the primary serves its reads")
     if not replica_row.is_replica:
         message = "the server of AGENTIDP_READ_DATABASE_URL is no replica: correct the URL"
         return Result("read replica", WARNING, message)
@@ -137,9 +137,9 @@ def _check_keys(settings: Settings, connection: Connection, at: datetime) -> Out
             yield FAILED, "there is no signing key: run agentidp keys list, which creates the first"
         return
     next_keys = [key for key in keys if key["status"] == "next"]
-    message = f"{signing_key['kid']} ({signing_key['alg']}) signs since {timestamp(signing_key['signsFrom'])}"
+    message = f"{signing_key['kid']} ({signing_key['alg']}) has signed since {timestamp(signing_key['signsFrom'])}"
     if next_keys:
-        message += f", and {next_keys[-1]['kid']} from {timestamp(next_keys[-1]['signsFrom'])}"
+        message += f", and {next_keys[-1]['kid']} will sign from {timestamp(next_keys[-1]['signsFrom'])}"
     if not next_keys and at - signing_key["signsFrom"] > MAX_KEY_AGE:
         yield WARNING, f"{message}: replace it by agentidp keys rotate"
     else:

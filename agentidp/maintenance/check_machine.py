@@ -22,7 +22,7 @@ def check_secret_file(path: Path) -> Result:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return Result("secret", FAILED, f"{path}: {error.strerror}. Without it no signing key can be used: put it back")
+        return Result("secret", FAILED, f"{path}: {error.strerror}. Restore this file: it decrypts the signing keys")
     if mode & 0o007:
         return Result("secret", WARNING, f"every user of this machine may read {path}: run chmod 600 {path}")
     return Result("secret", OK, f"in {path}: keep a copy elsewhere")

@@ -65,4 +65,4 @@ def _find_security_problems(connection: psycopg.Connection[Any]) -> Iterator[str
     if role_row.owns:
         yield f"{SERVICE_ROLE} owns {', '.join(role_row.owns)}: give them to the owner of the other tables"
     if role_row.member_of:
-        yield f"{SERVICE_ROLE} is a member of {', '.join(role_row.member_of)}: revoke that"
+        yield f"{SERVICE_ROLE} is a member of {', '.join(role_row.member_of)}: revoke the membership"

@@ -87,7 +87,7 @@ def inspect_target(url: str) -> Target:
         )
     if role_row.has_tables and not role_row.has_schema:
         raise ConfigurationError(
-            f"the database {role_row.database_name} contains tables that are not AgentIdP's: restore into another one"
+            f"the database {role_row.database_name} contains tables that are not AgentIdP's: use another database"
         )
     drop_statements = [row.statement for row in drop_statement_rows]
     return Target(role_row.database_name, bool(service_roles), drop_statements, contents)

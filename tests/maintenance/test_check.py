@@ -245,7 +245,7 @@ class TestKeys:
         assert (status, message.endswith(": replace it by agentidp keys rotate")) == ("warning", True)
         kid = healthy("keys", "rotate").split("\t")[0]
         status, message = checked(healthy)["signing keys"]
-        assert (status, f", and {kid} from " in message) == ("ok", True)
+        assert (status, f", and {kid} will sign from " in message) == ("ok", True)
 
     def test_the_file_with_the_secret(self, healthy: Command, tmp_path: Path) -> None:
         file = tmp_path / "secret_key"
