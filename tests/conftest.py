@@ -562,11 +562,15 @@ NOTHING_SKIPPED = "AGENTIDP_TEST_ALL"
 """The environment variable with which ``make test-beyond`` and CI make a run fail if a test was skipped."""
 
 
+EXIT_CODE_IF_SKIPPED = 10
+"""The exit code of such a run. It differs from that of failed tests, which ``make test-beyond`` repeats."""
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail if a test was skipped although all tests must run. pytest prints the test and the reason."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get(NOTHING_SKIPPED) and reporter is not None and reporter.stats.get("skipped"):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.exitstatus = EXIT_CODE_IF_SKIPPED
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

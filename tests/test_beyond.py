@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.beyond import MAX_REPEATED, RUNS, run
+from tests.conftest import EXIT_CODE_IF_SKIPPED
+from tests.factories import ROOT
 
 FAILING = """
 from pathlib import Path
@@ -21,6 +23,15 @@ def test_that_fails(number):
 """A test file whose tests fail in some of their runs."""
 
 
+@pytest.fixture(autouse=True)
+def in_another_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run pytest with only the plugin that it needs, because the others take a second to start."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p xdist")
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.very_slow
 @pytest.mark.parametrize(
     ("tests", "failing_runs", "code"),
@@ -31,9 +42,18 @@ def test_that_fails(number):
     ],
 )
 def test_only_few_failures_that_do_not_come_again_pass(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tests: int, failing_runs: list[int], code: int
+    tmp_path: Path, tests: int, failing_runs: list[int], code: int
 ) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]")
     (tmp_path / "test_file.py").write_text(FAILING.format(tests=tests, failing_runs=failing_runs))
-    monkeypatch.chdir(tmp_path)
     assert run(["test_file.py"]) == code
+
+
+@pytest.mark.very_slow
+def test_a_skipped_test_fails_the_run_also_if_a_failed_one_passes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skipped = "\n@pytest.mark.skip\ndef test_that_is_skipped():\n    pass\n"
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_sessionfinish")
+    (tmp_path / "test_file.py").write_text(FAILING.format(tests=1, failing_runs=[1]) + skipped)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert run(["test_file.py"]) == EXIT_CODE_IF_SKIPPED
