@@ -16,13 +16,13 @@ def signal_at_parent_death(number: signal.Signals) -> Callable[[], None]:
 
     Linux also sends the signal when the thread that started the child ends. Other systems never send the signal.
     """
-    parent, libc = os.getpid(), ctypes.CDLL(None)
+    parent_pid, libc = os.getpid(), ctypes.CDLL(None)
 
     def arrange() -> None:
         if sys.platform == "linux":
             libc.prctl(_PR_SET_PDEATHSIG, number)
             # If the parent died before prctl was called, no signal is sent, so the child ends itself.
-            if os.getppid() != parent:
+            if os.getppid() != parent_pid:
                 os._exit(1)
 
     return arrange

@@ -52,12 +52,12 @@ def enqueue_alert(
 
 def enqueue_test(transaction: Transaction, target_id: UUID, target_name: str) -> UUID:
     """Put a test message for an alert target into the outbox, and return the ID of its delivery."""
-    test_change, delivery_id = build_test_change(target_name, transaction.at), uuid.uuid4()
+    test_message, delivery_id = build_test_change(target_name, transaction.at), uuid.uuid4()
     transaction.fetch(
         "alerts/add_test",
         target_id=target_id,
         delivery_id=delivery_id,
-        finding_id=test_change.finding_id,
-        payload=Jsonb(test_change.to_json()),
+        finding_id=test_message.finding_id,
+        payload=Jsonb(test_message.to_json()),
     )
     return delivery_id

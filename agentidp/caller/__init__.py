@@ -296,7 +296,7 @@ def authenticate(at: datetime) -> Caller:
         if error.claims is not None:
             database = app_services.database.of(error.claims.organization_id, at)
             record_rejection(database, error.claims.agent_id, f"token {error}")
-        raise InvalidToken(error.advice) from None
+        raise InvalidToken(error.client_message) from None
     return Caller(token.organization_id, token.agent_id, at, token=token, proof=proof)
 
 

@@ -111,7 +111,7 @@ def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:
     try:
         token = verify_token(unverified_token, audience=app_services.settings.resource)
     except TokenRefused as error:
-        token, reason, message = error.claims, f"token {error}", error.advice
+        token, reason, message = error.claims, f"token {error}", error.client_message
     else:
         if token.jkt is not None:
             raise SignInRefused(403, "This token is bound to a key, and a browser cannot prove that it has the key.")

@@ -57,9 +57,9 @@ class Statement(NamedTuple):
     @functools.cache
     def parse(cls, named_query: str) -> Statement:
         """Return the statement for a query with named parameters (``%(name)s``)."""
-        names = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(named_query))))
-        query = _PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1}" if match[1] else "%", named_query)
-        return cls(query.encode(), tuple(names))
+        parameters = list(dict.fromkeys(filter(None, _PLACEHOLDER.findall(named_query))))
+        query = _PLACEHOLDER.sub(lambda match: f"${parameters.index(match[1]) + 1}" if match[1] else "%", named_query)
+        return cls(query.encode(), tuple(parameters))
 
 
 class PipelinedConnection(psycopg.Connection[Any]):
@@ -78,7 +78,7 @@ class PipelinedConnection(psycopg.Connection[Any]):
         super().__init__(*args, **kwargs)
         self._statement_names: dict[Any, bytes] = {}
         self._numbers = itertools.count()
-        # Each connection has one transformer, because it caches the conversion of each type.
+        # Each connection has one transformer, because a transformer caches the conversion of each type.
         self._transformer = Transformer(self)
         self._row_types: dict[tuple[bytes, Any], Any] = {}
         self._poll = select.poll()
@@ -227,5 +227,5 @@ def _send_and_fetch(pgconn: PGconn, statement_count: int, received_results: list
 @functools.cache
 def _make_row_type(names: tuple[bytes, ...]) -> Any:
     row_class = namedtuple("Row", [column_name.decode() for column_name in names])  # type: ignore[misc]
-    # The class method _make returns the same row, but calls a Python function and checks the length of each row.
+    # tuple.__new__ is faster than the class method _make, which calls a Python function and checks each row's length.
     return functools.partial(tuple.__new__, row_class)

@@ -137,15 +137,15 @@ class KeySet:
         """Return the parsed keys that may have made the signature of a token with a ``kid`` and an ``alg``."""
         valid_keys = self._parsed.get((kid, alg))
         if valid_keys is None:
-            algorithm = normalize_algorithm(_SAME_KEY.get(alg, alg))
+            stored_alg = normalize_algorithm(_SAME_KEY.get(alg, alg))
             matching_jwks = [
                 jwk_json
-                for key_id, algorithms, jwk_json in self._jwks
-                if kid in (None, key_id) and algorithm in algorithms
+                for jwk_kid, jwk_algs, jwk_json in self._jwks
+                if kid in (None, jwk_kid) and stored_alg in jwk_algs
             ]
             # The number of keys is limited before the keys are parsed, because an issuer could publish hundreds of
             # invalid keys.
-            keys_or_none = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[algorithm]])
+            keys_or_none = (_parse_key(jwk_json, alg) for jwk_json in matching_jwks[: MAX_SIGNATURES[stored_alg]])
             valid_keys = [key for key in keys_or_none if key is not None]
             if matching_jwks:
                 if len(self._parsed) >= MAX_PARSED:

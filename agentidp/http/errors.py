@@ -77,11 +77,11 @@ class Unauthorized(ApiError):
 class InvalidToken(Unauthorized):
     """401: the token is refused (RFC 6750 section 3.1).
 
-    :param advice: why the token is refused and what to do; ``None`` if its signature is not valid.
+    :param client_message: why the token is refused and what to do; ``None`` if its signature is not valid.
     """
 
-    def __init__(self, advice: str | None = None) -> None:
-        super().__init__(advice or "The access token is invalid, expired or revoked", error="invalid_token")
+    def __init__(self, client_message: str | None = None) -> None:
+        super().__init__(client_message or "The access token is invalid, expired or revoked", error="invalid_token")
 
 
 class InvalidProof(Unauthorized):

@@ -32,7 +32,7 @@ MAX_DELEGATION = 5_000
 
 AGENT, ORGANIZATION_AGENT = SUBJECTS = ("agent", "organization-agent")
 """The two forms of ``sub``: the agent's id, or the ids of the organization and the agent. Clouds grant access by
-``sub``, so no client can influence it, and no id is ever used again."""
+``sub``. Therefore no client can influence ``sub``, and no id is used a second time."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _ES256 = ec.ECDSA(hashes.SHA256())
@@ -45,12 +45,12 @@ class TokenRefused(Exception):
     """The token was not issued by us for this audience, or is not valid now. The message is the logged reason.
 
     :param claims: the claims, if we issued the token; ``None`` for any other token.
-    :param advice: for the client that sent a token of ours, the reason and what the client can do.
+    :param client_message: tells the client why we refuse a token that we issued, and what the client can do.
     """
 
-    def __init__(self, reason: str, claims: AccessToken | None = None, advice: str | None = None) -> None:
+    def __init__(self, reason: str, claims: AccessToken | None = None, client_message: str | None = None) -> None:
         super().__init__(reason)
-        self.claims, self.advice = claims, advice
+        self.claims, self.client_message = claims, client_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ def _build_subjects(organization_id: str, client_id: str) -> dict[str, str]:
 
 def _sign(key: SigningKey, signing_input: bytes) -> bytes:
     if key.alg == "ES256":
-        # This branch signs without PyJWT, which would make three times as many calls.
+        # This branch does not use PyJWT, which would make three times as many function calls.
         r_and_s = decode_dss_signature(key.private_key.sign(signing_input, _ES256))
         return b"".join([integer.to_bytes(32) for integer in r_and_s])
     signature: bytes = jwt.get_algorithm_by_name(key.alg).sign(signing_input, key.private_key)
@@ -266,14 +266,14 @@ def verify_access_token(
     # The checks are one flat list, so that a reader can compare them with the RFC.
     try:
         header = jwt.get_unverified_header(unverified_token)
-        key_id, token_type = header.get("kid"), header.get("typ")
+        kid, token_type = header.get("kid"), header.get("typ")
         if not isinstance(token_type, str) or token_type.lower() not in (TOKEN_TYPE, f"application/{TOKEN_TYPE}"):
             raise TokenRefused("typ is not at+jwt")
         if "crit" in header:
             raise TokenRefused("no critical extension is understood")
-        if not isinstance(key_id, str) or not _KID.fullmatch(key_id):
+        if not isinstance(kid, str) or not _KID.fullmatch(kid):
             raise TokenRefused("kid is not one of ours")
-        key = find_key(key_id)
+        key = find_key(kid)
         # A key has only one algorithm, which the header must name.
         if key is None or header.get("alg") != key.alg:
             raise TokenRefused("no such key")
@@ -298,18 +298,21 @@ def verify_access_token(
         raise TokenRefused(type(error).__name__) from error
     token = _parse_access_token(claims)
     if audience not in (None, token.audience):
-        advice = f"The access token is for {token.audience}, not for {audience}. Leave out the parameter resource."
-        raise TokenRefused("for another audience", token, advice)
+        client_message = (
+            f"The access token is for {token.audience}, not for {audience}. Leave out the parameter resource."
+        )
+        raise TokenRefused("for another audience", token, client_message)
     if audience is not None and (token.subject != str(token.agent_id) or token.delegation is not None):
         # Our own API refuses tokens from a token exchange, and tokens whose sub is not the agent's id.
         raise TokenRefused("sub is not client_id")
     now = at.timestamp()
     if token.issued_at > now + LEEWAY or _read_time(claims.get("nbf", token.issued_at)) > now + LEEWAY:
-        begins_at = _describe_instant(max(token.issued_at, claims.get("nbf", 0)))
-        raise TokenRefused("not yet valid", token, f"The access token is not valid before {begins_at}. Send it later.")
+        valid_from = _describe_instant(max(token.issued_at, claims.get("nbf", 0)))
+        client_message = f"The access token is not valid before {valid_from}. Send it later."
+        raise TokenRefused("not yet valid", token, client_message)
     if token.expires_at <= now - LEEWAY:
-        advice = f"The access token expired at {_describe_instant(token.expires_at)}. Request a new one."
-        raise TokenRefused("expired", token, advice)
+        client_message = f"The access token expired at {_describe_instant(token.expires_at)}. Request a new one."
+        raise TokenRefused("expired", token, client_message)
     return token
 
 
@@ -362,7 +365,7 @@ def _parse_delegation(claims: dict[str, Any]) -> Delegation:
             delegation = Delegation(actors, ancestors, UUID(claims["sub"]))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
-    # Each actor exchanged one ancestor. Only the earliest actor may have exchanged another issuer's token instead.
+    # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
     is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
     if not is_complete or delegation.build_claims() != delegation_claims:
         raise TokenRefused("not a delegation of ours")

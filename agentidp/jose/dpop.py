@@ -66,10 +66,10 @@ def verify_proof(
         header = jwt.get_unverified_header(unverified_proof)
         if header.get("typ") != TYPE or "crit" in header or header.get("alg") not in ALGORITHMS:
             raise ProofRefused(f"the DPoP proof must have typ {TYPE} and alg {', '.join(ALGORITHMS)}")
-        key = _read_key(header)
+        jwk = _read_key(header)
         claims: dict[str, Any] = jwt.decode(
             unverified_proof,
-            jwt.PyJWK.from_dict(key).key,
+            jwt.PyJWK.from_dict(jwk).key,
             algorithms=[header["alg"]],
             options={
                 "require": ["jti", "htm", "htu", "iat"],
@@ -94,17 +94,17 @@ def verify_proof(
         raise ProofRefused("iat of the DPoP proof is more than a minute before or after now")
     if access_token is not None and claims.get("ath") != _digest(access_token):
         raise ProofRefused("ath of the DPoP proof is not the hash of the access token")
-    return Proof(compute_thumbprint(key), jti, float(issued_at))
+    return Proof(compute_thumbprint(jwk), jti, float(issued_at))
 
 
 def _read_key(header: dict[str, Any]) -> dict[str, Any]:
     try:
-        key = check_public_jwk(header.get("jwk"), header["alg"])
+        jwk = check_public_jwk(header.get("jwk"), header["alg"])
     except ValueError as error:
         raise ProofRefused(f"the key of the DPoP proof is refused: {error}") from None
-    if key["alg"] != normalize_algorithm(header["alg"]):
+    if jwk["alg"] != normalize_algorithm(header["alg"]):
         raise ProofRefused("the key of the DPoP proof does not fit its alg")
-    return key
+    return jwk
 
 
 def compute_thumbprint(jwk: dict[str, Any]) -> str:

@@ -142,8 +142,8 @@ def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")
     checked_keys = [check_public_jwk(key) for key in keys]
-    key_ids = [checked_key["kid"] for checked_key in checked_keys if "kid" in checked_key]
-    if len(set(key_ids)) != len(key_ids):
+    kids = [checked_key["kid"] for checked_key in checked_keys if "kid" in checked_key]
+    if len(set(kids)) != len(kids):
         raise ValueError("must not use a kid twice")
     return checked_keys
 

@@ -53,9 +53,9 @@ class UnverifiedJwt:
     @property
     def kid(self) -> str | None:
         """The ``kid`` in the header; an empty string, which no stored key has, if the ``kid`` is not allowed."""
-        key_id: str | None = self.header.get("kid")
-        is_valid_id = key_id is None or (len(key_id) <= MAX_KID_LENGTH and key_id.isascii() and key_id.isprintable())
-        return key_id if is_valid_id else ""
+        kid: str | None = self.header.get("kid")
+        is_allowed = kid is None or (len(kid) <= MAX_KID_LENGTH and kid.isascii() and kid.isprintable())
+        return kid if is_allowed else ""
 
     def is_signed_by(self, key: Any) -> bool:
         """Return whether *key* made the signature. Cache the result, because rules of trust often share keys."""

@@ -18,9 +18,9 @@ from agentidp.jose.sealing import Sealer
 
 @dataclass(frozen=True)
 class OpenedKey:
-    """A decrypted private key, with the algorithm and the public key that are derived from it.
+    """A decrypted private key, with its algorithm and its public key.
 
-    They do not come from columns of the row, which anyone who can write to the database could change unnoticed.
+    Both are derived from the private key, because a column of the row could be changed unnoticed in the database.
     """
 
     signing: SigningKey
@@ -29,7 +29,7 @@ class OpenedKey:
 
 
 class KeySealer(Sealer):
-    """Encrypts private keys for the database. The kid is the id of a key's row."""
+    """Encrypts private keys for the database. The id of a key's row is the kid."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, b"agentidp signing keys")
@@ -43,7 +43,7 @@ class KeySealer(Sealer):
 
     def open_key(self, kid: str, sealed: bytes) -> OpenedKey:
         """Decrypt the private key of *kid*, or raise :class:`Unreadable`."""
-        return _derive_public_key(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
+        return _build_opened_key(kid, serialization.load_der_private_key(self.open(kid, sealed), None))
 
 
 def generate_key(alg: str) -> OpenedKey:
@@ -53,10 +53,10 @@ def generate_key(alg: str) -> OpenedKey:
         private_key = ec.generate_private_key(ec.SECP256R1())
     else:
         private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return _derive_public_key(secrets.token_urlsafe(12), private_key)
+    return _build_opened_key(secrets.token_urlsafe(12), private_key)
 
 
-def _derive_public_key(kid: str, private_key: Any) -> OpenedKey:
+def _build_opened_key(kid: str, private_key: Any) -> OpenedKey:
     public_key = private_key.public_key()
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         alg, jwk = "ES256", json.loads(jwt.algorithms.ECAlgorithm.to_jwk(public_key))

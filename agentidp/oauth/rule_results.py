@@ -122,8 +122,8 @@ def _compare_own_token(
             unverified_token, services.keys.find_key, issuer=services.settings.issuer, audience=None, at=at
         )
     except TokenRefused as refused:
-        advice = refused.advice or refused
-        raise ConfigurationError(f"this is a token of this server, which refuses it: {advice}") from None
+        reason = refused.client_message or refused
+        raise ConfigurationError(f"this is a token of this server, which refuses it: {reason}") from None
     subject, is_same_organization = build_subject(token, actor_id), token.organization_id == database.organization_id
     delegation = subject.delegation
     chain_parameters = {

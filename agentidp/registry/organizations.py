@@ -181,8 +181,8 @@ def update_organization(transaction: Transaction, change: dict[str, Any]) -> Any
         transaction.fetch("agents/withdraw_suspensions", agent_ids=[])
     if "suspended_at" in change:
         [new_row] = transaction.fetch("organizations/suspend_organization", suspended_at=change["suspended_at"])
-    old_settings, new_settings = _represent_settings(earlier_row), _represent_settings(new_row)
+    earlier_settings, new_settings = _represent_settings(earlier_row), _represent_settings(new_row)
     audit.record(
-        transaction, "organization.changed", transaction.organization_id, before=old_settings, after=new_settings
+        transaction, "organization.changed", transaction.organization_id, before=earlier_settings, after=new_settings
     )
     return new_row

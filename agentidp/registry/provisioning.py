@@ -217,15 +217,15 @@ def create_agent_at_first_sight(
     if agent_name is None:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)
     try:
-        agent_rule = narrow_to_subject(
+        subject_trust = narrow_to_subject(
             trust, subject, own_issuer=settings.issuer, organization_id=database.organization_id
         )
     except RuleRefused:
         raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED) from None
     # The second name, with a suffix, is used if another agent has the first name.
-    for possible_name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
+    for new_name in (agent_name, add_subject_suffix(agent_name, issuer, subject)):
         try:
-            return _create_agent_by_rule(database, rule, agent_rule, name=possible_name, max_agents=settings.max_agents)
+            return _create_agent_by_rule(database, rule, subject_trust, name=new_name, max_agents=settings.max_agents)
         except (Conflict, ValidationError):
             continue
     raise first_sight.ProvisioningRefused(first_sight.NOT_CREATED)

@@ -217,9 +217,9 @@ def _lock_window(caller: Caller, window: str) -> Iterator[Transaction]:
 def lock(transaction: Transaction) -> None:
     """Make the organization's token requests, and other changes of its quotas, wait until the transaction ends.
 
-    Takes the organization's issuance lock (``sql/functions/lock_quotas.sql``), also for a transaction that ends all
-    tokens of an agent, or ends unused agents. The transaction must not have locked a row before. Otherwise it and a
-    token request could wait for each other.
+    Takes the issuance lock (``sql/functions/lock_quotas.sql``). A transaction that ends the tokens of an agent,
+    or deletes unused agents, needs this lock too. The transaction must not have locked a row before, because otherwise
+    the transaction and a token request could wait for each other.
     """
     transaction.fetch("quotas/lock_quotas", timeout=LOCK_TIMEOUT)
 
@@ -294,9 +294,9 @@ def build_share_call(limit: int, offset: int, *, min_percent: int = 0, is_enforc
 
 
 def _build_quotas_call(**parameters: Any) -> Call:
-    unset_parameters = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
+    null_parameters = dict.fromkeys(("agent_id", "limit", "after_id", "after_place"))
     default_parameters = {"by_share": False, "offset": 0, "min_percent": 0, "only_enforced": False}
-    return Call("quotas/quota_usage", unset_parameters | default_parameters | parameters)
+    return Call("quotas/quota_usage", null_parameters | default_parameters | parameters)
 
 
 def _find_quota_agent_id(transaction: Transaction, agent_id: UUID | None) -> UUID:

@@ -124,7 +124,7 @@ def prepare_home(home: Path) -> Account | None:
     account = find_service_account() if is_root else None
     process_uid = account.pw_uid if account else os.geteuid()
     data_directory = home / "data"
-    # The owner is checked before any write, because files of the wrong user would keep the right user out.
+    # The owner is checked before the server starts, because the owner could not open files of another user's server.
     if data_directory.exists() and (owner_id := data_directory.stat().st_uid) != process_uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {process_uid}, and {data_directory} belongs to {owner_id}: "
@@ -152,14 +152,14 @@ def _give_account_access(account: Account, home: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
+def lock_home(home: Path, deadline: float, *, has_run_server: bool) -> Iterator[int]:
     """Lock the directory `home`, and yield the open lock file.
 
     PostgreSQL's processes inherit the open file, so `home` stays locked as long as one of them lives.
 
     Arguments:
         deadline: time of the monotonic clock until which to wait for a server that is stopping.
-        has_run: whether this process ran a server here, which may have left processes behind.
+        has_run_server: whether this process ran a server here, which may have left processes behind.
 
     Errors: EmbeddedPostgresError if another AgentIdP has the lock.
     """
@@ -173,7 +173,7 @@ def lock_home(home: Path, deadline: float, *, has_run: bool) -> Iterator[int]:
             launcher_pid, postmaster = int(os.pread(lock_file, 20, 0) or 0), read_postmaster(home)
             is_orphaned = not is_alive(launcher_pid)
             # Processes of a killed server hold the lock for a moment, until they notice that the server has ended.
-            has_own_processes = has_run and launcher_pid == os.getpid()
+            has_own_processes = has_run_server and launcher_pid == os.getpid()
             is_stopping = is_orphaned or has_own_processes or postmaster.status == "stopping"
             if is_orphaned and postmaster.pid and not was_interrupted and sys.platform != "linux":
                 os.kill(postmaster.pid, signal.SIGINT)  # On Linux, the kernel sends this signal.
@@ -204,7 +204,7 @@ MAX_SOCKET_PATH = 103  # Maximum bytes of a socket's path on macOS. Linux allows
 
 
 class SocketDirectory:
-    """The socket's directory: `socket` in `home`, or a link there to a directory in /tmp if the path is unsuitable."""
+    """The directory of the server's socket: `socket` in `home`, or a directory in /tmp to which `socket` is a link."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "socket"
@@ -222,7 +222,7 @@ class SocketDirectory:
             path.unlink()
         elif path.exists():
             shutil.rmtree(path)
-        # The path must have no comma, because libpq reads a comma in a URL as the separator of two hosts.
+        # The path must not contain a comma, because libpq reads a comma in a URL as the separator of two hosts.
         if len(os.fsencode(path / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH and "," not in str(path):
             path.mkdir(0o700)
             directory = str(path)

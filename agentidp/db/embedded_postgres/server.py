@@ -104,7 +104,8 @@ def forget_reused_pid(home: Path) -> None:
     data_directory, pid = home / "data", read_postmaster(home).pid
     if not is_alive(pid) or not Path("/proc/self/cwd").exists():
         return
-    # This process has the lock, so our own server has ended. A server of this cluster has `data` as working directory.
+    # This process has the lock, so a server that AgentIdP started has ended. A server that somebody else has started
+    # here has `data` as its working directory.
     with contextlib.suppress(PermissionError):  # PostgreSQL itself ignores processes of other users.
         try:
             is_server = Path(f"/proc/{pid}/cwd").readlink() == data_directory
@@ -138,7 +139,7 @@ class EmbeddedPostgres:
         self._settings = SETTINGS | ({} if durable else THROW_AWAY) | dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._launcher = 0
-        self._has_run = False  # Whether the server was started and not stopped, so that a new start keeps the URL.
+        self._has_run_server = False  # Whether a start succeeded without a later stop. A new start then keeps the URL.
         self._socket_directory = SocketDirectory(self.home)
 
     def start(self, timeout: float = 30) -> "EmbeddedPostgres":
@@ -155,10 +156,10 @@ class EmbeddedPostgres:
         self._launcher, self._process = os.getpid(), None
         try:
             account = prepare_home(self.home)
-            with lock_home(self.home, deadline, has_run=self._has_run) as lock_file:
+            with lock_home(self.home, deadline, has_run_server=self._has_run_server) as lock_file:
                 self.url = self._start_with_lock(account, lock_file, deadline)
         except BaseException as error:
-            if self._has_run:
+            if self._has_run_server:
                 self._stop_process()  # The socket's directory stays for the next attempt.
             else:
                 self.stop()
@@ -167,7 +168,7 @@ class EmbeddedPostgres:
                 error_message = f"the data directory {self.home} is not writable ({error_cause})"
                 raise EmbeddedPostgresError(error_message) from error
             raise
-        self._has_run = True
+        self._has_run_server = True
         return self
 
     def _start_with_lock(self, account: Account | None, lock: int, deadline: float) -> str:
@@ -211,7 +212,7 @@ class EmbeddedPostgres:
             return
         self._stop_process()
         self._socket_directory.remove()
-        self._has_run = False
+        self._has_run_server = False
         atexit.unregister(self.stop)
 
     def _stop_process(self) -> None:
@@ -251,8 +252,8 @@ def temporary(*, durable: bool = False, **options: Any) -> Iterator[EmbeddedPost
 
 
 def _choose_test_directory(durable: bool) -> str:
-    # Creating a database takes 8 ms in memory and 200 ms on a disk. Both directories have short names, because the path
-    # of the server's socket is in them, and its length is limited.
+    # Creating a database takes 8 ms in memory and 200 ms on a disk. Both directories have short names, because the
+    # server's socket is in the directory, and the length of a socket's path is limited.
     if not durable:
         with contextlib.suppress(OSError):
             space = os.statvfs(MEMORY)
