@@ -80,8 +80,7 @@ def create_app(config: Settings | None = None, *, clock: Callable[[], datetime] 
     app = wiring.choose_classes(settings).application("agentidp", static_folder=None)
     app.extensions["agentidp"] = Services.of(settings, clock)
     if settings.trusted_proxies:
-        # ProxyFix takes only the client's address from the proxy's headers. No response depends on the request's host
-        # or scheme.
+        # ProxyFix takes only the client's address from the headers, because no response depends on host or scheme.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     # The order of the lines below matters: Flask runs before-request hooks in this order and after-request hooks in the
     # opposite order. provisioning, provider and authorization register no hook of the application, so they may stand on

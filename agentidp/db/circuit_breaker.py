@@ -35,7 +35,7 @@ class CircuitBreaker:
         return self._closed_event is not None
 
     def open(self, reason: str) -> None:
-        """Refuse requests at once, and log *reason*. A thread closes the breaker after a successful attempt."""
+        """Refuse requests at once, and log *reason*. A thread closes the breaker when the database responds again."""
         with self._lock:
             if self._closed_event is not None:
                 return

@@ -94,7 +94,7 @@ def _run_in_transaction(
     cursors = []
     try:
         with connection.pipeline():
-            # connection.transaction() is not used, because it would take four round trips.
+            # connection.transaction() is not used, because it would take four round trips instead of one.
             connection.execute("begin")
             try:
                 enter_organization(connection, organization_id, durable=durable)

@@ -23,7 +23,7 @@ INTERVAL_WHILE_REFUSING = 1
 """Seconds until the next measurement if the last measurement showed a wrong clock or took too long."""
 
 MAX_ROUND_TRIP = 1
-"""Maximum seconds of a measurement's round trip, because the database may have read its clock at any time during it."""
+"""Maximum seconds of a usable measurement. The database may have read its clock at any time of the round trip."""
 
 
 def measure_seconds_ahead(connection: psycopg.Connection[Any]) -> float | None:

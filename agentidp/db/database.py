@@ -196,7 +196,7 @@ class Database:
 
 
 class _Connection:
-    """Borrows a connection in a ``with`` block, and translates errors. A generator would take twice as long."""
+    """Borrows a connection in a ``with`` block, and translates errors. A class takes half the time of a generator."""
 
     def __init__(self, database: Database, organization_id: str | None) -> None:
         self._database, self._organization_id = database, organization_id

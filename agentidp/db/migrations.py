@@ -25,7 +25,7 @@ logger = logging.getLogger("agentidp")
 
 MIGRATION_LOCK = 0x6167656E74  # "agent" in ASCII; no other advisory lock has this number
 LOCK_TIMEOUT = "2s"
-"""Maximum time that a migration waits for a table in use. Other statements on the table wait behind the migration."""
+"""Maximum time that a migration waits for a table in use. Meanwhile, later statements on the table wait too."""
 
 LOCK_ATTEMPTS = 30
 
@@ -149,7 +149,7 @@ def _apply_step(connection: psycopg.Connection[Any], step: Step) -> None:
 
 
 def _log_warning(notice: psycopg.errors.Diagnostic) -> None:
-    # Citus warns about each view, because the operator distributes the view's tables only after the migration.
+    # Citus warns about each view, as expected, because the operator distributes the tables only after the migration.
     is_from_citus = "not in Citus' metadata" in (notice.message_primary or "")
     if notice.severity_nonlocalized == "WARNING" and not is_from_citus:
         logger.warning(notice.message_primary)

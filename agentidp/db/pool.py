@@ -26,7 +26,7 @@ RECONNECT_TIMEOUT = 0.05
 """Maximum seconds for which psycopg_pool repeats a failed attempt to open a connection. The default is 300."""
 
 SECONDS_PER_WAIT = 1.0
-"""Seconds after which a waiting request checks again whether the pool was closed meanwhile."""
+"""Seconds after which a waiting request checks again whether the pool was closed."""
 
 Configure = Callable[[PipelinedConnection], None]
 
@@ -138,7 +138,7 @@ class Pool:
             self.breaker.open(self._reason)
 
     def _open_breaker_if_empty(self, pool: ConnectionPool[Any]) -> None:
-        # Requests can use the connections that the pool still has, even if no new connection opens.
+        # The breaker opens only if the pool is empty, because requests can use the connections that are still open.
         if pool.get_stats()["pool_size"] == 0:
             self.breaker.open(self._reason)
 
@@ -150,7 +150,7 @@ class Pool:
 
 
 class _BorrowedConnection:
-    """Borrows a connection from a pool in a ``with`` block. A generator would take twice as long as this class."""
+    """Borrows a connection from a pool in a ``with`` block. A class takes half the time of a generator."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -105,7 +105,7 @@ class FastApplication(Application):
         if request is None or rule is None:
             return super().create_url_adapter(request)
         request.url_rule, request.view_args = rule, {}
-        # Flask uses request.url_rule, and does not search for a route, if there is no adapter.
+        # Flask searches for a route only if there is an adapter, and otherwise uses request.url_rule.
         return None
 
     @functools.cached_property

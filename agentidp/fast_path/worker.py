@@ -153,7 +153,7 @@ class PollingWorker(Worker):
         while True:
             self._may_serve.acquire()
             self._gave_way.discard(thread_id)
-            # give_way() may let another thread serve in place of this thread during a request.
+            # The loop ends after give_way() let another thread serve in place of this thread.
             while thread_id not in self._gave_way:
                 for descriptor, _ in self._epoll.poll(None, 1):
                     self._busy_since[thread_id] = time.monotonic()
@@ -297,5 +297,5 @@ def cache_settings(cfg: Config) -> None:
     """Store gunicorn's settings as plain attributes. gunicorn itself calls a function at each use of a setting."""
     for name, setting in cfg.settings.items():
         if not hasattr(Config, name):
-            # Config refuses setattr() for the name of a setting.
+            # vars() is used, because Config refuses setattr() for the name of a setting.
             vars(cfg)[name] = setting.get()

@@ -35,7 +35,7 @@ MIN_REREAD_SECONDS = 1
 """Minimum seconds between two reads of the keys for an unknown ``kid``, which anybody can invent."""
 
 PATIENCE_SECONDS = 0.1
-"""Maximum seconds after the start of a read until which a request waits for it, if the process has older keys."""
+"""Maximum seconds from the start of a read until a request no longer waits for it, if the process has older keys."""
 
 FIRST_PATIENCE_SECONDS = 10
 """Maximum seconds that a request waits for the first keys of its process."""

@@ -18,7 +18,7 @@ STATELESS = ("2026-07-28",)
 """Revisions of MCP in which each request names the revision."""
 
 HANDSHAKE = ("2025-11-25", "2025-06-18")
-"""Revisions of MCP in which a client begins with ``initialize``. A client of another revision is offered the first."""
+"""Revisions of MCP that begin with ``initialize``. A client of another revision is offered the first of these."""
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
@@ -51,7 +51,7 @@ class Message:
     def result(self, **members: Any) -> dict[str, Any]:
         """Return the JSON-RPC response to this request, with *members* as the result.
 
-        The revisions in :data:`STATELESS` define ``resultType``. The earlier revisions allow any other member.
+        The result always has ``resultType``, which the revisions in :data:`STATELESS` define and the others allow.
         """
         return {"jsonrpc": "2.0", "id": self.id, "result": {"resultType": "complete", **members}}
 
@@ -89,8 +89,8 @@ def read_message(body: bytes, headers: Headers) -> Message:
         raise RpcError(UNSUPPORTED_VERSION, "this revision of the protocol is not supported", error_data, id_=id_)
     meta_members = params.get("_meta")
     body_revision = meta_members.get(f"{_META}protocolVersion") if isinstance(meta_members, dict) else None
-    # A message whose body names a stateless revision is stateless even if the header MCP-Protocol-Version does not.
-    # check_envelope() checks only stateless messages, and refuses this message because header and body differ.
+    # A message is stateless even if only its body names a stateless revision, so that check_envelope() checks the
+    # message, and refuses it because its header differs from its body.
     return Message(id_, json_message["method"], params, revision in STATELESS or body_revision in STATELESS)
 
 

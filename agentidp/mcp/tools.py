@@ -98,7 +98,7 @@ def _add_definitions(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
 
 
 def call_tool(app: Flask, tool: Tool, arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
-    """Call a tool, and return the result of ``tools/call``, also for a route's error unless it is 401 or 5xx."""
+    """Call a tool, and return the result of ``tools/call``. A route's error, except 401 and 5xx, is a result too."""
     mcp_context = current_context()
     try:
         with app.request_context(_build_environ(tool, arguments)):

@@ -180,7 +180,7 @@ class CredentialFields(RuleSchema):
     )
 
     def on_bind_field(self, field_name: str, field_obj: ma.fields.Field[Any]) -> None:
-        """Make a field optional if only federated credentials have it, because it describes the trusted tokens."""
+        """Make the fields of a rule of trust optional, because only federated credentials have these fields."""
         if field_name in _RULE:
             field_obj.required = False
 

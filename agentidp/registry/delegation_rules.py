@@ -134,7 +134,7 @@ class DelegationRuleFields(ma.Schema):
     @ma.validates_schema(skip_on_field_errors=True)
     def refuse_rule_for_nobody(self, members: dict[str, Any], **_: Any) -> None:
         """Refuse a delegation rule that names neither agents nor hosts of apps."""
-        # A file for agentidp apply has "agents" with names instead of "agentIds".
+        # "agents" is in this list, because a file for agentidp apply has "agents" with names instead of "agentIds".
         if not any(members.get(name) for name in ("agent_ids", "agents", "client_hosts")):
             raise ma.ValidationError("must name at least one, unless the rule names hosts of apps", "agentIds")
 

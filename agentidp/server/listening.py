@@ -15,7 +15,7 @@ from agentidp.config import ConfigurationError, split_address
 class AddressFilter(logging.Filter):
     """Adds the service's address to gunicorn's log line "Listening at", which otherwise has no address.
 
-    The reason is the setting reuse_port, with which the workers listen, and not the main process that logs the line.
+    Because of the setting reuse_port, only the workers listen, and not gunicorn's main process, which logs the line.
     """
 
     def __init__(self, addresses: list[str]) -> None:

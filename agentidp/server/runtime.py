@@ -69,7 +69,7 @@ def open_instance(settings: Settings, *, must_run_server: bool = False, checks_k
 
 @contextlib.contextmanager
 def open_database(settings: Settings, *, must_run_server: bool = False) -> Iterator[Runtime]:
-    """Yield settings whose database accepts connections, and start the embedded PostgreSQL if it is needed.
+    """Start the embedded PostgreSQL if it is needed, and yield an instance whose database accepts connections.
 
     :raises ConfigurationError: the database cannot be found or started.
     """

@@ -61,8 +61,7 @@ class _Body:
         self._set_timeout(None)
 
     def _set_timeout(self, seconds: float | None) -> None:
-        # The time limit is Python's timeout, because this limits an entire sendall(). The kernel's timeout limits each
-        # system call.
+        # Python's timeout limits an entire sendall(). A kernel timeout would limit each system call separately.
         if self._connection is not None:
             # The minimum is 1 ms, because a timeout of zero would make the socket non-blocking.
             self._connection.settimeout(None if seconds is None else max(seconds, 0.001))

@@ -1,5 +1,5 @@
--- Marks an agent as deleted, revokes its credentials and deletes people's grants to it. The agent's row stays, because its usage
--- stays. Returns the row, or no row if the agent is already deleted or does not exist.
+-- Marks an agent as deleted, revokes its credentials and deletes people's grants to it. The agent's row stays, so that its usage
+-- can still be shown. Returns the row, or no row if the agent is already deleted or does not exist.
 -- Parameters: organization_id; agent_id; at (timestamptz).
 --
 -- max-pages-read: 3000, for the grants of the agent

@@ -1,4 +1,4 @@
--- Deletes the announced suspensions of all agents except some. Returns no row.
+-- Deletes the announced suspensions of all agents except those in agent_ids. Returns no row.
 -- Parameters: organization_id; agent_ids (uuid[]): the agents whose suspensions stay announced.
 --
 -- max-pages-read: 150, for a hundred announced suspensions

@@ -1,7 +1,7 @@
--- Deletes old deliveries of all organizations, except deliveries that show that a target must still receive a finding's end. Such
--- a delivery is the last one that the target has accepted for the finding, and does not report the end. Returns no row.
--- Parameters: made_before: an instant; only deliveries that were made before it are deleted; kept_after: an earlier instant;
--- every delivery that was made before it is deleted, even one that shows that a target must still receive an end.
+-- Deletes old deliveries of all organizations. Keeps the last delivery that a target has accepted for a finding, unless it reports
+-- the finding's end, because this delivery shows that the target must still receive the end. Returns no row.
+-- Parameters: made_before: only deliveries that were made before this instant are deleted; kept_after: an earlier instant; no
+-- delivery that was made before it is kept.
 --
 -- for: operator
 delete from alert_deliveries

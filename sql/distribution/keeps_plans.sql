@@ -1,7 +1,7 @@
 -- Tests whether each server with shards reuses the plans that it has stored for the statements of a function. Citus 14.0.0 and
 -- 14.0.1 do not: at each call, they plan each statement again and also store the new plan, which takes 300 kB per token
 -- (corrected by Citus's change 8824). The test runs a statement 60 times and measures the memory of the stored plans. Returns
--- one row per server with node: the server's address; success: whether the server reuses plans; result: the error if success is
+-- one row per server: node: the server's address; success: whether the server reuses plans; result: the error if success is
 -- false. The error ends in "plans are not kept", unless the test itself failed.
 select nodename || ':' || nodeport as node, success, result
 from run_command_on_all_nodes($command$

@@ -6,8 +6,8 @@ create function is_active_organization(suspended_at timestamptz) returns boolean
     language sql immutable
     return suspended_at is null;
 
--- Compares with infinity: with "deleted_at is null", a plan that was made on an empty table would read the partial indexes and
--- not the primary key.
+-- The function replaces null by infinity, because with "deleted_at is null", a plan that was made on an empty table would read
+-- the partial indexes and not the primary key.
 create function is_not_deleted(deleted_at timestamptz) returns boolean
     language sql immutable
     return coalesce(deleted_at, 'infinity') = 'infinity';
