@@ -133,7 +133,7 @@ def on_starting(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Set up a worker: its time limit for sending, the switching of threads, garbage collection, and its metrics."""
     limit_sending(worker.sockets, 30)
-    # A token request needs the interpreter about ten times. If another thread runs, it waits for this time each time.
+    # A token request needs the interpreter about ten times, and may wait this long each time for another thread.
     sys.setswitchinterval(0.0005)
     # A full garbage collection stops all threads. freeze() exempts the objects that the worker has loaded, which
     # shortens a collection from 60 to 6 ms. The thresholds make full collections ten times rarer, because reading
