@@ -14,9 +14,9 @@ EXCHANGE = Settings.statement_timeout + EXCHANGE_MARGIN
 
 def seconds(file: str, pattern: str) -> list[float]:
     """The numbers that *pattern* finds in a file; at least one."""
-    found = re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
-    assert found, f"{file}: {pattern}"
-    return [float(number) for number in found]
+    values = re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    assert values, f"{file}: {pattern}"
+    return [float(number) for number in values]
 
 
 def test_the_deadlines_of_a_request() -> None:

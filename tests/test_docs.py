@@ -71,8 +71,8 @@ def test_the_page_of_commands_has_each_command_with_its_options_and_each_has_hel
         for option in command.params:
             if isinstance(option, click.Option):
                 assert option.help, f"{name} {option.opts} has no help"
-                named = {each for each in (*option.opts, *option.secondary_opts) if each not in EVERYWHERE}
-                missing = {each for each in named if not re.search(rf"{each}(?![\w-])", row + _tables_behind(row))}
+                named = {flag for flag in (*option.opts, *option.secondary_opts) if flag not in EVERYWHERE}
+                missing = {flag for flag in named if not re.search(rf"{flag}(?![\w-])", row + _tables_behind(row))}
                 assert not missing, f"docs/commands.md: {name} has the options {missing}"
 
 
@@ -90,12 +90,12 @@ def test_the_tables_of_members_are_current_and_each_thing_has_one() -> None:
 
 
 def test_the_docs_name_no_command_that_does_not_exist() -> None:
-    known = {name for name, _ in commands(cli)}
-    groups = {name.rsplit(" ", words)[0] for name in known for words in (1, 2)}
+    command_names = {name for name, _ in commands(cli)}
+    groups = {name.rsplit(" ", words)[0] for name in command_names for words in (1, 2)}
     for named in re.findall(r"`(agentidp [a-z][a-z-]*(?: [a-z][a-z-]*){0,2})", DOCUMENTATION):
         words = named.split()
         # What comes after a command is an argument.
-        is_command = any(" ".join(words[:count]) in known for count in range(2, len(words) + 1))
+        is_command = any(" ".join(words[:count]) in command_names for count in range(2, len(words) + 1))
         assert is_command or named in groups, named
 
 

@@ -162,9 +162,9 @@ CREATED: dict[str, tuple[ma.Schema, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("path", CREATED)
 def test_each_member_of_a_new_thing_is_stored(acme: Api, path: str) -> None:
-    schema, given = CREATED[path]
+    schema, new_body = CREATED[path]
     where = path.partition(" ")[0].replace("AGENT", acme.agent.client_id)
-    body = filled_in(body_of(schema, acme.agent.client_id) | given, acme)
+    body = filled_in(body_of(schema, acme.agent.client_id) | new_body, acme)
     new = acme.post(where, body)
     assert new.status_code == 201, new.json
     id_ = new.headers["Location"].rpartition("/")[2]

@@ -580,8 +580,8 @@ class TestServers:
     @pytest.fixture
     def services(self, app: Flask) -> Services:
         """That make the agent."""
-        found: Services = app.extensions["agentidp"]
-        return found
+        app_services: Services = app.extensions["agentidp"]
+        return app_services
 
     def test_workers_that_are_killed_issue_exactly_what_a_quota_allows(
         self, server: Server, agent: Agent, database_url: str

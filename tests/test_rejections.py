@@ -136,7 +136,7 @@ def test_a_client_that_nobody_registered_is_not_named(
     for sent in (invented, "aidp_secret"):
         ask(client, sent, "wrong")
     rejected = [record.fields for record in caplog.records if record.message == "authentication rejected"]  # type: ignore[attr-defined]
-    assert [(each["organization"], each["agent"], each["reason"]) for each in rejected] == [
+    assert [(rejection["organization"], rejection["agent"], rejection["reason"]) for rejection in rejected] == [
         (None, None, "unknown client")
     ] * 2
     assert invented not in caplog.text
@@ -223,10 +223,10 @@ def test_invented_networks_fill_a_day_no_further_than_its_bound(services: Servic
         reject(services, acme, f"10.{n // 250}.{n % 250}.0/24")
     # A network that has its row is counted there, also when the day is full.
     reject(services, acme, "10.0.0.0/24")
-    found = {row[2:]: row[1] for row in rows(services, acme.organization_id)}
-    assert len(found) == MAX_NETWORKS + 1
-    assert found["other", "other", 3] == UNKNOWN_AGENT
-    assert found["10.0.0.0/24", "wrong secret", 2] == acme.agent_id
+    agents_by_rejection = {row[2:]: row[1] for row in rows(services, acme.organization_id)}
+    assert len(agents_by_rejection) == MAX_NETWORKS + 1
+    assert agents_by_rejection["other", "other", 3] == UNKNOWN_AGENT
+    assert agents_by_rejection["10.0.0.0/24", "wrong secret", 2] == acme.agent_id
     # Another day, and another organization, are not full.
     reject(services, acme, "192.0.2.0/24", NOON + timedelta(days=1))
     reject(services, cast.outsider, "192.0.2.0/24")

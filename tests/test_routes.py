@@ -105,8 +105,8 @@ def test_the_examples_name_routes_that_exist() -> None:
 
 def counted(sums: dict[str, int]) -> tuple[int, int, int]:
     """Tokens, requests and rejections of :func:`usage_sums`, each of which all counters agree on."""
-    found = {kind: {n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")}
-    [[tokens], [requests], [rejected]] = found.values()
+    count_sets = {kind: {n for name, n in sums.items() if kind in name} for kind in ("tokens", "requests", "rejected")}
+    [[tokens], [requests], [rejected]] = count_sets.values()
     return tokens, requests, rejected
 
 
@@ -182,11 +182,11 @@ def test_refuses_a_parameter_that_it_does_not_have_and_one_that_is_repeated(
     shared_client: FlaskClient, acme: Agent, route: Route
 ) -> None:
     described = route.described(shared_client.get("/api/v1/openapi.json").json)
-    known = [one["name"] for one in described.get("parameters", []) if one.get("in") == "query"]
-    accepted = f"these query parameters: {', '.join(known)}" if known else "no query parameters"
+    names = [item["name"] for item in described.get("parameters", []) if item.get("in") == "query"]
+    accepted = f"these query parameters: {', '.join(names)}" if names else "no query parameters"
     message = f"This operation accepts {accepted}."
     wrong = [("nothing=1", message, {"nothing": ["is no parameter of this operation"]})]
-    for name in known:
+    for name in names:
         wrong.append((f"{name}=1&{name}=1", "The request is not valid.", {name: ["must be given once only"]}))
         wrong.append((f"{name}=1&{name.upper()}=1", message, {name.upper(): ["is no parameter of this operation"]}))
     for number, (query, message, details) in enumerate(wrong, 1):

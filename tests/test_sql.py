@@ -116,7 +116,7 @@ def test_a_function_with_statements_has_the_organization_first(file: Path) -> No
 
 
 def test_every_function_has_a_file(database_url: str) -> None:
-    found = execute(
+    function_rows = execute(
         database_url,
         """
         select proname
@@ -127,7 +127,7 @@ def test_every_function_has_a_file(database_url: str) -> None:
         """,
     )
     conditions = re.findall(r"^create function (\w+)\(", "".join(map(Path.read_text, MIGRATIONS)), re.MULTILINE)
-    assert sorted(name for (name,) in found) == sorted([*conditions, *(file.stem for file in FUNCTIONS)])
+    assert sorted(name for (name,) in function_rows) == sorted([*conditions, *(file.stem for file in FUNCTIONS)])
 
 
 def test_migrations_count_up_from_the_schema_without_a_gap() -> None:
@@ -141,8 +141,8 @@ def test_there_is_no_sql_in_python() -> None:
         r"\bset (local|role|session)\b|\bvalues \(|\bcopy \w+ (\(|from\b)",
         re.IGNORECASE | re.DOTALL,
     )
-    found = [(file.name, text) for file, text in strings() if sql.search(text)]
-    assert found == []
+    statements = [(file.name, text) for file, text in strings() if sql.search(text)]
+    assert statements == []
 
 
 def test_every_unique_key_holds_the_organization(database_url: str) -> None:

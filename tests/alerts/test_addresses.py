@@ -81,8 +81,8 @@ def test_each_scheme_without_tls_has_one_with_tls() -> None:
 # A plugin that we do not offer uses a module that Python 3.13 has no more.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_apprise_knows_every_scheme_that_is_offered() -> None:
-    known = {name for plugin in apprise.Apprise().details()["schemas"] for name in _schemes(plugin)}
-    assert known >= APPRISE_SCHEMES
+    supported_schemes = {name for plugin in apprise.Apprise().details()["schemas"] for name in _schemes(plugin)}
+    assert supported_schemes >= APPRISE_SCHEMES
 
 
 def _schemes(plugin: dict[str, list[str] | None]) -> list[str]:

@@ -98,20 +98,20 @@ def test_whoever_received_the_beginning_receives_the_end_and_nobody_else(acme: A
 
 def test_what_ends_while_a_target_is_disabled_is_sent_when_it_is_enabled(acme: Acme) -> None:
     target_id, _ = acme.add_target(acme.receiver.url)
-    known, unknown = uuid.uuid4(), uuid.uuid4()
-    acme.put(change(finding_id=known))
+    known_id, unknown_id = uuid.uuid4(), uuid.uuid4()
+    acme.put(change(finding_id=known_id))
     acme.deliver()
     acme.change(target_id, enabled=False)
     acme.clock.now += timedelta(minutes=30)
-    acme.put(change(acme.clock.now, finding_id=unknown))
-    for finding_id in (known, unknown):
+    acme.put(change(acme.clock.now, finding_id=unknown_id))
+    for finding_id in (known_id, unknown_id):
         acme.put(change(acme.clock.now + timedelta(minutes=1), finding_id=finding_id, change="resolved"))
     acme.deliver(days=6)
     acme.change(target_id, enabled=True)
     acme.deliver()
     assert [(body["type"], body["data"]["findingId"]) for body in acme.receiver.bodies] == [
-        ("finding.opened", str(known)),
-        ("finding.resolved", str(known)),
+        ("finding.opened", str(known_id)),
+        ("finding.resolved", str(known_id)),
     ]
 
 

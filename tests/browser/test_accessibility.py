@@ -99,7 +99,7 @@ def test_axe_finds_what_is_wrong(open_page: Open, axe: str) -> None:
             document.documentElement.lang = ""
         }"""
     )
-    assert {one[0] for one in looked_at(page, axe)} >= {"label", "color-contrast", "html-has-lang"}
+    assert {violation[0] for violation in looked_at(page, axe)} >= {"label", "color-contrast", "html-has-lang"}
 
 
 @pytest.fixture
@@ -129,19 +129,23 @@ SMALL = """() => [...document.querySelectorAll("a[href], button, summary, input,
 def test_axe_finds_nothing_in_the_light_and_in_the_dark_and_all_pages_fit_on_a_phone_with_targets_of_24_pixels(
     signed_in: Page, stage: Stage, newcomer: Agent, axe: str
 ) -> None:
-    found: dict[str, list[list[str]]] = {}
+    problems_by_page: dict[str, list[list[str]]] = {}
 
     def look(heading: str) -> None:
         expect(signed_in.get_by_role("heading", level=1)).to_have_text(heading)
         for details in signed_in.locator("details > summary").all():
             details.click()
-        found[heading] = looked_at(signed_in, axe)
-        found[f"{heading}, small targets"] = [signed_in.evaluate(SMALL)]
+        problems_by_page[heading] = looked_at(signed_in, axe)
+        problems_by_page[f"{heading}, small targets"] = [signed_in.evaluate(SMALL)]
         signed_in.emulate_media(color_scheme="dark")
-        found[f"{heading}, dark"] = looked_at(signed_in, axe, COLOR_RULES)
+        problems_by_page[f"{heading}, dark"] = looked_at(signed_in, axe, COLOR_RULES)
         signed_in.emulate_media(color_scheme="light")
         signed_in.set_viewport_size(PHONE)
-        found[f"{heading}, on a phone"] = [signed_in.evaluate(CUT), overflow(signed_in), signed_in.evaluate(SMALL)]
+        problems_by_page[f"{heading}, on a phone"] = [
+            signed_in.evaluate(CUT),
+            overflow(signed_in),
+            signed_in.evaluate(SMALL),
+        ]
         signed_in.set_viewport_size(DESKTOP)
 
     for heading, path in PAGES.items():
@@ -153,7 +157,7 @@ def test_axe_finds_nothing_in_the_light_and_in_the_dark_and_all_pages_fit_on_a_p
     let_in(signed_in, stage, newcomer)
     signed_in.goto("/dashboard")
     look("First steps")
-    assert {heading: problems for heading, problems in found.items() if any(problems)} == {}
+    assert {heading: problems for heading, problems in problems_by_page.items() if any(problems)} == {}
 
 
 FOCUSED = """() => {

@@ -25,7 +25,7 @@ def test_adds_tests_and_deletes_a_target_by_keyboard(
             for scheme in ("dark", "light"):
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
                 # axe cannot compute the contrast of cells that are out of sight. test_accessibility checks them.
-                assert [one for one in looked_at(page, axe) if one[0] != "color-contrast"] == []
+                assert [violation for violation in looked_at(page, axe) if violation[0] != "color-contrast"] == []
 
     page.get_by_role("button", name="Menu").press("Enter")
     page.get_by_role("link", name="Settings").press("Enter")

@@ -64,8 +64,8 @@ class OnCall:
     def find(self, agent: Agent, minute: int, severity: Severity = Severity.warning) -> UUID:
         """Store a finding about another agent *minute* minutes later, in place of the one that was read."""
         self.stage.clock.set(NOON + timedelta(minutes=minute))
-        found = a_finding(NOON, agent_id=agent.agent_id, severity=severity)
-        return make_finding(self.stage.services, agent.organization_id, found)
+        finding = a_finding(NOON, agent_id=agent.agent_id, severity=severity)
+        return make_finding(self.stage.services, agent.organization_id, finding)
 
     def update(self) -> None:
         """Let the page update itself."""

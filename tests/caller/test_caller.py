@@ -258,8 +258,8 @@ def test_a_caller_in_a_transaction_reads_by_it_and_is_counted_once(app: Flask, s
             ):
                 with pytest.raises(RuntimeError, match="a transaction of the caller is open: use it"):
                     refused()
-            [found] = opened.fetch("agents/count_agents")
-        assert caller.read("agents/count_agents") == [found]
+            [count_row] = opened.fetch("agents/count_agents")
+        assert caller.read("agents/count_agents") == [count_row]
         with pytest.raises(KeyError), caller.transaction():
             raise KeyError
         caller.admit()

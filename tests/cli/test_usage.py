@@ -71,14 +71,14 @@ def fleet(run: Command, acme: str, tmp_path: Path) -> Fleet:
 
 
 def test_csv_is_counted_by_agent_day_and_hour_and_added_to_what_was_counted(fleet: Fleet) -> None:
-    found = fleet.imported(
+    report = fleet.imported(
         HEADER + ",requests,rejected",
         f"{HOUR},crawler,5,,",
         f"{HOUR},{fleet.a},2,3,1",
         '2026-04-01T01:59:59+02:00,"b, ""quoted""",1,1,0',
         "2026-04-01T00:00:00Z,crawler,0,4,0",
     )
-    assert found == {
+    assert report == {
         "records": 4,
         "tokens": 8,
         "requests": 13,

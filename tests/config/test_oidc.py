@@ -48,7 +48,7 @@ def test_the_least_that_suffices() -> None:
 
 def test_all_of_them(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from a file\n")
-    found = read(
+    oidc = read(
         CLIENT_SECRET="",
         CLIENT_SECRET_FILE=str(tmp_path / "secret"),
         SCOPES="openid groups",
@@ -59,7 +59,7 @@ def test_all_of_them(tmp_path: Path) -> None:
         ADMINISTRATORS="one, two words",
         VIEWERS="*,three",
     )
-    assert found == OidcSettings(
+    assert oidc == OidcSettings(
         issuer="https://sso.example",
         client_id="agentidp",
         client_secret="from a file",
@@ -75,9 +75,9 @@ def test_all_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("issuer", ["https://sso.example/", "https://sso.example/a/b", "http://127.0.0.1:8080"])
 def test_issuers(issuer: str) -> None:
-    found = read(ISSUER=issuer)
-    assert found is not None
-    assert found.issuer == issuer
+    oidc = read(ISSUER=issuer)
+    assert oidc is not None
+    assert oidc.issuer == issuer
 
 
 @pytest.mark.parametrize(

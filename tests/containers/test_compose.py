@@ -129,8 +129,8 @@ def test_watch_evaluates_the_findings_reaches_other_machines_and_ends_cleanly(ch
 
 
 def test_health_checks_look_at_the_service(checkout: Checkout) -> None:
-    found = [checkout.inside("agentidp", "agentidp-healthcheck", *path) for path in ([], ["/readyz"], ["/nothing"])]
-    assert [each.returncode for each in found] == [0, 0, 1]
+    checks = [checkout.inside("agentidp", "agentidp-healthcheck", *path) for path in ([], ["/readyz"], ["/nothing"])]
+    assert [check.returncode for check in checks] == [0, 0, 1]
     elsewhere = run_anyway(*PODMAN, "run", "--rm", SERVICE, "agentidp-healthcheck")
     assert (elsewhere.returncode, elsewhere.stderr) == (1, "FileNotFoundError: [Errno 2] No such file or directory\n")
 
@@ -159,7 +159,7 @@ def test_sigterm_under_load_ends_cleanly_and_loses_no_token(checkout: Checkout, 
             time.sleep(2)
         finally:
             end.set()
-        statuses = sum((each.result(PATIENCE) for each in clients), Counter())
+        statuses = sum((future.result(PATIENCE) for future in clients), Counter())
     assert exit_code == 0
     # 503 while no process is there.
     assert set(statuses) == {200, 503}

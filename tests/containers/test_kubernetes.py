@@ -45,8 +45,8 @@ CONFINED = [POD, ALL["Job"]["spec"]["template"], WATCH["spec"]["template"]]
 
 @pytest.mark.parametrize("name", [file.name for file in sorted(MANIFESTS.glob("*.yaml"))])
 def test_manifests_follow_the_schemas_of_kubernetes(name: str) -> None:
-    for one in objects(name):
-        kubernetes_validate.validate(one, KUBERNETES, strict=True)
+    for manifest in objects(name):
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
 
 
 def test_the_service_the_budget_and_the_policy_select_the_servers_and_not_the_job() -> None:
@@ -65,7 +65,7 @@ def test_the_service_the_budget_and_the_policy_select_the_servers_and_not_the_jo
     assert [selector["matchLabels"] for selector in selectors] == [servers] * 3
     of_watch = WATCH["spec"]["template"]["metadata"]["labels"]
     assert WATCH["spec"]["selector"]["matchLabels"] == of_watch != servers
-    policies = {one["metadata"]["name"]: one["spec"] for one in objects("network-policy.yaml")}
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in objects("network-policy.yaml")}
     assert policies["agentidp-alerts"]["podSelector"]["matchLabels"] == of_watch
     [let_in] = ALL["NetworkPolicy"]["spec"]["ingress"]
     assert let_in == {"ports": [{"protocol": "TCP", "port": 8000}]}
@@ -85,7 +85,9 @@ def test_every_container_is_confined() -> None:
 
 
 def test_the_times_of_a_stop_fit_together() -> None:
-    service, nginx = (int(one["lifecycle"]["preStop"]["exec"]["command"][1]) for one in POD["spec"]["containers"])
+    service, nginx = (
+        int(container["lifecycle"]["preStop"]["exec"]["command"][1]) for container in POD["spec"]["containers"]
+    )
     [graceful] = re.findall(r"^graceful_timeout = (\d+)$", gunicorn_config().read_text(), re.MULTILINE)
     assert nginx < service
     assert service + int(graceful) < POD["spec"]["terminationGracePeriodSeconds"]
@@ -177,7 +179,7 @@ def play(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             }.items():
                 text = text.replace(old, new)
             file = directory / name
-            file.write_text("---\n".join([*(yaml.safe_dump(one) for one in beside), text]))
+            file.write_text("---\n".join([*(yaml.safe_dump(manifest) for manifest in beside), text]))
             stack.callback(run_anyway, *PODMAN, "kube", "down", "--force", file)
             podman("kube", "play", "--network", database.network, *options, file)
             return file

@@ -36,9 +36,9 @@ def node_provider(directory: Path, port: int, dashboard: str, accounts: dict[str
         "redirect_uris": [f"{dashboard}/sign-in/oidc/callback"],
         "post_logout_redirect_uris": [f"{dashboard}/sign-in?signed-out"],
     }
-    given = json.dumps({"port": port, "clients": [client], "accounts": accounts})
+    options = json.dumps({"port": port, "clients": [client], "accounts": accounts})
     with subprocess.Popen(
-        ["node", "provider.mjs", given], cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["node", "provider.mjs", options], cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None

@@ -45,8 +45,8 @@ def stored(agent: Agent, name: str) -> dict[str, Any]:
     """What the form of an agent can set, and the agent's id."""
     database = agent.database
     rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=100)
-    [found] = [represent(row) for row in rows if row.name == name]
-    return {member: found[member] for member in (*STORED, "agentId")}
+    [stored_agent] = [represent(row) for row in rows if row.name == name]
+    return {member: stored_agent[member] for member in (*STORED, "agentId")}
 
 
 def shown(client: FlaskClient, path: str) -> dict[str, Any]:

@@ -289,8 +289,8 @@ def test_what_was_typed_is_the_body_of_the_api(app: Flask, sent: dict[str, Any],
 
 def test_a_form_has_what_the_thing_is_or_its_defaults() -> None:
     fields = forms.members(Things(exclude=["name"]))
-    given = {"audience": None, "copies": 0, "colour": "red", "isBound": True, "kinds": ["a"], "scopes": ["x", "y"]}
-    assert forms.format_values(fields, given) == given | {"audience": "", "scopes": "x\ny", "endsAt": ""}
+    body = {"audience": None, "copies": 0, "colour": "red", "isBound": True, "kinds": ["a"], "scopes": ["x", "y"]}
+    assert forms.format_values(fields, body) == body | {"audience": "", "scopes": "x\ny", "endsAt": ""}
     proposed = {
         "audience": "",
         "copies": 3,

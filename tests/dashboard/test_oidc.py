@@ -49,10 +49,10 @@ def person_in(client: FlaskClient, provider: Company, agent: Agent, role: str = 
 
 def cookies(response: TestResponse) -> dict[str, Any]:
     """The cookies that a response sets."""
-    found: dict[str, Any] = {}
+    cookies_by_name: dict[str, Any] = {}
     for header in response.headers.getlist("Set-Cookie"):
-        found |= SimpleCookie(header)
-    return found
+        cookies_by_name |= SimpleCookie(header)
+    return cookies_by_name
 
 
 class TestTheWholeWay:
@@ -94,10 +94,10 @@ class TestTheWholeWay:
         assert response.status_code == 200
         assert {"http-equiv": "refresh", "content": "0; url=/dashboard"} in Page(response).all("meta")
         assert (response.headers["Cache-Control"], response.headers["Referrer-Policy"]) == ("no-store", "strict-origin")
-        found = cookies(response)["agentidp_session"]
-        assert (found["path"], found["httponly"], found["samesite"]) == ("/dashboard", True, "Strict")
-        assert (found["max-age"], found["domain"], found["secure"]) == (str(session.LIFETIME), "", "")
-        assert "anna" not in found.value.lower()
+        morsel = cookies(response)["agentidp_session"]
+        assert (morsel["path"], morsel["httponly"], morsel["samesite"]) == ("/dashboard", True, "Strict")
+        assert (morsel["max-age"], morsel["domain"], morsel["secure"]) == (str(session.LIFETIME), "", "")
+        assert "anna" not in morsel.value.lower()
         assert (cookies(response)[flow_name]["path"], cookies(response)[flow_name]["max-age"]) == (PATH, "0")
         page = Page(client.get("/dashboard?days=30"))
         assert "Acme" in page.text
@@ -161,7 +161,7 @@ class TestTheWholeWay:
         provider.claims["organization"] = acme.organization_id
         paths = {}
         for page in ("/agents?search=a%26b", "?days=7"):
-            [link] = [one for one in Page(client.get(f"/dashboard{page}")).links if one.startswith(PATH)]
+            [link] = [address for address in Page(client.get(f"/dashboard{page}")).links if address.startswith(PATH)]
             begun = client.get(link)
             assert "return_to" not in begun.headers["Location"]
             paths[page] = provider.authorize(begun.headers["Location"])
@@ -217,9 +217,9 @@ class TestRoles:
         page = Page(client.get(f"/dashboard/findings/{finding_id}")).text
         assert f"{shown} (administrator)" in page.partition("Sign out")[0]
         assert shown in page.partition("Sign out")[2]
-        found = Api(client, acme).get(f"analytics/findings/{finding_id}").json
-        assert found["acknowledgedBy"] == shown
-        assert [change["by"] for change in found["history"] if change["change"] == "acknowledged"] == [shown]
+        stored_finding = Api(client, acme).get(f"analytics/findings/{finding_id}").json
+        assert stored_finding["acknowledgedBy"] == shown
+        assert [change["by"] for change in stored_finding["history"] if change["change"] == "acknowledged"] == [shown]
         actor = f"anna-1 at {provider.issuer}" + (f" ({name})" if name else "")
         (*signed_in, role), (*acknowledged, _) = events(acme)
         assert (signed_in, role) == (["person.signed_in", "person", actor], {"role": "administrator"})

@@ -612,11 +612,13 @@ class TestSomebodyWhoStopsTheOthers:
                 provider.replies["/token"] = late
                 # Two rounds are enough to try all addresses.
                 connections = [threads.submit(connect, tries if number < 2 else 1) for _ in range(16)]
-                wait_until(lambda c=connections: sum(one.done() for one in c) + provider.requests.count("/token") >= 16)
+                wait_until(
+                    lambda c=connections: sum(call.done() for call in c) + provider.requests.count("/token") >= 16
+                )
                 del provider.replies["/token"]
                 person = browser(shared_app, next(ADDRESSES) if number % 2 else office)
                 statuses.append(sign_in(person, provider, acme).status_code)
                 refusal.set()
-                assert set().union(*(one.result(PATIENCE) for one in connections)) <= {403, 429, 503}
+                assert set().union(*(call.result(PATIENCE) for call in connections)) <= {403, 429, 503}
         assert set(statuses) <= {200, 503}
         assert statuses.count(503) <= most

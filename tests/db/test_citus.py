@@ -35,8 +35,8 @@ SERVICES = [name for name in run_by("service") if not header(name).no_shard]
 @pytest.fixture(scope="module")
 def url(shared_app: Flask) -> str:
     """Return the URL of a database whose tables are distributed."""
-    found: str = shared_app.extensions["agentidp"].settings.database_url
-    return found
+    database_url: str = shared_app.extensions["agentidp"].settings.database_url
+    return database_url
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def test_runs_on_the_organizations_shard_and_on_no_other(
     service: psycopg.Connection[Any], url: str, shared_cast: Cast, name: str
 ) -> None:
     organization_id = shared_cast.acme.organization_id
-    known = KNOWN | OF_FINDINGS.get(name, {}) | {"organization_id": organization_id}
+    known_values = KNOWN | OF_FINDINGS.get(name, {}) | {"organization_id": organization_id}
     with psycopg.connect(url) as owner:
-        values = values_of(owner, name, known)
+        values = values_of(owner, name, known_values)
     with service.transaction(force_rollback=True):
         enter_organization(service, organization_id, durable=True)
         explained = service.execute(f"explain (costs off) {load_sql(name)}".encode(), values).fetchall()
@@ -87,14 +87,14 @@ def test_every_node_shows_an_organization_its_own_rows_only(cluster: Cluster, ur
                     with connection.transaction():
                         connection.execute(f"set local agentidp.organization_id to '{setting}'")
                         try:
-                            found = connection.execute(f"select distinct organization_id from {table}").fetchall()
+                            visible_ids = connection.execute(f"select distinct organization_id from {table}").fetchall()
                         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable):
                             continue
                     if table == "clients":
                         # Without an organization, a client can be looked up, because authentication begins with that.
                         continue
-                    seen |= {table for _ in found if setting}
-                    assert {organization_id for (organization_id,) in found} <= {setting}, (node, table)
+                    seen |= {table for _ in visible_ids if setting}
+                    assert {organization_id for (organization_id,) in visible_ids} <= {setting}, (node, table)
     assert seen >= {"agents", "credentials", "organizations"}
 
 

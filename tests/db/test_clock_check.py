@@ -36,8 +36,8 @@ def test_does_not_start_with_a_wrong_clock(database_url: str, fake_clock: FakeCl
     environment = clean_environment() | {"AGENTIDP_DATABASE_URL": database_url, "AGENTIDP_SECRET_KEY": SECRET_KEY}
     command, environment = [sys.executable, "-m", "agentidp", "serve"], environment | fake_clock.environment
     ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
-    said = f"Error: {WRONG.format('45 seconds ahead of')}\n"
-    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", said)
+    message = f"Error: {WRONG.format('45 seconds ahead of')}\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", message)
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(LEEWAY + 1, "11 seconds ahead of"), (-3600.0, "3600 seconds behind")])
@@ -81,8 +81,8 @@ class TestMeasurement:
                 refused.append(True)
         assert refused == [False, False, False, True, True, True, False, True]
         # One log line per change of the state, not per request.
-        said = [(record.levelname, record.fields["seconds_ahead"]) for record in caplog.records]  # type: ignore[attr-defined]
-        assert said == [("ERROR", 10.1), ("WARNING", -8.0), ("ERROR", -10.1)]
+        log_lines = [(record.levelname, record.fields["seconds_ahead"]) for record in caplog.records]  # type: ignore[attr-defined]
+        assert log_lines == [("ERROR", 10.1), ("WARNING", -8.0), ("ERROR", -10.1)]
 
     def test_takes_the_round_trip_into_account(self, connection: psycopg.Connection[Any]) -> None:
         ahead = measure_seconds_ahead(connection)

@@ -207,7 +207,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         "select credential_id, secret_hash from credentials where organization_id = %s and secret_hash is not null",
         [agent.organization_id],
     ).fetchall()
-    known = {
+    known_values = {
         "organization_id": agent.organization_id,
         # The rows of SOMETHING have this ID.
         **dict.fromkeys(("agent_id", "resource_server_id", "finding_id", "target_id", "marker_id"), agent.agent_id),
@@ -228,7 +228,7 @@ def parameters(cast: Cast, connection: psycopg.Connection[Any], whose: str, name
         # Parameters for which null means all, the beginning, or no change.
         **dict.fromkeys(("after_at", "after_id", "name", "scopes", "scope", "status", "resource")),
     }
-    return values_of(connection, name, known)
+    return values_of(connection, name, known_values)
 
 
 def run(
@@ -272,9 +272,9 @@ def test_a_query_sees_only_the_callers_rows_without_its_condition_and_nothing_wi
         for table, stored in before.items():
             assert [row for row in after[table] if row[0] == theirs] == [row for row in stored if row[0] == theirs]
     for setting in (None, ""):
-        for each in (statement, without):
+        for query in (statement, without):
             try:
-                rows, after = run(connection, setting, each, values)
+                rows, after = run(connection, setting, query, values)
             except psycopg.errors.InsufficientPrivilege as error:
                 assert "row-level security" in str(error)  # a row without an organization cannot be inserted
                 continue

@@ -67,17 +67,17 @@ def expected(url: str) -> list[tuple[str, str]]:
 
 def placed(done: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the distributed tables and functions, without the planning mode, which depends on Citus's version."""
-    return [each for each in done if each[0] != SERVICE_ROLE]
+    return [command for command in done if command[0] != SERVICE_ROLE]
 
 
 def delegated_functions(url: str) -> list[str]:
     """Return the functions with statements about an organization."""
-    found = execute(
+    function_rows = execute(
         url,
         "select pg_proc.oid::regprocedure::text from pg_proc join pg_language on pg_language.oid = prolang "
         "where pronamespace = 'public'::regnamespace and lanname = 'plpgsql' order by 1",
     )
-    return [name for (name,) in found]
+    return [name for (name,) in function_rows]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def growth(cluster: Cluster, url: str) -> list[int]:
                 for _ in range(calls):
                     connection.execute(call)
                 status = Path(f"/proc/{connection.info.backend_pid}/status").read_text()
-                sizes += [int(found) for found in re.findall(r"RssAnon:\s+(\d+) kB", status)]
+                sizes += [int(kilobytes) for kilobytes in re.findall(r"RssAnon:\s+(\d+) kB", status)]
             grown.append(sizes[1] - sizes[0])
     return grown
 
@@ -164,7 +164,7 @@ class TestDistribute:
             interrupted = distribute(url)
             done += itertools.islice(interrupted, how_many)
             interrupted.close()
-        *_, (last, _) = (each for each in everything if "(" not in each[0])
+        *_, (last, _) = (command for command in everything if "(" not in command[0])
         execute(
             url,
             f"create trigger by_hand before update on {last} for each row "
@@ -172,8 +172,8 @@ class TestDistribute:
         )
         with pytest.raises(ConfigurationError) as refused:
             done.extend(distribute(url))
-        said = f'the tables cannot be distributed: cannot distribute relation "{last}" because it has triggers'
-        assert str(refused.value).startswith(said)
+        message = f'the tables cannot be distributed: cannot distribute relation "{last}" because it has triggers'
+        assert str(refused.value).startswith(message)
         execute(url, f"drop trigger by_hand on {last}")
         done += distribute(url)
         assert placed(done) == everything
@@ -185,11 +185,11 @@ class TestDistribute:
         execute(url, load_sql("distribution/plan_once"))
         # A Citus that reuses cached plans needs no setting. Otherwise each call would add a plan.
         are_kept = max(growth(cluster, url)) < PLANS
-        said = (
+        expected_commands = (
             [] if are_kept else [(SERVICE_ROLE, "plans each statement at each call, as this version of Citus requires")]
         )
-        assert [each for each in done if each[0] == SERVICE_ROLE] == said
-        assert list(distribute(url)) == said
+        assert [command for command in done if command[0] == SERVICE_ROLE] == expected_commands
+        assert list(distribute(url)) == expected_commands
         assert max(growth(cluster, url)) < PLANS
         if are_kept:
             execute(url, load_sql("distribution/plan_each_time"))
@@ -365,7 +365,7 @@ def change_by_commands(run: Command, superusers: str, directory: Path) -> None:
         assert (applied.exit_code, applied.stdout) == (0, planned.stdout), applied.output
         again = run.invoke("apply", "-f", str(file), "--plan")
         assert (again.exit_code, again.stderr) == (0, ""), again.output
-    made = {one["name"]: one["organizationId"] for one in json.loads(run("organization", "list", "--json"))}
+    made = {row["name"]: row["organizationId"] for row in json.loads(run("organization", "list", "--json"))}
     usage = directory / "usage.csv"
     usage.write_text("time,agent,tokens\n2026-03-31T23:15:00Z,worker,5\n2026-03-31T23:20:00Z,worker,2\n")
     for name in names[-2:]:

@@ -141,7 +141,7 @@ def test_keeps_data_over_a_restart(made_home):
 
 def test_has_the_promised_settings(home):
     with EmbeddedPostgres(home, settings={"work_mem": "5MB", "jit": "on"}) as server:
-        wanted = {
+        expected_settings = {
             "server_encoding": "UTF8",
             "timezone": "UTC",
             "listen_addresses": "",
@@ -152,8 +152,8 @@ def test_has_the_promised_settings(home):
             "work_mem": "5MB",
             "jit": "on",
         }
-        found = {name: execute(server.url, f"show {name}")[0][0] for name in wanted}
-        assert found == wanted
+        settings = {name: execute(server.url, f"show {name}")[0][0] for name in expected_settings}
+        assert settings == expected_settings
         methods = execute(server.url, "select distinct auth_method from pg_hba_file_rules")
         assert methods == [("scram-sha-256",)]
         locale = "select datlocprovider, datlocale from pg_database where datname = 'agentidp'"

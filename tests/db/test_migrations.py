@@ -231,7 +231,7 @@ def test_an_owner_who_is_no_superuser_can_migrate_and_the_service_runs(managed_u
     with serving(managed_url, managed_url) as (services, get):
         agents = [make_agent(services, make_organization(services, name)) for name in ("Acme", "Outsider")]
         for agent in agents:
-            assert [found["agentId"] for found in get(agent, "/api/v1/agents")["data"]] == [agent.client_id]
+            assert [agent_json["agentId"] for agent_json in get(agent, "/api/v1/agents")["data"]] == [agent.client_id]
             assert [day["count"] for day in get(agent, "/api/v1/analytics/tokens?days=1")["data"]] == [2]
         with services.database.pool.connection() as pooled:
             assert pooled.execute("select current_user, session_user").fetchone() == (SERVICE_ROLE, "manager")

@@ -255,13 +255,13 @@ def connection(postgres_url: str, template: str) -> Iterator[psycopg.Connection[
 def run(connection: psycopg.Connection[Any], name: str, prefix: str) -> Any:
     """Run a prepared statement, roll it back and return its rows. With *prefix*, return the output of that command."""
     values = VALUES[name]
-    given = list(values.values())
+    parameter_values = list(values.values())
     with connection.transaction(force_rollback=True):
         connection.execute("select set_config('agentidp.organization_id', %s, true)", [ORGANIZATION], prepare=False)
-        arguments = f"({', '.join(['%s'] * len(given))})" if given else ""
+        arguments = f"({', '.join(['%s'] * len(parameter_values))})" if parameter_values else ""
         execute = f"{prefix} execute statement_{STATEMENTS.index(name)}{arguments}"
         try:
-            cursor = psycopg.ClientCursor(connection).execute(execute, given)
+            cursor = psycopg.ClientCursor(connection).execute(execute, parameter_values)
         except psycopg.errors.ForeignKeyViolation:
             # The credential's agent does not exist, but the statement has been planned.
             return None

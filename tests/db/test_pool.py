@@ -86,9 +86,9 @@ def test_gives_up_if_all_stay_in_use(pool: Pool) -> None:
                 pass
         assert pool.statistics()["pool_size"] == 2
     assert not pool.breaker.is_open
-    found = pool.statistics()
+    statistics = pool.statistics()
     # Each request has waited once. Otherwise the metrics and the limit of waiting requests would be wrong.
-    assert (found["requests_waiting"], found["requests_queued"]) == (0, 3 + 2)
+    assert (statistics["requests_waiting"], statistics["requests_queued"]) == (0, 3 + 2)
 
 
 def test_refuses_those_beyond_the_number_that_may_wait(make_pool: MakePool) -> None:

@@ -114,8 +114,8 @@ def issue(client: FlaskClient, agent: Agent) -> None:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the messages in the log, without the lines of requests."""
-    found = [record.getMessage() for record in caplog.records if record.name == "agentidp"]
-    return [message for message in found if message != "request"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "agentidp"]
+    return [message for message in messages if message != "request"]
 
 
 def reads(result: str) -> float:
@@ -209,9 +209,9 @@ class TestStaleness:
         ):
             with paused(shared_pair):
                 made = client.post("/api/v1/agents", json={"name": "new"}, headers=agent.bearer())
-                found = client.get(made.headers["Location"], headers=agent.bearer())
-                assert found.status_code == 200
-                assert STALENESS not in found.headers
+                response = client.get(made.headers["Location"], headers=agent.bearer())
+                assert response.status_code == 200
+                assert STALENESS not in response.headers
                 # The other organization has changed nothing, so the standby still serves its reads.
                 assert tokens(others, other)[1]
             shared_pair.wait()

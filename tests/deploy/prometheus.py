@@ -24,9 +24,9 @@ DASHBOARD = json.loads((DEPLOY / "grafana" / "agentidp.json").read_text())
 
 def program(name: str) -> str:
     """The path of a program of Debian's package."""
-    found = shutil.which(name)
-    assert found, f"{name} must be installed: apt-get install prometheus"
-    return found
+    path = shutil.which(name)
+    assert path, f"{name} must be installed: apt-get install prometheus"
+    return path
 
 
 def queries() -> Iterator[tuple[str, str]]:
@@ -50,8 +50,8 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """What an expression results in now."""
-        found: list[dict[str, Any]] = self.get("query", query=expression)["result"]
-        return found
+        samples: list[dict[str, Any]] = self.get("query", query=expression)["result"]
+        return samples
 
 
 @contextlib.contextmanager

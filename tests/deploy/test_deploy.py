@@ -329,8 +329,8 @@ def test_an_installed_copy_runs_without_the_checkout(database_url: str, tmp_path
         for address in re.findall(r'(?:href|src)="(/dashboard/static/[^"]+)"', page):
             assert server.get(address)
         token = agent.token(issuer=server.url, audience=f"{server.url}/api/v1")
-        found = server.get("/api/v1/analytics/findings", {"Authorization": f"Bearer {token}"})
-        assert json.loads(found)["data"] == []
+        findings = server.get("/api/v1/analytics/findings", {"Authorization": f"Bearer {token}"})
+        assert json.loads(findings)["data"] == []
         client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         session = sign_in_to_the_dashboard(client, agent)
         client.close()

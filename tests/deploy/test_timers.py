@@ -68,7 +68,7 @@ def test_each_night_makes_a_backup_and_removes_those_that_are_old(machine: Path,
     for file, days in ((old, 40), (recent, 20), (other, 40)):
         file.touch()
         os.utime(file, (time.time() - days * 86_400,) * 2)
-    assert [one.returncode for one in run("backup", machine, database_url)] == [0, 0]
+    assert [run_result.returncode for run_result in run("backup", machine, database_url)] == [0, 0]
     made = machine / "backups" / f"{utc_now():%Y-%m-%d}.dump"
     assert made.read_bytes()[:5] == b"PGDMP"
     assert set((machine / "backups").iterdir()) == {made, recent, other}
@@ -94,7 +94,7 @@ def test_each_month_deletes_what_is_old_and_nothing_else(machine: Path, database
         for years, tokens in ((3, 5), (1, 7)):
             at = now.replace(day=1, year=now.year - years)
             count_usage(services, organization_id, agent.agent_id, at, tokens=tokens)
-        assert [one.returncode for one in run("prune", machine, database_url)] == [0, 0]
+        assert [run_result.returncode for run_result in run("prune", machine, database_url)] == [0, 0]
         assert usage_sums(database_url, organization_id)["tokens"] == 7
 
 

@@ -99,8 +99,8 @@ def responses(client: socket.socket, number: int) -> list[bytes]:
     """Receive *number* responses, and return their bodies in order."""
     bodies, received = [], b""
     while len(bodies) < number:
-        head, found, rest = received.partition(b"\r\n\r\n")
-        if found and (length := re.search(rb"Content-Length: (\d+)", head)) and len(rest) >= int(length[1]):
+        head, separator, rest = received.partition(b"\r\n\r\n")
+        if separator and (length := re.search(rb"Content-Length: (\d+)", head)) and len(rest) >= int(length[1]):
             bodies.append(rest[: int(length[1])])
             received = rest[int(length[1]) :]
             continue

@@ -437,14 +437,14 @@ class TestWhatARequestCosts:
         assert cfg.is_ssl == Config().is_ssl
 
     def test_a_running_worker_has_the_savings(self, running: Gunicorn, threaded: Gunicorn) -> None:
-        found = []
+        savings = []
         for server in (running, threaded):
             with server.connect() as client:
                 for _ in range(2):
                     client.sendall(get("/savings"))
                     [body] = responses(client, 1)
-                found.append(body)
-        assert found == [b"shares: True, keeps settings: True", b"shares: False, keeps settings: False"]
+                savings.append(body)
+        assert savings == [b"shares: True, keeps settings: True", b"shares: False, keeps settings: False"]
 
     def test_a_configuration_with_a_hook_that_is_never_called_is_warned_about(self, tmp_path: Path) -> None:
         configuration = tmp_path / "gunicorn.conf.py"

@@ -122,8 +122,8 @@ def judge(
             [a.took for a in tokens if a.status == 503 and begin + bound.known_after <= a.began and a.ended <= fault[1]]
         )
         if quick is None or quick > QUICK:
-            found = "there is none" if quick is None else f"99 % of them within {quick:.2f} s"
-            wrong.append(f"503 is not immediate while the database is known to be unreachable: {found}")
+            quick_part = "there is none" if quick is None else f"99 % of them within {quick:.2f} s"
+            wrong.append(f"503 is not immediate while the database is known to be unreachable: {quick_part}")
     if recovery is None:
         wrong.append("tokens did not work again")
     elif recovery > bound.recovery:
@@ -132,9 +132,9 @@ def judge(
 
 
 def _miscounted(acknowledged: Counter[UUID | None], unknown: Counter[UUID | None], counts: Counts) -> list[str]:
-    surplus = {each: counts.by_agent[each] - acknowledged[each] for each in acknowledged | unknown | counts.by_agent}
+    surplus = {name: counts.by_agent[name] - acknowledged[name] for name in acknowledged | unknown | counts.by_agent}
     lost = sum(max(0, -n) for n in surplus.values())
-    doubled = sum(max(0, n - unknown[each]) for each, n in surplus.items())
+    doubled = sum(max(0, n - unknown[name]) for name, n in surplus.items())
     wrong = [] if len(counts.sums) == 1 else [f"the counters differ: {sorted(counts.sums)}"]
     if lost:
         wrong.append(f"{lost} acknowledged tokens are not counted")

@@ -39,11 +39,11 @@ def running() -> Iterator[citus.Cluster]:
 def fleets_on_each_worker(cluster: citus.Cluster) -> list[Fleet]:
     """An organization on each worker."""
     url = cluster.coordinator.url("faults")
-    found: dict[str, Fleet] = {}
-    while len(found) < len(cluster.workers):
+    fleets_by_worker: dict[str, Fleet] = {}
+    while len(fleets_by_worker) < len(cluster.workers):
         fleet = Fleet.make(url, agents=4)
-        found.setdefault(citus.server_of(url, fleet.organization_id), fleet)
-    return [found[worker.url("faults")] for worker in cluster.workers]
+        fleets_by_worker.setdefault(citus.server_of(url, fleet.organization_id), fleet)
+    return [fleets_by_worker[worker.url("faults")] for worker in cluster.workers]
 
 
 def add_references(cluster: citus.Cluster, fleet: Fleet) -> None:

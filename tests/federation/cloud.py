@@ -83,7 +83,7 @@ class Cloud:
         }
         if path == "/v1/auth/jwt/login":
             return services[path](json.loads(body))
-        return services[path]({name: one for name, [one] in parse_qs(body.decode(), strict_parsing=True).items()})
+        return services[path]({name: value for name, [value] in parse_qs(body.decode(), strict_parsing=True).items()})
 
     def google(self, form: dict[str, str]) -> dict[str, Any]:
         """Google's Security Token Service."""

@@ -145,7 +145,7 @@ def test_googles_library_runs_the_program_of_the_guide(
 ) -> None:
     cloud.audience = WORKLOAD_POOL
     program = tmp_path / "agent-token"
-    program.write_text(next(one for one in samples("Google Cloud", "sh") if one.startswith("#!")) + "\n")
+    program.write_text(next(sample for sample in samples("Google Cloud", "sh") if sample.startswith("#!")) + "\n")
     program.chmod(stat.S_IRWXU)
     [configured] = samples("Google Cloud", "json")
     configured = configured.replace("https://sts.googleapis.com", cloud.url)
@@ -195,7 +195,7 @@ def test_aws_takes_the_token_that_the_guide_writes(
     cloud: Cloud, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud.audience = "sts.amazonaws.com"
-    [policy] = [json.loads(one) for one in samples("AWS", "json")]
+    [policy] = [json.loads(sample) for sample in samples("AWS", "json")]
     named = policy["Statement"][0]["Condition"]["StringEquals"]
     assert named["idp.example.com:aud"] == cloud.audience
     assert re.sub("[0-9a-f]{8}(-[0-9a-f]{4,12}){4}", "#", named["idp.example.com:sub"]) == "org:org-#:agent:#"
@@ -216,8 +216,8 @@ def test_aws_takes_the_token_that_the_guide_writes(
 def test_vault_takes_the_token_of_an_agent(agent: Agent, cloud: Cloud, names: dict[str, Any]) -> None:
     cloud.subject, cloud.audience = agent.client_id, RESOURCE["vault"]
     [sample] = samples("Vault", "python")
-    found = run(sample, names, **{f"{RESOURCE['vault']}/v1": f"{cloud.url}/v1"})
-    assert found["vault_token"] == "vault"
+    output = run(sample, names, **{f"{RESOURCE['vault']}/v1": f"{cloud.url}/v1"})
+    assert output["vault_token"] == "vault"
     [claims] = cloud.seen
     assert (claims["client_id"], claims["organization_id"]) == (agent.client_id, agent.organization_id)
 

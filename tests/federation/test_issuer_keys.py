@@ -131,7 +131,7 @@ def process(published: HttpsIssuer) -> Iterator[Process]:
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """The log lines about keys that were not fetched."""
-    return [one.fields for one in caplog.records if one.getMessage() == "keys of an issuer not fetched"]  # type: ignore[attr-defined]
+    return [record.fields for record in caplog.records if record.getMessage() == "keys of an issuer not fetched"]  # type: ignore[attr-defined]
 
 
 class TestDiscovery:
@@ -252,8 +252,8 @@ class TestFreshness:
         process.published.pages["/keys"] = 503, {}, b""
         process.now += PAUSE
         for _ in range(2):
-            found = process.unavailable(kid="second")
-            assert (found.cause, found.retry_after) == ("failed", PAUSE)
+            unavailable = process.unavailable(kid="second")
+            assert (unavailable.cause, unavailable.retry_after) == ("failed", PAUSE)
         assert process.find() == 1
         assert len(process.asked) == 4
 
@@ -369,9 +369,9 @@ class TestMemory:
         ],
     )
     def test_the_first_one_of_whoever_has_most_is_forgotten(self, sources: str, kept: str) -> None:
-        known = {Use(name[0], KeySource(name, None)): SourceState(KeySource(name, None)) for name in sources.split()}
-        forget_uses(known, 8, 2)
-        assert [use.source.issuer for use in known] == kept.split()
+        states = {Use(name[0], KeySource(name, None)): SourceState(KeySource(name, None)) for name in sources.split()}
+        forget_uses(states, 8, 2)
+        assert [use.source.issuer for use in states] == kept.split()
 
 
 class Requests:
@@ -418,7 +418,7 @@ class TestWhoWaits:
     def test_requests_for_the_same_keys_share_a_fetch(self, process: Process, requests: Requests) -> None:
         """Two requests wait, and the others are asked to retry."""
         begun = [requests.begin(ACME, "one") for _ in range(MAX_WAITING_PER_ORGANIZATION + 5)]
-        wait_until(lambda: sum(one.done() for one in begun) == 5)
+        wait_until(lambda: sum(future.done() for future in begun) == 5)
         # The organization may have exactly one further fetch.
         assert process.cause("two") == "fetching"
         wait_until(lambda: process.asked_late == ["one", "two"])
@@ -430,7 +430,7 @@ class TestWhoWaits:
         assert process.cause("one") == "fetching"
         assert process.asked_late == ["one", "two"]
         process.release()
-        assert sorted(one.result(PATIENCE) for one in begun) == [0] * 5 + [1] * MAX_WAITING_PER_ORGANIZATION
+        assert sorted(future.result(PATIENCE) for future in begun) == [0] * 5 + [1] * MAX_WAITING_PER_ORGANIZATION
 
     def test_threads_stay_free_however_many_organizations_need_a_slow_issuer(
         self, process: Process, requests: Requests
@@ -439,7 +439,7 @@ class TestWhoWaits:
         waiting = [requests.begin(f"org-{n}", "one") for n in range(MAX_WAITING)]
         assert process.unavailable().cause == "fetching"
         wait_until(process.is_there)
-        assert not any(one.done() for one in waiting)
+        assert not any(future.done() for future in waiting)
 
     def test_an_organization_gets_a_second_place_only_while_half_of_all_are_free(self, process: Process) -> None:
         """Three organizations with providers that respond after almost three seconds would take all places."""

@@ -34,8 +34,8 @@ provisioning = partial(check_provisioning_rule, own_issuer=OWN, organization_id=
 
 def made(preset: Preset, answers: dict[str, str], check: Callable[..., dict[str, Any]] = trust) -> dict[str, Any]:
     """Return the rule for these answers, without the audience. All other answers are empty."""
-    given = {question.name: "" for question in preset.questions} | answers
-    rule = build_rule(preset, given, check)
+    all_answers = {question.name: "" for question in preset.questions} | answers
+    rule = build_rule(preset, all_answers, check)
     return {name: value for name, value in rule.items() if name != "audience"}
 
 

@@ -55,7 +55,7 @@ JOBS = [{"protected": 1}, {"protected": "true"}, [{"protected": True}], None]
 def test_is_not_met_and_says_by_what(changes: dict[str, Any], wrong: str) -> None:
     rule, claims = Rule.from_trust(RULE), CLAIMS | changes
     assert not rule.is_met_by(TokenClaims(claims))
-    assert [one.name for one in rule.compare(TokenClaims(claims)) if not one.is_met] == [wrong]
+    assert [comparison.name for comparison in rule.compare(TokenClaims(claims)) if not comparison.is_met] == [wrong]
 
 
 @pytest.mark.parametrize("name", ["email", "/email"])
@@ -85,7 +85,8 @@ def test_a_comparison_shows_both_sides() -> None:
     rule = Rule.from_trust(RULE)
     claims = {name: value for name, value in CLAIMS.items() if name != "sub"} | {"repository_id": 7}
     shown = [
-        (one.name, one.expected, one.actual, one.is_there, one.is_met) for one in rule.compare(TokenClaims(claims))
+        (comparison.name, comparison.expected, comparison.actual, comparison.is_there, comparison.is_met)
+        for comparison in rule.compare(TokenClaims(claims))
     ]
     assert shown == [
         ("issuer", "https://issuer.example", "https://issuer.example", True, True),
@@ -150,7 +151,7 @@ def test_a_token_that_only_names_a_trust_domain_as_its_issuer_meets_no_rule_of_i
     compared = rule.compare(
         TokenClaims({"iss": "https://spire.example", "sub": "spiffe://acme.example/ns", "a": "b", "aud": "c"})
     )
-    assert [one.actual for one in compared if one.name == "issuer"] == ["spiffe://acme.example"]
+    assert [comparison.actual for comparison in compared if comparison.name == "issuer"] == ["spiffe://acme.example"]
 
 
 @pytest.mark.parametrize(

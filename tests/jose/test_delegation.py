@@ -34,9 +34,9 @@ def test_what_is_written_is_read(shared_cast: Cast, depth: int, is_person: bool)
     delegation = Delegation(actors, ANCESTORS[:depth], FIRST)
     if is_person:
         delegation = Delegation(actors, ANCESTORS[: depth - 1], None, ("https://issuer.example", "Ann"), SECOND)
-    found = read(shared_cast, shared_cast.acme.token(audience=API, delegation=delegation), None)
-    assert found.delegation == delegation
-    assert found.subject == delegation.compute_subject(shared_cast.acme.organization_id)
+    token = read(shared_cast, shared_cast.acme.token(audience=API, delegation=delegation), None)
+    assert token.delegation == delegation
+    assert token.subject == delegation.compute_subject(shared_cast.acme.organization_id)
 
 
 def put(*path: Any, value: Any) -> Callable[[dict[str, Any]], None]:

@@ -40,11 +40,11 @@ def checked(run: Command, *arguments: str, **environment: str | None) -> Lines:
     """Return each check's last status and message, and check that they contain no secret."""
     result = run.invoke("check", *arguments, "--json", **environment)
     assert result.stderr == ""
-    found = json.loads(result.stdout)
-    assert result.exit_code == (1 if "failed" in {line["status"] for line in found} else 0)
+    results = json.loads(result.stdout)
+    assert result.exit_code == (1 if "failed" in {line["status"] for line in results} else 0)
     for secret in (SECRET_KEY, "pass-word"):
         assert secret not in result.stdout
-    return {line["check"]: (line["status"], line["message"]) for line in found}
+    return {line["check"]: (line["status"], line["message"]) for line in results}
 
 
 @pytest.fixture
@@ -64,12 +64,12 @@ def damage(run: Command, *statements: str) -> None:
 @WITHOUT_CITUS
 def test_all_is_well(healthy: Command, tmp_path: Path) -> None:
     healthy("backup", str(tmp_path / "agentidp.dump"))
-    found = checked(healthy, "--backups", str(tmp_path))
-    assert {status for status, _ in found.values()} == {"ok"}
-    assert [*found] == [
+    results = checked(healthy, "--backups", str(tmp_path))
+    assert {status for status, _ in results.values()} == {"ok"}
+    assert [*results] == [
         *("settings", "database", "clock", "time zone", "schema", "privileges", "signing keys", "watch", "backups"),
     ]
-    assert "though no instance watches now" in found["watch"][1]
+    assert "though no instance watches now" in results["watch"][1]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_all_is_well(healthy: Command, tmp_path: Path) -> None:
 def test_the_plain_lines_and_the_exit_code_when_it_is_strict(
     healthy: Command, changes: dict[str, str], status: str, strict: int
 ) -> None:
-    found = checked(healthy, **changes)
-    assert found["settings"][0] == status
+    results = checked(healthy, **changes)
+    assert results["settings"][0] == status
     result = healthy.invoke("check", "--strict", **changes)
     assert result.exit_code == strict
     plain = [line.split("\t")[:2] for line in result.stdout.splitlines()]
-    assert [check for _, check in plain if check != "settings"] == [check for check in found if check != "settings"]
+    assert [check for _, check in plain if check != "settings"] == [check for check in results if check != "settings"]
     assert [status, "settings"] in plain
 
 
@@ -106,10 +106,10 @@ class TestSettings:
     def test_every_wrong_one_is_named_and_the_rest_is_checked(self, healthy: Command) -> None:
         wrong = {"AGENTIDP_TOKEN_TTL": "5", "WEB_CONCURRENCY": "x", "AGENTIDP_ISSUER": "http://idp.example.com"}
         result = healthy.invoke("check", "--json", AGENTIDP_TOKEN_TLL="5", **wrong)
-        found = [line for line in json.loads(result.stdout) if line["check"] == "settings"]
-        assert [line["status"] for line in found] == ["warning", "failed", "failed", "failed"]
-        assert found[0]["message"].startswith("AGENTIDP_TOKEN_TLL is no setting")
-        assert {line["message"].split()[0] for line in found[1:]} == wrong.keys()
+        settings_lines = [line for line in json.loads(result.stdout) if line["check"] == "settings"]
+        assert [line["status"] for line in settings_lines] == ["warning", "failed", "failed", "failed"]
+        assert settings_lines[0]["message"].startswith("AGENTIDP_TOKEN_TLL is no setting")
+        assert {line["message"].split()[0] for line in settings_lines[1:]} == wrong.keys()
         assert checked(healthy, **wrong)["schema"][0] == "ok"
 
     def test_the_names_are_those_of_the_source(self) -> None:
@@ -142,15 +142,15 @@ NOWHERE = "postgresql://agentidp:pass-word@127.0.0.1:1/agentidp"
 def test_what_is_wrong_of_the_environment_is_named_and_the_rest_is_checked(
     healthy: Command, tmp_path: Path, environment: dict[str, str | None], check: str, status: str, words: str
 ) -> None:
-    found = checked(healthy, "--backups", str(tmp_path), **environment)
-    assert (found[check][0], words in found[check][1]) == (status, True), found[check]
-    assert "backups" in found
+    results = checked(healthy, "--backups", str(tmp_path), **environment)
+    assert (results[check][0], words in results[check][1]) == (status, True), results[check]
+    assert "backups" in results
 
 
 class TestDatabase:
     def test_a_replica_that_is_none(self, healthy: Command) -> None:
-        found = checked(healthy, AGENTIDP_READ_DATABASE_URL=healthy.database_url)
-        assert found["read replica"][0] == "warning"
+        results = checked(healthy, AGENTIDP_READ_DATABASE_URL=healthy.database_url)
+        assert results["read replica"][0] == "warning"
 
     def test_the_schema(self, healthy: Command, quiet: None, empty_database_url: str) -> None:
         last = steps()[-1].name
@@ -162,9 +162,9 @@ class TestDatabase:
         assert message.startswith(
             "the database holds migration 9999_later, which this release of AgentIdP does not know: "
         )
-        found = checked(Command(empty_database_url))
-        assert found["schema"] == ("warning", "the database is empty: run agentidp db migrate")
-        assert "privileges" not in found
+        results = checked(Command(empty_database_url))
+        assert results["schema"] == ("warning", "the database is empty: run agentidp db migrate")
+        assert "privileges" not in results
 
     @pytest.mark.parametrize(("ahead", "status"), [(LEEWAY - 1, "ok"), (-LEEWAY - 1, "failed"), (None, "warning")])
     def test_the_clock(
@@ -181,10 +181,10 @@ class TestDatabase:
         )
         try:
             url = f"postgresql://check_login:pass-word@{healthy.database_url.rpartition('@')[2]}"
-            found = checked(healthy, AGENTIDP_DATABASE_URL=url)
-            assert {status for status, _ in found.values()} == {"ok"}
-            assert {"schema", "privileges", "signing keys", "role"} <= found.keys()
-            assert "watch" not in found
+            results = checked(healthy, AGENTIDP_DATABASE_URL=url)
+            assert {status for status, _ in results.values()} == {"ok"}
+            assert {"schema", "privileges", "signing keys", "role"} <= results.keys()
+            assert "watch" not in results
         finally:
             damage(healthy, "drop role check_login")
 
@@ -213,8 +213,8 @@ class TestPrivileges:
     def test_what_is_wrong_is_named(self, run: Command, statement: str, status: str, words: str) -> None:
         damage(run, statement)
         result = json.loads(run.invoke("check", "--json").stdout)
-        found = [line for line in result if line["check"] == "privileges"]
-        assert any(line["status"] == status and words in line["message"] for line in found), found
+        privilege_lines = [line for line in result if line["check"] == "privileges"]
+        assert any(line["status"] == status and words in line["message"] for line in privilege_lines), privilege_lines
 
     def test_a_role_that_sees_every_organization(self, run: Command) -> None:
         damage(run, "alter role agentidp_service bypassrls")
@@ -326,17 +326,17 @@ def test_the_embedded_database(quiet: None, directory: Path, monkeypatch: pytest
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=MIN_SPACE_WITHOUT_WARNING))
     run = Command("")
     of_data = {"AGENTIDP_DATABASE_URL": None, "AGENTIDP_SECRET_KEY": None, "AGENTIDP_DATA_DIR": str(directory / "data")}
-    found = checked(run, **of_data)
-    assert found["database"][0] == "warning"
+    results = checked(run, **of_data)
+    assert results["database"][0] == "warning"
     assert not (directory / "data").exists()
     assert "release_1.0.0" in run.invoke("db", "migrate", **of_data).stdout
     assert run.invoke("organization", "create", "Acme", **of_data).exit_code == 0
-    found = checked(run, **of_data)
-    assert {status for name, (status, _) in found.items()} == {"ok"}
-    assert {"secret", "disk", "schema", "signing keys"} <= found.keys()
+    results = checked(run, **of_data)
+    assert {status for name, (status, _) in results.items()} == {"ok"}
+    assert {"secret", "disk", "schema", "signing keys"} <= results.keys()
     (directory / "data" / "secret_key").rename(directory / "kept")
-    found = checked(run, **of_data)
-    assert (found["secret"][0], found["schema"][0], "signing keys" in found) == ("failed", "ok", False)
+    results = checked(run, **of_data)
+    assert (results["secret"][0], results["schema"][0], "signing keys" in results) == ("failed", "ok", False)
     # A new secret would not decrypt the keys, so it is only created when an operator lists the keys to revoke them.
     secret = directory / "data" / "secret_key"
     assert run.refused("organization", "list", **of_data).startswith(f"the instance secret {secret} is missing")

@@ -93,8 +93,8 @@ def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def rejections(agent: Agent) -> list[tuple[Any, ...]]:
     """Return an agent's reasons for rejections with their numbers, as the dashboard and the metrics show them."""
-    found = "select reason, rejections from rejected_networks where organization_id = %s and agent_id = %s"
-    return execute(agent.database_url, found, agent.organization_id, agent.agent_id)
+    statement = "select reason, rejections from rejected_networks where organization_id = %s and agent_id = %s"
+    return execute(agent.database_url, statement, agent.organization_id, agent.agent_id)
 
 
 def change(client: FlaskClient, operator: Agent, agent: Agent, **changes: Any) -> None:

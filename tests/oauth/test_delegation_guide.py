@@ -70,11 +70,11 @@ def test_agents_act_for_a_planner_at_an_mcp_server(provider: Provider, names: di
     names |= {name: (who["client_id"], who["client_secret"]) for name, who in made.items()}
     run(CHAIN, names)
     run(MCP, names)
-    found = asyncio.run(names["Verifier"]().verify_token(names["for_mcp"]))
-    assert (found.subject, found.client_id, found.scopes) == (
+    verified_token = asyncio.run(names["Verifier"]().verify_token(names["for_mcp"]))
+    assert (verified_token.subject, verified_token.client_id, verified_token.scopes) == (
         made["PLANNER"]["client_id"],
         made["ARCHIVIST"]["client_id"],
         ["books:read"],
     )
-    assert names["actors"](found.claims) == [made[name]["client_id"] for name in reversed(agents[1:])]
+    assert names["actors"](verified_token.claims) == [made[name]["client_id"] for name in reversed(agents[1:])]
     assert asyncio.run(names["Verifier"]().verify_token(names["for_archivist"])) is None

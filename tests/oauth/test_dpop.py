@@ -173,8 +173,8 @@ def test_refuses_what_is_no_proof(holder: Holder, clock: Clock) -> None:
 def test_refuses_a_key_that_is_for_something_else(clock: Clock, alg: str, jwk: Any, broken: str) -> None:
     holder = Holder(clock, alg)
     key = holder.jwk | jwk if isinstance(jwk, dict) and jwk and "kty" not in jwk else jwk
-    found = rule(holder.proof("POST", TOKEN_URL, jwk=key)) or ""
-    assert found.startswith(f"the key of the DPoP proof {broken}"), found
+    broken_rule = rule(holder.proof("POST", TOKEN_URL, jwk=key)) or ""
+    assert broken_rule.startswith(f"the key of the DPoP proof {broken}"), broken_rule
 
 
 def test_a_proof_that_is_refused_issues_nothing(client: FlaskClient, cast: Cast, holder: Holder) -> None:

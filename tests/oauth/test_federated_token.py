@@ -335,7 +335,7 @@ class TestPublishedKeys:
         ]
         unknown = refused("temporarily_unavailable", UNKNOWN_KEYS, 503, **{"Retry-After": "10"})
         assert [whole(answer) for answer in answers] == [unknown] * len(answers)
-        lines = [one.fields for one in caplog.records if one.getMessage() == "token not judged"]  # type: ignore[attr-defined]
+        lines = [record.fields for record in caplog.records if record.getMessage() == "token not judged"]  # type: ignore[attr-defined]
         assert lines[0] == {
             "organization": agent.organization_id,
             "agent": agent.client_id,
@@ -364,9 +364,9 @@ class TestPublishedKeys:
         published.pages["/keys"] = lambda: released.wait(PATIENCE) and page
         with ThreadPoolExecutor(64) as threads:
             asked = [threads.submit(ask, reachable.application.test_client(), agent, token) for _ in range(64)]
-            wait_until(lambda: sum(one.done() for one in asked) == 64 - MAX_WAITING_PER_ORGANIZATION)
+            wait_until(lambda: sum(future.done() for future in asked) == 64 - MAX_WAITING_PER_ORGANIZATION)
             released.set()
-            answers = [one.result(PATIENCE) for one in asked]
+            answers = [future.result(PATIENCE) for future in asked]
         told = [whole(answer) for answer in answers if answer.status_code != 200]
         put_off = refused("temporarily_unavailable", UNKNOWN_KEYS, 503, **{"Retry-After": "1"})
         assert told == [put_off] * (64 - MAX_WAITING_PER_ORGANIZATION)
@@ -398,10 +398,10 @@ class TestPublishedKeys:
                 other = member(reachable, published)
                 assert ask(reachable, other, published.keys.token(US)).status_code == 200
                 assert reachable.post("/api/v1/token", data=slow.form).status_code == 200
-                assert not any(one.done() for one in waiting)
+                assert not any(future.done() for future in waiting)
             finally:
                 released.set()
-            assert [one.result(PATIENCE).status_code for one in waiting] == [200] * MAX_FETCHES_PER_ORGANIZATION
+            assert [future.result(PATIENCE).status_code for future in waiting] == [200] * MAX_FETCHES_PER_ORGANIZATION
 
     def test_nothing_is_fetched_from_a_private_address_or_for_a_token_that_matches_no_rule(
         self, client: FlaskClient, reachable: FlaskClient, published: HttpsIssuer
@@ -648,10 +648,10 @@ class TestWithoutClientId:
         for _ in range(3):
             Issuer.with_curve().trusted_by(worker)
         database = database_of(worker.services, worker.organization_id)
-        found = rule_results.compare_token(
+        results = rule_results.compare_token(
             worker.services, database, issuer.token(US), agent_id=worker.agent_id, at=database.at
         )
-        said = [one.comparisons[-1].actual for one in found]
+        said = [one.comparisons[-1].actual for one in results]
         assert said == ["wrong signature", "wrong signature", "not verified: 2 keys of other rules were tried before"]
 
     def test_who_tests_a_token_learns_that_it_needs_client_id(self, platform: Platform) -> None:
@@ -660,8 +660,8 @@ class TestWithoutClientId:
         def notes(audience: str) -> list[bool]:
             database = database_of(worker.services, worker.organization_id)
             token = platform.issuer.token(audience)
-            found = rule_results.compare_token(worker.services, database, token, agent_id=None, at=database.at)
-            return [one.note is not None for one in found if one.is_accepted]
+            results = rule_results.compare_token(worker.services, database, token, agent_id=None, at=database.at)
+            return [result.note is not None for result in results if result.is_accepted]
 
         for audience in (US, named):
             platform.trusted_by(worker, subject=SUBJECT, audience=audience)

@@ -165,7 +165,7 @@ def test_the_first_token_creates_the_agent_and_the_second_finds_it(acme: Fleet) 
     first, second = acme.ask(token), acme.ask(token)
     assert (first.status_code, second.status_code) == (200, 200), first.text
     [agent] = acme.agents()
-    assert [claims_of(each)["sub"] for each in (first, second)] == [str(agent.agent_id)] * 2
+    assert [claims_of(response)["sub"] for response in (first, second)] == [str(agent.agent_id)] * 2
     assert claims_of(first)["scope"] == "analytics:read"
     body = acme.get(str(agent.agent_id))
     times = {name: body.pop(name) for name in ("createdAt", "updatedAt")}
@@ -222,8 +222,8 @@ def test_new_subjects_at_once_get_one_each_and_the_maximum_is_exact(fleet: Fleet
 def test_two_issuers_with_the_same_subject_get_two_agents(acme: Fleet) -> None:
     other = replace(acme, issuer=Issuer.with_curve("https://other.example"))
     other.rule(name="other")
-    for one in (acme, other):
-        assert one.ask().status_code == 200
+    for organization_agent in (acme, other):
+        assert organization_agent.ask().status_code == 200
     names = {row.provisioned["issuer"]: row.name for row in acme.agents()}
     # Another agent has the name, so the second name ends with the digest of its issuer and subject.
     digest = subject_selector(other.issuer.url, SUBJECT).hex()[:8]
@@ -276,8 +276,8 @@ def test_another_organizations_rule_gets_nothing(acme: Fleet, outsider: Fleet) -
     assert acme.ask().status_code == 200
     assert (len(acme.agents()), len(outsider.agents())) == (1, 0)
     # The same subject is an agent of each organization, and the audience names the organization.
-    for one in (outsider, acme):
-        assert claims_of(one.ask())["organization_id"] == one.organization_id
+    for organization_agent in (outsider, acme):
+        assert claims_of(organization_agent.ask())["organization_id"] == organization_agent.organization_id
 
 
 def test_introspection_creates_nothing(acme: Fleet) -> None:
@@ -357,8 +357,8 @@ def test_nor_what_somebody_had_registered(acme: Fleet, caplog: pytest.LogCapture
     end(acme, agent)
     assert whole(acme.ask()) == FAILED
     database = database_of(services, acme.organization_id)
-    *_, found = rule_results.compare_token(services, database, acme.token(), agent_id=None, at=NOON)
-    [comparison] = [one for one in found.comparisons if not one.is_met]
+    *_, rule_result = rule_results.compare_token(services, database, acme.token(), agent_id=None, at=NOON)
+    [comparison] = [compared for compared in rule_result.comparisons if not compared.is_met]
     assert (comparison.name, comparison.actual) == ("agent of the subject", str(agent.agent_id))
     assert reasons(caplog) == [reason]
     assert acme.agents() == []
@@ -385,8 +385,8 @@ def test_the_quotas_of_the_template_are_those_of_each_agent(fleet: Fleet) -> Non
     for name in ("a", "b"):
         assert fleet.statuses(*[fleet.token(sub=SHOP + name)] * 3) == [200, 200, 429]
     for agent in fleet.agents():
-        found = fleet.get(f"{agent.agent_id}/quotas")["data"]
-        assert [(one["window"], one["tokens"], one["enforce"], one["used"]) for one in found] == [
+        quotas = fleet.get(f"{agent.agent_id}/quotas")["data"]
+        assert [(quota["window"], quota["tokens"], quota["enforce"], quota["used"]) for quota in quotas] == [
             ("day", 2, True, 2),
             ("month", 9, False, 2),
         ]

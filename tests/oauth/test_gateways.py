@@ -48,9 +48,9 @@ console.log(JSON.stringify(seen))
 def sample(heading: str, language: str) -> str:
     """The first block of a language below a heading of the guide."""
     section = GUIDE.split(f"### {heading}\n")[1].split("\n## ")[0]
-    found = re.search(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return found[1]
+    match = re.search(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    assert match is not None
+    return match[1]
 
 
 @dataclass
@@ -126,8 +126,8 @@ def published_keys(story: Story) -> Gateway:
 @pytest.fixture(params=[pytest.param("nginx", marks=pytest.mark.node), "published_keys"])
 def gateway(request: pytest.FixtureRequest) -> Gateway:
     """Each of them."""
-    found: Gateway = request.getfixturevalue(request.param)
-    return found
+    gateway_fixture: Gateway = request.getfixturevalue(request.param)
+    return gateway_fixture
 
 
 def bearer(agent: Agent, **changes: Any) -> str:

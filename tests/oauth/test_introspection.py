@@ -52,9 +52,9 @@ def test_shows_all_that_a_good_token_says(shared_client: FlaskClient, shared_cas
 def test_shows_which_key_a_token_is_bound_to_and_no_scope_if_it_has_none(
     shared_client: FlaskClient, shared_cast: Cast
 ) -> None:
-    found = introspect(shared_client, shared_cast.acme, shared_cast.acme.token(jkt="a-thumbprint", scope="")).json
-    assert (found["active"], found["token_type"], found["cnf"]) == (True, "DPoP", {"jkt": "a-thumbprint"})
-    assert "scope" not in found
+    claims = introspect(shared_client, shared_cast.acme, shared_cast.acme.token(jkt="a-thumbprint", scope="")).json
+    assert (claims["active"], claims["token_type"], claims["cnf"]) == (True, "DPoP", {"jkt": "a-thumbprint"})
+    assert "scope" not in claims
 
 
 def test_any_agent_of_the_organization_may_ask_and_it_is_not_counted(client: FlaskClient, cast: Cast) -> None:

@@ -175,7 +175,7 @@ def test_a_client_calls_a_tool_with_the_token_of_its_platform(mcp_server: McpSer
 def refusals(error: BaseException) -> list[BaseException]:
     """The errors of a group, however deep they are in it."""
     if isinstance(error, BaseExceptionGroup):
-        return [found for inner in error.exceptions for found in refusals(inner)]
+        return [refusal for inner in error.exceptions for refusal in refusals(inner)]
     return [error]
 
 

@@ -42,22 +42,22 @@ def with_key(provider: Provider, alg: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("discovery", ["oauth2", "oidc"])
 def test_discovers_the_provider_and_its_api(provider: Provider, run: Run, discovery: str) -> None:
-    found = run("discovery", client_id="any", discovery=discovery)
-    assert found["as"]["issuer"] == provider.url
-    assert found["as"]["token_endpoint"] == f"{provider.url}/api/v1/token"
-    assert found["resource"]["resource"] == f"{provider.url}/api/v1"
-    assert found["resource"]["authorization_servers"] == [provider.url]
+    output = run("discovery", client_id="any", discovery=discovery)
+    assert output["as"]["issuer"] == provider.url
+    assert output["as"]["token_endpoint"] == f"{provider.url}/api/v1/token"
+    assert output["resource"]["resource"] == f"{provider.url}/api/v1"
+    assert output["resource"]["authorization_servers"] == [provider.url]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_gets_a_token_and_validates_it_after_rfc_9068(provider: Provider, run: Run, method: str) -> None:
     who = with_key(provider, method) if method in KEYS else provider.register() | {"method": method}
-    found = run("token", **who)
-    token = found["issued"].pop("access_token")
+    output = run("token", **who)
+    token = output["issued"].pop("access_token")
     # The library writes token_type in lower case.
-    assert found["issued"] == {"token_type": "bearer", "expires_in": Settings.token_ttl, "scope": "agents:read"}
-    assert found["claims"] == jwt.decode(token, options={"verify_signature": False})
-    assert found["claims"]["sub"] == who["client_id"]
+    assert output["issued"] == {"token_type": "bearer", "expires_in": Settings.token_ttl, "scope": "agents:read"}
+    assert output["claims"] == jwt.decode(token, options={"verify_signature": False})
+    assert output["claims"]["sub"] == who["client_id"]
 
 
 @pytest.mark.parametrize("as_a", [client_assertion.TYPE, SPIFFE_TYPE, "grant"])
@@ -67,22 +67,22 @@ def test_gets_a_token_with_the_token_of_its_platform(provider: Provider, run: Ru
     client_id = provider.register()["client_id"]
     rule = {"type": "federated", "issuer": of, "subject": subject, "jwks": platform.jwks()}
     provider.register_key(client_id, **rule)
-    scenario, given = ("grant", {}) if as_a == "grant" else ("token", {"assertion_type": as_a})
+    scenario, options = ("grant", {}) if as_a == "grant" else ("token", {"assertion_type": as_a})
     token = platform.token(provider.url, int(time.time()), sub=subject)
-    found = run(scenario, client_id=client_id, assertion=token, **given)
-    assert found["claims"]["sub"] == client_id
-    assert found["issued"]["scope"] == "agents:read"
+    output = run(scenario, client_id=client_id, assertion=token, **options)
+    assert output["claims"]["sub"] == client_id
+    assert output["issued"]["scope"] == "agents:read"
     other = platform.token(provider.url, int(time.time()), sub=subject + "2")
-    refused = run(scenario, client_id=client_id, assertion=other, **given)
+    refused = run(scenario, client_id=client_id, assertion=other, **options)
     assert refused["status"] == (400 if as_a == "grant" else 401)
 
 
 def test_gets_a_token_to_act_for_another_agent_also_by_openid_client(provider: Provider, run: Run) -> None:
     scene = acting(provider)
-    found = run("exchange", **scene.actor, method="basic", parameters=scene.form, audience=scene.form["resource"])
-    assert found["claims"]["act"] == {"sub": scene.actor["client_id"]}
-    assert found["claims"]["sub"] == scene.subject["client_id"]
-    for issued in (found["issued"], found["other"]):
+    output = run("exchange", **scene.actor, method="basic", parameters=scene.form, audience=scene.form["resource"])
+    assert output["claims"]["act"] == {"sub": scene.actor["client_id"]}
+    assert output["claims"]["sub"] == scene.subject["client_id"]
+    for issued in (output["issued"], output["other"]):
         assert (issued["issued_token_type"], issued["scope"]) == (ISSUED_TOKEN_TYPE, scene.scope)
     refused = run("exchange", **scene.subject, method="basic", parameters=scene.form)
     assert refused == {"status": 400, "error": "invalid_request"}
@@ -91,28 +91,28 @@ def test_gets_a_token_to_act_for_another_agent_also_by_openid_client(provider: P
 @pytest.mark.parametrize("method", ["basic", "post"])
 def test_gets_none_with_a_wrong_secret(provider: Provider, run: Run, method: str) -> None:
     who = provider.register() | {"method": method, "client_secret": "wrong"}
-    found = run("token", **who)
-    assert found["status"] == 401
+    output = run("token", **who)
+    assert output["status"] == 401
     # A challenge of any scheme comes before the body, for this library.
-    assert found["error"] == [{"scheme": "basic", "parameters": {"realm": "agentidp", "charset": "UTF-8"}}]
+    assert output["error"] == [{"scheme": "basic", "parameters": {"realm": "agentidp", "charset": "UTF-8"}}]
 
 
 def test_learns_which_quota_refuses_a_token_and_when_to_try_again(provider: Provider, run: Run) -> None:
     who = provider.register()
     provider.call("PUT", f"/api/v1/agents/{who['client_id']}/quotas/month", tokens=1, enforce=True)
     assert run("token", **who, method="basic")["issued"]["access_token"]
-    found = run("token", **who, method="basic")
-    retry_after = found.pop("retry_after")
+    output = run("token", **who, method="basic")
+    retry_after = output.pop("retry_after")
     assert 0 < int(retry_after) <= 31 * 86_400
-    assert found.pop("description").startswith("the agent's quota of 1 tokens per month has been used; ")
-    assert found == {"status": 429, "error": "temporarily_unavailable"}
+    assert output.pop("description").startswith("the agent's quota of 1 tokens per month has been used; ")
+    assert output == {"status": 429, "error": "temporarily_unavailable"}
 
 
 @pytest.mark.parametrize("method", ["basic", "ES256"])
 def test_introspects_a_token(provider: Provider, run: Run, method: str) -> None:
     who = with_key(provider, method) if method in KEYS else provider.register() | {"method": method}
-    found = run("introspection", **who)
-    assert {name: found[name] for name in ("active", "client_id", "scope", "token_type", "iss")} == {
+    output = run("introspection", **who)
+    assert {name: output[name] for name in ("active", "client_id", "scope", "token_type", "iss")} == {
         "active": True,
         "client_id": who["client_id"],
         "scope": "agents:read",
@@ -122,18 +122,18 @@ def test_introspects_a_token(provider: Provider, run: Run, method: str) -> None:
 
 
 def test_revokes_a_token(provider: Provider, run: Run) -> None:
-    found = run("revocation", **provider.register(), method="post")
-    assert found == {"before": True, "after": {"active": False}}
+    output = run("revocation", **provider.register(), method="post")
+    assert output == {"before": True, "after": {"active": False}}
 
 
 @pytest.mark.parametrize(("alg", "is_required"), [("ES256", False), *((alg, True) for alg in METHODS[2:])])
 def test_binds_a_token_to_a_key_and_uses_it(provider: Provider, run: Run, alg: str, is_required: bool) -> None:
     who = provider.register(dpopBoundAccessTokens=is_required)
-    found = run("dpop", **who, method="basic", alg=alg)
-    assert found["issued"]["token_type"] == "dpop"
-    assert (found["answers"], found["as_bearer"]) == ([200, 200], 401)
-    assert found["is_bound"] is True
-    assert (found["introspected"]["token_type"], list(found["introspected"]["cnf"])) == ("DPoP", ["jkt"])
+    output = run("dpop", **who, method="basic", alg=alg)
+    assert output["issued"]["token_type"] == "dpop"
+    assert (output["answers"], output["as_bearer"]) == ([200, 200], 401)
+    assert output["is_bound"] is True
+    assert (output["introspected"]["token_type"], list(output["introspected"]["cnf"])) == ("DPoP", ["jkt"])
 
 
 def test_gets_no_bearer_token_where_the_agent_must_bind_it(provider: Provider, run: Run) -> None:

@@ -108,11 +108,11 @@ def test_a_months_quota_counts_all_of_its_days_whatever_their_order(
     client: FlaskClient, cast: Cast, clock: Clock, own: bool
 ) -> None:
     put(client, cast.acme, "month", 7, own=own)
-    found = []
+    response_statuses = []
     for day in (14, 15, 14, 30, 1, 15, 2, 3, 14):
         clock.now = NOON.replace(day=day)
-        found += statuses(client, cast.acme)
-    assert found == [200] * 7 + [429] * 2
+        response_statuses += statuses(client, cast.acme)
+    assert response_statuses == [200] * 7 + [429] * 2
     clock.now = datetime(2026, 5, 1, tzinfo=UTC)
     assert ask(client, cast.acme).status_code == 200
     # Back in the month before, by a server that was suspended for long.

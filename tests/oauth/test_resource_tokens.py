@@ -47,9 +47,9 @@ def change(client: FlaskClient, agent: Agent, server: dict[str, Any], status: in
 @ON_CITUS_TOO
 def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast, resource: str) -> None:
     audience = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/agents/providers/agentidp"
-    said = {"audience": audience, "tokenTtl": 300, "subject": "organization-agent"}
-    made = register(client, cast.acme, resource, **said)
-    assert {name: made[name] for name in said} == said
+    settings = {"audience": audience, "tokenTtl": 300, "subject": "organization-agent"}
+    made = register(client, cast.acme, resource, **settings)
+    assert {name: made[name] for name in settings} == settings
     response = ask_as(client, cast.acme, resource=resource)
     claims = claims_of(response)
     expected = {
@@ -70,7 +70,7 @@ def test_a_token_is_as_its_resource_server_says(client: FlaskClient, cast: Cast,
     assert introspect(client, cast.outsider, token).json == INACTIVE
     # It is counted by the identifier that was asked for.
     used = client.get("/api/v1/analytics/resources", headers=cast.acme.bearer()).json["data"]
-    assert [(one["resource"], one["tokens"]) for one in used if one["tokens"]] == [(resource, 1)]
+    assert [(usage["resource"], usage["tokens"]) for usage in used if usage["tokens"]] == [(resource, 1)]
     assert client.get("/api/v1/agents", headers={"Authorization": f"Bearer {token}"}).status_code == 401
     assert ask_as(client, cast.acme, "/api/v1/token/revoke", token=token).status_code == 200
     assert introspect(client, cast.acme, token).json == INACTIVE
@@ -237,8 +237,8 @@ def test_introspection_knows_the_two_forms_and_no_other(
     register(client, cast.acme, resource)
     ids = {"organization": cast.acme.organization_id, "agent": cast.acme.client_id}
     sub = subject.format(**ids, other=cast.outsider.organization_id)
-    found = introspect(client, cast.acme, Forge(cast.acme).with_claims(aud=resource, sub=sub)).json
-    assert (found["active"], found.get("sub")) == (is_active, sub if is_active else None)
+    introspection = introspect(client, cast.acme, Forge(cast.acme).with_claims(aud=resource, sub=sub)).json
+    assert (introspection["active"], introspection.get("sub")) == (is_active, sub if is_active else None)
 
 
 def test_the_operators_token_is_the_same(client: FlaskClient, services: Services, cast: Cast, resource: str) -> None:

@@ -26,16 +26,16 @@ def test_a_client_that_is_remembered_is_one_statement(
     issuer.trusted_by(cast.acme)
     services.directory.read_organization(cast.acme.agent_id)
     services.keys.current()
-    said = []
+    conversations = []
     for path in (PATH, PATH, f"{PATH}/introspect"):
         by_rule = holder.form(issuer.token(ISSUER)) | {"client_id": cast.acme.client_id}
         form = {"secret": cast.acme.form, "key": holder.form(), "rule": by_rule}[kind]
         with overheard(services.database) as conversation:
             response = ask(client, form | {"token": cast.acme.token()}, path=path)
             assert (response.status_code, response.json.get("active", True)) == (200, True)
-        said.append((conversation.statements, conversation.round_trips))
+        conversations.append((conversation.statements, conversation.round_trips))
     read = ["database/enter_organization", READ_FIRST[kind]] if kind in READ_FIRST else []
-    assert said == [
+    assert conversations == [
         ([*read, "oauth/issue_access_token"], 2 if read else 1),
         (["oauth/issue_access_token"], 1),
         (["oauth/introspect_token"], 1),

@@ -182,7 +182,7 @@ class TestAnAssertion:
             unnamed.append(KeyHolder.make(cast.acme, kid=None))
 
         def statuses(kid: str | None, *holders: KeyHolder) -> list[int]:
-            return [ask(client, one.form(kid=kid)).status_code for one in holders]
+            return [ask(client, holder.form(kid=kid)).status_code for holder in holders]
 
         assert statuses(None, *unnamed) == [401] * 10 + [200] * 4
         assert statuses("mine", named) == [200]

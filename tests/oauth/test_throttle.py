@@ -295,7 +295,7 @@ class TestTheTable:
         named += [("one", "another", HERE), ("one", "client", THERE), ("one", "client", ""), ("one", "client", None)]
         cells = [throttle.compute_cell(key.encode() * 20, client_id, address) for key, client_id, address in named]
         assert len(set(cells)) == 6
-        assert all(0 <= one < throttle.CELLS for one in cells)
+        assert all(0 <= cell < throttle.CELLS for cell in cells)
         assert throttle.compute_cell(b"one" * 20, "client", HERE) == cells[0]
 
 

@@ -206,7 +206,7 @@ class TestSecrets:
         self, shared_client: FlaskClient, agent: Agent, scheme: str
     ) -> None:
         plain = agent.client_id, agent.client_secret
-        encoded = ["".join(f"%{ord(one):02X}" for one in text) for text in plain]
+        encoded = ["".join(f"%{ord(character):02X}" for character in text) for text in plain]
         for pair in (plain, encoded, [text.lower() for text in encoded]):
             assert ask(shared_client, GRANT, basic(*pair, scheme)).status_code == 200
         assert ask_as(shared_client, agent, client_id=agent.client_id).status_code == 200
@@ -447,7 +447,7 @@ class TestPrivateKeyJwt:
             assert whole(ask(shared_client, form)) == FAILED
         path = f"/api/v1/agents/{holder.agent.client_id}/credentials"
         operator = holder.agent.bearer()
-        [made] = [one for one in shared_client.get(path, headers=operator).json["data"] if one["type"] == "key"]
+        [made] = [row for row in shared_client.get(path, headers=operator).json["data"] if row["type"] == "key"]
         assert shared_client.delete(f"{path}/{made['credentialId']}", headers=operator).status_code == 204
         assert whole(ask(shared_client, holder.form())) == FAILED
         assert reasons(caplog) == [

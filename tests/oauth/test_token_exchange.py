@@ -455,7 +455,7 @@ def test_no_way_back_to_a_resource_is_wider(acme: Company, spelling: str) -> Non
     back = acme.exchange(second, there, again)
     assert back.json["scope"] == "read"
     assert whole(acme.exchange(second, there, again, scope="read write")) == lacks("an exchanged token")
-    assert [one["scope"] for one in claims_of(back)["exchanged_from"]] == ["read write", "read"]
+    assert [exchanged_token["scope"] for exchanged_token in claims_of(back)["exchanged_from"]] == ["read write", "read"]
 
 
 def test_another_audience_of_a_server_widens_no_token(acme: Company, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,12 +43,12 @@ def test_shows_the_usage_of_the_day_and_of_the_month_as_it_is_counted(
     record_rejection(database_of(services, acme.organization_id), acme.agent_id, "token expired")
     record_rejection(database_of(services, UNKNOWN_ORGANIZATION), UNKNOWN_AGENT, "unknown client")
     metrics.read_database()
-    found = {
+    samples = {
         name: values(metrics, f"agentidp_organization_{name}")
         for name in ("tokens_today", "tokens_this_month", "requests_today", "rejections_today")
     }
     outsider = cast.outsider.organization_id
-    assert found == {
+    assert samples == {
         "tokens_today": {acme.organization_id: 5, outsider: 0, UNKNOWN: 0},
         "tokens_this_month": {acme.organization_id: 9, outsider: 0, UNKNOWN: 0},
         # A token also counts as a request.

@@ -25,8 +25,8 @@ HERE = AllowedNetworks(LOOPBACK)
 
 def ask(url: str, **arguments: Any) -> Response:
     """Send a GET request, unless *arguments* have another method."""
-    given: dict[str, Any] = {"networks": HERE, "timeout": PATIENCE, "max_body": 100, "headers": {}}
-    return request("GET", urlsplit(url), **given | arguments)
+    request_options: dict[str, Any] = {"networks": HERE, "timeout": PATIENCE, "max_body": 100, "headers": {}}
+    return request("GET", urlsplit(url), **request_options | arguments)
 
 
 def failure(url: str, **arguments: Any) -> str:
@@ -134,7 +134,7 @@ def test_a_name_with_many_silent_addresses_is_given_up(monkeypatch: pytest.Monke
 
     def many(host: str, port: int, *args: Any, **arguments: Any) -> Any:
         hosts = [f"127.0.0.{n}" for n in range(1, 200)] if host == "many.example" else [host]
-        return [found for each in hosts for found in resolve(each, port, *args, **arguments)]
+        return [address for host_name in hosts for address in resolve(host_name, port, *args, **arguments)]
 
     monkeypatch.setattr(socket, "getaddrinfo", many)
     with contextlib.ExitStack() as opened:
@@ -193,7 +193,7 @@ class TestAProxy:
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "tls.crt"))
             response = ask("https://localhost/x", proxy=f"http://me:p%40ss@127.0.0.1:{port}")
         assert (response.status, response.body) == (200, b"hi")
-        connect, get = (one.decode().split("\r\n") for one in heard)
+        connect, get = (request.decode().split("\r\n") for request in heard)
         assert connect[0].startswith("CONNECT localhost:443 HTTP/1.")
         assert "Proxy-Authorization: Basic bWU6cEBzcw==" in connect
         assert get[0] == "GET /x HTTP/1.1"

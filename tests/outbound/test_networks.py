@@ -101,8 +101,8 @@ def post(url: str, networks: AllowedNetworks) -> int:
 
 def answers_of(*addresses: str) -> Any:
     """Return a resolver by which each name has these addresses."""
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in addresses]
-    return lambda *_, **__: found
+    answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in addresses]
+    return lambda *_, **__: answers
 
 
 def test_a_name_is_refused_if_one_of_its_addresses_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,10 +98,10 @@ def test_ends_one_or_all_with_their_tokens(acme: Api) -> None:
     colleague = agent.colleague("editor")
     IDS["resource_server_id"](acme.client, agent)
     rule_id = UUID(str(IDS["delegation_rule_id"](acme.client, agent)))
-    one, by_rule = make_grant(agent), make_grant(agent, rule_id)
+    grant_id, by_rule = make_grant(agent), make_grant(agent, rule_id)
     to_colleague = make_grant(colleague)
-    assert acme.delete(f"grants/{one}").status_code == 204
-    assert acme.delete(f"grants/{one}").status_code == 404
+    assert acme.delete(f"grants/{grant_id}").status_code == 204
+    assert acme.delete(f"grants/{grant_id}").status_code == 404
     assert acme.delete(f"delegation-rules/{rule_id}/grants").json == {"ended": 1}
     assert acme.delete(f"delegation-rules/{rule_id}/grants").json == {"ended": 0}
     assert [grant["grantId"] for grant in acme.get("grants").json["data"]] == [str(to_colleague)]
@@ -110,14 +110,14 @@ def test_ends_one_or_all_with_their_tokens(acme: Api) -> None:
         assert acme.delete(path).status_code == 404
     query = "select jti from revoked_tokens where organization_id = %s"
     revoked = {jti for [jti] in execute(agent.database_url, query, agent.organization_id)}
-    assert revoked == {str(one), str(by_rule), str(to_colleague)}
+    assert revoked == {str(grant_id), str(by_rule), str(to_colleague)}
     events = [
         (event["action"], event["subject"], event["after"])
         for event in events_of(agent.database_url, agent.organization_id)
         if "grant" in event["action"]
     ]
     assert events == [
-        ("grant.ended", str(one), None),
+        ("grant.ended", str(grant_id), None),
         ("delegation_rule.grants_ended", str(rule_id), {"name": agent.client_id, "grants": 1}),
         ("delegation_rule.grants_ended", str(rule_id), {"name": agent.client_id, "grants": 0}),
         ("agent.grants_ended", colleague.client_id, {"grants": 1}),

@@ -144,8 +144,8 @@ def test_an_address_that_is_in_use_is_refused_and_ctrl_c_left_to_the_main_proces
 ) -> None:
     second = MeteredServer(database_url, AGENTIDP_METRICS_ADDRESS=metered.metrics_address)
     ended = subprocess.run(second.command, env=second.environment, capture_output=True, text=True, timeout=PATIENCE)
-    said = f"Error: cannot listen on {metered.metrics_address}: Address already in use; set AGENTIDP_METRICS_ADDRESS"
-    assert (ended.returncode, said in ended.stderr) == (1, True)
+    message = f"Error: cannot listen on {metered.metrics_address}: Address already in use; set AGENTIDP_METRICS_ADDRESS"
+    assert (ended.returncode, message in ended.stderr) == (1, True)
     process = metered.metrics_process()
     os.kill(process, signal.SIGINT)
     wait_until(lambda: metered.value("agentidp_workers") == 2)

@@ -65,13 +65,13 @@ def data_dir() -> Iterator[Path]:
 
 def processes_of(path: Path) -> list[int]:
     """Return the process IDs of the launcher, gunicorn and PostgreSQL for the data directory *path*."""
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             setting = f"AGENTIDP_DATA_DIR={path}\0".encode()
             if setting in (process / "environ").read_bytes() or (process / "cwd").readlink().is_relative_to(path):
-                found.append(int(process.name))
-    return found
+                processes.append(int(process.name))
+    return processes
 
 
 ENDS = [
@@ -187,8 +187,8 @@ def test_commands_find_the_instance_on_their_data_directory_and_a_second_one_is_
             "unset AGENTIDP_ISSUER and PORT, or set AGENTIDP_DATA_DIR to the other instance's\n",
         )
         # A second instance with this data directory is refused, and the first instance continues.
-        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)})
-        assert said == f"another AgentIdP already runs on {data_dir}/postgres (pid {server.process.pid})"
+        message = refusal({"AGENTIDP_DATA_DIR": str(data_dir)})
+        assert message == f"another AgentIdP already runs on {data_dir}/postgres (pid {server.process.pid})"
         assert server.get("/readyz") == b'{"status":"ok"}'
     # No instance uses the directory any more, so the settings decide again.
     assert issuer(agentidp("token", **here).stdout.strip()) == "https://idp.example.com"
@@ -197,8 +197,8 @@ def test_commands_find_the_instance_on_their_data_directory_and_a_second_one_is_
 def test_refuses_a_busy_port(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        said = refusal({"AGENTIDP_DATA_DIR": str(data_dir)} | {"PORT": str(port)})
-    assert said == f"cannot listen on 127.0.0.1:{port}: Address already in use; set PORT to another port"
+        message = refusal({"AGENTIDP_DATA_DIR": str(data_dir)} | {"PORT": str(port)})
+    assert message == f"cannot listen on 127.0.0.1:{port}: Address already in use; set PORT to another port"
 
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", str(gunicorn_config()), "agentidp:create_app()"]
@@ -247,8 +247,8 @@ def test_refuses_a_data_directory_that_it_cannot_write_to(tmp_path: Path, run_as
     (tmp_path / "file").touch()
     for path in ("/proc/agentidp", tmp_path / "file" / "data", *(["/usr"] if run_as else [])):
         command = [*run_as, sys.executable, "-m", "agentidp", "serve"]
-        said = refusal({"AGENTIDP_DATA_DIR": str(path)}, command=command)
-        assert said == f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to another"
+        message = refusal({"AGENTIDP_DATA_DIR": str(path)}, command=command)
+        assert message == f"the data directory {path} cannot be written to: set AGENTIDP_DATA_DIR to another"
 
 
 def external(url: str, **settings: str) -> dict[str, str]:

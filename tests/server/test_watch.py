@@ -112,7 +112,7 @@ def test_what_fails_once_stops_nothing_else(
     monkeypatch.setattr(watching, step, first_fails)
     watch(services, threading.Event(), once=True)
     assert evaluated(database_url) == organizations
-    assert [one for one in caplog.messages if one != "findings evaluated"] == [message]
+    assert [text for text in caplog.messages if text != "findings evaluated"] == [message]
 
 
 def test_says_why_no_alerts_were_sent(services: Services, database_url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -109,8 +109,8 @@ def test_the_first_and_the_last_instant_of_a_record() -> None:
 
 
 def values(lines: list[str], kind: Any = read_csv_values) -> list[Any]:
-    found = list(kind(source(*lines)))
-    return [str(one) if isinstance(one, BadRecord) else list(one) for one in found]
+    records = list(kind(source(*lines)))
+    return [str(record) if isinstance(record, BadRecord) else list(record) for record in records]
 
 
 def source(*lines: str | bytes) -> Source:
