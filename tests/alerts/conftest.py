@@ -27,7 +27,7 @@ LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
 def change(at: datetime = NOON, **values: Any) -> StateChange:
-    """A finding that was opened, unless *values* say otherwise."""
+    """Return the change of a finding that was opened. *values* replace members."""
     finding: dict[str, Any] = {
         "finding_id": uuid.uuid4(),
         "change": "opened",
@@ -43,7 +43,7 @@ def change(at: datetime = NOON, **values: Any) -> StateChange:
 
 
 class Outbox:
-    """An organization with targets, and what was put into its outbox."""
+    """An organization with alert targets and an outbox."""
 
     def __init__(self, services: Services, name: str = "Acme") -> None:
         self.services = replace(services, settings=replace(services.settings, alert_networks=LOOPBACK))
@@ -51,27 +51,27 @@ class Outbox:
 
     @property
     def database(self) -> OrganizationDatabase:
-        """The database as the organization sees it now."""
+        """The database of the organization, at the present time."""
         return database_of(self.services, self.organization_id)
 
     def dispatcher(self, **settings: Any) -> contextlib.closing[Dispatcher]:
-        """What sends, perhaps with other settings."""
+        """Return the dispatcher, which sends alerts. *settings* replace settings."""
         services = self.services
         return contextlib.closing(Dispatcher(replace(services.settings, **settings), services.database, services.clock))
 
     def add_agent(self, owner: str) -> UUID:
-        """Register an agent of this owner; its id."""
+        """Register an agent with an owner, and return its id."""
         agent_id = make_agent(self.services, self.organization_id, f"agent of {owner}").agent_id
         self.change_owner(agent_id, owner)
         return agent_id
 
     def change_owner(self, agent_id: UUID, owner: str) -> None:
-        """Give an agent to somebody."""
+        """Change the owner of an agent."""
         with self.database.transaction() as opened:
             update_agent(opened, agent_id, {"owner": owner})
 
     def add_target(self, url: str, type_: str = "webhook", **values: Any) -> tuple[UUID, str | None]:
-        """Add a target; its id, and the key of its webhooks."""
+        """Add an alert target, and return its id and the key of its webhooks."""
         with self.database.transaction() as opened:
             members = {"name": free_target_name(opened), "type": type_, "url": url, "minimumSeverity": "info"}
             new = NewAlertTargetSchema().load(members)
@@ -79,32 +79,32 @@ class Outbox:
         return row.target_id, secret
 
     def put(self, *changes: StateChange, contributors: Collection[UUID] = ()) -> None:
-        """Put changes into the outbox, as the evaluation of findings does."""
+        """Put changes of findings into the outbox, as an evaluation does."""
         with self.database.transaction() as opened:
             for state_change in changes:
                 outbox.enqueue_alert(opened, state_change, contributors=contributors)
 
     def target(self, target_id: UUID) -> Any:
-        """A target's row."""
+        """Return the row of an alert target."""
         return self.database.fetch("alerts/get_target", target_id=target_id)[0]
 
     def change(self, target_id: UUID, **values: Any) -> None:
-        """Change a target, as somebody of the organization does."""
+        """Change an alert target, as the API does."""
         with self.database.transaction() as opened:
             targets.update_target(opened, self.services.settings, target_id, values)
 
     def events(self) -> list[Any]:
-        """What the audit trail has of changed targets."""
+        """Return the audit events about changed alert targets."""
         filters = dict.fromkeys(("actor", "subject", "since", "until")) | {"action": "alert_target.changed"}
         return self.database.fetch("audit/list_events", below=1000, limit=100, **filters)
 
     def deliveries(self) -> list[Any]:
-        """The rows of the outbox, the oldest first."""
+        """Return the rows of the outbox, oldest first."""
         return self.database.fetch("alerts/list_deliveries", limit=1000)[::-1]
 
 
 class Acme(Outbox):
-    """An organization whose targets can be on the loopback, a receiver there, and what sends."""
+    """An organization whose alert targets may be on the loopback, a receiver there, and the dispatcher that sends."""
 
     sender: Dispatcher
 
@@ -113,14 +113,14 @@ class Acme(Outbox):
         self.clock, self.receiver = clock, receiver
 
     def deliver(self, **later: float) -> int:
-        """Send what is due now, or so much later."""
+        """Advance the clock by *later* (arguments of ``timedelta``), and send the messages that are due."""
         self.clock.advance(**later)
         return self.sender.send_due_messages()
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A receiver that accepts everything, unless the test says otherwise."""
+    """A receiver that accepts every message, unless the test sets another status."""
     with Receiver() as running:
         yield running
 

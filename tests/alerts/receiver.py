@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Received:
-    """A request: its path, its headers in lower case, and its body."""
+    """A received request: its path, its headers in lower case, and its body."""
 
     path: str
     headers: dict[str, str]
@@ -20,7 +20,7 @@ class Received:
 
 
 class Receiver:
-    """Answers each POST with a status. ``status`` is it, or decides it by what was received."""
+    """A server that responds to each POST with ``status``, or with the result of the function ``status``."""
 
     def __init__(self, port: int = 0) -> None:
         self.received: list[Received] = []
@@ -51,7 +51,7 @@ class Receiver:
             daemon_threads = True
 
             def handle_error(self, *_: object) -> None:
-                """The sender may have given up, which is what the test is about."""
+                """Ignore the error: a test may be about a sender that closes the connection."""
 
         self._server = Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_port
@@ -60,17 +60,17 @@ class Receiver:
 
     @property
     def paths(self) -> list[str]:
-        """The paths of what was received, in order."""
+        """The paths of the received requests, in order."""
         return [request.path for request in self.received]
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
-        """The JSON that was received, in order."""
+        """The JSON bodies of the received requests, in order."""
         return [json.loads(request.body) for request in self.received]
 
     @property
     def ids(self) -> list[str]:
-        """The idempotency keys of the webhooks that were received, in order."""
+        """The idempotency keys of the received webhooks, in order."""
         return [request.headers["webhook-id"] for request in self.received]
 
     def __enter__(self) -> Receiver:

@@ -20,7 +20,7 @@ OWN, API = "http://localhost:3000/api/v1", "https://api.example"
 
 
 def ask(client: FlaskClient, cast: Cast, path: str, status: int = 200) -> Any:
-    """The body of what Acme's agent gets."""
+    """Return the body of the response to Acme's agent."""
     response = Api(client, cast.acme).get(path)
     assert response.status_code == status, response.json
     return response.json
@@ -28,7 +28,7 @@ def ask(client: FlaskClient, cast: Cast, path: str, status: int = 200) -> Any:
 
 @pytest.fixture
 def api(services: Services, cast: Cast) -> UUID:
-    """A resource server of Acme's, for which its agents may get tokens."""
+    """The id of a resource server of Acme, for which its agents may get tokens."""
     with database_of(services, cast.acme.organization_id).transaction() as opened:
         row = add_resource_server(opened, services.settings, resource=API, name="Billing", scopes=["invoices:read"])
     resource_server_id: UUID = row.resource_server_id

@@ -25,12 +25,12 @@ BAD_DAYS = (
     # Digits of other scripts: Arabic-Indic, superscript, full-width; and the minus sign U+2212.
     *("%D9%A3%D9%A0", "%C2%B3", "%EF%BC%97", "%E2%88%927"),
 )
-"""As they stand in a query string."""
+"""Invalid values of ``days``, as in a query string."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """A token issued or a request made."""
+    """An issued token or a request."""
 
     at: datetime
     organization_id: str
@@ -39,22 +39,22 @@ class Event:
 
     @property
     def day(self) -> date:
-        """The UTC day."""
+        """The UTC day of the event."""
         return self.at.astimezone(UTC).date()
 
 
 class Oracle:
-    """Keeps every event and reads all of them for each answer. A day is the finest bound, as documented."""
+    """Stores every event, and reads all of them for each response. Its bounds are whole days, as documented."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
 
     def record(self, agent: Agent, at: datetime, kind: Literal["token", "request"], times: int = 1) -> None:
-        """Note *times* events."""
+        """Store *times* events."""
         self.events += [Event(at, agent.organization_id, agent.agent_id, kind)] * times
 
     def trend(self, organization_id: str, now: datetime, days: int = 30) -> dict[str, Any]:
-        """The body of the token trend."""
+        """Return the body of the token trend."""
         today = now.astimezone(UTC).date()
         counts = Counter(
             event.day for event in self.events if event.organization_id == organization_id and event.kind == "token"
@@ -67,7 +67,7 @@ class Oracle:
         }
 
     def heatmap(self, organization_id: str, now: datetime, days: int = 90) -> dict[str, Any]:
-        """The body of the heatmap; a token issued is a request too."""
+        """Return the body of the heatmap. An issued token counts as a request too."""
         today = now.astimezone(UTC).date()
         counts = Counter(
             (event.day.isoweekday() % 7, event.at.astimezone(UTC).hour)
@@ -80,7 +80,7 @@ class Oracle:
         }
 
     def usage(self, organization_id: str, now: datetime) -> dict[str, Any]:
-        """The body of the per-agent summary."""
+        """Return the body of the usage per agent."""
         today = now.astimezone(UTC).date()
         counts = Counter(
             str(event.agent_id)
@@ -99,23 +99,23 @@ class Oracle:
 
 
 class Comparison:
-    """Tells the product and the oracle the same, and compares what they answer, byte for byte."""
+    """Counts the same usage in the product and in the oracle, and compares their responses byte by byte."""
 
     def __init__(self, app: Flask, clock: Clock, oracle: Oracle | None = None) -> None:
         self.client, self.clock, self.oracle = app.test_client(), clock, oracle or Oracle()
         self.services: Services = app.extensions["agentidp"]
 
     def count(self, agent: Agent, at: datetime, *, tokens: int = 0, requests: int = 0) -> None:
-        """Let *agent* get tokens and make requests at an instant."""
+        """Count tokens and requests of *agent* at an instant."""
         agent.count(at, tokens=tokens, requests=requests)
         self.oracle.record(agent, at, "token", tokens)
         self.oracle.record(agent, at, "request", requests)
 
     def check(self, agent: Agent, now: datetime, *, trend: tuple[int, ...], heatmap: tuple[int, ...]) -> None:
-        """Ask all three endpoints at *now* as *agent*, whose own requests count from the next one on.
+        """Compare the responses of all three endpoints at *now*. A request of *agent* counts in later responses only.
 
-        :param trend: the values of ``days`` to ask the trend for.
-        :param heatmap: the values of ``days`` to ask the heatmap for.
+        :param trend: the values of ``days`` for the trend.
+        :param heatmap: the values of ``days`` for the heatmap.
         """
         self.clock.now = now
         organization_id = agent.organization_id

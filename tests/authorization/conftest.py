@@ -36,7 +36,7 @@ CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())
 
 @pytest.fixture(scope="module")
 def shared_app(postgres_url: str, template: str, running_provider: Company) -> Iterator[Flask]:
-    """The application with the provider's settings. The provider is on this machine's loopback."""
+    """The application with the settings of the provider, which runs on the loopback."""
     with contextmanager(_fresh_database)(postgres_url, template) as url:
         settings = settings_for(url, oidc=running_provider.settings(), issuer_networks=LOOPBACK)
         app = create_app(settings, clock=Clock())
@@ -46,7 +46,7 @@ def shared_app(postgres_url: str, template: str, running_provider: Company) -> I
 
 @dataclass
 class Editor:
-    """A public client of an organization, in the hands of a person with a browser.
+    """A public client of an organization, which a person with a browser uses.
 
     :param agent: the client.
     :param admin: an agent with every scope of the same organization.
@@ -61,7 +61,7 @@ class Editor:
     redirect_uri: str = WEB_URI
 
     def query(self, **changes: str | None) -> str:
-        """The authorization request; ``None`` leaves a parameter out."""
+        """Return the query of the authorization request. ``None`` removes a parameter."""
         parameters = {
             "response_type": "code",
             "client_id": self.agent.client_id,
@@ -76,7 +76,7 @@ class Editor:
     def authorize(
         self, query: str | None = None, client: FlaskClient | None = None, **changes: str | None
     ) -> TestResponse:
-        """Open the request in a browser and sign in; the page or redirect after it."""
+        """Open the authorization request in a browser and sign in. Return the page or redirect after the sign-in."""
         client = client or self.client
         begun = client.get(f"/authorize?{query or self.query(**changes)}")
         assert begun.status_code == 302, begun.text
@@ -89,7 +89,7 @@ class Editor:
         return (client or self.client).post("/authorize", data=form, headers=SAME_ORIGIN)
 
     def code(self, **changes: str | None) -> str:
-        """The code that the client gets if the person signs in and allows it."""
+        """Return the code that the client gets if the person signs in and allows the client."""
         return str(returned(self.answer(self.authorize(**changes)))["code"])
 
     def redeem(
@@ -113,17 +113,17 @@ class Editor:
         return ask(self.client, form, {"DPoP": proof} if proof else {}, **more)
 
     def make(self, path: str, body: dict[str, Any], agent: Agent | None = None) -> Any:
-        """Create something by the API; the response."""
+        """Create an object by the API, and return the JSON of the response."""
         return made(self.client, agent or self.admin, path, body)
 
     def stored_grants(self) -> int:
-        """The number of stored grants of the organization."""
+        """Return the number of stored grants of the organization."""
         query = "select count(*) from grants where organization_id = %s"
         [[count]] = execute(self.admin.database_url, query, self.admin.organization_id)
         return int(count)
 
     def events(self) -> list[tuple[str, str, Any]]:
-        """The recorded actions on grants, with their actors and members."""
+        """Return the audit events about grants: action, actor and members."""
         url, organization_id = self.admin.database_url, self.admin.organization_id
         assert verified(url, organization_id).broken_at is None
         return [
@@ -134,14 +134,14 @@ class Editor:
 
 
 def made(client: FlaskClient, agent: Agent, path: str, body: dict[str, Any]) -> Any:
-    """Create something by the API; the response."""
+    """Create an object by the API, and return the JSON of the response."""
     response = client.post(f"/api/v1/{path}", json=body, headers=agent.bearer())
     assert response.status_code == 201, response.text
     return response.json
 
 
 def returned(response: TestResponse, redirect_uri: str = WEB_URI) -> dict[str, str]:
-    """The parameters with which a browser is led to the client."""
+    """Return the parameters with which a browser is redirected to the client."""
     assert response.status_code == 303, response.text
     address, _, query = response.headers["Location"].partition("?")
     assert address == redirect_uri
@@ -149,7 +149,7 @@ def returned(response: TestResponse, redirect_uri: str = WEB_URI) -> dict[str, s
 
 
 def editor_of(client: FlaskClient, provider: Company, admin: Agent) -> Editor:
-    """A public client of the agent's organization, to which Anna belongs."""
+    """Return a public client of the organization of *admin*, to which Anna belongs."""
     scopes = ["tickets:read", "tickets:write", "tickets:delete"]
     resource = f"https://{uuid.uuid4()}.example/mcp"
     made(client, admin, "resource-servers", {"resource": resource, "name": "Tickets", "scopes": scopes})
@@ -171,10 +171,10 @@ def editor_of(client: FlaskClient, provider: Company, admin: Agent) -> Editor:
 
 @pytest.fixture
 def editor(client: FlaskClient, provider: Company, cast: Cast) -> Editor:
-    """A public client of Acme's."""
+    """A public client of Acme."""
     return editor_of(client, provider, cast.acme)
 
 
 def error_of(response: TestResponse) -> tuple[int, str]:
-    """The status and the OAuth error of a response."""
+    """Return the status and the OAuth error of a response."""
     return response.status_code, response.json["error"]

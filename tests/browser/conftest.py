@@ -23,7 +23,7 @@ addEventListener("securitypolicyviolation", event =>
 """
 
 MILLISECONDS = PATIENCE * 1000
-"""After which an expectation fails."""
+"""Milliseconds after which an expectation of Playwright fails."""
 
 expect.set_options(timeout=MILLISECONDS)
 
@@ -38,7 +38,7 @@ WITH_AND_WITHOUT_JAVASCRIPT = pytest.mark.parametrize(
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One process for all tests of this package, and ended with them: its event loop would disturb those of others."""
+    """A browser for all tests of this package. It ends with them, because its event loop would disturb other tests."""
     with chromium() as running:
         yield running
 
@@ -60,7 +60,7 @@ def stage(shared_stage: Stage) -> Iterator[Stage]:
 
 @pytest.fixture(scope="package")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The source of axe-core; without npm the tests fail."""
+    """The source of axe-core. Without npm, the tests fail."""
     directory = tmp_path_factory.mktemp("axe-core")
     shutil.copytree(AXE, directory, dirs_exist_ok=True)
     npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
@@ -70,9 +70,9 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Watch:
-    """What the pages of a test did that they must not do.
+    """The forbidden actions of the pages of a test.
 
-    A test may allow addresses ``elsewhere``, and lines on the console that begin with one of ``expected``.
+    A test may allow addresses ``elsewhere``, and console lines that begin with one of ``expected``.
     """
 
     def __init__(self, origin: str) -> None:
@@ -83,13 +83,13 @@ class Watch:
         self.problems: list[str] = []
 
     def request(self, request: Request) -> None:
-        """Remember it, and that it left the origin, if it did."""
+        """Store a request, and also whether it went to another origin."""
         self.requests.append(request)
         if not request.url.startswith((self.origin + "/", "data:", *self.elsewhere)):
             self.problems.append(f"{request.method} {request.url} leaves {self.origin}")
 
     def console(self, message: ConsoleMessage) -> None:
-        """Remember an error or a warning, but for the line that Chromium writes for a page whose status is 4xx."""
+        """Store an error or a warning, except the line that Chromium writes for a page with a status of 4xx."""
         page_itself = any(
             request.is_navigation_request() and request.url == message.location["url"] for request in self.requests
         )
@@ -101,7 +101,7 @@ class Watch:
 
 @pytest.fixture
 def watch(stage: Stage) -> Iterator[Watch]:
-    """Fails the test at its end for whatever a page did that it must not do."""
+    """The watch of the pages of a test. The test fails at its end if a page did something forbidden."""
     watch = Watch(stage.url)
     yield watch
     assert watch.requests
@@ -110,8 +110,8 @@ def watch(stage: Stage) -> Iterator[Watch]:
 
 @pytest.fixture
 def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
-    """Open an empty page of a new browser profile, in which *agent* has signed in if one is given; takes Playwright's
-    options of a context.
+    """A function that opens an empty page of a new browser profile, in which *agent* is signed in, unless ``None``. Its
+    options are those of Playwright's contexts.
     """
     with contextlib.ExitStack() as contexts:
 
@@ -134,11 +134,11 @@ def open_page(stage: Stage, browser: Browser, watch: Watch) -> Iterator[Open]:
 
 @pytest.fixture
 def signed_in(open_page: Open, stage: Stage) -> Page:
-    """An empty page of a browser in which the demo's operator has signed in."""
+    """An empty page of a browser in which the demo's operator is signed in."""
     return open_page(stage.operator)
 
 
 @pytest.fixture
 def phone(open_page: Open, stage: Stage) -> Page:
-    """The same on a phone."""
+    """An empty page of a phone's browser in which the demo's operator is signed in."""
     return open_page(stage.operator, viewport=PHONE)

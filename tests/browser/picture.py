@@ -27,7 +27,7 @@ from tests.conftest import settings_for, with_database
 from tests.factories import ROOT, Agent
 
 PICTURES = {"light": ROOT / "docs" / "dashboard.png", "dark": ROOT / "docs" / "dashboard-dark.png"}
-"""Color scheme -> file."""
+"""The files of the pictures, by color scheme."""
 
 PATH = "/dashboard"
 WIDTH = 1280
@@ -36,10 +36,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def digest(app: Flask, operator: Agent) -> str:
-    """Of the page that a picture shows: its text, and by the version in it also its style. The script changes nothing
-    before a minute is over.
+    """Return a digest of the page in a picture: its text, which includes the version of its style. The page's script
+    changes nothing in the first minute.
 
-    :param app: with the demo organization as it was made, at the instant at which the tests stand.
+    :param app: the application with the unchanged demo organization, at the default time of the tests.
     """
     client = app.test_client()
     # A pasted token, which does not count as one issued.
@@ -54,7 +54,7 @@ def digest(app: Flask, operator: Agent) -> str:
 
 
 def sign_in(page: Page, operator: Agent) -> None:
-    """As for the digest."""
+    """Sign in to the session whose page :func:`digest` covers."""
     page.goto("/dashboard/sign-in")
     page.get_by_label("Access token").fill(operator.token())
     page.get_by_role("button", name="Sign in with the token").click()
@@ -81,13 +81,13 @@ FEW_COLORS = """async screenshot => {
     const indexes = Uint8Array.from(pixels, color => nearest.get(color))
     return { width, height, palette: palette.flat(), indexes: indexes.toBase64() }
 }"""
-"""In the browser, which can read PNG: the 256 colors that are used most, and for each pixel the nearest of them."""
+"""JavaScript that returns the 256 most frequent colors of a PNG, and for each pixel the nearest of these colors."""
 
 
 def small_png(page: Page, screenshot: bytes, text: str) -> bytes:
-    """A PNG of 256 colors, a third as large, with *text* in a chunk of its own (third edition, section 11.3.3.3).
+    """Return a PNG with 256 colors, a third as large, with *text* in a chunk (PNG third edition, section 11.3.3.3).
 
-    :param page: an empty one.
+    :param page: an empty page.
     """
     few = page.evaluate(FEW_COLORS, base64.b64encode(screenshot).decode())
     width, height, indexes = few["width"], few["height"], base64.b64decode(few["indexes"])
@@ -106,12 +106,12 @@ def small_png(page: Page, screenshot: bytes, text: str) -> bytes:
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def chunks(picture: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG: type and content."""
+    """Yield the chunks of a PNG: type and content."""
     assert picture.startswith(SIGNATURE)
     at = len(SIGNATURE)
     while at < len(picture):

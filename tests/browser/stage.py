@@ -37,7 +37,7 @@ from tests.factories import (
 
 @dataclass
 class FileClock:
-    """The clock of the service and of the test alike."""
+    """The clock of the service and of the test."""
 
     path: Path
 
@@ -45,7 +45,7 @@ class FileClock:
         return read_clock(self.path)
 
     def set(self, at: datetime | None) -> None:
-        """Stand still at an instant, aware, or run."""
+        """Stop the clock at an instant with a time zone, or let it run if ``None``."""
         new = self.path.with_suffix(".new")
         new.write_text(at.isoformat() if at else "", encoding="ascii")
         new.replace(self.path)
@@ -53,7 +53,7 @@ class FileClock:
 
 @dataclass
 class Stage:
-    """A running service. ``operator`` is the demo's agent that may see everything."""
+    """A running service with the demo organization. ``operator`` is the demo's agent that has every scope."""
 
     url: str
     clock: FileClock
@@ -61,15 +61,15 @@ class Stage:
     operator: Agent
 
     def path(self, path: str) -> str:
-        """A path with the ids of the demo's agents where it has their names."""
+        """Return *path* with the ids of the demo's agents in place of their names."""
         return demo_path(self.services, path)
 
     def api(self, path: str, agent: Agent | None = None) -> Any:
-        """What the API answers, to the demo's operator where no other agent is given."""
+        """Return the response of the API to an agent, by default to the demo's operator."""
         return self.call("GET", path, agent or self.operator)
 
     def call(self, method: str, path: str, agent: Agent, **body: Any) -> Any:
-        """What the API answers to an agent."""
+        """Return the response of the API to a request of an agent."""
         request = urllib.request.Request(
             self.url + path,
             method=method,
@@ -90,7 +90,7 @@ def sign_in(page: Page, agent: Agent) -> None:
 
 
 def let_in(page: Page, stage: Stage, agent: Agent) -> None:
-    """Give the browser the cookie that it would have if *agent* had signed in with a token, for it is sooner done."""
+    """Give the browser the cookie of a session of *agent*, which is faster than signing in."""
     name = session.cookie_name(stage.services.settings)
     page.context.add_cookies([{"name": name, "value": agent.token(), "domain": "localhost", "path": "/dashboard"}])
 
@@ -121,7 +121,7 @@ def staged(
 ) -> Iterator[Stage]:
     """Run gunicorn with the configuration of production on a migrated database, and make the demo organization in it.
 
-    :param at: where the clock stands, or ``None`` if it runs; the demo's last day is its day.
+    :param at: the time of the stopped clock, or ``None`` if the clock runs. The demo's last day is the clock's day.
     :param environment: further settings.
     """
     port = port or free_port()

@@ -20,7 +20,7 @@ def _quiet() -> None:
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    """The images are built; skips the test if that is not possible on this machine."""
+    """Build the images, or skip the test if this machine cannot build them."""
     if reason := podman.missing():
         pytest.skip(reason)
     podman.build_images()
@@ -35,7 +35,7 @@ def docker_host(images: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def check_out(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], podman.Checkout]]:
-    """Makes a checkout with a Compose project of its own, which is removed with its data in the end."""
+    """A function that makes a checkout with its own Compose project. Both are removed at the end, with the data."""
     with contextlib.ExitStack() as stack:
 
         def make(name: str) -> podman.Checkout:

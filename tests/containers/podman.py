@@ -51,7 +51,7 @@ esac
 
 
 def missing() -> str | None:
-    """What this machine lacks to run containers, as a sentence; ``None`` if it lacks nothing."""
+    """Return a sentence about what this machine lacks to run containers, or ``None``."""
     for program in ("podman", "docker-compose"):
         if not shutil.which(program):
             return f"{program} is not installed."
@@ -61,7 +61,7 @@ def missing() -> str | None:
 
 
 def run(*command: str | Path, **options: object) -> str:
-    """Run a command, and return what it prints on standard output. If it fails, so does the test, with both outputs."""
+    """Run a command, and return its standard output. If it fails, fail the test and show both outputs."""
     result = run_anyway(*command, **options)
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout
@@ -73,12 +73,12 @@ def run_anyway(*command: str | Path, **options: object) -> subprocess.CompletedP
 
 
 def podman(*arguments: str | Path) -> str:
-    """Run Podman, and return what it prints."""
+    """Run Podman, and return its standard output."""
     return run(*PODMAN, *arguments)
 
 
 def build_images() -> None:
-    """Build the three images; what has not changed since the last time comes from Podman's cache."""
+    """Build the three images. Unchanged layers come from Podman's cache."""
     with Path(tempfile.gettempdir(), "agentidp-test-images.lock").open("w") as lock:
         # The tests run in several processes.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -90,7 +90,7 @@ def build_images() -> None:
 
 @contextlib.contextmanager
 def docker_api(directory: Path) -> Iterator[str]:
-    """Podman behind Docker's API, which Compose speaks; yields the address for ``DOCKER_HOST``."""
+    """Run Podman with Docker's API, which Compose needs, and yield the address for ``DOCKER_HOST``."""
     socket = directory / "podman.sock"
     command = [*PODMAN, "system", "service", "--time", "0", f"unix://{socket}"]
     with (directory / "podman.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
@@ -103,8 +103,8 @@ def docker_api(directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def health_checks(label: str) -> Iterator[None]:
-    """Run the health checks of containers with a label until they are healthy, which is what Compose waits for. Podman
-    leaves health checks to systemd, which may not be running.
+    """Run the health checks of containers with a label during the ``with`` block, because Compose waits until they are
+    healthy. Podman leaves health checks to systemd, which may not be running.
     """
     end = threading.Event()
     unhealthy = [f"--filter=health={status}" for status in ("starting", "unhealthy")]
@@ -124,7 +124,7 @@ def health_checks(label: str) -> Iterator[None]:
 
 
 def shell_blocks(heading: str) -> str:
-    """The commands below a heading of docs/containers.md, up to the next heading."""
+    """Return the commands below a heading of docs/containers.md, up to the next heading."""
     text = (ROOT / "docs" / "containers.md").read_text(encoding="utf-8")
     [section] = re.findall(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
     blocks: list[str] = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
@@ -132,7 +132,7 @@ def shell_blocks(heading: str) -> str:
 
 
 class Checkout:
-    """A directory with what the documentation's commands need, and a Compose project of its own."""
+    """A directory with the files that the documentation's commands need, and a Compose project of its own."""
 
     def __init__(self, directory: Path, project: str, host: str, port: int) -> None:
         self.directory, self.project, self.port = directory, project, port
@@ -158,13 +158,13 @@ class Checkout:
         return run_anyway("bash", "-euo", "pipefail", "-c", script, cwd=self.directory, env=self.environment)
 
     def shell(self, script: str) -> str:
-        """Run commands of the documentation, and return what they print."""
+        """Run commands of the documentation, and return their standard output."""
         result = self.try_shell(script)
         assert result.returncode == 0, f"{script}\n{result.stdout}\n{result.stderr}"
         return result.stdout
 
     def sql(self, statement: str, user: str = "postgres") -> str:
-        """What a statement returns, as psql prints it."""
+        """Return the rows of a statement, as psql prints them."""
         command = ["docker-compose", "exec", "-T", "postgres", "psql", "-v", "ON_ERROR_STOP=1", "-qAt"]
         script = [*command, "-U", user, "-d", "agentidp"]
         return run(*script, cwd=self.directory, env=self.environment, input=statement).strip()
@@ -174,9 +174,9 @@ class Checkout:
         return run_anyway(*PODMAN, "exec", *options, self.container(service), *command)
 
     def container(self, service: str) -> str:
-        """The name of a service's container."""
+        """Return the name of a service's container."""
         return f"{self.project}-{service}-1"
 
     def exit_code(self, service: str) -> int:
-        """How a service's container ended."""
+        """Return the exit code of a service's container."""
         return int(podman("inspect", "--format", "{{.State.ExitCode}}", self.container(service)))

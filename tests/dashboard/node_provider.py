@@ -19,11 +19,11 @@ SOURCE = ROOT / "tests" / "dashboard" / "oidc_provider"
 
 @contextmanager
 def node_provider(directory: Path, port: int, dashboard: str, accounts: dict[str, Any]) -> Iterator[OidcSettings]:
-    """Run it on loopback; without npm and Node the tests fail.
+    """Run the provider on the loopback. Without npm and Node, the tests fail.
 
-    :param directory: an empty one, for the package.
-    :param dashboard: the address of the dashboard whose people it knows.
-    :param accounts: subject -> claims. With ``userinfo`` true, they are not in the ID token.
+    :param directory: an empty directory for the package.
+    :param dashboard: the address of the dashboard that is the provider's client.
+    :param accounts: claims by subject. If ``userinfo`` is true, they are not in the ID token.
     :returns: the settings of AgentIdP.
     """
     shutil.copytree(SOURCE, directory, dirs_exist_ok=True)

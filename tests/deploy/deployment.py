@@ -51,12 +51,12 @@ os.execv(sys.argv[2], sys.argv[2:])
 NO_ANSWER = (
     "The service did not answer: it is unknown whether the request was carried out. A token request may be repeated."
 )
-"""What nginx says for 502, 503 and 504."""
+"""The body of the responses of nginx with 502, 503 and 504."""
 
 
 @dataclass
 class Response:
-    """Status, headers and body as a client sees them."""
+    """The status, headers and body of a response."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -70,14 +70,14 @@ def fetch(
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """One request on a connection."""
+    """Send a request on a connection, and return the response."""
     connection.request(method, path, body, headers or {})
     response = connection.getresponse()
     return Response(response.status, response.headers, response.read())
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a UNIX socket, past nginx."""
+    """An HTTP connection over a UNIX socket, without nginx."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=PATIENCE)
@@ -90,7 +90,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Nginx:
-    """nginx with the shipped site, adapted only where it must be: paths, ports, a certificate of our own.
+    """nginx with the shipped site, of which only paths, ports and the certificate are changed.
 
     :param upstreams: the UNIX socket or the port of each server.
     """
@@ -148,7 +148,7 @@ class Nginx:
         self.process.wait(PATIENCE)
 
     def log(self, name: str) -> str:
-        """A log file."""
+        """Return the content of a log file."""
         return (self.directory / name).read_text()
 
     def requests(self) -> list[dict[str, Any]]:
@@ -156,12 +156,12 @@ class Nginx:
         return [json.loads(line) for line in self.log("agentidp.log").splitlines()]
 
     def connection(self) -> http.client.HTTPConnection:
-        """A client's connection."""
+        """Return a new connection of a client."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
 
 def make_certificate(directory: Path) -> None:
-    """``tls.crt`` and ``tls.key`` for localhost."""
+    """Create ``tls.crt`` and ``tls.key`` for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -179,9 +179,7 @@ def make_certificate(directory: Path) -> None:
 
 
 class Unit:
-    """The commands and the environment of ``agentidp.service``, run as systemd would, and its socket. In the block of a
-    ``with`` statement it runs.
-    """
+    """The commands, environment and socket of ``agentidp.service``. They run as under systemd in a ``with`` block."""
 
     def __init__(self, directory: Path, database_url: str) -> None:
         self.path = directory / "agentidp.sock"
@@ -213,7 +211,7 @@ class Unit:
         return shlex.split(command.replace("/etc/agentidp/gunicorn.conf.py", str(gunicorn_config())))
 
     def start(self) -> None:
-        """Run the commands; return when the last one is started."""
+        """Run the commands, and return when the last command has started."""
         with self._log_path.open("a") as log:
             for command in self._unit["ExecStartPre"]:
                 subprocess.run(self._words(command), env=self._environment, check=True, stdout=log, stderr=log)
@@ -228,17 +226,17 @@ class Unit:
             )
 
     def stop(self) -> None:
-        """What systemd does: SIGTERM, and wait."""
+        """Stop the processes as systemd does: send SIGTERM, and wait."""
         self.process.terminate()
         assert self.process.wait(int(self._unit["TimeoutStopSec"][0])) == 0
 
     def log(self) -> list[dict[str, Any]]:
-        """The JSON lines that gunicorn has written."""
+        """Return the JSON lines that gunicorn has logged."""
         return [json.loads(line) for line in self._log_path.read_text().splitlines() if line.startswith("{")]
 
 
 def read_unit(name: str) -> dict[str, dict[str, list[str]]]:
-    """A unit file: section -> name -> values, of which there can be several."""
+    """Return the values in a unit file, by section and name. A name can have several values."""
     sections: dict[str, dict[str, list[str]]] = {}
     for line in (DEPLOY / name).read_text().splitlines():
         if line.startswith("["):
@@ -260,7 +258,7 @@ class Deployment:
 
 @contextlib.contextmanager
 def deployed(postgres_url: str, template: str, directory: Path) -> Iterator[Deployment]:
-    """All of ``deploy/`` at work on a database of its own."""
+    """Run everything in ``deploy/`` on a new database."""
     name = f"agentidp_deploy_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(

@@ -40,22 +40,22 @@ PANELS = (
     "Authentications rejected, by reason",
     "Tokens today, by organization",
 )
-"""Titles of panels with one query each."""
+"""The titles of panels with a single query."""
 
 SECONDS = 150
-"""Of traffic; the graphs show the last two minutes."""
+"""Seconds of traffic. The graphs show the last two minutes."""
 
 WIDTH = 1280
 
 
 def digest() -> str:
-    """Of what the picture shows, but for the traffic."""
+    """Return a digest of the content of the picture, except the traffic."""
     return hashlib.sha256(json.dumps([RULES.read_text(), sorted(queries())]).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def service() -> Iterator[tuple[MeteredServer, list[Agent]]]:
-    """A service with three organizations and an agent in each."""
+    """Run a service with three organizations, which have one agent each."""
     with temporary() as postgres:
         install(postgres.url)
         with contextlib.closing(Services.of(settings_for(postgres.url), utc_now)) as services:
@@ -66,7 +66,7 @@ def service() -> Iterator[tuple[MeteredServer, list[Agent]]]:
 
 
 def make_traffic(running: MeteredServer, agents: list[Agent], seconds: float) -> None:
-    """Up to 20 requests a second, more of them in the second half, of which some are refused."""
+    """Send up to 20 requests per second, more in the second half. Some of them are refused."""
     begun = time.monotonic()
     number = 0
     while (elapsed := time.monotonic() - begun) < seconds:
@@ -82,7 +82,7 @@ def make_traffic(running: MeteredServer, agents: list[Agent], seconds: float) ->
 
 
 def screenshots(page: Page, running: Prometheus) -> Iterator[tuple[str, bytes]]:
-    """Prometheus' page of alerts, and its graph of each of :data:`PANELS`, with a title each."""
+    """Yield (title, screenshot) of Prometheus' page of alerts, and of its graph per panel in :data:`PANELS`."""
     base = f"http://127.0.0.1:{running.port}/classic"
     page.goto(f"{base}/alerts")
     yield "Alerts", page.locator(".container-fluid").last.screenshot()
@@ -98,7 +98,7 @@ def screenshots(page: Page, running: Prometheus) -> Iterator[tuple[str, bytes]]:
 
 
 def composed(page: Page, taken: Iterator[tuple[str, bytes]]) -> bytes:
-    """A screenshot of one page with all of them."""
+    """Return a screenshot of a page with all of these screenshots."""
     figures = "".join(
         f"<figure><figcaption>{html.escape(title)}</figcaption>"
         f'<img src="data:image/png;base64,{base64.b64encode(screenshot).decode()}"></figure>'

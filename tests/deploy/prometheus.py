@@ -23,14 +23,14 @@ DASHBOARD = json.loads((DEPLOY / "grafana" / "agentidp.json").read_text())
 
 
 def program(name: str) -> str:
-    """The path of a program of Debian's package."""
+    """Return the path of a program of Debian's package."""
     path = shutil.which(name)
     assert path, f"{name} must be installed: apt-get install prometheus"
     return path
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """The queries of the dashboard, each with the title of its panel, as Grafana sends them."""
+    """Yield (panel title, query) for the dashboard, with queries as Grafana sends them."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             yield panel["title"], target["expr"].replace("$job", "agentidp").replace("$__rate_interval", "1m")
@@ -38,25 +38,25 @@ def queries() -> Iterator[tuple[str, str]]:
 
 @dataclass
 class Prometheus:
-    """Debian's, with the shipped configuration; only the port and the times differ."""
+    """Debian's Prometheus with the shipped configuration. Only the port and the intervals differ."""
 
     port: int
 
     def get(self, path: str, **query: str) -> Any:
-        """The data of a response of its API."""
+        """Return the data in a response of Prometheus' API."""
         address = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(address, timeout=PATIENCE) as response:
             return json.loads(response.read())["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """What an expression results in now."""
+        """Return the present result of an expression."""
         samples: list[dict[str, Any]] = self.get("query", query=expression)["result"]
         return samples
 
 
 @contextlib.contextmanager
 def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
-    """Prometheus in *directory*; it scrapes *target* each second."""
+    """Run Prometheus in *directory*. It scrapes *target* every second."""
     configuration = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
     for old, new in {"127.0.0.1:9464": target, ": 15s": ": 1s"}.items():
         assert old in configuration
@@ -92,7 +92,7 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
 def request_token(service: MeteredServer, agent: Agent, *, scope: str = "", secret: str | None = None) -> None:
     """Request a token, which may be refused.
 
-    :param secret: instead of the agent's.
+    :param secret: replaces the agent's secret.
     """
     form = agent.form | {"client_secret": secret or agent.client_secret, "scope": scope}
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)) as connection:

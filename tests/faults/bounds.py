@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from agentidp.config import EXCHANGE_MARGIN
 
 STATEMENT_TIMEOUT = 2.0
-"""Seconds; AGENTIDP_STATEMENT_TIMEOUT of the rig's servers, whatever the default is."""
+"""Seconds of AGENTIDP_STATEMENT_TIMEOUT of the rig's servers, which may differ from the default."""
 
 POOL_TIMEOUT = 5.0
-"""Seconds; AGENTIDP_POOL_TIMEOUT of the same."""
+"""Seconds of AGENTIDP_POOL_TIMEOUT of the rig's servers."""
 
 DETECTION = STATEMENT_TIMEOUT + EXCHANGE_MARGIN + 1
-"""Seconds until a request that meets a silent database has a response: statement_timeout, the margin that an
-exchange has beyond it, and a second for a busy machine. From then on the database is known to be unreachable."""
+"""Seconds until a request to a silent database has a response: statement_timeout, the margin of an exchange, and one
+second for a busy machine. From then on, the database is known to be unreachable."""
 
 QUICK = 0.25
-"""Seconds; the 99th percentile of a 503's time while the database is known to be unreachable. A quiet machine needs
-less than 0.02."""
+"""Maximum 99th percentile of the seconds until a 503 while the database is known to be unreachable. A quiet machine
+needs less than 0.02."""
 
 CLIENTS = 8
-"""That ask for tokens at the same time, each one request after the other."""
+"""Number of clients that request tokens at the same time. A client sends one request after the other."""
 
 CLIENT_TIMEOUT = 15.0
 """Seconds after which a client of the rig gives up. Longer than any bound, so that the table shows by how much a
@@ -30,17 +30,16 @@ response was late."""
 
 @dataclass(frozen=True)
 class Bound:
-    """The limits of a row beside those that hold for each: nothing lost, nothing doubled, no jti twice, no 500.
+    """The limits of a row, in addition to those of every row: no token lost or counted twice, no jti twice, no 500.
 
-    :param longest: seconds that a response may take from the beginning of the fault on.
-    :param reason: why these limits.
+    :param longest: maximum seconds until a response, from the beginning of the fault.
+    :param reason: the reason for these limits.
     :param recovery: seconds from the end of the fault to the end of the last response that still failed.
     :param known_after: seconds after which the database is known to be unreachable, so that each 503 must be
-        immediate; ``None`` if the fault is none of that kind.
-    :param unknown: requests whose outcome the client may not know: what is under way when the fault comes, and once
-        more for connections that are lost one after the other.
-    :param fails: whether requests fail: ``True`` if a row in which none failed has tested nothing, and ``None`` if some
-        may.
+        immediate; ``None`` if the database stays reachable.
+    :param unknown: maximum number of requests whose outcome the client does not know: those that are running when the
+        fault begins, and as many again if connections are lost one after the other.
+    :param fails: whether requests must fail, because otherwise the row tests nothing; ``None`` if some may fail.
     """
 
     longest: float

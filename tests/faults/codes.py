@@ -32,7 +32,7 @@ PROVIDER = "https://login.example"
 
 @dataclass
 class Codes:
-    """The codes of a public client, of as many people.
+    """The authorization codes of a public client, one per person.
 
     :param redeemed: the codes for which a token has arrived.
     :param is_interrupted: whether a request has failed.
@@ -47,9 +47,9 @@ class Codes:
 
     @classmethod
     def make(cls, url: str, worker: str | None = None) -> Codes:
-        """Let people allow it in the database at *url*.
+        """Store the codes of people who have allowed the client, in the database at *url*.
 
-        :param worker: the URL of the Citus worker that shall have the organization.
+        :param worker: the URL of the Citus worker that gets the organization.
         """
         with contextlib.closing(Services.of(settings_for(url), utc_now)) as services:
             organization_id = make_organization(services)

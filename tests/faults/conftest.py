@@ -16,7 +16,7 @@ from tests.faults.rig import environment
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL that keeps what it has committed when it is killed."""
+    """A PostgreSQL that keeps its commits when it is killed."""
     with open_directory() as path, EmbeddedPostgres(path / "home") as postgres:
         install(postgres.url)
         yield postgres
@@ -24,7 +24,7 @@ def cluster() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def postgres(cluster: EmbeddedPostgres) -> EmbeddedPostgres:
-    """The shared PostgreSQL, which runs even if the row before has left it dead."""
+    """The shared PostgreSQL, which is started again if the previous row has killed it."""
     return cluster.start()
 
 

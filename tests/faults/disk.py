@@ -17,22 +17,22 @@ from tests.directory import open_directory
 from tests.factories import ROOT
 
 SIZE = 192
-"""Megabytes: a new cluster has 60, its log grows, and PostgreSQL's programs may have to be copied."""
+"""Size of the file system in megabytes. A new cluster has 60, its log grows, and programs may be copied."""
 
 CAP_SYS_ADMIN = 1 << 21
 MNT_DETACH = 2
 
 
 def may_mount() -> bool:
-    """Whether this process may mount a file system."""
+    """Return whether this process may mount a file system."""
     [effective] = re.findall(r"CapEff:\s*([0-9a-f]+)", Path("/proc/self/status").read_text())
     return bool(int(effective, 16) & CAP_SYS_ADMIN)
 
 
 def run_where_it_may_mount(test: str) -> None:
-    """Run a test in a process that has namespaces of its own, where an ordinary user may mount.
+    """Run a test in a process with its own namespaces, in which an ordinary user may mount file systems.
 
-    :param test: its node id.
+    :param test: the node id of the test.
     """
     namespaces = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"]
     granted = subprocess.run([*namespaces, "true"], capture_output=True, text=True)
@@ -49,7 +49,7 @@ def run_where_it_may_mount(test: str) -> None:
 
 @contextlib.contextmanager
 def small_file_system() -> Iterator[Path]:
-    """A directory on a file system of its own."""
+    """Yield a directory on a separate small file system."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open_directory() as path:
         target, options = os.fsencode(path), f"size={SIZE}m,mode=0711".encode()
@@ -61,7 +61,7 @@ def small_file_system() -> Iterator[Path]:
 
 
 def fill(path: Path) -> Path:
-    """Fill the file system of *path* to the last block; the file to remove."""
+    """Fill the file system of *path* to the last block, and return the file to remove."""
     ballast = path / "ballast"
     file = os.open(ballast, os.O_WRONLY | os.O_CREAT, 0o600)
     try:

@@ -13,17 +13,17 @@ from tests.factories import execute, usage_sums
 from tests.faults.bounds import BOUNDS, QUICK
 
 CLOCK_TOLERANCE = timedelta(seconds=10)
-"""By which a server that serves may be off: the leeway."""
+"""Maximum deviation of the clock of a server that serves: the leeway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request as its client saw it. Times are seconds of ``time.monotonic``.
+    """A request and its response, as the client sees them. Times are seconds of ``time.monotonic``.
 
     :param kind: ``token``, ``read`` or the path of a request without a client.
-    :param status: ``None`` where no response came.
-    :param is_unknown: the client cannot know whether a token was counted: the response got lost, or says so.
-    :param problem: why there is no response.
+    :param status: the status of the response; ``None`` without a response.
+    :param is_unknown: whether the client cannot know if a token was counted: the response was lost, or says so.
+    :param problem: the reason why there is no response.
     """
 
     kind: str
@@ -38,17 +38,17 @@ class Answer:
 
     @property
     def took(self) -> float:
-        """Seconds."""
+        """The duration in seconds."""
         return self.ended - self.began
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What the counters hold of an organization.
+    """The counts of an organization.
 
-    :param sums: tokens by each counter, which must all be the same.
-    :param by_agent: tokens.
-    :param hours: the UTC hours in which any were counted.
+    :param sums: the tokens per counter, which must all be equal.
+    :param by_agent: the tokens per agent.
+    :param hours: the UTC hours in which tokens were counted.
     """
 
     sums: set[int]
@@ -57,7 +57,7 @@ class Counts:
 
 
 def read_counts(url: str, organization_id: str) -> Counts:
-    """Read the counters as the operator."""
+    """Read the counters of an organization as the operator."""
     sums = usage_sums(url, organization_id)
     tokens_of = "select agent_id, sum(tokens)::bigint from agent_usage_daily where organization_id = %s group by 1"
     by_agent = execute(url, tokens_of, organization_id)
@@ -83,12 +83,12 @@ def judge(
     fault: tuple[float, float] | None,
     recovery: float | None,
 ) -> list[str]:
-    """Compare a row with its bounds; what is wrong with it.
+    """Compare a row with its bounds, and return the problems.
 
-    :param counts: ``None`` where the database could not be read.
-    :param began_at: the first request, by a right clock.
-    :param fault: its beginning and end, seconds of ``time.monotonic``; ``None`` if there was none.
-    :param recovery: seconds after the fault; ``None`` where tokens did not work again.
+    :param counts: the counts; ``None`` if the database could not be read.
+    :param began_at: the time of the first request, by a correct clock.
+    :param fault: its beginning and end in seconds of ``time.monotonic``; ``None`` without a fault.
+    :param recovery: seconds from the fault until tokens are issued again; ``None`` if they are not.
     """
     bound = BOUNDS[row]
     tokens = [answer for answer in answers if answer.kind == "token"]

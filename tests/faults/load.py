@@ -26,16 +26,16 @@ from tests.faults.bounds import CLIENT_TIMEOUT, CLIENTS
 from tests.faults.ledger import Answer
 
 PAUSE = 0.05
-"""Seconds between two requests of a client, so that the machine is busy and not full."""
+"""Seconds between two requests of a client, so that the machine is busy but not overloaded."""
 
 READ_EVERY = 5
-"""Each client's every n-th request reads the analytics with its last token."""
+"""Every how many requests a client reads the analytics with its last token."""
 
 MAX_REQUESTS = 4000
-"""Of a client."""
+"""Maximum number of requests of a client."""
 
 ISSUER = "http://localhost:3000"
-"""Of all servers of the rig, whatever their ports: tokens of one are good at the other."""
+"""The issuer of all servers of the rig, so that a server accepts the tokens of the others."""
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 TREND = "/api/v1/analytics/tokens?days=2"
@@ -43,14 +43,14 @@ TREND = "/api/v1/analytics/tokens?days=2"
 
 @dataclass(frozen=True)
 class Client:
-    """An agent and how it authenticates: by a secret, or by the key that it has."""
+    """An agent, which authenticates by a secret, or by a key if it has one."""
 
     agent_id: uuid.UUID
     secret: str
     key: ec.EllipticCurvePrivateKey | None = None
 
     def token_request(self, turn: int) -> tuple[str, dict[str, str]]:
-        """Body and headers: by the key, by ``client_secret_basic`` or by ``client_secret_post`` in turns."""
+        """Return the body and headers by the key, ``client_secret_basic`` or ``client_secret_post``, in turns."""
         form = {"grant_type": "client_credentials"}
         client_id = str(self.agent_id)
         if self.key is not None:
@@ -67,7 +67,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Fleet:
-    """An organization and its agents, of which one in four authenticates by a key."""
+    """An organization and its agents. One in four agents authenticates by a key."""
 
     organization_id: str
     clients: list[Client]
@@ -93,7 +93,7 @@ class Fleet:
 
 
 class Connection:
-    """A kept-alive connection that turns whatever happens into an :class:`~tests.faults.ledger.Answer`."""
+    """A persistent connection that returns every outcome as an :class:`~tests.faults.ledger.Answer`."""
 
     def __init__(self, port: int, timeout: float = CLIENT_TIMEOUT) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -131,14 +131,14 @@ class Connection:
         return Answer(kind, agent_id, began, ended, response.status, is_unknown, problem=text[:200])
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._http.close()
 
 
 class Load:
-    """Threads of a fleet that ask one server each, and read at the next one with the token that they got.
+    """Threads of a fleet that request tokens at one server, and read with these tokens at the next server.
 
-    :param ports: of the servers, on the loopback.
+    :param ports: the ports of the servers, on the loopback.
     """
 
     def __init__(self, fleet: Fleet, ports: Sequence[int], threads: int = CLIENTS) -> None:
@@ -157,7 +157,7 @@ class Load:
             thread.start()
 
     def stop(self) -> list[Answer]:
-        """Stop them; every answer."""
+        """Stop the threads, and return all answers."""
         self._end.set()
         for thread in self._threads:
             thread.join(3 * CLIENT_TIMEOUT)
@@ -165,15 +165,15 @@ class Load:
         return self.answers()
 
     def answers(self) -> list[Answer]:
-        """All so far."""
+        """Return all answers until now."""
         return [answer for answers in self._answers for answer in list(answers)]
 
     def clients(self) -> list[list[Answer]]:
-        """The token requests so far, a list a client."""
+        """Return the answers to token requests until now, one list per client."""
         return [[answer for answer in list(answers) if answer.kind == "token"] for answers in self._answers[:-1]]
 
     def acknowledged(self) -> int:
-        """Tokens that clients have received so far."""
+        """Return the number of tokens that clients have received until now."""
         return sum(answer.status == 200 for answers in self.clients() for answer in answers)
 
     def _ask_for_tokens(self, number: int, answers: list[Answer]) -> None:
@@ -196,7 +196,7 @@ class Load:
         reads.close()
 
     def _watch(self, answers: list[Answer]) -> None:
-        """Ask for what needs no database: whether the process lives, the keys, and about a forged token."""
+        """Send requests that need no database: the health check, the keys, and a forged token."""
         connection = Connection(self._ports[0])
         forged = ""
         while not self._end.wait(5 * PAUSE):
@@ -209,6 +209,6 @@ class Load:
 
 
 def _forged(answers: list[list[Answer]]) -> str:
-    """A token of ours with another one's signature."""
+    """Return a token with the signature of another token."""
     first, second, *_ = [*(a.token for part in answers for a in list(part[:4]) if a.token), "", ""]
     return f"{first.rpartition('.')[0]}.{second.rpartition('.')[2]}" if second else ""

@@ -15,17 +15,17 @@ from tests.faults.ledger import Answer, judge, read_counts
 from tests.faults.load import ISSUER, Fleet, Load
 
 TOKENS_BEFORE = 60
-"""That clients must have received before the fault begins."""
+"""Number of tokens that clients must receive before the fault begins."""
 
 AFTER = 1.0
-"""Seconds for which the load goes on when tokens work again."""
+"""Seconds for which the load continues after tokens are issued again."""
 
 WAIT = 20.0
-"""Seconds to wait for tokens after the fault; longer than any bound."""
+"""Maximum seconds to wait for tokens after the fault, longer than any bound."""
 
 
 def environment(database_url: str, **changes: str) -> dict[str, str]:
-    """Of a server of the rig on the database at *database_url*; on one of its own if that is empty."""
+    """Return the environment of a server of the rig on the database at *database_url*, or on its own if empty."""
     return {
         "AGENTIDP_DATABASE_URL": database_url,
         "AGENTIDP_SECRET_KEY": SECRET_KEY,
@@ -38,9 +38,9 @@ def environment(database_url: str, **changes: str) -> dict[str, str]:
 
 
 def run(row: str, database_url: str, servers: Sequence[Server], fault: Callable[[Fleet], None]) -> list[Answer]:
-    """Bring a load of an organization on *servers*, cause the fault, and fail unless the row keeps its bounds.
+    """Put load of an organization on *servers*, cause the fault, and fail unless the row keeps its bounds.
 
-    :param row: of ``BOUNDS``.
+    :param row: the key in ``BOUNDS``.
     :param fault: causes the fault and returns when it is over.
     :returns: every response.
     """
@@ -56,9 +56,9 @@ def run_rows(
     fault: Callable[[], None],
     clients: int = CLIENTS,
 ) -> list[list[Answer]]:
-    """The same with several organizations, each of which is judged by a row of its own.
+    """Do the same as :func:`run` with several organizations, each of which has a row of its own.
 
-    :param clients: of each organization.
+    :param clients: the number of clients per organization.
     """
     began_at = utc_now()
     loads = [Load(fleet, [server.port for server in servers], clients) for _, fleet in rows]

@@ -18,9 +18,9 @@ DISCOVERY = "/.well-known/openid-configuration"
 
 
 class HttpsIssuer:
-    """``pages`` has a status, headers and a body, or a function that makes them, per address.
+    """An issuer that publishes ``pages`` over https: a status, headers and a body, or a function that returns them.
 
-    ``requests`` are the requested paths, in their order.
+    ``requests`` are the requested paths, in order.
     """
 
     def __init__(self, port: int) -> None:
@@ -57,7 +57,7 @@ def https_server(directory: Path, handler: type[BaseHTTPRequestHandler]) -> Iter
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A client that trusts no certificate ends the handshake."""
+            """Ignore the error: a client that does not trust the certificate ends the handshake."""
 
         def get_request(self) -> Any:
             connection, address = super().get_request()

@@ -46,7 +46,7 @@ def failed(description: str) -> Whole:
 
 
 FAILED = failed("client authentication failed; the owner of the agent sees why on the page of the agent")
-"""The response whenever no secret and no signature has verified."""
+"""The response if neither a secret nor a signature has verified."""
 
 USED_BEFORE = failed("the assertion was used before: sign a new one with a new jti for each request")
 numbers = itertools.count(1)
@@ -118,8 +118,8 @@ def process(url: str, clock: Callable[[], datetime], **settings: object) -> Abst
 
 @contextmanager
 def commits_to(url: str, table: str) -> Iterator[Callable[[], set[str]]]:
-    """A function that returns the ``synchronous_commit`` of the transactions which have written to a table since it was
-    called before. What counts is the setting at the commit.
+    """Yield a function that returns the values of ``synchronous_commit`` at the commits of the transactions that have
+    written to a table since its previous call.
     """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create table seen (setting text)")
@@ -154,7 +154,7 @@ KEYS = {
     "EdDSA": ed25519.Ed25519PrivateKey.generate,
     "Ed25519": ed25519.Ed25519PrivateKey.generate,
 }
-"""Algorithm -> a new private key."""
+"""Functions that return a new private key, by algorithm."""
 
 
 def jwk_of(key: Any, alg: str, /, **members: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ KEYS: dict[str, Callable[[], Any]] = {
     "EdDSA": lambda: OKPKey.generate_key("Ed25519"),
     "Ed25519": lambda: OKPKey.generate_key("Ed25519"),
 }
-"""Algorithm -> a new private key."""
+"""Functions that return a new private key, by algorithm."""
 
 _numbers = itertools.count(1)
 
@@ -115,7 +115,7 @@ def acting(provider: Provider) -> Acting:
 
 @pytest.fixture(scope="module")
 def provider(postgres_url: str, template: str) -> Iterator[Provider]:
-    """gunicorn on a database that the tests of a module share."""
+    """A server (gunicorn) on a database that the tests of a module share."""
     with (
         contextlib.contextmanager(_fresh_database)(postgres_url, template) as url,
         ServerWithoutLauncher({"AGENTIDP_DATABASE_URL": url, "AGENTIDP_SECRET_KEY": SECRET_KEY}) as server,

@@ -14,7 +14,7 @@ _M = prod(p for p in range(2, 702) if all(p % q for q in range(2, p)))
 
 @cache
 def roca_key() -> rsa.RSAPrivateKey:
-    """An RSA key of 2048 bits, whose primes are ``k * M + (65537 ** a mod M)``."""
+    """Return an RSA key of 2048 bits whose primes are ``k * M + (65537 ** a mod M)``."""
     random = Random(1)
     p, q = _prime(random), _prime(random)
     d = pow(65_537, -1, (p - 1) * (q - 1))
