@@ -48,8 +48,8 @@ def distribute_tables() -> None:
     if settings.database_url is None:
         raise ConfigurationError("AGENTIDP_DATABASE_URL must name the coordinator of the Citus cluster and a superuser")
     is_already_distributed = True
-    for object_name, new_state in distribute(settings.database_url):
-        click.echo(f"{object_name}\t{new_state}")
+    for object_name, object_state in distribute(settings.database_url):
+        click.echo(f"{object_name}\t{object_state}")
         is_already_distributed = False
     if is_already_distributed:
         click.echo("Everything is distributed.")

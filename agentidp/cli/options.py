@@ -131,7 +131,7 @@ def _list_members(schema: ma.Schema) -> list[tuple[str, Member]]:
 
 def _make_field_options(field: Member, *, is_for_new_object: bool, is_required: bool) -> list[Decorator]:
     option_name, help_text = field.option, _describe_field(field, is_for_new_object=is_for_new_object)
-    value_field = field.item if isinstance(field, Items) else field
+    item_or_field = field.item if isinstance(field, Items) else field
     option_settings: dict[str, Any] = {
         "metavar": field.metavar,
         "required": is_required,
@@ -152,9 +152,9 @@ def _make_field_options(field: Member, *, is_for_new_object: bool, is_required: 
             "metavar": f"N|{NONE}" if field.allow_none else "N",
             "callback": _make_number_callback(field),
         }
-    elif isinstance(value_field, Choice):
-        option_settings["type"] = click.Choice(value_field.values)
-    elif field.kind == "agent" or isinstance(value_field, AgentId):
+    elif isinstance(item_or_field, Choice):
+        option_settings["type"] = click.Choice(item_or_field.values)
+    elif field.kind == "agent" or isinstance(item_or_field, AgentId):
         option_settings["metavar"] = "ID|NAME"
     elif field.kind == "instant":
         option_settings["metavar"] = "TIME"

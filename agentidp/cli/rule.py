@@ -94,8 +94,8 @@ _PROVISIONING = RuleKind(
 
 def _make_rule_commands(kind: RuleKind) -> click.Group:
     group = click.Group(f"{kind.name}-rule", help=kind.help)
-    list_statement, new_schema = f"{kind.name}/list_rules", kind.registry.RULES.new_schema
-    schema = new_schema(exclude=["name"])
+    list_statement, make_schema = f"{kind.name}/list_rules", kind.registry.RULES.new_schema
+    schema = make_schema(exclude=["name"])
 
     @group.command("create")
     @click.argument("name")
@@ -106,7 +106,7 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
         """Create the rule NAME and print it. Warns if the rule accepts tokens of more than one subject."""
         request_body = read_options(schema, options) | {"name": name}
         with open_organization(organization) as (services, database):
-            new_rule = new_schema().load(replace_agent_names(services, database, schema, request_body))
+            new_rule = make_schema().load(replace_agent_names(services, database, schema, request_body))
             with database.transaction() as transaction:
                 rule_row = kind.registry.add_rule(transaction, services.settings, new_rule)
         response_body = kind.registry.represent(rule_row)
@@ -120,8 +120,8 @@ def _make_rule_commands(kind: RuleKind) -> click.Group:
         """List an organization's rules, oldest first."""
         with open_organization(organization) as (_, database):
             rule_rows = database.fetch(list_statement)
-        represent = kind.registry.represent if as_json else partial(_summarize_rule, kind)
-        show([represent(rule_row) for rule_row in rule_rows], as_json)
+        represent_rule = kind.registry.represent if as_json else partial(_summarize_rule, kind)
+        show([represent_rule(rule_row) for rule_row in rule_rows], as_json)
 
     @group.command("delete", help=kind.delete_help)
     @require_confirmation

@@ -15,7 +15,7 @@ MAX_WAITED = 2.5
 """Maximum seconds of waiting that are not forgotten yet, with which an organization still gets one of the last places.
 The throttle admits ten failures per minute and client address. They stay below the maximum if each takes 0.25 s."""
 
-_FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
+_MAX_FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 
 
 class Places:
@@ -37,13 +37,13 @@ class Places:
         """Take a place for an organization until the ``with`` block ends, and yield whether a place was free."""
         began_at = self._now()
         with self._lock:
-            has_place = self._is_place_free(organization_id, began_at)
-            if has_place:
+            is_reserved = self._is_place_free(organization_id, began_at)
+            if is_reserved:
                 self._waiting.append(organization_id)
         try:
-            yield has_place
+            yield is_reserved
         finally:
-            if has_place:
+            if is_reserved:
                 with self._lock:
                     self._waiting.remove(organization_id)
                     self._remember_waiting(organization_id, began_at)
@@ -52,14 +52,14 @@ class Places:
         own_waiting_count = self._waiting.count(organization_id)
         if len(self._waiting) < self._maximum // 2:
             return own_waiting_count < self._max_per_organization
-        is_slow = self._forgotten_at.get(organization_id, now) > now + _FORGETTING
+        is_slow = self._forgotten_at.get(organization_id, now) > now + _MAX_FORGETTING
         return len(self._waiting) < self._maximum and own_waiting_count == 0 and not is_slow
 
     def _remember_waiting(self, organization_id: str, began_at: float) -> None:
         now = self._now()
         forgotten_at = {waited_id: instant for waited_id, instant in self._forgotten_at.items() if now < instant}
-        old_instant = forgotten_at.get(organization_id, now)
+        old_forgotten_at = forgotten_at.get(organization_id, now)
         # min() limits the waiting of earlier requests. Requests may also wait for long while many places are free.
         # Without the limit, they would exclude the organization from the last places for hours.
-        new_instant = min(old_instant, now + _FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
-        self._forgotten_at = forgotten_at | {organization_id: max(old_instant, new_instant)}
+        new_forgotten_at = min(old_forgotten_at, now + _MAX_FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
+        self._forgotten_at = forgotten_at | {organization_id: max(old_forgotten_at, new_forgotten_at)}
