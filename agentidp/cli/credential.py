@@ -163,7 +163,7 @@ def _print_comparisons(result: rule_results.RuleResult) -> None:
 
 
 def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
-    """Return a sentence that names the rule that accepts a token. If no rule does, name the best match."""
+    """Return a sentence that names the rule that accepts a token, or the best match if no rule accepts the token."""
     if not results:
         return "No rule accepts the token, because there is no rule to compare with it."
     best_result = results[0]
