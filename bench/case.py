@@ -33,7 +33,6 @@ class Rounds:
             "p99_ms": statistics.median(result.percentiles[99] for result in self.rounds) * 1000,
             "cpu_us": self.cpu / responses * 1e6,
             "postgres_us": self.postgres_cpu / responses * 1e6,
-            "load_cpu": sum(result.own_cpu for result in self.rounds) / sum(result.elapsed for result in self.rounds),
         }
 
 
@@ -123,7 +122,7 @@ def header(other: str) -> str:
     """Return the head of the table. *other*: the name of the other server."""
     return (
         f"{'':<26}{'requests/s':>11}{'p50 ms':>9}{'p99 ms':>9}{other + '/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
-        f"{'ratio':>7}{'min':>7}{'max':>6}{'µs Python':>11}{'µs PostgreSQL':>15}{'µs ' + other:>10}{'load CPU':>10}"
+        f"{'ratio':>7}{'min':>7}{'max':>6}{'µs Python':>11}{'µs PostgreSQL':>15}{'µs ' + other:>10}"
     )
 
 
@@ -135,5 +134,4 @@ def line(name: str, figures: dict[str, Any]) -> str:
         f"{other['rate']:>9,.0f}{other['p50_ms']:>9.2f}{other['p99_ms']:>9.2f}"
         f"{figures['ratio']:>7.2f}{figures['min_ratio']:>7.2f}{figures['max_ratio']:>6.2f}"
         f"{service['cpu_us']:>11.0f}{service['postgres_us']:>15.0f}{other['cpu_us']:>10.0f}"
-        f"{service['load_cpu']:>6.0%}{other['load_cpu']:>4.0%}"
     )

@@ -29,27 +29,19 @@ class Round:
     """The responses of one server in one round. Times are in seconds.
 
     :param responses: the number of responses.
-    :param own_cpu: processor time of the load generator.
     :param percentiles: per cent -> the latency that this percentage of the responses did not exceed.
     :param refused: the number of responses by which a quota refused a token.
     """
 
     responses: int
     elapsed: float
-    own_cpu: float
-    percentiles: dict[float, float]
+    percentiles: dict[int, float]
     refused: int = 0
 
     @property
     def rate(self) -> float:
         """Return responses per second."""
         return self.responses / self.elapsed
-
-
-def percentile(ordered: list[float], per_cent: float) -> float:
-    """Return the smallest of the *ordered* values that at least *per_cent* of them do not exceed (nearest rank)."""
-    rank = -(-len(ordered) * per_cent // 100)
-    return ordered[max(int(rank), 1) - 1]
 
 
 @dataclass(eq=False)
@@ -92,7 +84,7 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             poll.register(connection, select.EPOLLIN)
             clients[connection.fileno()] = _Connection(connection)
-        cpu_begin, begin = time.process_time(), now()
+        begin = now()
         for client in clients.values():
             client.send(next(upcoming), now())
         busy, refused = connections, 0
@@ -111,9 +103,9 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
                     client.send(next(upcoming), arrived)
                 else:
                     busy -= 1
-        elapsed, cpu, latencies = now() - begin, time.process_time() - cpu_begin, sorted(latencies)
-        percentiles = {per_cent: percentile(latencies, per_cent) for per_cent in (50.0, 99.0)}
-        return Round(len(latencies), elapsed, cpu, percentiles, refused)
+        elapsed, latencies = now() - begin, sorted(latencies)
+        percentiles = {per_cent: latencies[-(-len(latencies) * per_cent // 100) - 1] for per_cent in (50, 99)}
+        return Round(len(latencies), elapsed, percentiles, refused)
 
 
 def _is_complete(received: bytes) -> bool:

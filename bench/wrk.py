@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import resource
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
     :raises LoadFailed: the server cannot be reached.
     """
     requests = list(itertools.islice(upcoming, MAX_REQUESTS))
-    cpu_begin = _children_cpu()
     with tempfile.NamedTemporaryFile(suffix=".requests") as file:
         file.writelines(b"%d\n%s" % (len(request), request) for request in requests)
         file.flush()
@@ -40,11 +38,5 @@ def run(port: int, upcoming: Iterator[bytes], *, connections: int, seconds: floa
         summary = json.loads("{" + done.stdout.rpartition("\n{")[2])
     except ValueError:
         raise LoadFailed(f"wrk printed no summary: {done.stdout[:500]!r} {done.stderr[:500]!r}") from None
-    percentiles = {float(per_cent): microseconds / 1e6 for per_cent, microseconds in summary["percentiles"].items()}
-    seconds = summary["elapsed"] / 1e6
-    return Round(summary["responses"], seconds, _children_cpu() - cpu_begin, percentiles, summary["unsuccessful"])
-
-
-def _children_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    percentiles = {int(per_cent): microseconds / 1e6 for per_cent, microseconds in summary["percentiles"].items()}
+    return Round(summary["responses"], summary["elapsed"] / 1e6, percentiles, summary["unsuccessful"])
