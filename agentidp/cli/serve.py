@@ -96,11 +96,11 @@ def run_watch(once: bool) -> None:
 def create_demo_organization() -> None:
     """Create the demo organization, unless it exists.
 
-    It has 24 agents and 90 days of traffic.
+    It has 20 agents and 90 days of traffic.
     """
     with (
         open_services(creates_database=True) as services,
-        show_activity("Creating the demo organization: 24 agents and 90 days of traffic"),
+        show_activity("Creating the demo organization: 20 agents and 90 days of traffic"),
     ):
         is_new = demo.create_demo(str(services.settings.database_url), services.database, utc_now())
     organization = f"the demo organization {demo.ORGANIZATION_ID}"

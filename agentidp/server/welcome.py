@@ -39,7 +39,7 @@ This command prints a link that signs you in, {_ONCE}:
 """
 
 _DEMO = f"""
-There is a demo organization with 24 agents and 90 days of traffic: demo data, made up by AgentIdP.
+There is a demo organization with 20 agents and 90 days of traffic: demo data, made up by AgentIdP.
 {{sign_in_text}}
 In a second terminal, in this directory, get a token and send requests:
 {{secrets}}

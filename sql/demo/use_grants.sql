@@ -1,9 +1,9 @@
 -- Marks the codes of the demo's grants as redeemed, and sets the last use of each grant to the last use of its agent's
 -- credentials. Returns no row.
--- Parameters: organization_id; expires_at (timestamptz): the new expiry of each grant whose code this statement marks as redeemed.
+-- Parameters: organization_id.
 update grants
 set
-    expires_at = case when redirect_uri is null then expires_at else %(expires_at)s::timestamptz end,
+    expires_at = created_at + make_interval(days => days),
     challenge = null,
     redirect_uri = null,
     last_used_at = coalesce(

@@ -334,9 +334,8 @@ def make_a_story(fleet: Fleet, *, slots: int = 1) -> UUID:
     :returns: the id of the agent that falls silent.
     """
     agents = {agent: fleet.agent(agent.name) for agent in demo.AGENTS}
-    for row in demo.generate_traffic(STORY_AT):
-        requests = row.requests - row.tokens
-        fleet.count(agents[row.agent], row.starts_at, row.tokens, requests=requests, rejected=row.rejected)
+    for agent, starts_at, (tokens, requests, rejected) in demo.generate_traffic(STORY_AT):
+        fleet.count(agents[agent], starts_at, tokens, requests=requests - tokens, rejected=rejected)
     run, today = datetime(2026, 3, 28, 23, tzinfo=UTC), STORY_AT.date()
     outage_day = today - timedelta(days=demo.OUTAGE.count_days_since(today))
 

@@ -168,11 +168,15 @@ def test_the_time_zone_of_a_session_changes_nothing(story: Story, zone: str) -> 
 
 
 def test_what_is_compared_falls_on_days_that_zones_disagree_about() -> None:
-    assert {date(2026, 3, 31), date(2026, 4, 1)} <= {row.starts_at.date() for row in demo.generate_traffic(STORY_AT)}
+    assert {date(2026, 3, 31), date(2026, 4, 1)} <= {
+        starts_at.date() for _, starts_at, _ in demo.generate_traffic(STORY_AT)
+    }
     assert {at.date() for at in INSTANTS} == {date(2026, 4, 1)}
 
 
 def test_an_agents_last_hour_is_an_instant(story: Story) -> None:
     [first, *_] = story.rows(story.services.database, STORY_AT, 30)["agent"]
     traffic = demo.generate_traffic(STORY_AT)
-    assert first.last_token_hour == max(row.starts_at for row in traffic if row.agent is demo.SILENT and row.tokens)
+    assert first.last_token_hour == max(
+        starts_at for agent, starts_at, (tokens, *_) in traffic if agent is demo.SILENT and tokens
+    )
