@@ -97,14 +97,14 @@ def list_agents(caller: Caller) -> Response:
 
 def _build_page_rest(caller: Caller, period: Period, page: int) -> dict[str, Any]:
     """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
-    agents_call, _, unusual_agents_by_id = select_agents(caller, period, PAGE_SIZE * (page - 1))
+    agents_call, _, badges_by_agent = select_agents(caller, period, PAGE_SIZE * (page - 1))
     [agent_rows] = caller.read_together(agents_call)
     if not agent_rows and page != 1:
         return _build_page_rest(caller, period, 1)
     return {
         "agents": agent_rows,
         "count": count_matches(agent_rows),
-        "unusual": unusual_agents_by_id,
+        "badges_by_agent": badges_by_agent,
         "number": page,
         "pages": count_pages(count_matches(agent_rows)),
     }

@@ -1,8 +1,12 @@
 """``/dashboard``: the findings and the usage of the organization.
 
-Filters change the page in two ways. With any filter (``usage_filter.values``), the page omits the comparison of
-today's hours and the month's budget. With a filter by resource or credential (``counts_tokens_only``), the page also
-omits requests and findings, and lists the agents by the tokens that pass the filter.
+With any filter (``usage_filter.values``), and for a period that has ended, the page omits the comparison of today's
+hours and the month's budget. With a filter by resource or credential (``counts_tokens_only``), the page also omits
+requests and findings, and lists the agents by the tokens that pass the filter.
+
+The page reads the database in this order: the objects that the filters name (:func:`read_usage_filter`), the usage for
+the page's first part (:func:`_read_usage`), and after that part was sent, the findings, the agents, and the rows that
+depend on these agents (:func:`_build_page_rest_calls`).
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ class Usage:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens on all days of the period."""
+        """The total number of tokens in the period."""
         return sum(day.tokens for day in self.days)
 
     @property
@@ -74,14 +78,13 @@ def show_overview(caller: Caller) -> Response:
     """Show the findings and the usage of the organization, or the first steps if it has hardly any usage."""
     period = parse_period(caller.at)
     comparison, usage_filter = read_comparison(period), read_usage_filter(caller, period)
-    rows = caller.read_by_name(_build_calls(period, comparison, usage_filter))
-    usage = _build_usage(period, comparison, usage_filter, rows)
+    usage, rows = _read_usage(caller, period, comparison, usage_filter)
     has_parameters = usage_filter.values or request.args.keys() & set(NAMES)
     if not has_parameters and not _has_enough_usage(caller, usage):
         return pages.page("first_steps.html", here="overview", issued=usage.tokens, days=period.days)
     return pages.page(
         "overview.html",
-        slow_part=lambda: _build_page_rest(caller, usage, rows["markers"]),
+        slow_part=lambda: _build_page_rest(caller, usage),
         here="overview",
         period=period,
         comparison=comparison,
@@ -93,29 +96,32 @@ def show_overview(caller: Caller) -> Response:
     )
 
 
-def _build_calls(period: Period, comparison: Comparison, usage_filter: UsageFilter) -> dict[str, Call]:
-    """Return the statements for the page's first part. With filters, the page shows no hours and no budget."""
+def _shows_today(period: Period, usage_filter: UsageFilter) -> bool:
+    """Return whether the page compares today's hours with those a week ago, and shows the month's budget."""
+    return period.is_running and not usage_filter.values
+
+
+def _read_usage(
+    caller: Caller, period: Period, comparison: Comparison, usage_filter: UsageFilter
+) -> tuple[Usage, Mapping[str, Rows]]:
+    """Return the usage, and by name the rows of all statements for the first part of the page."""
+    days_query = usage_filter.build_days_query(**period.bounds)
+    earlier_days_query = usage_filter.build_days_query(**comparison.bounds)
     calls = {
-        "days": usage_filter.build_days_query(**period.bounds).call,
-        "earlier_days": usage_filter.build_days_query(**comparison.bounds).call,
+        "days": days_query.call,
+        "earlier_days": earlier_days_query.call,
         "failing_targets": Call("alerts/failing_targets", {}),
-        "markers": Call("markers/list_markers", {"limit": MAX_LISTED}),
         "first_usage": Call("dashboard/first_usage", {}),
     }
-    if not usage_filter.values and period.is_running:
+    if _shows_today(period, usage_filter):
         calls["hours_of_today"] = counts.build_usage_by_hour_call(period.today)
         calls["hours_a_week_ago"] = counts.build_usage_by_hour_call(period.today - WEEK)
         calls["month"] = budget.build_call()
-    return calls
-
-
-def _build_usage(period: Period, comparison: Comparison, usage_filter: UsageFilter, rows: Mapping[str, Rows]) -> Usage:
-    # The statements of build_days_query() have run already (_build_calls). Only its readers of rows are used here.
+    rows = caller.read_by_name(calls)
     first_usage_day = rows["first_usage"][0].on_day if rows["first_usage"] else None
-    days = usage_filter.build_days_query(**period.bounds).build_days(rows["days"])
-    earlier_days = usage_filter.build_days_query(**comparison.bounds).build_days(rows["earlier_days"])
+    days, earlier_days = days_query.build_days(rows["days"]), earlier_days_query.build_days(rows["earlier_days"])
     compared_days = counts.match_days(earlier_days, comparison, first_usage_day)
-    return Usage(period, comparison, usage_filter, days, compared_days, first_usage_day)
+    return Usage(period, comparison, usage_filter, days, compared_days, first_usage_day), rows
 
 
 def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
@@ -126,7 +132,7 @@ def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
 
 
 def _build_figures(usage: Usage, rows: Mapping[str, Rows], at: datetime) -> list[Figure]:
-    if "month" not in rows:
+    if not _shows_today(usage.period, usage.filter):
         count_names = ("tokens",) if usage.filter.counts_tokens_only else COUNTS
         return build_headline(usage.period, usage.pairs, usage.days, None, at, count_names)
     today, week_ago = usage.period.today, usage.period.today - WEEK
@@ -137,19 +143,19 @@ def _build_figures(usage: Usage, rows: Mapping[str, Rows], at: datetime) -> list
     return [*figures, build_budget_figure(rows["month"][0], at)]
 
 
-def _build_page_rest(caller: Caller, usage: Usage, marker_rows: Rows) -> dict[str, Any]:
+def _build_page_rest(caller: Caller, usage: Usage) -> dict[str, Any]:
     at, period = caller.at.astimezone(UTC), usage.period
     page_findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
     recent_findings = [finding for finding in page_findings.listed if not period.is_running or is_recent(finding, at)]
-    # The slow part reads the agents, because reading many agents takes longer than the whole first part of the page.
+    # The agents are not read for the first part of the page, because reading many agents would delay that part.
     agents, agent_count = _read_agents(caller, usage)
     stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
     rows = caller.read_by_name(_build_page_rest_calls(usage, stacked_agents))
     heatmap_days = usage.days
     if "hours" in rows:
         heatmap_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in rows["hours"]]
-    markers = charts.place_markers(marker_rows, period.first, period.last, usage.filter.agent_ids)
-    tokens_by_agent = _list_tokens_by_day(usage, stacked_agents, rows["agent_days"])
+    markers = charts.place_markers(rows["markers"], period.first, period.last, usage.filter.agent_ids)
+    tokens_by_agent = _list_tokens_by_day(usage, stacked_agents, rows)
     return _draw_charts(usage, page_findings, markers, tokens_by_agent) | {
         "query": usage.filter.add_to_query(period.query),
         "page_findings": page_findings,
@@ -158,18 +164,23 @@ def _build_page_rest(caller: Caller, usage: Usage, marker_rows: Rows) -> dict[st
         "max_findings": MAX_FINDINGS,
         "agents": agents,
         "agent_count": agent_count,
-        "badges": group_by_agent(recent_findings),
+        "badges_by_agent": group_by_agent(recent_findings),
         "share_limit": SHARE_LIMIT,
         "week": charts.build_heatmap(heatmap_days, at, usage.first_usage_day),
     }
 
 
 def _build_page_rest_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
-    agent_ids = [agent.agent_id for agent in stacked_agents]
-    calls = {"agent_days": Call("findings/contributor_days", usage.period.bounds | {"agent_ids": agent_ids})}
+    """Return the statements that are run after the agents are read: for the charts, and quotas that refuse tokens."""
+    calls = {"markers": Call("markers/list_markers", {"limit": MAX_LISTED})}
     if usage.period.is_running:
         calls |= REFUSAL_CALLS
-    if usage.filter.values and not usage.filter.counts_tokens_only:
+    if usage.filter.counts_tokens_only:
+        return calls
+    agent_ids = [agent.agent_id for agent in stacked_agents]
+    calls["agent_days"] = Call("findings/contributor_days", usage.period.bounds | {"agent_ids": agent_ids})
+    if usage.filter.values:
+        # The usage per day of selected agents has no hours, so a statement reads the hours for the heatmap.
         calls["hours"] = usage.filter.build_hours_call(usage.period.bounds)
     return calls
 
@@ -242,13 +253,13 @@ def _build_agents_call(usage: Usage) -> Call:
     return build_agents_call(usage.period, selection, limit=BUSIEST, agent_ids=agent_ids)
 
 
-def _list_tokens_by_day(usage: Usage, agents: list[Any], rows: Rows) -> list[tuple[str, list[int]]]:
+def _list_tokens_by_day(usage: Usage, agents: list[Any], rows: Mapping[str, Rows]) -> list[tuple[str, list[int]]]:
     """Return pairs of an agent's name and its tokens per day, or no pairs for fewer than two agents."""
     if len(agents) < 2:
         return []
     if usage.filter.counts_tokens_only:
         return [(agent.name, agent.by_day) for agent in agents]
     tokens_by_agent = {agent.agent_id: [0] * usage.period.days for agent in agents}
-    for row in rows:
+    for row in rows["agent_days"]:
         tokens_by_agent[row.agent_id][(row.on_day - usage.period.first).days] = row.tokens
     return [(agent.name, tokens_by_agent[agent.agent_id]) for agent in agents]
