@@ -30,7 +30,6 @@ from agentidp.usage_history.adding import Hours, add_usage, compute_hour_number
 ORGANIZATION_ID = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
 """The organization ID in the guide's examples. It is fixed, because it identifies the demo."""
 
-NAME = "Demo organization"
 DAYS = 90  # days of traffic, including today
 MONTHLY_TOKEN_BUDGET = 120_000  # the traffic exceeds the budget in the last days of a month
 MEAN_REJECTED = 1 / 150  # mean number of rejected requests per agent and hour, at the agent's peak
@@ -51,7 +50,7 @@ SERVERS = {ORDERS: ("Orders", ["orders:read"]), TICKETS: ("Tickets", ["tickets:r
 """The name and the scopes of each resource server, by its identifier."""
 
 PROVIDER = "https://login.demo.example"  # the people's OpenID Connect provider, which is never called
-REDIRECT_URI = "http://127.0.0.1/callback"
+REDIRECT_URI = "http://127.0.0.1/callback"  # of both public clients
 
 
 class DemoAgent(NamedTuple):
@@ -93,7 +92,6 @@ AGENTS = (
 # UNCACHED gets the most tokens of all agents in a month, because it requests a token before every call.
 OPERATOR, UNCACHED, RETRYING, UNUSED, ROTATED, EDITOR, ASSISTANT, SILENT, SUSPENDED = AGENTS[:9]
 PUBLIC_CLIENTS = (EDITOR, ASSISTANT)  # they act for people
-
 GRANTS = ((EDITOR, "Anna Berg", 22), (EDITOR, "Ben Falk", 17), (ASSISTANT, "Anna Berg", 15), (ASSISTANT, "Dan Levy", 8))
 """The people who let an agent act for them: agent, person, and number of days since the consent."""
 
@@ -123,47 +121,50 @@ INCIDENTS = (OUTAGE, RETRY_LOOP, LEAK)
 
 def create_demo(url: str, database: Database, at: datetime) -> bool:
     """Create the demo organization, unless it exists, and return whether it is new. *url* has the operator's role."""
+    at = at.astimezone(UTC)
     if database.of(ORGANIZATION_ID, at).fetch("organizations/get_organization"):
         return False
     try:
-        with connect(url) as connection, operator_transaction(connection, ORGANIZATION_ID, at.astimezone(UTC)) as now:
-            _create_organization(now)
+        with connect(url) as connection, operator_transaction(connection, ORGANIZATION_ID, at) as transaction:
+            _create_organization(transaction)
     except psycopg.errors.UniqueViolation:
         return False  # another process has created the demo meanwhile
     return True
 
 
-def _create_organization(now: Transaction) -> None:
+def _create_organization(transaction: Transaction) -> None:
     """Create the objects of the organization in the order of their times."""
-    settings, expires_at = Settings.from_environment({}), now.at + timedelta(days=180)
-    insert_organization(_go_back(now, 220), name=NAME)
-    update_organization(_go_back(now, 220), {"monthly_token_budget": MONTHLY_TOKEN_BUDGET})
+    settings, expires_at = Settings.from_environment({}), transaction.at + timedelta(days=180)
+    insert_organization(_move_back(transaction, 220), name="Demo organization")
+    update_organization(_move_back(transaction, 220), {"monthly_token_budget": MONTHLY_TOKEN_BUDGET})
     for resource, (server_name, scopes) in SERVERS.items():
-        add_resource_server(_go_back(now, 215), settings, resource=resource, name=server_name, scopes=scopes)
+        add_resource_server(_move_back(transaction, 215), settings, resource=resource, name=server_name, scopes=scopes)
     agent_ids: dict[DemoAgent, UUID] = {}
     for agent_number, agent in enumerate(AGENTS):
-        agent_ids[agent] = _add_agent(_go_back(now, 200 - 4 * agent_number), agent, expires_at)
-    add_credential(_go_back(now, 95), agent_ids[UNUSED], label="test environment", expires_at=expires_at)
+        agent_ids[agent] = _add_agent(_move_back(transaction, 200 - 4 * agent_number), agent, expires_at)
+    add_credential(_move_back(transaction, 95), agent_ids[UNUSED], label="test environment", expires_at=expires_at)
     rule_members = {
         "name": "staff",
         "trust": {"issuer": PROVIDER, "claims": {"groups": "staff"}},
         "agentIds": [str(agent_ids[agent]) for agent in PUBLIC_CLIENTS],
         "resources": [{"resource": TICKETS, "scopes": SERVERS[TICKETS][1]}],
     }
-    rule_row = add_rule(_go_back(now, 92), settings, NewDelegationRuleSchema().load(rule_members))
-    update_agent(_go_back(now, SUSPENDED.last - 1), agent_ids[SUSPENDED], {"status": "suspended"})
+    rule_row = add_rule(_move_back(transaction, 92), settings, NewDelegationRuleSchema().load(rule_members))
+    update_agent(_move_back(transaction, SUSPENDED.last - 1), agent_ids[SUSPENDED], {"status": "suspended"})
     for agent, person, days_ago in GRANTS:
-        _add_grant(_go_back(now, days_ago), agent_ids[agent], rule_row.delegation_rule_id, person)
-    leak_day, agent_id = LEAK.count_days_since(now.at.date()), agent_ids[ROTATED]
-    [leaked_row] = now.fetch("agents/list_credentials", agent_id=agent_id)
-    rotation = _go_back(now, leak_day, LEAK.hours.start - 1)
+        _add_grant(_move_back(transaction, days_ago), agent_ids[agent], rule_row.delegation_rule_id, person)
+    leak_days_ago, agent_id = LEAK.count_days_since(transaction.at.date()), agent_ids[ROTATED]
+    [leaked_row] = transaction.fetch("agents/list_credentials", agent_id=agent_id)
+    rotation = _move_back(transaction, leak_days_ago, LEAK.hours.start - 1)
     add_credential(rotation, agent_id, label="production, rotated", expires_at=expires_at)
-    end_credential(_go_back(now, leak_day, LEAK.hours.start), agent_id, leaked_row.credential_id)
-    _add_usage(now, agent_ids)
+    revocation = _move_back(transaction, leak_days_ago, LEAK.hours.start)
+    end_credential(revocation, agent_id, leaked_row.credential_id)
+    _add_usage(transaction, agent_ids)
 
 
-def _go_back(now: Transaction, days: int, hour: int = 9) -> Transaction:
-    return now.as_of(datetime.combine(now.at.date() - timedelta(days), time(hour), UTC))
+def _move_back(transaction: Transaction, days: int, hour: int = 9) -> Transaction:
+    """Return the transaction as of an hour (UTC) on the day that was *days* days ago."""
+    return transaction.as_of(datetime.combine(transaction.at.date() - timedelta(days), time(hour), UTC))
 
 
 def _add_agent(transaction: Transaction, agent: DemoAgent, expires_at: datetime) -> UUID:
@@ -187,16 +188,17 @@ def _add_grant(transaction: Transaction, agent_id: UUID, rule_id: UUID, person: 
     add_grant(transaction, permission)
 
 
-def _add_usage(now: Transaction, agent_ids: dict[DemoAgent, UUID]) -> None:
+def _add_usage(transaction: Transaction, agent_ids: dict[DemoAgent, UUID]) -> None:
     hours_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agent_ids.values()}
-    for agent, starts_at, counts in generate_traffic(now.at):
+    for agent, starts_at, counts in generate_traffic(transaction.at):
         hours_by_agent[agent_ids[agent]][compute_hour_number(starts_at.date(), starts_at.hour)] = counts
-    add_usage(now, hours_by_agent)
-    now.fetch("demo/attribute_usage", agent_ids=[*hours_by_agent], resources=[agent.resource for agent in agent_ids])
+    add_usage(transaction, hours_by_agent)
+    resources = [agent.resource for agent in agent_ids]
+    transaction.fetch("demo/attribute_usage", agent_ids=[*hours_by_agent], resources=resources)
     client_ids = [agent_ids[agent] for agent in PUBLIC_CLIENTS]
-    now.fetch("demo/count_delegations", agent_ids=client_ids, issuer=PROVIDER)
-    now.fetch("demo/use_credentials")
-    now.fetch("demo/use_grants")
+    transaction.fetch("demo/count_delegations", agent_ids=client_ids, issuer=PROVIDER)
+    transaction.fetch("demo/use_credentials")
+    transaction.fetch("demo/use_grants")
 
 
 def generate_traffic(at: datetime) -> Iterator[tuple[DemoAgent, datetime, list[int]]]:
@@ -206,26 +208,25 @@ def generate_traffic(at: datetime) -> Iterator[tuple[DemoAgent, datetime, list[i
     """
     midnight, random = datetime.combine(at.date(), time(), UTC), Random("agentidp demo")  # noqa: S311 - not a secret
     for agent in AGENTS:
-        incidents_by_day = {row.count_days_since(at.date()): row for row in INCIDENTS if agent in row.agents}
+        incidents = [incident for incident in INCIDENTS if agent in incident.agents]
+        incidents_by_day = {incident.count_days_since(at.date()): incident for incident in incidents}
         for days_ago in reversed(range(agent.last, DAYS)):
             for hour in range(24 if days_ago else at.hour + 1):
                 starts_at = midnight + timedelta(days=-days_ago, hours=hour)
-                incident = incidents_by_day.get(days_ago)
-                if incident is not None and hour in incident.hours:
-                    means: list[float] = [incident.tokens, 0, incident.rejected]
-                else:
-                    means = _compute_means(agent, starts_at, days_ago)
-                elapsed_part = min(1, (at - starts_at) / timedelta(hours=1))
+                means = _compute_means(agent, starts_at, days_ago, incidents_by_day.get(days_ago))
+                elapsed_share = min(1, (at - starts_at) / timedelta(hours=1))
                 # Adding a random fraction before int() rounds down keeps the mean.
                 tokens, calls, rejected = (
-                    int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_part) for mean in means
+                    int((mean * random.uniform(2 / 3, 4 / 3) + random.random()) * elapsed_share) for mean in means
                 )
                 if tokens or calls or rejected:
                     yield agent, starts_at, [tokens, tokens + calls, rejected]
 
 
-def _compute_means(agent: DemoAgent, starts_at: datetime, days_ago: int) -> list[float]:
-    """Return the mean number of tokens, of requests with tokens, and of rejected requests in an hour of the rhythm."""
+def _compute_means(agent: DemoAgent, starts_at: datetime, days_ago: int, incident: Incident | None) -> list[float]:
+    """Return the mean number of tokens, of requests with tokens, and of rejected requests of an agent in an hour."""
+    if incident is not None and starts_at.hour in incident.hours:
+        return [incident.tokens, 0, incident.rejected]
     weekday_activity, weekend_activity, growth = agent.rhythm
     share_of_peak = int((weekend_activity if starts_at.weekday() >= 5 else weekday_activity)[starts_at.hour]) / 9
     mean_tokens = agent.tokens * share_of_peak * (1 - growth * days_ago / (DAYS - 1))
