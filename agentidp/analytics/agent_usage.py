@@ -47,10 +47,10 @@ class AgentUsageSchema(ma.Schema):
 @usage_route(blueprint, "/agents", AgentUsageSchema, AgentUsageArguments(None), tool="agents_of_the_month")
 def agent_usage(caller: Caller, period: Period, include: str | None = None) -> Response:
     """Tokens issued per agent, by default in the current calendar month (UTC) so far."""
-    with_names = include is not None
-    agent_rows = caller.read("analytics/agent_usage", **period.bounds, with_names=with_names, limit=None)
+    has_names = include is not None
+    agent_rows = caller.read("analytics/agent_usage", **period.bounds, with_names=has_names, limit=None)
     period_members = {"month": period.first.strftime("%Y-%m")} if period.is_month else period.described
-    if with_names:
+    if has_names:
         response_rows = [
             {"agentId": row.agent_id, "tokenCount": row.token_count, "agentName": row.agent_name} for row in agent_rows
         ]
@@ -58,5 +58,5 @@ def agent_usage(caller: Caller, period: Period, include: str | None = None) -> R
         response_rows = [row[:2] for row in agent_rows]
     return data_response(
         {"tenantId": caller.organization_id, **period_members, "data": response_rows},
-        NamedAgentTokensSchema if with_names else AgentTokensSchema,
+        NamedAgentTokensSchema if has_names else AgentTokensSchema,
     )

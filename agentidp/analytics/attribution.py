@@ -112,7 +112,7 @@ def read_attribution(
 
 
 def build_delegations_call(period: Period, agent_id: UUID | None) -> Call:
-    """Return the call that reads the tokens issued by token exchange, of which the agent is the actor or the subject.
+    """Return the statement that reads the tokens with which an agent acts, or other agents act for it.
 
     :param agent_id: ``None`` for the tokens of all agents.
     """

@@ -1,4 +1,4 @@
-"""``GET /api/v1/analytics/delegations``: tokens issued by token exchange, per actor, subject and resource."""
+"""``GET /api/v1/analytics/delegations``: tokens for a subject, per acting agent, subject and resource."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ DelegationsSchema = period_schema("Delegations", DelegationSchema)
 @usage_route(blueprint, "/delegations", DelegationsSchema, AttributionArguments(), tool="delegations")
 @blueprint.alt_response(404, "NOT_FOUND")
 def delegations(caller: Caller, period: Period, agent: UUID | None) -> Response:
-    """Tokens issued by token exchange, per acting agent, subject (an agent or another issuer) and resource.
+    """Tokens with which agents act for other agents or for people, per acting agent, subject and resource.
 
-    The numbers are exact, because a token is counted in the transaction that issues it.
+    The subject is an agent, or all people of an issuer together. The tokens are issued by token exchange or by
+    authorization code. The numbers are exact, because a token is counted in the transaction that issues it.
     """
     if agent is None:
         [rows] = caller.read_together(build_delegations_call(period, None))

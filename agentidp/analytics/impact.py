@@ -55,8 +55,8 @@ class Impact:
     at: datetime
     last_used_at: datetime | None = None  # last use of the credential to revoke, to the minute
     other_credentials: Rows | None = None  # the agent's other valid credentials; None if no credential is revoked
-    acting: Sequence[AgentTokens] = ()  # agents that can no longer act for the agent, most tokens first
-    takers: Sequence[AgentTokens] = ()  # agents that got tokens for the resource server, most tokens first
+    acting_agents: Sequence[AgentTokens] = ()  # agents that can no longer act for the agent, most tokens first
+    receiving_agents: Sequence[AgentTokens] = ()  # agents that got tokens for the resource server, most tokens first
     grants: int = 0  # number of grants of people for the agent or for the resource server
     days: int = DAYS
 
@@ -100,10 +100,10 @@ class Impact:
     def summary(self) -> list[str]:
         """The impact in sentences, for people."""
         sentences = [_describe_use(self)]
-        if self.takers:
-            sentences.append(f"They were issued to {_list_agents(self.takers)}.")
-        if self.acting:
-            sentences.append(f"Other agents can no longer act for it: {_list_agents(self.acting)}.")
+        if self.receiving_agents:
+            sentences.append(f"They were issued to {_list_agents(self.receiving_agents)}.")
+        if self.acting_agents:
+            sentences.append(f"Other agents can no longer act for it: {_list_agents(self.acting_agents)}.")
         if self.grants:
             sentences.append(describe_ended_grants(self.grants))
         if self.other_credentials is not None:
@@ -145,11 +145,11 @@ def find_lifetimes_by_resource(servers: Rows, ttl: int, at: datetime) -> default
     """
     # The former token lifetime of a changed or deleted resource server is unknown, so the maximum is assumed.
     changed_since = at - timedelta(seconds=MAX_TOKEN_TTL)
-    lifetimes = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
+    lifetimes_by_resource = defaultdict(lambda: MAX_TOKEN_TTL, {"": ttl})
     for server in servers:
         has_changed_recently = server.token_ttl_changed_at is not None and server.token_ttl_changed_at > changed_since
-        lifetimes[server.resource] = MAX_TOKEN_TTL if has_changed_recently else server.token_ttl or ttl
-    return lifetimes
+        lifetimes_by_resource[server.resource] = MAX_TOKEN_TTL if has_changed_recently else server.token_ttl or ttl
+    return lifetimes_by_resource
 
 
 def _add_tokens(issued: Issued, row: Any, lifetime: int, factor: int = 1) -> None:
@@ -169,10 +169,10 @@ def read_credential_impact(run: Run, agent_id: UUID, credential_id: UUID, at: da
         Call("agents/list_credentials", {"agent_id": agent_id}), _build_agent_use_call(agent_id, at), RESOURCE_SERVERS
     )
     credential_row = require_row([row for row in credential_rows if row.credential_id == credential_id])
-    lifetimes, issued_tokens = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    lifetimes_by_resource, issued_tokens = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
     for token_row in token_rows:
         if token_row.credential_id == credential_id:
-            _add_tokens(issued_tokens, token_row, lifetimes[token_row.resource])
+            _add_tokens(issued_tokens, token_row, lifetimes_by_resource[token_row.resource])
     other_credentials = [
         row
         for row in credential_rows
@@ -195,14 +195,15 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
         build_count_grants_call(agent_id=agent_id),
     )
     require_row(agent_rows)
-    lifetimes, issued_tokens = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
+    lifetimes_by_resource, issued_tokens = find_lifetimes_by_resource(server_rows, ttl, at), Issued()
     for token_row in token_rows:
-        _add_tokens(issued_tokens, token_row, ttl if token_row.credential_id is None else lifetimes[token_row.resource])
+        lifetime = ttl if token_row.credential_id is None else lifetimes_by_resource[token_row.resource]
+        _add_tokens(issued_tokens, token_row, lifetime)
         if token_row.credential_id is not None:
             # The row without a credential has the total, which includes these tokens, so they are subtracted from it.
             _add_tokens(issued_tokens, token_row, ttl, -1)
-    acting = _sum_tokens_of_actors(agent_id, delegation_rows, period.first)
-    return Impact(issued_tokens, at, acting=acting, grants=grant_count.grants)
+    acting_agents = _sum_tokens_of_actors(agent_id, delegation_rows, period.first)
+    return Impact(issued_tokens, at, acting_agents=acting_agents, grants=grant_count.grants)
 
 
 def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -> Impact:
@@ -218,8 +219,8 @@ def read_resource_server_impact(run: Run, server: Any, at: datetime, ttl: int) -
         if token_row.agent_id is None:
             _add_tokens(issued_tokens, token_row, lifetime)
     names_by_id = {row.agent_id: row.name for row in name_rows}
-    takers = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
-    return Impact(issued_tokens, at, takers=_sort_by_tokens(takers), grants=grant_count.grants)
+    agents = [AgentTokens(row.agent_id, names_by_id[row.agent_id], sum(row.hours), row.last_day) for row in agent_rows]
+    return Impact(issued_tokens, at, receiving_agents=_sort_by_tokens(agents), grants=grant_count.grants)
 
 
 def build_count_grants_call(
@@ -289,8 +290,8 @@ def _list_agents(agents: Sequence[AgentTokens]) -> str:
     agent_phrases = [
         f"{agent.name} ({format_count(agent.tokens, 'token')}, the last on {agent.last_day})" for agent in agents
     ]
-    omission = f" and {len(agent_phrases) - MAX_LISTED:,} more agents" if len(agent_phrases) > MAX_LISTED else ""
-    return ", ".join(agent_phrases[:MAX_LISTED]) + omission
+    agent_list, unlisted_count = ", ".join(agent_phrases[:MAX_LISTED]), len(agent_phrases) - MAX_LISTED
+    return f"{agent_list} and {unlisted_count:,} more agents" if unlisted_count > 0 else agent_list
 
 
 def _format_instant(at: datetime) -> str:
@@ -346,7 +347,7 @@ class AgentImpactSchema(_ImpactSchema):
     agentId = ma.fields.UUID()
     actingAgents = ma.fields.List(
         ma.fields.Nested(AgentOfImpactSchema),
-        attribute="acting",
+        attribute="acting_agents",
         **required("Other agents that can no longer act for the agent, most tokens first"),
     )
     grants = GRANTS
@@ -374,7 +375,7 @@ class ResourceServerImpactSchema(_ImpactSchema):
 
     resourceServerId = ma.fields.UUID()
     resource = ma.fields.String()
-    agents = ma.fields.List(ma.fields.Nested(AgentOfImpactSchema), attribute="takers")
+    agents = ma.fields.List(ma.fields.Nested(AgentOfImpactSchema), attribute="receiving_agents")
     grants = GRANTS
 
 

@@ -21,7 +21,7 @@ MONTH_RULE = "must be a month as YYYY-MM, from 2000-01 to the current one in UTC
 DAY_PATTERN = f"{MONTH_PATTERN}-(?:0[1-9]|[12][0-9]|3[01])"
 DAY_RULE = "must be a day as YYYY-MM-DD, from 2000-01-01 to today in UTC"
 
-WAYS_TO_CHOOSE = (("days",), ("month",), ("from", "to"))  # the alternative sets of arguments that define a period
+PARAMETER_SETS = (("days",), ("month",), ("from", "to"))  # the alternative sets of arguments that define a period
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,14 @@ class PeriodArguments(ma.Schema):
         """Add the default period to a field's description. :class:`ma.Schema` calls this method for each field."""
         if field_name == "days":
             # The schema has no default, because generated clients would send the default in addition to another period.
-            default = "the current month" if self.default_days is None else f"`days={self.default_days}`"
-            description = f"{field_obj.metadata['description']}. A request without a period means {default}"
+            default_period = "the current month" if self.default_days is None else f"`days={self.default_days}`"
+            description = f"{field_obj.metadata['description']}. A request without a period means {default_period}"
             field_obj.metadata = {**field_obj.metadata, "description": description}
 
     @ma.post_load
     def add_default(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Add the default number of days to a query that defines no period."""
-        if self.default_days is not None and not _list_used_ways(data):
+        if self.default_days is not None and not _list_used_sets(data):
             data["days"] = self.default_days
         return data
 
@@ -133,19 +133,19 @@ def read_period(arguments: Mapping[str, Any], at: datetime) -> Period:
     :raises ValidationError: the arguments contradict each other, or the period is in the future, ends before it begins,
         or has more than :data:`MAX_PERIOD_DAYS` days.
     """
-    first_way, *further_ways = _list_used_ways(arguments) or [("month",)]
-    superfluous_names = [name for names in further_ways for name in names if name in arguments]
+    first_set, *further_sets = _list_used_sets(arguments) or [("month",)]
+    superfluous_names = [name for names in further_sets for name in names if name in arguments]
     if superfluous_names:
-        raise _build_error(f"must not be given with {first_way[0]}", *superfluous_names)
-    if first_way == ("days",):
+        raise _build_error(f"must not be given with {first_set[0]}", *superfluous_names)
+    if first_set == ("days",):
         return Period.of(arguments["days"], at)
     today = at.astimezone(UTC).date()
-    if first_way == ("month",):
+    if first_set == ("month",):
         return _build_month(arguments.get("month", today.replace(day=1)), today)
     if "from" not in arguments:
         raise _build_error("must not be given without from", "to")
     period = Period(arguments["from"], arguments.get("to", today))
-    future_names = [name for name in first_way if arguments.get(name, today) > today]
+    future_names = [name for name in first_set if arguments.get(name, today) > today]
     if future_names:
         raise _build_error(DAY_RULE, *future_names)
     if period.first > period.last:
@@ -163,8 +163,8 @@ def _build_month(first_day: date, today: date) -> Period:
     return Period(first_day, min(next_month - timedelta(days=1), today), is_month=True)
 
 
-def _list_used_ways(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    return [names for names in WAYS_TO_CHOOSE if any(name in arguments for name in names)]
+def _list_used_sets(arguments: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [names for names in PARAMETER_SETS if any(name in arguments for name in names)]
 
 
 def _build_error(rule: str, *names: str) -> ValidationError:

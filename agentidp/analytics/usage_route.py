@@ -10,12 +10,12 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from agentidp.analytics.period import WAYS_TO_CHOOSE, Period, PeriodArguments, PeriodSchema, read_period
+from agentidp.analytics.period import PARAMETER_SETS, Period, PeriodArguments, PeriodSchema, read_period
 from agentidp.caller import Caller, bearer
 from agentidp.http.openapi import Blueprint
 from agentidp.http.responses import data_response
 
-PERIOD_ARGUMENTS = {argument_name for argument_names in WAYS_TO_CHOOSE for argument_name in argument_names}
+PERIOD_ARGUMENTS = {argument_name for argument_names in PARAMETER_SETS for argument_name in argument_names}
 
 View = Callable[..., Response]
 

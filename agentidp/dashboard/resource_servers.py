@@ -77,8 +77,8 @@ def show_resource_server(caller: Caller, resource_server_id: UUID) -> Response:
         "resource_server.html",
         **context,
         members=SHOWN,
-        takers=server_impact.takers[:MAX_HOLDERS],
-        taker_count=len(server_impact.takers),
+        takers=server_impact.receiving_agents[:MAX_HOLDERS],
+        taker_count=len(server_impact.receiving_agents),
         tokens=server_impact.tokens,
         impact_days=impact.DAYS,
     )

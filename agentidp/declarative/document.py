@@ -81,7 +81,7 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
         while loader.check_node():
             node = loader.get_node()
             node_sizes: dict[int, int] = {}
-            if _check_node(node, node_sizes) > len(node_sizes) + MAX_REPEATED:
+            if _count_values(node, node_sizes) > len(node_sizes) + MAX_REPEATED:
                 raise _build_marked_error(node, f"aliases repeat more than {MAX_REPEATED:,} values: write them once")
             yield node, loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
@@ -93,7 +93,7 @@ def _parse_documents(text: bytes, source: str) -> Iterator[tuple[yaml.Node, Any]
         raise ConfigurationError(f"{source}: is no YAML: {' '.join(str(error).split())}") from None
 
 
-def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
+def _count_values(node: yaml.Node, sizes: dict[int, int]) -> int:
     """Return the number of values in a node, including values that aliases repeat.
 
     :param sizes: gets the number of values in each node, by ``id(node)``. Zero means that the node is being counted.
@@ -116,7 +116,7 @@ def _check_node(node: yaml.Node, sizes: dict[int, int]) -> int:
                     raise _build_marked_error(key_node, f"the key {key_node.value!r} is there twice")
                 key_tags_and_values.add((key_node.tag, key_node.value))
         child_nodes = itertools.chain.from_iterable(node.value)
-    sizes[id(node)] = 1 + sum(_check_node(child_node, sizes) for child_node in child_nodes)
+    sizes[id(node)] = 1 + sum(_count_values(child_node, sizes) for child_node in child_nodes)
     return sizes[id(node)]
 
 

@@ -13,7 +13,7 @@ from agentidp import audit
 from agentidp.db.database import connect
 from agentidp.db.organization import Transaction, operator_transaction
 from agentidp.usage_history.adding import AN_HOUR, COUNTS, EPOCH, Hours, add_usage
-from agentidp.usage_history.records import BadRecord, Reader, Source, read_csv_values, read_json_values
+from agentidp.usage_history.records import BadRecord, RecordConverter, Source, read_csv_values, read_json_values
 
 # The first statement blocks changes of quotas, because a change could lock the same rows in another order (deadlock).
 FORGET_SUMS = ("quotas/share_quotas", "quotas/lock_sums", "quotas/forget_sums")
@@ -32,7 +32,7 @@ class ImportRefused(Exception):
     """The file has bad records, so nothing was imported. *problems* are their line numbers and broken rules."""
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
-        super().__init__("; ".join(f"line {line}: {rule}" for line, rule in problems))
+        super().__init__("; ".join(f"line {line_number}: {broken_rule}" for line_number, broken_rule in problems))
         self.problems = problems
 
 
@@ -96,7 +96,7 @@ def _sum_records(
     problems: list[tuple[int, str]] = []
     sums_by_agent: dict[UUID, Hours] = {agent_id: {} for agent_id in agents.values()}
     sums_by_id_or_name = {id_or_name: sums_by_agent[agent_id] for id_or_name, agent_id in agents.items()}
-    convert_values, sum_count = Reader(at).convert, 0
+    convert_values, sum_count = RecordConverter(at).convert, 0
     # This loop is not split into functions, because one more function call per record would slow down large imports.
     try:
         for record_values in FORMATS[file_format](source):

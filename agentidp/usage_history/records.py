@@ -1,4 +1,4 @@
-"""Reads files of past usage in CSV or NDJSON. Each line is a record of an agent's usage at one time."""
+"""Reads files of past usage in CSV or NDJSON. Each record is the usage of an agent in an hour."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _parse_json(line: str) -> Values | BadRecord:
     return [members.get(member_name) for member_name in REQUIRED + OPTIONAL]
 
 
-class Reader:
+class RecordConverter:
     """Checks and converts the values of records. Records of hours after *at* are refused."""
 
     def __init__(self, at: datetime) -> None:

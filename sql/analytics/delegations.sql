@@ -1,4 +1,4 @@
--- Returns the tokens that token exchange issued in a period, one row per acting agent, subject and resource: agent_id and
+-- Returns the tokens with which agents acted for a subject in a period, one row per acting agent, subject and resource: agent_id and
 -- agent_name of the acting agent; subject_agent_id and subject_agent_name of the agent for which it acted (null: a subject of
 -- another issuer); issuer: the other issuer, or empty; resource; days (integer[], ascending): the days with tokens, as numbers of
 -- days after "first"; tokens (bigint[]): the tokens on each of these days.

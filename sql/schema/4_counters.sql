@@ -59,7 +59,7 @@ create policy own_organization on credential_usage_daily
     using (organization_id = current_setting('agentidp.organization_id', true));
 grant select, insert, update on credential_usage_daily to agentidp_service;
 
--- Tokens that were issued by token exchange. One row per organization, UTC day, acting agent, subject, issuer, resource and slot.
+-- Tokens with which agents act for a subject. One row per organization, UTC day, acting agent, subject, issuer, resource and slot.
 -- The transaction that counts a token in agent_usage_daily counts it in this table too. No row names a person.
 create table delegation_usage_daily (
     organization_id text collate "C" not null,

@@ -14,8 +14,8 @@ from agentidp.usage_history.records import (
     EARLIEST,
     MAX_COUNT,
     BadRecord,
-    Reader,
     Record,
+    RecordConverter,
     Source,
     read_csv_values,
     read_json_values,
@@ -30,7 +30,7 @@ TIME_RULE = "must be a date and time with a time zone, after RFC 3339"
 def read(
     time: Any = AN_HOUR_AGO, agent: Any = "a", tokens: Any = 1, requests: Any = None, rejected: Any = None
 ) -> Record:
-    return Reader(NOON).convert([time, agent, tokens, requests, rejected])
+    return RecordConverter(NOON).convert([time, agent, tokens, requests, rejected])
 
 
 def hours_since_epoch(instant: datetime) -> int:
@@ -49,20 +49,20 @@ def hours_since_epoch(instant: datetime) -> int:
     ],
 )
 def test_the_hour_is_in_utc(time: str) -> None:
-    reader = Reader(NOON)
+    converter = RecordConverter(NOON)
     # The second time, the hour comes from the cache.
     for _ in range(2):
-        record = reader.convert([time, "a", 1, None, None])
+        record = converter.convert([time, "a", 1, None, None])
         assert record.hour == hours_since_epoch(datetime(2026, 4, 14, 23, tzinfo=UTC))
 
 
 def test_a_remembered_hour_is_only_that_of_times_in_utc() -> None:
-    reader = Reader(NOON)
-    in_utc = reader.convert(["2026-04-14T23:10:00Z", "a", 1, None, None]).hour
-    assert reader.convert(["2026-04-14T23:20:00+01:00", "a", 1, None, None]).hour == in_utc - 1
+    converter = RecordConverter(NOON)
+    in_utc = converter.convert(["2026-04-14T23:10:00Z", "a", 1, None, None]).hour
+    assert converter.convert(["2026-04-14T23:20:00+01:00", "a", 1, None, None]).hour == in_utc - 1
     for rest in ("", ":61:00Z", ":10:00", ":10:00Zx"):
         with pytest.raises(BadRecord, match=f"^time {TIME_RULE}$"):
-            reader.convert([f"2026-04-14T23{rest}", "a", 1, None, None])
+            converter.convert([f"2026-04-14T23{rest}", "a", 1, None, None])
 
 
 def test_requests_are_as_many_as_tokens_and_rejections_none() -> None:
