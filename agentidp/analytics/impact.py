@@ -291,7 +291,7 @@ def _list_agents(agents: Sequence[AgentTokens]) -> str:
         f"{agent.name} ({format_count(agent.tokens, 'token')}, the last on {agent.last_day})" for agent in agents
     ]
     agent_list, unlisted_count = ", ".join(agent_phrases[:MAX_LISTED]), len(agent_phrases) - MAX_LISTED
-    return f"{agent_list} and {unlisted_count:,} more agents" if unlisted_count > 0 else agent_list
+    return f"{agent_list} and {format_count(unlisted_count, 'more agent')}" if unlisted_count > 0 else agent_list
 
 
 def _format_instant(at: datetime) -> str:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from flask.testing import FlaskClient
 
-from agentidp.analytics.impact import HOURS, Impact, Issued, find_quietest_hours
+from agentidp.analytics.impact import HOURS, AgentTokens, Impact, Issued, find_quietest_hours
 from agentidp.registry.credentials import add_credential, end_credential
 from agentidp.registry.resource_servers import remove_resource_server, update_resource_server
 from agentidp.services import Services
@@ -68,6 +68,15 @@ def test_the_first_hour_of_a_week_is_that_of_sunday() -> None:
     impact = Impact(Issued(busy | {(sunday, 60): 0, (saturday, 60): 0}), AT)
     assert impact.quietest_hours == {"dow": 6, "hour": 22, "hours": 3, "tokens": 1}
     assert (impact.tokens, impact.last_hour) == (HOURS - 2, saturday - timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("agent_count", "end"),
+    [(5, "agent-4 (1 token, the last on 2026-04-15)."), (6, " and 1 more agent."), (7, " and 2 more agents.")],
+)
+def test_a_sentence_names_at_most_five_agents(agent_count: int, end: str) -> None:
+    agents = [AgentTokens(UUID(int=number), f"agent-{number}", 1, AT.date()) for number in range(agent_count)]
+    assert Impact(Issued(), AT, receiving_agents=agents).summary[1].endswith(end)
 
 
 def read_impact(client: FlaskClient, cast: Cast, path: str) -> Any:
