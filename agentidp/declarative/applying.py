@@ -86,7 +86,7 @@ class ApplyResult:
 
     @property
     def changes(self) -> list[Change]:
-        """Return the changes of all plans, in the order in which they were made."""
+        """The changes of all plans, in the order in which they were made."""
         return [change for plan in self.plans for change in plan.changes]
 
     def add_next_command(self, heading: str, command: str, change: Change) -> None:
@@ -132,12 +132,8 @@ def apply_file(
             )
             result.plans.append(plan)
             transactions.append(transaction)
-        if agreed_plans is not None and (conflicts := list_conflicts(agreed_plans, result.plans)):
-            conflict_lines = "".join(f"  {line}\n" for line in conflicts)
-            raise ConfigurationError(
-                f"nothing was applied, because others have changed this since the plan was printed:\n{conflict_lines}"
-                f"{_ADVICE}"
-            )
+        if agreed_plans is not None:
+            _refuse_conflicts(agreed_plans, result.plans)
         # This loop blocks token requests of organizations whose quotas change, so all reading was done before the loop.
         for organization, transaction, plan in zip(declared, transactions, result.plans, strict=True):
             enter_organization(connection, transaction.organization_id, durable=True)
@@ -153,6 +149,13 @@ def apply_file(
             enter_organization(connection, transaction.organization_id, durable=True)
             transaction.write_before_commit()
     return result
+
+
+def _refuse_conflicts(agreed_plans: list[Plan], new_plans: list[Plan]) -> None:
+    if conflicts := list_conflicts(agreed_plans, new_plans):
+        conflict_lines = "".join(f"  {conflict}\n" for conflict in conflicts)
+        verdict = "nothing was applied, because others have changed this since the plan was printed"
+        raise ConfigurationError(f"{verdict}:\n{conflict_lines}{_ADVICE}")
 
 
 def _plan_changes(
@@ -189,8 +192,8 @@ def _make_changes(
     # An agent that runs a resource server needs this server's scopes, which exist only after the server is created. So
     # the agent of a resource server is set last.
     for change in changes:
-        has_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
-        if change.type == RESOURCE_SERVER.type and has_agent:
+        must_set_agent = "agent" in change.after and (change.action == "change" or change.after["agent"])
+        if change.type == RESOURCE_SERVER.type and must_set_agent:
             with _name_place_in_errors(declared, change.path, change):
                 _set_agent_of_server(transaction, settings, change)
 
