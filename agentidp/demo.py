@@ -35,8 +35,8 @@ MONTHLY_TOKEN_BUDGET = 120_000  # the traffic exceeds the budget in the last day
 MEAN_REJECTED = 1 / 150  # mean number of rejected requests per agent and hour, at the agent's peak
 
 Rhythm = tuple[str, str, float]
-"""The daily activity of an agent: on weekdays and on weekends, a digit per UTC hour, from 0 (none) to 9 (the peak). The
-number is the fraction of today's activity by which the activity on the first day of traffic is lower."""
+"""The daily activity of an agent: on weekdays and on weekends, a digit per UTC hour, from 0 (none) to 9 (the peak), and
+the growth: 0.45 means that the activity on the first day of traffic is 45 % lower than today's."""
 
 EUROPE: Rhythm = ("000000148999799985310000", "000000000011111100000000", 0.45)
 AMERICAS: Rhythm = ("210000000000148999799985", "000000000000000111111000", 0.45)
@@ -114,7 +114,7 @@ OUTAGE = Incident(AGENTS, 19, range(24))
 # The loop gets a token every two seconds. The loop ended before the current month, because otherwise its agent would
 # have the most tokens of this month.
 RETRY_LOOP = Incident((RETRYING,), 38, range(9, 14), tokens=1800)
-# The agent uses a leaked secret, which was revoked at the beginning of these hours, until the end of the day.
+# Requests with the leaked secret, which is revoked at the beginning of the first hour, are rejected in these hours.
 LEAK = Incident((ROTATED,), 3, range(8, 24), rejected=20)
 INCIDENTS = (OUTAGE, RETRY_LOOP, LEAK)
 

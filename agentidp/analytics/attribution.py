@@ -38,7 +38,7 @@ TOKENS_BY_DAY = ma.fields.List(
 
 
 MAX_ROWS = 100_000
-"""Maximum number of rows in a response. So many rows have about 20 MB."""
+"""Maximum number of rows in a response. A response with this number of rows has about 20 MB."""
 
 
 class TokensOfDaySchema(ma.Schema):

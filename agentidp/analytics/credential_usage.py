@@ -43,7 +43,7 @@ class ResourceTokensSchema(ma.Schema):
 
 
 class _CredentialSchema(ma.Schema):
-    """The members that name a credential, or tokens without a credential."""
+    """The members that identify a credential, or tokens that belong to no credential."""
 
     credentialId = ma.fields.UUID(**required(nullable=True))
     agentId = ma.fields.UUID(**required("Null for tokens of the organization that are not attributed", nullable=True))

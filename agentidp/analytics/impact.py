@@ -200,7 +200,7 @@ def read_agent_impact(run: Run, agent_id: UUID, at: datetime, ttl: int) -> Impac
         lifetime = ttl if token_row.credential_id is None else lifetimes_by_resource[token_row.resource]
         _add_tokens(issued_tokens, token_row, lifetime)
         if token_row.credential_id is not None:
-            # The row without a credential has the total, which includes these tokens, so they are subtracted from it.
+            # The row without a credential has the total of all tokens, so the tokens with a credential are subtracted.
             _add_tokens(issued_tokens, token_row, ttl, -1)
     acting_agents = _sum_tokens_of_actors(agent_id, delegation_rows, period.first)
     return Impact(issued_tokens, at, acting_agents=acting_agents, grants=grant_count.grants)

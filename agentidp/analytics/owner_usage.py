@@ -43,5 +43,5 @@ def build_owner_usage_call(period: Period) -> Call:
 
 
 def represent_owners(rows: Rows) -> list[dict[str, Any]]:
-    """Return the owners and their numbers of tokens as JSON of the API."""
+    """Return the owners and the number of tokens per owner as JSON of the API."""
     return [{"owner": row.owner or None, "agents": row.agents, "tokens": row.tokens} for row in rows]

@@ -21,7 +21,7 @@ blueprint = Blueprint("usage-by-hour", __name__, description="Usage per hour")
 
 
 class HourSchema(ma.Schema):
-    """The usage in a UTC hour, which is zero if the hour has not begun. ``hour`` is the instant at which it begins."""
+    """The usage in a UTC hour, which is zero if the hour has not begun. ``hour`` is the beginning of the hour."""
 
     hour = ma.fields.AwareDateTime(required=True)
     tokens = ma.fields.Integer(required=True, validate=ma.validate.Range(0))

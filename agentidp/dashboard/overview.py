@@ -39,7 +39,7 @@ FEW_TOKENS = 10
 """Maximum number of tokens with which an organization that has a single agent still sees the first steps."""
 
 BUSIEST = 10
-"""Maximum number of busy agents that the overview lists."""
+"""Maximum number of agents, the ones with the most tokens, that the overview lists."""
 
 STACKED = 5
 """Maximum number of agents that have a layer of their own in the chart of tokens."""

@@ -303,19 +303,19 @@ def _copy_unchanged_addresses(
 
     :raises ConfigurationError: a new target has no address.
     """
-    existing_targets = {target["name"]: target for target in (current or {}).get(ALERT_TARGET.section, [])}
+    targets_by_name = {target["name"]: target for target in (current or {}).get(ALERT_TARGET.section, [])}
     problems = []
-    for index, target_members in enumerate(declared.content.get(ALERT_TARGET.section, [])):
-        reference, target = target_members.get("url"), existing_targets.get(target_members["name"])
-        address = _read_address(reference) if reference else None
+    for index, declared_target in enumerate(declared.content.get(ALERT_TARGET.section, [])):
+        url, target = declared_target.get("url"), targets_by_name.get(declared_target["name"])
+        address = _read_address(url) if url else None
         if target is None and address is None:
-            problem_place = declared.describe_place(ALERT_TARGET.section, index, "url")
-            variable = (reference or "$").removeprefix("$")
+            place = declared.describe_place(ALERT_TARGET.section, index, "url")
+            variable = (url or "$").removeprefix("$")
             advice = f"set {variable} or {variable}_FILE" if variable else "name a variable, such as $ON_CALL_URL"
-            problems.append(f"{problem_place}: a new alert target needs an address: {advice}")
-        elif target is not None and reference:
+            problems.append(f"{place}: a new alert target needs an address: {advice}")
+        elif target is not None and url:
             is_same_address = address in (None, _read_stored_address(transaction, settings, UUID(target["targetId"])))
-            target["url"] = reference if is_same_address else target["destination"]
+            target["url"] = url if is_same_address else target["destination"]
     if problems:
         raise ConfigurationError("\n".join(problems))
 
@@ -328,9 +328,9 @@ def _read_stored_address(transaction: Transaction, settings: Settings, target_id
         return None
 
 
-def _read_address(reference: str) -> str | None:
+def _read_address(url: str) -> str | None:
     """Return the address in the variable ``$NAME``, or in the file that ``NAME_FILE`` names; None without both."""
-    variable = reference.removeprefix("$")
+    variable = url.removeprefix("$")
     return read_secret(os.environ, variable, f"{variable}_FILE")[1]
 
 

@@ -15,7 +15,7 @@ from agentidp.declarative.schemas import KINDS, DocumentSchema, normalize_instan
 from agentidp.http.text import text_refusal
 
 MAX_PROBLEMS = 20
-"""Maximum number of mistakes in a file that the error message lists. Further mistakes are only counted."""
+"""Maximum number of problems in a file that the error message lists. Further problems are only counted."""
 
 MAX_REPEATED = 50_000
 """Maximum number of values that aliases repeat in a document. Otherwise, a small file could fill the memory."""
@@ -52,7 +52,7 @@ def read_document(text: bytes, source: str) -> list[DeclaredOrganization]:
     """Return the organizations that a file describes in one or several YAML documents.
 
     :param source: the file's name, for errors.
-    :raises ConfigurationError: the message has a line per mistake: file, line, path and rule.
+    :raises ConfigurationError: the message has a line per problem: file, line, path and rule.
     """
     organizations: list[DeclaredOrganization] = []
     problems: list[str] = []
@@ -60,12 +60,12 @@ def read_document(text: bytes, source: str) -> list[DeclaredOrganization]:
         if document is None:
             continue
         describe_place = partial(_describe_place, source, root)
-        mistakes: Any = DocumentSchema().validate(document) if isinstance(document, dict) else ["must be a mapping"]
-        problems += [f"{describe_place(*path)}: {broken_rule}" for path, broken_rule in _flatten_messages(mistakes, ())]
-        if not mistakes:
+        messages: Any = DocumentSchema().validate(document) if isinstance(document, dict) else ["must be a mapping"]
+        problems += [f"{describe_place(*path)}: {broken_rule}" for path, broken_rule in _flatten_messages(messages, ())]
+        if not messages:
             for index, content in enumerate(normalize_instants(DocumentSchema().fields, document)["organizations"]):
                 organizations.append(DeclaredOrganization(content, partial(describe_place, "organizations", index)))
-    problems = problems or _find_repetitions(organizations)
+    problems = problems or _list_repetitions(organizations)
     if len(problems) > MAX_PROBLEMS:
         problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more"]
     if problems:
@@ -142,7 +142,7 @@ _USER_MESSAGES = {
 """The message that a user gets for a broken rule, by the message of marshmallow."""
 
 
-def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
+def _list_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
     """Return a message for each organization or object that the file describes twice."""
     problems = []
     organization_ids: set[str] = set()
@@ -157,11 +157,11 @@ def _find_repetitions(organizations: list[DeclaredOrganization]) -> list[str]:
             problems.append(f"{organization.describe_place('name')}: another organization in the file has this name")
         organization_ids |= {organization_id} if organization_id else set()
         has_id_by_name[organization_name] = bool(organization_id)
-        problems += _find_repeated_objects(organization)
+        problems += _list_repeated_objects(organization)
     return problems
 
 
-def _find_repeated_objects(organization: DeclaredOrganization) -> Iterator[str]:
+def _list_repeated_objects(organization: DeclaredOrganization) -> Iterator[str]:
     for kind in KINDS:
         object_keys: set[str] = set()
         for index, members in enumerate(organization.content.get(kind.section, [])):

@@ -49,7 +49,7 @@ class Plan:
 
     :param organization_id: the id of the organization, even if the organization is still to be created.
     :param changes: the changes, in the order in which they must be made.
-    :param omissions: a line per object of which only ``--strict`` would delete or change something, to be printed.
+    :param omissions: printed lines about objects that only ``--strict`` would delete or change.
     """
 
     organization_id: str
