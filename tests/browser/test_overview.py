@@ -43,7 +43,7 @@ def test_the_headline_what_is_most_urgent_the_chart_with_its_marks_and_the_findi
     # On a phone, the sentence above the chart stands for the first of them.
     for row in shown.all()[:rows]:
         expect(row).to_be_in_viewport(ratio=0.4)
-    expect(shown).to_have_count(5)
+    expect(shown).to_have_count(4)
     assert overflow(page) == []
 
 
