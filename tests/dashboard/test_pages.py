@@ -611,7 +611,7 @@ KNOWN = {
 OF_FINDINGS = {
     call.name: call.parameters
     for question in (*KINDS.values(), markers)
-    for call in [question.call(FindingsQuery(at=NOON, days=90, token_ttl=3600))]
+    for call in [question.build_call(FindingsQuery(at=NOON, days=90, token_ttl=3600))]
 }
 EXAMPLES = [
     (name, example)
