@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from agentidp.db.embedded_postgres import EmbeddedPostgres, temporary
 from agentidp.db.embedded_postgres.home import prepare_home
-from agentidp.db.embedded_postgres.programs import Programs, find_binaries
+from agentidp.db.embedded_postgres.programs import Programs, prepare_binaries
 from tests.citus import MEMORY
 from tests.conftest import install
 from tests.db.proxy import Proxy, proxied
@@ -78,7 +78,7 @@ def replicated() -> Iterator[Pair]:
 def _copy(primary: EmbeddedPostgres, home: Path) -> None:
     """Copy a running server to *home*, where the copy will start as its standby."""
     account = prepare_home(home)
-    programs = Programs(find_binaries(home, None, account), account, os.open(home / "lock", os.O_RDWR | os.O_CREAT))
+    programs = Programs(prepare_binaries(home, None, account), account, os.open(home / "lock", os.O_RDWR | os.O_CREAT))
     if account is not None:
         os.chown(home, account.pw_uid, account.pw_gid)
     programs.run(

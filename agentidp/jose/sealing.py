@@ -50,7 +50,7 @@ class Sealer:
         return _decrypt(self._current, row_id, sealed) is not None
 
     def reseal(self, row_id: str, sealed: bytes) -> bytes | None:
-        """Encrypt a value again under the current instance secret. Return ``None`` if it already is."""
+        """Encrypt a value again, or return ``None`` if it is already encrypted under the current instance secret."""
         return None if self.is_current(row_id, sealed) else self.seal(row_id, self.open(row_id, sealed))
 
 

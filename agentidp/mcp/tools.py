@@ -163,7 +163,7 @@ def _build_environ(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         except (TypeError, ValueError, AttributeError):
             raise ValidationError(details={argument_name: ["must be a UUID"]}) from None
     mcp_environ = current_request().environ
-    # The client's address is copied from the MCP request, but none of its headers.
+    # The variables with the client's address are copied from the MCP request, and its headers are not.
     connection_variables = {
         name: value for name, value in mcp_environ.items() if not name.startswith(("HTTP_", "CONTENT_"))
     }

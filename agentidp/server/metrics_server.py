@@ -160,5 +160,5 @@ def _serve_metrics(settings: Settings, directory: Path, main_pid: int) -> None:
             worker_metrics.fold_ended_workers()
             time.sleep(CHECK_INTERVAL)
     finally:
-        # gunicorn's main process removes this directory too, unless the main process is killed.
+        # gunicorn's main process removes this directory when it ends, but cannot do so if it is killed.
         shutil.rmtree(directory, ignore_errors=True)

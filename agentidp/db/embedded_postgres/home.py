@@ -165,8 +165,8 @@ def lock_home(home: Path, deadline: float, *, has_run_server: bool) -> Iterator[
     """
     lock_file = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        # PostgreSQL notices only after a moment that the AgentIdP that started it has died. So this process retries for
-        # half a second before it reports that another AgentIdP runs.
+        # PostgreSQL needs a moment to notice that its AgentIdP has died. So this process retries for half a second
+        # before it reports that another AgentIdP runs.
         grace_deadline = min(time.monotonic() + 0.5, deadline)
         was_interrupted = False
         while not _lock_file(lock_file):

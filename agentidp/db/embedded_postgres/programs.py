@@ -20,7 +20,7 @@ NO_DATABASE = (
 )
 
 
-def find_binaries(home: Path, bindir: Path | None, account: Account | None) -> Path:
+def prepare_binaries(home: Path, bindir: Path | None, account: Account | None) -> Path:
     """Return a directory with `postgres` and `initdb` that the server's account can reach.
 
     Arguments:

@@ -26,7 +26,7 @@ from agentidp.db.embedded_postgres.home import (
     read_postmaster,
     server_url,
 )
-from agentidp.db.embedded_postgres.programs import Programs, find_binaries, find_error
+from agentidp.db.embedded_postgres.programs import Programs, find_error, prepare_binaries
 from agentidp.paths import sync_directory
 
 SETTINGS = {
@@ -172,7 +172,7 @@ class EmbeddedPostgres:
         return self
 
     def _start_with_lock(self, account: Account | None, lock: int, deadline: float) -> str:
-        programs = Programs(find_binaries(self.home, self._bindir, account), account, lock)
+        programs = Programs(prepare_binaries(self.home, self._bindir, account), account, lock)
         major_version = programs.read_major_version()
         if not (self.home / "data").exists():
             make_cluster(self.home, programs, major_version, durable=self._durable)
