@@ -192,7 +192,7 @@ class TestRun:
     """Each mode of ``python -m bench``, as short as it can be."""
 
     def run(self, written: Path, *options: str, seconds: float = 0.1) -> tuple[dict[str, Any], str]:
-        """The figures, and what was printed."""
+        """Return the figures, and the printed output."""
         times = ["--rounds", "1", "--seconds", str(seconds), "--json", str(written)]
         done = subprocess.run(
             [sys.executable, "-c", SMALL, *times, *options], capture_output=True, text=True, check=False

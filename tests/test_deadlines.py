@@ -13,7 +13,7 @@ EXCHANGE = Settings.statement_timeout + EXCHANGE_MARGIN
 
 
 def seconds(file: str, pattern: str) -> list[float]:
-    """The numbers that *pattern* finds in a file; at least one."""
+    """Return the numbers that *pattern* matches in a file. Fail if there are none."""
     values = re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
     assert values, f"{file}: {pattern}"
     return [float(number) for number in values]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def register(run: Command, organization: str, agent: str) -> dict[str, str]:
-    """An organization with one agent and one credential, by commands."""
+    """Create an organization with one agent and one credential by commands."""
     organization_id = run("organization", "create", organization)
     agent_id = run("agent", "create", agent, "--organization", organization_id)
     made = run.json("credential", "create", "--agent", agent_id)

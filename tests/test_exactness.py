@@ -39,26 +39,26 @@ from tests.helpers.load import API, FORM, THREADS, Load, assert_counted, token_r
 pytestmark = pytest.mark.slow
 
 TOKENS = 150
-"""That each thread gets."""
+"""Number of tokens that each thread gets."""
 
 RESOURCES = ("", API)
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """The server's clock is the real one, so ours is too."""
+    """The clock of the test, which shows the real time like the server's clock."""
     return Clock(None)
 
 
 def make_fleet(services: Services, organization_id: str, size: int) -> list[Agent]:
-    """Agents that may use our API and the other one of :data:`RESOURCES`."""
+    """Create agents that may use our API and the other API in :data:`RESOURCES`."""
     with database_of(services, organization_id).transaction() as opened:
         add_resource_server(opened, services.settings, resource=API, name="api", scopes=["read"])
     return [make_agent(services, organization_id, f"agent {n}", [*SCOPES, "read"]) for n in range(size)]
 
 
 def with_another_secret(fleet: Sequence[Agent]) -> list[Agent]:
-    """The same agents, each with a further secret."""
+    """Return the same agents, each with a further secret."""
     others = []
     for agent in fleet:
         with database_of(agent.services, agent.organization_id).transaction() as opened:

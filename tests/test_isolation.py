@@ -28,7 +28,7 @@ NOT_FOUND = {"code": "NOT_FOUND", "message": "There is nothing at this address."
 
 @pytest.fixture
 def ids(client: FlaskClient, services: Services, cast: Cast) -> dict[str, str]:
-    """Of everything that Acme has; both organizations have counted something by now, Acme much more."""
+    """The ids of Acme's objects. Both organizations have usage, Acme much more."""
     cast.acme.count(services.clock(), tokens=41)
     cast.outsider.count(services.clock(), tokens=1)
     return make_one_of_each(client, cast.acme)

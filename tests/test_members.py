@@ -119,7 +119,7 @@ CHANGEABLE: dict[str, tuple[ChangeSchema, dict[str, Any] | None]] = {
     "organization": (OrganizationChangeSchema(), None),
     "resource-servers": (ResourceServerChangeSchema(), {"resource": "https://new.example", "name": "new"}),
 }
-"""Path -> what changes a thing, and what creates one."""
+"""The schema of the change, and the body that creates the object, by path."""
 
 CHANGED_BESIDE = {
     "agents": {"updatedAt"},
@@ -157,7 +157,7 @@ CREATED: dict[str, tuple[ma.Schema, dict[str, Any]]] = {
     "markers": (NewMarkerSchema(), {"kind": "deployment"}),
     "provisioning-rules": (NewProvisioningRuleSchema(), {}),
 }
-"""Path -> the body that creates a thing, and members of it whose values are given."""
+"""The schema of the body that creates an object, and fixed values of members, by path."""
 
 
 @pytest.mark.parametrize("path", CREATED)

@@ -62,11 +62,11 @@ ISSUE = (
 LOCK = "select lock_quotas(%(organization_id)s::text collate \"C\", '1h')"
 
 TOMORROW = NOON + timedelta(days=1)
-"""A day of the same month."""
+"""The next day, in the same month."""
 
 
 FORGET = tuple(map(load_sql, importing.FORGET_SUMS))
-"""What an import of past usage ends with."""
+"""The statements at the end of an import of past usage."""
 
 
 class Session:
@@ -140,37 +140,37 @@ class Session:
 
 
 class Observer:
-    """Looks from outside at what sessions do, on the same server."""
+    """Watches the sessions from another connection to the same server."""
 
     def __init__(self, url: str) -> None:
         self.connection = psycopg.connect(url, autocommit=True)
 
     def is_settled(self, session: Session, future: Future[Any]) -> bool:
-        """Whether what a session does has ended, or waits for another session."""
+        """Return whether the statement of a session has ended, or waits for another session."""
         if future.done():
             return True
         [(blocked,)] = self.connection.execute("select pg_blocking_pids(%s) <> '{}'", [session.pid]).fetchall()
         return bool(blocked)
 
     def settle(self, session: Session, future: Future[Any]) -> bool:
-        """Wait until it is, and return whether it has ended."""
+        """Wait until the statement has ended or waits, and return whether it has ended."""
         wait_until(lambda: self.is_settled(session, future))
         return future.done()
 
     def waiting(self, session: Session, future: Future[Any]) -> Future[Any]:
-        """What a session does, which must wait for another one."""
+        """Return the statement of a session, and fail unless it waits for another session."""
         assert not self.settle(session, future)
         return future
 
     def one_that_waits_for(self, session: Session) -> int:
-        """Wait until one backend waits for a session, and return its process id."""
+        """Wait until a backend waits for a session, and return its process ID."""
         waits = "select pid from pg_stat_activity where pg_blocking_pids(pid) = array[%s::integer]"
         wait_until(lambda: len(self.connection.execute(waits, [session.pid]).fetchall()) == 1)
         [(pid,)] = self.connection.execute(waits, [session.pid]).fetchall()
         return int(pid)
 
     def kill(self, pid: int) -> None:
-        """End a backend, in the middle of what it does, and wait until it has gone."""
+        """Kill a backend during its statement, and wait until it has ended."""
         self.connection.execute("select pg_terminate_backend(%s::integer)", [pid])
         gone = "select not exists (select from pg_stat_activity where pid = %s)"
         wait_until(lambda: self.connection.execute(gone, [pid]).fetchone() == (True,))
@@ -189,7 +189,7 @@ def with_margin(url: str, margin: int) -> None:
 
 @contextlib.contextmanager
 def all_slots_taken(url: str, organization_id: str) -> Iterator[None]:
-    """Whoever counts meanwhile shares a slot."""
+    """Take all slots during the ``with`` block, so that other transactions share a slot."""
     with psycopg.connect(server_of(url, organization_id), autocommit=True) as connection:
         connection.execute(
             "select pg_advisory_lock(hashtext(%s), slot) from generate_series(0, %s) as slot",
@@ -207,7 +207,7 @@ class Scene:
         self._opened: list[Session] = []
 
     def sessions(self, count: int) -> list[Session]:
-        """So many further ones."""
+        """Return *count* further sessions."""
         opened = [Session(self.server, self.agent) for _ in range(count)]
         self._opened += opened
         return opened
@@ -228,7 +228,7 @@ class Scene:
 
 @pytest.fixture
 def agent(app: Flask) -> Agent:
-    """An agent of an organization of its own."""
+    """An agent of a new organization."""
     services: Services = app.extensions["agentidp"]
     made = make_agent(services, make_organization(services))
     # A credential's first token of a minute would make the next ones wait for its row.
@@ -238,7 +238,7 @@ def agent(app: Flask) -> Agent:
 
 @pytest.fixture
 def scene(database_url: str, agent: Agent) -> Iterator[Scene]:
-    """Of the test's agent."""
+    """The scene of the test's agent."""
     with contextlib.closing(Scene(database_url, agent)) as made:
         yield made
 
@@ -248,14 +248,14 @@ OWN = pytest.mark.parametrize("own", [True, False], ids=["agent", "organization"
 
 
 def scope_of(future: Future[Any]) -> str | None:
-    """What was granted, once a session has it."""
+    """Return the granted scope when the statement of a session has ended."""
     [(scope, _)] = future.result(PATIENCE)
     granted: str | None = scope
     return granted
 
 
 def assert_counted_with(url: str, organization_id: str, *, issued: int, imported: int) -> None:
-    """Every counter holds the tokens that were issued and those that were imported, which belong to no credential."""
+    """Fail unless every counter has the issued tokens and the imported tokens, which belong to no credential."""
     sums = usage_sums(url, organization_id)
     assert sums == {
         name: 0 if "rejected" in name else issued if "credential" in name else issued + imported for name in sums
@@ -263,7 +263,7 @@ def assert_counted_with(url: str, organization_id: str, *, issued: int, imported
 
 
 class TestTwoTransactions:
-    """What one does while another has not committed."""
+    """A transaction waits, or not, while another transaction has not committed."""
 
     @OWN
     @pytest.mark.parametrize("window", WINDOWS)
@@ -473,7 +473,7 @@ class TestTwoTransactions:
         forgotten.result(PATIENCE)
 
     def test_the_service_sets_the_isolation_level_that_quotas_need(self, scene: Scene) -> None:
-        """Otherwise the second reading would not see what was counted meanwhile."""
+        """Otherwise the second reading would not include the tokens that were counted meanwhile."""
         with psycopg.connect(scene.url, autocommit=True) as owner:
             name = sql.Identifier(owner.info.dbname)
             owner.execute(
@@ -550,10 +550,10 @@ def test_imports_and_tokens_at_the_same_time_are_counted_exactly(agent: Agent, d
 
 
 class Tries(Load):
-    """Sixteen threads that ask for as many tokens each, whatever they get."""
+    """Sixteen threads that request the same number of tokens each, even if some are refused."""
 
     def has_enough(self, number: int) -> bool:
-        """Whether a thread has asked for all of its tokens."""
+        """Return whether a thread has requested all of its tokens."""
         self.tried[number] += 1
         return self.tried[number] > self.tokens
 
@@ -564,7 +564,7 @@ class Tries(Load):
 
 
 QUOTA, TRIES = 300, 40
-"""Of each of the threads: 640 at a quota of 300."""
+"""The quota, and the attempts per thread: 640 attempts at a quota of 300."""
 
 
 @pytest.mark.very_slow
@@ -574,12 +574,12 @@ class TestServers:
 
     @pytest.fixture
     def clock(self) -> Clock:
-        """The server's clock is the real one."""
+        """The clock of the test, which shows the real time like the server's clock."""
         return Clock(None)
 
     @pytest.fixture
     def services(self, app: Flask) -> Services:
-        """That make the agent."""
+        """The services that create the agent."""
         app_services: Services = app.extensions["agentidp"]
         return app_services
 

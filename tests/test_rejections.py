@@ -41,7 +41,7 @@ def wired_app() -> Flask:
 
 
 def rows(services: Services, organization_id: str) -> set[tuple[Any, ...]]:
-    """What is kept of an organization's rejections: day, agent, network, reason, and how many."""
+    """Return the stored rejections of an organization: day, agent, network, reason and number."""
     statement = "select day, agent_id, network, reason, rejections from rejected_networks where organization_id = %s"
     return set(execute(str(services.settings.database_url), statement, organization_id))
 

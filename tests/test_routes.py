@@ -50,7 +50,7 @@ PUBLIC = {
     "POST /authorize/grants",
     "POST /dashboard/sign-in",
 }
-"""What anyone may call. A route gets here on purpose only."""
+"""The routes that anyone may call. A route is listed here on purpose only."""
 
 OPERATORS_TOO = {"agentidp.registry.organizations", "agentidp.registry.resource_servers"}
 """Modules of protected routes that contain what commands do, so they import the database."""

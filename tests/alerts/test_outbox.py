@@ -13,7 +13,7 @@ from tests.factories import NOON
 
 
 def receivers(acme: Outbox, contributors: tuple[UUID, ...] = (), **values: Any) -> set[str]:
-    """The targets that get such a change."""
+    """Return the targets that receive a change with these values."""
     previous_ids = {row.delivery_id for row in acme.deliveries()}
     acme.put(change(**values), contributors=contributors)
     return {row.target_name for row in acme.deliveries() if row.delivery_id not in previous_ids}

@@ -40,20 +40,20 @@ class Watched:
         self.credential_id: UUID = row.credential_id
 
     def look(self, at: datetime) -> None:
-        """Evaluate and send what is due, with a service that knows nothing but what is in the database."""
+        """Evaluate the findings and send due messages, with a service without memory of earlier evaluations."""
         self.clock.now = at
         with contextlib.closing(Services.of(self.acme.services.settings, self.clock)) as services:
             watch(services, threading.Event(), once=True)
 
     def received(self) -> list[dict[str, Any]]:
-        """What Ada has received since, about the credential; Grace receives nothing."""
+        """Return the new messages to Ada about the credential. Fail if Grace has received one."""
         assert set(self.receiver.paths) <= {"/ada"}
         bodies = [body for body in self.receiver.bodies if body["data"]["kind"] == "expiring_credential"]
         self.receiver.received.clear()
         return bodies
 
     def notices(self, *days: float) -> list[tuple[str, str]]:
-        """What Ada has received since in short, after a look at each of so many days before the end."""
+        """Return the new messages to Ada in short, after an evaluation on each of these days before the expiry."""
         for left in days:
             self.look(ENDS - left * DAY)
         return [(body["type"], body["data"]["severity"]) for body in self.received()]

@@ -232,7 +232,7 @@ class TestReencrypt:
 
     @pytest.fixture
     def both(self, services: Services) -> Settings:
-        """With a new instance secret beside that of the targets."""
+        """Settings with a new instance secret, in addition to the secret of the targets."""
         return replace(services.settings, secret_key=self.NEW_SECRET, secret_key_previous=SECRET_KEY.encode())
 
     @ON_CITUS_TOO

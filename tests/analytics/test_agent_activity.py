@@ -17,7 +17,7 @@ from tests.factories import NOON, Agent, make_agent
 
 @pytest.fixture
 def worker(services: Services, cast: Cast) -> Agent:
-    """An agent of Acme's that does not read, so that what it did stays as it is."""
+    """An agent of Acme that does not read, so that reading does not change its usage."""
     return make_agent(services, cast.acme.organization_id, "worker")
 
 

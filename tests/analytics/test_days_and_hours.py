@@ -15,7 +15,7 @@ FIRST, LAST = datetime(2026, 4, 12, tzinfo=UTC), datetime(2026, 4, 14, 23, 59, 5
 
 
 def hours(used: dict[str, tuple[int, int, int]]) -> list[dict[str, Any]]:
-    """All hours of three days; of those that are named, the tokens, requests and rejections."""
+    """Return all hours of three days, with the tokens, requests and rejections of the hours in *used*."""
     return [
         {
             "hour": f"2026-04-{hour}:00:00.000000Z",

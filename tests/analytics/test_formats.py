@@ -46,7 +46,7 @@ def busy(services: Services, cast: Cast) -> Agent:
 
 
 def flat(item: dict[str, Any], before: str = "") -> dict[str, str]:
-    """An object as the text of its cells; told apart from how the product makes them."""
+    """Return the texts of the cells of an object, by other code than the product."""
     cells = {}
     for name, value in item.items():
         if isinstance(value, dict):

@@ -41,7 +41,7 @@ SIDES = tuple(at - before for at in (*MIDNIGHTS, *CLOCK_CHANGES) for before in (
 
 @pytest.fixture
 def process_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Sets what Python takes for local time."""
+    """A function that sets the local time zone of Python."""
 
     def set_zone(zone: str) -> None:
         monkeypatch.setenv("TZ", zone)

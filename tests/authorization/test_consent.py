@@ -25,7 +25,7 @@ from tests.factories import NOON, Clock, execute
 
 @pytest.fixture
 def other_browser(app: Flask) -> FlaskClient:
-    """A browser of somebody else."""
+    """The browser of another person."""
     return app.test_client()
 
 

@@ -52,7 +52,7 @@ class Running:
     mcp: McpServer
 
     def consent(self, address: str) -> dict[str, str]:
-        """Do what a person does in a browser; the parameters with which the browser is led to the client."""
+        """Give consent like a person in a browser, and return the parameters of the redirect to the client."""
         browser = requests.Session()
         begun = browser.get(address, allow_redirects=False, timeout=PATIENCE)
         assert begun.status_code == 302, begun.text
@@ -153,7 +153,7 @@ def test_the_mcp_sdk_calls_a_tool_for_a_person_and_refreshes(running: Running) -
 
 
 class UnregisteredClient(Tokens):
-    """The SDK's storage, which keeps the client that the SDK makes of the address of its document."""
+    """The SDK's storage, which stores the client that the SDK derives from the address of its document."""
 
     def __init__(self) -> None:
         super().__init__()

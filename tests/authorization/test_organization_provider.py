@@ -280,7 +280,7 @@ class TestChanges:
 
 
 class TestRequests:
-    """What a stranger or the organization can make the server request."""
+    """A stranger or the organization makes the server send requests."""
 
     def test_the_metadata_are_fetched_once(self, editor: Editor, own: Company, provider_id: str) -> None:
         for _ in range(5):

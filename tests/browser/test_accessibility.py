@@ -14,7 +14,7 @@ from tests.factories import Agent, make_agent, make_organization
 from tests.helpers.accessibility import looked_at
 
 ANSWERS = "preset=github&repository=acme/*&show=rule"
-"""To what the form of a rule of trust asks first."""
+"""The answers to the first questions in the form of a rule of trust."""
 
 PAGES = {
     "Overview Fri 16 Jan to Wed 15 Apr": "/dashboard?days=90",
@@ -72,7 +72,7 @@ CUT = """() => [...document.querySelectorAll("table")].filter(table => {
     const words = getComputedStyle(table.caption, "::after").content
     return box.scrollWidth > box.clientWidth && !words.includes("Scroll sideways")
 }).map(table => table.caption.textContent)"""
-"""The tables that are cut at the edge of the window without saying that there is more beside it."""
+"""JavaScript that returns the tables that the edge of the window cuts off without a visible sign."""
 
 
 def pages_with_ids(stage: Stage) -> list[str]:
@@ -104,8 +104,8 @@ def test_axe_finds_what_is_wrong(open_page: Open, axe: str) -> None:
 
 @pytest.fixture
 def quotas(stage: Stage) -> Iterator[None]:
-    """Of the demo, so that the pages have a table of them. They are far from their limit: a finding would stay on the
-    overview, which other tests look at.
+    """Set quotas of the demo, so that pages show quotas. Few tokens are used, because a finding would stay on
+    the overview, which other tests examine.
     """
     agent = f"/api/v1/agents/{RETRYING.name}/quotas"
     tokens = {"/api/v1/quotas/day": 1_000_000, f"{agent}/month": 1_000_000_000, f"{agent}/hour": 1_000_000}

@@ -16,7 +16,7 @@ YESTERDAY = f"{NOON - timedelta(days=1):%Y-%m-%d}"
 
 
 def text_of(page: Page, index: int) -> str:
-    """What a bar of the chart of tokens says."""
+    """Return the text of a bar in the chart of tokens."""
     return page.locator(BARS).nth(index).locator("title").text_content() or ""
 
 

@@ -20,7 +20,7 @@ FIRST = ".finding >> nth=0"
 """The row of the most urgent finding."""
 
 ONGOING = ".finding.warning >> nth=0"
-"""In the demo, whose most urgent finding has ended, the row of the most urgent that goes on."""
+"""The row of the most urgent ongoing finding in the demo, whose most urgent finding has ended."""
 
 
 def open_form(row: Locator) -> None:
@@ -54,7 +54,7 @@ def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_
 
 @dataclass
 class OnCall:
-    """An organization of its own and the overview as one of its agents sees it, with a finding about that agent."""
+    """A new organization with a finding about an agent, and the overview in the session of this agent."""
 
     stage: Stage
     page: Page
@@ -73,7 +73,7 @@ class OnCall:
 
     @property
     def card(self) -> Locator:
-        """Of the finding that was read."""
+        """The card of the finding that was read."""
         return self.page.locator(f"#finding-{self.read}")
 
 

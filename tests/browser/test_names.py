@@ -49,7 +49,7 @@ def naughty(shared_stage: Stage) -> Agent:
 
 
 def shown_as_text(page: Page) -> None:
-    """Nothing but what the templates have is in the page, and no name can turn what stands around it."""
+    """Fail unless the page has only elements of the templates, and no name changes the direction of other text."""
     assert page.locator("script").count() == 1
     assert page.locator("img, iframe, base, [onload], [onerror], bdi *").count() == 0
     # Whatever has a direction of its own is isolated from the sentence around it.

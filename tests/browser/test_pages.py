@@ -13,7 +13,7 @@ from tests.browser.stage import Stage, overflow
 
 
 def titles(chart: Locator) -> list[str]:
-    """What the bars of a chart say when the mouse is over them."""
+    """Return the texts that the bars of a chart show under the mouse."""
     return chart.locator("svg a:not(.flag) > title").evaluate_all("titles => titles.map(title => title.textContent)")
 
 
@@ -54,7 +54,7 @@ def test_an_id_is_on_one_line_of_a_phone(signed_in: Page, stage: Stage) -> None:
 
 
 def luminance(color: str) -> float:
-    """Of a color as the browser computes it: relative luminance (WCAG 2.2)."""
+    """Return the relative luminance (WCAG 2.2) of a color in the form of the browser."""
     channels = [int(channel) / 255 for channel in re.findall(r"\d+", color)[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return sum(weight * channel for weight, channel in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

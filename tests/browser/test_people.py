@@ -64,7 +64,7 @@ def watch(watch: Watch, issuer_and_stage: tuple[str, Stage]) -> Watch:
 
 
 def sign_in(page: Page, account: str, path: str = "/dashboard") -> None:
-    """From the sign-in page to the page that was asked for, as a person does."""
+    """Sign in like a person, from the sign-in page to the requested page."""
     page.goto(path)
     page.get_by_role("link", name="Sign in with Contoso").click()
     page.get_by_placeholder("Enter any login").fill(account)

@@ -16,7 +16,7 @@ UNAUTHORIZED = "Failed to load resource: the server responded with a status of 4
 
 @pytest.fixture
 def reader(stage: Stage) -> Agent:
-    """An agent of an organization of its own, which has an agent that dominates."""
+    """An agent of a new organization, in which another agent dominates."""
     organization_id = make_organization(stage.services, "Busy")
     busy = make_agent(stage.services, organization_id, "busy")
     count_usage(stage.services, organization_id, busy.agent_id, NOON, tokens=120)

@@ -34,7 +34,7 @@ def expect_signed_out(page: Page) -> None:
 
 
 def go_back(page: Page) -> None:
-    """What the button does. Playwright's own does not know of pages that come from the browser's cache."""
+    """Go back like the button of the browser. Playwright's function ignores pages from the browser's cache."""
     before = page.url
     page.evaluate("void setTimeout(() => history.back())")
 

@@ -36,7 +36,7 @@ class New(ma.Schema):
 
 
 class Change(ChangeSchema, New):
-    """A change of such an object."""
+    """The change of an object of :class:`New`."""
 
 
 def run(body: type[ma.Schema], *arguments: str) -> Any:

@@ -37,7 +37,7 @@ def objects(name: str) -> list[dict[str, Any]]:
 
 [WATCH] = objects("watch.yaml")
 ALL = {one["kind"]: one for file in sorted(MANIFESTS.glob("*.yaml")) for one in objects(file.name) if one != WATCH}
-"""By kind, without that of watch; of the network policies the one that lets clients in."""
+"""The manifests by kind, except the one of watch. Of the network policies, it has the policy that admits clients."""
 
 POD = ALL["Deployment"]["spec"]["template"]
 CONFINED = [POD, ALL["Job"]["spec"]["template"], WATCH["spec"]["template"]]
@@ -107,13 +107,13 @@ def test_the_documentation_makes_each_secret_and_config_map_that_the_manifests_n
 
 @dataclass
 class Database:
-    """PostgreSQL in a network of its own, with the roles that roles.sh makes."""
+    """PostgreSQL in a separate network, with the roles that roles.sh creates."""
 
     name: str
     network: str
 
     def url(self, role: str, password: str) -> str:
-        """As the documentation puts it together."""
+        """Return the URL for a role in the form of the documentation."""
         return f"postgresql://{role}:{password}@{self.name}/agentidp"
 
 
@@ -145,14 +145,14 @@ def database(images: None) -> Iterator[Database]:
 
 
 def secret(name: str, values: dict[str, str]) -> dict[str, Any]:
-    """What ``kubectl create secret`` makes."""
+    """Return the object that ``kubectl create secret`` creates."""
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
 
 @pytest.fixture(scope="module")
 def play(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Start a manifest, as it is but for the images' and the host's name, beside what the documentation makes."""
+    """A function that starts a manifest with other names of images and host, and with the documented objects."""
     directory = tmp_path_factory.mktemp("kube")
     make_certificate(directory)
     site = {

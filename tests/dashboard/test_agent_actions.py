@@ -19,7 +19,7 @@ def credentials(agent: Agent) -> list[str]:
 
 
 def status(agent: Agent) -> str:
-    """Of the agent, as it is stored."""
+    """Return the stored status of an agent."""
     [row] = agent.database.fetch("agents/get_agent", agent_id=agent.agent_id)
     return str(row.status)
 

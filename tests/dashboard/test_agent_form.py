@@ -42,7 +42,7 @@ def files(client: FlaskClient, acme: Agent) -> str:
 
 
 def stored(agent: Agent, name: str) -> dict[str, Any]:
-    """What the form of an agent can set, and the agent's id."""
+    """Return the stored members that the form of an agent can set, and the agent's id."""
     database = agent.database
     rows = database.fetch("agents/list_agents", after_at=None, after_id=None, name=None, owner=None, limit=100)
     [stored_agent] = [represent(row) for row in rows if row.name == name]
@@ -50,7 +50,7 @@ def stored(agent: Agent, name: str) -> dict[str, Any]:
 
 
 def shown(client: FlaskClient, path: str) -> dict[str, Any]:
-    """What is in the form of a page."""
+    """Return the values in the form of a page."""
     typed = Page(client.get(path)).typed
     return {name: typed[name] for name in FORM}
 

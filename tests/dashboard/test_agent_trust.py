@@ -85,7 +85,7 @@ def test_there_is_no_such_preset(signed_in: FlaskClient, worker: Agent) -> None:
 def test_takes_inline_keys_and_claims_that_are_no_strings(
     client: FlaskClient, signed_in: FlaskClient, worker: Agent, services: Services
 ) -> None:
-    """The keys as a SPIFFE server publishes them, with those of certificates beside them."""
+    """A SPIFFE server publishes keys of JWTs and keys of certificates in one document."""
     issuer, path = Issuer.with_curve(), path_of(worker)
     bundle = {
         "keys": [issuer.jwk(use="jwt-svid", alg=None), issuer.jwk(use="x509-svid", kid=None)],

@@ -20,14 +20,14 @@ from tests.factories import NOON, Agent, Clock, make_alert_target
 
 PATH = "/dashboard/alert-targets"
 TITLE = change().title
-"""Of the finding whose changes are sent below."""
+"""The title of the finding whose changes are sent below."""
 
 FORM = {"name": "on-call", "type": "webhook", "url": "https://hooks.example/T0/secret", "minimumSeverity": "warning"}
 
 
 @pytest.fixture
 def target_id(services: Services, cast: Cast) -> UUID:
-    """A target of Acme's, beside one of the outsider's."""
+    """The id of a target of Acme. The outsider has a target too."""
     make_alert_target(services, cast.outsider.organization_id, "outsider's")
     return make_alert_target(services, cast.acme.organization_id, "<on-call>")
 
@@ -38,7 +38,7 @@ def stored(acme: Agent) -> list[Any]:
 
 
 def deliveries(acme: Agent) -> list[Any]:
-    """What is in Acme's outbox, newest first."""
+    """Return the deliveries in Acme's outbox, newest first."""
     return acme.database.fetch("alerts/list_deliveries", limit=100)
 
 

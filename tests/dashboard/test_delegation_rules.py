@@ -21,7 +21,7 @@ PEOPLE = {"preset": "people", "issuer": "https://login.example", "show": "rule"}
 
 @pytest.fixture
 def form(client: FlaskClient, cast: Cast) -> dict[str, str]:
-    """What makes a rule, for an agent and a resource server that there are."""
+    """A form that creates a rule for an existing agent and resource server."""
     IDS["resource_server_id"](client, cast.acme)
     cast.acme.colleague("desk <7>")
     # By a provisioning rule, whoever is given an agent may choose its name.

@@ -34,11 +34,11 @@ SHOWN_AT = {
     "/provisioning-rules/new": "/provisioning-rules",
     "/resource-servers/new": "/resource-servers/{created}",
 }
-"""Address of a form that creates something -> the page that shows what was created."""
+"""The page that shows the created object, by the address of the form."""
 
 
 def created(agent: Agent) -> list[str]:
-    """The ids of what was created in its organization, oldest first, as the audit trail has them."""
+    """Return the ids of the created objects in the agent's organization, oldest first, from the audit trail."""
     events = read_chain(agent.database)
     return [event["subject"] for event in events if event["action"].endswith(".created")]
 

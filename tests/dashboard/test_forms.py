@@ -170,14 +170,14 @@ creates something is found in the transaction, if it can be. ``AGENT`` is the id
 
 
 def filled_in(form: dict[str, Any], agent_id: str) -> dict[str, Any]:
-    """The form with the id of an agent, and of what is named after it (:data:`tests.factories.IDS`)."""
+    """Return the form with *agent_id* in place of ``AGENT``, also in names from :data:`tests.factories.IDS`."""
     filled: dict[str, Any] = json.loads(json.dumps(form).replace("AGENT", agent_id))
     return filled
 
 
 @pytest.fixture(scope="module")
 def ids(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
-    """Of what the forms are about, in Acme: nothing of it is changed here."""
+    """The ids of objects of Acme, which no test of this module changes."""
     acme = shared_cast.acme
     make_quotas(acme)
     make_openid_provider(shared_app.test_client(), acme)

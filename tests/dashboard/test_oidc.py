@@ -189,7 +189,7 @@ class TestTheWholeWay:
 
 
 class TestRoles:
-    """What a person may see and do: a viewer what needs analytics:read, an administrator everything."""
+    """A viewer may open the pages that need analytics:read, and an administrator may do everything."""
 
     def test_a_viewer_sees_no_buttons_and_can_change_nothing(
         self, client: FlaskClient, provider: Company, acme: Agent
@@ -229,7 +229,7 @@ class TestRoles:
     def test_an_administrator_reaches_no_other_organization(
         self, client: FlaskClient, provider: Company, cast: Cast
     ) -> None:
-        """As no session does: tests/dashboard/test_routes.py."""
+        """The same holds for every session: tests/dashboard/test_routes.py."""
         person_in(client, provider, cast.acme, ADMINISTRATOR)
         page = f"/dashboard/agents/{cast.outsider.agent_id}"
         assert client.get(page).status_code == 404
@@ -247,7 +247,7 @@ def delete(agent: Agent) -> None:
 
 
 class TestTheEndOfASession:
-    """When it ends, and what is left."""
+    """A session ends, and nothing of it remains."""
 
     def ended(self, client: FlaskClient, session: str) -> None:
         for path, send in (("/dashboard", FlaskClient.get), ("/dashboard/sign-out", post)):

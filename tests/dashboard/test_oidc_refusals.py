@@ -52,7 +52,7 @@ NO_ENDPOINT = "{}_endpoint of the metadata is not an https URL"
 
 @pytest.fixture(scope="module")
 def shared_database(postgres_url: str, template: str) -> Iterator[str]:
-    """Of the applications of this module."""
+    """The URL of the database of all applications of this module."""
     with contextmanager(_fresh_database)(postgres_url, template) as url:
         yield url
 
@@ -81,7 +81,7 @@ ADDRESSES = (f"10.{number // 256}.{number % 256}.1" for number in itertools.coun
 
 @pytest.fixture
 def client(shared_app: Flask) -> FlaskClient:
-    """A browser at an address of its own."""
+    """A browser with an address of its own."""
     return browser(shared_app, next(ADDRESSES))
 
 
@@ -93,7 +93,7 @@ def browser(app: Flask, address: str) -> FlaskClient:
 
 
 def log(caplog: pytest.LogCaptureFixture) -> list[tuple[str, Any]]:
-    """What the service has logged, with its reason; and no line has a secret in it."""
+    """Return the logged messages with their reasons. Fail if a line contains a secret."""
     lines = [(record.getMessage(), getattr(record, "fields", {})) for record in caplog.records]
     for secret in (CLIENT_SECRET, "theirs", "code_verifier", "hush"):
         assert secret not in json.dumps(lines, default=str)
@@ -125,7 +125,7 @@ class Anna:
         return f"{self.comes_back()}&{urlencode({'error': error, 'error_description': '<b>x'})}"
 
     def is_refused(self, reason: str | None = None, **claims: Any) -> None:
-        """Because of what the provider says, which only the log tells."""
+        """Fail unless the sign-in is refused. Only the log shows the reason."""
         refused(self.signs_in(**claims), 403, REFUSED)
         [(message, logged)] = log(self.caplog)
         assert message == "sign-in of a person refused"
@@ -191,7 +191,7 @@ class TestPeopleWithoutAccess:
 
 
 def signed_with_the_public_key(provider: Company, claims: dict[str, Any]) -> str:
-    """By hand: PyJWT refuses to sign with what looks like a public key."""
+    """Return a token with an HMAC of the public key, without PyJWT, which refuses such keys."""
     pem = provider.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "one"}, claims)]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
@@ -200,14 +200,14 @@ def signed_with_the_public_key(provider: Company, claims: dict[str, Any]) -> str
 
 
 def changed_after_signing(provider: Company, claims: dict[str, Any]) -> str:
-    """With the role of an administrator."""
+    """Return a token whose role was changed to administrator after it was signed."""
     header, _, signature = provider.signed(claims).split(".")
     body = base64.urlsafe_b64encode(json.dumps(claims | {"roles": ["keepers"]}).encode()).rstrip(b"=").decode()
     return f"{header}.{body}.{signature}"
 
 
 def signed(claims: dict[str, Any], key: Any, algorithm: str = "RS256", kid: str = "one") -> str:
-    """By another key, or in another way than the provider does it."""
+    """Return a token that is signed with another key or algorithm than the provider uses."""
     return jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
 
 
@@ -221,13 +221,13 @@ WRONG: dict[str, Callable[[Company, dict[str, Any]], str | None]] = {
     "missing": lambda *_: None,
     "rubbish": lambda *_: "ey.not.a-token",
 }
-"""What is wrong with an ID token, and how it is made."""
+"""Functions that return an invalid ID token, by the defect."""
 
 SECONDS = int(NOON.timestamp())
 
 
 class TestIdTokens:
-    """Each is wrong in one way."""
+    """Each ID token has one defect."""
 
     @pytest.mark.parametrize(
         "claims",
@@ -292,7 +292,7 @@ class TestIdTokens:
         anna.is_refused(at_hash=at_hash[::-1])
 
     def test_an_access_token_that_is_no_text(self, anna: Anna) -> None:
-        """As a JSON string can be. Nothing needs it if the ID token says all."""
+        """A JSON string can contain lone surrogates. The access token is not needed if the ID token has all claims."""
         provider, path = anna.provider, anna.comes_back()
         claims = {"iss": provider.issuer, "aud": CLIENT_ID, "iat": SECONDS, "exp": SECONDS + 300, **provider.claims}
         claims |= {"nonce": next(iter(provider.codes.values()))["nonce"], "organization": anna.agent.organization_id}
@@ -308,7 +308,7 @@ def half_of(digest: Any) -> str:
 
 
 class TestTheCallback:
-    """What arrives there, and from whom."""
+    """The callback gets unexpected requests."""
 
     def test_a_response_is_taken_once(self, anna: Anna) -> None:
         anna.provider.claims["organization"] = anna.agent.organization_id
@@ -388,7 +388,7 @@ def text(body: str, status: int = 200, **headers: str) -> Callable[[], Any]:
 
 
 class TestAProviderInTrouble:
-    """It is down, slow, or says what nobody expects."""
+    """The provider is down, slow, or sends unexpected responses."""
 
     def test_agents_sign_in_while_it_is_down(self, anna: Anna, wire: Wire) -> None:
         client = wire(oidc=anna.provider.settings(issuer=f"http://127.0.0.1:{free_port()}"))
@@ -500,7 +500,7 @@ class TestAProviderInTrouble:
 
 
 class TestSomebodyWhoStopsTheOthers:
-    """Responses with bad codes, from one address and from several."""
+    """A client sends callbacks with invalid codes, from one address or from several."""
 
     def bad(self, client: FlaskClient, provider: Company) -> str:
         """The path of a response whose code the provider does not know."""

@@ -25,12 +25,12 @@ NIL = "00000000-0000-0000-0000-000000000000"
 
 @pytest.fixture
 def url(services: Services) -> str:
-    """Of the database."""
+    """The URL of the database."""
     return str(services.settings.database_url)
 
 
 def quotas(client: FlaskClient, agent: Agent, *, own: bool = False) -> dict[str, tuple[int, bool]]:
-    """Those of the agent if *own*, or of its organization: window -> tokens, and whether it is enforced."""
+    """Return (tokens, whether enforced) by window for the agent if *own*, otherwise for its organization."""
     listed = Api(client, agent, scope="agents:read").get(f"agents/{agent.agent_id}/quotas" if own else "quotas").json
     return {quota["window"]: (quota["tokens"], quota["enforce"]) for quota in listed["data"]}
 
@@ -143,7 +143,7 @@ def test_sets_changes_and_removes_one(signed_in: FlaskClient, cast: Cast, worker
 def test_waits_for_tokens_that_are_being_issued_before_it_locks_a_row(
     signed_in: FlaskClient, cast: Cast, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such a token may wait for a row that the change has locked: then both would wait for each other."""
+    """Otherwise a token could wait for a row that the change has locked, and the change for the token."""
     put(signed_in, cast.acme, "day", 20)
     path = f"/dashboard/agents/{cast.acme.agent_id}/quotas/day/edit"
     waiting = (

@@ -27,13 +27,13 @@ def resource(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def servers(agent: Agent) -> list[dict[str, Any]]:
-    """Of its organization, as they are stored, without what no form sets."""
+    """Return the stored resource servers of the agent's organization, without members that no form sets."""
     rows = agent.database.fetch("oauth/list_resource_servers")
     return [{name: represent(row)[name] for name in ("resource", "name", "scopes", "tokenPerCall")} for row in rows]
 
 
 def registered(client: FlaskClient, **changes: str) -> str:
-    """Register one by the form; the address of its page."""
+    """Register a resource server by the form, and return the address of its page."""
     return led_to(post(client, f"{PATH}/new", **(FORM | changes)))
 
 

@@ -61,7 +61,7 @@ FORM = {
     "startsAt": "2026-04-14",
     "clientId": "ours",
 }
-"""What the forms need, each of them some of it."""
+"""Values for the fields of all forms."""
 
 
 def form_of(route: Route, agent_id: str = "") -> dict[str, str] | None:
@@ -102,13 +102,13 @@ def send(
 
 @pytest.fixture(scope="module")
 def ids(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
-    """Of something of everything of Acme's: nothing of it is changed by what is refused."""
+    """The ids of one object of Acme per kind. Refused requests change none of these objects."""
     return make_one_of_each(shared_app.test_client(), shared_cast.acme)
 
 
 @pytest.fixture(scope="module")
 def outsiders(shared_app: Flask, shared_cast: Cast) -> dict[str, str]:
-    """Of something of everything of another organization."""
+    """The ids of one object per kind of another organization."""
     hidden = shared_cast.outsider.colleague("kept-from-others")
     return make_one_of_each(shared_app.test_client(), hidden)
 

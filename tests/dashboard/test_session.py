@@ -157,7 +157,7 @@ class TestWithACredential:
 
 
 def change_agent(client: FlaskClient, agent: Agent, change: dict[str, Any] | None) -> None:
-    """By another agent of its organization; ``None`` deletes it."""
+    """Change an agent as another agent of its organization. ``None`` deletes the agent."""
     other = agent.colleague("the one that changes")
     api, path = Api(client, other), f"agents/{agent.agent_id}"
     response = api.delete(path) if change is None else api.patch(path, change)
@@ -207,7 +207,7 @@ class TestWithAToken:
 
 
 class TestTheEndOfASession:
-    """Or what never was one. Every page looks at it in the same way: tests/dashboard/test_routes.py."""
+    """A session ends, or never was valid. All pages check sessions in the same way: tests/dashboard/test_routes.py."""
 
     def ended(self, client: FlaskClient, token: str) -> None:
         """The token in the cookie is no session."""

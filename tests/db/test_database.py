@@ -173,7 +173,7 @@ SOMETHING = (
     "next_attempt_at) select %(organization_id)s, %(agent_id)s, %(agent_id)s, %(agent_id)s, 'opened', '{}', "
     "'2026-01-01', '2026-01-01'",
 )
-"""Rows that the product makes in the course of a longer story: one for each table that has none otherwise."""
+"""Statements that add a row per table that no test fills otherwise."""
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ WHOLE = {"clients", "resource_identifiers"}
 """Tables that are whole on every node."""
 
 ON_COORDINATOR = INSTANCE_WIDE - WHOLE | {"throttles"}
-"""Tables that only the coordinator has: what it alone reads. Throttles all have the same organization."""
+"""Tables that only the coordinator has, because it alone reads them. All throttles have the same organization."""
 
 
 def distributed_tables(url: str) -> list[str]:

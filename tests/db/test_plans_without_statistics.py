@@ -33,18 +33,18 @@ from tests.statements import header, numbered, run_by, values_of
 pytestmark = pytest.mark.slow
 
 ROWS = 100_000
-"""Of used identifiers, revoked tokens and throttles, each; one in a thousand has expired."""
+"""Number of used identifiers, of revoked tokens, and of throttles. One in a thousand has expired."""
 
 AGENTS = 10_000
 DAYS = 90
 DAYS_OF_ALL = 4
-"""Days of usage that every agent has; one in a hundred has all ``DAYS``, which shows a plan that reads the others."""
+"""Days of usage of most agents. One in a hundred has all ``DAYS``, which shows if a plan reads other agents' rows."""
 
 ORGANIZATION = "org-00000007-0000-4000-8000-000000000000"
 AGENT = uuid.UUID(int=100)
 
 STATEMENTS = run_by("service")
-"""What requests run."""
+"""The statements that requests run."""
 
 FILL = (
     "insert into organizations (organization_id, name, created_at) values (%(organization_id)s, 'Full', %(at)s)",
@@ -208,7 +208,7 @@ KNOWN: dict[str, Any] = {
     "latest": NOON + throttle.LATEST,
     "timeout": "1s",
 }
-"""Ids of what there is, bounds of the service, and null where it stands for all, by the parameter's name."""
+"""Ids of existing objects, bounds of the service, and null for all, by the name of the parameter."""
 
 QUERY = FindingsQuery(at=NOON, days=7, token_ttl=3600)
 

@@ -53,7 +53,7 @@ def applied(run: Command, text: str) -> str:
 
 
 def assert_same(run: Command, text: str) -> None:
-    """A file says what there is."""
+    """Fail unless a file describes the present objects."""
     assert run("apply", "-f", "-", "--plan", "--prune", input=text).splitlines()[0] == "Nothing differs."
 
 

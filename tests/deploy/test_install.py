@@ -75,7 +75,7 @@ def moved(script: str, directory: Path) -> str:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """What a Debian has before the second step, below a directory."""
+    """A directory with the files that Debian has before the second step."""
     for name in ("bin", "conf.d", "units", "sbin", "etc"):
         (tmp_path / name).mkdir()
     for name, script in STAND_INS.items():
@@ -91,7 +91,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 def run(script: str, machine: Path, **environment: str) -> str:
-    """What the commands print, in the checkout. They end at the first that fails."""
+    """Run commands in the checkout until one fails, and return their output."""
     nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     assert nginx, "nginx must be installed"
     done = subprocess.run(
@@ -114,7 +114,7 @@ def run(script: str, machine: Path, **environment: str) -> str:
 
 @pytest.fixture
 def made_url() -> Iterator[str]:
-    """What the first step makes, on a server of its own."""
+    """The URL of the database that the first step creates, on a server of its own."""
     with temporary() as postgres:
         yield make_database(postgres.url, "install")
 

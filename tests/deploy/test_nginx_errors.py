@@ -20,14 +20,14 @@ OTHERS = ["/api/v1/agents", "/api/v1/token/other", "/api/v1/tokens", "/.well-kno
 
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
-    """nginx with nobody behind it."""
+    """nginx without a server behind it."""
     directory = tmp_path_factory.mktemp("nginx")
     with Nginx(directory, directory / "nobody.sock") as running:
         yield running
 
 
 def respond(port: int, request: str) -> tuple[str, dict[str, str], dict[str, object]]:
-    """The status line, the headers and the body of what nginx sends."""
+    """Return the status line, the headers and the body of the response of nginx."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client, client.makefile("rb") as received:
         client.sendall(request.encode("latin-1"))
         status, *lines = iter(lambda: received.readline().decode().removesuffix("\r\n"), "")

@@ -78,7 +78,7 @@ def test_reloads_under_load_behind_nginx_lose_no_request(deployment: Deployment)
 
 @pytest.mark.parametrize("replace", ["reload", "restart"])
 def test_a_request_that_meets_the_end_of_a_worker_is_not_lost(deployment: Deployment, replace: str) -> None:
-    """A stopping worker closes idle connections. nginx must not have one left to send a request into."""
+    """A stopping worker closes idle connections. nginx must not send a request into a closed connection."""
     agent, client, unit = new_agent(deployment.database_url), deployment.nginx.connection(), deployment.unit
     assert fetch(client, "POST", "/api/v1/token", token_request(agent), FORM).status == 200
     old = workers_of(unit.process.pid)

@@ -32,7 +32,7 @@ BACKUPS = "/var/backups/agentidp"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A directory with the instance secret, and one for backups."""
+    """A directory with the instance secret, and with a directory for backups."""
     (tmp_path / "secret_key").write_text(SECRET_KEY)
     (tmp_path / "secret_key").chmod(0o600)
     (tmp_path / "backups").mkdir()

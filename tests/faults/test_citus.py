@@ -20,7 +20,7 @@ from tests.faults.rig import environment, run_rows
 pytestmark = [pytest.mark.citus, pytest.mark.usefixtures("needs_citus")]
 
 CLIENTS = 3
-"""Of each organization."""
+"""Number of clients per organization."""
 
 
 @pytest.fixture

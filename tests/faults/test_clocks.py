@@ -26,7 +26,7 @@ def fake_clock(tmp_path_factory: pytest.TempPathFactory) -> FakeClock:
 
 @pytest.fixture(scope="module")
 def pair(cluster: EmbeddedPostgres, fake_clock: FakeClock) -> Iterator[list[Server]]:
-    """A server with a right clock, and the second one."""
+    """A server with a correct clock, and a server whose clock the test sets."""
     url = cluster.start().url
     # To read the clock's file whenever the time is read would slow the server even more than libfaketime does.
     fake = {**fake_clock.environment, "FAKETIME_NO_CACHE": "0", "FAKETIME_CACHE_DURATION": str(CLOCK_CACHE)}

@@ -40,7 +40,7 @@ def new_database(postgres: EmbeddedPostgres, name: str) -> str:
 
 
 OUTAGE = 3.0
-"""Seconds for which a database is away that is known to be so within one."""
+"""Seconds for which the database is unreachable, which the service notices within one second."""
 
 
 def database_killed(postgres: EmbeddedPostgres, _: Server, __: Fleet) -> None:
@@ -183,7 +183,7 @@ def test_two_rotations(postgres: EmbeddedPostgres, server: Server) -> None:
 
 
 def test_an_upgrade(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
-    """Two servers work on while the next release migrates, and beside a server of it."""
+    """Two servers continue while the next release migrates, and while a server of the next release runs."""
     url = new_database(postgres, "upgraded")
     release = NextRelease(tmp_path)
     release.add_migration("alter table agents add column further text not null default 'x'")

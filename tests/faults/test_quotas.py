@@ -28,11 +28,11 @@ PAUSE = 0.02
 """Seconds between two requests of a client."""
 
 MAX_REQUESTS = 20_000
-"""Of a load."""
+"""Maximum number of requests of a load."""
 
 
 class UntilRefused(Load):
-    """Threads that ask for tokens until a quota refuses one."""
+    """Threads that request tokens until a quota refuses a token."""
 
     def has_enough(self, number: int) -> bool:
         """Whether a thread has ended."""
@@ -42,7 +42,7 @@ class UntilRefused(Load):
 
 @pytest.mark.usefixtures("midnight_is_far")
 def test_postgresql_is_killed(postgres: EmbeddedPostgres, server: Server) -> None:
-    """Every token that a client has is counted, and what is left of the quota is issued."""
+    """Every received token is counted, and the rest of the quota can be issued."""
     url, agent, quota = postgres.url, new_agent(postgres.url), 400
     set_quota(url, agent.organization_id, agent.agent_id, "month", quota)
     load = UntilRefused(server.port, [agent], 0).start()

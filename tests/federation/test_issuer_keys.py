@@ -209,7 +209,7 @@ class TestDiscovery:
 
 
 class TestFreshness:
-    """How long keys are known, and when they are fetched again."""
+    """Keys are cached for a time, and then fetched again."""
 
     @pytest.mark.parametrize(
         ("cache_control", "age"),
@@ -290,7 +290,7 @@ MAXIMA = ("MAX_PROVEN", "MAX_UNPROVEN", "MAX_PROVEN_PER_ORGANIZATION", "MAX_UNPR
 
 
 class TestMemory:
-    """Which sources a process forgets in favour of which others."""
+    """A process forgets key sources in favor of others."""
 
     @pytest.fixture(autouse=True)
     def _fewer(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +375,7 @@ class TestMemory:
 
 
 class Requests:
-    """Requests that ask for late keys at the same time."""
+    """Requests that need missing keys at the same time."""
 
     def __init__(self, process: Process, threads: ThreadPoolExecutor) -> None:
         self._process, self._threads = process, threads
@@ -534,7 +534,7 @@ class TestWhoWaits:
 
 
 class TestKeySet:
-    """Which keys may verify a token."""
+    """Only suitable keys verify a token."""
 
     def test_keys_for_something_else_are_left_out(self) -> None:
         issuer, bundle = Issuer.with_curve(), Issuer.with_curve(kid="svid")

@@ -44,7 +44,7 @@ KEYS = {
         }
     ]
 }
-"""Of RFC 7517 appendix A.1: tests have it in their names, which must be the same in each process."""
+"""The keys of RFC 7517 appendix A.1. They are fixed, because the names of tests contain them."""
 
 
 def check(**changes: Any) -> dict[str, Any]:

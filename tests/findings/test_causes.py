@@ -27,7 +27,7 @@ def finding(
     severity: Severity = Severity.warning,
     excess: float = 100,
 ) -> Finding:
-    """From so long ago to so long ago."""
+    """Return a finding that begins and ends these hours ago."""
     return a_finding(
         NOW,
         kind=kind,

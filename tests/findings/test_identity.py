@@ -118,7 +118,7 @@ def test_does_not_end_while_nothing_is_known_about_its_kind(history: History) ->
 
 
 class TestSame:
-    """What is the same finding, and what is another."""
+    """Two findings are the same finding, or not."""
 
     @pytest.mark.parametrize(
         ("kind", "gap", "is_same"),

@@ -99,7 +99,7 @@ def test_what_explains_a_finding_about_the_whole_follows_it_and_is_part_of_it(fl
 
 @pytest.fixture
 def with_outages(fleet: Fleet) -> Fleet:
-    """Two days without a request, one of which was in the last week; and a spike now."""
+    """A fleet with two days without requests, one of them in the last week, and with a spike now."""
     agent_id = fleet.agent("agent")
     without = {(NOON - days * DAY).date() for days in (3, 20)}
     fleet.work(agent_id, NOON - 60 * DAY, NOON, lambda at: 20 * (at.hour == 9 and at.date() not in without))
@@ -221,7 +221,7 @@ def test_lists_old_ones_while_they_cannot_be_computed(
 
 
 class TestEvaluation:
-    """What :func:`evaluate` stores, on a fleet that has counted nothing."""
+    """:func:`evaluate` stores findings of a fleet without usage."""
 
     def evaluate(self, fleet: Fleet) -> None:
         query = build_findings_query(fleet.services.clock(), fleet.services.settings)

@@ -41,7 +41,7 @@ def holiday(begins: datetime, ends: datetime | None = None) -> Any:
 
 
 SPIKE = a_finding(NOON + HOUR, agent_id=AGENT, observed=300, expected=100, causes="It has more to do.")
-"""Of an agent; it began at noon."""
+"""A spike of an agent, which began at noon."""
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from agentidp.findings.quiet_agent import Silence, find_silence, find_silence_by
 
 
 def office(hours: int) -> list[int]:
-    """From 8:00 to 20:00, from Monday to Friday; hour 0 is a Monday's."""
+    """Return the counts of an agent that works from Monday to Friday, 8:00 to 20:00. Hour 0 is on a Monday."""
     return [3 * (hour // DAY % 7 < 5 and 8 <= hour % DAY < 20) for hour in range(hours)]
 
 

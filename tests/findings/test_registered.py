@@ -25,7 +25,7 @@ LONG_AGO = NOON - 200 * DAY
 LIMIT = NOON - DORMANT_DAYS * DAY
 UNUSED_LIMIT = NOON - UNUSED_DAYS * DAY
 FIRST_DAY = LIMIT.replace(hour=0)
-"""Of those on which nothing may be counted of a dormant agent."""
+"""The first of the days on which a dormant agent must have no usage."""
 ENDS = NOON + 6 * DAY + HOUR
 
 
@@ -35,7 +35,7 @@ def idle(fleet: Fleet, *names: str) -> list[UUID]:
 
 
 def busy(fleet: Fleet, *names: str) -> list[UUID]:
-    """Such that are at work now."""
+    """Register agents that have usage now."""
     agents = idle(fleet, *names)
     for agent_id in agents:
         fleet.count(agent_id, NOON, 1)
@@ -44,7 +44,7 @@ def busy(fleet: Fleet, *names: str) -> list[UUID]:
 
 
 def reported(fleet: Fleet) -> list[tuple[str, str]]:
-    """The kind and the agent of each finding of what is registered."""
+    """Return the kind and the agent of each finding about registered objects."""
     return sorted(
         (finding["kind"], finding["agentName"]) for finding in fleet.findings() if KINDS[finding["kind"]].reads_registry
     )

@@ -31,7 +31,7 @@ def settled(usage: Usage, name: str = "sync", *, days: int = 28, tokens: int = 1
 
 
 def shown(lists: Lists, **query: Any) -> list[tuple[str | None, str, str, float]]:
-    """Name, window and what was observed of each."""
+    """Return the name, the window and the observed amount per finding."""
     return [
         (reported.agent_name, f"{reported.begins:%m-%dT%H}", f"{reported.ends:%m-%dT%H:%M}", reported.observed)
         for reported in lists.findings("rejections", **query)
@@ -148,7 +148,7 @@ def test_names_the_reasons_and_the_networks_of_its_days() -> None:
 
 
 class TestStatement:
-    """What the statement selects."""
+    """The statement selects candidates."""
 
     def test_a_secret_that_was_not_rolled_out(self, fleet: Fleet) -> None:
         agent_id = settled(fleet)

@@ -36,17 +36,17 @@ def always(at: datetime) -> bool:
 
 
 def with_gaps(at: datetime) -> bool:
-    """In four of five hours: a quiet hour says less, and it takes more of them."""
+    """Return whether an agent with gaps works: in four of five hours, so a finding needs more quiet hours."""
     return (at.toordinal() * 24 + at.hour) % 5 > 0
 
 
 def office(at: datetime) -> bool:
-    """From Monday to Friday, from seven to seven."""
+    """Return whether an office works: Monday to Friday, 7:00 to 19:00."""
     return at.weekday() < 5 and 7 <= at.hour < 19
 
 
 def nightly(at: datetime) -> bool:
-    """From one to three, each night."""
+    """Return whether a nightly job works: each night from 1:00 to 3:00."""
     return 1 <= at.hour < 3
 
 
@@ -337,7 +337,7 @@ def test_a_part_that_stays_quiet_is_one_finding_and_not_one_of_each(lists: Lists
 
 @pytest.mark.slow
 class TestStatement:
-    """What the statement selects."""
+    """The statement selects candidates."""
 
     def read(self, fleet: Fleet, days: int = 7) -> list[tuple[str, bool]]:
         """The agents that are read, and whether each is of the sample."""

@@ -41,7 +41,7 @@ def steady(at: datetime) -> int:
 
 
 def shown(findings: list[Finding]) -> list[tuple[str | None, str, str, float]]:
-    """Name, window and what was observed of each."""
+    """Return the name, the window and the observed amount per finding."""
     return [
         (reported.agent_name, f"{reported.begins:%m-%dT%H}", f"{reported.ends:%m-%dT%H:%M}", reported.observed)
         for reported in findings
@@ -149,7 +149,7 @@ def test_a_new_agent_has_a_limit(lists: Lists, days: int, tokens: int, is_found:
 
 @pytest.mark.slow
 class TestStatement:
-    """What the statement selects."""
+    """The statement selects candidates."""
 
     def test_finds_a_retry_loop_while_its_first_hour_runs(self, fleet: Fleet, clock: Clock) -> None:
         # Their credentials are created long before, or that would be among the causes.

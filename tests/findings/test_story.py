@@ -41,7 +41,7 @@ DAYS = (4, 20, 39, 90)
 
 
 class Story:
-    """What both organizations have; the usage of the second one is in two slots."""
+    """The agents and usage of both organizations. The usage of the second organization is in two slots."""
 
     def __init__(self, app: Flask, cast: Cast) -> None:
         self.services: Services = app.extensions["agentidp"]

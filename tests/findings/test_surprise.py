@@ -27,39 +27,39 @@ NIGHT, NOON, LATE = range(8), range(8, 16), range(16, 24)
 
 
 def flat(tokens: int) -> list[int]:
-    """The same in each hour."""
+    """Return the same count for each hour."""
     return [tokens] * HOURS
 
 
 def daily(*of_hours: int, tokens: int = 60) -> list[int]:
-    """The same in some hours of each day."""
+    """Return the same count for some hours of each day."""
     return [tokens if hour % DAY in of_hours else 0 for hour in range(HOURS)]
 
 
 def noise(mean: int, seed: str = "noise") -> list[int]:
-    """Counts that vary as chance makes them, around the clock."""
+    """Return random counts around the clock with this mean."""
     random = Random(seed)
     return [sum(random.random() < mean / 100 for _ in range(100)) for _ in range(HOURS)]
 
 
 def bursts() -> list[int]:
-    """Counts of an agent that has work in a third of its hours, and then much."""
+    """Return the counts of an agent that works in a third of its hours, with 3 to 15 tokens in each."""
     random = Random("bursts")
     return [random.choice((3, 6, 15)) if random.random() < 0.35 else 0 for _ in range(HOURS)]
 
 
 def ago(days: int, *hours: int) -> list[int]:
-    """The places of hours of a day; 1 is the last one."""
+    """Return the indexes of hours of the day that is *days* days ago. 1 is the last day."""
     return [HOURS - days * DAY + hour for hour in hours]
 
 
 def nights(*days: int, hours: Iterable[int] = NIGHT) -> list[int]:
-    """The places of the same hours of several days."""
+    """Return the indexes of the same hours of several days."""
     return [place for day in days for place in ago(day, *hours)]
 
 
 def more(counts: list[int], places: Iterable[int], tokens: int) -> list[int]:
-    """The counts with so many more in some places."""
+    """Return the counts with *tokens* more in some hours."""
     changed = [*counts]
     for place in places:
         changed[place] += tokens

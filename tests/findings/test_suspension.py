@@ -73,17 +73,17 @@ class Policy(Fleet):
         self.translator = make_agent(services, self.organization_id, "translator")
 
     def set(self, days: int | None) -> None:
-        """What ``PATCH /api/v1/organization`` does."""
+        """Set the days as ``PATCH /api/v1/organization`` does."""
         with self.database.transaction() as opened:
             update_organization(opened, {"suspend_dormant_after_days": days})
 
     def change(self, **values: Any) -> None:
-        """What ``PATCH /api/v1/agents/{agentId}`` does."""
+        """Change the agent as ``PATCH /api/v1/agents/{agentId}`` does."""
         with self.database.transaction() as opened:
             update_agent(opened, self.translator.agent_id, values)
 
     def look(self, at: datetime) -> str:
-        """What ``agentidp watch`` does at an instant; the status of the agent after it."""
+        """Evaluate at an instant as ``agentidp watch`` does, and return the status of the agent."""
         self.services.clock.now = at  # type: ignore[attr-defined]
         # The one who reads works.
         self.use(self.reader.credential_ids()[0], at)
@@ -96,12 +96,12 @@ class Policy(Fleet):
         return str(agent.status)
 
     def finding(self) -> Any:
-        """What is reported of the agent now, or ``None``."""
+        """Return the ongoing finding about the agent, or ``None``."""
         computed = self.findings("dormant_agent")
         return next((reported for reported in computed if reported["agentId"] == self.translator.client_id), None)
 
     def events(self) -> list[dict[str, Any]]:
-        """What the audit trail has of the agent, oldest first, but its registration."""
+        """Return the audit events about the agent, oldest first, without its registration."""
         filters = dict.fromkeys(("actor", "action", "since", "until")) | {"subject": self.translator.client_id}
         rows = self.database.fetch("audit/list_events", below=1000, limit=100, **filters)
         return [

@@ -32,9 +32,9 @@ def at(days_ago: int, hour: int = 0) -> datetime:
 
 
 def works(usage: Usage, name: str, *times: tuple[Iterable[int], Iterable[int], Tokens]) -> UUID:
-    """An agent.
+    """Add an agent with usage, and return its id.
 
-    :param times: days ago, hours, and the tokens in each of them, beside which there are ten requests.
+    :param times: days ago, hours, and the tokens in each of these hours, in addition to ten requests.
     """
     agent_id = usage.agent(name)
     for days_ago, hours, tokens in times:
@@ -44,19 +44,19 @@ def works(usage: Usage, name: str, *times: tuple[Iterable[int], Iterable[int], T
 
 
 def calls(mean: int, seed: str) -> Callable[[datetime], int]:
-    """As many calls an hour as chance makes of the mean, each of which asks for a token."""
+    """Return a function for a random number of calls per hour with this mean. Each call requests a token."""
     random = Random(seed)
     return lambda when: sum(random.random() < mean / 1000 for _ in range(1000))
 
 
 def replicas(number: int, seed: str) -> Callable[[datetime], int]:
-    """As many instances that keep their tokens and renew them a little early: now and then one asks twice an hour."""
+    """Return a function for instances that cache tokens and renew them early: sometimes one requests two per hour."""
     random = Random(seed)
     return lambda when: number + sum(random.random() < 0.05 for _ in range(number))
 
 
 def uneven(when: datetime) -> int:
-    """60 an hour on average."""
+    """Return the tokens in an hour, 60 on average."""
     return 40 + 40 * (when.hour % 2)
 
 
@@ -215,7 +215,7 @@ def agents_in(findings: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def change_server(fleet: Fleet, server_id: UUID, **change: Any) -> None:
-    """What ``PATCH /api/v1/resource-servers/{resourceServerId}`` does."""
+    """Change a resource server as ``PATCH /api/v1/resource-servers/{resourceServerId}`` does."""
     with fleet.database.transaction() as opened:
         update_resource_server(opened, fleet.services.settings, server_id, change)
 
@@ -261,7 +261,7 @@ def test_tokens_for_a_resource_server_that_wants_one_for_each_call_are_left_out(
 
 @pytest.mark.slow
 class TestStatement:
-    """What else the statement selects."""
+    """The statement selects further candidates."""
 
     def test_says_how_many_were_issued_and_how_many_suffice(self, fleet: Fleet) -> None:
         # On the fourth day before it cached.

@@ -35,7 +35,7 @@ def work(
 
 
 def shown(lists: Lists, **query: int) -> list[tuple[str, str, list[str]]]:
-    """From which day to before which one each is found, and who is behind it."""
+    """Return the begin, the end and the contributing agents per finding."""
     return [
         (f"{reported.begins:%m-%d}", f"{reported.ends:%m-%d}", [agent.agent_name for agent in reported.agents])
         for reported in lists.findings("weekend", **query)
@@ -43,7 +43,7 @@ def shown(lists: Lists, **query: int) -> list[tuple[str, str, list[str]]]:
 
 
 def week(weekday: int, on_day_of_rest: int) -> list[int]:
-    """Seven days, on each of which all tokens are issued at nine; the last one is of rest."""
+    """Return the counts of seven days with all tokens at 9:00. The last day is a day of rest."""
     return [count for of_day in (*[weekday] * 6, on_day_of_rest) for count in [*[0] * 9, of_day, *[0] * 14]]
 
 
@@ -177,7 +177,7 @@ def test_is_looked_for_within_four_weeks_at_most(lists: Lists, days_ago: int, is
 
 @pytest.mark.slow
 class TestStatement:
-    """What the statement selects."""
+    """The statement selects candidates."""
 
     def read(self, fleet: Fleet, at: datetime = NOON) -> dict[str | None, list[int]]:
         """The agents that are read, and the days of rest under ``None``."""

@@ -33,7 +33,7 @@ UNREADABLE = {
     ),
     f"GET / HTTP/1.1\r\nHost: x\r\nExpect: {SECRET}\r\n\r\n": ("417 Expectation Failed", "expectation failed"),
 }
-"""A request -> the status and the kind of its error."""
+"""The status and the kind of the error, by request."""
 
 CONFIGURATION = """
 from agentidp.http.logs import build_logging_config

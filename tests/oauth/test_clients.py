@@ -37,17 +37,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated:joserfc.erro
 
 @pytest.fixture(autouse=True)
 def insecure_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    """oauthlib refuses plain HTTP, even to localhost, unless told so."""
+    """Allow plain HTTP, which oauthlib otherwise refuses even for localhost."""
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
 
 
 def by_authlib_key(
     url: str, client_id: str, key: Any, alg: str, audience: str | None = None, tokens: int = 1
 ) -> list[str]:
-    """Access tokens by ``private_key_jwt``, from one session.
+    """Return access tokens by ``private_key_jwt``, from a single session.
 
-    :param audience: of the assertions; the issuer when left out. Authlib calls it ``token_endpoint``; given ``claims``
-        instead, it keeps the first ``jti`` and sends it again.
+    :param audience: the audience of the assertions; the issuer by default. Authlib calls it ``token_endpoint``. With
+        ``claims`` instead, Authlib would send the first ``jti`` again.
     """
     method = PrivateKeyJWT(token_endpoint=audience or url, alg=alg)
     with AuthlibSession(client_id, key, token_endpoint_auth_method=method) as session:
@@ -104,7 +104,7 @@ def test_authlib_gets_none_with_its_default_audience(provider: Provider) -> None
 
 
 def as_assertion(url: str, client_id: str, token: str) -> dict[str, Any]:
-    """Authlib's session, with a method of client authentication that Authlib does not have."""
+    """Return the response to Authlib's session with an authentication method that Authlib lacks."""
 
     def authenticate(auth: Any, _method: str, uri: str, headers: Any, body: str) -> tuple[str, Any, str]:
         parameters = {
@@ -120,7 +120,7 @@ def as_assertion(url: str, client_id: str, token: str) -> dict[str, Any]:
 
 
 def as_grant(url: str, client_id: str, token: str) -> dict[str, Any]:
-    """Authlib's session, without client authentication."""
+    """Return the response to Authlib's session without client authentication."""
     with AuthlibSession(client_id, token_endpoint_auth_method="none") as session:
         return dict(session.fetch_token(f"{url}/api/v1/token", grant_type=JWT_BEARER, assertion=token))
 

@@ -27,7 +27,7 @@ def run(sample: str, names: dict[str, Any]) -> None:
 
 @pytest.fixture
 def names(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names that the guide's code defines."""
+    """The names that the guide's code defines, with their values."""
     monkeypatch.setenv("ISSUER", provider.url)
     monkeypatch.setenv("ORGANIZATION", provider.operator.organization_id)
     names: dict[str, Any] = {}

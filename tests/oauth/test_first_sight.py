@@ -457,7 +457,7 @@ class TestExpiry:
     def test_not_before_the_window_of_a_quota_in_which_it_was_used_has_ended(
         self, fleet: Fleet, clock: Clock, window: str, ends: tuple[int, int]
     ) -> None:
-        """Also if that was so soon after its last token of the window before that only that one is noted."""
+        """A use of the quota also counts if only the token just before it, of the previous window, is recorded."""
         self.limited(fleet, window, 1)
         for clock.now in (datetime(2026, 3, 31, 23, 59, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)):
             assert fleet.ask().status_code == 200
@@ -468,7 +468,7 @@ class TestExpiry:
         assert fleet.expired() == [agent.agent_id]
 
     def test_not_while_it_asks_for_tokens_that_are_refused(self, acme: Fleet, worker: Any, clock: Clock) -> None:
-        """By a quota of the organization, which others may have used."""
+        """A quota of the organization refuses the tokens, which other agents may have used up."""
         put(acme.client, acme.agent, "month", 1, own=False)
         for _ in range(2):
             clock.advance(days=2)

@@ -23,12 +23,12 @@ P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def decoded(part: str) -> bytes:
-    """From base64url without padding."""
+    """Return the bytes of base64url text without padding."""
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def mirrored(token: str) -> str:
-    """The same token with the other signature that ECDSA has for it: s becomes n - s."""
+    """Return the same token with the second valid ECDSA signature: s becomes n - s."""
     signed, _, signature = token.rpartition(".")
     r, s = decoded(signature)[:32], int.from_bytes(decoded(signature)[32:])
     return f"{signed}.{encoded(r + (P256 - s).to_bytes(32))}"
@@ -36,7 +36,7 @@ def mirrored(token: str) -> str:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Something that listens, and to which nothing must ever connect."""
+    """A listening socket to which nothing must connect."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         yield listening
@@ -47,7 +47,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def assert_is_inactive(client: FlaskClient, cast: Cast, token: str) -> None:
-    """At introspection, for its own organization and another."""
+    """Fail unless introspection finds the token inactive, for its own organization and for another."""
     for asker in (cast.acme, cast.outsider):
         assert introspect(client, asker, token).json == INACTIVE
 
@@ -106,7 +106,7 @@ def test_a_forged_token_and_one_for_somebody_else_are_refused_everywhere(
 def test_another_spelling_of_a_token_is_the_same_token_and_revoked_with_it(
     shared_client: FlaskClient, shared_cast: Cast
 ) -> None:
-    """That is why a token is revoked by its jti and not by a digest of its text."""
+    """Therefore a token is revoked by its jti, and not by a digest of its text."""
     token = shared_cast.acme.token()
     assert mirrored(token) != token
     assert introspect(shared_client, shared_cast.acme, mirrored(token)).json["active"] is True

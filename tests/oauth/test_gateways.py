@@ -16,7 +16,7 @@ from tests.oauth.conftest import Provider, play
 
 RESOURCE = "https://billing.example/v2"
 ORGANIZATION = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789"
-"""Both as the guide has them."""
+"""The organization and the resource in the guide."""
 
 GUIDE = (ROOT / "docs" / "oauth.md").read_text(encoding="utf-8")
 SCOPE = "invoices:read"
@@ -46,7 +46,7 @@ console.log(JSON.stringify(seen))
 
 
 def sample(heading: str, language: str) -> str:
-    """The first block of a language below a heading of the guide."""
+    """Return the first block in a language below a heading of the guide."""
     section = GUIDE.split(f"### {heading}\n")[1].split("\n## ")[0]
     match = re.search(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
     assert match is not None
@@ -68,7 +68,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(provider: Provider) -> Iterator[Story]:
-    """On a running provider."""
+    """The story on a running provider."""
     services = provider.operator.services
     acme = make_agent(services, make_organization(services, "Acme", ORGANIZATION))
     outsider = make_agent(services, make_organization(services, "Outsider"))
@@ -81,12 +81,12 @@ def story(provider: Provider) -> Iterator[Story]:
 
 
 Gateway = Callable[..., tuple[int, dict[str, str]]]
-"""Authorization header, or ``None`` -> status and headers; and, by name, the agent with which nginx introspects."""
+"""The type of functions that return the status and headers for an Authorization header, or for ``None``."""
 
 
 @pytest.fixture(scope="module")
 def nginx(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Gateway:
-    """gateway.js in Node, which takes it as nginx's module does."""
+    """A function that runs gateway.js in Node, like nginx's module."""
     directory = tmp_path_factory.mktemp("gateway")
     (directory / "gateway.mjs").write_text(sample("nginx, by introspection", "javascript"))
     (directory / "request.mjs").write_text(REQUEST)
@@ -125,13 +125,13 @@ def published_keys(story: Story) -> Gateway:
 
 @pytest.fixture(params=[pytest.param("nginx", marks=pytest.mark.node), "published_keys"])
 def gateway(request: pytest.FixtureRequest) -> Gateway:
-    """Each of them."""
+    """Each of the gateways."""
     gateway_fixture: Gateway = request.getfixturevalue(request.param)
     return gateway_fixture
 
 
 def bearer(agent: Agent, **changes: Any) -> str:
-    """A header with a token for the gateway."""
+    """Return a header with a token for the gateway."""
     return agent.bearer(**{"audience": RESOURCE, "scope": f"{SCOPE} other:scope"} | changes)["Authorization"]
 
 

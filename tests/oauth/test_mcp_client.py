@@ -92,7 +92,7 @@ def run_mcp_server(issuer: str) -> Iterator[str]:
 
     @server.tool()
     def whoami() -> str:
-        """The agent that calls."""
+        """Return the id of the calling agent."""
         caller = get_access_token()
         assert caller is not None
         return caller.client_id
@@ -111,7 +111,7 @@ def run_mcp_server(issuer: str) -> Iterator[str]:
 
 
 def call_whoami(server: McpServer, auth: OAuthClientProvider) -> str:
-    """What the tool answers to a client that authenticates with *auth*."""
+    """Return the response of the tool to a client that authenticates with *auth*."""
 
     async def call() -> str:
         async with (
@@ -159,7 +159,7 @@ def test_a_client_calls_a_tool_with_its_key(mcp_server: McpServer, alg: str) -> 
 
 
 def test_a_client_calls_a_tool_with_the_token_of_its_platform(mcp_server: McpServer) -> None:
-    """The assertion is what a workload finds in a file."""
+    """The assertion is the token that the platform writes into a file of the workload."""
     who, issuer = mcp_server.provider.register(scopes=[SCOPE]), Issuer.with_curve()
     # This client does not send its client_id.
     audience = f"{mcp_server.provider.url}/{mcp_server.provider.operator.organization_id}"
@@ -173,7 +173,7 @@ def test_a_client_calls_a_tool_with_the_token_of_its_platform(mcp_server: McpSer
 
 
 def refusals(error: BaseException) -> list[BaseException]:
-    """The errors of a group, however deep they are in it."""
+    """Return all errors of a group and of its inner groups."""
     if isinstance(error, BaseExceptionGroup):
         return [refusal for inner in error.exceptions for refusal in refusals(inner)]
     return [error]

@@ -27,13 +27,13 @@ Run = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def run(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Play a scenario of client.mjs and return what it found."""
+    """A function that runs a scenario of client.mjs and returns its output."""
     directory = install(SOURCE, tmp_path_factory.mktemp("oauth4webapi"))
     return lambda scenario, **given: play(directory, "client.mjs", {"scenario": scenario, "url": provider.url, **given})
 
 
 def with_key(provider: Provider, alg: str) -> dict[str, str]:
-    """A new agent that authenticates with a key."""
+    """Return a new agent that authenticates with a key."""
     client_id, key = provider.register()["client_id"], KEYS[alg]()
     provider.register_key(client_id, jwk=key.as_dict(private=False, kid="mine", alg=alg))
     pem = key.as_pem(private=True).decode()

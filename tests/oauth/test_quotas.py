@@ -24,17 +24,17 @@ __all__ = ["app", "cast", "client", "clock", "database_url"]
 
 
 def statuses(client: FlaskClient, *agents: Agent) -> list[int]:
-    """What each gets that asks for a token, one after the other."""
+    """Return the statuses of token requests of the agents, one after the other."""
     return [ask(client, agent).status_code for agent in agents]
 
 
 def quotas_of(client: FlaskClient, agent: Agent) -> list[dict[str, Any]]:
-    """The quotas of an agent as the API shows them."""
+    """Return the quotas of an agent in the form of the API."""
     return list(Api(client, agent).get(f"agents/{agent.client_id}/quotas").json["data"])
 
 
 def refused(whose: str, tokens: int, window: str, ends: str) -> dict[str, str]:
-    """The body of a refusal."""
+    """Return the body of a refusal."""
     return {
         "error": "temporarily_unavailable",
         "error_description": f"the {whose}'s quota of {tokens} tokens per {window} has been used; "
@@ -43,7 +43,7 @@ def refused(whose: str, tokens: int, window: str, ends: str) -> dict[str, str]:
 
 
 def limits(response: TestResponse) -> dict[str, dict[str, dict[str, int]]]:
-    """The two headers as the structured fields that they are: name of the header -> policy -> parameters."""
+    """Return the parameters in the two headers (structured fields), by header and policy."""
     return {
         name: dict(http_sf.parse(response.headers[name].encode(), tltype="list"))
         for name in ("RateLimit-Policy", "RateLimit")

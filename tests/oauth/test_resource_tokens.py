@@ -25,12 +25,12 @@ TAKEN = {"code": "CONFLICT", "message": "The resource is registered already.", "
 
 @pytest.fixture
 def resource() -> str:
-    """An identifier of the test's own, as the application is shared."""
+    """A new identifier per test, because the application is shared."""
     return f"https://cloud.example/{uuid.uuid4()}"
 
 
 def register(client: FlaskClient, agent: Agent, resource: str, status: int = 201, **said: Any) -> Any:
-    """Register a resource server; the response."""
+    """Register a resource server, and return the JSON of the response."""
     body = {"resource": resource, "name": "cloud", "scopes": ["invoices:read"]} | said
     response = Api(client, agent).post("resource-servers", body)
     assert response.status_code == status, response.text
@@ -38,7 +38,7 @@ def register(client: FlaskClient, agent: Agent, resource: str, status: int = 201
 
 
 def change(client: FlaskClient, agent: Agent, server: dict[str, Any], status: int = 200, **said: Any) -> Any:
-    """Change a resource server; the response."""
+    """Change a resource server, and return the JSON of the response."""
     response = Api(client, agent).patch(f"resource-servers/{server['resourceServerId']}", said)
     assert response.status_code == status, response.text
     return response.json
@@ -178,7 +178,7 @@ def test_an_audience_of_a_cloud_belongs_to_nobody_and_the_subjects_differ(
 def test_no_organization_has_an_audience_of_a_cloud_as_identifier(
     client: FlaskClient, cast: Cast, resource: str
 ) -> None:
-    """It would keep all others out, and its agents could act for each other in the cloud, which looks at sub alone."""
+    """It would exclude all others, and its agents could act for each other in the cloud, which checks only sub."""
     rule = "must not be an audience that all customers of a cloud share: set it as the audience only"
     assert register(client, cast.acme, resource, 400)["details"] == {"resource": [rule]}
 

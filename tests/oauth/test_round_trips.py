@@ -14,7 +14,7 @@ from tests.oauth.test_first_sight import Fleet
 from tests.wire import overheard
 
 READ_FIRST = {"key": "oauth/client_keys", "rule": "oauth/client_rules"}
-"""What a client authenticates with -> the statement that finds it, unless it is remembered."""
+"""The statement that reads a key or rule if the process has not cached it, by the kind of authentication."""
 
 
 @COMPARES_STATEMENTS

@@ -38,7 +38,7 @@ RUN = 300
 
 TRIES = 3
 MARGIN = 0.02
-"""The part of a median that is no difference, however quiet the machine. One look-up more is three times that."""
+"""Maximum relative difference of two medians that counts as none. One more look-up takes three times as long."""
 
 UNKNOWN = str(uuid.UUID(int=7))
 
@@ -248,7 +248,7 @@ def assert_same_time(client: FlaskClient, cast: Cast, expected: int, between: Ca
 def times(
     client: FlaskClient, cast: Cast, expected: int, between: Callable[[], None], random: Random
 ) -> tuple[list[float], list[float]]:
-    """Seconds that an unknown client's and a known client's failures take, two runs of each, in turns."""
+    """Return the seconds of failures of an unknown and of a known client, two runs each, in random order."""
     turns = [UNKNOWN, cast.acme.client_id]
     taken: dict[str, list[float]] = {client_id: [] for client_id in turns}
     with undisturbed():
@@ -265,7 +265,7 @@ def times(
 
 
 def noise(sample: Sequence[float]) -> float:
-    """By how much the medians of two runs of the same differ, 99 times in a hundred: halves of *sample*, at random."""
+    """Return the 99th percentile of the difference between the medians of random halves of *sample*."""
     random, shuffled, differences = Random(1), list(sample), []
     for _ in range(200):
         random.shuffle(shuffled)

@@ -372,7 +372,7 @@ ADVICE = {
     ),
     "assertion not yet valid": "iat or nbf of the assertion is in the future: check the clock of the client",
 }
-"""Logged reasons, and what the response says to whoever has signed the assertion."""
+"""The advice in the response to the signer of the assertion, by the logged reason."""
 
 
 class TestPrivateKeyJwt:

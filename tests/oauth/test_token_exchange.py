@@ -154,7 +154,7 @@ class Fleet:
         return self.company.token(self.planner, self.tools)
 
     def exchange(self, token: str, kind: str = ACCESS_TOKEN, **form: str) -> TestResponse:
-        """The worker exchanges a token for one for the billing API."""
+        """Exchange a token for a token for the billing API, as the worker."""
         return self.company.exchange(self.worker, token, **{"kind": kind, "resource": self.billing} | form)
 
     def token_for(self, **said: Any) -> str:

@@ -130,7 +130,7 @@ forms = parameters() | well_formed | st.binary(max_size=200)
 
 @st.composite
 def basic_headers(draw: st.DrawFn) -> bytes:
-    """A header that is nearly one of HTTP Basic."""
+    """Generate a header that is nearly valid HTTP Basic."""
     scheme = draw(st.sampled_from([b"Basic", b"basic", b"BASIC", b"Bearer", b"DPoP", b""]))
     credentials = draw(raw) + draw(st.sampled_from([b":", b"", b"%3A", b"::"])) + draw(raw | huge)
     encoded = draw(st.sampled_from([base64.b64encode, base64.urlsafe_b64encode, bytes]))(credentials)

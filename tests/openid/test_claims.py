@@ -15,7 +15,7 @@ ACME, OTHER = "org-0a1b2c3d-e4f5-6789-abcd-ef0123456789", "org-1a1b2c3d-e4f5-678
 
 
 def settings(**changes: Any) -> OidcSettings:
-    """What matters here of the settings."""
+    """Return settings of a provider with *changes*."""
     return OidcSettings(issuer="https://sso.example", client_id="c", client_secret="s", **changes)
 
 

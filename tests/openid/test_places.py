@@ -22,7 +22,7 @@ def fail(places: Places, network: int) -> None:
 
 
 def taken(places: Places, *networks: int, later: timedelta = timedelta()) -> list[bool]:
-    """Which of the networks get a place, one after the other."""
+    """Return whether each of the networks gets a place, one after the other."""
     return [places.reserve_thread(network, NOON + later) for network in networks]
 
 

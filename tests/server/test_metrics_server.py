@@ -21,7 +21,7 @@ from tests.server.scrape import MeteredServer
 pytestmark = pytest.mark.very_slow
 
 TOKENS = 40
-"""Of each thread of a load."""
+"""Number of tokens per thread of a load."""
 
 
 @pytest.fixture(scope="module")
