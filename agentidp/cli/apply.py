@@ -68,7 +68,8 @@ class _Command(click.Command):
 def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool, as_json: bool) -> None:
     """Change organizations, agents, resource servers, rules and alert targets to match FILE.
 
-    All changes are made in one transaction. Everything that FILE omits stays unchanged.
+    All changes are made in one transaction. Objects and members that FILE omits stay unchanged, except rules of trust
+    and quotas that are missing from a list in FILE.
 
     FILE contains no secrets. Instead of the addresses of alert targets, FILE names environment variables. For each new
     agent, the command prints another command that creates its credential.
@@ -76,10 +77,9 @@ def apply_document(path: Path, is_plan: bool, is_pruning: bool, is_strict: bool,
     Prints the differences: + before a new object, ~ before a changed object, - before a deleted object. Each deletion
     is followed by its consequences. Objects and members that FILE omits are listed at the end.
     """
-    source_name = "standard input" if path == Path("-") else str(path)
-    declared_organizations = read_document(
-        sys.stdin.buffer.read() if path == Path("-") else path.read_bytes(), source_name
-    )
+    is_stdin = path == Path("-")
+    document = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
+    declared_organizations = read_document(document, "standard input" if is_stdin else str(path))
     apply_declared = partial(apply_file, is_pruning=is_pruning, is_strict=is_strict)
     with open_services(creates_database=not is_plan) as services:
         with show_activity("Comparing the file with the database"):
