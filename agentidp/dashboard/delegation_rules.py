@@ -66,7 +66,7 @@ def _find_last_use(rule: Any, delegation_rows: Rows, first_day: date) -> date | 
         first_day + timedelta(days=delegation_row.days[-1])
         for delegation_row in delegation_rows
         if delegation_row.issuer == rule.trust["issuer"] and delegation_row.resource in rule_resources
-        # A rule with client_hosts also admits the agents of apps on these hosts, so any agent may be one of them.
+        # A rule with client_hosts also admits apps on these hosts. Any agent may be such an app, so all agents count.
         if delegation_row.agent_id in rule.agent_ids or rule.client_hosts
     ]
     return max(use_days, default=None)

@@ -120,7 +120,7 @@ class UsageFilter:
                 lambda rows: build_token_days((row.on_day, sum(row.hours)) for row in rows if self._is_use(row)),
             )
         if self.counts_tokens_only:
-            # A filter by credential leaves one agent, which is handled above, or none, so it is not needed here.
+            # This statement ignores the credential: a filter by credential leaves one agent (handled above) or none.
             return DaysQuery(
                 Call("dashboard/tokens_of_resource", bounds | agents | {"resource": self.resource}),
                 lambda rows: build_token_days((row.on_day, row.tokens) for row in rows),
