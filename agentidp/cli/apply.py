@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -189,7 +190,7 @@ def _describe_deleted_agent(database: OrganizationDatabase, plan: Plan, change: 
     return [
         *(
             f"The new agent {to_json(agent_creation.name)} has the same description. To rename the agent instead, "
-            f"first run agentidp agent update {agent_id} --name {to_json(agent_creation.name)}."
+            f"first run agentidp agent update {agent_id} --name {shlex.quote(agent_creation.name)}."
             for agent_creation in plan.changes
             if (agent_creation.action, agent_creation.type) == ("create", AGENT.type)
             and agent_creation.after["description"] == change.before["description"] != ""
