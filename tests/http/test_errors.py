@@ -202,7 +202,7 @@ class TestUnavailable:
     ) -> None:
         acme = cast.acme
         agents = client.get(AGENTS, headers=acme.bearer()).json["data"]
-        with application(database_url, statement_timeout=0.2) as app, psycopg.connect(database_url) as connection:
+        with application(database_url, statement_timeout=0.5) as app, psycopg.connect(database_url) as connection:
             hurried = app.test_client()
             connection.execute("lock table usage_daily in access exclusive mode")
             response = hurried.get(AGENTS, headers=acme.bearer())
