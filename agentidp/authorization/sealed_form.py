@@ -19,7 +19,7 @@ from agentidp.http.errors import ValidationError
 from agentidp.http.request_context import request_actor
 from agentidp.jose.sealing import Unreadable
 from agentidp.openid.claims import list_actor_fields, read_name, read_subject
-from agentidp.openid.flows import AUTHORIZATION, build_cookie_name, is_recent, open_json, seal_json, set_cookie
+from agentidp.openid.flows import build_cookie_name, is_recent, open_json, seal_json, set_cookie
 from agentidp.openid.provider import Provider
 
 INVALID = "This page is not valid any more. Start again in the app."
@@ -59,13 +59,13 @@ class SealedForm:
             provider_version=provider.version,
             **fields,
         )
-        set_cookie(AUTHORIZATION, form.cookie_name, form.browser)
+        set_cookie(form.cookie_name, form.browser)
         return form
 
     @property
     def cookie_name(self) -> str:
         """The name of the cookie that binds the form to the browser."""
-        return build_cookie_name(AUTHORIZATION, self.browser)
+        return build_cookie_name(self.browser)
 
     @property
     def actor(self) -> Actor:
@@ -95,5 +95,5 @@ class SealedForm:
             raise ValidationError(INVALID)
         # The cookie is set again, because Chromium keeps a page in its back/forward cache in spite of no-store until
         # the site sets a cookie.
-        set_cookie(AUTHORIZATION, form.cookie_name, form.browser)
+        set_cookie(form.cookie_name, form.browser)
         return form

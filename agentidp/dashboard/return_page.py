@@ -14,7 +14,7 @@ NAME = "return_to"
 """Name of the parameter with the page to which the browser returns after the sign-in."""
 
 MAX_LENGTH = 300
-"""Maximum characters of a page's path, because a cookie for four unfinished sign-ins must stay below 4 KB."""
+"""Maximum characters of a page's path, so that the cookies of several unfinished sign-ins stay short together."""
 
 # The pattern excludes downloads, whose paths have a dot, because a download would leave the sign-in page open. It
 # also excludes the pages for signing in and out, because the browser would be redirected for ever.

@@ -29,6 +29,7 @@ from agentidp.http.openapi import declarations_of
 from agentidp.jose.access_token import AccessToken, SigningKey, TokenRefused
 from agentidp.oauth import issuance
 from agentidp.oauth.revocation import end_session
+from agentidp.openid.flows import build_cookie_prefix
 from agentidp.services import Services, services
 
 SCOPE = "analytics:read"
@@ -226,8 +227,8 @@ def end_dashboard_session(caller: Caller) -> None:
 
 
 def cookie_name(settings: Settings) -> str:
-    """Return the name of the session cookie. With an https issuer, its prefix makes browsers enforce ``Secure``."""
-    return ("__Secure-" if _is_secure(settings) else "") + "agentidp_session"
+    """Return the name of the session cookie."""
+    return f"{build_cookie_prefix(settings)}agentidp_session"
 
 
 def set_cookie(response: Response, cookie: str, session: Session) -> None:
@@ -243,7 +244,10 @@ def delete_cookie(response: Response) -> None:
 
 def _build_cookie_attributes() -> dict[str, Any]:
     settings = services().settings
-    return {"path": base_path(settings), "secure": _is_secure(settings), "httponly": True, "samesite": "Strict"}
+    # A cookie with the prefix __Host- must be sent to all paths. The other endpoints do not read the session's cookie.
+    path = "/" if build_cookie_prefix(settings) == "__Host-" else base_path(settings)
+    is_secure = settings.issuer.startswith("https://")
+    return {"path": path, "secure": is_secure, "httponly": True, "samesite": "Strict"}
 
 
 def _build_viewer(session: Session, row: Any) -> Viewer:
@@ -253,7 +257,3 @@ def _build_viewer(session: Session, row: Any) -> Viewer:
     is_for_api = session.audience == services().settings.resource
     scopes = frozenset(row.scopes)
     return Viewer(row.organization_name, row.agent_name, scopes & session.scope if is_for_api else scopes)
-
-
-def _is_secure(settings: Settings) -> bool:
-    return settings.issuer.startswith("https://")

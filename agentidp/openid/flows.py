@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from flask import Response, after_this_request, request
 
+from agentidp.config import Settings
 from agentidp.jose.sealing import Sealer, Unreadable
 from agentidp.services import services
 
@@ -25,10 +26,11 @@ DASHBOARD, AUTHORIZATION = PATHS = ("/dashboard/sign-in/oidc", "/authorize")
 LIFETIME = timedelta(minutes=10)
 """Maximum time that a person may take to sign in at the OpenID Connect provider."""
 
-MAX_CHARACTERS = 4_000
-"""Maximum length of all cookies of a path together, which is enough for about four sign-ins. This is about half of
-the 8 KB that nginx accepts per header. Sign-ins that begin at the same time can exceed this maximum, because no
-response knows the cookies that the other responses set."""
+MAX_CHARACTERS = 3_500
+"""Maximum length of all cookies of sign-ins and forms together, which is enough for about four sign-ins. With the
+longest session of the dashboard (4,096 characters), they take less than the 8 KB that nginx accepts per header.
+Sign-ins that begin at the same time can exceed this maximum, because no response knows the cookies that the other
+responses set."""
 
 FORM_CHARACTERS = 43
 """Length of the random string in the cookie of a form (:mod:`agentidp.authorization.sealed_form`)."""
@@ -57,21 +59,24 @@ def create_flow(return_to: str, provider_version: str, at: datetime) -> Flow:
 
 
 def store_flow(path: str, flow: Flow) -> None:
-    """Store a sign-in in a cookie, and delete old cookies of the path if all of them would be too long together."""
-    name, sealed_flow = build_cookie_name(path, flow.state), seal_json(f"{path} {flow.state}", flow[1:])
-    _delete_oldest_cookies(path, MAX_CHARACTERS - len(name + sealed_flow))
-    set_cookie(path, name, sealed_flow)
+    """Store a sign-in in a cookie, and delete old cookies if all of them would be too long together.
+
+    :param path: one of :data:`PATHS`. Only :func:`find_flow` for the same path finds the sign-in.
+    """
+    name, sealed_flow = build_cookie_name(flow.state), seal_json(f"{path} {flow.state}", flow[1:])
+    _delete_oldest_cookies(MAX_CHARACTERS - _measure_cookie(name, sealed_flow))
+    set_cookie(name, sealed_flow)
 
 
-def delete_flow(path: str, flow: Flow) -> None:
+def delete_flow(flow: Flow) -> None:
     """Delete the cookie of a sign-in."""
-    set_cookie(path, build_cookie_name(path, flow.state), "")
+    set_cookie(build_cookie_name(flow.state), "")
 
 
 def find_flow(path: str, at: datetime) -> Flow | None:
     """Return the unfinished sign-in whose ``state`` is in the request's query, or ``None`` if this browser has none."""
     state = request.args.get("state", "")
-    sealed_flow = request.cookies.get(build_cookie_name(path, state), "")
+    sealed_flow = request.cookies.get(build_cookie_name(state), "")
     try:
         flow = Flow(state, *open_json(f"{path} {state}", sealed_flow))
     # The constructor raises TypeError if another release, with other fields, has stored the sign-in.
@@ -99,52 +104,54 @@ def open_json(label: str, sealed_text: str) -> Any:
     return json.loads(_sealer().open(label, sealed))
 
 
-def build_cookie_name(path: str, key: str | None = None) -> str:
-    """Return the name of a path's cookie for a secret string, or the common beginning of the path's names.
+def build_cookie_prefix(settings: Settings) -> str:
+    """Return the prefix of the names of our cookies, by which browsers restrict who can set the cookies.
 
-    :param path: one of :data:`PATHS`. Only requests below the path need the cookie.
-    :param key: the secret string, whose hash is the end of the name; ``None`` for the beginning.
+    Only our own host can set a cookie with the prefix ``__Host-``, but the cookie is sent to all paths of the host. If
+    our issuer has a path, other services may share the host, so the prefix is ``__Secure-``, which requires only https.
     """
-    if _is_host_only(path):
-        prefix = "__Host-agentidp_authorization_"
-    else:
-        prefix = ("__Secure-" if services().settings.issuer.startswith("https://") else "") + "agentidp_sign_in_"
-    return prefix if key is None else prefix + hashlib.sha256(key.encode()).hexdigest()[:16]
+    issuer = urlsplit(settings.issuer)
+    if issuer.scheme != "https":
+        return ""
+    return "__Secure-" if issuer.path else "__Host-"
 
 
-def set_cookie(path: str, name: str, value: str) -> None:
+def build_cookie_name(key: str) -> str:
+    """Return the name of the cookie for a secret string, whose hash is the end of the name."""
+    return _build_common_name() + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def set_cookie(name: str, value: str) -> None:
     """Set a cookie for :data:`LIFETIME` in the response to the current request. An empty value deletes the cookie."""
     issuer = urlsplit(services().settings.issuer)
-    cookie_path = "/" if _is_host_only(path) else f"{issuer.path}{path}"
+    path, is_secure = issuer.path or "/", issuer.scheme == "https"
     lifetime = LIFETIME if value else timedelta()
 
     @after_this_request
     def add_cookie(response: Response) -> Response:
-        response.set_cookie(
-            name, value, lifetime, path=cookie_path, secure=issuer.scheme == "https", httponly=True, samesite="Lax"
-        )
+        response.set_cookie(name, value, lifetime, path=path, secure=is_secure, httponly=True, samesite="Lax")
         return response
 
 
-def _delete_oldest_cookies(path: str, max_characters: int) -> None:
-    """Delete the oldest cookies of a path, so that the remaining cookies have at most *max_characters* together."""
-    prefix = build_cookie_name(path)
+def _delete_oldest_cookies(max_characters: int) -> None:
+    """Delete the oldest cookies, so that the remaining cookies have at most *max_characters* together."""
     # Browsers send older cookies first (RFC 6265 section 5.4).
-    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if cookie[0].startswith(prefix)]
+    common_name = _build_common_name()
+    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if cookie[0].startswith(common_name)]
     # A page of another site can begin sign-ins, whose cookies are long, but must not delete the short cookies of forms.
     cookies.sort(key=lambda cookie: len(cookie[1]) > FORM_CHARACTERS)
     for name, value in cookies:
-        max_characters -= len(name + value)
+        max_characters -= _measure_cookie(name, value)
         if max_characters < 0:
-            set_cookie(path, name, "")
+            set_cookie(name, "")
 
 
-def _is_host_only(path: str) -> bool:
-    """Return whether a path's cookies have the prefix ``__Host-``, so that no sibling subdomain can set them."""
-    # A cookie with this prefix is sent to all paths of the host. If our issuer has a path, other services may share the
-    # host and would get the cookie.
-    issuer = urlsplit(services().settings.issuer)
-    return path == AUTHORIZATION and (issuer.scheme, issuer.path) == ("https", "")
+def _measure_cookie(name: str, value: str) -> int:
+    return len(f"{name}={value}; ")
+
+
+def _build_common_name() -> str:
+    return f"{build_cookie_prefix(services().settings)}agentidp_sign_in_"
 
 
 def _sealer() -> Sealer:

@@ -106,7 +106,7 @@ class Provider:
         with self._explain_errors(at):
             metadata = self.client.get_metadata()
         with self._reserve_exchange(at), self._explain_errors(at):
-            delete_flow(path, flow)
+            delete_flow(flow)
             claims = self.client.complete_flow(metadata, flow, redirect_uri, at)
         if self.organization_id is not None:
             self.client.keys.mark_proven(self.client.key_source, organization_id=self.organization_id)

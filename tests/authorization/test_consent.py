@@ -15,6 +15,8 @@ from werkzeug.test import TestResponse
 
 from agentidp import create_app
 from agentidp.config import LEEWAY
+from agentidp.dashboard.person import MAX_LENGTH
+from agentidp.dashboard.session import cookie_name
 from agentidp.openid.flows import LIFETIME
 from tests.authorization.conftest import ISSUER, LOOPBACK_URI, Editor, editor_of, returned
 from tests.conftest import Cast
@@ -149,8 +151,8 @@ class TestAnswer:
     @pytest.mark.parametrize(
         ("issuer", "prefix", "path"),
         [
-            ("https://id.example", "__Host-agentidp_authorization_", "/"),
-            ("https://id.example/idp", "__Secure-agentidp_sign_in_", "/idp/authorize"),
+            ("https://id.example", "__Host-agentidp_sign_in_", "/"),
+            ("https://id.example/idp", "__Secure-agentidp_sign_in_", "/idp"),
         ],
     )
     def test_no_sibling_subdomain_can_set_the_cookie_of_a_sign_in(
@@ -225,6 +227,15 @@ class TestTabs:
 
     def test_a_tab_that_must_wait_for_the_others_is_reloaded(
         self, editor: Editor, monkeypatch: pytest.MonkeyPatch
+    def test_another_site_cannot_fill_the_header_with_cookies(self, editor: Editor, app: Flask) -> None:
+        """nginx would refuse all requests of a browser that sends a header of more than 8 KB (deploy/nginx.conf)."""
+        tab, cookies = app.test_client(use_cookies=False), dict[str, str]()
+        for _ in range(6):
+            for url in (f"/authorize?{editor.query()}", "/dashboard/sign-in/oidc?return_to=/agents"):
+                store_cookies(cookies, tab.get(url, headers=cookie_header(cookies)))
+        longest_session = {f"__Host-{cookie_name(app.extensions['agentidp'].settings)}": "x" * MAX_LENGTH}
+        assert len(f"Cookie: {cookie_header(cookies | longest_session)['Cookie']}\r\n") < 8 * 1024
+
     ) -> None:
         """Few tabs of a network can exchange their codes at the same time."""
         begun = editor.client.get(f"/authorize?{editor.query()}")

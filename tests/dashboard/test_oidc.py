@@ -85,7 +85,7 @@ class TestTheWholeWay:
         begun = client.get(PATH, query_string={"return_to": ".elsewhere.example"})
         [(flow_name, flow)] = cookies(begun).items()
         assert flow_name.startswith("agentidp_sign_in_")
-        assert (flow["path"], flow["httponly"], flow["samesite"], flow["secure"]) == (PATH, True, "Lax", "")
+        assert (flow["path"], flow["httponly"], flow["samesite"], flow["secure"]) == ("/", True, "Lax", "")
         assert flow["max-age"] == str(int(LIFETIME.total_seconds()))
         path = provider.authorize(begun.headers["Location"])
         # Asking whether the address exists consumes nothing.
@@ -98,7 +98,7 @@ class TestTheWholeWay:
         assert (morsel["path"], morsel["httponly"], morsel["samesite"]) == ("/dashboard", True, "Strict")
         assert (morsel["max-age"], morsel["domain"], morsel["secure"]) == (str(session.LIFETIME), "", "")
         assert "anna" not in morsel.value.lower()
-        assert (cookies(response)[flow_name]["path"], cookies(response)[flow_name]["max-age"]) == (PATH, "0")
+        assert (cookies(response)[flow_name]["path"], cookies(response)[flow_name]["max-age"]) == ("/", "0")
         page = Page(client.get("/dashboard?days=30"))
         assert "Acme" in page.text
         assert "Anna Berg (viewer)" in page.text
@@ -110,7 +110,7 @@ class TestTheWholeWay:
         begun = wire(issuer="https://example.com/idp").get(PATH, base_url="https://example.com")
         [(flow_name, flow)] = cookies(begun).items()
         assert flow_name.startswith("__Secure-agentidp_sign_in_")
-        assert (flow["path"], flow["secure"], flow["samesite"]) == ("/idp/dashboard/sign-in/oidc", True, "Lax")
+        assert (flow["path"], flow["secure"], flow["samesite"]) == ("/idp", True, "Lax")
         [back] = parse_qs(urlsplit(begun.headers["Location"]).query)["redirect_uri"]
         assert back == "https://example.com/idp/dashboard/sign-in/oidc/callback"
 

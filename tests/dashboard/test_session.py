@@ -75,11 +75,11 @@ class TestWithACredential:
         ("issuer", "name", "path", "secure"),
         [
             ("http://localhost:3000", "agentidp_session", "/dashboard", ""),
-            ("https://idp.example", "__Secure-agentidp_session", "/dashboard", True),
+            ("https://idp.example", "__Host-agentidp_session", "/", True),
             ("https://example.com/idp", "__Secure-agentidp_session", "/idp/dashboard", True),
         ],
     )
-    def test_the_cookie_stays_with_the_dashboard_and_out_of_scripts(
+    def test_the_cookie_stays_with_our_host_and_out_of_scripts(
         self, wire: Wire, issuer: str, name: str, path: str, secure: Any
     ) -> None:
         client = wire(issuer=issuer)
@@ -98,9 +98,10 @@ class TestWithACredential:
             str(LIFETIME),
             "",
         )
-        assert response.headers["Location"] == path
+        dashboard = f"{urlsplit(issuer).path}/dashboard"
+        assert response.headers["Location"] == dashboard
         second_response = post(client, "/dashboard/sign-in?return_to=/agents", token=agent.token())
-        assert led_to(second_response) == f"{path}/agents"
+        assert led_to(second_response) == f"{dashboard}/agents"
 
     @pytest.mark.parametrize("changed", [{"client_secret": "wrong"}, {"client_id": "nobody"}, {"client_secret": ""}])
     def test_a_wrong_one_is_refused_alike(self, client: FlaskClient, acme: Agent, changed: dict[str, str]) -> None:
