@@ -54,6 +54,10 @@ _places = Places(MAX_READINGS, 1)
 
 
 def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
+class PlacesOccupied(Exception):
+    """No document can be fetched for the organization at this moment, because documents of other apps are fetched."""
+
+
     """Return an app's authorization request, completed by the organization and the id of the app's agent."""
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
@@ -69,6 +73,7 @@ def admit_app(
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
     """
+    :raises PlacesOccupied: the document must be fetched, but not now.
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
     database = services().database.of(organization_id, at)
@@ -123,9 +128,9 @@ def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple
 
 
 def _fetch_document(client_uri: str, organization_id: str) -> Response:
-    with _places.reserve(organization_id) as has_place:
-        if not has_place:
-            raise RateLimited("Other apps are being looked up. Try again in a few seconds.")
+    with _places.reserve(organization_id) as may_fetch:
+        if not may_fetch:
+            raise PlacesOccupied
         networks = services().issuer_tokens.keys.networks
         url = urlsplit(client_uri)
         return request("GET", url, networks=networks, timeout=TIMEOUT, max_body=MAX_BODY, headers=ACCEPT)

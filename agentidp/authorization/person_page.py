@@ -32,8 +32,8 @@ class Visit(SealedForm):
         return compute_person_subject(self.organization_id, self.issuer, self.person)
 
 
-def show_grants(visit: Visit, at: datetime) -> Response:
-    """Return the page with the person's grants."""
+def show_grants(visit: Visit, at: datetime, *, notice: str | None = None) -> Response:
+    """Return the page with the person's grants. A notice stands above the grants."""
     database = services().database.of(visit.organization_id, at)
     grants, servers, [organization] = database.run(
         build_list_call(subject=visit.subject),
@@ -47,13 +47,14 @@ def show_grants(visit: Visit, at: datetime) -> Response:
         organization=organization,
         person=visit.name or visit.person,
         visit=visit.seal(),
+        notice=notice,
         at=at,
         action=f"{services().settings.issuer}{PATH}",
     )
 
 
 def end_own_grant(visit: Visit, grant_id: UUID, at: datetime) -> None:
-    """End a grant of the person."""
+    """End a grant of the person, or raise ``NotFound`` if the person has no such grant."""
     with services().database.of(visit.organization_id, at).transaction(visit.actor) as transaction:
         if visit.provider_version:
             # People of the instance's provider may still end grants after the organization has added its own provider.

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import flask
 from flask import Blueprint, Flask, Response, g, request
+from werkzeug.urls import iri_to_uri
 
 from agentidp.audit import INSTANCE
 from agentidp.authorization import client_documents, consent, decision, person_page
@@ -18,7 +19,7 @@ from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.oidc_sign_in import log_refusal, send_to_provider
 from agentidp.http.error_rendering import register_error_pages
-from agentidp.http.errors import ApiError, OAuthError, ValidationError
+from agentidp.http.errors import ApiError, NotFound, OAuthError, ValidationError
 from agentidp.openid.claims import SignInRefused, read_name, read_subject
 from agentidp.openid.flows import AUTHORIZATION as PATH
 from agentidp.openid.organization_provider import get_callback_provider, get_provider
@@ -78,13 +79,15 @@ def callback(organization_id: str | None = None) -> Response:
     _check_member(provider, claims, organization_id)
     g.organization_id = organization_id
     wait_for_turn(organization_id)
-    if requested.client_uri:
-        requested = client_documents.admit_app(requested, organization_id, claims, g.at)
     try:
+        if requested.client_uri:
+            requested = client_documents.admit_app(requested, organization_id, claims, g.at)
         requested.check_parameters()
         offer = decision.find_offer(requested, claims, g.at)
     except OAuthError as error:
         return _redirect(requested.build_redirect(error=error.error, error_description=error.description))
+    except client_documents.PlacesOccupied:
+        raise _build_waiting_error(query) from None
     except decision.NoRule as refused:
         description = "no rule lets the agent act for the person"
         uri = requested.build_redirect(error="access_denied", error_description=description)
@@ -122,7 +125,11 @@ def end_grant() -> Response:
         grant_id = UUID(request.form.get("grant", ""))
     except ValueError:
         raise ValidationError("Choose what to end by its button.") from None
-    person_page.end_own_grant(form, grant_id, g.at)
+    try:
+        person_page.end_own_grant(form, grant_id, g.at)
+    except NotFound:
+        # The notice is the same for grants of other people, so that nobody learns which grants exist.
+        return person_page.show_grants(form, g.at, notice="This permission had already ended.")
     return person_page.show_grants(form, g.at)
 
 
@@ -142,6 +149,14 @@ def _check_member(provider: Provider, claims: dict[str, Any], organization_id: s
         audit_organization_id = provider.organization_id or INSTANCE
         log_refusal(audit_organization_id, provider.settings.issuer, person, name, "other organization", g.at)
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
+
+
+def _build_waiting_error(query: str) -> SignInRefused:
+    """Return the error whose page begins the authorization request again after two seconds."""
+    # Repeating the current request would fail, because the provider's code has been used.
+    address = iri_to_uri(f"{services().settings.issuer}{PATH}?{query}")
+    message = "Other apps are being looked up at this moment. This page tries again by itself."
+    return SignInRefused(503, message, {"Retry-After": "2", "Refresh": f"2; url={address}"})
 
 
 def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer, form: Consent) -> Response:

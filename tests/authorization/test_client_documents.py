@@ -17,9 +17,10 @@ from agentidp.oauth.client_document import MAX_CLIENT_URI, agent_id_of, is_clien
 from agentidp.oauth.throttle import INTERVAL, MAX_FAILURES_PER_MINUTE
 from agentidp.outbound.places import Places
 from agentidp.services.fair_queue import MAX_RUNNING_PER_ORGANIZATION
-from tests.authorization.conftest import WEB_URI, Editor, editor_of, error_of, made, returned
+from tests.authorization.conftest import ISSUER, WEB_URI, Editor, editor_of, error_of, made, returned
 from tests.conftest import Cast
 from tests.dashboard.company import Company
+from tests.dashboard.conftest import Page
 from tests.factories import Clock, execute
 from tests.federation.conftest import published
 from tests.federation.https_issuer import HttpsIssuer
@@ -224,11 +225,20 @@ def test_requests_of_the_organization_run_while_a_document_is_read(app_of_host: 
 
 
 def test_an_organization_without_a_place_waits(app_of_host: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page begins the sign-in again by itself, as often as needed."""
     monkeypatch.setattr(client_documents, "_places", Places(1, 1))
+    browser, provider = app_of_host.editor.client, app_of_host.editor.provider
+    query = app_of_host.editor.query(client_id=app_of_host.uri, state="a;b&\u00fc")
     with client_documents._places.reserve("org-1"):
-        assert app_of_host.authorize().status_code == 429
+        for _ in range(2):
+            page = app_of_host.authorize(state="a;b&\u00fc")
+            assert (page.status_code, page.headers["Retry-After"]) == (503, "2")
+            assert "This page tries again by itself." in Page(page).words
+            wait, _, address = page.headers["Refresh"].partition("; url=")
+            assert (wait, address) == ("2", f"{ISSUER}/authorize?{query}")
     assert app_of_host.publisher.requests == []
-    assert app_of_host.authorize().status_code == 200
+    begun = browser.get(address.removeprefix(ISSUER))
+    assert browser.get(provider.authorize(begun.headers["Location"])).status_code == 200
 
 
 def test_a_document_that_is_not_json_is_refused(app_of_host: App) -> None:
@@ -429,13 +439,13 @@ def test_an_organization_reads_one_document_at_a_time(app_of_host: App) -> None:
     statuses, document = [], app_of_host.publisher.pages[PATH]
 
     def slow() -> Any:
-        # While this organization's document is read, its next request gets an error, and no other one does.
+        # While a document is read for the organization, its next request must wait.
         statuses.append(app_of_host.authorize(client_id=app_of_host.uri).status_code)
         return document
 
     app_of_host.publisher.pages[PATH] = slow
     assert app_of_host.authorize().status_code == 200
-    assert statuses == [429]
+    assert statuses == [503]
 
 
 def test_a_rule_names_an_agent_or_a_host(editor: Editor) -> None:

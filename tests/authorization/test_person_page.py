@@ -46,6 +46,9 @@ def test_shows_what_was_allowed_and_ends_it(editor: Editor) -> None:
     after = ended(page, editor.client)
     assert (after.status_code, buttons(after)) == (200, [])
     assert "No app can act for you now." in Page(after).words
+    second_click = ended(page, editor.client)
+    assert (second_click.status_code, buttons(second_click)) == (200, [])
+    assert "This permission had already ended." in Page(second_click).words
     assert error_of(editor.refresh(token["refresh_token"])) == (400, "invalid_grant")
     action, actor, members = editor.events()[-1]
     assert (action, members["agentId"]) == ("grant.ended", editor.agent.client_id)
@@ -68,7 +71,8 @@ def test_shows_nothing_of_another_person_or_organization(
     assert buttons(otto) == []
     # Otto sends the form of a page of his own with the grant of Anna.
     editor.redeem(editor.code())
-    assert ended(opened(editor), client, grant_id).status_code == 404
+    otto_words = Page(ended(opened(editor), client, grant_id)).words
+    assert "This permission had already ended." in otto_words
     provider.claims["sub"] = "anna-1"
     editor_of(client, provider, cast.outsider)
     assert buttons(opened(editor)) == []
