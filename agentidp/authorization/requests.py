@@ -76,7 +76,7 @@ class AuthorizationRequest:
         """The program that will receive the code, in words for people."""
         url = urlsplit(self.redirect_uri)
         if url.scheme == "http":
-            return "a program on this computer"
+            return f"a program on this computer ({url.hostname})"
         return str(url.hostname) if url.scheme == "https" else f"the app that opens {url.scheme}: links"
 
     def build_redirect(self, **members: str) -> str:

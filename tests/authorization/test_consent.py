@@ -41,6 +41,7 @@ class TestPage:
         assert "tickets:read tickets:write" in page.words
         assert "tickets:delete" not in page.words
         assert "Your answer goes to editor.example" in page.words
+        assert "Any program on this computer" not in page.words
         assert "You are signed in as Anna Berg." in page.words
         assert "The permission ends after 30 days at the latest." in page.words
         assert "(new)" not in page.words
@@ -49,9 +50,9 @@ class TestPage:
     @pytest.mark.parametrize(
         ("uri", "destination"),
         [
-            (LOOPBACK_URI.replace(".1/", ".1:4000/"), "a program on this computer"),
+            (LOOPBACK_URI.replace(".1/", ".1:4000/"), "a program on this computer (127.0.0.1)"),
             ("cursor://anysphere.cursor-mcp/oauth/callback", "the app that opens cursor: links"),
-            ("http://[::1]:4000/callback", "a program on this computer"),
+            ("http://[::1]:4000/callback", "a program on this computer (::1)"),
         ],
     )
     def test_says_where_the_answer_goes(self, editor: Editor, uri: str, destination: str) -> None:
@@ -60,7 +61,8 @@ class TestPage:
         changed = editor.client.patch(path, json={"redirectUris": uris}, headers=editor.admin.bearer())
         assert changed.status_code == 200
         response = editor.authorize(redirect_uri=uri)
-        assert f"Your answer goes to {destination}" in Page(response).words
+        words = Page(response).words
+        assert f"Your answer goes to {destination}. Any program on this computer can pretend to be this app" in words
 
     def test_cannot_be_framed_cached_or_scripted(self, editor: Editor) -> None:
         headers = editor.authorize().headers
@@ -225,8 +227,6 @@ class TestTabs:
             editor.client.get(f"/authorize?{editor.query(state='x' * 1500)}")
         assert editor.answer(page).status_code == 303
 
-    def test_a_tab_that_must_wait_for_the_others_is_reloaded(
-        self, editor: Editor, monkeypatch: pytest.MonkeyPatch
     def test_another_site_cannot_fill_the_header_with_cookies(self, editor: Editor, app: Flask) -> None:
         """nginx would refuse all requests of a browser that sends a header of more than 8 KB (deploy/nginx.conf)."""
         tab, cookies = app.test_client(use_cookies=False), dict[str, str]()
@@ -236,6 +236,8 @@ class TestTabs:
         longest_session = {f"__Host-{cookie_name(app.extensions['agentidp'].settings)}": "x" * MAX_LENGTH}
         assert len(f"Cookie: {cookie_header(cookies | longest_session)['Cookie']}\r\n") < 8 * 1024
 
+    def test_a_tab_that_must_wait_for_the_others_is_reloaded(
+        self, editor: Editor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Few tabs of a network can exchange their codes at the same time."""
         begun = editor.client.get(f"/authorize?{editor.query()}")

@@ -33,6 +33,15 @@ def test_openid_configuration_is_the_same_and_what_openid_connect_requires_besid
     }
 
 
+def test_announces_the_protections_that_clients_must_check(shared_client: FlaskClient) -> None:
+    metadata = served(shared_client, OAUTH)
+    assert metadata["code_challenge_methods_supported"] == ["S256"]
+    assert metadata["response_modes_supported"] == ["query"]
+    assert metadata["authorization_response_iss_parameter_supported"] is True
+    assert metadata["client_id_metadata_document_supported"] is True
+    assert metadata["authorization_grant_profiles_supported"] == ["urn:ietf:params:oauth:grant-profile:id-jag"]
+
+
 @pytest.mark.parametrize(
     ("path", "kind"), [(OAUTH, AuthorizationServerMetadata), (OPENID, OpenIDProviderMetadata)], ids=["oauth", "openid"]
 )
