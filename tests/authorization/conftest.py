@@ -17,12 +17,15 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from agentidp import create_app
+from agentidp.db.database import connect
+from agentidp.db.organization import operator_transaction
 from agentidp.outbound.networks import LOOPBACK
+from agentidp.registry.organizations import update_organization
 from tests.audit.conftest import events_of, verified
 from tests.conftest import Cast, _fresh_database, settings_for
 from tests.dashboard.company import Company
 from tests.dashboard.conftest import SAME_ORIGIN, Page, provider, running_provider
-from tests.factories import Agent, Clock, execute
+from tests.factories import NOON, Agent, Clock, execute
 from tests.oauth.clients import ask
 from tests.sharing import app, cast, client, clock, database_url
 
@@ -121,6 +124,12 @@ class Editor:
         query = "select count(*) from grants where organization_id = %s"
         [[count]] = execute(self.admin.database_url, query, self.admin.organization_id)
         return int(count)
+
+    def suspend_organization(self) -> None:
+        """Suspend the organization, as the operator does."""
+        url, organization_id = self.admin.database_url, self.admin.organization_id
+        with connect(url) as connection, operator_transaction(connection, organization_id, NOON) as transaction:
+            update_organization(transaction, {"suspended_at": NOON})
 
     def events(self) -> list[tuple[str, str, Any]]:
         """Return the audit events about grants: action, actor and members."""

@@ -18,7 +18,6 @@ from agentidp.db.database import connect
 from agentidp.db.organization import operator_transaction
 from agentidp.federation.issuer_keys import MAX_WAITING_PER_ORGANIZATION
 from agentidp.registry.openid_providers import reencrypt_secrets
-from agentidp.registry.organizations import update_organization
 from tests.audit.conftest import events_of
 from tests.authorization.conftest import Editor, editor_of, error_of, made, returned
 from tests.authorization.test_person_page import buttons, ended
@@ -172,9 +171,7 @@ class TestReachesNobodyElse:
     def test_a_suspended_organization_leads_nobody_to_its_provider(
         self, editor: Editor, own: Company, provider_id: str
     ) -> None:
-        url, organization_id = editor.admin.database_url, editor.admin.organization_id
-        with connect(url) as connection, operator_transaction(connection, organization_id, NOON) as opened:
-            update_organization(opened, {"suspended_at": opened.at})
+        editor.suspend_organization()
         begun = editor.client.get(f"/authorize?{editor.query()}")
         assert begun.headers["Location"].startswith(editor.provider.issuer)
 

@@ -121,6 +121,10 @@ class TestErrorsByRedirect:
         assert suspended.status_code == 200
         assert returned(editor.authorize())["error"] == "access_denied"
 
+    def test_a_suspended_organization(self, editor: Editor) -> None:
+        editor.suspend_organization()
+        assert returned(editor.authorize())["error"] == "access_denied"
+
     def test_a_clouds_shared_audience(self, editor: Editor) -> None:
         body = {"resource": f"https://{uuid.uuid4()}.example", "name": "cloud", "scopes": ["tickets:read"]}
         editor.make("resource-servers", body | {"audience": "sts.amazonaws.com"})

@@ -10,12 +10,13 @@ import psycopg
 import pytest
 from werkzeug.test import TestResponse
 
+from agentidp.maintenance.erasure import delete_organization
 from agentidp.oauth.grants import CODE_LIFETIME, MAX_GRANTS_PER_PERSON, create_token, read_token
 from tests.authorization.conftest import LOOPBACK_URI, Editor, error_of, returned
 from tests.citus import WATCHES_THE_COORDINATOR
 from tests.conftest import ON_CITUS_TOO, Cast
 from tests.dashboard.company import Company
-from tests.factories import Agent, Clock, execute, wait_until
+from tests.factories import NOON, Agent, Clock, execute, wait_until
 from tests.helpers.dpop import TOKEN_URL, Holder
 from tests.helpers.introspection import INACTIVE, introspect
 from tests.oauth.clients import ask, ask_as, claims_of, rejections
@@ -273,6 +274,15 @@ class TestRefreshToken:
         assert editor.client.patch(path, json={"status": "active"}, headers=headers).status_code == 200
         assert editor.client.delete(path, headers=headers).status_code == 204
         assert editor.refresh(body["refresh_token"]).status_code in (400, 401)
+        assert editor.stored_grants() == 0
+
+    def test_ends_with_its_organization(self, editor: Editor) -> None:
+        token, code = editor.redeem(editor.code()).json["refresh_token"], editor.code()
+        editor.suspend_organization()
+        for response in (editor.refresh(token), editor.redeem(code)):
+            assert error_of(response) == (401, "invalid_client")
+        delete_organization(editor.admin.database_url, editor.admin.organization_id, at=NOON)
+        assert error_of(editor.refresh(token)) == INVALID_GRANT
         assert editor.stored_grants() == 0
 
     def test_ends_with_all_tokens_of_its_agent(self, editor: Editor, clock: Clock) -> None:
