@@ -46,6 +46,7 @@ MAX_READINGS = 4
 MAX_DOCUMENTS = 100
 """Maximum number of an organization's agents, including deleted agents, that have a client ID metadata document."""
 
+
 _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 logger = logging.getLogger("agentidp")
@@ -53,11 +54,11 @@ logger = logging.getLogger("agentidp")
 _places = Places(MAX_READINGS, 1)
 
 
-def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
 class PlacesOccupied(Exception):
     """No document can be fetched for the organization at this moment, because documents of other apps are fetched."""
 
 
+def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
     """Return an app's authorization request, completed by the organization and the id of the app's agent."""
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
@@ -72,8 +73,8 @@ def admit_app(
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
-    """
     :raises PlacesOccupied: the document must be fetched, but not now.
+    """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
     database = services().database.of(organization_id, at)
@@ -112,9 +113,9 @@ def _throttle_failures(organization_id: str, person: str, at: datetime) -> Itera
 
 def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple[list[str], datetime]:
     """Fetch an app's document. Return its redirect URIs, and the instant until which they may be used."""
-    # This request lets other requests run while it waits for the app's host, because few may run at the same time.
-    request_turn = current_request().environ[TURN]
-    request_turn.pause()
+    # While this request waits for the app's host, other requests take its turn, because few requests have a turn.
+    queue_turn = current_request().environ[TURN]
+    queue_turn.pause()
     try:
         response = _fetch_document(client_uri, organization_id)
         redirect_uris = read_redirect_uris(client_uri, _parse_document(response))
@@ -123,7 +124,7 @@ def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple
         logger.warning("client ID metadata document not read", extra={"fields": log_fields})
         raise ValidationError(f"The document of this app at {host_of(client_uri)} cannot be used: {failed}.") from None
     finally:
-        request_turn.resume()
+        queue_turn.resume()
     return redirect_uris, at + timedelta(seconds=parse_max_age(response.headers))
 
 
@@ -168,7 +169,9 @@ def _store_agent(
                 if not agent_rows:
                     _add_agent(transaction, client_uri, agent_name, redirect_uris, scopes)
                 elif set(agent_rows[0].redirect_uris) != set(redirect_uris):
-                    _replace_redirect_uris(transaction, agent_rows[0], redirect_uris)
+                    end_agent_grants(transaction, agent_id)
+                    reason = {"clientUri": client_uri}
+                    update_agent(transaction, agent_id, {"redirect_uris": redirect_uris}, reason=reason)
                 transaction.fetch("agents/refresh_document", agent_id=agent_id, fresh_until=fresh_until)
                 return
         except Conflict:
@@ -195,8 +198,3 @@ def _add_agent(
         max_agents=services().settings.max_agents,
     )
     add_credential(transaction, agent.agent_id, expires_at=None, label="first sight", jwks=PUBLIC_JWKS)
-
-
-def _replace_redirect_uris(transaction: Transaction, agent: Any, redirect_uris: list[str]) -> None:
-    end_agent_grants(transaction, agent.agent_id)
-    update_agent(transaction, agent.agent_id, {"redirect_uris": redirect_uris}, reason={"clientUri": agent.client_uri})

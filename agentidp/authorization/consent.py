@@ -90,8 +90,8 @@ def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
-            # No request may replace an app's redirect URIs or end its grants now. The organization is locked before
-            # its provider, because a file that is applied locks them in the same order, which prevents deadlocks.
+            # The lock keeps other requests from replacing the app's redirect URIs, which ends its grants. The
+            # organization is locked before its provider, because a file that is applied locks them in the same order.
             transaction.fetch("organizations/lock_organization")
             consent.check_provider(transaction)
             transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)

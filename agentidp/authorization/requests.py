@@ -29,7 +29,7 @@ from agentidp.services import services
 
 MAX_QUERY = 2_000
 """Maximum number of characters of an authorization request. A cookie contains the request while the person signs in.
-The redirect to the app, in which a character may take three, must fit into the buffer in ``deploy/nginx.conf``."""
+The redirect to the app, in which a character can become three, must fit into the buffer in ``deploy/nginx.conf``."""
 
 _NOT_REGISTERED = (
     "This app is not registered here with the address to which it wants to send you. Nothing was sent to the app. "
@@ -115,7 +115,7 @@ class AuthorizationRequest:
 def read_request(query: str, at: datetime) -> AuthorizationRequest:
     """Return the authorization request in a query string, or raise ``ValidationError`` if the client is not registered.
 
-    Of an app with a client ID metadata document, only the form of client ID and redirect URI is checked.
+    For an app with a client ID metadata document, only the form of the client ID and of the redirect URI is checked.
     """
     # The limit is for the JSON in the cookie, in which one character of the query can take six.
     if len(json.dumps(query)) > MAX_QUERY + len('""') or not query.isascii():

@@ -73,7 +73,7 @@ class SealedForm:
         return request_actor(*list_actor_fields(self.issuer, self.person, self.name))
 
     def check_provider(self, transaction: Transaction) -> None:
-        """Lock the organization's provider, and refuse the form if the provider has changed since then."""
+        """Lock the organization's provider, and refuse the form if the provider has changed since the sign-in."""
         rows = transaction.fetch("openid/lock_provider")
         if self.provider_version != (str(rows[0].version) if rows else ""):
             raise ValidationError(INVALID)

@@ -59,7 +59,7 @@ class IssuerToken:
         return find_organization_id(self.prepared_claims.audience)
 
     @property
-    def selectors(self) -> list[UUID]:
+    def rule_selectors(self) -> list[UUID]:
         """Digests of issuer and subject by which the database finds the rules that may accept this token."""
         subjects = list_rule_subjects(self.claims.get("sub"))
         return [rule_selector(issuer, subject) for issuer in self.issuers for subject in subjects]
@@ -222,7 +222,7 @@ class IssuerTokens:
 
     def find_keys(self, rule: Rule, token: IssuerToken, organization_id: str) -> list[Any]:
         """Return the keys of a rule's issuer that may have signed a token, or raise ``KeysUnavailable``."""
-        key_id, algorithm = token.jwt.kid, token.jwt.alg
+        kid, alg = token.jwt.kid, token.jwt.alg
         if rule.inline_keys is not None:
-            return rule.inline_keys.find_keys(key_id, algorithm)
-        return self.keys.find_keys(rule.key_source, key_id, algorithm, organization_id=organization_id)
+            return rule.inline_keys.find_keys(kid, alg)
+        return self.keys.find_keys(rule.key_source, kid, alg, organization_id=organization_id)

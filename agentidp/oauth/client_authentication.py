@@ -191,7 +191,7 @@ def _verify_federated_token(assertion: str, client_id: str | None, at: datetime,
             "invalid_request", "client_id is missing, and the token has no audience that contains an organization's id"
         )
     trusting_rows, provisioning_rows = app_services.database.of(organization_id, at).run(
-        Call("oauth/trusting_rules", {"selectors": token.selectors, "max_characters": MAX_CHARACTERS}),
+        Call("oauth/trusting_rules", {"selectors": token.rule_selectors, "max_characters": MAX_CHARACTERS}),
         first_sight.build_provisioning_rules_call(token),
     )
     client = federated_token.find_client(app_services, token, organization_id, trusting_rows, at)

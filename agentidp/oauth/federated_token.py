@@ -47,7 +47,7 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
             "oauth/client_rules",
             agent_id=client.agent_id,
             issuers=list(token.issuers),
-            selectors=token.selectors,
+            selectors=token.rule_selectors,
             max_characters=MAX_CHARACTERS,
         )
         return read_candidates(services, organization_id, rule_rows)

@@ -129,41 +129,43 @@ class Provider:
         app_services = services()
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
-        address_cell = throttle.compute_cell(secret_key, f"response of a provider{organization_id}", address)
-        network_cell = throttle.compute_cell(
+        address_throttle_cell = throttle.compute_cell(secret_key, f"response of a provider{organization_id}", address)
+        network_throttle_cell = throttle.compute_cell(
             secret_key, f"response of a provider, by site{organization_id}", address, throttle.NETWORK
         )
-        if throttle.is_throttled(app_services.database, [address_cell, network_cell], at):
+        if throttle.is_throttled(app_services.database, [address_throttle_cell, network_throttle_cell], at):
             wait = str(math.ceil(throttle.INTERVAL.total_seconds()))
             raise SignInRefused(429, f"Too many failed attempts. Try again in {wait} s.", {"Retry-After": wait})
-        with self._reserve_place(network_cell, at):
+        with self._reserve_place(network_throttle_cell, at):
             try:
                 yield
             except SignInRefused:
-                throttle.admit_event(app_services.database, address_cell, at)
-                throttle.admit_event(app_services.database, network_cell, at, every=throttle.INTERVAL_OF_NETWORK)
+                throttle.admit_event(app_services.database, address_throttle_cell, at)
+                throttle.admit_event(
+                    app_services.database, network_throttle_cell, at, every=throttle.INTERVAL_OF_NETWORK
+                )
                 raise
 
     @contextlib.contextmanager
-    def _reserve_place(self, network_cell: int, at: datetime) -> Iterator[None]:
+    def _reserve_place(self, network: int, at: datetime) -> Iterator[None]:
         if self.organization_id is not None:
-            with self.client.keys.places.reserve(self.organization_id) as has_place:
-                if not has_place:
+            with self.client.keys.places.reserve(self.organization_id) as may_exchange:
+                if not may_exchange:
                     raise ProviderBusy
                 yield
             return
         # ProviderBusy makes the browser repeat its request. The browser gets ProviderUnavailable instead if requests
         # from other networks occupy all threads, because a repeated request would count as a failure of its network.
-        if self._places.has_maximum(network_cell):
+        if self._places.has_maximum(network):
             raise ProviderBusy
-        if not self._places.reserve_thread(network_cell, at):
+        if not self._places.reserve_thread(network, at):
             raise ProviderUnavailable
         has_failed = True
         try:
             yield
             has_failed = False
         finally:
-            self._places.release_thread(network_cell, at, has_failed=has_failed)
+            self._places.release_thread(network, at, has_failed=has_failed)
 
     @contextlib.contextmanager
     def _explain_errors(self, at: datetime) -> Iterator[None]:
@@ -177,7 +179,8 @@ class Provider:
             self._log_failure(str(failed), at)
             raise ProviderUnavailable from None
         except BadResponse as refused:
-            _log_refusal(str(refused))
+            log_fields = {"reason": str(refused), "address": request.remote_addr}
+            logger.warning("sign-in of a person refused", extra={"fields": log_fields})
             message = "Your company did not sign you in. Try again. The log of the service says why."
             raise SignInRefused(403, message) from None
 
@@ -189,11 +192,6 @@ class Provider:
         if throttle.admit_event(app_services.database, throttle_cell, at):
             log_fields = {"issuer": self.settings.issuer, "reason": reason}
             logger.error("OpenID Connect provider unreachable", extra={"fields": log_fields})
-
-
-def _log_refusal(reason: str) -> None:
-    fields = {"reason": reason, "address": request.remote_addr}
-    logger.warning("sign-in of a person refused", extra={"fields": fields})
 
 
 def build_callback_url(settings: Settings, path: str, organization_id: str | None) -> str:

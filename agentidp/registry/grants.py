@@ -149,7 +149,7 @@ def build_list_call(
 def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
     """End all grants by which people let an agent act for them. Return the number of grants, or raise ``NotFound``."""
     require_row(transaction.fetch("agents/get_agent", agent_id=agent_id))
-    ended_count = _end_grants(transaction, agent_id=agent_id)
+    ended_count = end_grants(transaction, agent_id=agent_id)
     audit.record(transaction, "agent.grants_ended", agent_id, after={"grants": ended_count})
     return ended_count
 
@@ -157,20 +157,17 @@ def end_agent_grants(transaction: Transaction, agent_id: UUID) -> int:
 def end_rule_grants(transaction: Transaction, rule_id: UUID) -> int:
     """End all grants that people have made by a delegation rule. Return the number of grants, or raise ``NotFound``."""
     rule_row = find_rule(transaction.fetch("delegation/list_rules"), rule_id)
-    ended_count = _end_grants(transaction, delegation_rule_id=rule_id)
+    ended_count = end_grants(transaction, rule_id=rule_id)
     event_details = {"name": rule_row.name, "grants": ended_count}
     audit.record(transaction, "delegation_rule.grants_ended", rule_id, after=event_details)
     return ended_count
 
 
-def end_issuer_grants(transaction: Transaction, issuer: str) -> int:
-    """End all grants of people who have signed in at an issuer, and return the number of grants."""
-    return _end_grants(transaction, issuer=issuer)
-
-
-def _end_grants(transaction: Transaction, **filters: UUID | str) -> int:
-    unset_filters: dict[str, Any] = dict.fromkeys(("agent_id", "delegation_rule_id", "issuer"))
-    grant_rows = transaction.fetch("grants/end_grants", **unset_filters | filters)
+def end_grants(
+    transaction: Transaction, *, agent_id: UUID | None = None, rule_id: UUID | None = None, issuer: str | None = None
+) -> int:
+    """End all grants to an agent, by a delegation rule or of the people of an issuer. Return the number of grants."""
+    grant_rows = transaction.fetch("grants/end_grants", agent_id=agent_id, delegation_rule_id=rule_id, issuer=issuer)
     grant_ids = [str(grant_row.grant_id) for grant_row in grant_rows]
     transaction.fetch("oauth/revoke_tokens", jtis=grant_ids, expires_at=compute_revocation_expiry(transaction.at))
     return len(grant_rows)

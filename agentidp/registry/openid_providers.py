@@ -18,7 +18,7 @@ from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint
 from agentidp.jose.sealing import reseal_secrets
 from agentidp.openid.organization_provider import build_sealer, seal_secret
-from agentidp.registry.grants import end_issuer_grants
+from agentidp.registry.grants import end_grants
 
 blueprint = Blueprint("openid-providers", __name__, description="Where the organization's people sign in")
 
@@ -175,7 +175,7 @@ def update_provider(transaction: Transaction, settings: Settings, provider_id: U
 def remove_provider(transaction: Transaction, provider_id: UUID) -> None:
     """Delete the organization's own provider and the grants of its people, or raise ``NotFound``."""
     provider_row = require_row(transaction.fetch("openid/delete_provider", openid_provider_id=provider_id))
-    ended_count = end_issuer_grants(transaction, provider_row.issuer)
+    ended_count = end_grants(transaction, issuer=provider_row.issuer)
     PROVIDERS.record(transaction, before=provider_row, endedGrants=ended_count)
 
 
