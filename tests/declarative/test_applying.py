@@ -493,8 +493,8 @@ def test_a_plan_says_what_a_deletion_ends_and_that_it_may_be_a_rename(run: Comma
     lines = run.invoke("apply", "-f", "-", "--plan", "--prune", input=renamed).stdout.splitlines()
     assert lines[:3] == [
         '- agent "crawler-1" of "Acme"',
-        '    The new agent "crawler $(id)" has the same description. To rename the agent instead, first run agentidp agent '
-        f"update {agent_id} --name 'crawler $(id)'.",
+        '    The new agent "crawler $(id)" has the same description. To rename the agent instead, first run agentidp '
+        f"agent update {agent_id} --name 'crawler $(id)'.",
         "    Its credentials are revoked (1), and its tokens stop working at once.",
     ]
     assert lines[3].startswith("    1 token in the last 90 days")
