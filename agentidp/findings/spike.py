@@ -110,7 +110,7 @@ def _make_finding(spike: Spike, row: Any, first_day: date, query: FindingsQuery)
         unit="tokens",
         observed=tokens,
         expected=expected,
-        # All unusual hours count here, although *observed* may have the tokens of a window or of three nights only.
+        # All unusual hours count here, although *observed* may have the tokens of one night or three nights only.
         excess=sum(unusual_hour.tokens - unusual_hour.expected for unusual_hour in spike.hours),
         baseline=BASELINE,
         summary=f"{row.agent_name} was issued {tokens:,} tokens in {period_words}; typically it is {expected:,.0f}."

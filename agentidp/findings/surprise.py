@@ -6,9 +6,9 @@ docs/decisions/findings.md gives the reasons and measurements. The rules use fou
 1. The **expected** tokens of an hour are the median of the same hour of the week, and of the hours next to it, in the
    ``SEASON_WEEKS`` weeks before. A job that runs once a week for an hour is therefore never expected.
 2. The **surprise** of an hour is 2 (sqrt(count + 3/8) - sqrt(expected + 3/8)), the standard deviations of a Poisson
-   count above its expectation. A **window** is eight consecutive hours at any time of day; its surprise is computed
-   from the sums of its hours. **Three nights** are the window of the same hours on three consecutive days, at a time of
-   day with few expected tokens; their surprise is the lowest of the three.
+   count above its expectation. A **window** is eight consecutive hours; its surprise is computed from the sums of its
+   hours. A **night** is a window at a time of day with few expected tokens. **Three nights** are the nights of the same
+   hours on three consecutive days; their surprise is the lowest of the three.
 3. The **usual** surprises are the highest surprise of each day, on ``USUAL_DAYS`` days. The last ``NEW_LEVEL_DAYS``
    days do not count, so that a fault does not become its own baseline. A change that lasts longer is a new level.
 4. There are two **limits**, each at least the ``min_surprise`` of the rule. An hour is a warning if its surprise is
@@ -29,7 +29,7 @@ per hour, except for 45 in one hour of 1 April and the hours below:
 | 15 April 09:00 | hour         |     50 |       20 |      5.2 |     0.0 |     4.4 |  9.0 |     9.0 |          |
 | 15 April 10:00 | hour         |    110 |       20 |     12.0 |     0.0 |     4.4 |  9.0 |     9.0 | warning  |
 | 25 April 10:00 | hour         |    110 |       20 |     12.0 |     4.4 |    12.0 |  9.0 |    17.4 | info     |
-| 27 April 05:00 | window       |    320 |      160 |     10.5 |     1.9 |     8.2 |  8.0 |    12.2 | info     |
+| 27 April 05:00 | night        |    320 |      160 |     10.5 |     1.9 |     8.2 |  8.0 |    12.2 | info     |
 | 29 April 03:00 | three nights |    840 |      480 |      8.2 |     0.0 |     0.0 |  5.0 |     5.0 |          |
 | 29 April 05:00 | three nights |    960 |      480 |     10.5 |     0.0 |     0.0 |  5.0 |     5.0 | warning  |
 | 3 May 12:00    | hour         |   1200 |       20 |     60.3 |    12.0 |    12.0 | 17.4 |    17.4 | critical |
@@ -50,7 +50,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import sqrt
-from operator import and_
+from operator import le
 from typing import NamedTuple
 
 from agentidp.findings import thresholds
@@ -209,13 +209,13 @@ def surprise(count: float, expected: float) -> float:
 def sum_tokens_by_rule(
     tokens: Sequence[int], expected_tokens: Sequence[float]
 ) -> tuple[list[Sum], list[Sum], list[Sum]]:
-    """Return one list of sums per rule of ``SPIKE_RULES``: sums of one hour, of one window and of three nights.
+    """Return one list of sums per rule of ``SPIKE_RULES``: sums of one hour, of one window and of three windows.
 
     Each list has one sum per hour: the sum that ends with this hour.
 
     An hour is *raised* if its surprise is at least ``RAISED_SURPRISE``. A sum that does not end with a raised hour is
-    not unusual. To be unusual, a window must be *full*: at least ``MIN_RAISED_HOURS`` of its hours are raised, because
-    a single burst does not make eight hours unusual.
+    not unusual. To be unusual, a window must be a night, because a release makes whole afternoons busy. The night must
+    also be *full*: at least ``MIN_RAISED_HOURS`` of its hours are raised, because a single burst is no unusual night.
     """
     surprises = [*map(surprise, tokens, expected_tokens)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
@@ -223,33 +223,30 @@ def sum_tokens_by_rule(
         compute_rolling_sums(values, thresholds.WINDOW_HOURS) for values in (tokens, expected_tokens, are_hours_raised)
     )
     are_windows_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
-    may_windows_be_unusual = map(and_, are_windows_full, are_hours_raised)
+    max_expected = [thresholds.REST_SHARE * expected for expected in compute_rolling_sums(expected_tokens, DAY)]
+    are_nights = map(le, window_expected, max_expected)
+    may_windows_be_unusual = map(all, zip(are_windows_full, are_hours_raised, are_nights, strict=True))
     window_sums = [
         *map(Sum, window_tokens, window_expected, map(surprise, window_tokens, window_expected), may_windows_be_unusual)
     ]
-    expected_of_day = compute_rolling_sums(expected_tokens, DAY)
     return (
         [*map(Sum, tokens, expected_tokens, surprises, are_hours_raised)],
         window_sums,
-        sum_three_nights(window_sums, are_windows_full, expected_of_day),
+        sum_three_nights(window_sums, are_windows_full),
     )
 
 
-def sum_three_nights(
-    window_sums: Sequence[Sum], are_windows_full: Sequence[bool], expected_of_day: Sequence[float]
-) -> list[Sum]:
-    """Return the sums of three nights, one per hour: the last of the three windows ends with this hour."""
+def sum_three_nights(window_sums: Sequence[Sum], are_windows_full: Sequence[bool]) -> list[Sum]:
+    """Return the sums of three windows of the same hours, one per hour: the last window ends with this hour."""
     three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(window_sums)
     for end_hour in range(2 * DAY, len(window_sums)):
         if are_windows_full[end_hour] and are_windows_full[end_hour - DAY] and are_windows_full[end_hour - 2 * DAY]:
             nights = window_sums[end_hour - 2 * DAY : end_hour + 1 : DAY]
-            # Three nights must be at a time of few expected tokens. Otherwise three busy afternoons would be reported.
-            is_time_of_rest = nights[-1].expected <= thresholds.REST_SHARE * expected_of_day[end_hour]
             three_night_sums[end_hour] = Sum(
                 sum(night.tokens for night in nights),
                 sum(night.expected for night in nights),
                 min(night.surprise for night in nights),
-                nights[-1].may_be_unusual and is_time_of_rest,
+                nights[-1].may_be_unusual,
             )
     return three_night_sums
 

@@ -34,7 +34,7 @@ class SpikeRule(NamedTuple):
     min_surprise: float  # minimum surprise of an unusual sum, in standard deviations
 
 
-WINDOW_HOURS = 8  # consecutive hours, at any time of day, that are judged together
+WINDOW_HOURS = 8  # number of consecutive hours that are judged together
 SPIKE_RULES: tuple[SpikeRule, ...] = (
     SpikeRule(1, 1, 1.45, 9.0),
     SpikeRule(WINDOW_HOURS, 1, 1.5, 8.0),
@@ -45,7 +45,7 @@ SPIKE_RULES: tuple[SpikeRule, ...] = (
 AGENT_COUNT_EXPONENT = 0.1
 MIN_RAISED_HOURS = 6  # minimum raised hours in an unusual window
 RAISED_SURPRISE = 1.0  # an hour is raised from this number of standard deviations above its expected count
-REST_SHARE = 1 / 3  # maximum share of a day's expected tokens in one of three nights, which has 8 of the 24 hours
+REST_SHARE = 0.35  # maximum share of a day's expected tokens in a night; even usage has 8/24 of them in each window
 MIN_EXCESS = 30  # minimum tokens of a spike beyond the expected tokens
 MIN_EXCESS_SHARE = 0.1  # minimum excess as a share of the day's expected tokens; applies if larger than MIN_EXCESS
 MIN_TIMES = 2  # minimum ratio of the tokens of a spike to the expected tokens

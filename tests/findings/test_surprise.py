@@ -104,6 +104,7 @@ OFFICE = daily(*range(8, 18))
         ("of two nights", more(bursts(), nights(1, 2), 6), None),
         ("at other hours", more(bursts(), [*nights(3), *nights(2, hours=NOON), *nights(1, hours=LATE)], 6), None),
         ("three nights, each as on two days before", more(OFFICE, nights(1, 2, 3, 10, 20), 15), WARNING),
+        ("eight busy hours are no night", more(OFFICE, nights(2, hours=range(9, 17)), 61), None),
         ("three busy afternoons are no nights", more(OFFICE, nights(1, 2, 3, 10, 20, hours=range(9, 17)), 61), None),
         ("bursts", bursts(), None),
         *((f"chance {seed}", noise(20, f"chance {seed}"), None) for seed in range(5)),
@@ -135,7 +136,7 @@ def test_the_worked_history() -> None:
         reported.hour: reported.severity.name
         for reported in find_unusual_hours(counts, 0, hour_of("15 April", "00:00"))
     }
-    places = {"hour": 0, "window": 1, "three nights": 2}
+    places = {"hour": 0, "night": 1, "three nights": 2}
     computed = []
     for name, of, *_ in rows:
         hour, rule = hour_of(*name.rsplit(" ", 1)), thresholds.SPIKE_RULES[places[of]]
