@@ -77,23 +77,11 @@ def find_latest_costly_days(
             runs_of_costly_days[-1].append(costly_day)
         elif active_hours and runs_of_costly_days[-1]:
             runs_of_costly_days.append([])
-    for costly_days in map(select_newest_costly_days, reversed(runs_of_costly_days)):
+    for costly_days in reversed(runs_of_costly_days):
         is_long_enough = len(costly_days) >= thresholds.MIN_UNCACHED_DAYS and costly_days[-1].day >= since
         if is_long_enough and (replicas or not is_explained_by_replicas(tokens, costly_days, token_ttl)):
             return costly_days
     return None
-
-
-def select_newest_costly_days(costly_days: list[CostlyDay]) -> list[CostlyDay]:
-    """Return the days of a new habit that wastes several times as many tokens as the old one; otherwise all days."""
-    # Many instances that cached their tokens until recently have steady counts on the old days. Together with the new
-    # days, these counts would make is_explained_by_replicas() miss the change for weeks.
-    waste_factors = [costly_day.tokens / costly_day.needed for costly_day in costly_days]
-    first_possible_start = max(len(costly_days) - thresholds.MAX_NEW_HABIT_DAYS, thresholds.MIN_OLD_HABIT_DAYS)
-    for start_index in range(first_possible_start, len(costly_days) - thresholds.MIN_UNCACHED_DAYS + 1):
-        if min(waste_factors[start_index:]) > thresholds.NEW_HABIT_TIMES * median(waste_factors[:start_index]):
-            return costly_days[start_index:]
-    return costly_days
 
 
 def describe_costly_day(

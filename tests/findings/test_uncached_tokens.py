@@ -55,11 +55,6 @@ def replicas(number: int, seed: str) -> Callable[[datetime], int]:
     return lambda when: number + sum(random.random() < 0.05 for _ in range(number))
 
 
-def uneven(when: datetime) -> int:
-    """Return the tokens in an hour, 60 on average."""
-    return 40 + 40 * (when.hour % 2)
-
-
 LOOP = {at(day, hour) for day in (1, 2) for hour in (9, 10, 11)}
 
 
@@ -146,10 +141,6 @@ def test_names_the_declared_replicas(lists: Lists, declared: int, named: str) ->
         # A habit that went on for weeks, and the newest part of one with a day of little work.
         ([(range(15), OFFICE, 160)], 14),
         ([({*range(40)} - {3}, OFFICE, 160), ([3], OFFICE, 1)], 2),
-        # Instances that kept their tokens, and no longer do: more than three times as many as before.
-        ([(range(3, 30), ALWAYS, 12), ([0, 1, 2], ALWAYS, calls(600, "g"))], 2),
-        ([(range(4, 30), OFFICE, uneven), ([1, 2, 3], OFFICE, 181)], 3),
-        ([(range(4, 30), OFFICE, uneven), ([1, 2, 3], OFFICE, 180)], 29),
     ],
 )
 def test_is_information_however_new(lists: Lists, times: Any, begins: int) -> None:
