@@ -35,7 +35,7 @@ from agentidp.registry.grants import end_agent_grants
 from agentidp.services import services
 
 MAX_BODY = 5 * 1024
-"""Maximum number of bytes of a client ID metadata document (section 6.6 of the draft)."""
+"""Maximum number of bytes of a client ID metadata document (section 8.7 of the draft)."""
 
 TIMEOUT = 5.0
 """Maximum seconds to fetch a client ID metadata document, not counting the DNS lookup of its host."""
@@ -55,11 +55,11 @@ _places = Places(MAX_READINGS, 1)
 
 
 class PlacesOccupied(Exception):
-    """No document can be fetched for the organization at this moment, because documents of other apps are fetched."""
+    """No document can be fetched for the organization now, because other documents are being fetched."""
 
 
 def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
-    """Return an app's authorization request, completed by the organization and the id of the app's agent."""
+    """Add the organization and the agent of an app to the app's authorization request, and check its redirect URI."""
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
     agent_rows = services().database.of(organization_id, at).fetch("agents/get_agent", agent_id=agent_id)
     check_registration(agent_rows, requested.redirect_uri)
@@ -69,7 +69,7 @@ def complete_request(requested: AuthorizationRequest, organization_id: str, at: 
 def admit_app(
     requested: AuthorizationRequest, organization_id: str, claims: dict[str, Any], at: datetime
 ) -> AuthorizationRequest:
-    """Create or update the agent of an app from the app's document, and return what :func:`complete_request` returns.
+    """Create or update the agent of an app from the app's document, and complete the request of the app.
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
@@ -113,7 +113,7 @@ def _throttle_failures(organization_id: str, person: str, at: datetime) -> Itera
 
 def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple[list[str], datetime]:
     """Fetch an app's document. Return its redirect URIs, and the instant until which they may be used."""
-    # While this request waits for the app's host, other requests take its turn, because few requests have a turn.
+    # While this request waits for the app's host, it does not count as running, because few requests may run at once.
     queue_turn = current_request().environ[TURN]
     queue_turn.pause()
     try:

@@ -83,15 +83,16 @@ def refuse_access(consent: Consent, requested: AuthorizationRequest, at: datetim
 def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime) -> Iterator[Transaction]:
     """Open a transaction that accepts the form.
 
+    :raises AlreadyAnswered: the form was accepted before.
     :raises ValidationError: the organization's provider has changed.
     """
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
-    # The used form is stored until no server accepts it, and the clocks of two servers may differ by twice LEEWAY.
+    # The digest is stored until no server accepts the form. The clocks of two servers may differ by twice LEEWAY.
     expires_at = datetime.fromtimestamp(consent.asked_at, UTC) + LIFETIME + timedelta(seconds=2 * LEEWAY)
     try:
         with services().database.of(consent.organization_id, at).transaction(consent.actor) as transaction:
             # The lock keeps other requests from replacing the app's redirect URIs, which ends its grants. The
-            # organization is locked before its provider, because a file that is applied locks them in the same order.
+            # organization is locked before its provider, because agentidp apply locks both in this order.
             transaction.fetch("organizations/lock_organization")
             consent.check_provider(transaction)
             transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)

@@ -23,7 +23,7 @@ from agentidp.services import services
 class Offer:
     """The access that an agent gets if the person allows it.
 
-    :param new_scopes: the scopes that the person's grants in force lack; empty if the person has none.
+    :param new_scopes: the scopes that no grant of the person in force has; empty if no grant is in force.
     :param days: the number of days for which the access is allowed.
     """
 
@@ -55,13 +55,14 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     """
     app_services = services()
     agent_id, resource = requested.agent_id, requested.resource
-    subject = compute_person_subject(requested.organization_id, claims["iss"], claims["sub"])
-    [organization], agent_rows, servers, rules, grants = app_services.database.of(requested.organization_id, at).run(
+    person_subject = compute_person_subject(requested.organization_id, claims["iss"], claims["sub"])
+    database = app_services.database.of(requested.organization_id, at)
+    [organization], agent_rows, servers, rules, person_grants = database.run(
         Call("organizations/get_organization", {}),
         Call("agents/get_agent", {"agent_id": agent_id}),
         Call("oauth/list_resource_servers", {}),
         Call("grants/authorizing_rules", {"agent_id": agent_id, "client_host": requested.client_host}),
-        Call("grants/person_grants", {"subject": subject, "agent_id": agent_id}),
+        Call("grants/person_grants", {"subject": person_subject, "agent_id": agent_id}),
     )
     server = _find_server(servers, resource)
     if not agent_rows or agent_rows[0].status != "active" or organization.suspended_at is not None:
@@ -71,7 +72,7 @@ def find_offer(requested: AuthorizationRequest, claims: dict[str, Any], at: date
     if rule is None or find_subject_refusal(claims, agent_id, app_services.settings.issuer):
         raise NoRule(organization.name, agent.name)
     scopes = _select_scopes(requested, agent, rule, server)
-    new_scopes = _select_new_scopes(scopes, [grant for grant in grants if grant.resource == resource], agent)
+    new_scopes = _select_new_scopes(scopes, [grant for grant in person_grants if grant.resource == resource], agent)
     return Offer(
         organization.name, agent.name, server.name, scopes, new_scopes, rule.delegation_rule_id, rule.grant_days
     )

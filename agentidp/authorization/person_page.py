@@ -56,8 +56,8 @@ def show_grants(visit: Visit, at: datetime, *, notice: str | None = None) -> Res
 def end_own_grant(visit: Visit, grant_id: UUID, at: datetime) -> None:
     """End a grant of the person, or raise ``NotFound`` if the person has no such grant."""
     with services().database.of(visit.organization_id, at).transaction(visit.actor) as transaction:
+        # People of the instance's provider may still end grants after the organization has added its own provider.
         if visit.provider_version:
-            # People of the instance's provider may still end grants after the organization has added its own provider.
             visit.check_provider(transaction)
         require_row(transaction.run(build_list_call(grant_id=grant_id, subject=visit.subject)))
         end_grant(transaction, grant_id)

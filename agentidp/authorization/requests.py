@@ -43,7 +43,7 @@ _SHA_256 = re.compile(r"[A-Za-z0-9_-]{43}")
 class AuthorizationRequest:
     """A request to the authorization endpoint.
 
-    :param parameters: the other parameters by name, except empty and repeated parameters.
+    :param parameters: the parameters except ``client_id`` and ``redirect_uri``, by name, if not empty or repeated.
     :param repeated: the names of the repeated parameters.
     :param client_uri: the ``client_id`` if it is the URL of a client ID metadata document, otherwise ``None``.
     """
@@ -122,13 +122,10 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
         raise ValidationError(
             f"The app has sent a request with more than {MAX_QUERY} characters, or with characters that are not ASCII."
         )
-    names_and_values = parse_qsl(query, keep_blank_values=True)
-    counts_by_name = Counter(parameter for parameter, _ in names_and_values)
-    parameters = {parameter: value for parameter, value in names_and_values if value and counts_by_name[parameter] == 1}
+    parameters, repeated_names = _read_parameters(query)
     client_id, redirect_uri = (parameters.pop(parameter, None) for parameter in ("client_id", "redirect_uri"))
     if client_id is None or redirect_uri is None:
         raise ValidationError("The request of the app must contain client_id and redirect_uri exactly once.")
-    repeated_names = frozenset(parameter for parameter, count in counts_by_name.items() if count > 1)
     if is_client_uri(client_id) and is_redirect_uri(redirect_uri):
         return AuthorizationRequest(
             UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, redirect_uri, parameters, repeated_names, client_uri=client_id
@@ -139,6 +136,14 @@ def read_request(query: str, at: datetime) -> AuthorizationRequest:
     # document is read.
     check_registration([row for row in agent_rows if row.client_uri is None], redirect_uri)
     return AuthorizationRequest(client.organization_id, client.agent_id, redirect_uri, parameters, repeated_names)
+
+
+def _read_parameters(query: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the parameters that are neither empty nor repeated, and the names of the repeated parameters."""
+    names_and_values = parse_qsl(query, keep_blank_values=True)
+    counts_by_name = Counter(name for name, _ in names_and_values)
+    repeated_names = frozenset(name for name, count in counts_by_name.items() if count > 1)
+    return {name: value for name, value in names_and_values if value and name not in repeated_names}, repeated_names
 
 
 def check_registration(agent_rows: Sequence[Any], redirect_uri: str) -> None:

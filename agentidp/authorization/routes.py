@@ -90,8 +90,10 @@ def callback(organization_id: str | None = None) -> Response:
         raise _build_waiting_error(query) from None
     except decision.NoRule as refused:
         description = "no rule lets the agent act for the person"
-        uri = requested.build_redirect(error="access_denied", error_description=description)
-        return pages.page("authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=uri)
+        refusal_uri = requested.build_redirect(error="access_denied", error_description=description)
+        return pages.page(
+            "authorization_refused.html", 403, refused=refused, resource=requested.resource, leave=refusal_uri
+        )
     form = Consent.create(
         provider,
         claims,

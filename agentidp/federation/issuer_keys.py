@@ -170,8 +170,8 @@ def read_usable_jwk(jwk: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(jwk.get("kid", ""), str):
         return None
-    # SPIFFE bundles mark keys for tokens with the use jwt-svid instead of sig.
     flat_jwk = _remove_nested_members(jwk)
+    # SPIFFE bundles mark keys for tokens with the use jwt-svid instead of sig.
     return flat_jwk | {"use": "sig"} if flat_jwk.get("use") == "jwt-svid" else flat_jwk
 
 

@@ -28,7 +28,7 @@ MAX_LIFETIME = 86_400
 expires, as in old Kubernetes clusters, forever."""
 
 MAX_CHARACTERS = MAX_RULE
-"""Maximum number of characters of all rules with which a token is compared. Sixty ordinary rules have so many."""
+"""Maximum number of characters of all rules with which a token is compared, the length of about sixty rules."""
 
 NO_RULE, NO_MATCH, WRONG_AUDIENCE, UNKNOWN_KEY, TOO_MANY_RULES = REASONS = (
     "no rule of trust",

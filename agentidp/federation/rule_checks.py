@@ -369,20 +369,20 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
             )
 
 
-def _check_pattern(member: str, name: str, value: str) -> None:
-    """Refuse a value with a ``*`` that is not an allowed pattern, with a message that begins with *name*."""
+def _check_pattern(member: str, message_prefix: str, value: str) -> None:
+    """Refuse a value with a ``*`` that is not an allowed pattern, with a message that begins with *message_prefix*."""
     if "*" not in value:
         return
     prefix = value[:-1]
     if "*" in prefix or not prefix.endswith(SEPARATORS):
-        raise RuleRefused(member, f"{name}may contain * only at its end, directly after a : or /")
+        raise RuleRefused(member, f"{message_prefix}may contain * only at its end, directly after a : or /")
     if sum(prefix.count(separator) for separator in SEPARATORS) > MAX_PATTERN_PARTS:
-        raise RuleRefused(member, f"{name}may have at most {MAX_PATTERN_PARTS} of : and / before its *")
+        raise RuleRefused(member, f"{message_prefix}may have at most {MAX_PATTERN_PARTS} of : and / before its *")
     segments = [segment for segment in re.split("[:/]", prefix) if segment]
     if len(segments) < 2 and member == "subject":
         raise RuleRefused(member, "must name its owner before the *, because otherwise anyone could match it")
     if not segments:
-        raise RuleRefused(member, f"{name}must have more than separators before its *")
+        raise RuleRefused(member, f"{message_prefix}must have more than separators before its *")
 
 
 def _check_subject_of_platform(issuer: str, subject: str) -> None:

@@ -170,7 +170,7 @@ class Client:
     def _request_json(
         self, method: str, url: SplitResult, deadline: float, headers: dict[str, str], body: bytes | None = None
     ) -> dict[str, Any]:
-        """Send a request to the provider, and return the JSON object in the response, before a deadline."""
+        """Send a request with a deadline to the provider, and return the JSON object in the response."""
         try:
             response = request(
                 method,
@@ -189,8 +189,8 @@ class Client:
             raise Unavailable(f"status {response.status}")
         if response.status != 200:
             # Only an OAuth error code is logged, because the provider could send any text.
-            error = str((body_object or {}).get("error"))
-            raise BadResponse(error if body_object and _ERROR_CODE.fullmatch(error) else f"status {response.status}")
+            error_code = str((body_object or {}).get("error", ""))
+            raise BadResponse(error_code if _ERROR_CODE.fullmatch(error_code) else f"status {response.status}")
         if body_object is None:
             raise BadResponse("the response is not a JSON object")
         return body_object

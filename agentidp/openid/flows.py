@@ -27,8 +27,8 @@ LIFETIME = timedelta(minutes=10)
 """Maximum time that a person may take to sign in at the OpenID Connect provider."""
 
 MAX_CHARACTERS = 3_500
-"""Maximum length of all cookies of sign-ins and forms together, which is enough for about four sign-ins. With the
-longest session of the dashboard (4,096 characters), they take less than the 8 KB that nginx accepts per header.
+"""Maximum length of all cookies of sign-ins and forms together, which is enough for about four sign-ins. Together
+with the longest session of the dashboard (4,096 characters), these cookies take less than the 8 KB that nginx accepts.
 Sign-ins that begin at the same time can exceed this maximum, because no response knows the cookies that the other
 responses set."""
 
@@ -135,7 +135,7 @@ def set_cookie(name: str, value: str) -> None:
 
 def _delete_oldest_cookies(max_characters: int) -> None:
     """Delete the oldest cookies, so that the remaining cookies have at most *max_characters* together."""
-    # Browsers send older cookies first (RFC 6265 section 5.4).
+    # Browsers send older cookies first (RFC 6265 section 5.4), so the reversed list begins with the newest.
     common_name = _build_common_name()
     cookies = [cookie for cookie in reversed(list(request.cookies.items())) if cookie[0].startswith(common_name)]
     # A page of another site can begin sign-ins, whose cookies are long, but must not delete the short cookies of forms.

@@ -29,7 +29,7 @@ _NO_PLACE, _FAILURE = 1, 2
 
 
 class Places:
-    """Limits the threads that exchange codes, in total and per network, each of which has a number."""
+    """Limits the threads that exchange codes, in total and per network. A number identifies each network."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,14 +46,14 @@ class Places:
         with self._lock:
             if self._busy.count(network) >= PLACES_PER_NETWORK:
                 return False
-            has_place = len(self._busy) < PLACES
-            if has_place and self._has_failed(network, at):
-                has_place = sum(self._has_failed(busy, at) for busy in self._busy) < PLACES_OF_FAILED_NETWORKS
-            if has_place:
+            is_thread_free = len(self._busy) < PLACES
+            if is_thread_free and self._has_failed(network, at):
+                is_thread_free = sum(self._has_failed(busy, at) for busy in self._busy) < PLACES_OF_FAILED_NETWORKS
+            if is_thread_free:
                 self._busy.append(network)
             else:
                 self._add_failure(_NO_PLACE, network, at)
-            return has_place
+            return is_thread_free
 
     def release_thread(self, network: int, at: datetime, *, has_failed: bool) -> None:
         """Release the thread of a network, and remember whether the exchange failed."""

@@ -81,7 +81,7 @@ class Provider:
         self._places = Places()
 
     def begin_sign_in(self, path: str, return_to: str, at: datetime) -> str:
-        """Return the address at the provider where the person signs in.
+        """Begin a sign-in, and return the address at the provider where the person continues.
 
         :param path: the path at which the sign-in begins, one of :data:`agentidp.openid.flows.PATHS`.
         :param return_to: a string that :meth:`complete_sign_in` will return.
