@@ -171,7 +171,7 @@ def _build_page_rest(caller: Caller, usage: Usage) -> dict[str, Any]:
 
 
 def _build_page_rest_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
-    """Return the statements that are run after the agents are read: for the charts, and quotas that refuse tokens."""
+    """Return the calls that run after the agents are read: for the charts, and for the quotas that refuse tokens."""
     calls = {"markers": Call("markers/list_markers", {"limit": MAX_LISTED})}
     if usage.period.is_running:
         calls |= REFUSAL_CALLS

@@ -62,8 +62,8 @@ from agentidp.findings.thresholds import SpikeRule
 JUDGED_DAYS_BEFORE = thresholds.NEW_LEVEL_DAYS + 1
 """Number of days before the first requested day whose hours are judged too, because a spike may have begun there."""
 
-# The first judged day is compared with USUAL_DAYS days that end NEW_LEVEL_DAYS days earlier. One day is added, because
-# the windows of the first of these days begin on the day before.
+# The first judged day is compared with USUAL_DAYS usual days, which end NEW_LEVEL_DAYS days earlier. One more day is
+# added, because the windows of the first usual day begin on the day before it.
 DAYS_BEFORE = JUDGED_DAYS_BEFORE + thresholds.NEW_LEVEL_DAYS + thresholds.USUAL_DAYS + 1
 """Number of days before the first requested day whose surprises are computed."""
 

@@ -153,10 +153,10 @@ def _check_and_claim(transaction: Transaction, settings: Settings, member: str, 
 
 
 def _claim_audience(transaction: Transaction, settings: Settings, audience: str | None) -> str | None:
-    """Make the organization the owner of an audience, and return the identifier that it owns by this.
+    """Make the organization the owner of an audience's identifier, and return the identifier.
 
     :returns: the value of the column ``audience_claim``: ``None`` if *audience* is ``None``, or if all customers of a
-        cloud share the audience.
+        cloud share the audience, which then has no owner.
     """
     owned_identifier = owned_name(audience) if audience else None
     if owned_identifier is not None:

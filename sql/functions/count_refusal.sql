@@ -1,7 +1,7 @@
 -- Counts a token that a quota has refused, or would have refused if the quota were enforced. Returns true.
 --
 -- Each session uses one of 16 counter rows (slots) per day, so that refusals rarely wait for each other. The function does not call
--- take_slot, because a refusal that holds the lock of a slot would make the tokens of other transactions count in higher slots.
+-- take_slot, because tokens that are issued while a refusal holds a slot would use a higher slot, which adds rows to their counters.
 --
 -- Parameters: p_organization_id; p_agent_id: the agent that asked for the token; p_day and p_hour (0 to 23): in UTC; p_holder:
 -- the quota's holder, agent or organization; p_window: the quota's window; p_is_refused: whether the quota is enforced.

@@ -124,7 +124,7 @@ def prepare_home(home: Path) -> Account | None:
     account = find_service_account() if is_root else None
     process_uid = account.pw_uid if account else os.geteuid()
     data_directory = home / "data"
-    # The owner is checked before the server starts, because the owner could not open files of another user's server.
+    # The user is checked before any file is written, because the owner of the data could not open another user's files.
     if data_directory.exists() and (owner_id := data_directory.stat().st_uid) != process_uid:
         raise EmbeddedPostgresError(
             f"PostgreSQL would run as the user id {process_uid}, and {data_directory} belongs to {owner_id}: "
