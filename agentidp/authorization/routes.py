@@ -146,10 +146,10 @@ def _show_own_grants(provider: Provider, claims: dict[str, Any]) -> Response:
 
 def _check_member(provider: Provider, claims: dict[str, Any], organization_id: str) -> None:
     """Raise ``SignInRefused`` if a person does not belong to an organization."""
-    person, name = read_subject(claims), read_name(claims)
+    subject, name = read_subject(claims), read_name(claims)
     if not provider.has_member(claims, organization_id):
-        audit_organization_id = provider.organization_id or INSTANCE
-        log_refusal(audit_organization_id, provider.settings.issuer, person, name, "other organization", g.at)
+        provider_owner_id = provider.organization_id or INSTANCE
+        log_refusal(provider_owner_id, provider.settings.issuer, subject, name, "other organization", g.at)
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
 
 

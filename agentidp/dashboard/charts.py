@@ -169,11 +169,11 @@ def stack_bars(chart: Chart, labeled_counts: Sequence[tuple[str, Sequence[int]]]
         return chart
     remaining_counts, bar_tops = [bar.count for bar in chart.bars], [float(HEIGHT)] * len(chart.bars)
     layers = []
-    for label, part_counts in [*labeled_counts, ("", [bar.count for bar in chart.bars])]:
+    for label, max_layer_counts in [*labeled_counts, ("", [bar.count for bar in chart.bars])]:
         segments, layer_counts = [], []
         for bar_index, bar in enumerate(chart.bars):
-            # A part's count was read after the count of the whole bar, so it can exceed what remains of the bar.
-            layer_count = min(part_counts[bar_index], remaining_counts[bar_index])
+            # A label's count was read after the count of the bar, so it can exceed what remains of the bar.
+            layer_count = min(max_layer_counts[bar_index], remaining_counts[bar_index])
             layer_counts.append(layer_count)
             if layer_count:
                 remaining_counts[bar_index] -= layer_count

@@ -220,7 +220,7 @@ def sum_tokens_by_rule(
     surprises = [*map(surprise, tokens, expected_tokens)]
     are_hours_raised = [hour_surprise >= thresholds.RAISED_SURPRISE for hour_surprise in surprises]
     window_tokens, window_expected, raised_hour_counts = (
-        compute_rolling_sums(values, thresholds.WINDOW_HOURS) for values in (tokens, expected_tokens, are_hours_raised)
+        compute_rolling_sums(series, thresholds.WINDOW_HOURS) for series in (tokens, expected_tokens, are_hours_raised)
     )
     are_windows_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
     max_expected = [thresholds.REST_SHARE * expected for expected in compute_rolling_sums(expected_tokens, DAY)]

@@ -113,17 +113,17 @@ def _sum_records(
                     break
                 continue
             total.records += 1
-            hour_sums = sums_by_hour.get(hour)
-            if hour_sums is not None:
-                hour_sums[0] += record_counts[0]
-                hour_sums[1] += record_counts[1]
-                hour_sums[2] += record_counts[2]
+            hour_counts = sums_by_hour.get(hour)
+            if hour_counts is not None:
+                hour_counts[0] += record_counts[0]
+                hour_counts[1] += record_counts[1]
+                hour_counts[2] += record_counts[2]
                 continue
             if sum_count == MAX_SUMS:
                 yield sums_by_agent
                 sum_count = 0
-                for agent_sums in sums_by_agent.values():
-                    agent_sums.clear()
+                for agent_hours in sums_by_agent.values():
+                    agent_hours.clear()
             sum_count += 1
             sums_by_hour[hour] = [*record_counts]
     except BadRecord as error:
