@@ -51,8 +51,9 @@ def group_into_incidents(findings: Sequence[StoredFinding]) -> list[Incident]:
             ]
             incident = Incident(finding, tuple(findings[part_index] for part_index in part_indexes))
             incidents_by_index |= dict.fromkeys((index, *part_indexes), incident)
-    incidents_in_order = (incidents_by_index.get(index) or Incident(finding) for index, finding in enumerate(findings))
-    return list({incident.head.finding_id: incident for incident in incidents_in_order}.values())
+    incidents = (incidents_by_index.get(index) or Incident(finding) for index, finding in enumerate(findings))
+    # Each incident occurs once per finding. The dictionary keeps one of them, at the place of its first finding.
+    return list({incident.head.finding_id: incident for incident in incidents}.values())
 
 
 def _is_part(finding: StoredFinding, whole: StoredFinding) -> bool:

@@ -51,7 +51,7 @@ class QuietTime(NamedTuple):
 
 
 def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[int, int]:
-    """Return the usual number of active agents per busy hour from *since* on. A busy hour usually has two or more.
+    """Return the usual number of active agents per busy hour from hour *since* on.
 
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """

@@ -88,8 +88,7 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
     agents = [Agent(row.agent_id, row.agent_name, expand_to_hours(row.history, hour_count)) for row in rows]
     sampled_agents = [agent for agent, row in zip(agents, rows, strict=True) if row.is_sampled]
     active_agents_by_hour = [sum(1 for agent in sampled_agents if agent.counts[hour]) for hour in range(hour_count)]
-    hour_bounds = enumerate(pairwise(instant(first_day, hour) for hour in range(hour_count + 1)))
-    holidays = {hour for hour, (begins_at, ends_at) in hour_bounds if query.is_holiday(begins_at, ends_at)}
+    holidays = _list_holiday_hours(query, first_day, hour_count)
     # A reported period must end after this hour, but may begin before the hour.
     first_reported_hour = (query.since - first_day).days * DAY
     usual_agents_by_hour = find_busy_hours(active_agents_by_hour, HISTORY)
@@ -124,6 +123,12 @@ def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
         if quiet_time.ends > first_reported_hour
     ]
     return quiet_time_findings + agent_findings
+
+
+def _list_holiday_hours(query: FindingsQuery, first_day: date, hour_count: int) -> set[int]:
+    """Return the hours of the history that lie within a marked holiday."""
+    bounds = pairwise(instant(first_day, hour) for hour in range(hour_count + 1))
+    return {hour for hour, (begins_at, ends_at) in enumerate(bounds) if query.is_holiday(begins_at, ends_at)}
 
 
 def _make_quiet_time_finding(quiet_time: QuietTime, sampled_agents: list[Agent], query: FindingsQuery) -> Finding:

@@ -104,7 +104,7 @@ MAX_SOURCES = 3  # maximum number of networks, and of reasons, that a finding na
 # Limits for findings of the kind uncached_tokens
 UNCACHED_FACTOR = 10  # a costly day exceeds this ratio of issued to needed tokens; several scopes explain lower ratios
 MIN_UNCACHED_TOKENS = 30  # minimum tokens of an agent on a costly day: fewer cost nothing, and an hourly job gets fewer
-MIN_UNCACHED_DAYS = 2  # minimum costly days among consecutive active days: a single day is no habit
+MIN_UNCACHED_DAYS = 2  # minimum costly active days in a row; a single day may be a loop of a few hours
 MIN_UNCACHED_DAYS_READ = 7  # days in which candidates are searched if fewer days are requested
 MAX_UNCACHED_DAYS_READ = 14  # days in which candidates are searched if more days are requested
 # The dispersion of hourly counts is the median of (a - b)^2 / (a + b) of two consecutive hours. It is 0.45 for a

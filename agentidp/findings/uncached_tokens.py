@@ -5,9 +5,9 @@ active hours, for each declared replica. If no replicas are declared, the index 
 instances that keep their tokens from an agent that requests a token for each call.
 
 1. A day is costly if the agent was issued more than ten times the tokens that it needed, in half of its active hours.
-2. Two costly days in a row, among the days on which the agent was active, are a habit, unlike a loop of a few hours.
-3. A habit only wastes tokens, so the finding is only listed, and the habits of several agents are one finding. It is a
-   warning if a budget or quota is nearly used, and a tenth or more of the used tokens were wasted.
+2. An agent is reported after two costly active days in a row, because a single day may be a loop of a few hours.
+3. Nothing fails, so the finding is only listed, and several agents are one finding. The finding is a warning if a
+   budget or quota is nearly used, and a tenth or more of the used tokens were wasted.
 """
 
 from __future__ import annotations
@@ -161,15 +161,15 @@ def _is_limit_endangered(uncached_findings: Sequence[Finding], limit_finding: Fi
     return wasted_tokens > 0 and 100 * wasted_tokens >= thresholds.MIN_CONTRIBUTOR_PERCENT * limit_finding.observed
 
 
-def _merge_findings(habits: Sequence[Finding]) -> Finding:
-    habit = sum_findings(habits, thresholds.MAX_UNCACHED_AGENTS)
+def _merge_findings(uncached_findings: Sequence[Finding]) -> Finding:
+    total = sum_findings(uncached_findings, thresholds.MAX_UNCACHED_AGENTS)
     return replace(
-        habit,
+        total,
         baseline="one token per lifetime in the active hours of each agent, for each declared replica",
-        summary=f"{len(habits)} agents request a token for each call: they were issued {habit.observed:,.0f} tokens "
-        f"and needed {habit.expected:,.0f}.",
+        summary=f"{len(uncached_findings)} agents request a token for each call: they were issued "
+        f"{total.observed:,.0f} tokens and needed {total.expected:,.0f}.",
         causes="Their clients do not keep the token that they have, or very many instances of them run.",
-        next_step=f"Make them keep a token for the seconds of expires_in, which would have saved {habit.excess:,.0f} "
+        next_step=f"Make them keep a token for the seconds of expires_in, which would have saved {total.excess:,.0f} "
         "tokens. Declare how many instances run: agentidp agent update --expected-replicas.",
     )
 
@@ -182,7 +182,7 @@ def _candidates_since(query: FindingsQuery) -> date:
 def _first_history_day(query: FindingsQuery) -> date:
     """Return the first day of the calendar month before that of :func:`_candidates_since`.
 
-    A habit that began earlier is reported as beginning on this day, and this day changes only once per month.
+    Waste that began earlier is reported as beginning on this day, which changes only once per month.
     """
     return (_candidates_since(query).replace(day=1) - timedelta(days=1)).replace(day=1)
 

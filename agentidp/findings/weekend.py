@@ -73,8 +73,8 @@ def find_unusual_work(tokens_by_hour: Sequence[int], day: int) -> tuple[int, int
     usual_tokens = max(tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7 == 0)
     other_weekdays = [tokens_by_day[past_day] for past_day in past_days if (day - past_day) % 7]
     average_tokens = sum(other_weekdays) / len(other_weekdays)
-    works_on_most_days = 3 * sum(1 for day_tokens in other_weekdays if day_tokens) >= 2 * len(other_weekdays)
-    if not works_on_most_days or not _is_work(tokens_by_day[day] - usual_tokens, average_tokens):
+    has_enough_workdays = 3 * sum(1 for day_tokens in other_weekdays if day_tokens) >= 2 * len(other_weekdays)
+    if not has_enough_workdays or not _is_work(tokens_by_day[day] - usual_tokens, average_tokens):
         return None
     if 100 * usual_tokens <= thresholds.QUIET_PERCENT * average_tokens:
         return tokens_by_day[day], usual_tokens
