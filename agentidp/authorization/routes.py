@@ -8,7 +8,6 @@ from uuid import UUID
 
 import flask
 from flask import Blueprint, Flask, Response, g, request
-from werkzeug.urls import iri_to_uri
 
 from agentidp.audit import INSTANCE
 from agentidp.authorization import client_documents, consent, decision, person_page
@@ -156,9 +155,9 @@ def _check_member(provider: Provider, claims: dict[str, Any], organization_id: s
 def _build_waiting_error(query: str) -> SignInRefused:
     """Return the error whose page begins the authorization request again after two seconds."""
     # Repeating the current request would fail, because the provider's code has been used.
-    address = iri_to_uri(f"{services().settings.issuer}{PATH}?{query}")
+    refresh = f"2; url={services().settings.issuer}{PATH}?{query}"
     message = "Other apps are being looked up at this moment. This page tries again by itself."
-    return SignInRefused(503, message, {"Retry-After": "2", "Refresh": f"2; url={address}"})
+    return SignInRefused(503, message, {"Retry-After": "2", "Refresh": refresh})
 
 
 def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer, form: Consent) -> Response:
