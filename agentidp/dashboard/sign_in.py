@@ -101,7 +101,7 @@ def _grant_session(client: issuance.Client, at: datetime) -> issuance.CountedTok
         grant_rows = transaction.run(grant_call)
         if grant_rows and grant_rows[0].scope is not None:
             attempts.record_sign_in(transaction, client.agent_id, "credential")
-    return issuance.read_counted_token(client, grant_call, grant_rows, at=at)
+    return issuance.check_issuance(client, grant_call, grant_rows, at=at)
 
 
 def _sign_in_with_token(unverified_token: str, at: datetime) -> AccessToken:

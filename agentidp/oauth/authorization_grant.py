@@ -18,7 +18,6 @@ from flask import Request
 
 from agentidp.counting import Rejection
 from agentidp.db.organization import OrganizationDatabase
-from agentidp.db.sql import Call
 from agentidp.http.errors import NotFound, OAuthError
 from agentidp.http.redirect_uri import is_redirect_uri
 from agentidp.http.request_context import request_actor
@@ -26,7 +25,7 @@ from agentidp.jose.access_token import Delegation
 from agentidp.jose.jws import base64url
 from agentidp.oauth import client_authentication, grants, issuance
 from agentidp.oauth.client_document import agent_id_of, is_client_uri
-from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, CountedToken, TokenRequest
+from agentidp.oauth.issuance import AUTHORIZATION_CODE, REFRESH_TOKEN, Client, CountedToken, IssuanceCall, TokenRequest
 
 OFFLINE_ACCESS = "offline_access"
 """The OpenID Connect scope that asks for a refresh token. It is ignored, because every client gets a refresh token."""
@@ -40,6 +39,17 @@ class Reason(StrEnum):
     UNKNOWN = "unknown code or refresh token"
     USED = "code or refresh token used before"
     WRONG_RESOURCE = "wrong resource"
+
+
+class RedemptionCall(IssuanceCall):
+    """A call of ``grants/redeem_grant``, by which a client acts for the person of a grant."""
+
+    __slots__ = ()
+    has_subject = True
+
+    def find_scope_parameters(self, row: Any) -> dict[str, Any]:
+        """Return the parameters with the resource and the rule of the grant, which the request need not name."""
+        return self.parameters | {"resource": row.resource, "rule_id": row.delegation_rule_id}
 
 
 def check_form(form: dict[str, str]) -> grants.GrantToken:
@@ -79,7 +89,7 @@ def authenticate_and_count(
     next_token = grants.create_token(token.agent_id, token.handle)
     redirect_uri = form.get("redirect_uri")
     code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
-    redeem_parameters: dict[str, Any] = {
+    redemption_parameters: dict[str, Any] = {
         "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
         # The statement gets the resource from the form, which is null only if the client sent none.
         # token_request.resource would also be null for our own API.
@@ -92,9 +102,9 @@ def authenticate_and_count(
         "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
     }
     parameters = issuance.build_request_call(token_request, client).parameters
-    redeem_call = Call("grants/redeem_grant", parameters | redeem_parameters)
+    redemption_call = RedemptionCall("grants/redeem_grant", parameters | redemption_parameters)
     try:
-        counted_token = issuance.record_issuance(database, client, redeem_call, proof)
+        counted_token = issuance.record_issuance(database, client, redemption_call, proof)
     except issuance.SubjectRefused as refused:
         raise _reject_token(database, token, client, str(refused)) from None
     if counted_token is None:

@@ -8,16 +8,17 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 import psycopg
-from flask import Request, g, has_request_context
+from flask import Request, has_request_context
 
 from agentidp.db.organization import OrganizationDatabase, Transaction
 from agentidp.db.sql import Call, Rows
 from agentidp.federation.issuer_tokens import IssuerToken
 from agentidp.http.errors import OAuthError
+from agentidp.http.request_context import current_context
 from agentidp.jose.access_token import AGENT, Delegation, SigningKey, issue_access_token
 from agentidp.jose.dpop import Proof
 from agentidp.jose.jws import base64url
@@ -46,7 +47,7 @@ _OWN_SCOPES = f"{{{','.join(SCOPES)}}}"
 """The scopes of our API as a PostgreSQL array in text form, because psycopg would take 15 µs to convert a list."""
 
 _NO_TARGET = "the organization has no resource server for resource, or does not own its identifier"
-_NO_TARGET_OF_AN_EXCHANGE = f"{_NO_TARGET}, or the agent may not act for anybody there"
+_NO_TARGET_FOR_A_SUBJECT = f"{_NO_TARGET}, or the agent may not act for anybody there"
 _MUST_BIND = "agent must bind its tokens to a key"
 
 _OWN_API = "this API"
@@ -160,6 +161,21 @@ class CountedToken:
     members: dict[str, str] = field(default_factory=dict)
 
 
+class IssuanceCall(Call):
+    """A call of the statement that issues a token: ``oauth/issue_access_token``, if the agent acts for itself.
+
+    Subclasses call the statements for an agent that acts for a subject.
+    """
+
+    __slots__ = ()
+    has_subject: ClassVar[bool] = False
+    """Whether the agent acts for a subject. Only then does the statement's row have the column ``refusal``."""
+
+    def find_scope_parameters(self, row: Any) -> dict[str, Any]:
+        """Return the parameters for :func:`find_missing_scopes`. *row* is the statement's row."""
+        return self.parameters
+
+
 def build_call(
     client: Client,
     *,
@@ -167,14 +183,14 @@ def build_call(
     resource: str | None = None,
     has_proof: bool = False,
     is_counted: bool = True,
-) -> Call:
-    """Return the statement that authenticates *client*, grants *scope* for *resource* and counts the token.
+) -> IssuanceCall:
+    """Return the call that authenticates *client*, grants *scope* for *resource* and counts the token.
 
     :param scope: ``None`` for all scopes of the agent.
     :param resource: the identifier of the resource server; ``None`` for our own API.
     :param is_counted: false for a sign-in to the dashboard, which issues no token.
     """
-    return Call(
+    return IssuanceCall(
         "oauth/issue_access_token",
         {
             "agent_id": client.agent_id,
@@ -191,8 +207,8 @@ def build_call(
     )
 
 
-def build_request_call(token_request: TokenRequest, client: Client) -> Call:
-    """Return the statement that issues the requested token to a client (:func:`build_call`)."""
+def build_request_call(token_request: TokenRequest, client: Client) -> IssuanceCall:
+    """Return the call that issues the requested token to a client (:func:`build_call`)."""
     has_proof = token_request.proof is not None
     return build_call(client, scope=token_request.scope, resource=token_request.resource, has_proof=has_proof)
 
@@ -207,19 +223,16 @@ def authenticate_and_count(
 def record_issuance(
     database: OrganizationDatabase,
     client: Client,
-    call: Call,
+    call: IssuanceCall,
     proof: Proof | None,
     subject_use: tuple[Call, Exception] | None = None,
 ) -> CountedToken | None:
     """Authenticate the client, grant the scope and count the token, in one durable transaction.
 
-    :param call: runs one of three statements: ``oauth/issue_access_token`` (:func:`build_call`),
-        ``oauth/exchange_token`` (:mod:`agentidp.oauth.token_exchange`) or ``grants/redeem_grant``
-        (:mod:`agentidp.oauth.authorization_grant`). Only an exchange has the parameters ``ancestors`` and ``is_bound``.
     :param subject_use: the call that consumes the subject's token, and the error if that token was used before.
     :returns: ``None`` if authentication failed.
     :raises psycopg.errors.UniqueViolation: authentication failed, because the assertion was used before.
-    :raises OAuthError: as :func:`read_counted_token`, or the proof was used before. The description of
+    :raises OAuthError: as :func:`check_issuance`, or the proof was used before. The description of
         ``invalid_scope`` names the missing scopes.
     """
     if proof is None and subject_use is None:
@@ -236,10 +249,11 @@ def record_issuance(
                     reuse_error = OAuthError("invalid_dpop_proof", "the DPoP proof was used before")
                     _consume(transaction, proof.build_consumption_call(), reuse_error)
     try:
-        return read_counted_token(client, call, rows, at=database.at)
+        return check_issuance(client, call, rows, at=database.at)
     except OAuthError as error:
         if error.error == "invalid_scope":
-            error.description = _explain_missing_scopes(database, call, rows[0])
+            scope_parameters = call.find_scope_parameters(rows[0])
+            error.description = _explain_missing_scopes(database, scope_parameters, has_subject=call.has_subject)
         raise
 
 
@@ -250,17 +264,13 @@ def _consume(transaction: Transaction, use: Call, error: Exception) -> None:
         raise error from None
 
 
-def _explain_missing_scopes(database: OrganizationDatabase, call: Call, row: Any) -> str:
-    parameters = call.parameters
-    if call.name == "grants/redeem_grant":
-        # The resource and the delegation rule come from the grant, because the request need not name them.
-        parameters = parameters | {"resource": row.resource, "rule_id": row.delegation_rule_id}
+def _explain_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any], *, has_subject: bool) -> str:
     missing_scopes = find_missing_scopes(database, parameters)
     scopes = {*itertools.chain(*missing_scopes.values())}
     sentences = [describe_missing_scopes(missing_scopes)]
     if _OWN_API in missing_scopes:
         sentences.append("for a scope of a resource server, send the parameter resource as well")
-    elif call.name == "oauth/issue_access_token" and parameters["resource"] and not scopes.isdisjoint(SCOPES):
+    elif not has_subject and parameters["resource"] and not scopes.isdisjoint(SCOPES):
         sentences.append("for a scope of this API, leave out the parameter resource")
     if any("," in scope for scope in scopes):
         sentences.append("scopes are separated by blanks")
@@ -268,7 +278,10 @@ def _explain_missing_scopes(database: OrganizationDatabase, call: Call, row: Any
 
 
 def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the requested scopes that a token cannot have, by the party that lacks them."""
+    """Return the requested scopes that a token cannot have, by the party that lacks them.
+
+    :param parameters: of the statement that issues the token. Only an exchange has ``ancestors`` and ``max_scopes``.
+    """
     limit_names = ("agent_id", "resource", "subject_agent_id", "rule_id", "grant_id")
     limits = {limit_name: parameters.get(limit_name) for limit_name in limit_names}
     limit_rows = database.fetch("oauth/scope_limits", **limits)
@@ -308,29 +321,28 @@ def describe_missing_scopes(missing_scopes: Mapping[str, list[str]]) -> str:
     return "; ".join(sentences) or "the resource server has no scope"
 
 
-def read_counted_token(client: Client, call: Call, rows: Rows, *, at: datetime) -> CountedToken | None:
-    """Return the token in the rows of a call that counts a token, or ``None`` if authentication failed.
+def check_issuance(client: Client, call: IssuanceCall, rows: Rows, *, at: datetime) -> CountedToken | None:
+    """Return the token that a call has counted, or ``None`` if authentication failed. Count and log an exhausted quota.
 
+    :param rows: the result of the call.
     :raises SubjectRefused: the client is authentic, but may not act for the subject of an exchange.
     :raises OAuthError: the client is authentic, but may not have the token, or a quota refuses it.
     """
     if not rows:
         return None
     [token_row] = rows
-    # Only the statements for exchanges and for codes and refresh tokens return a refusal.
-    is_exchange = call.name != "oauth/issue_access_token"
-    if is_exchange and token_row.refusal is not None:
+    if call.has_subject and token_row.refusal is not None:
         raise SubjectRefused(token_row.refusal)
     if not token_row.is_target_known:
-        raise OAuthError("invalid_target", _NO_TARGET_OF_AN_EXCHANGE if is_exchange else _NO_TARGET)
+        raise OAuthError("invalid_target", _NO_TARGET_FOR_A_SUBJECT if call.has_subject else _NO_TARGET)
     if token_row.is_proof_missing:
         bound_party = "subject token is bound to a key" if call.parameters.get("is_bound") else _MUST_BIND
         raise OAuthError("invalid_dpop_proof", f"the {bound_party}: send a proof in the header DPoP")
     if token_row.exhausted is not None:
         _report_exhausted_quota(client, token_row, at)
     if token_row.scope is None:
-        refused_party = "agent or the subject" if is_exchange else "agent"
-        raise OAuthError("invalid_scope", f"the {refused_party} does not have every scope that was asked for")
+        # record_issuance() replaces this description.
+        raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
     return CountedToken(
         token_row.scope,
         call.parameters["resource"],
@@ -348,9 +360,10 @@ def _report_exhausted_quota(client: Client, token_row: Any, at: datetime) -> Non
     quota_result = "observed" if token_row.scope is not None else "refused"
     QUOTAS_EXHAUSTED.labels(holder, window, quota_result).inc()
     if has_request_context():
-        # The log line of the whole request shows these ids and the quota.
-        g.organization_id, g.agent_id = client.organization_id, client.agent_id
-        g.quota = f"{token_row.exhausted} {quota_result}"
+        # The log line of the whole request shows these ids and the quota. A command has no request.
+        context = current_context()
+        context.organization_id, context.agent_id = client.organization_id, client.agent_id
+        context.quota = f"{token_row.exhausted} {quota_result}"
     if token_row.scope is None:
         raise quota_windows.build_quota_error(quota_windows.read_quotas(token_row.quotas), holder, window, at)
 

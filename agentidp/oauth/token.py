@@ -8,7 +8,7 @@ A token request takes these steps:
    :func:`agentidp.oauth.client_authentication.authenticate`, which refuses a client that is not authentic.
 3. ``authenticate_and_count`` builds the statement for the grant type. :func:`agentidp.oauth.issuance.record_issuance`
    runs the statement, which authenticates the client, grants the scope and counts the token in one transaction.
-4. :func:`agentidp.oauth.issuance.read_counted_token` reads the row, or raises the error for an authentic client.
+4. :func:`agentidp.oauth.issuance.check_issuance` reads the row, or raises the error for an authentic client.
 5. :func:`agentidp.oauth.issuance.build_token_response` signs the token.
 """
 

@@ -24,7 +24,7 @@ from agentidp.http.errors import OAuthError
 from agentidp.jose.access_token import AccessToken, Ancestor, Delegation, TokenRefused
 from agentidp.jose.dpop import Proof
 from agentidp.oauth import client_authentication, federated_token, issuance
-from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, CountedToken, TokenRequest
+from agentidp.oauth.issuance import ISSUED_TOKEN_TYPE, Client, CountedToken, IssuanceCall, TokenRequest
 from agentidp.services import Services
 
 TYPES = (ISSUED_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt")
@@ -83,6 +83,13 @@ class Subject:
             actor_id, actor_instant = self.actor_token.agent_id, self.actor_token.issue_instant
             instants_by_agent[actor_id] = min(actor_instant, instants_by_agent.get(actor_id, actor_instant))
         return [instants_by_agent.get(agent_id) for agent_id in self.delegation.agent_ids]
+
+
+class ExchangeCall(IssuanceCall):
+    """A call of ``oauth/exchange_token``, by which a client acts for the subject of a token."""
+
+    __slots__ = ()
+    has_subject = True
 
 
 class UnacceptableToken(Exception):
@@ -319,12 +326,12 @@ def _verify_actor_token(actor_token: str, client: Client, proof: Proof | None) -
     return token
 
 
-def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None = None) -> Call:
-    """Return the statement that authenticates a client, decides whether it may act for a subject, and counts the token.
+def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None = None) -> ExchangeCall:
+    """Return the call that authenticates a client, decides whether it may act for a subject, and counts the token.
 
-    :param call: the statement that issues a token without a subject.
+    :param call: the call that issues a token without a subject.
     :param subject: ``None`` if the subject's or actor's token is not acceptable.
-    :param refusal: the reason why a token is not acceptable. The statement then only authenticates the client.
+    :param refusal: the reason why a token is not acceptable. The call then only authenticates the client.
     """
     delegation = Delegation((), (), None) if subject is None else subject.delegation
     issuer, _ = delegation.subject_id or (None, None)
@@ -345,4 +352,4 @@ def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None
         "is_bound": subject is not None and subject.is_bound,
         "refusal": refusal,
     }
-    return Call("oauth/exchange_token", call.parameters | parameters)
+    return ExchangeCall("oauth/exchange_token", call.parameters | parameters)

@@ -71,7 +71,7 @@ def count_token(
             max_credentials=MAX_CREDENTIALS + 1,
         )
         call = issuance.build_call(client, scope=scope, resource=resource, is_counted=is_counted)
-        counted_token = issuance.read_counted_token(client, call, transaction.run(call), at=at)
+        counted_token = issuance.check_issuance(client, call, transaction.run(call), at=at)
         transaction.fetch("agents/forget_credential", credential_id=credential_id)
         if counted_token is not None:
             audit.record(transaction, action, agent_id, after={"scope": counted_token.scope, "resource": resource})
