@@ -6,7 +6,7 @@ token, so the length of the compared rules and the number of verified signatures
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -84,12 +84,14 @@ class Candidate(NamedTuple):
         rule, the id of no agent.
     :param row: the database row of a delegation or provisioning rule.
     :param is_in_force: false for a rule that has expired or whose agent is not active. It accepts no token.
+    :param resources: the resources of a delegation rule.
     """
 
     rule: Rule | None
     agent_id: UUID
     row: Any = None
     is_in_force: bool = True
+    resources: Sequence[str] = ()
 
     @property
     def rule_json(self) -> str:
@@ -99,9 +101,8 @@ class Candidate(NamedTuple):
     @property
     def character_count(self) -> int:
         """The size of the rule in the cache, in characters."""
-        resources = [] if self.row is None else self.row.resources
         # The object for a resource takes as much memory as 100 characters, in addition to the resource's identifier.
-        return len(self.rule_json) + sum(100 + len(resource) for resource in resources)
+        return len(self.rule_json) + sum(100 + len(resource) for resource in self.resources)
 
 
 @dataclass(frozen=True, slots=True)

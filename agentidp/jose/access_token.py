@@ -87,7 +87,7 @@ class Delegation:
 
     :param actors: the agents that act: first the token's client, then the actors of the exchanged tokens.
     :param ancestors: our tokens that were exchanged for the token, newest first.
-    :param agent_id: the subject, if it is an agent.
+    :param subject_agent_id: the subject, if it is an agent.
     :param subject_id: otherwise, the subject's issuer and its ``sub`` (RFC 9493 section 3.2.3).
     :param rule_id: the delegation rule that accepted the token of ``subject_id``.
     :param grant_id: the grant by which the subject, a person, has let the first actor act.
@@ -95,7 +95,7 @@ class Delegation:
 
     actors: tuple[UUID, ...]
     ancestors: tuple[Ancestor, ...]
-    agent_id: UUID | None
+    subject_agent_id: UUID | None
     subject_id: tuple[str, str] | None = None
     rule_id: UUID | None = None
     grant_id: UUID | None = None
@@ -103,7 +103,7 @@ class Delegation:
     def compute_subject(self, organization_id: str) -> str:
         """Return the ``sub`` of the token: the subject agent's id, or a digest for the subject of another issuer."""
         if self.subject_id is None:
-            return str(self.agent_id)
+            return str(self.subject_agent_id)
         # The digest includes the organization, because another organization can have a subject with the same issuer and
         # sub.
         subject_json = _encode([organization_id, *self.subject_id])
@@ -132,7 +132,7 @@ class Delegation:
     @property
     def agent_ids(self) -> list[UUID]:
         """The agents that must be active: the actors, and the subject if it is an agent. Without duplicates."""
-        return list(dict.fromkeys([*self.actors, *([] if self.agent_id is None else [self.agent_id])]))
+        return list(dict.fromkeys([*self.actors, *([self.subject_agent_id] if self.subject_agent_id else [])]))
 
     @property
     def jtis(self) -> list[str]:
@@ -366,7 +366,8 @@ def _parse_delegation(claims: dict[str, Any]) -> Delegation:
     except (AttributeError, KeyError, TypeError, ValueError):
         raise TokenRefused("not a delegation of ours") from None
     # Each actor exchanged one ancestor, except that the earliest actor may have exchanged another issuer's token.
-    is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == len(actors) - (delegation.agent_id is None)
+    token_count = len(actors) - (delegation.subject_agent_id is None)
+    is_complete = 1 <= len(actors) <= MAX_ACTORS and len(ancestors) == token_count
     if not is_complete or delegation.build_claims() != delegation_claims:
         raise TokenRefused("not a delegation of ours")
     return delegation

@@ -275,7 +275,10 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
         audience_member = {} if audience is None else {"audience": audience}
         rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience_member) for row in rule_rows]
         rules = [services.issuer_tokens.parse_rule(client.organization_id, rule_text) for rule_text in rule_texts]
-        return [Candidate(rule, client.agent_id, row) for rule, row in zip(rules, rule_rows, strict=True)]
+        return [
+            Candidate(rule, client.agent_id, row, resources=row.resources)
+            for rule, row in zip(rules, rule_rows, strict=True)
+        ]
 
     verdict, _ = federated_token.try_remembered_rules(
         services,
@@ -284,7 +287,7 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
         at,
         key=_build_memory_key(client, audience),
         read_rules=read_rules,
-        is_preferred=lambda candidate: resource in candidate.row.resources,
+        is_preferred=lambda candidate: resource in candidate.resources,
     )
     if not verdict.accepting:
         raise UnacceptableToken(verdict.find_refusal())
@@ -342,7 +345,7 @@ def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None
     if subject is not None and subject.max_scope is not None:
         ancestors.append({"scope": subject.max_scope, "resource": call.parameters["resource"]})
     parameters = {
-        "subject_agent_id": delegation.agent_id,
+        "subject_agent_id": delegation.subject_agent_id,
         "issuer": issuer,
         "rule_id": delegation.rule_id,
         "agent_ids": delegation.agent_ids,
