@@ -68,7 +68,8 @@ def authenticate_and_count(
         if refusal := find_refusal(id_jag.claims, client, token_request.proof):
             raise UnacceptableToken(refusal)
         id_jag_use = build_consumption_call(id_jag.claims), SubjectRefused(Reason.USED)
-        return replace(subject, max_scope=id_jag.claims.get("scope"), use=id_jag_use)
+        max_scopes = id_jag.claims["scope"].split() if "scope" in id_jag.claims else None
+        return replace(subject, max_scopes=max_scopes, use=id_jag_use)
 
     refusal_error = client_authentication.invalid_grant()
     return token_exchange.authenticate_and_count_for_subject(
@@ -78,7 +79,7 @@ def authenticate_and_count(
 
 def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:
     """Return the reason why a client may not use an ID-JAG with these verified claims, or ``None`` if it may."""
-    jti = claims.get("jti")
+    jti, scope = claims.get("jti"), claims.get("scope", "")
     if claims.get("client_id") != str(client.agent_id):
         return Reason.OTHER_CLIENT
     if claims.get("aud_tenant", client.organization_id) != client.organization_id:
@@ -90,7 +91,8 @@ def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) ->
     # The claim iss is required even if sub is a SPIFFE ID, which names an issuer too.
     if not has_jti or not {"iss", "iat"} <= claims.keys() or "authorization_details" in claims:
         return Reason.WRONG_MEMBERS
-    return None if isinstance(claims.get("scope", ""), str) else Reason.WRONG_MEMBERS
+    # PostgreSQL refuses some of the characters that are not printable.
+    return None if isinstance(scope, str) and scope.isprintable() else Reason.WRONG_MEMBERS
 
 
 def build_consumption_call(claims: dict[str, Any]) -> Call:

@@ -50,8 +50,8 @@ _NO_TARGET = "the organization has no resource server for resource, or does not 
 _NO_TARGET_FOR_A_SUBJECT = f"{_NO_TARGET}, or the agent may not act for anybody there"
 _MUST_BIND = "agent must bind its tokens to a key"
 
-_OWN_API = "this API"
-_PARTIES = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule", "the grant")
+_OWN_API, _ID_JAG = "this API", "the ID-JAG"
+_PARTIES = (_OWN_API, "the resource server", "the agent", "the subject", "the delegation rule", "the grant", _ID_JAG)
 """Parties that limit the scope of a token. An error's description names the first party that lacks a scope."""
 
 _MAX_NAMED = 5
@@ -288,6 +288,8 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
     scopes_by_party: dict[str, Collection[str]] = {limit_row.holder: limit_row.scopes for limit_row in limit_rows}
     if parameters["resource"] is None:
         scopes_by_party[_OWN_API] = SCOPES
+    if parameters.get("max_scopes") is not None:
+        scopes_by_party[_ID_JAG] = parameters["max_scopes"]
     # A request without scopes asks for all scopes of its grant or, in an exchange, of the resource server.
     requested_scopes = (
         parameters["scope"] or scopes_by_party.get("the grant") or scopes_by_party.get("the resource server", ())

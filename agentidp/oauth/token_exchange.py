@@ -58,7 +58,7 @@ class Subject:
 
     :param ends_at: the expiry of the subject's token, in seconds since the epoch.
     :param is_bound: whether the subject's token is bound to a key, so that the new token must be bound too.
-    :param max_scope: the scopes to which an ID-JAG limits the new token, space-separated; ``None`` for no limit.
+    :param max_scopes: the scopes to which an ID-JAG limits the new token; ``None`` for no limit.
     :param use: the call that consumes an ID-JAG, and the error if the ID-JAG was used before.
     :param token: the subject's token, if this server has issued it.
     :param actor_token: the actor's token, if the request has one.
@@ -67,7 +67,7 @@ class Subject:
     delegation: Delegation
     ends_at: int
     is_bound: bool
-    max_scope: str | None = None
+    max_scopes: list[str] | None = None
     use: tuple[Call, Exception] | None = None
     token: AccessToken | None = None
     actor_token: AccessToken | None = None
@@ -342,8 +342,6 @@ def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None
         {"aud": ancestor.audience, "scope": ancestor.scope, "resource": ancestor.resource}
         for ancestor in delegation.ancestors
     ]
-    if subject is not None and subject.max_scope is not None:
-        ancestors.append({"scope": subject.max_scope, "resource": call.parameters["resource"]})
     parameters = {
         "subject_agent_id": delegation.subject_agent_id,
         "issuer": issuer,
@@ -352,6 +350,7 @@ def build_exchange_call(call: Call, subject: Subject | None, refusal: str | None
         "issued_at": None if subject is None else subject.list_issue_instants(),
         "jtis": delegation.jtis + ([subject.actor_token.jti] if subject and subject.actor_token else []),
         "ancestors": json.dumps(ancestors),
+        "max_scopes": None if subject is None else subject.max_scopes,
         "is_bound": subject is not None and subject.is_bound,
         "refusal": refusal,
     }

@@ -18,7 +18,8 @@ create or replace function exchange_token(
     p_scope text[], p_resource text,
     p_has_proof boolean,
     p_subject_agent_id uuid, p_issuer text, p_rule_id uuid,
-    p_agent_ids uuid[], p_issued_at timestamptz[], p_jtis text[], p_ancestors jsonb, p_is_bound boolean, p_refusal text,
+    p_agent_ids uuid[], p_issued_at timestamptz[], p_jtis text[], p_ancestors jsonb, p_max_scopes text[],
+    p_is_bound boolean, p_refusal text,
     p_durable boolean
 ) returns table (
     is_target_known boolean, is_proof_missing boolean, scope text, quotas text, exhausted text,
@@ -46,10 +47,8 @@ begin
         -- more strictly than chain_refusal.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ));
-    -- The first object in p_ancestors is the exchanged token. For a grant or an ID-JAG, the object only limits the scopes and
-    -- has no aud.
     if
-        refusal is null and p_ancestors -> 0 ? 'aud'
+        refusal is null and p_ancestors <> '[]'
         and not runs_resource_server(p_organization_id, p_agent_id, p_ancestors -> 0 ->> 'aud')
     then
         refusal := 'subject token for another';
@@ -94,11 +93,12 @@ begin
         v_is_target := found and v_subject_scopes is not null;
     end if;
     if v_is_target then
-        -- The new token gets no scope that an exchanged token for the requested resource did not have.
+        -- The new token gets no scope that an ID-JAG or grant excludes, or that an exchanged token for the requested resource
+        -- did not have.
         v_subject_scopes := array(
             select subject_scopes.scope
             from unnest(v_subject_scopes) as subject_scopes (scope)
-            where not exists (
+            where (p_max_scopes is null or subject_scopes.scope = any (p_max_scopes)) and not exists (
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where

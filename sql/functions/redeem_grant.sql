@@ -73,11 +73,7 @@ begin
         p_scope => p_scope, p_resource => v_grant.resource, p_has_proof => p_jkt is not null,
         p_subject_agent_id => null, p_issuer => v_grant.issuer, p_rule_id => v_grant.delegation_rule_id,
         p_agent_ids => array[p_agent_id], p_issued_at => array[v_grant.created_at], p_jtis => '{}',
-        -- The grant takes the place of an exchanged token, whose scopes limit the scopes of the new token.
-        p_ancestors => jsonb_build_array(
-            jsonb_build_object('resource', v_grant.resource, 'scope', array_to_string(v_grant.scopes, ' '))
-        ),
-        p_is_bound => false, p_refusal => v_refusal, p_durable => p_durable
+        p_ancestors => '[]', p_max_scopes => v_grant.scopes, p_is_bound => false, p_refusal => v_refusal, p_durable => p_durable
     ) as issued;
     if not found then
         return;

@@ -16,11 +16,9 @@
 -- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token or actor's token that names the agent, the
 -- earlier iat if both tokens name it, and null if neither does;
 -- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
--- ancestors (jsonb): a list in one of three forms.
---   Our token: the exchanged token and the tokens exchanged for it, newest first, as objects with aud, scope and resource (the
---   resource server's identifier, or null if it equals aud).
---   Token of another issuer: an empty list.
---   ID-JAG with scopes, or grant (function redeem_grant): one object with scope and resource, which limits the scopes;
+-- ancestors (jsonb): a list of the exchanged token and the tokens exchanged for it, newest first, as objects with aud, scope and
+-- resource (the resource server's identifier, or null if it equals aud); empty for a token of another issuer;
+-- max_scopes (text[]): the scopes to which an ID-JAG limits the new token, or null;
 -- is_bound: whether the subject's token is bound to a key;
 -- refusal: the reason why the subject's token is refused already, so that only the client is authenticated, or null.
 --
@@ -37,6 +35,6 @@ from exchange_token(
     p_scope => %(scope)s::text[], p_resource => %(resource)s::text, p_has_proof => %(has_proof)s::boolean,
     p_subject_agent_id => %(subject_agent_id)s::uuid, p_issuer => %(issuer)s::text, p_rule_id => %(rule_id)s::uuid,
     p_agent_ids => %(agent_ids)s::uuid[], p_issued_at => %(issued_at)s::timestamptz[], p_jtis => %(jtis)s::text[],
-    p_ancestors => %(ancestors)s::jsonb, p_is_bound => %(is_bound)s::boolean, p_refusal => %(refusal)s::text,
-    p_durable => %(durable)s::boolean
+    p_ancestors => %(ancestors)s::jsonb, p_max_scopes => %(max_scopes)s::text[], p_is_bound => %(is_bound)s::boolean,
+    p_refusal => %(refusal)s::text, p_durable => %(durable)s::boolean
 )

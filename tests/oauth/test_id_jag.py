@@ -105,6 +105,7 @@ def test_the_scope_narrows(desk: Desk, asserted: str | None, requested: str | No
     response = desk.send(desk.assertion(scope=asserted), **({"scope": requested} if requested else {}))
     if scope is None:
         assert (response.status_code, response.json["error"]) == (400, "invalid_scope")
+        assert "the ID-JAG does not have the scope" in response.json["error_description"]
     else:
         assert (response.status_code, response.json["scope"]) == (200, scope)
 
@@ -120,7 +121,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"cnf": {"jkt": "x"}}, "ID-JAG of another key"),
     *[({"jti": jti}, "wrong members of the ID-JAG") for jti in (None, "", 7, "x" * 257)],
     ({"iat": None}, "wrong members of the ID-JAG"),
-    ({"scope": ["read"]}, "wrong members of the ID-JAG"),
+    *[({"scope": scope}, "wrong members of the ID-JAG") for scope in (["read"], "read \0", "\ud800")],
     ({"authorization_details": []}, "wrong members of the ID-JAG"),
     ({"iss": "https://elsewhere.example"}, "no rule of trust"),
     # This server's own assertions are not accepted.
