@@ -63,9 +63,10 @@ declare
     v_max_rank integer := 0;
 begin
     -- Takes the agent's lock (17) first, because more transactions wait for the organization's lock (18).
+    <<holders>>
     for v_lock in 17..18 loop
         v_quotas := case v_lock when 17 then p_agent_quotas else p_organization_quotas end;
-        continue when v_quotas is null;
+        continue holders when v_quotas is null;
         if v_lock = 17 then
             v_holder := 'agent';
             v_holder_id := p_agent_id;
@@ -76,6 +77,7 @@ begin
             v_key := hashtext(p_organization_id);
         end if;
         v_is_exclusive := false;
+        <<attempts>>
         loop
             begin
                 if not v_is_exclusive then
@@ -119,9 +121,8 @@ begin
                     abs(v_quotas[2]) - v_on_day,
                     abs(v_quotas[3]) - v_on_day - v_other_days
                 ];
-                -- Ends the check if every quota has more than v_margin tokens left. v_left has null for a missing quota, which is
-                -- ignored.
-                exit when (v_margin < all (v_left)) is not false;
+                -- Far from the limits, no further attempt is needed. v_left has null for a missing quota, which is ignored.
+                exit attempts when (v_margin < all (v_left)) is not false;
                 -- An enforced quota without tokens left ranks above any other quota. A longer window ranks above a shorter window:
                 -- ranks 1 and 4 are for the hour, 2 and 5 for the day, 3 and 6 for the month.
                 v_rank := case
@@ -143,12 +144,12 @@ begin
                     exhausted_window := (array['hour', 'day', 'month', 'hour', 'day', 'month'])[v_rank];
                     is_enforced := v_rank > 3;
                 end if;
-                exit;
+                exit attempts;
             exception
-                -- The exception has released the shared lock by ending the subtransaction. The loop now takes the exclusive lock.
+                -- The exception has ended the subtransaction, and so released the shared lock. The next attempt is exclusive.
                 when sqlstate 'QUOTA' then v_is_exclusive := true;
             end;
-        end loop;
+        end loop attempts;
         quotas := concat_ws(' ', quotas, v_holder, array_to_string(v_quotas || v_left, ' ', '-'));
-    end loop;
+    end loop holders;
 end $$;

@@ -126,8 +126,10 @@ begin
             v_scope := p_scope;
         end if;
     end if;
+    -- issue_token authenticates the client even if the request is refused, because only an authentic client learns the reason. If
+    -- there is a refusal, the caller ignores is_target_known. p_own_scopes is unused, because p_resource is never null.
     select
-        issued.is_target_known and (v_is_target or refusal is not null),
+        issued.is_target_known and v_is_target,
         issued.is_proof_missing or (p_is_bound and not p_has_proof),
         issued.scope, issued.quotas, issued.exhausted, issued.audience, issued.token_ttl, issued.subject
     into is_target_known, is_proof_missing, scope, quotas, exhausted, audience, token_ttl, subject

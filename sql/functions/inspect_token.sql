@@ -5,7 +5,7 @@ create or replace function inspect_token(
     p_agent_id uuid,
     p_at timestamptz,
     p_secret_hash bytea,
-    p_jwk jsonb, -- p_key_or_rule of issue_token
+    p_jwk jsonb, -- key_or_rule of oauth/issue_access_token
     p_digest bytea, p_expires_at timestamptz,
     p_token_agent_id uuid, p_jti text, p_issued_at timestamptz, p_audience text,
     p_own_resource text,

@@ -1,12 +1,13 @@
 -- Authenticates a client, grants the scope for a resource, checks the quotas of the agent and of its organization, and counts the
 -- token that is issued at p_at, all or nothing. issue_token restricts the transaction to the organization's rows. The statement
--- oauth/issue_access_token describes the result and the parameters.
+-- oauth/issue_access_token describes the result and the parameters. sql/migrations/0004_conditions.sql defines the conditions of
+-- active organizations and agents and of credentials.
 create or replace function issue_token(
     p_organization_id text,
     p_agent_id uuid,
     p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_key_or_rule jsonb, -- an array with a key, a rule of trust, or an array with "none" for a public client
+    p_key_or_rule jsonb,
     p_digest bytea, p_expires_at timestamptz,
     p_scope text[], p_own_scopes text[], p_resource text,
     p_has_proof boolean,
@@ -23,7 +24,7 @@ declare
     v_agent_scopes text[];
     v_agent_quotas bigint[];
     v_credential record;
-    v_target_scopes text[] := p_own_scopes;
+    v_target_scopes text[]; -- the scopes of the resource; null if the resource is unknown
     v_owned_identifier text;
     v_granted text[];
     v_quota_check record;
@@ -66,8 +67,9 @@ begin
     if not found or not v_is_active then
         return;
     end if;
-    if p_resource is not null then
-        -- If there is no row, v_target_scopes becomes null, which means below that the target is unknown.
+    if p_resource is null then
+        v_target_scopes := p_own_scopes;
+    else
         select
             target.scopes, target.audience, target.token_ttl, target.subject, coalesce(target.audience_claim, target.resource)
         into v_target_scopes, audience, token_ttl, subject, v_owned_identifier

@@ -7,7 +7,7 @@ create or replace function redeem_grant(
     p_agent_id uuid,
     p_at timestamptz, p_day date, p_hour integer,
     p_secret_hash bytea,
-    p_jwk jsonb, -- p_key_or_rule of issue_token
+    p_jwk jsonb, -- key_or_rule of oauth/issue_access_token
     p_digest bytea, p_expires_at timestamptz,
     p_scope text[], p_resource text,
     p_jkt text,

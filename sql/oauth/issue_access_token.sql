@@ -1,9 +1,9 @@
 -- Authenticates a client, grants the scope for a resource and counts the token issued at "at", all or nothing.
 --
 -- No row if the authentication fails. Otherwise one row:
--- scope: the granted scopes, separated by spaces; null if no token is issued or counted, because the resource does not exist
--- (is_target_known is false), the token must be bound to a key (is_proof_missing is true), the agent lacks a requested scope for
--- the resource, or a quota refuses the token;
+-- scope: the granted scopes, separated by spaces; null if no token is issued or counted. The reason is the first that applies: the
+-- resource does not exist (is_target_known is false), the token must be bound to a key (is_proof_missing is true), the agent lacks
+-- a requested scope for the resource, or a quota refuses the token;
 -- quotas: the quotas that apply, as in the column quotas of the function apply_quotas; exhausted: the holder and the window of
 -- the exhausted quota, separated by a space; both null if there is none;
 -- audience, token_ttl and subject: the settings of the resource server; null for our own API, and for each setting that the
@@ -11,13 +11,15 @@
 --
 -- Parameters: organization_id; agent_id; at (timestamptz); day and hour: of "at" in UTC;
 -- secret_hash: null if a key or a rule of trust has verified the client's token;
--- key_or_rule (jsonb): an array with only that key, or that rule. One of the client's credentials must have the key or the rule;
+-- key_or_rule (jsonb): the key, alone in an array, or the rule of trust, an object; '["none"]' for a public client; null for a
+-- secret. One of the client's credentials must have the key or the rule;
 -- digest and expires_at: of the assertion's identifier, or null. The identifier of an authentic client is consumed; a second
 -- use is a unique violation, which rolls back everything;
 -- scope (text[]): null for all scopes of the agent at the resource;
 -- own_scopes (text[]): the scopes of our own API;
 -- resource: the identifier of the organization's resource server, or null for our own API. The organization must own the
--- identifier, or the audience_claim if the resource server has one;
+-- identifier or, if tokens for the resource server have another audience, the identifier that this audience requires
+-- (audience_claim);
 -- has_proof: whether the token will be bound to a key;
 -- is_counted: false for a sign-in to the dashboard, which no quota refuses and no counter counts;
 -- durable: false lets the commit be acknowledged before it is on disk.
