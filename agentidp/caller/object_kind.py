@@ -30,6 +30,7 @@ class ObjectKind:
     :param blueprint: the blueprint of the routes. Their path is ``/api/v1/`` and the blueprint's name.
     :param schema: the schema of an object in responses.
     :param recorded_members: the members that the audit trail records.
+    :param computed_members: the members of *schema* that :meth:`represent` of a subclass adds.
     :param delete_statement: deletes an object, and returns its row.
     :param id_column: the column and path parameter of an object's id. Default: ``<type_>_id``.
     :param scopes: the scope for GET, and the scope for all other methods.
@@ -44,6 +45,7 @@ class ObjectKind:
         *,
         delete_statement: str,
         id_column: str | None = None,
+        computed_members: Iterable[str] = (),
         scopes: tuple[str, str] = ("agents:read", "agents:write"),
     ) -> None:
         self._type, self._blueprint, self._schema = type_, blueprint, schema
@@ -54,7 +56,7 @@ class ObjectKind:
         self._object_path = f"{self._path}/<uuid:{self._id_column}>"
         self.represent_settings = schema(only=[*recorded_members]).as_json
         """Returns those members of an object's row that the audit trail records."""
-        self._represent = schema().as_json
+        self._represent = schema(exclude=[*computed_members]).as_json
 
     def represent(self, row: Any) -> dict[str, Any]:
         """Return the API's JSON object for a row."""

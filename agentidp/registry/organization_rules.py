@@ -39,9 +39,14 @@ class OrganizationRules(ObjectKind):
     ) -> None:
         self.new_schema, self.returned_schema = schemas.new_schema(fields), schemas.returned_schema(fields)
         recorded_members = self.new_schema().fields
-        super().__init__(type_, blueprint, self.returned_schema, recorded_members, delete_statement=delete_statement)
-        # The warnings are left out, because represent() computes them from the rule.
-        self._represent = self.returned_schema(exclude=["warnings"]).as_json
+        super().__init__(
+            type_,
+            blueprint,
+            self.returned_schema,
+            recorded_members,
+            delete_statement=delete_statement,
+            computed_members=["warnings"],
+        )
         self._add_statement, self._list_statement = add_statement, list_statement
 
     def represent(self, row: Any) -> dict[str, Any]:
