@@ -13,7 +13,7 @@ create or replace function sum_other_days(
 language plpgsql as $$
 declare
     v_month constant date := date_trunc('month', p_day::timestamp);
-    -- Lists the days, because a range of days would read the rows of all agents: the index begins with the day.
+    -- A list of days is needed, because the index begins with the day: a range of days would read the rows of all agents.
     v_days constant date[] := array(
         select v_month + since.days
         from generate_series(0, 30) as since (days)

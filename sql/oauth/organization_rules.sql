@@ -11,7 +11,7 @@ from (
     where
         organization_id = %(organization_id)s
         and (%(agent_id)s::uuid is null or agent_id = %(agent_id)s::uuid)
-        -- Every rule meets this condition. It lets the planner use the small index of rules instead of reading all credentials.
+        -- Every rule meets this condition, which lets the planner use the small index of rules instead of reading all credentials.
         and trust_selector >= nil_uuid()
         and is_credential_in_force(expires_at, revoked_at, %(at)s)
     offset 0

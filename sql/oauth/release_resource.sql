@@ -1,5 +1,5 @@
--- Releases a resource identifier from the organization that owns it. Returns one row: organization_id: the former owner. Returns
--- no row if no organization owned the identifier.
+-- Releases a resource identifier from the organization that owns it. Returns one row: organization_id: the former owner; or no row
+-- if no organization owned the identifier.
 -- Parameters: resource: the identifier in any spelling.
 --
 -- for: operator

@@ -1,5 +1,5 @@
--- Returns the organization that owns a resource identifier. Returns one row: organization_id. Returns no row if no organization
--- owns the identifier. Parameters: resource: the identifier in any spelling.
+-- Returns one row: organization_id: the owner of a resource identifier; or no row if no organization owns the identifier.
+-- Parameters: resource: the identifier in any spelling.
 --
 -- for: operator
 select organization_id
