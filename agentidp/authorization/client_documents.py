@@ -101,7 +101,7 @@ def _throttle_failures(organization_id: str, person: str, at: datetime) -> Itera
     # Failures are counted per person, because a count per host would let one person keep others from an app.
     app_services = services()
     subject = f"apps of {person} in {organization_id}"
-    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, subject, None)
+    throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, subject, None)
     if throttle.is_throttled(app_services.database, [throttle_cell], at):
         raise RateLimited("Too many apps that you have used could not be looked up. Try again in a few seconds.")
     try:

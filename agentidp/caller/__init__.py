@@ -40,7 +40,7 @@ API_PREFIX = "/api/v1/"
 TURN = "agentidp.turn"
 """Key of the request's :class:`~agentidp.services.fair_queue.Turn` in its WSGI environment.
 
-:func:`wait_for_turn` sets the turn. The first lines of that module say which modules pause and end it.
+:func:`wait_for_turn` sets the turn. The first lines of ``fair_queue.py`` say which modules pause and end the turn.
 """
 
 STALENESS = "AgentIdP-Staleness"
@@ -157,8 +157,8 @@ class Caller:
         self._check_no_transaction()
         token = self._token_to_admit
         if token is not None:
-            # The primary's log position is read too, because later reads compare the replica's position with it. The
-            # calls of POSITION run before the admission, so their rows are the first two.
+            # The primary's log position is read too, because later reads check that the replica has reached this
+            # position. The calls of POSITION run before the admission, so their rows are the first two.
             rows_by_call = self._run_and_admit(token, POSITION if self.replica else ())
             if self.replica:
                 self.replica.store_position(*rows_by_call[:2])
@@ -170,7 +170,7 @@ class Caller:
     def _run_and_admit(self, token: AccessToken, calls: Iterable[Call]) -> list[Rows]:
         """Run calls, then the calls that admit the caller, in one round trip. Return the rows of each call."""
         with self._refuse_used_proof(token):
-            # The commit waits for the disk if there is a DPoP proof, because it must count as used even after a crash.
+            # If there is a DPoP proof, the commit waits for the disk, so that the proof stays used even after a crash.
             rows_by_call = self._database.run(
                 *calls, *self._build_admission_calls(token), durable=self._proof is not None
             )
@@ -209,7 +209,7 @@ def wait_for_turn(organization_id: str) -> None:
     """
     request = current_request()
     if request.environ.get("CONTENT_LENGTH") or "HTTP_TRANSFER_ENCODING" in request.environ:
-        # The body is read first, so that a slow client occupies no place in the queue. The view reports any error.
+        # The body is read first, so that a slow client occupies no place in the queue. The view reports an error.
         with contextlib.suppress(HTTPException):
             request.get_data()
     request.environ[TURN] = services().fair_queue.enter(organization_id)
@@ -341,8 +341,8 @@ def init_app(app: Flask) -> None:
 
 def _end_turn(response: Response) -> Response:
     environ = current_request().environ
-    # A small response makes room for the next request in the fair queue now, and a larger or streamed response when it
-    # has been sent (agentidp/server/sending.py).
+    # The turn of a small response ends now, so that the next request in the fair queue may run. The turn of a larger or
+    # streamed response ends after it was sent (agentidp/server/sending.py).
     if TURN in environ and not response.is_streamed and (response.content_length or 0) <= SMALL:
         environ.pop(TURN).leave()
     return response

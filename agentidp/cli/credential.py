@@ -170,7 +170,7 @@ def _describe_verdict(results: list[rule_results.RuleResult]) -> str:
     if best_result.is_accepted:
         return f"Accepted by {best_result.rule}." + (f" {best_result.note}" if best_result.note else "")
     return (
-        f"No rule accepts the token. The best match is {best_result.rule}: the token meets {best_result.met} of "
+        f"No rule accepts the token. The best match is {best_result.rule}: the token meets {best_result.met_count} of "
         f"{len(best_result.comparisons)} conditions."
     )
 

@@ -34,7 +34,7 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 
 
 class Reason(StrEnum):
-    """The logged reasons of refused codes and refresh tokens to which this module reacts. There are other reasons."""
+    """A logged reason on which this module's reaction depends. The statement returns further reasons."""
 
     UNKNOWN = "unknown code or refresh token"
     USED = "code or refresh token used before"
@@ -77,7 +77,7 @@ def identify_client(request: Request, form: dict[str, str], token: grants.GrantT
     return client
 
 
-def authenticate_and_count(
+def authenticate_and_count_token(
     token: grants.GrantToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate a client and count a token for the person of a grant, or return ``None`` if authentication failed.
@@ -85,26 +85,10 @@ def authenticate_and_count(
     :param token: the grant's code or refresh token.
     :raises OAuthError: also ``invalid_grant`` for a code or refresh token that is not acceptable.
     """
-    form, proof = token_request.form, token_request.proof
     next_token = grants.create_token(token.agent_id, token.handle)
-    redirect_uri = form.get("redirect_uri")
-    code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
-    redemption_parameters: dict[str, Any] = {
-        "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
-        # The statement gets the resource from the form, which is null only if the client sent none.
-        # token_request.resource would also be null for our own API.
-        "resource": form.get("resource"),
-        "jkt": proof and proof.jkt,
-        "grant_id": token.grant_id,
-        "token_digest": token.digest,
-        "next_digest": next_token.digest,
-        "challenge": code_verifier and base64url(hashlib.sha256(code_verifier.encode()).digest()).decode(),
-        "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
-    }
-    parameters = issuance.build_request_call(token_request, client).parameters
-    redemption_call = RedemptionCall("grants/redeem_grant", parameters | redemption_parameters)
+    redemption_call = _build_redemption_call(token, next_token, token_request, client)
     try:
-        counted_token = issuance.record_issuance(database, client, redemption_call, proof)
+        counted_token = issuance.record_issuance(database, client, redemption_call, token_request.proof)
     except issuance.SubjectRefused as refused:
         raise _reject_token(database, token, client, str(refused)) from None
     if counted_token is None:
@@ -118,6 +102,28 @@ def authenticate_and_count(
         ends_at=int(row.ends_at.timestamp()),
         members={"refresh_token": next_token.text},
     )
+
+
+def _build_redemption_call(
+    token: grants.GrantToken, next_token: grants.GrantToken, token_request: TokenRequest, client: Client
+) -> RedemptionCall:
+    form, proof = token_request.form, token_request.proof
+    redirect_uri = form.get("redirect_uri")
+    code_verifier = form.get("code_verifier") if form["grant_type"] == AUTHORIZATION_CODE else None
+    parameters: dict[str, Any] = {
+        "scope": [scope for scope in token_request.scope or [] if scope != OFFLINE_ACCESS] or None,
+        # The statement gets the resource from the form, which is null only if the client sent no resource.
+        # token_request.resource would also be null for our own API.
+        "resource": form.get("resource"),
+        "jkt": proof and proof.jkt,
+        "grant_id": token.grant_id,
+        "token_digest": token.digest,
+        "next_digest": next_token.digest,
+        "challenge": code_verifier and base64url(hashlib.sha256(code_verifier.encode()).digest()).decode(),
+        "redirect_uri": redirect_uri if redirect_uri is None or is_redirect_uri(redirect_uri) else "",
+    }
+    common_parameters = issuance.build_request_call(token_request, client).parameters
+    return RedemptionCall("grants/redeem_grant", common_parameters | parameters)
 
 
 def _reject_token(database: OrganizationDatabase, token: grants.GrantToken, client: Client, reason: str) -> OAuthError:

@@ -34,7 +34,7 @@ PUBLIC = '["none"]'
 """The value stored instead of keys for a public client (method ``none``), which redeems codes and refresh tokens."""
 
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt", "spiffe_jwt")
-"""Methods of client authentication. The last is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
+"""Methods of client authentication. ``spiffe_jwt`` is from draft-ietf-oauth-spiffe-client-auth-02 section 4."""
 
 UNREADABLE = "unreadable assertion"
 """The logged reason for an assertion that is not a JWT of a supported form."""
@@ -205,11 +205,11 @@ def authenticate(
 ) -> tuple[Client, Result]:
     """Authenticate a client by a database statement. Return the authenticated client and the statement's result.
 
-    The statement runs again only if a rule in memory had accepted the assertion, the statement returned no row, and
-    another stored rule accepts the assertion.
+    If authentication fails by a rule in memory, which may have been deleted, the statement runs again with the stored
+    rule that accepts the assertion.
 
-    :param run_authentication: runs the statement that authenticates the client. Returns ``None`` if authentication
-        failed, or raises ``UniqueViolation`` if the assertion was used before.
+    :param run_authentication: runs the statement. Returns ``None`` if authentication failed, or raises
+        ``UniqueViolation`` if the assertion was used before.
     """
     while True:
         try:
@@ -237,7 +237,7 @@ def refuse_client(request: Request, client: Client, at: datetime) -> NoReturn:
     if client.is_remembered and app_services.directory.read_organization(client.agent_id) is None:
         client = replace(client, organization_id=UNKNOWN_ORGANIZATION, agent_id=UNKNOWN_AGENT)
     address = request.remote_addr or ""
-    throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, client.client_id, address)
+    throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, client.client_id, address)
     reason, retry_after = throttle.record_failure(app_services.database, throttle_cell, _build_rejection(client), at)
     if retry_after is not None:
         raise OAuthError(

@@ -35,12 +35,12 @@ def is_client_uri(text: str) -> bool:
 
 
 def host_of(client_uri: str) -> str:
-    """Return the host of an app's URL, with the port if there is one, as rules list hosts."""
+    """Return the host of an app's URL, with the port if there is one, in the form in which rules list hosts."""
     return urlsplit(client_uri).netloc
 
 
 def agent_id_of(organization_id: str, client_uri: str) -> UUID:
-    """Return the id of an app's agent in an organization, computed so that no query is needed to compare it."""
+    """Return the id of an app's agent in an organization. The id is a hash, so no query is needed to find it."""
     text = json.dumps(["client id metadata document", organization_id, client_uri])
     return UUID(bytes=hashlib.sha256(text.encode()).digest()[:16])
 

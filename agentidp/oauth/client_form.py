@@ -37,7 +37,7 @@ ERRORS = (
 
 
 def describe_parameter(description: str, *validators: ma.validate.Validator) -> ma.fields.String:
-    """Return the field of a parameter."""
+    """Return the schema's field for a parameter, which is a string."""
     return ma.fields.String(validate=validators, metadata={"description": description})
 
 
@@ -62,7 +62,7 @@ def describe_client_endpoint(
 ) -> Callable[[Any], Any]:
     """Return a decorator that describes, in the OpenAPI document, an endpoint at which clients authenticate.
 
-    :param responses: the responses that are not errors of OAuth, by status.
+    :param responses: responses by status, in addition to those of :data:`ERRORS` or instead of them.
     """
 
     def decorate(view: Any) -> Any:

@@ -50,7 +50,7 @@ def verify_for_client(services: Services, token: IssuerToken, client: Client, at
             selectors=token.rule_selectors,
             max_characters=MAX_CHARACTERS,
         )
-        return read_candidates(services, organization_id, rule_rows)
+        return build_candidates(services, organization_id, rule_rows)
 
     verdict, is_from_memory = try_remembered_rules(services, token, client, at, key=memory_key, read_rules=read_rules)
     if not verdict.accepting:
@@ -72,12 +72,12 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     """Return the client whose rule trusts a token that was sent without ``client_id``.
 
     :param rows: the result of ``sql/oauth/trusting_rules.sql`` for the organization in the token's audience.
-    :returns: the client with the rule that accepts the token. If no rule accepts the token, but all rules that match
-        its claims (without such a rule: its subject) are of the same agent, this agent as the client, with the reason
-        for the refusal. In all other cases, an unknown client.
+    :returns: the client with the rule that accepts the token. If no rule does, but all rules that match the token's
+        claims are of the same agent, this agent as the client, with the reason for the refusal. If no rule matches the
+        claims, the same for the rules that name the token's subject. In all other cases, an unknown client.
     """
     unknown_client = Client(UNKNOWN_ORGANIZATION, UNKNOWN_AGENT, is_federated=True)
-    candidates = read_candidates(services, organization_id, rows)
+    candidates = build_candidates(services, organization_id, rows)
     if any(candidate.rule is None for candidate in candidates):
         return replace(unknown_client, refusal=TOO_MANY_RULES)
     client = replace(unknown_client, organization_id=organization_id)
@@ -105,7 +105,7 @@ def find_client(services: Services, token: IssuerToken, organization_id: str, ro
     return replace(client, agent_id=agent_id, refusal=verdict.find_refusal(agent_id))
 
 
-def read_candidates(services: Services, organization_id: str, rows: Rows) -> list[Candidate]:
+def build_candidates(services: Services, organization_id: str, rows: Rows) -> list[Candidate]:
     """Return the rules of trust in rows with the columns ``agent_id``, ``trust`` (text) and ``is_in_force``."""
     parse_rule = services.issuer_tokens.parse_rule
     return [

@@ -28,7 +28,7 @@ NO_AGENT_YET, SWITCHED_OFF, RULE_FULL, AGENTS_FULL, NOT_CREATED = REASONS = (
     "organization has its maximum of agents",
     "agent cannot be created",
 )
-"""Logged reasons why a valid token of a new subject is rejected, the first at endpoints that create no agents."""
+"""Logged reasons why a valid token of a new subject is rejected. The first is for endpoints that create no agents."""
 
 
 class ProvisioningRefused(Exception):
@@ -36,7 +36,7 @@ class ProvisioningRefused(Exception):
 
 
 def build_provisioning_rules_call(token: IssuerToken) -> Call:
-    """Return the statement that reads an organization's provisioning rules for a token."""
+    """Return the call that reads an organization's provisioning rules for a token."""
     return Call(
         "oauth/provisioning_rules",
         {"issuers": list(token.issuers), "selectors": token.subject_selectors, "max_characters": MAX_CHARACTERS},

@@ -56,7 +56,7 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     return resource
 
 
-def authenticate_and_count(
+def authenticate_and_count_token(
     id_jag: IssuerToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate a client and count a token with which it acts for the person in an ID-JAG."""
@@ -72,7 +72,7 @@ def authenticate_and_count(
         return replace(subject, max_scopes=max_scopes, use=id_jag_use)
 
     refusal_error = client_authentication.invalid_grant()
-    return token_exchange.authenticate_and_count_for_subject(
+    return token_exchange.authenticate_and_count_token_for_subject(
         token_request, database, client, read_subject, refusal_error
     )
 
@@ -91,7 +91,7 @@ def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) ->
     # The claim iss is required even if sub is a SPIFFE ID, which names an issuer too.
     if not has_jti or not {"iss", "iat"} <= claims.keys() or "authorization_details" in claims:
         return Reason.WRONG_MEMBERS
-    # PostgreSQL refuses some of the characters that are not printable.
+    # Characters that are not printable are refused, because the statement would fail for some of them, such as NUL.
     return None if isinstance(scope, str) and scope.isprintable() else Reason.WRONG_MEMBERS
 
 

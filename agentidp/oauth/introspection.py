@@ -150,7 +150,10 @@ def describe_token(token: AccessToken) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class TokenInspection:
-    """The token that a client asks about. ``None`` is a token that is not valid, or belongs to another organization."""
+    """The authenticated client of a request, and the token that it asks about.
+
+    :param token: ``None`` if the token is not valid or belongs to another organization.
+    """
 
     client: Client
     client_scopes: frozenset[str]
@@ -169,20 +172,8 @@ def read_token_form(request: Request) -> dict[str, str]:
 def inspect_token(request: Request, unverified_token: str, client: Client, at: datetime) -> TokenInspection:
     """Authenticate the request's client and inspect a token, in one round trip."""
     token = _verify_own_token(client.organization_id, unverified_token)
-    delegation = token and token.delegation
-    app_services = services()
-    database = app_services.database.of(client.organization_id, at)
-    token_parameters = {
-        "token_agent_id": token and token.agent_id,
-        "jti": token and token.jti,
-        "issued_at": token and token.issue_instant,
-        "audience": token and token.audience,
-        "own_resource": app_services.settings.resource,
-        "delegation_agent_ids": delegation and delegation.agent_ids,
-        "delegation_jtis": delegation and delegation.jtis,
-        "delegation_audiences": delegation and delegation.audiences,
-        "delegation_rule_id": delegation and delegation.rule_id,
-    }
+    database = services().database.of(client.organization_id, at)
+    token_parameters = _build_token_parameters(token)
 
     def authenticate_and_inspect(client: Client) -> Any:
         credential_parameters = {
@@ -193,8 +184,7 @@ def inspect_token(request: Request, unverified_token: str, client: Client, at: d
             "expires_at": client.expires_at,
         }
         call = Call("oauth/introspect_token", credential_parameters | token_parameters)
-        # A client with a digest used an assertion, and the statement records this use. A crash must not lose this
-        # record.
+        # The statement records the use of an assertion, which has a digest. A crash must not lose this record.
         [client_rows] = database.run(call, durable=client.digest is not None)
         return client_rows[0] if client_rows else None
 
@@ -202,6 +192,21 @@ def inspect_token(request: Request, unverified_token: str, client: Client, at: d
     context = current_context()
     context.organization_id, context.agent_id = client.organization_id, client.agent_id
     return TokenInspection(client, frozenset(client_row.scopes), token, client_row.is_active)
+
+
+def _build_token_parameters(token: AccessToken | None) -> dict[str, Any]:
+    delegation = token and token.delegation
+    return {
+        "token_agent_id": token and token.agent_id,
+        "jti": token and token.jti,
+        "issued_at": token and token.issue_instant,
+        "audience": token and token.audience,
+        "own_resource": services().settings.resource,
+        "delegation_agent_ids": delegation and delegation.agent_ids,
+        "delegation_jtis": delegation and delegation.jtis,
+        "delegation_audiences": delegation and delegation.audiences,
+        "delegation_rule_id": delegation and delegation.rule_id,
+    }
 
 
 def _verify_own_token(organization_id: str, unverified_token: str) -> AccessToken | None:

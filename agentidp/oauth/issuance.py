@@ -135,7 +135,7 @@ class SubjectRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CountedToken:
-    """A token that was granted and counted, and can be signed. The tokens of dashboard sessions are not counted.
+    """A token that was granted and counted, and can be signed. A token for a dashboard session is granted, not counted.
 
     :param scope: space-separated.
     :param resource: the identifier of the resource server; ``None`` for our own API.
@@ -162,9 +162,9 @@ class CountedToken:
 
 
 class IssuanceCall(Call):
-    """A call of the statement that issues a token: ``oauth/issue_access_token``, if the agent acts for itself.
+    """A call of ``oauth/issue_access_token``, which issues a token to an agent that acts for itself.
 
-    Subclasses call the statements for an agent that acts for a subject.
+    The subclasses call the statements for an agent that acts for a subject.
     """
 
     __slots__ = ()
@@ -213,7 +213,7 @@ def build_request_call(token_request: TokenRequest, client: Client) -> IssuanceC
     return build_call(client, scope=token_request.scope, resource=token_request.resource, has_proof=has_proof)
 
 
-def authenticate_and_count(
+def authenticate_and_count_token(
     token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate the client, grant the scope and count a token with which the client acts for itself."""
@@ -343,7 +343,7 @@ def check_issuance(client: Client, call: IssuanceCall, rows: Rows, *, at: dateti
     if token_row.exhausted is not None:
         _report_exhausted_quota(client, token_row, at)
     if token_row.scope is None:
-        # record_issuance() replaces this description.
+        # record_issuance() replaces this description by one that names the scopes.
         raise OAuthError("invalid_scope", "the agent does not have every scope that was asked for")
     return CountedToken(
         token_row.scope,

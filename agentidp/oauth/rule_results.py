@@ -18,7 +18,7 @@ from agentidp.federation.issuer_tokens import MAX_LIFETIME, TYPES, UNKNOWN_KEY, 
 from agentidp.federation.rule import Comparison, Rule
 from agentidp.federation.rule_checks import RuleRefused, narrow_to_subject
 from agentidp.http.resource_identifier import owned_name
-from agentidp.jose.access_token import AGENT, TokenRefused, verify_access_token
+from agentidp.jose.access_token import AGENT, AccessToken, TokenRefused, verify_access_token
 from agentidp.jose.assertion import MAX_LENGTH, WRONG_SIGNATURE, find_wrong_time
 from agentidp.jose.jwk import ALGORITHMS
 from agentidp.oauth import first_sight, id_jag, issuance
@@ -73,8 +73,8 @@ class RuleResult:
         return all(comparison.is_met for comparison in self.comparisons)
 
     @property
-    def met(self) -> int:
-        """The number of comparisons in which the token matches the rule."""
+    def met_count(self) -> int:
+        """The number of comparisons that the token passes."""
         return sum(comparison.is_met for comparison in self.comparisons)
 
     @property
@@ -110,20 +110,14 @@ def compare_token(
     if agent_id is None and not id_jag_token:
         results += comparer.compare_with_provisioning_rules()
     results += comparer.compare_with_delegation_rules(agent_id)
-    return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
+    return sorted(results, key=lambda result: (not result.is_accepted, -result.met_count))
 
 
 def _compare_own_token(
     services: Services, database: OrganizationDatabase, unverified_token: str, actor_id: UUID, at: datetime
 ) -> list[RuleResult]:
     """Return a result per resource for which an agent might exchange a token of this server."""
-    try:
-        token = verify_access_token(
-            unverified_token, services.keys.find_key, issuer=services.settings.issuer, audience=None, at=at
-        )
-    except TokenRefused as refused:
-        reason = refused.client_message or refused
-        raise ConfigurationError(f"this is a token of this server, which refuses it: {reason}") from None
+    token = _verify_own_token(services, unverified_token, at)
     subject, is_same_organization = build_subject(token, actor_id), token.organization_id == database.organization_id
     delegation = subject.delegation
     chain_parameters = {
@@ -164,7 +158,16 @@ def _compare_own_token(
     if not results:
         comparison = Comparison("scopes", "those of a resource server", "the agent has none", is_met=False)
         results = [RuleResult("the exchange", [*comparisons, comparison], actor_id)]
-    return sorted(results, key=lambda result: (not result.is_accepted, -result.met))
+    return sorted(results, key=lambda result: (not result.is_accepted, -result.met_count))
+
+
+def _verify_own_token(services: Services, unverified_token: str, at: datetime) -> AccessToken:
+    issuer, find_key = services.settings.issuer, services.keys.find_key
+    try:
+        return verify_access_token(unverified_token, find_key, issuer=issuer, audience=None, at=at)
+    except TokenRefused as refused:
+        reason = refused.client_message or refused
+        raise ConfigurationError(f"this is a token of this server, which refuses it: {reason}") from None
 
 
 def _compare_scopes(database: OrganizationDatabase, server: Any, actor_id: UUID, subject: Subject) -> Comparison:
@@ -222,27 +225,35 @@ class _Comparer:
         agent_ids_by_rule = {rule.provisioning_rule_id: rule.agent_id for rule in accepting_rules}
         ended_agent_id = first_sight.find_ended_agent(self.database, self.token)
         [organization] = self.database.fetch("organizations/get_organization")
-        is_provisioning_on = organization.provisions_agents
-        results = []
-        for rule in self.database.fetch("provisioning/list_rules"):
-            name_template = rule.agent_template["name"]
-            existing_agent_id = agent_ids_by_rule.get(rule.provisioning_rule_id) or ended_agent_id
-            agent_name = build_agent_name(name_template, self.token.claims)
-            rule_refusal = self._find_own_rule_refusal(rule.trust)
-            comparisons = [
-                *self._compare_with_rule(rule.trust),
-                Comparison(
-                    "name of the agent", name_template, agent_name, agent_name is not None, agent_name is not None
-                ),
-                Comparison("rule of the agent", "can be made", rule_refusal or "can be made", rule_refusal is None),
-                Comparison(
-                    "agent of the subject", "none yet", str(existing_agent_id or "none yet"), existing_agent_id is None
-                ),
-                Comparison("agents", f"fewer than {rule.max_agents}", str(rule.agents), rule.agents < rule.max_agents),
-                Comparison("provisioning", "on", "on" if is_provisioning_on else "off", is_provisioning_on),
-            ]
-            results.append(RuleResult(f"the provisioning rule {rule.name}", comparisons, provisioning_rule=rule.name))
-        return results
+        is_on = organization.provisions_agents
+        return [
+            RuleResult(
+                f"the provisioning rule {rule.name}",
+                [
+                    *self._compare_with_rule(rule.trust),
+                    *self._compare_agents(rule, agent_ids_by_rule.get(rule.provisioning_rule_id) or ended_agent_id),
+                    Comparison("provisioning", "on", "on" if is_on else "off", is_on),
+                ],
+                provisioning_rule=rule.name,
+            )
+            for rule in self.database.fetch("provisioning/list_rules")
+        ]
+
+    def _compare_agents(self, rule: Any, subject_agent_id: UUID | None) -> list[Comparison]:
+        """Compare the agent that a provisioning rule would create, and the existing agents, with what the rule allows.
+
+        :param subject_agent_id: the existing agent of the token's subject.
+        """
+        name_template = rule.agent_template["name"]
+        agent_name = build_agent_name(name_template, self.token.claims)
+        has_name, rule_refusal = agent_name is not None, self._find_own_rule_refusal(rule.trust)
+        existing_agent = str(subject_agent_id or "none yet")
+        return [
+            Comparison("name of the agent", name_template, agent_name, has_name, has_name),
+            Comparison("rule of the agent", "can be made", rule_refusal or "can be made", rule_refusal is None),
+            Comparison("agent of the subject", "none yet", existing_agent, subject_agent_id is None),
+            Comparison("agents", f"fewer than {rule.max_agents}", str(rule.agents), rule.agents < rule.max_agents),
+        ]
 
     def _find_own_rule_refusal(self, trust: dict[str, Any]) -> str | None:
         issuer, organization_id = self.app_services.settings.issuer, self.database.organization_id
@@ -254,29 +265,29 @@ class _Comparer:
 
     def compare_with_delegation_rules(self, agent_id: UUID | None) -> list[RuleResult]:
         """Compare the token with the delegation rules by which an agent may act; ``None`` for all delegation rules."""
+        instruction = _ID_JAG if self.is_id_jag else _EXCHANGE
         results = []
-        for rule_row in self.database.fetch("delegation/list_rules"):
-            actor_ids = [actor_id for actor_id in rule_row.agent_ids if agent_id in (None, actor_id)]
-            if not actor_ids:
-                continue
-            # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
-            issuer, prepared_claims = self.app_services.settings.issuer, self.token.prepared_claims
-            token_agent_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
-            expected_id = next(
-                (str(actor_id) for actor_id in actor_ids if str(actor_id) == token_agent_id), str(actor_ids[0])
-            )
-            id_jag_audience = {"audience": issuer} if self.is_id_jag else {}
-            comparisons = self._compare_with_rule({"audience": expected_id} | rule_row.trust | id_jag_audience)
-            if self.is_id_jag:
-                comparisons.append(Comparison("client_id", expected_id, token_agent_id, token_agent_id == expected_id))
-            refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
-            is_acting_allowed = None in refusals
-            actor_verdict = "can act" if is_acting_allowed else str(refusals.pop())
-            comparisons.append(Comparison("agent for the subject", "can act", actor_verdict, is_acting_allowed))
-            title = f"the delegation rule {rule_row.name}"
-            instruction = _ID_JAG if self.is_id_jag else _EXCHANGE
-            results.append(RuleResult(title, comparisons, delegation_rule=rule_row.name, instruction=instruction))
+        for rule in self.database.fetch("delegation/list_rules"):
+            actor_ids = [actor_id for actor_id in rule.agent_ids if agent_id in (None, actor_id)]
+            if actor_ids:
+                title, comparisons = f"the delegation rule {rule.name}", self._compare_actors(rule.trust, actor_ids)
+                results.append(RuleResult(title, comparisons, delegation_rule=rule.name, instruction=instruction))
         return results
+
+    def _compare_actors(self, trust: dict[str, Any], actor_ids: list[UUID]) -> list[Comparison]:
+        """Compare the token with a delegation rule by which the agents *actor_ids* may act."""
+        # By default, a token must name the acting agent: an ID-JAG in client_id, other tokens in the audience.
+        issuer, prepared_claims = self.app_services.settings.issuer, self.token.prepared_claims
+        named_id = prepared_claims.claims.get("client_id") if self.is_id_jag else prepared_claims.audience
+        expected_id = next((str(actor_id) for actor_id in actor_ids if str(actor_id) == named_id), str(actor_ids[0]))
+        id_jag_audience = {"audience": issuer} if self.is_id_jag else {}
+        comparisons = self._compare_with_rule({"audience": expected_id} | trust | id_jag_audience)
+        if self.is_id_jag:
+            comparisons.append(Comparison("client_id", expected_id, named_id, named_id == expected_id))
+        refusals = {find_subject_refusal(self.token.claims, actor_id, issuer) for actor_id in actor_ids}
+        may_act = None in refusals
+        verdict = "can act" if may_act else str(refusals.pop())
+        return [*comparisons, Comparison("agent for the subject", "can act", verdict, may_act)]
 
     def _compare_with_rule(self, trust: dict[str, Any]) -> list[Comparison]:
         """Compare the token's claims and times with a rule, and also the signature if the claims match."""
@@ -292,11 +303,12 @@ class _Comparer:
         token_times = ", ".join([time_refusal, *time_claims] if time_refusal else time_claims)
         comparisons.append(Comparison("times", _format_time(self.at.timestamp()), token_times, time_refusal is None))
         if are_claims_met:
-            verdict = self._verify_signature(rule)
+            verdict = self._judge_signature(rule)
             comparisons.append(Comparison("signature", "by a key of the issuer", verdict, verdict == "right"))
         return comparisons
 
-    def _verify_signature(self, rule: Rule) -> str:
+    def _judge_signature(self, rule: Rule) -> str:
+        """Return ``right`` if a key of the rule's issuer made the token's signature, otherwise the reason."""
         if len(self.token.jwt.tried) >= MAX_KEYS:
             return f"not verified: {MAX_KEYS} keys of other rules were tried before"
         try:

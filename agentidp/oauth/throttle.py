@@ -1,7 +1,7 @@
 """Throttle failed client authentications by client and address. The right credential always succeeds.
 
-A throttle is the time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). Its row, or
-*cell*, is a keyed hash of the ``client_id`` and the address, so nobody can aim at the cell of another client.
+A throttle is the time from which another failure is admitted (generic cell rate algorithm, ITU-T I.371). Its number,
+the *cell*, is a keyed hash of the ``client_id`` and the address, so nobody can aim at the cell of another client.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from agentidp.db.database import Database
 from agentidp.db.sql import Call
 
 MAX_FAILURES_PER_MINUTE = 10
-"""Maximum failures that a throttle admits, and refused sign-ins of an agent or person that are audited, per minute."""
+"""Maximum failures per minute that a throttle admits. Also the maximum refused sign-ins per minute that are audited for
+an agent or a person."""
 
 INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time by which a throttle's time may be in the future. A later time, of a wrong clock, is ignored."""
+"""Maximum time by which a throttle's time may be in the future. A later time is ignored: a wrong clock has set it."""
 
 CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
@@ -60,7 +61,7 @@ def record_failure(database: Database, cell: int, rejection: Rejection, at: date
     # organization is known. The second call enters the organization whose counters count the failure.
     admitted_rows, _, [failure_row], _ = database.of(UNKNOWN_ORGANIZATION, at).run(
         _build_failure_call(cell, at),
-        # The counters come after the throttle, because a transaction that waits for a throttle must not lock them.
+        # The counters come after the throttle, so that no transaction locks counters while it waits for a throttle.
         Call("database/enter_organization", {"organization_id": rejection.organization_id, "durable": False}),
         *rejection.build_calls(),
     )
@@ -83,7 +84,7 @@ def _build_failure_call(cell: int, at: datetime, every: timedelta = INTERVAL) ->
     return Call("oauth/record_failure", {"cell": cell, "nearby": NEARBY, "every": every, "latest": at + LATEST})
 
 
-def compute_cell(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
+def compute_throttle_cell(secret_key: bytes, client_id: str, remote_address: str | None, prefix: Prefix = HOST) -> int:
     """Return the number of the throttle (the cell) for a ``client_id``, valid or not, at an IP address.
 
     :param client_id: any text that names what is throttled.

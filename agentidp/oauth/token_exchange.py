@@ -117,7 +117,7 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
             raise OAuthError("invalid_request", f"{name} must be {ISSUED_TOKEN_TYPE}")
 
 
-def authenticate_and_count(
+def authenticate_and_count_token(
     token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate a client and count a token with which it acts for the subject of its ``subject_token``."""
@@ -135,11 +135,13 @@ def authenticate_and_count(
         "invalid_request",
         f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}",
     )
-    counted_token = authenticate_and_count_for_subject(token_request, database, client, read_subject, refusal_error)
+    counted_token = authenticate_and_count_token_for_subject(
+        token_request, database, client, read_subject, refusal_error
+    )
     return counted_token and replace(counted_token, members={"issued_token_type": ISSUED_TOKEN_TYPE})
 
 
-def authenticate_and_count_for_subject(
+def authenticate_and_count_token_for_subject(
     token_request: TokenRequest,
     database: OrganizationDatabase,
     client: Client,
@@ -195,8 +197,7 @@ def _build_memory_key(client: Client, audience: str | None) -> tuple[Any, ...]:
 
 def _forget_rules(services: Services, client: Client) -> bool:
     """Remove the delegation rules for a client from memory, and return whether memory had any."""
-    # The cache has the rules for subject tokens under the audience None, and the rules for ID-JAGs under the audience
-    # of ID-JAGs, our issuer.
+    # A key of the cache contains an audience: None for the rules for subject tokens, our issuer for those for ID-JAGs.
     rule_cache, issuer = services.issuer_tokens.rule_cache, services.settings.issuer
     memory_keys = [_build_memory_key(client, audience) for audience in (None, issuer)]
     return True in [rule_cache.forget(client.organization_id, memory_key) for memory_key in memory_keys]
@@ -260,38 +261,37 @@ def _find_accepting_rule(token_request: TokenRequest, token: IssuerToken, client
 
     The statement that issues the token checks that the rule still exists.
     """
-    services, resource, at = token_request.services, token_request.resource, token_request.at
-
-    def read_rules() -> list[Candidate]:
-        # The statement returns rules only for an authentic client, because effects such as requests for keys would
-        # reveal the rules.
-        rule_rows = services.database.of(client.organization_id, at).fetch(
-            "oauth/rules_for_actor",
-            agent_id=client.agent_id,
-            secret_hash=client.secret_hash,
-            key_or_rule=client.key_or_rule,
-        )
-        # If a rule has no audience, the token's aud must be the id of the acting agent.
-        audience_member = {} if audience is None else {"audience": audience}
-        rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience_member) for row in rule_rows]
-        rules = [services.issuer_tokens.parse_rule(client.organization_id, rule_text) for rule_text in rule_texts]
-        return [
-            Candidate(rule, client.agent_id, row, resources=row.resources)
-            for rule, row in zip(rules, rule_rows, strict=True)
-        ]
-
     verdict, _ = federated_token.try_remembered_rules(
-        services,
+        token_request.services,
         token,
         client,
-        at,
+        token_request.at,
         key=_build_memory_key(client, audience),
-        read_rules=read_rules,
-        is_preferred=lambda candidate: resource in candidate.resources,
+        read_rules=lambda: _read_rules(token_request, client, audience),
+        is_preferred=lambda candidate: token_request.resource in candidate.resources,
     )
     if not verdict.accepting:
         raise UnacceptableToken(verdict.find_refusal())
     return verdict.accepting[0].row
+
+
+def _read_rules(token_request: TokenRequest, client: Client, audience: str | None) -> list[Candidate]:
+    # The statement returns rules only for an authentic client, because effects such as requests for keys would reveal
+    # the rules.
+    rule_rows = token_request.services.database.of(client.organization_id, token_request.at).fetch(
+        "oauth/rules_for_actor",
+        agent_id=client.agent_id,
+        secret_hash=client.secret_hash,
+        key_or_rule=client.key_or_rule,
+    )
+    # If a rule has no audience, the token's aud must be the id of the acting agent.
+    audience_member = {} if audience is None else {"audience": audience}
+    rule_texts = [json.dumps({"audience": str(client.agent_id)} | row.trust | audience_member) for row in rule_rows]
+    parse_rule = token_request.services.issuer_tokens.parse_rule
+    return [
+        Candidate(parse_rule(client.organization_id, rule_text), client.agent_id, row, resources=row.resources)
+        for rule_text, row in zip(rule_texts, rule_rows, strict=True)
+    ]
 
 
 def find_subject_refusal(claims: dict[str, Any], agent_id: UUID, own_issuer: str) -> str | None:

@@ -129,8 +129,10 @@ class Provider:
         app_services = services()
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
-        address_throttle_cell = throttle.compute_cell(secret_key, f"response of a provider{organization_id}", address)
-        network_throttle_cell = throttle.compute_cell(
+        address_throttle_cell = throttle.compute_throttle_cell(
+            secret_key, f"response of a provider{organization_id}", address
+        )
+        network_throttle_cell = throttle.compute_throttle_cell(
             secret_key, f"response of a provider, by site{organization_id}", address, throttle.NETWORK
         )
         if throttle.is_throttled(app_services.database, [address_throttle_cell, network_throttle_cell], at):
@@ -188,7 +190,7 @@ class Provider:
         """Log a failure of the provider, unless there were too many failures lately, because anyone can cause them."""
         app_services = services()
         subject = f"failure of a provider{self.organization_id or ''}"
-        throttle_cell = throttle.compute_cell(app_services.settings.instance_secret, subject, None)
+        throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, subject, None)
         if throttle.admit_event(app_services.database, throttle_cell, at):
             log_fields = {"issuer": self.settings.issuer, "reason": reason}
             logger.error("OpenID Connect provider unreachable", extra={"fields": log_fields})

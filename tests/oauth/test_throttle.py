@@ -166,7 +166,7 @@ class TestTheRightCredential:
     ],
 )
 def test_an_address_is_known_by_its_network(one: str, other: str, is_one: bool) -> None:
-    cells = {throttle.compute_cell(SECRET_KEY.encode(), "client", address) for address in (one, other)}
+    cells = {throttle.compute_throttle_cell(SECRET_KEY.encode(), "client", address) for address in (one, other)}
     assert (len(cells) == 1) is is_one
 
 
@@ -256,7 +256,7 @@ class TestWorkers:
 @pytest.fixture
 def cell(cast: Cast) -> int:
     """Return the cell of Acme's agent for an address."""
-    return throttle.compute_cell(SECRET_KEY.encode(), cast.acme.client_id, HERE)
+    return throttle.compute_throttle_cell(SECRET_KEY.encode(), cast.acme.client_id, HERE)
 
 
 def store(url: str, *cells: tuple[int, datetime]) -> None:
@@ -293,10 +293,12 @@ class TestTheTable:
         named: list[tuple[str, str, str | None]] = [("one", "client", HERE), ("two", "client", HERE)]
         # Nobody whose address is unknown reaches a throttle of all addresses, such as of audit events, by a client_id.
         named += [("one", "another", HERE), ("one", "client", THERE), ("one", "client", ""), ("one", "client", None)]
-        cells = [throttle.compute_cell(key.encode() * 20, client_id, address) for key, client_id, address in named]
+        cells = [
+            throttle.compute_throttle_cell(key.encode() * 20, client_id, address) for key, client_id, address in named
+        ]
         assert len(set(cells)) == 6
         assert all(0 <= cell < throttle.CELLS for cell in cells)
-        assert throttle.compute_cell(b"one" * 20, "client", HERE) == cells[0]
+        assert throttle.compute_throttle_cell(b"one" * 20, "client", HERE) == cells[0]
 
 
 class TestAServerWhoseClockIsWrong:
