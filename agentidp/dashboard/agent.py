@@ -49,7 +49,7 @@ def show_agent(caller: Caller, agent_id: UUID) -> Response:
     return pages.page(
         "agent.html",
         here="agents",
-        slow_part=lambda: _build_page_rest(caller, period, agent_id, rows),
+        slow_part=lambda: _read_slow_part(caller, period, agent_id, rows),
         agent_id=agent_id,
         registered=agent,
         members=SHOWN,
@@ -99,15 +99,16 @@ def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, li
     return [(server, scope_group) for server, scope_group in scope_groups if scope_group]
 
 
-def _build_page_rest(caller: Caller, period: Period, agent_id: UUID, rows: Mapping[str, Rows]) -> dict[str, Any]:
+def _read_slow_part(caller: Caller, period: Period, agent_id: UUID, rows: Mapping[str, Rows]) -> dict[str, Any]:
     page_findings = read_page_findings(caller, period, {agent_id})
     token_findings, rejection_findings = charts.group_by_day(page_findings.listed)
     created_on = rows["activity"][0].created_at.astimezone(UTC).date()
     days = [(date.fromisoformat(row.date), row) for row in rows["activity"]]
-    tokens, rejections = [(day, row.tokens) for day, row in days], [(day, row.rejected) for day, row in days]
+    daily_tokens = [(day, row.tokens) for day, row in days]
+    daily_rejections = [(day, row.rejected) for day, row in days]
     usage_charts = charts.link_usage_charts(
-        charts.draw_chart(tokens, token_findings, period.today, created=created_on),
-        charts.draw_chart(rejections, rejection_findings, period.today),
+        charts.draw_chart(daily_tokens, token_findings, period.today, created=created_on),
+        charts.draw_chart(daily_rejections, rejection_findings, period.today),
         path=f"/agents/{agent_id}/days/{{bar}}",
         ids_on_page={finding.finding_id for finding in page_findings.listed},
         markers=charts.place_markers(rows["markers"], period.first, period.last, {agent_id}),

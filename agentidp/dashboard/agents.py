@@ -84,7 +84,7 @@ def list_agents(caller: Caller) -> Response:
     period, page, selection = parse_period(caller.at), read_page_number(), _read_selection()
     return pages.page(
         "agents.html",
-        slow_part=lambda: _build_page_rest(caller, period, page),
+        slow_part=lambda: _read_slow_part(caller, period, page),
         here="agents",
         period=period,
         selection=selection,
@@ -95,12 +95,12 @@ def list_agents(caller: Caller) -> Response:
     )
 
 
-def _build_page_rest(caller: Caller, period: Period, page: int) -> dict[str, Any]:
+def _read_slow_part(caller: Caller, period: Period, page: int) -> dict[str, Any]:
     """Return the variables for the part of the page that is sent last. A page number that is too high means page 1."""
     agents_call, _, badges_by_agent = select_agents(caller, period, PAGE_SIZE * (page - 1))
     [agent_rows] = caller.read_together(agents_call)
     if not agent_rows and page != 1:
-        return _build_page_rest(caller, period, 1)
+        return _read_slow_part(caller, period, 1)
     return {
         "agents": agent_rows,
         "count": count_matches(agent_rows),

@@ -185,13 +185,13 @@ def stack_bars(chart: Chart, labeled_counts: Sequence[tuple[str, Sequence[int]]]
 
 
 def link_usage_charts(
-    tokens: Chart, rejections: Chart, path: str, ids_on_page: Set[UUID], markers: Sequence[ChartMarker]
+    tokens_chart: Chart, rejections_chart: Chart, path: str, ids_on_page: Set[UUID], markers: Sequence[ChartMarker]
 ) -> dict[str, Chart]:
     """Return the charts of the tokens and of the rejected requests of a page with their links, by template variable."""
-    label, unit = f"Rejected requests by {rejections.step}", "rejected requests"
+    label, unit = f"Rejected requests by {rejections_chart.step}", "rejected requests"
     return {
-        "tokens": replace(tokens, path=path, ids_on_page=ids_on_page, markers=markers, shows_empty=True),
-        "rejections": replace(rejections, path=path, ids_on_page=ids_on_page, label=label, unit=unit),
+        "tokens_chart": replace(tokens_chart, path=path, ids_on_page=ids_on_page, markers=markers, shows_empty=True),
+        "rejections_chart": replace(rejections_chart, path=path, ids_on_page=ids_on_page, label=label, unit=unit),
     }
 
 

@@ -47,7 +47,7 @@ def list_credentials(caller: Caller) -> Response:
     usage_filter = read_usage_filter(caller, period)
     return pages.page(
         "credentials.html",
-        slow_part=lambda: _build_page_rest(caller, period, usage_filter, filter_name, page),
+        slow_part=lambda: _read_slow_part(caller, period, usage_filter, filter_name, page),
         here="credentials",
         kind="credentials",
         show=filter_name,
@@ -58,7 +58,7 @@ def list_credentials(caller: Caller) -> Response:
     )
 
 
-def _build_page_rest(
+def _read_slow_part(
     caller: Caller, period: Period, usage_filter: UsageFilter, filter_name: str, page: int
 ) -> dict[str, Any]:
     attribution, _ = usage_filter.read_attribution(caller, period)
@@ -91,7 +91,7 @@ def show_credential(caller: Caller, agent_id: UUID, credential_id: UUID) -> Resp
         here="agents",
         credential=credential,
         rule=next((row.trust for row in credential_rows if row.credential_id == credential_id), None),
-        tokens=replace(chart, path=f"/agents/{agent_id}/days/{{bar}}", shows_empty=True),
+        tokens_chart=replace(chart, path=f"/agents/{agent_id}/days/{{bar}}", shows_empty=True),
         own_resource=caller.settings.resource,
         period=period,
     )

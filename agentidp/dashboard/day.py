@@ -62,12 +62,12 @@ def _context(day: date, by_hour: list[Any], at: datetime, created_at: datetime |
         "hours": hours,
         "previous": day - DAY,
         "following": day + DAY if day < at.date() else None,
-        "tokens": replace(
+        "tokens_chart": replace(
             charts.draw_hours(day, hours, "tokens", at, created_at=created_at),
             path=f"/days/{day}{{bar}}#agents",
             shows_empty=True,
         ),
-        "rejections": replace(
+        "rejections_chart": replace(
             charts.draw_hours(day, hours, "rejected", at),
             label="Rejected requests by hour",
             unit="rejected requests",

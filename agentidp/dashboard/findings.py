@@ -52,13 +52,13 @@ def list_findings(caller: Caller) -> Response:
     selection, page = _read_selection(), read_page_number()
     return pages.page(
         "findings.html",
-        slow_part=lambda: _build_page_rest(caller, selection, page),
+        slow_part=lambda: _read_slow_part(caller, selection, page),
         here="findings",
         selection=selection,
     )
 
 
-def _build_page_rest(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
+def _read_slow_part(caller: Caller, selection: Selection, page: int) -> dict[str, Any]:
     listing = read_listing(caller, MAX_DAYS)
     findings = listing.findings if listing else []
     agent_ids = {agent_id for finding in findings for agent_id in finding.agent_ids}

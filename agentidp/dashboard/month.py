@@ -92,7 +92,7 @@ def show_month(caller: Caller) -> Response:
     pairs = pair_days(period, counts.match_days(counts.build_days(earlier_rows), comparison, first_usage_day), days)
     return pages.page(
         "month.html",
-        slow_part=lambda: _build_page_rest(caller, period, pairs, days),
+        slow_part=lambda: _read_slow_part(caller, period, pairs, days),
         here="month",
         period=period,
         pairs=pairs,
@@ -108,7 +108,7 @@ def _read_month(at: datetime) -> Period:
     return Period(first_day, min(last_day, requested_period.today), requested_period.today, f"month={first_day:%Y-%m}")
 
 
-def _build_page_rest(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage]) -> dict[str, Any]:
+def _read_slow_part(caller: Caller, period: Period, pairs: list[Pair], days: list[DayUsage]) -> dict[str, Any]:
     owners, agents = _read_shares(caller, period, pairs)
     rows = caller.read_by_name(_build_calls(period))
     findings = read_page_findings(caller, period)

@@ -4,9 +4,13 @@ With any filter (``usage_filter.values``), and for a period that has ended, the 
 hours and the month's budget. With a filter by resource or credential (``counts_tokens_only``), the page also omits
 requests and findings, and lists the agents by the tokens that pass the filter.
 
-The page reads the database in this order: the objects that the filters name (:func:`read_usage_filter`), the usage for
-the page's first part (:func:`_read_usage`), and after that part was sent, the findings, the agents, and the rows that
-depend on these agents (:func:`_build_page_rest_calls`).
+The page reads the database in this order:
+
+1. the objects that the filters name (:func:`read_usage_filter`);
+2. the usage for ``overview.html``, the page's first part (:func:`_read_usage`). If it is little, also the number of
+   agents that have tokens (:func:`_has_enough_usage`);
+3. after the first part was sent, for ``overview_slow_part.html`` (:func:`_read_slow_part`): the findings, the agents,
+   and the rows that depend on these agents (:func:`_build_slow_part_calls`).
 """
 
 from __future__ import annotations
@@ -14,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from flask import Response, request
 
@@ -84,7 +88,7 @@ def show_overview(caller: Caller) -> Response:
         return pages.page("first_steps.html", here="overview", issued=usage.tokens, days=period.days)
     return pages.page(
         "overview.html",
-        slow_part=lambda: _build_page_rest(caller, usage),
+        slow_part=lambda: _read_slow_part(caller, usage),
         here="overview",
         period=period,
         comparison=comparison,
@@ -143,20 +147,30 @@ def _build_figures(usage: Usage, rows: Mapping[str, Rows], at: datetime) -> list
     return [*figures, build_budget_figure(rows["month"][0], at)]
 
 
-def _build_page_rest(caller: Caller, usage: Usage) -> dict[str, Any]:
+class AgentTokens(NamedTuple):
+    """The tokens of an agent that pass a filter by resource or credential, with *by_day* for each day of the period."""
+
+    agent_id: UUID
+    name: str
+    by_day: list[int]
+    tokens: int
+
+
+def _read_slow_part(caller: Caller, usage: Usage) -> dict[str, Any]:
+    """Return the variables of ``overview_slow_part.html``."""
     at, period = caller.at.astimezone(UTC), usage.period
     page_findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
     recent_findings = [finding for finding in page_findings.listed if not period.is_running or is_recent(finding, at)]
     # The agents are not read for the first part of the page, because reading many agents would delay that part.
     agents, agent_count = _read_agents(caller, usage)
     stacked_agents = [agent for agent in agents[:STACKED] if agent.tokens]
-    rows = caller.read_by_name(_build_page_rest_calls(usage, stacked_agents))
+    rows = caller.read_by_name(_build_slow_part_calls(usage, stacked_agents))
     heatmap_days = usage.days
     if "hours" in rows:
         heatmap_days = [DayUsage(row.on_day, 0, 0, row.requests_by_hour) for row in rows["hours"]]
     markers = charts.place_markers(rows["markers"], period.first, period.last, usage.filter.agent_ids)
-    tokens_by_agent = _list_tokens_by_day(usage, stacked_agents, rows)
-    return _draw_charts(usage, page_findings, markers, tokens_by_agent) | {
+    agent_layers = _list_tokens_by_day(usage, stacked_agents, rows)
+    return _draw_charts(usage, page_findings, markers, agent_layers) | {
         "query": usage.filter.add_to_query(period.query),
         "page_findings": page_findings,
         "most_urgent": _find_most_urgent(usage, page_findings),
@@ -166,11 +180,11 @@ def _build_page_rest(caller: Caller, usage: Usage) -> dict[str, Any]:
         "agent_count": agent_count,
         "badges_by_agent": group_by_agent(recent_findings),
         "share_limit": SHARE_LIMIT,
-        "week": charts.build_heatmap(heatmap_days, at, usage.first_usage_day),
+        "heatmap": charts.build_heatmap(heatmap_days, at, usage.first_usage_day),
     }
 
 
-def _build_page_rest_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
+def _build_slow_part_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str, Call]:
     """Return the calls that run after the agents are read: for the charts, and for the quotas that refuse tokens."""
     calls = {"markers": Call("markers/list_markers", {"limit": MAX_LISTED})}
     if usage.period.is_running:
@@ -200,7 +214,7 @@ def _build_bar_path(usage_filter: UsageFilter) -> str:
 
 
 def _draw_charts(
-    usage: Usage, page_findings: PageFindings, markers: list[ChartMarker], tokens_by_agent: list[tuple[str, list[int]]]
+    usage: Usage, page_findings: PageFindings, markers: list[ChartMarker], agent_layers: list[tuple[str, list[int]]]
 ) -> dict[str, Any]:
     """Return the charts of tokens and of rejected requests with their findings, and the table of the same numbers."""
     # Findings are about agents, so a page that is filtered by a credential or resource shows no findings.
@@ -209,7 +223,7 @@ def _draw_charts(
     earlier_findings, _ = charts.group_by_day(page_findings.earlier_findings if has_findings else [])
     # A chart with filters ignores the organization's first usage, because the selected usage may have begun later.
     first_usage_day = None if usage.filter.values else usage.first_usage_day
-    tokens = charts.draw_chart(
+    tokens_chart = charts.draw_chart(
         [(day.day, day.tokens) for day in usage.days],
         token_findings,
         running=today,
@@ -217,11 +231,12 @@ def _draw_charts(
         earlier_counts=[None if day is None else day.tokens for day in usage.earlier_days],
         earlier_findings=[earlier_findings.get(day.day, []) if day else [] for day in usage.earlier_days],
     )
-    rejections = charts.draw_chart([(day.day, day.rejected) for day in usage.days], rejection_findings, running=today)
-    tokens = replace(charts.stack_bars(tokens, tokens_by_agent), line_label=usage.comparison.words)
+    daily_rejections = [(day.day, day.rejected) for day in usage.days]
+    rejections_chart = charts.draw_chart(daily_rejections, rejection_findings, running=today)
+    stacked_chart = replace(charts.stack_bars(tokens_chart, agent_layers), line_label=usage.comparison.words)
     bar_path, ids_on_page = _build_bar_path(usage.filter), page_findings.list_ids_on_page(MAX_FINDINGS)
     return {
-        **charts.link_usage_charts(tokens, rejections, bar_path, ids_on_page, markers),
+        **charts.link_usage_charts(stacked_chart, rejections_chart, bar_path, ids_on_page, markers),
         "days_newest_first": [
             (day, earlier_day, [*token_findings.get(day.day, []), *rejection_findings.get(day.day, [])])
             for earlier_day, day in zip(reversed(usage.earlier_days), reversed(usage.days), strict=True)
@@ -229,20 +244,22 @@ def _draw_charts(
     }
 
 
-def _read_agents(caller: Caller, usage: Usage) -> tuple[list[Any], int]:
-    """Return the agents with the most tokens that pass the filters, and the number of all agents that pass them."""
+def _read_agents(caller: Caller, usage: Usage) -> tuple[Rows | list[AgentTokens], int]:
+    """Return the agents with the most tokens that pass the filters, and the number of all agents that pass them.
+
+    The agents are rows of :func:`_build_agents_call`, or with a filter by resource or credential ``AgentTokens``.
+    """
     if not usage.filter.counts_tokens_only:
         [agents] = caller.read_together(_build_agents_call(usage))
         return agents, count_matches(agents)
     tokens_by_agent = usage.filter.read_tokens_by_agent(caller, usage.period)
     agent_ids = list(tokens_by_agent)[:BUSIEST]
-    # The template expects rows of build_agents_call(), so these objects have the members that it reads.
     [name_rows] = caller.read_together(Call("audit/agent_names", {"agent_ids": agent_ids}))
+    sorted_rows = sorted(name_rows, key=lambda row: agent_ids.index(row.agent_id))
+    daily_tokens = [tokens_by_agent[row.agent_id] for row in sorted_rows]
     agents = [
-        SimpleNamespace(
-            **row._asdict(), by_day=tokens_by_agent[row.agent_id], tokens=sum(tokens_by_agent[row.agent_id])
-        )
-        for row in sorted(name_rows, key=lambda row: agent_ids.index(row.agent_id))
+        AgentTokens(row.agent_id, row.name, by_day, sum(by_day))
+        for row, by_day in zip(sorted_rows, daily_tokens, strict=True)
     ]
     return agents, len(tokens_by_agent)
 
