@@ -76,8 +76,8 @@ bind = [os.environ.get("AGENTIDP_BIND", f"127.0.0.1:{settings.port}")]
 # Only the owner and the group may connect to a UNIX socket (0660). gunicorn's default would be 0777.
 umask = 0o117
 workers = settings.web_concurrency
-# Each request in the fair queue may hold a thread, so eight threads are always left for tokens. On the fast path, at
-# most eight threads serve at once (agentidp/fast_path/worker.py).
+# Each request in the fair queue may hold a thread, so eight threads are always left for tokens. A table of these limits
+# is in agentidp/services/fair_queue.py.
 threads = MAX_REQUESTS + 8
 # One listening socket per worker, because with a shared socket one worker often gets all kept-alive connections. But
 # connections in the queue of a killed worker's socket are reset. So the workers share a socket behind a proxy, which

@@ -35,7 +35,7 @@ from agentidp.fast_path.environments import create_environment
 from agentidp.http.worker import Worker
 
 MAX_SERVING = 8
-"""Maximum number of threads that serve requests at the same time, not counting blocked threads."""
+"""Maximum number of threads that serve at once, not counting blocked threads (see ``services/fair_queue.py``)."""
 
 SECONDS_UNTIL_BLOCKED = 0.1
 """Seconds after which a thread that still serves the same request counts as blocked."""

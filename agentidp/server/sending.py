@@ -21,7 +21,11 @@ def init_app(app: Flask) -> None:
 
 
 def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """Wrap a WSGI application, so that sending a large response fails if the client takes too long."""
+    """Wrap a WSGI application, so that sending a response fails if the client takes too long.
+
+    The fast path returns a list (``send_response`` in ``fast_path/application.py``), and a small list stays as it is.
+    Werkzeug always returns an iterator, so on stock parts a small response is limited too, which has no other effect.
+    """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
@@ -55,7 +59,8 @@ class _Body:
             yield chunk
             remaining_seconds -= time.monotonic() - began_at
             # The loop now computes the next chunk of a streamed response, so the request first waits until it may run
-            # again. The chunks of a list are already computed.
+            # again. The chunks of a list are already computed. On stock parts, a complete response is an iterator too,
+            # so its turn resumes once more after its only chunk, and then ends.
             if queue_turn is not None and type(self._chunks) is not list:
                 queue_turn.resume()
         self._set_timeout(None)

@@ -4,18 +4,32 @@ A request enters the queue in ``caller.wait_for_turn``, when a token, a session 
 organization. It waits until it may run, and leaves the queue when its response is sent. Requests to the token endpoint
 never enter the queue, so they take precedence.
 
-A turn is paused in ``authorization/client_documents.py`` while an app's document is read, and in ``server/sending.py``
-while a large or streamed response is sent. ``caller`` ends the turn of a small response, and
-``server/sending.py`` all other turns. ``deploy/gunicorn.conf.py`` sets ``before_blocking``.
+The turn of a request in the queue has one of three states:
 
-The rules, for one process:
+- *waiting*: until the request may run, at most :data:`MAX_WAIT` seconds;
+- *running*: while the response is computed. ``caller`` ends the turn of a small response, and ``server/sending.py`` all
+  other turns;
+- *paused*: in ``authorization/client_documents.py`` while an app's document is read, and in ``server/sending.py`` while
+  a large or streamed response is sent. A turn that resumes waits again, without a time limit.
 
-1. At most :data:`MAX_RUNNING` requests run, and at most :data:`MAX_RUNNING_PER_ORGANIZATION` per organization. If
-   :data:`MAX_RUNNING_TOGETHER` requests run, only an organization without a running request may start another. A
-   request runs while its response is computed, but not while its turn is paused.
+The limits of one process:
+
+| limit                                 |    | maximum number of                                                 |
+|---------------------------------------|----|-------------------------------------------------------------------|
+| ``MAX_RUNNING``                       |  5 | running requests, so that tokens find free database connections   |
+| ``MAX_RUNNING_TOGETHER``              |  3 | running requests, from which on rule 1 applies                    |
+| ``MAX_RUNNING_PER_ORGANIZATION``      |  2 | running requests per organization, so that one can compute while  |
+|                                       |    | another waits for the database                                    |
+| ``MAX_REQUESTS``                      | 36 | requests in the queue, because each occupies a thread             |
+| ``MAX_REQUESTS_PER_ORGANIZATION``     | 16 | requests in the queue per organization                            |
+| ``threads``, deploy/gunicorn.conf.py  | 44 | threads: ``MAX_REQUESTS``, and 8 that are always left for tokens  |
+| ``MAX_SERVING``, fast_path/worker.py  |  8 | threads that serve at once on the fast path, unless they block    |
+
+The rules:
+
+1. If ``MAX_RUNNING_TOGETHER`` requests run, only an organization without a running request may start another.
 2. The next request to run is the oldest waiting request of the organization with the fewest running requests.
-3. At most :data:`MAX_REQUESTS` requests are in the queue, and at most :data:`MAX_REQUESTS_PER_ORGANIZATION` per
-   organization, because each occupies a thread. Further requests are refused with 429.
+3. A request that would exceed the limits of requests in the queue is refused with 429.
 4. If the queue is full, a request of an organization that has none in the queue displaces the newest waiting request of
    the organization with the most requests in the queue.
 """
@@ -28,18 +42,11 @@ from collections.abc import Callable
 
 from agentidp.http.errors import RateLimited
 
+# The first lines of this module explain these five limits.
 MAX_RUNNING = 5
-"""Maximum number of requests that run at once, so that token requests find free database connections."""
-
 MAX_RUNNING_TOGETHER = 3
-"""Maximum number of running requests, including a new one whose organization already runs another request."""
-
 MAX_RUNNING_PER_ORGANIZATION = 2
-"""Maximum number of running requests per organization, so that one can compute while another waits for the database."""
-
 MAX_REQUESTS = 36
-"""Maximum number of requests in the queue. gunicorn has eight more threads for tokens (deploy/gunicorn.conf.py)."""
-
 MAX_REQUESTS_PER_ORGANIZATION = 16
 
 MAX_WAIT = 10.0
@@ -86,7 +93,8 @@ class Turn:
 class FairQueue:
     """The requests of one process that run, wait or are paused.
 
-    :ivar before_blocking: called by a thread that is about to block, to let another thread serve in its place.
+    :ivar before_blocking: called by a thread that is about to block, to let another thread serve in its place. Set in
+        ``deploy/gunicorn.conf.py``.
     """
 
     def __init__(self) -> None:
