@@ -72,6 +72,13 @@ class PollingWorker(Worker):
     """A gunicorn worker whose threads wait for requests themselves. ``--threads`` is the number of these threads.
 
     gunicorn calls ``check_config``, ``init_process``, ``run``, ``accept``, ``handle_request`` and ``_keepalive_after``.
+    This class uses these undocumented parts of gunicorn:
+
+    - of its ``ThreadWorker``: ``keepalived_conns``, ``max_keepalived``, ``nr_conns``, ``worker_connections``,
+      ``_accepting``, ``method_queue``, ``poller``, ``set_accept_enabled()``, ``is_parent_alive()`` and
+      ``wait_for_and_dispatch_events()``;
+    - of ``TConn``: ``timeout``, ``initialized``, ``parser.mesg`` and ``parser.unreader``;
+    - of its ``Response``: ``headers_sent``, ``sent``, ``response_length`` and ``default_headers()``.
     """
 
     alive: bool
@@ -276,7 +283,7 @@ class PollingWorker(Worker):
 
 
 def _send_response(response: Any, body: Iterable[bytes]) -> None:
-    """Send a response, in one system call if the body is a single string of bytes.
+    """Send a response, in one system call if the body is a list with one string of bytes (see ``send_response``).
 
     gunicorn sends headers and body separately, and each system call passes the interpreter to another thread and back.
     """
