@@ -54,10 +54,6 @@ logger = logging.getLogger("agentidp")
 _places = Places(MAX_READINGS, 1)
 
 
-class PlacesOccupied(Exception):
-    """No document can be fetched for the organization now, because other documents are being fetched."""
-
-
 def complete_request(requested: AuthorizationRequest, organization_id: str, at: datetime) -> AuthorizationRequest:
     """Add the organization and the agent of an app to the app's authorization request, and check its redirect URI."""
     agent_id = agent_id_of(organization_id, requested.client_uri or "")
@@ -73,7 +69,7 @@ def admit_app(
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
-    :raises PlacesOccupied: the document must be fetched, but not now.
+    :raises RateLimited: the document must be fetched, but not now.
     """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)
@@ -103,7 +99,7 @@ def _throttle_failures(organization_id: str, person: str, at: datetime) -> Itera
     subject = f"apps of {person} in {organization_id}"
     throttle_cell = throttle.compute_throttle_cell(app_services.settings.instance_secret, subject, None)
     if throttle.is_throttled(app_services.database, [throttle_cell], at):
-        raise RateLimited("Too many apps that you have used could not be looked up. Try again in a few seconds.")
+        raise RateLimited("Too many apps that you have used could not be looked up.")
     try:
         yield
     except ValidationError:
@@ -131,7 +127,7 @@ def _read_document(client_uri: str, organization_id: str, at: datetime) -> tuple
 def _fetch_document(client_uri: str, organization_id: str) -> Response:
     with _places.reserve(organization_id) as may_fetch:
         if not may_fetch:
-            raise PlacesOccupied
+            raise RateLimited("Other apps are being looked up.")
         networks = services().issuer_tokens.keys.networks
         url = urlsplit(client_uri)
         return request("GET", url, networks=networks, timeout=TIMEOUT, max_body=MAX_BODY, headers=ACCEPT)

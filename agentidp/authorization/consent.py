@@ -39,19 +39,6 @@ class Consent(SealedForm):
     form_id: str
 
 
-class AlreadyAnswered(Conflict):
-    """409: the person has already answered the form, for example by an earlier click on a button.
-
-    :param destination: the program that receives the first answer, in words for people.
-    """
-
-    def __init__(self, destination: str) -> None:
-        super().__init__(
-            f"Your first answer counts, and it goes to {destination}. If the app still asks you to sign in, start "
-            "again in the app."
-        )
-
-
 def allow_access(consent: Consent, requested: AuthorizationRequest, at: datetime) -> str:
     """Store the grant of the person, and return the authorization code."""
     permission = grants.Permission(
@@ -83,7 +70,7 @@ def refuse_access(consent: Consent, requested: AuthorizationRequest, at: datetim
 def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime) -> Iterator[Transaction]:
     """Open a transaction that accepts the form.
 
-    :raises AlreadyAnswered: the form was accepted before.
+    :raises Conflict: the form was accepted before.
     :raises ValidationError: the organization's provider has changed.
     """
     form_digest = hashlib.sha256(json.dumps(["consent", consent.form_id]).encode()).digest()
@@ -98,4 +85,7 @@ def _submit_form(consent: Consent, requested: AuthorizationRequest, at: datetime
             transaction.fetch("oauth/use_identifier", digest=form_digest, expires_at=expires_at)
             yield transaction
     except psycopg.errors.UniqueViolation:
-        raise AlreadyAnswered(requested.destination) from None
+        raise Conflict(
+            f"You have already answered. Your first answer counts, and it goes to {requested.destination}. If the app "
+            "still asks you to sign in, start again in the app."
+        ) from None

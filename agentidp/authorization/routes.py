@@ -18,7 +18,7 @@ from agentidp.caller import public, wait_for_turn
 from agentidp.dashboard import pages
 from agentidp.dashboard.oidc_sign_in import log_refusal, send_to_provider
 from agentidp.http.error_rendering import register_error_pages
-from agentidp.http.errors import ApiError, NotFound, OAuthError, ValidationError
+from agentidp.http.errors import ApiError, NotFound, OAuthError, RateLimited, ValidationError
 from agentidp.openid.claims import SignInRefused, read_name, read_subject
 from agentidp.openid.flows import AUTHORIZATION as PATH
 from agentidp.openid.organization_provider import get_callback_provider, get_provider
@@ -77,16 +77,19 @@ def callback(organization_id: str | None = None) -> Response:
         organization_id = provider.find_organization_id(claims)
     _check_member(provider, claims, organization_id)
     g.organization_id = organization_id
-    wait_for_turn(organization_id)
     try:
+        wait_for_turn(organization_id)
         if requested.client_uri:
             requested = client_documents.admit_app(requested, organization_id, claims, g.at)
         requested.check_parameters()
         offer = decision.find_offer(requested, claims, g.at)
     except OAuthError as error:
         return _redirect(requested.build_redirect(error=error.error, error_description=error.description))
-    except client_documents.PlacesOccupied:
-        raise _build_waiting_error(query) from None
+    except RateLimited as limited:
+        # Repeating this request would fail, because the provider's code has been used, so the sign-in begins again.
+        refresh = f"2; url={services().settings.issuer}{PATH}?{query}"
+        message = f"{limited.message} This page tries again by itself."
+        raise SignInRefused(503, message, {"Retry-After": "2", "Refresh": refresh}) from None
     except decision.NoRule as refused:
         description = "no rule lets the agent act for the person"
         refusal_uri = requested.build_redirect(error="access_denied", error_description=description)
@@ -152,14 +155,6 @@ def _check_member(provider: Provider, claims: dict[str, Any], organization_id: s
         raise SignInRefused(403, "This app belongs to an organization, and your account does not belong to it.")
 
 
-def _build_waiting_error(query: str) -> SignInRefused:
-    """Return the error whose page begins the authorization request again after two seconds."""
-    # Repeating the current request would fail, because the provider's code has been used.
-    refresh = f"2; url={services().settings.issuer}{PATH}?{query}"
-    message = "Other apps are being looked up at this moment. This page tries again by itself."
-    return SignInRefused(503, message, {"Retry-After": "2", "Refresh": refresh})
-
-
 def _render_consent_form(requested: AuthorizationRequest, offer: decision.Offer, form: Consent) -> Response:
     response = pages.page(
         "authorization_consent.html",
@@ -202,8 +197,6 @@ def _redirect(address: str) -> Response:
 
 def _render_error(error: ApiError) -> Response:
     title = pages.TITLES.get(error.status, pages.TITLES[500])
-    if isinstance(error, consent.AlreadyAnswered):
-        title = "You have already answered"
     response = pages.page("authorization_error.html", error.status, title=title, message=error.message)
     response.headers.update(error.headers)
     return response

@@ -250,6 +250,14 @@ class TestTabs:
                 assert "This page tries again by itself." in Page(response).words
         assert editor.client.get(path).status_code == 200
 
+    def test_a_sign_in_begins_again_if_the_organization_has_too_many_requests(
+        self, editor: Editor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The provider's code has been used, so the request for the callback cannot be repeated."""
+        monkeypatch.setattr("agentidp.services.fair_queue.MAX_REQUESTS_PER_ORGANIZATION", 0)
+        page = editor.authorize()
+        assert (page.status_code, page.headers["Refresh"]) == (503, f"2; url={ISSUER}/authorize?{editor.query()}")
+
     def test_a_completed_sign_in_deletes_its_cookie(self, editor: Editor) -> None:
         cookies: dict[str, str] = {}
         begun = editor.client.get(f"/authorize?{editor.query()}")
