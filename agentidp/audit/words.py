@@ -24,7 +24,7 @@ NAMED = (
     "provisioning rule",
     "resource server",
 )
-"""Types that a sentence names before the subject's name, as in ``created the marker release 2``."""
+"""Subject types that a sentence names before the subject's name, as in ``created the marker release 2``."""
 
 
 def members(event: dict[str, Any]) -> dict[str, Any]:

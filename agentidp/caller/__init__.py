@@ -101,8 +101,8 @@ class Caller:
     def read_together(self, *calls: Call) -> list[Rows]:
         """Run statements that only read, and in the same round trip admit the caller, unless this was done before.
 
-        The admission runs last, because it locks the counter's row, which should be locked only briefly. A read replica
-        cannot admit the caller, so the primary admits the caller first.
+        The admission runs last, so that it locks the rows that count the request only briefly. A read replica cannot
+        admit the caller, so the primary admits the caller first.
         """
         self._check_no_transaction()
         for call in calls:

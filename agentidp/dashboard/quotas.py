@@ -62,7 +62,7 @@ def _compute_use(row: Any, at: datetime) -> dict[str, Any]:
 
 
 def find_refusing_quotas(rows: Mapping[str, Rows], at: datetime) -> list[dict[str, Any]]:
-    """Return the organization's own quotas that refuse tokens now, as :func:`compute_used_quotas` does.
+    """Return the organization's own quotas that refuse tokens now, with the members of :func:`compute_used_quotas`.
 
     Each quota has a further member ``since``: the hour of the first refused token, or ``None`` before any refusal.
     """
@@ -149,7 +149,7 @@ def _show_quota(
     caller: Caller, template: str, window: str | None, agent_id: UUID | None, form: Form | None = None
 ) -> Response:
     """Return the form of a quota or the confirmation of its removal. Without *form*, the form has the current quota."""
-    # get_agent finds no agent with the nil UUID, which would otherwise select the quotas of the organization.
+    # The nil UUID would select the organization's quotas, but get_agent returns no row for it, so the response is 404.
     calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id is not None else []
     quota_rows, *agent_rows = caller.read_together(build_usage_call(agent_id), *calls)
     agent = require_row(agent_rows[0]) if agent_rows else None

@@ -69,7 +69,7 @@ def find_silence_by_hours(
     ]
 
     def list_steady_hours(hours: Iterable[int]) -> list[int]:
-        """Return the hours in which the agent usually works, up to its next usual rest."""
+        """Return the steady hours among *hours* up to the first rest, without the unknown hours."""
         steady_hours, idle_hour_count = [], 0
         for hour in hours:
             is_steady = active_weeks_by_hour[(hour - first_hour) % WEEK] >= thresholds.STEADY_SHARE * week_count

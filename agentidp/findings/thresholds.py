@@ -53,7 +53,7 @@ MIN_LOOP_EXCESS = 1000  # minimum tokens of a critical hour beyond the expected 
 LOOP_TIMES = 10  # a critical hour exceeds this multiple of the agent's busiest hour on the usual days
 SETTLED_DAYS = 14  # days since its first token after which an agent has a baseline
 NEW_TOKENS = 500  # minimum tokens in an unusual hour of an agent without a baseline: more than healthy instances need
-NEW_TIMES = 8  # such an hour also exceeds this multiple of the agent's busiest hour at least a day earlier
+NEW_TIMES = 8  # such an hour also exceeds this multiple of the tokens of any hour at least 24 hours before it
 # findings/spike.sql ranks agents by growth: (highest - mean) / (mean + smoothing), where highest is the highest count
 # of an evaluated day, and mean is the mean of the GROWTH_DAYS days before. The smoothing keeps agents with few tokens
 # from ranking high.

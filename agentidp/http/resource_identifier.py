@@ -34,7 +34,7 @@ _SHARED_KEYS = {audience.lower() for audience in SHARED_AUDIENCES}
 
 
 def is_audience(text: str) -> bool:
-    """Return whether *text* is an audience."""
+    """Return whether *text* matches :data:`AUDIENCE` and has at most :data:`MAX_AUDIENCE_LENGTH` characters."""
     return len(text) <= MAX_AUDIENCE_LENGTH and re.fullmatch(AUDIENCE, text) is not None
 
 

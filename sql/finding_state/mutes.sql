@@ -1,4 +1,4 @@
--- Returns the organization's mutes of findings that have not ended, one row per mute.
+-- Returns the organization's mutes that have not ended, one row per mute.
 -- Parameters: organization_id; at (timestamptz): the current time.
 select kind, subject, until
 from finding_mutes

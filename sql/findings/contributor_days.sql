@@ -1,7 +1,7 @@
 -- Returns the tokens of some agents in a period, one row per agent and UTC day with tokens: agent_id, on_day, tokens.
 -- Parameters: organization_id; agent_ids (uuid[]); first and last: the first and the last day of the period.
 --
--- max-pages-read: 1200, three per agent and day
+-- max-pages-read: 1200, for three pages per agent and day
 select usage.agent_id, usage.day as on_day, sum(usage.tokens)::bigint as tokens
 from unnest(%(agent_ids)s::uuid[]) as requested (agent_id)
 cross join generate_series(0, %(last)s::date - %(first)s::date) as since (days)

@@ -43,7 +43,7 @@ begin
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := coalesce(p_refusal, chain_refusal(
         p_organization_id, p_agent_ids, p_issued_at, p_jtis,
-        -- The audience of the exchanged token (element 0) is left out, because runs_resource_server below checks this audience,
+        -- The audience of the subject's token (element 0) is left out, because runs_resource_server below checks this audience,
         -- more strictly than chain_refusal.
         array(select aud #>> '{}' from jsonb_path_query(p_ancestors, '$[1 to last].aud') as aud), p_rule_id
     ));
@@ -93,8 +93,8 @@ begin
         v_is_target := found and v_subject_scopes is not null;
     end if;
     if v_is_target then
-        -- The new token gets no scope that an ID-JAG or grant excludes, or that an exchanged token for the requested resource
-        -- did not have.
+        -- The new token gets no scope that an ID-JAG or grant excludes, or that an ancestor for the requested resource does
+        -- not have. The ancestors are the subject's token and the tokens exchanged for it.
         v_subject_scopes := array(
             select subject_scopes.scope
             from unnest(v_subject_scopes) as subject_scopes (scope)
@@ -102,7 +102,7 @@ begin
                 select 1
                 from jsonb_array_elements(p_ancestors) as ancestor
                 where
-                    -- The exchanged token counts as a token for the requested resource if its resource or its aud matches,
+                    -- An ancestor counts as a token for the requested resource if its resource or its aud matches,
                     -- because the audience of the resource server may have changed since the token was issued. The audience
                     -- //host belongs to the identifier https://host.
                     (

@@ -13,10 +13,10 @@
 -- subject_agent_id: the agent for which the client acts, or null for a subject of another issuer;
 -- issuer and rule_id: for a subject of another issuer, the issuer and the rule that has accepted its token, otherwise null;
 -- agent_ids (uuid[]): the client, the earlier actors and a subject that is an agent, each once;
--- issued_at (timestamptz[]): for each of these agents, the iat of the exchanged token or actor's token that names the agent, the
+-- issued_at (timestamptz[]): for each of these agents, the iat of the subject's token or actor's token that names the agent, the
 -- earlier iat if both tokens name it, and null if neither does;
--- jtis (text[]): of the exchanged token, of the tokens that were exchanged for it, and of the actor's token;
--- ancestors (jsonb): a list of the exchanged token and the tokens exchanged for it, newest first, as objects with aud, scope and
+-- jtis (text[]): of the subject's token, of the tokens that were exchanged for it, and of the actor's token;
+-- ancestors (jsonb): a list of the subject's token and the tokens exchanged for it, newest first, as objects with aud, scope and
 -- resource (the resource server's identifier, or null if it equals aud); empty for a token of another issuer;
 -- max_scopes (text[]): the scopes to which an ID-JAG limits the new token, or null;
 -- is_bound: whether the subject's token is bound to a key;
