@@ -35,6 +35,8 @@ responses set."""
 FORM_CHARACTERS = 43
 """Length of the random string in the cookie of a form (:mod:`agentidp.authorization.sealed_form`)."""
 
+_COMMON_NAME = "agentidp_sign_in_"
+
 
 class Flow(NamedTuple):
     """An unfinished sign-in.
@@ -64,7 +66,7 @@ def store_flow(path: str, flow: Flow) -> None:
     :param path: one of :data:`PATHS`. Only :func:`find_flow` for the same path finds the sign-in.
     """
     name, sealed_flow = build_cookie_name(flow.state), seal_json(f"{path} {flow.state}", flow[1:])
-    _delete_oldest_cookies(MAX_CHARACTERS - _measure_cookie(name, sealed_flow))
+    _delete_oldest_cookies(MAX_CHARACTERS - len(f"{name}={sealed_flow}; "))
     set_cookie(name, sealed_flow)
 
 
@@ -118,7 +120,8 @@ def build_cookie_prefix(settings: Settings) -> str:
 
 def build_cookie_name(key: str) -> str:
     """Return the name of the cookie for a secret string, whose hash is the end of the name."""
-    return _build_common_name() + hashlib.sha256(key.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return f"{build_cookie_prefix(services().settings)}{_COMMON_NAME}{digest}"
 
 
 def set_cookie(name: str, value: str) -> None:
@@ -136,22 +139,13 @@ def set_cookie(name: str, value: str) -> None:
 def _delete_oldest_cookies(max_characters: int) -> None:
     """Delete the oldest cookies, so that the remaining cookies have at most *max_characters* together."""
     # Browsers send older cookies first (RFC 6265 section 5.4), so the reversed list begins with the newest.
-    common_name = _build_common_name()
-    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if cookie[0].startswith(common_name)]
+    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if _COMMON_NAME in cookie[0]]
     # A page of another site can begin sign-ins, whose cookies are long, but must not delete the short cookies of forms.
     cookies.sort(key=lambda cookie: len(cookie[1]) > FORM_CHARACTERS)
     for name, value in cookies:
-        max_characters -= _measure_cookie(name, value)
+        max_characters -= len(f"{name}={value}; ")
         if max_characters < 0:
             set_cookie(name, "")
-
-
-def _measure_cookie(name: str, value: str) -> int:
-    return len(f"{name}={value}; ")
-
-
-def _build_common_name() -> str:
-    return f"{build_cookie_prefix(services().settings)}agentidp_sign_in_"
 
 
 def _sealer() -> Sealer:
