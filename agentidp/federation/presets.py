@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentidp.federation.platforms import GITHUB, GITLAB
 from agentidp.federation.rule import SPIFFE
-from agentidp.federation.rule_checks import GITHUB, GITLAB, MAX_URL, MAX_VALUE, RuleRefused
+from agentidp.federation.rule_checks import MAX_URL, MAX_VALUE, RuleRefused
 
 Answers = Mapping[str, str]
 

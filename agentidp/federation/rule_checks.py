@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agentidp.config import LOOPBACK_HOSTS
+from agentidp.federation.platforms import CUSTOMER_CLAIMS, PASSING_NAMES, SUBJECT_PREFIXES, is_open_issuer
 from agentidp.federation.rule import MAX_POINTER, SEPARATORS, SPIFFE, as_list, is_pattern
 from agentidp.http.text import text_refusal
 from agentidp.jose.jwk import check_public_jwks
@@ -30,71 +31,9 @@ MAX_CLAIMS = 20
 MAX_VALUES = 20
 """Maximum number of accepted values that a rule lists per claim."""
 
-GITHUB = "https://token.actions.githubusercontent.com"
-GITLAB = "https://gitlab.com"
-
 _EXCLUDED_CLAIMS = {"iss", "sub", "aud", "exp", "nbf", "iat", "jti"}
 """Claims that a rule's ``claims`` must not contain, because the rule's other members, such as ``issuer``, check them
 or because they differ in each token."""
-
-_CUSTOMER_CLAIMS: Mapping[str, tuple[str, ...]] = {
-    GITHUB: ("repository_id", "repository_owner_id", "repository", "repository_owner"),
-    GITLAB: ("project_id", "namespace_id", "project_path", "namespace_path"),
-    "https://app.terraform.io": (
-        "terraform_workspace_id",
-        "terraform_organization_id",
-        "terraform_project_id",
-        "terraform_organization_name",
-    ),
-    "https://accounts.google.com": ("email", "hd"),
-}
-"""Claims that identify the customer for whom a token was issued, per issuer at which anyone can be a customer. Ids come
-before names, because a name can pass to another customer."""
-
-_OPEN_ISSUERS = {
-    *_CUSTOMER_CLAIMS,
-    "https://agent.buildkite.com",
-    "https://api.cursor.com",
-    "https://api.login.yahoo.com",
-    "https://api.pulumi.com/oidc",
-    "https://api.pulumi.com/oidc/v2",
-    "https://app.devin.ai",
-    "https://app.warp.dev",
-    "https://appleid.apple.com",
-    "https://discord.com",
-    "https://federation.namespaceapis.com",
-    "https://github.com/login/oauth",
-    "https://id.twitch.tv/oauth2",
-    "https://identity.depot.dev",
-    "https://issuer.enforce.dev",
-    "https://login.app.env0.com",
-    "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
-    "https://login.salesforce.com",
-    "https://oidc.codefresh.io",
-    "https://oidc.modal.com",
-    "https://oidc.vercel.com",
-    "https://scalr.io",
-    "https://slack.com",
-    "https://www.facebook.com",
-    "https://www.linkedin.com/oauth",
-}
-"""Issuers from which anyone can get tokens, without a slash at the end."""
-
-_SUBJECT_PREFIXES: Mapping[str, tuple[str, ...]] = {
-    GITHUB: ("repo:", *(f"{name}:" for name in _CUSTOMER_CLAIMS[GITHUB])),
-    GITLAB: ("project_path:", *(f"{name}:" for name in _CUSTOMER_CLAIMS[GITLAB])),
-    "https://app.terraform.io": ("organization:",),
-}
-"""Prefixes of the subjects that name a customer of the issuer, by issuer."""
-
-_PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
-    GITHUB: (
-        "names of owners and repositories",
-        re.compile(r"repo:[^/@:]+@[0-9]+/([^/@:]+@[0-9]+:|\*)|repository(_owner)?_id:"),
-    ),
-    GITLAB: ("paths of groups and projects", re.compile(r"(project|namespace)_id:")),
-}
-"""Names in subjects that can pass to another customer, and the form of subjects with ids instead, by issuer."""
 
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
@@ -247,9 +186,9 @@ def list_warnings(rule: Mapping[str, Any]) -> list[str]:
         )
     if subject is not None and subject.endswith(":pull_request"):
         warnings.append("a pull request is trusted before anybody has reviewed it")
-    if issuer in _PASSING_NAMES:
-        name_kinds, subject_with_ids = _PASSING_NAMES[issuer]
-        id_claims = _CUSTOMER_CLAIMS[issuer][:2]
+    if issuer in PASSING_NAMES:
+        name_kinds, subject_with_ids = PASSING_NAMES[issuer]
+        id_claims = CUSTOMER_CLAIMS[issuer][:2]
         if claims.keys().isdisjoint(id_claims) and not subject_with_ids.match(subject or ""):
             warnings.append(
                 f"{name_kinds} can be taken over after a rename or a deletion: add the claim {' or '.join(id_claims)}"
@@ -270,11 +209,6 @@ def check_provider_issuer(issuer: str, own_issuer: str, *, allows_loopback: bool
     if issuer.startswith(SPIFFE):
         raise RuleRefused("issuer", "must be an https URL")
     _check_issuer(issuer, own_issuer, allows_loopback)
-
-
-def is_open_issuer(issuer: str) -> bool:
-    """Return whether anybody can have an account at an issuer."""
-    return issuer.rstrip("/") in _OPEN_ISSUERS
 
 
 def _check_issuer(issuer: str, own_issuer: str, allows_loopback: bool) -> None:
@@ -357,14 +291,14 @@ def _check_trusted_subjects(issuer: str, subject: str | None, claims: Mapping[st
     for claim_name, claim_value in _list_expected_values(None, claims):
         if isinstance(claim_value, str):
             _check_pattern("claims", f"{claim_name} ", claim_value)
-    if issuer in _CUSTOMER_CLAIMS:
-        prefixes = _SUBJECT_PREFIXES.get(issuer)
+    if issuer in CUSTOMER_CLAIMS:
+        prefixes = SUBJECT_PREFIXES.get(issuer)
         subject_names_customer = subject is not None and (prefixes is None or subject.startswith(prefixes))
-        if not subject_names_customer and claims.keys().isdisjoint(_CUSTOMER_CLAIMS[issuer]):
+        if not subject_names_customer and claims.keys().isdisjoint(CUSTOMER_CLAIMS[issuer]):
             error_message = f"must begin with {prefixes[0]}" if subject is not None and prefixes else "must be there"
             raise RuleRefused(
                 "subject",
-                f"{error_message}, or claims must have one of {', '.join(_CUSTOMER_CLAIMS[issuer])}: "
+                f"{error_message}, or claims must have one of {', '.join(CUSTOMER_CLAIMS[issuer])}: "
                 "anyone can have a token of this issuer",
             )
 
@@ -406,10 +340,10 @@ def _require_named_owner(issuer: str, subject: str | None, claims: Mapping[str, 
     naming_claims = {
         name for name, value_or_values in claims.items() if not any(map(_names_nobody, as_list(value_or_values)))
     }
-    if issuer in _CUSTOMER_CLAIMS:
+    if issuer in CUSTOMER_CLAIMS:
         # The claims must have the customer's id, because another customer could later take over a name and so the
         # agents.
-        id_claims = [name for name in _CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or _CUSTOMER_CLAIMS[issuer]
+        id_claims = [name for name in CUSTOMER_CLAIMS[issuer] if name.endswith("_id")] or CUSTOMER_CLAIMS[issuer]
         if naming_claims.isdisjoint(id_claims):
             raise RuleRefused(
                 "claims",

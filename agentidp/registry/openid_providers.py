@@ -12,7 +12,8 @@ from agentidp.caller.object_kind import ObjectKind
 from agentidp.config import Settings
 from agentidp.config.oidc import ANYONE, MAX_ISSUER
 from agentidp.db.organization import Transaction
-from agentidp.federation.rule_checks import RuleRefused, check_provider_issuer, is_open_issuer
+from agentidp.federation.platforms import is_open_issuer
+from agentidp.federation.rule_checks import RuleRefused, check_provider_issuer
 from agentidp.http import schemas
 from agentidp.http.errors import Conflict, ValidationError, require_row
 from agentidp.http.openapi import Blueprint

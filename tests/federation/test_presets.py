@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agentidp.federation.platforms import GITHUB, GITLAB
 from agentidp.federation.presets import (
     GITHUB_ACTIONS,
     GITLAB_CI,
@@ -17,7 +18,7 @@ from agentidp.federation.presets import (
     Preset,
     build_rule,
 )
-from agentidp.federation.rule_checks import GITHUB, GITLAB, check_provisioning_rule, check_rule
+from agentidp.federation.rule_checks import check_provisioning_rule, check_rule
 
 OWN = "https://idp.example"
 ORGANIZATION = "org-0a1b2c3d-0000-4000-8000-000000000001"

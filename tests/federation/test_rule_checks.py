@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from agentidp.federation.platforms import GITHUB, GITLAB
 from agentidp.federation.rule_checks import (
-    GITHUB,
-    GITLAB,
     MAX_CLAIMS,
     MAX_PATTERN_PARTS,
     MAX_RULE,
