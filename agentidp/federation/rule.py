@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from agentidp.federation.issuer_keys import KeySet, KeySource
+from agentidp.federation.key_set import KeySet, KeySource
 
 SPIFFE = "spiffe://"
 """Prefix of a SPIFFE trust domain's id. A rule for JWT-SVIDs has this id as its issuer."""

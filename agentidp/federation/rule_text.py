@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from agentidp.federation.issuer_keys import read_usable_jwk
+from agentidp.federation.key_set import read_usable_jwk
 from agentidp.federation.rule import as_list
 from agentidp.federation.rule_checks import RuleRefused
 

@@ -20,11 +20,11 @@ from agentidp.federation.issuer_keys import (
     MAX_BODY,
     TIMEOUT,
     IssuerKeys,
-    KeySource,
     KeysUnavailable,
     check_url,
     parse_json_object,
 )
+from agentidp.federation.key_set import KeySource
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, parse_jwt
 from agentidp.openid.claims import merge_claims, read_strings
 from agentidp.openid.flows import Flow
