@@ -4,7 +4,8 @@ A token request takes these steps:
 
 1. :func:`issue_token` reads the form. The function for its grant type (``issue_by_…``) identifies the client. If the
    client has sent an assertion, the function also verifies the assertion.
-2. :func:`issue_to_client` passes the client and the ``authenticate_and_count_token`` of the grant type to
+2. :func:`issue_to_client` refuses an agent at the limit per process and minute (``services/token_rate.py``). It passes
+   the client and the ``authenticate_and_count_token`` of the grant type to
    :func:`agentidp.oauth.client_authentication.authenticate`, which refuses a client that is not authentic.
 3. ``authenticate_and_count_token`` builds the call of the grant type's statement.
    :func:`agentidp.oauth.issuance.record_issuance` runs the statement, which authenticates the client, grants the scope
