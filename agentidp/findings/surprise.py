@@ -1,7 +1,7 @@
 """Find the unusual hours in the token counts of one agent. An hour is compared only with the hours before it.
 
 Read this module from top to bottom. docs/analytics.md describes the same rules for users, and
-docs/decisions/findings.md gives the reasons and measurements. The rules use four terms:
+docs/decisions/findings.md gives the reasons and measurements. The rules use five terms:
 
 1. The **expected** tokens of an hour are the median of the same hour of the week, and of the hours next to it, in the
    ``SEASON_WEEKS`` weeks before. A job that runs once a week for an hour is therefore never expected.
@@ -16,9 +16,12 @@ docs/decisions/findings.md gives the reasons and measurements. The rules use fou
    factor times the second-highest usual surprise. Therefore an agent with irregular counts has high limits, an hour
    that resembles one earlier day is only listed, and an hour that resembles two earlier days is not reported. The
    factor grows with the number of agents, because each of them can exceed its limits by chance.
+5. A warning about one hour is **critical** if its tokens are probably a retry loop (:func:`is_loop`). If several of the
+   ``SPIKE_RULES`` find an hour unusual, the highest severity counts, and among equal severities the first rule.
 
-An unusual hour must also have enough tokens (:func:`is_large_enough`). A new agent has no usual surprises,
-so its limits are fixed (:func:`find_unusual_hours_of_new_agent`).
+An unusual hour must also exceed the expected tokens by enough, and have at least twice as many
+(:func:`is_large_enough`). A single hour is compared with the highest expectation of the hour and of the hours before
+and after it. A new agent has no usual surprises, so its limits are fixed (:func:`find_unusual_hours_of_new_agent`).
 
 The history below shows the rules, and a test computes each row. The only agent of an organization is issued 20 tokens
 per hour, except for 45 in one hour of 1 April and the hours below:
