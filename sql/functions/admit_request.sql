@@ -11,10 +11,10 @@ create or replace function admit_request(
 ) returns setof uuid
 language plpgsql as $$
 declare
-    v_entered text;
+    v_ignored_text text;
     v_slot smallint;
 begin
-    v_entered := enter_organization(p_organization_id, p_durable);
+    v_ignored_text := enter_organization(p_organization_id, p_durable);
     perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
     if not found then
         return;

@@ -11,10 +11,10 @@ create or replace function consume_form_key(
 ) returns uuid
 language plpgsql as $$
 declare
-    v_is_consumed boolean;
+    v_ignored_boolean boolean;
     v_created_id uuid;
 begin
-    v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
+    v_ignored_boolean := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     return null;
 exception when unique_violation then
     -- The table is read in a statement of its own, because on Citus an expression in a function must not read a table.

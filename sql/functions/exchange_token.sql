@@ -35,10 +35,10 @@ declare
     v_target record;
     v_is_target boolean := false;
     -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
-    v_entered text;
-    v_is_counted boolean;
+    v_ignored_text text;
+    v_ignored_boolean boolean;
 begin
-    v_entered := enter_organization(p_organization_id, p_durable);
+    v_ignored_text := enter_organization(p_organization_id, p_durable);
     -- Takes the issuance lock of issue_token before the checks, so that no agent or token ends between the checks and the issuance.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
     refusal := coalesce(p_refusal, chain_refusal(
@@ -145,7 +145,7 @@ begin
         return;
     end if;
     if scope is not null then
-        v_is_counted := count_delegation(
+        v_ignored_boolean := count_delegation(
             p_organization_id, p_agent_id, p_subject_agent_id, p_issuer, p_resource, p_day
         );
     end if;

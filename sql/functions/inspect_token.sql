@@ -19,10 +19,10 @@ declare
     v_credential record;
     v_is_active boolean;
     -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
-    v_entered text;
-    v_is_consumed boolean;
+    v_ignored_text text;
+    v_ignored_boolean boolean;
 begin
-    v_entered := enter_organization(p_organization_id, p_durable);
+    v_ignored_text := enter_organization(p_organization_id, p_durable);
     -- The function reads the organization, the agent and the credential even if one of them is missing, so that its duration does
     -- not reveal whether the client exists.
     perform from organizations where organization_id = p_organization_id and is_active_organization(suspended_at);
@@ -44,7 +44,7 @@ begin
         return;
     end if;
     if p_digest is not null then
-        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
+        v_ignored_boolean := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     -- Introspection updates last_used_at too, because people look at last_used_at to see whether an old secret is still used.
     if v_credential.last_used_at is null or v_credential.last_used_at < p_at - interval '1 minute' then

@@ -30,12 +30,11 @@ declare
     v_quota_check record;
     v_is_active boolean;
     v_must_prove boolean;
-    -- Nothing reads these three variables. Assigning the functions' results to them is faster than "perform".
-    v_entered text;
-    v_is_consumed boolean;
-    v_is_counted boolean;
+    -- Nothing reads these two variables. Assigning the functions' results to them is faster than "perform".
+    v_ignored_text text;
+    v_ignored_boolean boolean;
 begin
-    v_entered := enter_organization(p_organization_id, p_durable);
+    v_ignored_text := enter_organization(p_organization_id, p_durable);
     -- Shares the organization's issuance lock (16) until this transaction ends. A transaction that changes quotas or ends an
     -- agent's tokens waits for this lock (lock_quotas), so that no token is issued under old quotas after the new quotas were
     -- committed. The lock is first tried in an expression without waiting, because an expression is faster than "perform".
@@ -45,7 +44,7 @@ begin
     -- Each table has its own statement, because a Citus worker would plan a join again for each token. The rows of the
     -- organization, the agent and the credential are read even if one of them is missing, so that the duration does not reveal
     -- whether the client exists. inspect_token repeats the three statements, because calling a common function would add 6 % to
-    -- the time that PostgreSQL takes to issue a token.
+    -- the time that PostgreSQL takes to issue a token. The conditions is_… are functions in sql/migrations/0004_conditions.sql.
     select organizations.quotas
     into v_organization_quotas
     from organizations
@@ -117,7 +116,7 @@ begin
         quotas := v_quota_check.quotas;
         if v_quota_check.exhausted_holder is not null then
             exhausted := v_quota_check.exhausted_holder || ' ' || v_quota_check.exhausted_window;
-            v_is_counted := count_refusal(
+            v_ignored_boolean := count_refusal(
                 p_organization_id, p_agent_id, p_day, p_hour,
                 v_quota_check.exhausted_holder, v_quota_check.exhausted_window, v_quota_check.is_enforced
             );
@@ -125,16 +124,16 @@ begin
                 v_granted := null;
                 if p_digest is null then
                     -- The commit does not wait for the disk, because losing the count of a refusal in a crash is acceptable.
-                    v_entered := set_config('synchronous_commit', 'off', true);
+                    v_ignored_text := set_config('synchronous_commit', 'off', true);
                 end if;
             end if;
         end if;
     end if;
     if p_digest is not null then
-        v_is_consumed := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
+        v_ignored_boolean := consume_identifier(p_organization_id, p_digest, p_expires_at, p_at);
     end if;
     if v_granted is not null and p_is_counted then
-        v_is_counted := count_token(
+        v_ignored_boolean := count_token(
             p_organization_id, p_agent_id, v_credential.credential_id, coalesce(p_resource, ''), p_day, p_hour
         );
     end if;

@@ -25,9 +25,9 @@ declare
     v_is_public constant boolean := coalesce(p_jwk = '["none"]', false);
     v_refusal text;
     -- Nothing reads this variable. Assigning the function's result to it is faster than "perform".
-    v_entered text;
+    v_ignored_text text;
 begin
-    v_entered := enter_organization(p_organization_id, p_durable);
+    v_ignored_text := enter_organization(p_organization_id, p_durable);
     -- The issuance lock of issue_token is taken before the grant's row is locked. In the opposite order, this transaction and a
     -- transaction that ends the grant could wait for each other.
     perform pg_advisory_xact_lock_shared(hashtext(p_organization_id), 16);
