@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -31,6 +32,16 @@ def open_form(row: Locator) -> None:
     form.click()
 
 
+@pytest.fixture
+def acknowledged_by_nobody(stage: Stage) -> Iterator[None]:
+    """Remove acknowledgements of the demo's findings afterwards, because other tests expect an urgent finding."""
+    yield
+    with psycopg.connect(str(stage.services.settings.database_url), autocommit=True) as connection:
+        connection.execute("select set_config('agentidp.organization_id', %s, false)", [stage.operator.organization_id])
+        connection.execute("update findings set acknowledged_at = null, acknowledged_by = null, note = null")
+
+
+@pytest.mark.usefixtures("acknowledged_by_nobody")
 @WITH_AND_WITHOUT_JAVASCRIPT
 def test_acknowledges_and_mutes_on_the_card(open_page: Open, stage: Stage, java_script_enabled: bool) -> None:
     page = open_page(stage.operator, java_script_enabled=java_script_enabled, viewport=PHONE)

@@ -29,7 +29,6 @@ def test_the_headline_what_is_most_urgent_the_chart_with_its_marks_and_the_findi
     page.goto("/dashboard")
     expect(page.locator(FIGURES)).to_have_count(5)
     urgent = page.locator("#urgent")
-    # Another test may have acknowledged the most urgent one, so whom it names differs.
     expect(urgent.locator("a bdi").first).to_be_visible()
     first_screen = [
         *page.locator(FIGURES).all(),
