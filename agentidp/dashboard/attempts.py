@@ -20,12 +20,12 @@ def build_session_actor(agent_id: UUID) -> Actor:
 
 
 def record_sign_in(transaction: Transaction, agent_id: UUID, by: str) -> None:
-    """Record a successful sign-in as an agent *by* ``credential``, ``token`` or ``link``."""
+    """Record that somebody has signed in as an agent, *by* ``credential``, ``token`` or ``link``."""
     audit.record(transaction, "agent.signed_in", agent_id, after={"by": by})
 
 
 def record_refused_sign_in(organization_id: str, agent_id: UUID, at: datetime, *, by: str, reason: str) -> None:
-    """Record a refused sign-in as an agent, unless there were too many records about the agent lately.
+    """Record that a sign-in as an agent was refused, unless there were too many records about the agent lately.
 
     :param by: ``credential``, ``token`` or ``link``.
     :param reason: the OAuth error code.

@@ -61,7 +61,10 @@ def build_own_audience(caller: Caller) -> str:
 
 
 def read_draft(presets: tuple[Preset, ...], caller: Caller, check: Check, form: Form | None) -> Draft:
-    """Return the unfinished rule, from *form* if the form was sent. Raise ``ValidationError`` for an unknown preset."""
+    """Return the draft with the rule from *form* or, if *form* is ``None``, from the answers to the preset's questions.
+
+    :raises ValidationError: the preset is unknown.
+    """
     preset_name = request.args.get("preset", presets[0].name)
     preset = next((preset for preset in presets if preset.name == preset_name), None)
     if preset is None:

@@ -26,7 +26,7 @@ _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivile
 """
 
 MAX_ATTEMPTS = 20
-"""Maximum number of attempts of a transaction. Citus may report the same deadlock for 100 ms."""
+"""Maximum number of attempts of a transaction. Citus may end all attempts within 100 ms by the same deadlock."""
 
 
 def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:

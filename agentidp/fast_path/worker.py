@@ -155,7 +155,7 @@ class PollingWorker(Worker):
             self.keepalived_conns[descriptor] = connection
 
     def _serve_connections(self) -> None:
-        """Serve the connections that epoll reports, whenever this thread is one of the ``MAX_SERVING`` that serve."""
+        """Serve the connections that epoll reports, but only while fewer than ``MAX_SERVING`` other threads serve."""
         thread_id = threading.get_ident()
         while True:
             self._may_serve.acquire()

@@ -78,7 +78,7 @@ def verify_assertion(services: Services, unverified_jwt: UnverifiedJwt, client: 
                 services.client_keys.clear()
             services.client_keys[client.agent_id, algorithm, key_id] = jwk_json, public_key
             return _add_verified_key(client, jwk_json, unverified_jwt.claims)
-        # WRONG_SIGNATURE, the reason for a key that did not sign, never replaces the reason for the key that signed.
+        # A key that did not sign says nothing about the claims, so WRONG_SIGNATURE never replaces another key's reason.
         if key_refusal != WRONG_SIGNATURE or refusal == "unknown key":
             refusal = key_refusal
     if refusal == "unknown key":

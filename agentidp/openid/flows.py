@@ -140,7 +140,7 @@ def _delete_oldest_cookies(max_characters: int) -> None:
     """Delete the oldest cookies, so that the remaining cookies have at most *max_characters* together."""
     # Browsers send older cookies first (RFC 6265 section 5.4), so the reversed list begins with the newest.
     cookies = [cookie for cookie in reversed(list(request.cookies.items())) if _COMMON_NAME in cookie[0]]
-    # A page of another site can begin sign-ins, whose cookies are long, but must not delete the short cookies of forms.
+    # The cookies of forms, which are short, are deleted last, because a page of another site can begin many sign-ins.
     cookies.sort(key=lambda cookie: len(cookie[1]) > FORM_CHARACTERS)
     for name, value in cookies:
         max_characters -= len(f"{name}={value}; ")

@@ -251,7 +251,7 @@ def update_agent(
         [agent_row] = transaction.fetch("agents/change_agent", agent_id=agent_id, **new_columns)
     except psycopg.errors.UniqueViolation:
         raise AGENTS.name_conflict() from None
-    # Any change of the agent restarts the number of days without a token after which a dormant agent is suspended.
+    # Any change of the agent postpones its suspension as dormant, so the announced time is deleted.
     transaction.fetch("agents/withdraw_suspension", agent_id=agent_id)
     AGENTS.record(transaction, before=earlier_row, after=agent_row, **reason or {})
     return agent_row
