@@ -46,7 +46,6 @@ MAX_READINGS = 4
 MAX_DOCUMENTS = 100
 """Maximum number of an organization's agents, including deleted agents, that have a client ID metadata document."""
 
-
 _JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 logger = logging.getLogger("agentidp")
@@ -84,7 +83,9 @@ def admit_app(
             "Nothing was sent to the app. Ask an administrator for a delegation rule with this host."
         )
     if not agent_rows or agent_rows[0].document_fresh_until <= at:
-        all_scopes = dict.fromkeys(scope for rule in rules for access in rule.resources for scope in access["scopes"])
+        all_scopes = dict.fromkeys(
+            scope for rule in rules for resource_access in rule.resources for scope in resource_access["scopes"]
+        )
         with _throttle_failures(organization_id, claims["sub"], at):
             redirect_uris, fresh_until = _read_document(client_uri, organization_id, at)
             _store_agent(organization_id, client_uri, redirect_uris, list(all_scopes), fresh_until, at)

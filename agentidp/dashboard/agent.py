@@ -90,13 +90,13 @@ def _build_calls(agent_id: UUID, period: Period) -> dict[str, Call]:
 
 def _group_scopes_by_api(scopes: list[str], servers: Rows) -> list[tuple[Any, list[str]]]:
     """Return (API, scopes) pairs. The API is a resource server's row, ``None`` for our own, ``""`` for no API."""
-    scope_groups: list[tuple[Any, list[str]]] = [
-        (server, [scope for scope in scopes if scope in api_scopes])
-        for server, api_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
+    apis_and_scopes: list[tuple[Any, list[str]]] = [
+        (server, [scope for scope in scopes if scope in offered_scopes])
+        for server, offered_scopes in [(None, SCOPES), *((server, server.scopes) for server in servers)]
     ]
-    grouped_scopes = {scope for _, scope_group in scope_groups for scope in scope_group}
-    scope_groups.append(("", [scope for scope in scopes if scope not in grouped_scopes]))
-    return [(server, scope_group) for server, scope_group in scope_groups if scope_group]
+    scopes_with_api = {scope for _, agent_scopes in apis_and_scopes for scope in agent_scopes}
+    apis_and_scopes.append(("", [scope for scope in scopes if scope not in scopes_with_api]))
+    return [(server, agent_scopes) for server, agent_scopes in apis_and_scopes if agent_scopes]
 
 
 def _read_slow_part(caller: Caller, period: Period, agent_id: UUID, rows: Mapping[str, Rows]) -> dict[str, Any]:
