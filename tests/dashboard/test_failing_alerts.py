@@ -43,7 +43,7 @@ def test_several_targets_that_fail_are_one_banner(signed_in: FlaskClient, servic
     assert banner["class"] == "notice"
     since, reason = "alerts have failed since Wed 15 Apr, 12:00 UTC", ": the status of the response was 500."
     assert (
-        "3 of 4 alert targets fail. Alerts to the first of these targets have failed since Wed 15 Apr, 12:00 UTC. "
+        "3 of 4 alert targets fail, the first since Wed 15 Apr, 12:00 UTC. "
         f"Alert targets Failing targets one: {since}{reason} three: {since}{reason} "
         f"two: {since}, and nothing is sent any more{reason} "
     ) in page.words
