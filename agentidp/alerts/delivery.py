@@ -86,7 +86,7 @@ class Dispatcher:
         self._concurrency = concurrency
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="alerts")
         self._turns: dict[Future[None], str] = {}
-        self._slow_at: dict[str, datetime] = {}
+        self._slow_at: dict[str, datetime] = {}  # when the latest slow message of each organization was sent
         self._connection: psycopg.Connection[Any] | None = None
         self._cleaned_at: datetime | None = None
 

@@ -166,7 +166,7 @@ class IssuerKeys:
         # A weak mapping drops a key source that no organization uses any more.
         self._by_source: WeakValueDictionary[KeySource, SourceState] = WeakValueDictionary()
         self._fetches: list[_Fetch] = []
-        self._slow_at: dict[str, float] = {}
+        self._slow_at: dict[str, float] = {}  # when the latest slow fetch for each organization ended
 
     def find_keys(self, source: KeySource, kid: str | None, alg: str, *, organization_id: str) -> list[Any]:
         """Return an issuer's keys that may have made a token's signature, or raise :exc:`KeysUnavailable`."""

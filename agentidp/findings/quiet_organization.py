@@ -74,7 +74,7 @@ def find_runs_of_quiet_hours(
     quiet_indexes = [
         index for index, hour in enumerate(busy_hours) if 2 * active_agents_by_hour[hour] < usual_agents_by_hour[hour]
     ]
-    return [[busy_hours[index] for index in index_run] for index_run in group_adjacent(quiet_indexes, 1)]
+    return [[busy_hours[index] for index in adjacent_indexes] for adjacent_indexes in group_adjacent(quiet_indexes, 1)]
 
 
 def find_quiet_times(

@@ -203,7 +203,7 @@ def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], que
     hours = (query.at - begins_at) // ONE_HOUR
     is_recent = len(agent.counts) - 1 - silence.since <= thresholds.SILENCE_NEWS_DAYS * DAY
     successor = find_successor(silence.since, agents)
-    is_by_hours = silence.unit == "hours"
+    is_counted_in_hours = silence.unit == "hours"
     return Finding(
         kind="silence",
         severity=Severity.warning if is_recent and not successor else Severity.info,
@@ -214,10 +214,10 @@ def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], que
         unit=f"{silence.unit} with activity",
         observed=0,
         expected=silence.expected,
-        baseline=f"{'the same hours of the week' if is_by_hours else 'its working days'} in up to"
+        baseline=f"{'the same hours of the week' if is_counted_in_hours else 'its working days'} in up to"
         f" {thresholds.SILENCE_WEEKS} weeks before",
         summary=f"{agent.name} has made no request for {f'{hours} hours' if hours < 48 else f'{hours // 24} days'},"
-        f" since {instant_in_words(begins_at)}; typically it is active {'in' if is_by_hours else 'on'}"
+        f" since {instant_in_words(begins_at)}; typically it is active {'in' if is_counted_in_hours else 'on'}"
         f" {silence.expected:.0f} {silence.unit} of that time.",
         causes=f"{successor} began at that time: it has probably taken over."
         if successor

