@@ -77,7 +77,7 @@ def identify_client(request: Request, form: dict[str, str], token: grants.GrantT
     return client
 
 
-def authenticate_and_count_token(
+def count_token_by_grant(
     token: grants.GrantToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate a client and count a token for the person of a grant, or return ``None`` if authentication failed.

@@ -56,7 +56,7 @@ def find_resource(id_jag: IssuerToken, form: dict[str, str], own_resource: str) 
     return resource
 
 
-def authenticate_and_count_token(
+def count_token_by_id_jag(
     id_jag: IssuerToken, token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate a client and count a token with which it acts for the person in an ID-JAG."""
@@ -72,9 +72,7 @@ def authenticate_and_count_token(
         return replace(subject, max_scopes=max_scopes, use=id_jag_use)
 
     refusal_error = client_authentication.invalid_grant()
-    return token_exchange.authenticate_and_count_token_for_subject(
-        token_request, database, client, read_subject, refusal_error
-    )
+    return token_exchange.count_token_for_subject(token_request, database, client, read_subject, refusal_error)
 
 
 def find_refusal(claims: dict[str, Any], client: Client, proof: Proof | None) -> str | None:

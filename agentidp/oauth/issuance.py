@@ -213,7 +213,7 @@ def build_request_call(token_request: TokenRequest, client: Client) -> IssuanceC
     return build_call(client, scope=token_request.scope, resource=token_request.resource, has_proof=has_proof)
 
 
-def authenticate_and_count_token(
+def count_token_for_client(
     token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate the client, grant the scope and count a token with which the client acts for itself."""

@@ -5,11 +5,10 @@ A token request takes these steps:
 1. :func:`issue_token` reads the form. The function for its grant type (``issue_by_…``) identifies the client. If the
    client has sent an assertion, the function also verifies the assertion.
 2. :func:`issue_to_client` refuses an agent at the limit per process and minute (``services/token_rate.py``). It passes
-   the client and the ``authenticate_and_count_token`` of the grant type to
+   the client and the function of the grant type (``count_token_…``) to
    :func:`agentidp.oauth.client_authentication.authenticate`, which refuses a client that is not authentic.
-3. ``authenticate_and_count_token`` builds the call of the grant type's statement.
-   :func:`agentidp.oauth.issuance.record_issuance` runs the statement, which authenticates the client, grants the scope
-   and counts the token in one transaction.
+3. ``count_token_…`` builds the call of the grant type's statement. :func:`agentidp.oauth.issuance.record_issuance` runs
+   the statement, which authenticates the client, grants the scope and counts the token in one transaction.
 4. :func:`agentidp.oauth.issuance.check_issuance` reads the row, or raises the error for an authentic client.
 5. :func:`agentidp.oauth.issuance.build_token_response` signs the token.
 """
@@ -164,7 +163,7 @@ def choose_grant_type(form: dict[str, str]) -> Callable[[TokenRequest], Response
 def issue_by_client_credentials(token_request: TokenRequest) -> Response:
     """Issue a token to a client that authenticates itself (RFC 6749 section 4.4)."""
     client = client_authentication.identify_client(token_request.http_request, token_request.form, token_request.at)
-    return issue_to_client(token_request, client, issuance.authenticate_and_count_token)
+    return issue_to_client(token_request, client, issuance.count_token_for_client)
 
 
 def issue_by_assertion(token_request: TokenRequest) -> Response:
@@ -181,7 +180,7 @@ def issue_by_workload_token(token_request: TokenRequest) -> Response:
     http_request, form, at = token_request.http_request, token_request.form, token_request.at
     try:
         client = client_authentication.identify_client_by_assertion(http_request, form, at)
-        return issue_to_client(token_request, client, issuance.authenticate_and_count_token)
+        return issue_to_client(token_request, client, issuance.count_token_for_client)
     except OAuthError as error:
         if error.error == "invalid_client":
             raise client_authentication.invalid_grant(error.description) from None
@@ -193,14 +192,14 @@ def issue_by_id_jag(token_request: TokenRequest, id_jag_token: IssuerToken) -> R
     form, own_resource = token_request.form, token_request.services.settings.resource
     token_request = token_request._replace(resource=id_jag.find_resource(id_jag_token, form, own_resource))
     client = client_authentication.identify_client(token_request.http_request, form, token_request.at)
-    return issue_to_client(token_request, client, partial(id_jag.authenticate_and_count_token, id_jag_token))
+    return issue_to_client(token_request, client, partial(id_jag.count_token_by_id_jag, id_jag_token))
 
 
 def issue_by_exchange(token_request: TokenRequest) -> Response:
     """Issue a token by which a client acts for the subject of the token in the form (RFC 8693)."""
     token_exchange.check_form(token_request.form, token_request.resource)
     client = client_authentication.identify_client(token_request.http_request, token_request.form, token_request.at)
-    return issue_to_client(token_request, client, token_exchange.authenticate_and_count_token)
+    return issue_to_client(token_request, client, token_exchange.count_token_by_exchange)
 
 
 def issue_by_code_or_refresh_token(token_request: TokenRequest) -> Response:
@@ -208,19 +207,19 @@ def issue_by_code_or_refresh_token(token_request: TokenRequest) -> Response:
     http_request, form, at = token_request.http_request, token_request.form, token_request.at
     code_or_refresh_token = authorization_grant.check_form(form)
     client = authorization_grant.identify_client(http_request, form, code_or_refresh_token, at)
-    authenticate_and_count_token = partial(authorization_grant.authenticate_and_count_token, code_or_refresh_token)
-    return issue_to_client(token_request, client, authenticate_and_count_token)
+    count_token = partial(authorization_grant.count_token_by_grant, code_or_refresh_token)
+    return issue_to_client(token_request, client, count_token)
 
 
 def issue_to_client(
     token_request: TokenRequest,
     client: Client,
-    authenticate_and_count_token: Callable[[TokenRequest, OrganizationDatabase, Client], CountedToken | None],
+    count_token: Callable[[TokenRequest, OrganizationDatabase, Client], CountedToken | None],
 ) -> Response:
     """Count a token for a client, sign the token, and return the response.
 
-    :param authenticate_and_count_token: authenticates the client and counts the token, in one transaction. Returns
-        ``None`` if authentication failed.
+    :param count_token: authenticates the client and counts the token, in one transaction. Returns ``None`` if
+        authentication failed.
     """
     app_services, http_request, at = token_request.services, token_request.http_request, token_request.at
     if client.new_subject is not None:
@@ -234,7 +233,7 @@ def issue_to_client(
     signing_key = app_services.keys.current().signing
     database = app_services.database.of(client.organization_id, at)
     client, counted_token = client_authentication.authenticate(
-        http_request, client, at, partial(authenticate_and_count_token, token_request, database)
+        http_request, client, at, partial(count_token, token_request, database)
     )
     app_services.token_rate.count(*client.credential)
     jkt = token_request.proof.jkt if token_request.proof else None

@@ -117,7 +117,7 @@ def check_form(form: dict[str, str], resource: str | None) -> None:
             raise OAuthError("invalid_request", f"{name} must be {ISSUED_TOKEN_TYPE}")
 
 
-def authenticate_and_count_token(
+def count_token_by_exchange(
     token_request: TokenRequest, database: OrganizationDatabase, client: Client
 ) -> CountedToken | None:
     """Authenticate a client and count a token with which it acts for the subject of its ``subject_token``."""
@@ -135,13 +135,11 @@ def authenticate_and_count_token(
         "invalid_request",
         f"the subject token or the actor token is not acceptable; {client_authentication.OWNER_SEES}",
     )
-    counted_token = authenticate_and_count_token_for_subject(
-        token_request, database, client, read_subject, refusal_error
-    )
+    counted_token = count_token_for_subject(token_request, database, client, read_subject, refusal_error)
     return counted_token and replace(counted_token, members={"issued_token_type": ISSUED_TOKEN_TYPE})
 
 
-def authenticate_and_count_token_for_subject(
+def count_token_for_subject(
     token_request: TokenRequest,
     database: OrganizationDatabase,
     client: Client,
