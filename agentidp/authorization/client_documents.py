@@ -22,7 +22,7 @@ from agentidp.caller import TURN
 from agentidp.db.organization import Transaction
 from agentidp.db.sql import Call
 from agentidp.federation.agent_name import add_subject_suffix
-from agentidp.federation.issuer_keys import ACCEPT, parse_json_object, parse_max_age
+from agentidp.federation.issuer_documents import ACCEPT, parse_json_object, parse_max_age
 from agentidp.http.errors import Conflict, RateLimited, ValidationError
 from agentidp.http.request_context import current_request, request_actor
 from agentidp.oauth import throttle

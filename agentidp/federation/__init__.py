@@ -8,6 +8,6 @@ A rule of trust takes these forms, in this order:
 4. a :class:`agentidp.federation.issuer_tokens.Candidate`: the rule and its agent, to be compared with a token
 5. the JSON again, which ``issue_token`` compares with the agent's credentials, because the rule may have been revoked
 
-Read ``rule``, ``issuer_tokens``, ``key_set`` and ``issuer_keys`` in this order. Read ``rule_checks``, ``platforms`` and
-``presets`` only to learn how rules are written.
+Read ``rule``, ``issuer_tokens``, ``key_set`` and ``issuer_keys`` in this order. Read ``issuer_documents`` only to learn
+how keys are fetched, and ``rule_checks``, ``platforms`` and ``presets`` only to learn how rules are written.
 """

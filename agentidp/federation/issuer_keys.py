@@ -1,4 +1,4 @@
-"""Fetch the keys and the metadata of other issuers, and cache them within limits.
+"""Cache the keys and the metadata of other issuers, and decide when they are fetched, and for which organization.
 
 A fetch runs in a thread of its own. Few requests wait for a fetch, and others are told when to try again. Stale keys
 are used while they are fetched again.
@@ -14,31 +14,20 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
-from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from agentidp.config import LOOPBACK_HOSTS
-from agentidp.federation.key_set import KeySet, KeySource, remove_nested_members
+from agentidp.federation.issuer_documents import TIMEOUT, Proxy, Published, fetch_published
+from agentidp.federation.key_set import KeySource
 from agentidp.metrics import ISSUER_KEY_FETCHES, ISSUER_KEYS_MISSING
-from agentidp.outbound.client import RequestFailed, request
+from agentidp.outbound.client import RequestFailed
 from agentidp.outbound.networks import AllowedNetworks
 from agentidp.outbound.places import Places
-
-TIMEOUT = 5.0
-"""Maximum seconds to fetch an issuer's metadata and keys, not counting DNS lookups."""
-
-MAX_BODY = 64 * 1024
-"""Maximum number of bytes of an issuer's response."""
-
-MIN_AGE, MAX_AGE = 300.0, 86_400.0
-"""Minimum and maximum seconds for which fetched keys are fresh."""
 
 MAX_STALE = 86_400.0
 """Maximum seconds for which stale keys may be used if no fetch succeeds."""
@@ -74,13 +63,6 @@ about 10 KB, or at most 0.5 MB if its issuer is hostile."""
 
 MAX_PROVEN_PER_ORGANIZATION, MAX_UNPROVEN_PER_ORGANIZATION = MAX_PROVEN // 2, MAX_UNPROVEN // 2
 
-_MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
-
-_URI_CHARACTERS = re.compile(r"[!#-;=?-Z\[\]_a-z~]+")
-"""The characters of URIs (RFC 3986). Browsers read another host than urlsplit in an address with a backslash."""
-
-ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
-
 logger = logging.getLogger("agentidp")
 
 Cause = Literal["fetching", "crowded", "failed"]
@@ -106,13 +88,6 @@ class Use(NamedTuple):
 
     organization_id: str
     source: KeySource
-
-
-class Published(NamedTuple):
-    """An issuer's keys, and its metadata as JSON, which is ``{}`` if the rule contains the address of the keys."""
-
-    metadata: str
-    keys: KeySet
 
 
 class _Fetch(NamedTuple):
@@ -154,7 +129,7 @@ class IssuerKeys:
         networks: AllowedNetworks,
         now: Callable[[], float] = time.monotonic,
         *,
-        proxy: Callable[[SplitResult], str | None] = lambda _: None,
+        proxy: Proxy = lambda _: None,
         timeout: float = TIMEOUT,
     ) -> None:
         self.networks, self.proxy, self._now, self._timeout = networks, proxy, now, timeout
@@ -269,7 +244,7 @@ class IssuerKeys:
     def _run_fetch(self, state: SourceState, organization_id: str) -> None:
         began_at, published, max_age, failure_reason = self._now(), None, 0.0, None
         try:
-            published, max_age = self._fetch_published(state.source)
+            published, max_age = fetch_published(state.source, self.networks, self.proxy, self._timeout)
         except RequestFailed as failed:
             failure_reason = str(failed)
         ISSUER_KEY_FETCHES.labels("failed" if failure_reason else "fetched").inc()
@@ -289,45 +264,6 @@ class IssuerKeys:
                 log_fields["keys_age"] = round(now - state.fetched_at)
             logger.warning("keys of an issuer not fetched", extra={"fields": log_fields})
 
-    def _fetch_published(self, source: KeySource) -> tuple[Published, float]:
-        """Fetch the metadata and keys of an issuer. Also return the seconds for which they are fresh."""
-        deadline = time.monotonic() + self._timeout
-        metadata: dict[str, Any] = {}
-        jwks_uri = source.jwks_uri
-        if jwks_uri is None:
-            # The metadata's address omits a slash at the end of the issuer (OpenID Connect Discovery section 4.1).
-            address = f"{source.issuer.removesuffix('/')}/.well-known/openid-configuration"
-            metadata, _ = self._request_json(address, deadline)
-            if metadata.get("issuer") != source.issuer:
-                raise RequestFailed("the metadata is of another issuer")
-            jwks_uri = metadata.get("jwks_uri")
-            if not isinstance(jwks_uri, str):
-                raise RequestFailed("the metadata has no jwks_uri")
-        jwks, response_headers = self._request_json(jwks_uri, deadline)
-        if not isinstance(jwks.get("keys"), list):
-            raise RequestFailed("the response is not a JWK Set")
-        published = Published(json.dumps(remove_nested_members(metadata)), KeySet(jwks["keys"]))
-        return published, parse_max_age(response_headers)
-
-    def _request_json(self, address: str, deadline: float) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-        """Fetch a JSON object from an address before a deadline. Also return the headers of the response."""
-        url = check_url(address, self.networks)
-        response = request(
-            "GET",
-            url,
-            networks=self.networks,
-            timeout=max(deadline - time.monotonic(), 0.001),
-            max_body=MAX_BODY,
-            headers=ACCEPT,
-            proxy=self.proxy(url),
-        )
-        if response.status != 200:
-            raise RequestFailed(f"the status is {response.status}, not 200")
-        json_object = parse_json_object(response.body)
-        if json_object is None:
-            raise RequestFailed("the response is not a JSON object")
-        return json_object, response.headers
-
 
 def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organization: int) -> None:
     """Delete the oldest entries of the organization with the most entries, until no maximum is exceeded."""
@@ -336,32 +272,3 @@ def forget_uses(uses: dict[Use, SourceState], max_sources: int, max_per_organiza
         if len({use.source for use in uses}) <= max_sources and use_count <= max_per_organization:
             return
         del uses[next(use for use in uses if use.organization_id == organization_id)]
-
-
-def check_url(address: object, networks: AllowedNetworks) -> SplitResult:
-    """Return the parts of an issuer's address, or raise ``RequestFailed`` if the address is forbidden."""
-    try:
-        url = urlsplit(address if isinstance(address, str) and _URI_CHARACTERS.fullmatch(address) else "")
-        is_local = networks.allow_plain and url.scheme == "http" and url.hostname in LOOPBACK_HOSTS
-        is_allowed = (url.scheme == "https" or is_local) and bool(url.hostname) and url.username is None
-    except ValueError:
-        is_allowed = False
-    if not is_allowed:
-        raise RequestFailed("the address is not an https URL")
-    return url
-
-
-def parse_json_object(body: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in a response's body, or ``None`` if the body is not a JSON object."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def parse_max_age(headers: list[tuple[str, str]]) -> float:
-    """Return the seconds for which a response is fresh (RFC 9111 section 4.2.1), from ``MIN_AGE`` to ``MAX_AGE``."""
-    directives = ",".join(value for header_name, value in headers if header_name.lower() == "cache-control").lower()
-    max_age = _MAX_AGE_DIRECTIVE.search(directives)
-    return min(max(float(max_age[1]) if max_age else 0.0, MIN_AGE), MAX_AGE)

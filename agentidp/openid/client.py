@@ -15,15 +15,8 @@ from urllib.parse import SplitResult, urlencode
 import flask
 
 from agentidp.config.oidc import OidcSettings
-from agentidp.federation.issuer_keys import (
-    ACCEPT,
-    MAX_BODY,
-    TIMEOUT,
-    IssuerKeys,
-    KeysUnavailable,
-    check_url,
-    parse_json_object,
-)
+from agentidp.federation.issuer_documents import ACCEPT, MAX_BODY, TIMEOUT, check_url, parse_json_object
+from agentidp.federation.issuer_keys import IssuerKeys, KeysUnavailable
 from agentidp.federation.key_set import KeySource
 from agentidp.jose.jws import NUMERIC_DATE_LIMIT, UnverifiedJwt, base64url, parse_jwt
 from agentidp.openid.claims import merge_claims, read_strings

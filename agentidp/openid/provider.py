@@ -19,7 +19,8 @@ from flask import Flask, request
 from agentidp.audit import INSTANCE
 from agentidp.config import Settings
 from agentidp.config.oidc import OidcSettings
-from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, RETRY_AFTER, TIMEOUT, IssuerKeys, KeysUnavailable
+from agentidp.federation.issuer_documents import TIMEOUT
+from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS, RETRY_AFTER, IssuerKeys, KeysUnavailable
 from agentidp.oauth import throttle
 from agentidp.openid.claims import NoAccess, SignInRefused, read_organization_id
 from agentidp.openid.client import BadResponse, Client, Unavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import SplitResult, urlsplit
 
 from agentidp.config import LOOPBACK_HOSTS, ConfigurationError
-from agentidp.federation.issuer_keys import parse_json_object
+from agentidp.federation.issuer_documents import parse_json_object
 from agentidp.outbound.client import RequestFailed, request
 from agentidp.outbound.networks import OPERATOR_NETWORKS
 

@@ -29,7 +29,8 @@ from werkzeug.test import TestResponse
 from agentidp import create_app
 from agentidp.audit import INSTANCE
 from agentidp.dashboard.oidc_sign_in import PATH
-from agentidp.federation.issuer_keys import MAX_BODY, PAUSE_WITHOUT_KEYS
+from agentidp.federation.issuer_documents import MAX_BODY
+from agentidp.federation.issuer_keys import PAUSE_WITHOUT_KEYS
 from agentidp.oauth.throttle import MAX_FAILURES_PER_MINUTE
 from agentidp.openid import client as oidc_client
 from agentidp.openid import provider as oidc_provider

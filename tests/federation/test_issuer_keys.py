@@ -12,16 +12,14 @@ from typing import Any
 import pytest
 
 from agentidp.federation import issuer_keys
+from agentidp.federation.issuer_documents import MAX_AGE, MAX_BODY, MIN_AGE
 from agentidp.federation.issuer_keys import (
-    MAX_AGE,
-    MAX_BODY,
     MAX_FETCHES,
     MAX_FETCHES_OF_SLOW,
     MAX_FETCHES_PER_ORGANIZATION,
     MAX_STALE,
     MAX_WAITING,
     MAX_WAITING_PER_ORGANIZATION,
-    MIN_AGE,
     PAUSE,
     PAUSE_WITHOUT_KEYS,
     RETRY_AFTER,
