@@ -49,6 +49,13 @@ def test_only_few_failures_that_do_not_come_again_pass(
 
 
 @pytest.mark.very_slow
+def test_a_failed_comparison_of_counts_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "tests" / "faults").mkdir(parents=True)
+    (tmp_path / "tests" / "faults" / "test_file.py").write_text(FAILING.format(tests=1, failing_runs=[1]))
+    assert run(["tests"]) == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.very_slow
 def test_a_skipped_test_fails_the_run_also_if_a_failed_one_passes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
