@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -138,8 +139,10 @@ def set_cookie(name: str, value: str) -> None:
 
 def _delete_oldest_cookies(max_characters: int) -> None:
     """Delete the oldest cookies, so that the remaining cookies have at most *max_characters* together."""
+    # A sibling subdomain can set cookies with other names, which must not displace our cookies.
+    name_pattern = re.compile(f"{build_cookie_prefix(services().settings)}{_COMMON_NAME}[0-9a-f]{{16}}")
     # Browsers send older cookies first (RFC 6265 section 5.4), so the reversed list begins with the newest.
-    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if _COMMON_NAME in cookie[0]]
+    cookies = [cookie for cookie in reversed(list(request.cookies.items())) if name_pattern.fullmatch(cookie[0])]
     # The cookies of forms, which are short, are deleted last, because a page of another site can begin many sign-ins.
     cookies.sort(key=lambda cookie: len(cookie[1]) > FORM_CHARACTERS)
     for name, value in cookies:

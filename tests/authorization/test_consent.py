@@ -227,6 +227,18 @@ class TestTabs:
             editor.client.get(f"/authorize?{editor.query(state='x' * 1500)}")
         assert editor.answer(page).status_code == 303
 
+    @pytest.mark.parametrize(
+        "name", ["__Host-agentidp_sign_in_{:016x}", "agentidp_sign_in_{:08x}", "agentidp_sign_in_\x01{}"]
+    )
+    def test_cookies_with_other_names_neither_end_a_consent_nor_are_repeated(self, editor: Editor, name: str) -> None:
+        """A sibling subdomain can set them. gunicorn sends no response that contains their control characters."""
+        page = editor.authorize()
+        for number in range(50):
+            editor.client.set_cookie(name.format(number), "x" * 43)
+        begun = editor.client.get(f"/authorize?{editor.query()}")
+        assert len(begun.headers.getlist("Set-Cookie")) == 1
+        assert editor.answer(page).status_code == 303
+
     def test_another_site_cannot_fill_the_header_with_cookies(self, editor: Editor, app: Flask) -> None:
         """nginx would refuse all requests of a browser that sends a header of more than 8 KB (deploy/nginx.conf)."""
         tab, cookies = app.test_client(use_cookies=False), dict[str, str]()
