@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import re
-import select
 import socket
 from typing import Any
 
@@ -39,15 +38,14 @@ class Worker(ThreadWorker):
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Start or pause accepting connections. If the worker stops, close the listening sockets that it shares with no
-        other worker, after it has accepted the connections that wait there.
+        other worker, after it has accepted the connections that wait there, up to its maximum of connections.
         """
         super().set_accept_enabled(enabled)
         if enabled or self.alive or not self.cfg.reuse_port:
             return
-        for listener in self.sockets:
-            poll = select.poll()
-            poll.register(listener, select.POLLIN)
-            while poll.poll(0):
+        while self.sockets:
+            listener = self.sockets.pop()
+            for _ in range(self.worker_connections - self.nr_conns):
                 self.accept(listener)
             listener.close()
 

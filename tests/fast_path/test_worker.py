@@ -317,6 +317,26 @@ class TestStopping:
                 os.kill(process, signal.SIGCONT)
             assert [everything(client).endswith(b"a ") for client in clients] == [True] * 20
 
+    @pytest.mark.parametrize("worker", ["agentidp.fast_path.worker.PollingWorker", "agentidp.http.worker.Worker"])
+    def test_on_term_a_worker_accepts_no_more_connections_than_it_may_have(self, worker: str) -> None:
+        """Descriptors that run out would end the worker, and all its requests."""
+        with (
+            Gunicorn("--reuse-port", "--worker-connections", "10", worker=worker) as server,
+            contextlib.ExitStack() as stack,
+        ):
+            [process] = server.workers()
+            os.kill(process, signal.SIGSTOP)
+            try:
+                clients = [stack.enter_context(server.connect()) for _ in range(40)]
+                for client in clients:
+                    client.sendall(get("/?a"))
+                    client.shutdown(socket.SHUT_WR)
+                os.kill(process, signal.SIGTERM)
+            finally:
+                os.kill(process, signal.SIGCONT)
+            # A connection can end before the worker counts the others, so the worker may respond on some more.
+            assert 0 < sum(everything(client).endswith(b"a ") for client in clients) < 20
+
     def test_a_worker_that_finishes_a_request_leaves_new_connections_to_others(self) -> None:
         with Gunicorn("--reuse-port", "--graceful-timeout", "600") as server, server.connect() as slow:
             [process] = server.workers()
