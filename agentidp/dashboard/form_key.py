@@ -109,5 +109,5 @@ def begin_creation(caller: Caller, scope: str, form: Form, repeat_error: Already
 
 
 def store_created_id(transaction: Transaction, form: Form, created_id: UUID) -> None:
-    """Store the id of the object that the form has created, so that a second sending leads to it."""
+    """Store the id of the object that the form has created, so that sending the form again leads to this object."""
     transaction.fetch("forms/remember_created", digest=_compute_digest(form), created_id=created_id)

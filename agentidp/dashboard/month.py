@@ -164,7 +164,7 @@ def _find_budget(
     elif rows["earlier_event"] and len(later_changes) <= MAX_EVENTS:
         is_budget_known, month_budget = True, find_budget_before(represent_rows(later_changes), current_budget)
     else:
-        # The audit trail begins too late, or has too many events, to show the budget. A budget finding contains it.
+        # The audit trail begins too late or has too many events to show the budget. Only a budget finding can show it.
         finding_budgets = [int(finding.expected) for finding in findings.listed if finding.kind == "budget"]
         is_budget_known, month_budget = bool(finding_budgets), finding_budgets[0] if finding_budgets else None
     exceeded_on = next((day for day, total in running_totals if month_budget and total > month_budget), None)

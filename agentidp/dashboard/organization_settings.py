@@ -28,7 +28,7 @@ def budget(caller: Caller) -> Response:
 @pages.blueprint.route("/dashboard/agents/dormancy", methods=["GET", "POST"])
 @session.required_to(SCOPE)
 def dormancy(caller: Caller) -> Response:
-    """Show the form for the days after which dormant agents are suspended, or set them and redirect to the agents."""
+    """Show the form for the number of days until dormant agents are suspended, or set it and redirect to the agents."""
     return _change_settings(caller, "dormancy_form.html", DORMANCY, "/agents")
 
 

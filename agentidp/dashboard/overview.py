@@ -194,7 +194,7 @@ def _build_slow_part_calls(usage: Usage, stacked_agents: list[Any]) -> dict[str,
     agent_ids = [agent.agent_id for agent in stacked_agents]
     calls["agent_days"] = Call("findings/contributor_days", usage.period.bounds | {"agent_ids": agent_ids})
     if usage.filter.values:
-        # The usage per day of selected agents has no hours, so a statement reads the hours for the heatmap.
+        # The usage per day of selected agents has no hours, so another statement reads the hours for the heatmap.
         calls["hours"] = usage.filter.build_hours_call(usage.period.bounds)
     return calls
 

@@ -65,7 +65,7 @@ PASSING_NAMES: Mapping[str, tuple[str, re.Pattern[str]]] = {
     ),
     GITLAB: ("paths of groups and projects", re.compile(r"(project|namespace)_id:")),
 }
-"""Names in subjects that can pass to another customer, and the form of subjects with ids instead, by issuer."""
+"""Kinds of names in subjects that another customer can take over, and the form of subjects with ids, by issuer."""
 
 
 def is_open_issuer(issuer: str) -> bool:

@@ -40,7 +40,7 @@ def _explains(finding: Finding, effect: Finding) -> bool:
     if effect.agent_id != finding.agent_id or not is_same_time:
         return False
     if effect.kind == "dominance":
-        # ``dominance`` is about the month so far, so only an ongoing and at least as severe spike explains it.
+        # ``dominance`` covers the month so far, so only a spike that is ongoing and at least as severe explains it.
         is_ongoing = finding.ends > effect.ends - ONE_DAY
         return finding.excess >= effect.excess and is_ongoing and finding.severity >= effect.severity
     # A critical spike is a retry loop, which work on a weekend does not explain.

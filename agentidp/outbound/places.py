@@ -59,7 +59,7 @@ class Places:
         now = self._now()
         forgotten_at = {waited_id: instant for waited_id, instant in self._forgotten_at.items() if now < instant}
         old_forgotten_at = forgotten_at.get(organization_id, now)
-        # min() limits the waiting that counts. Otherwise, long waiting while many places were free would exclude the
-        # organization from the last places for hours.
+        # min() limits the earlier waiting that is added up. Otherwise, an organization that waited long while many
+        # places were free would get none of the last places for hours.
         new_forgotten_at = min(old_forgotten_at, now + _MAX_FORGETTING) + SECONDS_TO_FORGET * (now - began_at)
         self._forgotten_at = forgotten_at | {organization_id: max(old_forgotten_at, new_forgotten_at)}
