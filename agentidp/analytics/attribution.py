@@ -82,7 +82,7 @@ def read_attribution(
     """
     if agent_id is not None:
         # The credentials are read after the tokens, so that they include credentials that were created in between.
-        day_rows, credential_rows, agent_rows, *rows_of_calls = caller.read_together(
+        day_rows, credential_rows, agent_rows, *more_rows = caller.read_together(
             Call("analytics/agent_use", period.bounds | {"agent_id": agent_id}),
             Call("analytics/agent_credentials", {"first": period.first, "agent_id": agent_id}),
             Call("audit/agent_names", {"agent_ids": [agent_id]}),
@@ -96,19 +96,19 @@ def read_attribution(
             for row in day_rows
         ]
     else:
-        token_rows, credential_rows, agent_rows, *rows_of_calls = caller.read_together(
+        token_rows, credential_rows, agent_rows, *more_rows = caller.read_together(
             Call("analytics/tokens_by_credential", period.bounds),
             Call("analytics/credentials", {"first": period.first}),
             Call("analytics/agent_names", {}),
             *more_calls,
         )
     names_by_id = {row.agent_id: row.name for row in agent_rows}
-    not_attributed = [0] * period.days
+    unattributed_by_day = [0] * period.days
     for row in token_rows:
         # A row without a credential has the total, from which the tokens of the credentials are subtracted.
-        add_tokens(not_attributed, row, 1 if row.credential_id is None else -1)
+        add_tokens(unattributed_by_day, row, 1 if row.credential_id is None else -1)
     attributed_rows = [row for row in token_rows if row.credential_id is not None]
-    return Attribution(period, attributed_rows, not_attributed, credential_rows, names_by_id, agent_id), rows_of_calls
+    return Attribution(period, attributed_rows, unattributed_by_day, credential_rows, names_by_id, agent_id), more_rows
 
 
 def build_delegations_call(period: Period, agent_id: UUID | None) -> Call:

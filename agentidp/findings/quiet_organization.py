@@ -56,13 +56,13 @@ def find_busy_hours(active_agents_by_hour: Sequence[int], since: int) -> dict[in
     :param active_agents_by_hour: the number of active agents by hour. The last hour is not over.
     """
     hour_count = len(active_agents_by_hour)
-    first_active_hour = next((hour for hour, agents in enumerate(active_agents_by_hour) if agents), hour_count)
+    first_active_hour = next((hour for hour, count in enumerate(active_agents_by_hour) if count), hour_count)
     usual_agents_by_hour = {}
     for hour in range(since, hour_count - 1):
         past_hours = range(hour - WEEK, first_active_hour - 1, -WEEK)[: thresholds.SILENCE_WEEKS]
-        past_agents = [active_agents_by_hour[past_hour] for past_hour in past_hours]
-        if len(past_agents) >= thresholds.MIN_SILENCE_WEEKS and median_low(past_agents) >= thresholds.MIN_USUAL_AGENTS:
-            usual_agents_by_hour[hour] = median_low(past_agents)
+        past_counts = [active_agents_by_hour[past_hour] for past_hour in past_hours]
+        if len(past_counts) >= thresholds.MIN_SILENCE_WEEKS and median_low(past_counts) >= thresholds.MIN_USUAL_AGENTS:
+            usual_agents_by_hour[hour] = median_low(past_counts)
     return usual_agents_by_hour
 
 

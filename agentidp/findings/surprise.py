@@ -227,8 +227,8 @@ def sum_tokens_by_rule(
     )
     are_windows_full = [raised_hour_count >= thresholds.MIN_RAISED_HOURS for raised_hour_count in raised_hour_counts]
     max_expected = [thresholds.REST_SHARE * expected for expected in compute_rolling_sums(expected_tokens, DAY)]
-    are_nights = map(le, window_expected, max_expected)
-    may_windows_be_unusual = map(all, zip(are_windows_full, are_hours_raised, are_nights, strict=True))
+    are_windows_nights = map(le, window_expected, max_expected)
+    may_windows_be_unusual = map(all, zip(are_windows_full, are_hours_raised, are_windows_nights, strict=True))
     window_sums = [
         *map(Sum, window_tokens, window_expected, map(surprise, window_tokens, window_expected), may_windows_be_unusual)
     ]
