@@ -163,7 +163,7 @@ def _create_organization(transaction: Transaction) -> None:
 
 
 def _move_back(transaction: Transaction, days: int, hour: int = 9) -> Transaction:
-    """Return the transaction as of an hour (UTC) on the day that was *days* days ago."""
+    """Return the transaction with another current time for its statements: a UTC hour *days* days ago."""
     return transaction.as_of(datetime.combine(transaction.at.date() - timedelta(days), time(hour), UTC))
 
 

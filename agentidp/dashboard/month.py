@@ -101,7 +101,7 @@ def show_month(caller: Caller) -> Response:
 
 
 def _read_month(at: datetime) -> Period:
-    """Return the month that the request has chosen, or in which the chosen days end, until today."""
+    """Return the chosen month, or the month in which the chosen days end. Days after today are left out."""
     requested_period = parse_period(at)
     first_day = requested_period.last.replace(day=1)
     last_day = (first_day + 31 * DAY).replace(day=1) - DAY

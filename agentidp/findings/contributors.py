@@ -133,7 +133,7 @@ def _add_names(finding: Finding) -> Finding:
     contributors = finding.agents if finding.kind == "spike" else main_contributors
     if not main_contributors:
         return replace(finding, agents=contributors)
-    # The agents' tokens were counted after the finding's tokens, so their sum may be larger and is limited.
+    # The agents' tokens are read later than the finding's tokens, so the sum is limited to the finding's tokens.
     main_token_count = min(sum(contributor.count for contributor in main_contributors), finding.observed)
     tokens_in_words = f"{format_count(finding.observed, 'token')} ({100 * main_token_count / finding.observed:.0f} %)"
     agent_names = join_names([contributor.agent_name for contributor in main_contributors])

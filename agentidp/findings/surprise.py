@@ -240,7 +240,7 @@ def sum_tokens_by_rule(
 
 
 def sum_three_nights(window_sums: Sequence[Sum], are_windows_full: Sequence[bool]) -> list[Sum]:
-    """Return the sums of three windows of the same hours, one per hour: the last window ends with this hour."""
+    """Return, for each hour, the sum of the windows that end with it, 24 hours before, and 48 hours before."""
     three_night_sums = [Sum(0.0, 0.0, 0.0, may_be_unusual=False)] * len(window_sums)
     for end_hour in range(2 * DAY, len(window_sums)):
         if are_windows_full[end_hour] and are_windows_full[end_hour - DAY] and are_windows_full[end_hour - 2 * DAY]:

@@ -1,5 +1,4 @@
--- Counts all tokens of agents that act for people as tokens for people. The counters per credential include these tokens. Returns
--- no row.
+-- Copies the counters per credential of agents that only act for people into the counters of delegations. Returns no row.
 -- Parameters: organization_id; agent_ids (uuid[]); issuer: the issuer of the people.
 insert into delegation_usage_daily (
     organization_id, day, agent_id, subject_agent_id, issuer, resource, slot, tokens

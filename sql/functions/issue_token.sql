@@ -108,8 +108,8 @@ begin
         end if;
     end if;
     if v_granted is not null and p_is_counted and (v_agent_quotas is not null or v_organization_quotas is not null) then
-        -- apply_quotas runs before any write. Otherwise, while this transaction waits for the lock of a quota (17 or 18), the
-        -- transaction that has this lock could wait for a row that this transaction has locked.
+        -- apply_quotas runs before any write, because it may wait for the agent's or the organization's advisory lock. The
+        -- transaction that has this lock could otherwise wait for a row that this transaction has locked.
         v_quota_check := apply_quotas(
             p_organization_id, p_agent_id, p_day, p_hour, v_agent_quotas, v_organization_quotas
         );
