@@ -47,7 +47,7 @@ LISTED_MEMBERS = [member for member in forms.members(AgentSchema()) if member.is
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The filters and the order of the table of agents that a request has chosen."""
+    """The filters and the order that a request has chosen for the table of agents."""
 
     search: str = ""
     owner: str = ""

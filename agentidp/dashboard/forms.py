@@ -111,7 +111,7 @@ def describe_errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str
     wrong_fields = [name for name in error.details if name in labels]
     if isinstance(error, ValidationError) and wrong_fields:
         return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}
-    # The message of a conflict, or of an error about no field of the form, is already a complete sentence.
+    # The message of any other error is already a complete sentence. The key "" stands for the form.
     return {wrong_fields[0] if wrong_fields else "": error.message}
 
 

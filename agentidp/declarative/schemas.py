@@ -145,7 +145,7 @@ def _make_kind(section: str, key: str, schema: type[ma.Schema], new_schema: type
     """Return the kind of the objects that are in the list *section* of a file.
 
     :param schema: the schema of an object in the file.
-    :param new_schema: the schema of an object that must be created, if it differs. It has the defaults.
+    :param new_schema: the schema of an object that must be created, with the default values. By default *schema*.
     """
     default_values = {
         field_name: field.default

@@ -183,7 +183,7 @@ def estimate_expected_tokens(tokens_by_hour: Sequence[int], hour: int, first_mid
     """
     has_weekly_history = hour - first_midnight >= thresholds.MIN_SEASON_WEEKS * WEEK
     step_hours, max_steps = (WEEK, thresholds.SEASON_WEEKS) if has_weekly_history else (DAY, thresholds.SEASON_DAYS)
-    # One hour of history must remain before the oldest hour, because the hours next to the oldest hour count too.
+    # The median includes the hour before the oldest hour, so the history must contain that hour.
     max_steps = min(max_steps, (hour - first_midnight - 1) // step_hours)
     oldest_hour = hour - step_hours * max_steps
     return median(

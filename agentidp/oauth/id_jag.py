@@ -32,7 +32,7 @@ PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
 
 
 class Reason(StrEnum):
-    """A logged reason why an ID-JAG is not acceptable, in addition to the reasons for a subject token."""
+    """A logged reason that exists only for an ID-JAG. The reasons for any subject token are in ``token_exchange``."""
 
     OTHER_CLIENT = "ID-JAG of another client"
     OTHER_TENANT = "ID-JAG of another organization"

@@ -300,7 +300,7 @@ def _build_quotas_call(**parameters: Any) -> Call:
 
 
 def _find_quota_agent_id(transaction: Transaction, agent_id: UUID | None) -> UUID:
-    """Return the ``agent_id`` under which quotas are stored. Raise ``NotFound`` for an unknown agent."""
+    """Return the agent's id, or :data:`ORGANIZATION` for ``None``. Raise ``NotFound`` for an unknown agent."""
     if agent_id is not None and not transaction.fetch("agents/get_agent", agent_id=agent_id):
         raise NotFound
     return agent_id or ORGANIZATION

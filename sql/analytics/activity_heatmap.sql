@@ -2,7 +2,7 @@
 -- first: dow (0 is Sunday); by_hour: the requests in each of the 24 hours.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- max-pages-read: 500, for the rows of four slots per day
+-- max-pages-read: 500, for four counter rows (slots) per day
 select
     -- 0001-01-07 was a Sunday, so the remainder of the days since then, divided by 7, is the day of the week (0: Sunday).
     -- extract(dow from usage.day) would take longer.

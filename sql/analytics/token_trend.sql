@@ -2,7 +2,7 @@
 -- day) and tokens.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- max-pages-read: 500, for the rows of four slots per day
+-- max-pages-read: 500, for four counter rows (slots) per day
 select usage.day - %(first)s::date as since, sum(usage.tokens)::bigint as tokens
 from usage_daily as usage
 where usage.organization_id = %(organization_id)s and usage.day >= %(first)s::date and usage.day < %(last)s::date + 1

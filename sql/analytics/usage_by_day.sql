@@ -2,7 +2,7 @@
 -- including days without usage.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- max-pages-read: 500, for the rows of four slots per day
+-- max-pages-read: 500, for four counter rows (slots) per day
 -- example: first=2026-01-16; last=2026-04-15
 with counted as (
     select

@@ -1,7 +1,7 @@
 -- Returns an organization's usage per UTC hour of a period, one row per hour with usage.
 -- Parameters: organization_id; first and last: the first and the last day of the period.
 --
--- max-pages-read: 500, for the rows of four slots per day
+-- max-pages-read: 500, for four counter rows (slots) per day
 select
     usage.day as on_day,
     (cell.ordinal - 1)::integer as at_hour,

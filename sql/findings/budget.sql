@@ -6,7 +6,7 @@
 -- history. If today's tokens already exceed the estimate for today, they replace the estimate.
 -- Parameters: organization_id; day: today in UTC; weeks: the number of weeks of history; near_percent.
 --
--- max-pages-read: 500, for the rows of four slots per day
+-- max-pages-read: 500, for four counter rows (slots) per day
 with counted as (
     select usage.day, sum(usage.tokens)::bigint as tokens
     from usage_daily as usage

@@ -2,7 +2,7 @@
 -- One row per month, oldest first: month: the month's first day; until: the day after the last day that the sums must include.
 -- Parameters: organization_id; day: today in UTC.
 --
--- max-pages-read: 500, for the rows of four slots per day
+-- max-pages-read: 500, for four counter rows (slots) per day
 -- example: day=2026-04-16
 with counted as (
     select month.month, month.until, sum(usage.tokens) as tokens
