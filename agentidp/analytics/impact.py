@@ -116,10 +116,11 @@ class Impact:
                 sentences.append("Revoking the credential does not end them. You can also end all tokens of the agent.")
         elif self.tokens:
             sentences.append("None of them is still valid.")
-        if quietest := self.quietest_hours:
+        if quietest_hours := self.quietest_hours:
             sentences.append(
-                f"The quietest hours of the week begin on {WEEKDAYS[quietest['dow']]} at {quietest['hour']:02}:00 UTC: "
-                f"{format_count(quietest['tokens'], 'token')} in {QUIET_HOURS} hours, in all weeks together."
+                f"The quietest hours of the week begin on {WEEKDAYS[quietest_hours['dow']]} at "
+                f"{quietest_hours['hour']:02}:00 UTC: {format_count(quietest_hours['tokens'], 'token')} "
+                f"in {QUIET_HOURS} hours, in all weeks together."
             )
         return sentences
 

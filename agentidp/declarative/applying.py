@@ -203,7 +203,7 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
 
     An organization's id is included only if another organization has the same name.
     """
-    contents = []
+    exported_organizations = []
     with connect(database_url) as connection:
         organization_rows = run_statement(connection, "organizations/all_organizations")
         organization_names = [organization_row.name for organization_row in organization_rows]
@@ -211,8 +211,8 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
             with operator_transaction(connection, organization_id, at) as transaction:
                 current_content = read_current_content(transaction)
             is_ambiguous = organization_names.count(current_content["name"]) > 1
-            content: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
-            content |= select_members(current_content, ORGANIZATION_MEMBERS)
+            exported_organization: dict[str, Any] = {"organizationId": organization_id} if is_ambiguous else {}
+            exported_organization |= select_members(current_content, ORGANIZATION_MEMBERS)
             for kind in KINDS:
                 # The file omits agents of provisioning rules, because their next token request creates them again. The
                 # file omits delegation rules whose agents are all deleted, because nobody can use these rules.
@@ -221,9 +221,9 @@ def export_organizations(database_url: str, organization_ids: Iterable[str], at:
                     for members in current_content[kind.section]
                     if not members.get("provisioned") and members.get("agents") != []
                 ]
-                content[kind.section] = sorted(objects, key=itemgetter(kind.key))
-            contents.append(content)
-    return sorted(contents, key=lambda content: (content["name"], content.get("organizationId", "")))
+                exported_organization[kind.section] = sorted(objects, key=itemgetter(kind.key))
+            exported_organizations.append(exported_organization)
+    return sorted(exported_organizations, key=lambda members: (members["name"], members.get("organizationId", "")))
 
 
 def read_current_content(transaction: Transaction) -> dict[str, Any]:
@@ -282,15 +282,15 @@ def _check_rules_of_trust(declared: DeclaredOrganization, settings: Settings, or
         ("provisioningRules", check_provisioning_rule),
         ("delegationRules", check_delegation_rule),
     ):
-        for index, rule in enumerate(content.get(section, [])):
-            rule["trust"] = check_at_place(rule["trust"], check, section, index, "trust")
+        for rule_index, rule in enumerate(content.get(section, [])):
+            rule["trust"] = check_at_place(rule["trust"], check, section, rule_index, "trust")
             if "agentTemplate" in rule:
                 # Members that the file omits get their defaults, because stored templates have all members.
                 schema = provisioning.AgentTemplateSchema()
                 rule["agentTemplate"] = schema.dump(schema.load(rule["agentTemplate"]))
-    for index, agent in enumerate(content.get("agents", [])):
-        for rule_index, trust in enumerate(agent.get("trust", [])):
-            agent["trust"][rule_index] = check_at_place(trust, check_rule, "agents", index, "trust", rule_index)
+    for agent_index, agent in enumerate(content.get("agents", [])):
+        for trust_index, trust in enumerate(agent.get("trust", [])):
+            agent["trust"][trust_index] = check_at_place(trust, check_rule, "agents", agent_index, "trust", trust_index)
     return content
 
 

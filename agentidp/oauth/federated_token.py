@@ -131,11 +131,11 @@ def try_remembered_rules(
     :param is_preferred: whether a rule is tried before the others. Only preferred rules are tried from memory.
     :returns: the verdict, and whether only rules in memory were tried.
     """
-    memory, organization_id = services.issuer_tokens.rule_cache, client.organization_id
+    rule_cache, organization_id = services.issuer_tokens.rule_cache, client.organization_id
     stored_rules: list[Candidate] = []
 
     def list_candidates() -> Iterator[Candidate]:
-        remembered_rules = [candidate for candidate in memory.get(organization_id, key) if is_preferred(candidate)]
+        remembered_rules = [candidate for candidate in rule_cache.get(organization_id, key) if is_preferred(candidate)]
         yield from remembered_rules
         stored_rules.extend(read_rules())
         yield from sorted(
@@ -146,8 +146,8 @@ def try_remembered_rules(
     verdict = try_rules(services, token, list_candidates(), client, at)
     if verdict.accepting and stored_rules:
         # Rules are remembered only for an accepted token, so that rejected tokens cannot fill the memory.
-        characters = len(repr(key)) + sum(candidate.character_count for candidate in stored_rules)
-        memory.put(organization_id, key, stored_rules, characters=characters)
+        character_count = len(repr(key)) + sum(candidate.character_count for candidate in stored_rules)
+        rule_cache.put(organization_id, key, stored_rules, characters=character_count)
     return verdict, not stored_rules
 
 
