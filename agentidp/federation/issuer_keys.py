@@ -4,9 +4,8 @@ A fetch runs in a thread of its own. Few requests wait for a fetch, and others a
 are used while they are fetched again.
 
 No organization may crowd out others. Each organization has few fetches and few waiting requests at a time.
-Organizations with slow issuers get at most half of the fetches, and requests of these organizations do not wait for a
-fetch. Keys that have verified a token are removed only to make room for other such keys. The organization with the most
-keys loses keys first.
+Organizations with slow issuers get at most half of the fetches, and only requests of others wait. Keys that verified a
+token are removed only to make room for other such keys. The organization with the most keys loses keys first.
 
 Keys are cached by issuer and address, so that rules with different addresses for an issuer never share keys.
 """
