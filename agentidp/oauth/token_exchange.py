@@ -73,7 +73,7 @@ class Subject:
     actor_token: AccessToken | None = None
 
     def list_issue_instants(self) -> list[datetime | None]:
-        """Return the earliest ``iat`` of the tokens that name each agent of the delegation; ``None`` if none does."""
+        """Return for each agent of the delegation the earliest ``iat`` of the tokens that name it; ``None`` if none."""
         instants_by_agent: dict[UUID, datetime] = {}
         if self.token is not None:
             earlier_delegation = self.token.delegation
