@@ -195,6 +195,6 @@ def _describe_loss(services: Services, resource: str, owner_id: str) -> str:
     organization_name = organization_rows[0].name if organization_rows else f"the deleted organization {owner_id}"
     return (
         f"This takes the identifier {resource} from {organization_name}. {agents_phrase} of the organization can "
-        "get no further token for the resource server. The next organization that registers the identifier owns it, "
-        "and only agents of that organization can get tokens for the resource server."
+        "get no further token for the resource server. From then on, only agents of the identifier's next owner can "
+        "get tokens for the resource server."
     )
