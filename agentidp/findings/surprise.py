@@ -15,7 +15,7 @@ docs/decisions/findings.md gives the reasons and measurements. The rules use fiv
    above a factor times the highest usual surprise. The hour is only listed (``info``) if its surprise is above the same
    factor times the second-highest usual surprise. Therefore an agent with irregular counts has high limits, an hour
    that resembles one earlier day is only listed, and an hour that resembles two earlier days is not reported. The
-   factor grows with the number of agents, because each of them can exceed its limits by chance.
+   factor grows with the number of agents, because each agent can exceed its limits by chance.
 5. A warning about one hour is **critical** if its tokens are probably a retry loop (:func:`is_loop`). If several of the
    ``SPIKE_RULES`` find an hour unusual, the highest severity counts, and among equal severities the first rule.
 
@@ -154,7 +154,7 @@ class _History(NamedTuple):
         """
         expected_nearby = hour_sum.expected
         if rule.hours == 1:
-            # Daylight saving can move the tokens of a neighbouring hour to this hour. It hardly changes a window's sum.
+            # Daylight saving can move the tokens of a neighbouring hour to this hour, but hardly changes a window's sum.
             expected_nearby = max(self.expected[hour - 1 : hour + 2])
         if not hour_sum.may_be_unusual or not is_large_enough(
             hour_sum.tokens, expected_nearby, self.expected_of_day[hour]

@@ -26,7 +26,7 @@ INTERVAL = timedelta(minutes=1) / MAX_FAILURES_PER_MINUTE
 """Time until a throttle forgets one failure, which is the longest time that a client must wait."""
 
 LATEST = INTERVAL + 2 * timedelta(seconds=LEEWAY)
-"""Maximum time by which a throttle's time may be in the future. A later time is ignored: a wrong clock has set it."""
+"""Maximum time by which a throttle's time may be ahead. A later time is ignored, because a wrong clock has set it."""
 
 CELLS = 2**22
 """Number of throttles (cells). Clients in the same cell share a throttle."""
