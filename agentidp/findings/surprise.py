@@ -154,7 +154,7 @@ class _History(NamedTuple):
         """
         expected_nearby = hour_sum.expected
         if rule.hours == 1:
-            # Daylight saving can move the tokens of a neighbouring hour to this hour, but hardly changes a window's sum.
+            # Daylight saving can move the tokens of a neighbouring hour here, but hardly changes a window's sum.
             expected_nearby = max(self.expected[hour - 1 : hour + 2])
         if not hour_sum.may_be_unusual or not is_large_enough(
             hour_sum.tokens, expected_nearby, self.expected_of_day[hour]
