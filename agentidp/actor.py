@@ -16,8 +16,8 @@ class Actor:
     """The author of a change: an agent, a person or a process.
 
     :param type: one of :data:`TYPES`.
-    :param name: the agent's id, the person's identity at the OpenID Connect provider, or on the command line the name
-        of the operating system's user.
+    :param name: the agent's id, the person's identity at the OpenID Connect provider, the operating system's user name
+        on the command line, ``agentidp`` for the service itself, or ``anonymous``.
     :param display_name: the person's name at the OpenID Connect provider; None for other actors.
     """
 

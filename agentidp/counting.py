@@ -23,7 +23,7 @@ UNKNOWN_ORGANIZATION = "org-00000000-0000-0000-0000-000000000000"
 UNKNOWN_AGENT = UUID(int=0)
 
 MAX_NETWORKS = 200
-"""Maximum number of networks whose rejections get their own rows, per organization and day. All others share a row."""
+"""Maximum number of networks with their own row of rejections, per organization and day. Other networks share a row."""
 
 KEEP_NETWORKS = 30
 """Number of days, including today, for which the rows of rejections per network are kept."""
@@ -46,7 +46,7 @@ class Rejection:
     """A failed authentication of an agent or of an unknown client.
 
     :param organization_id: the agent's organization; ``UNKNOWN_ORGANIZATION`` for an unknown client.
-    :param credential: the type of the credential: ``secret``, ``assertion`` or ``token``.
+    :param credential: the type of the refused credential in the log, such as ``secret``, ``assertion`` or ``grant``.
     :param reason: the reason that this server knows. The database may replace it by a more precise reason. Each reason
         is a label of a metric.
     """

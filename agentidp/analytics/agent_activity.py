@@ -17,7 +17,7 @@ from agentidp.http.schemas import MAX_DAYS, required, timestamp
 blueprint = Blueprint("agent-activity", __name__, description="Activity of one agent")
 
 STATUSES_OF_USAGE = ("active", "suspended", "deleted")
-"""The statuses of an agent in analytics, which also has the usage of deleted agents."""
+"""The statuses of an agent in analytics. Deleted agents are among them, because their usage is kept."""
 
 
 class AgentActivitySchema(PeriodSchema):

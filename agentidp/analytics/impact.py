@@ -238,7 +238,7 @@ def describe_ended_grants(number: int) -> str:
 
 
 def describe_ended_sign_ins(issuer: str, grants: int) -> str:
-    """Return sentences about the sign-ins and *grants* that end with an organization's OpenID provider."""
+    """Return sentences about the sign-ins and the number of *grants* that a change of an OpenID provider ends."""
     sentence = f"The people who have signed in at {issuer} are signed out."
     return f"{sentence} {describe_ended_grants(grants)}" if grants else sentence
 
@@ -248,7 +248,7 @@ def _build_agent_use_call(agent_id: UUID, at: datetime) -> Call:
 
 
 def _sum_tokens_of_actors(agent_id: UUID, delegations: Rows, first_day: date) -> list[AgentTokens]:
-    """Return the other agents that acted for an agent, with the tokens that they got for it.
+    """Return each other agent that acted for the agent *agent_id*, with the number of tokens that it got for this.
 
     :param delegations: rows of ``analytics/delegations`` for a period that begins on *first_day*.
     """

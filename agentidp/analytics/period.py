@@ -45,12 +45,12 @@ class Period:
 
     @property
     def bounds(self) -> dict[str, date]:
-        """The period as parameters of a statement."""
+        """The first and the last day, as the parameters ``first`` and ``last`` of a statement."""
         return {"first": self.first, "last": self.last}
 
     @property
     def described(self) -> dict[str, str]:
-        """The period as members of a response."""
+        """The first and the last day, as the members ``from`` and ``to`` of a response."""
         return {"from": self.first.isoformat(), "to": self.last.isoformat()}
 
 

@@ -92,7 +92,7 @@ def open_agent_or_organization(
 def begin_transaction(
     services: Services, database: OrganizationDatabase
 ) -> contextlib.AbstractContextManager[Transaction]:
-    """Begin a transaction at the current time, which is later than that of *database* if the user had to confirm."""
+    """Begin a transaction at the current time. The time of *database* is from before the user confirmed."""
     return services.database.of(database.organization_id, utc_now()).transaction()
 
 

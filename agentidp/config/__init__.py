@@ -233,7 +233,7 @@ class Settings:
 
     @property
     def primary_url(self) -> str:
-        """Return the database's URL, or raise ``ConfigurationError``."""
+        """Return the database's URL, or raise ``ConfigurationError`` if no URL is set."""
         if self.database_url is None:
             raise ConfigurationError(
                 "AGENTIDP_DATABASE_URL is not set: set it, or start with `agentidp serve`, "
@@ -243,7 +243,7 @@ class Settings:
 
     @property
     def instance_secret(self) -> bytes:
-        """Return the instance secret, or raise ``ConfigurationError``."""
+        """Return the instance secret, or raise ``ConfigurationError`` if no secret is set."""
         if self.secret_key is None:
             raise ConfigurationError("AGENTIDP_SECRET_KEY (or AGENTIDP_SECRET_KEY_FILE) must be set")
         return self.secret_key

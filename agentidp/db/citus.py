@@ -26,7 +26,7 @@ _REPEATED = (psycopg.errors.DeadlockDetected, psycopg.errors.InsufficientPrivile
 """
 
 MAX_ATTEMPTS = 20
-"""Maximum number of attempts of a transaction. Citus may end all attempts within 100 ms by the same deadlock."""
+"""Maximum number of attempts of a transaction, to outlast a deadlock that Citus may report for 100 ms."""
 
 
 def adapt_to_citus(connection: psycopg.Connection[Any]) -> None:

@@ -175,4 +175,4 @@ ORGANIZATION_MEMBERS = tuple(
 """The members of an organization, except its id and its lists of objects."""
 
 UNSET: dict[str, Any] = {"agentProvisioning": False, "status": "active", "quotas": {}, "trust": []}
-"""Initial values of members of organizations and agents that cannot be set when the object is created."""
+"""Initial values of the members that cannot be set when an organization or an agent is created."""

@@ -141,7 +141,7 @@ class PollingWorker(Worker):
         self._await_events(connection, self.cfg.keepalive)
 
     def _await_events(self, connection: Connection, seconds: float | None, events: int = select.EPOLLIN) -> None:
-        """Let a connection wait for events, at most for *seconds*. None means until its previous deadline."""
+        """Let a connection wait for events, at most for *seconds*. None keeps the connection's previous deadline."""
         descriptor = connection.sock.fileno()
         watch_connection = self._epoll.modify if connection.is_watched else self._epoll.register
         # The lock ensures that the thread that epoll wakes finds the connection in keepalived_conns, that the main
@@ -243,9 +243,9 @@ class PollingWorker(Worker):
         return not response.should_close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Discard the unread rest of a request for gunicorn, and return whether another request may follow.
+        """Discard the unread rest of a request, and return whether another request may follow. gunicorn calls this.
 
-        gunicorn's own method sets the socket's timeout three times, even if the whole request was read.
+        gunicorn's own method sets the socket's timeout three times, even if the request was read to its end.
         """
         body = conn.parser.mesg.body
         if keepalive and getattr(body.reader, "length", None) == 0 and not body.buf.getbuffer().nbytes:

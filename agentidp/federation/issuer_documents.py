@@ -29,7 +29,7 @@ MIN_AGE, MAX_AGE = 300.0, 86_400.0
 _MAX_AGE_DIRECTIVE = re.compile(r"(?:^|[ ,])max-age=\"?([0-9]{1,9})")
 
 _URI_CHARACTERS = re.compile(r"[!#-;=?-Z\[\]_a-z~]+")
-"""The characters of URIs (RFC 3986). Browsers read another host than urlsplit in an address with a backslash."""
+"""The characters of URIs (RFC 3986). Other characters, such as a backslash, could make urlsplit read another host."""
 
 ACCEPT = {"Accept": "application/json", "User-Agent": "AgentIdP"}
 

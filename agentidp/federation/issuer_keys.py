@@ -203,7 +203,7 @@ class IssuerKeys:
             raise
 
     def _begin_fetch(self, state: SourceState, organization_id: str) -> bool:
-        """Start to fetch the keys of a source if necessary. Return false if too many fetches are running."""
+        """Start to fetch the keys of a source if a fetch is due. Return false only if too many fetches are running."""
         with self._lock:
             now = self._now()
             if state.is_being_fetched() or now < state.next_fetch:

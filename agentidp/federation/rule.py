@@ -46,7 +46,7 @@ class Comparison(NamedTuple):
 
     @property
     def texts(self) -> tuple[str, str]:
-        """The expected and the actual value for people, in JSON if different values would look equal, as 7 and "7"."""
+        """The expected and the actual value for people, in JSON if they differ but look equal, such as 7 and "7"."""
         expected_text, actual_text = (
             value if isinstance(value, str) else json.dumps(value) for value in (self.expected, self.actual)
         )
@@ -182,7 +182,7 @@ def _compare(name: str, expected: Any, actual: Any, is_met: bool) -> Comparison:
 
 
 def subject_selector(issuer: str, subject: str | None) -> bytes:
-    """Return the SHA-256 of an issuer and a subject."""
+    """Return the SHA-256 of an issuer and a subject, which is ``None`` for a rule that accepts any subject."""
     return hashlib.sha256(json.dumps([issuer, subject]).encode()).digest()
 
 
@@ -192,7 +192,7 @@ def rule_selector(issuer: str, subject: str | None) -> UUID:
 
 
 def is_pattern(expected: object) -> bool:
-    """Return whether an expected value is a pattern."""
+    """Return whether an expected value is a pattern: a string that ends in ``*``."""
     return isinstance(expected, str) and expected.endswith("*")
 
 

@@ -53,7 +53,7 @@ def format_claims(claims: dict[str, Any]) -> list[str]:
 
 
 def parse_jwk_set(text: str) -> dict[str, Any]:
-    """Parse a JWK Set or a SPIFFE bundle. Leave out keys that do not verify tokens, such as those of certificates."""
+    """Parse a JWK Set or a SPIFFE bundle. Leave out keys that do not verify tokens, such as certificate keys."""
     try:
         jwks = json.loads(text)["keys"]
         return {"keys": [jwk for jwk in map(read_usable_jwk, jwks) if jwk is not None]}

@@ -59,7 +59,7 @@ def compute_findings(run: Run, query: FindingsQuery) -> ComputedFindings:
 
 
 def _read_rows(run: Run, calls: dict[str, Call]) -> dict[str, Rows]:
-    """Run all calls together, and return their rows by name. If that fails, run each alone, and leave out failures."""
+    """Run all calls together, and return their rows by name. If that fails, run each alone, and omit failed calls."""
     try:
         return dict(zip(calls, run(*calls.values()), strict=True))
     except DatabaseUnavailable as unavailable:

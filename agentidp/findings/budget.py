@@ -17,7 +17,7 @@ def build_call(query: FindingsQuery | None = None) -> Call:
 
 
 def compute_findings(rows: Rows, query: FindingsQuery) -> list[Finding]:
-    """Return a finding if the budget is nearly used up, or if a forecast from at least a week of usage exceeds it."""
+    """Return a finding if the budget is nearly used up, or if a forecast from a week or more exceeds the budget."""
     return [
         _make_finding(row)
         for row in rows

@@ -60,7 +60,7 @@ def _absorb(finding: Finding, effects: Iterable[Finding]) -> Finding:
 def _copy_causes(uncached_finding: Finding | None, finding: Finding) -> Finding:
     """Return a spike with the causes of *uncached_finding* (about the same agent) if both begin within a day.
 
-    A retry loop, which is critical, has another cause.
+    A critical spike keeps its own causes, because it is a retry loop.
     """
     is_minor_spike = finding.kind == "spike" and finding.severity is not Severity.critical
     if uncached_finding and is_minor_spike and abs(finding.begins - uncached_finding.begins) <= ONE_DAY:
@@ -107,7 +107,7 @@ def _common_spike(spikes: list[Finding]) -> Finding:
 
 
 def compute_urgency(finding: Finding, at: datetime) -> tuple[Any, ...]:
-    """Return a key that sorts warnings before information, and within both, ongoing findings before ended ones."""
+    """Return a key that sorts findings of the severity ``info`` last and, apart from that, ongoing findings first."""
     age = 0 if finding.ends > at - ONE_HOUR else 1 if finding.ends > at - ONE_DAY else 2
     return (
         finding.severity is Severity.info,

@@ -14,7 +14,7 @@ DAY, WEEK = 24, 168
 def expand_to_hours(day_rows: Iterable[Sequence[Any]] | None, hour_count: int, unit_index: int = 1) -> list[int]:
     """Return the counts of the first *hour_count* hours of a history.
 
-    :param day_rows: per counter row, the index of the day, and a list of 24 counts per unit, such as tokens.
+    :param day_rows: per counter row, the index of the day, and 24 counts per unit, such as tokens; ``None``: no rows.
     :param unit_index: the index of the list in a row: 1 for the first unit.
     """
     counts_by_hour = [0] * (-(-hour_count // DAY) * DAY)

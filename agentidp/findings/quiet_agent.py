@@ -121,7 +121,7 @@ def find_silence_by_days(
 
 
 def compute_evidence(active_weeks: float, week_count: int) -> float:
-    """Return the evidence of a quiet hour or day, ``-ln(1 - p)``, as the module's docstring defines it.
+    """Return the evidence of a quiet hour or day, ``-ln(1 - p)``. p is the smoothed share of weeks with a request.
 
     :param active_weeks: the number of earlier weeks with a request in the same hour of the week or on the same weekday.
     :param week_count: the number of earlier weeks.

@@ -149,7 +149,7 @@ def is_unlikely(
 
 
 def is_working(active_counts: Sequence[int], usual_count: int) -> bool:
-    """Return whether at least two thirds of the usual number of agents are active in one of several hours."""
+    """Return whether at least two thirds of the usual number of agents are active in at least one of several hours."""
     return any(3 * active_count >= 2 * usual_count for active_count in active_counts)
 
 

@@ -189,7 +189,7 @@ def _summarize_quiet_time(
 
 
 def _find_absent_agents(quiet_time: QuietTime, sampled_agents: list[Agent]) -> list[Agent]:
-    """Return the agents that were active in these hours a week before but not in the period, the busiest first."""
+    """Return the agents idle in a quiet time, but active in the same hours of the week before, the busiest first."""
     quiet_hours = slice(quiet_time.begins, quiet_time.ends)
     hours_week_before = slice(quiet_time.begins - WEEK, quiet_time.ends - WEEK)
     absent_agents = [
@@ -228,7 +228,7 @@ def _make_agent_finding(agent: Agent, silence: Silence, agents: list[Agent], que
 
 
 def find_successor(stop_hour: int, agents: list[Agent]) -> str | None:
-    """Return the name of an agent whose first activity was at about the hour in which another agent stopped."""
+    """Return the name of an agent first active at about the hour in which another agent stopped, or ``None``."""
     for agent in agents:
         first_active_hour = next((hour for hour, requests in enumerate(agent.counts) if requests), 0)
         if stop_hour - 2 <= first_active_hour <= stop_hour + thresholds.SUCCESSOR_HOURS:

@@ -155,7 +155,7 @@ class AccessToken:
     """The claims of an access token that we issued. Times are in seconds since the epoch.
 
     :param jkt: the thumbprint of the key to which the token is bound (RFC 9449 section 6.1); ``None``: not bound.
-    :param delegation: ``None`` unless the token was issued by exchange.
+    :param delegation: the subject for whom the agent acts; ``None`` if it acts for itself.
     :param resource: the identifier of the resource server, if ``aud`` is a different name for it.
     """
 

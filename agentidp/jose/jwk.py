@@ -137,7 +137,7 @@ def _check_rsa_key(public_key: RSAPublicKey) -> None:
 
 
 def check_public_jwks(jwks: object) -> list[dict[str, Any]]:
-    """Check a JWK Set, and return its keys as :func:`check_public_jwk` does."""
+    """Check a JWK Set, and return the result of :func:`check_public_jwk` for each of its keys."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         raise ValueError(f"must be a JWK Set with 1 to {MAX_KEYS} keys")

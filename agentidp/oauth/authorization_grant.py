@@ -48,7 +48,7 @@ class RedemptionCall(IssuanceCall):
     has_subject = True
 
     def find_scope_parameters(self, row: Any) -> dict[str, Any]:
-        """Return the parameters with the resource and the rule of the grant, which the request need not name."""
+        """Return the parameters of this call, with the resource and the rule of the grant instead of the request's."""
         return self.parameters | {"resource": row.resource, "rule_id": row.delegation_rule_id}
 
 

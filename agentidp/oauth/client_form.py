@@ -62,7 +62,7 @@ def describe_client_endpoint(
 ) -> Callable[[Any], Any]:
     """Return a decorator that describes, in the OpenAPI document, an endpoint at which clients authenticate.
 
-    :param responses: responses by status, in addition to those of :data:`ERRORS` or instead of them.
+    :param responses: further responses by status. Each replaces the response of :data:`ERRORS` with the same status.
     """
 
     def decorate(view: Any) -> Any:

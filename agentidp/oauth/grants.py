@@ -76,7 +76,7 @@ class GrantToken:
 
 
 def create_token(agent_id: UUID, grant_handle: bytes | None = None) -> GrantToken:
-    """Return a new code or refresh token for the grant with a handle, or for a new grant."""
+    """Return a new code or refresh token for the grant with *grant_handle*, which is ``None`` for a new grant."""
     grant_handle = grant_handle or secrets.token_bytes(_HANDLE_BYTES)
     token_text = base64url(agent_id.bytes + grant_handle + secrets.token_bytes(_SECRET_BYTES)).decode()
     return GrantToken(token_text, agent_id, grant_handle)

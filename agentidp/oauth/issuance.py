@@ -232,7 +232,7 @@ def record_issuance(
     :param subject_use: the call that consumes the subject's token, and the error if that token was used before.
     :returns: ``None`` if authentication failed.
     :raises psycopg.errors.UniqueViolation: authentication failed, because the assertion was used before.
-    :raises OAuthError: as :func:`check_issuance`, or the proof was used before. The description of
+    :raises OAuthError: an error of :func:`check_issuance`, or the proof was used before. The description of
         ``invalid_scope`` names the missing scopes.
     """
     if proof is None and subject_use is None:
@@ -303,7 +303,7 @@ def find_missing_scopes(database: OrganizationDatabase, parameters: Mapping[str,
 
 
 def _find_scopes_missing_in_ancestors(scopes: Collection[str], parameters: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the scopes that the exchanged tokens do not have in common, if a token was exchanged."""
+    """Return those *scopes* that not all exchanged tokens have; an empty dictionary if no token was exchanged."""
     ancestors = json.loads(parameters.get("ancestors", "[]"))
     if not ancestors:
         return {}

@@ -79,7 +79,7 @@ class RuleResult:
 
     @property
     def note(self) -> str | None:
-        """The instruction for the sender of an accepted token."""
+        """The instruction for the sender of the token; ``None`` if the rule does not accept the token."""
         return self.instruction if self.is_accepted else None
 
 
@@ -242,7 +242,7 @@ class _Comparer:
     def _compare_agents(self, rule: Any, subject_agent_id: UUID | None) -> list[Comparison]:
         """Compare the agent that a provisioning rule would create, and the existing agents, with what the rule allows.
 
-        :param subject_agent_id: the existing agent of the token's subject.
+        :param subject_agent_id: the existing agent of the token's subject; ``None`` without an agent.
         """
         name_template = rule.agent_template["name"]
         agent_name = build_agent_name(name_template, self.token.claims)

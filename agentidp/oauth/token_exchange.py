@@ -148,7 +148,7 @@ def count_token_for_subject(
 ) -> CountedToken | None:
     """Verify the subject's token, authenticate the client, and count the new token for the subject.
 
-    Rules in memory may have been deleted, so two nested loops try the stored rules after such a refusal. This loop is
+    A request is refused if a rule in memory was deleted. Two nested loops then try the stored rules. This loop is
     about delegation rules, which accept the subject's token. The loop in :func:`client_authentication.authenticate`,
     which calls this function, is about rules of trust, which authenticate the client.
 
@@ -242,7 +242,7 @@ def read_issuer_subject(
 ) -> Subject:
     """Return the subject of another issuer's token that a delegation rule accepts.
 
-    :param audience: the ``aud`` that the token must have instead of the rules' audiences.
+    :param audience: the ``aud`` that the token must have; ``None`` for the audience of the rule.
     :raises UnacceptableToken: no rule accepts the token, or the client may not act for its subject.
     """
     rule_row = _find_accepting_rule(token_request, token, client, audience)

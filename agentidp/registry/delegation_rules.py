@@ -27,7 +27,7 @@ MAX_AGENTS = 100
 """Maximum number of agents that a delegation rule names."""
 
 MAX_GRANT_DAYS = 365
-"""Maximum number of days of a grant."""
+"""Maximum number of days after which a grant by a delegation rule ends."""
 
 MAX_HOSTS = 20
 """Maximum number of hosts in a delegation rule. Apps with a client ID metadata document on a host may use the rule."""

@@ -188,7 +188,7 @@ def _check_roles(issuer: str, columns: dict[str, Any]) -> None:
 
 
 def reencrypt_secrets(settings: Settings) -> tuple[int, int]:
-    """Encrypt the client secrets again, as :func:`agentidp.jose.sealing.reseal_secrets` does."""
+    """Encrypt all client secrets again, and return the result of :func:`agentidp.jose.sealing.reseal_secrets`."""
     return reseal_secrets(
         settings,
         build_sealer(settings),

@@ -42,7 +42,7 @@ MIN_EXPIRY, MAX_EXPIRY = 1, 3650
 """Minimum and maximum of ``expiresAfterDays``: the days without a token request until a rule's agent is deleted."""
 
 MAX_EXPIRED = 100
-"""Maximum number of expired agents per transaction, because the organization gets no tokens meanwhile."""
+"""Maximum number of expired agents that one transaction deletes. The organization gets no tokens meanwhile."""
 
 _SUBJECT = "{sub}"
 FORBIDDEN = {scope for scope in SCOPES if scope.endswith(":write")}

@@ -275,7 +275,7 @@ def build_usage_call(agent_id: UUID | None) -> Call:
 def build_page_call(after: tuple[UUID | None, int | None] = (None, None), limit: int | None = None) -> Call:
     """Return the call that reads a page of the quotas of the organization and all its agents, sorted by agent id.
 
-    :param after: the last quota of the previous page: its agent's id, and the position (1 to 3) of its window.
+    :param after: agent id and window (1 to 3) of the previous page's last quota; two ``None`` for the first page.
     :param limit: maximum number of quotas; ``None`` for all.
     """
     return _build_quotas_call(after_id=after[0], after_place=after[1], limit=limit)

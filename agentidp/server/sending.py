@@ -23,8 +23,8 @@ def init_app(app: Flask) -> None:
 def limit_sending_time(seconds: float, wsgi: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
     """Wrap a WSGI application, so that sending a response fails if the client takes too long.
 
-    The fast path returns a list (``send_response`` in ``fast_path/application.py``), and a small list stays as it is.
-    Werkzeug always returns an iterator, so on stock parts a small response is limited too, which has no other effect.
+    A small list is not wrapped. Only the fast path returns lists (``send_response`` in ``fast_path/application.py``).
+    Werkzeug returns iterators, so without the fast path small responses are limited too. This does no harm.
     """
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -30,7 +30,7 @@ class TokenRate:
     def get_seconds_to_wait(self, agent_id: UUID, credential: bytes | str | None, at: datetime) -> int | None:
         """Return the seconds until the next minute if the agent is refused because of its limit, otherwise ``None``.
 
-        :param credential: the digest of the client's secret, or its public key as JSON.
+        :param credential: the digest of the client's secret, or its key or rule of trust as JSON.
         """
         if not self.limit:
             return None

@@ -93,7 +93,7 @@ def find_service_account() -> Account:
 
 
 def find_closed_directory(path: Path, account: Account) -> Path | None:
-    """Return the topmost directory of `path`, or the file itself, that `account` may not enter, or else None."""
+    """Return the topmost of `path` and its parents that `account` may not enter or execute, or None."""
     for directory in [*reversed(path.parents), path]:
         directory_status = directory.stat()
         is_owner, is_in_group = directory_status.st_uid == account.pw_uid, directory_status.st_gid == account.pw_gid
