@@ -172,7 +172,7 @@ def stack_bars(chart: Chart, labeled_counts: Sequence[tuple[str, Sequence[int]]]
     for label, max_layer_counts in [*labeled_counts, ("", [bar.count for bar in chart.bars])]:
         segments, layer_counts = [], []
         for bar_index, bar in enumerate(chart.bars):
-            # A label's count was read after the count of the bar, so it can exceed what remains of the bar.
+            # Labels' counts are read after the bars' counts, so a label's count can exceed the bar's remaining count.
             layer_count = min(max_layer_counts[bar_index], remaining_counts[bar_index])
             layer_counts.append(layer_count)
             if layer_count:

@@ -31,7 +31,7 @@ def name_contributors(run: Run, findings: list[Finding], query: FindingsQuery) -
 
     If *run* fails, findings about budgets and quotas name no agent.
     """
-    # Spikes are left out, because a spike of several agents already names its agents.
+    # Findings of the kind spike need no statement, because they already contain their agents.
     calls_by_index = {
         index: _build_contributors_call(finding, query)
         for index, finding in enumerate(findings)

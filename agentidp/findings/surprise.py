@@ -147,10 +147,10 @@ class _History(NamedTuple):
     def judge(
         self, hour: int, hour_sum: Sum, rule: SpikeRule, daily_maxima: Sequence[float], limit_factor: float
     ) -> UnusualHour | None:
-        """Return an hour with its severity by a rule, or ``None`` if it is usual.
+        """Return an :class:`UnusualHour` if *hour* has unusually many tokens by *rule*, otherwise ``None``.
 
-        :param hour_sum: the sum that ends with the hour.
-        :param daily_maxima: the highest surprise of each day.
+        :param hour_sum: the rule's sum that ends with *hour*.
+        :param daily_maxima: the highest surprise of the rule's sums on each day of the history.
         """
         expected_nearby = hour_sum.expected
         if rule.hours == 1:
@@ -265,8 +265,8 @@ def compute_rolling_sums(values: Sequence[float], hours: int) -> list[float]:
 
 def select_usual_days(day: int, rule: SpikeRule) -> slice:
     """Return the days before *day* whose surprises are usual. The last ``NEW_LEVEL_DAYS`` are left out."""
-    # Three nights are complete two days after a change began. The usual days of this rule therefore end two days later,
-    # so that a lasting change becomes a new level for all rules on the same day.
+    # The rule for three nights notices a change two days late. Its usual days end two days later than those of other
+    # rules, so that a lasting change becomes usual for all rules on the same day.
     end_day = day - thresholds.NEW_LEVEL_DAYS + rule.days - 1
     return slice(max(end_day - thresholds.USUAL_DAYS, 0), end_day)
 

@@ -19,7 +19,7 @@ REDIRECT_URI = (
     rf"|(?!(?:{_FORBIDDEN}):)[a-z][a-z0-9+.-]*:/[!$&-)+-;=?-Z_a-z~%]*)"
 )
 """Regular expression for a redirect URI: https, http on this computer (RFC 8252 section 7.3), or an app's own scheme
-(section 7.1), without user information, fragment, and capital letters in the host."""
+(section 7.1), without user information, fragment, or capital letters in the host."""
 
 _PORT = re.compile(rf"^({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
 
