@@ -68,7 +68,7 @@ def admit_app(
 
     :param organization_id: the organization of the person.
     :param claims: the claims of a verified ID token of the organization's provider.
-    :raises RateLimited: the document must be fetched, but not now.
+    :raises RateLimited: the document must be fetched, but too many others are being fetched or have failed.
     """
     client_uri = requested.client_uri or ""
     agent_id, host = agent_id_of(organization_id, client_uri), host_of(client_uri)

@@ -23,7 +23,7 @@ from agentidp.services import services
 class Offer:
     """The access that an agent gets if the person allows it.
 
-    :param new_scopes: the scopes that no grant of the person in force has; empty if no grant is in force.
+    :param new_scopes: the scopes that the person's grants in force lack; empty if the person has no grant in force.
     :param days: the number of days for which the access is allowed.
     """
 
@@ -110,7 +110,7 @@ def _select_new_scopes(scopes: list[str], grants: list[Any], agent: Any) -> list
 
 
 def authorizes(rule: Any, resource: str, claims: dict[str, Any]) -> bool:
-    """Return whether a delegation rule has a resource server and accepts the claims of an ID token."""
+    """Return whether a delegation rule contains a resource and accepts the claims of a person's ID token."""
     # A rule for a SPIFFE trust domain would accept a SPIFFE ID as sub from any provider, so iss is compared here.
     if rule.trust["issuer"] != claims["iss"] or all(access["resource"] != resource for access in rule.resources):
         return False

@@ -84,7 +84,7 @@ class SealedForm:
 
     @classmethod
     def decrypt(cls, field: str, at: datetime) -> Self:
-        """Decrypt the content of the hidden field, or refuse the field if it is old or of another browser."""
+        """Decrypt the content of the hidden field, or refuse a field that has expired or is from another browser."""
         try:
             form = cls(**open_json(cls.__name__, field))
         # The constructor raises TypeError if another release, with other fields, has made the form.

@@ -44,7 +44,7 @@ TURN = "agentidp.turn"
 """
 
 STALENESS = "AgentIdP-Staleness"
-"""Header with the maximum age of a read replica's data in seconds, a Decimal of RFC 9651."""
+"""Response header with the maximum age in seconds of the read replica's data, as a Decimal of RFC 9651."""
 
 ADVICE = {
     "suspended organization": "The organization of the access token is suspended. Ask the operator of this server.",
@@ -94,15 +94,15 @@ class Caller:
         self._is_in_transaction = False
 
     def read(self, statement: str, /, **parameters: Any) -> Rows:
-        """Return the rows of ``sql/<statement>.sql``, which must not write. See :meth:`read_together`."""
+        """Run ``sql/<statement>.sql``, which must not write, by :meth:`read_together`, and return its rows."""
         [rows] = self.read_together(Call(statement, parameters))
         return rows
 
     def read_together(self, *calls: Call) -> list[Rows]:
-        """Run statements that only read, and in the same round trip admit the caller, unless this was done before.
+        """Run calls that only read, and return the rows of each. Admit the caller unless this request already did so.
 
-        The admission runs last, so that it locks the rows that count the request only briefly. A read replica cannot
-        admit the caller, so the primary admits the caller first.
+        Without a read replica, both take one round trip, and the admission runs last, so that it locks the rows that
+        count the request only briefly. A replica cannot admit the caller, so the primary admits the caller first.
         """
         self._check_no_transaction()
         for call in calls:
@@ -118,11 +118,11 @@ class Caller:
         return self._run_and_admit(token, calls)[: len(calls)]
 
     def read_by_name(self, calls: Mapping[str, Call]) -> dict[str, Rows]:
-        """Run *calls* as :meth:`read_together` does, and return the rows of each call under the same key."""
+        """Run *calls* by :meth:`read_together`, and return the rows of each call under the key of the call."""
         return dict(zip(calls, self.read_together(*calls.values()), strict=True))
 
     def leave_replica(self) -> bool:
-        """Read only from the primary database from now on. Return whether the replica was read before."""
+        """Read only from the primary database from now on. Return whether this request has read the replica before."""
         if self.replica:
             self.replica.leave()
         return self.replica is not None and self.replica.staleness is not None

@@ -31,7 +31,7 @@ class ObjectKind:
     :param schema: the schema of an object in responses.
     :param recorded_members: the members that the audit trail records.
     :param computed_members: the members of *schema* that :meth:`represent` of a subclass adds.
-    :param delete_statement: deletes an object, and returns its row.
+    :param delete_statement: the name of the statement that deletes an object and returns its row.
     :param id_column: the column and path parameter of an object's id. Default: ``<type_>_id``.
     :param scopes: the scope for GET, and the scope for all other methods.
     """
@@ -55,7 +55,7 @@ class ObjectKind:
         self._path = f"/api/v1/{blueprint.name}"
         self._object_path = f"{self._path}/<uuid:{self._id_column}>"
         self.represent_settings = schema(only=[*recorded_members]).as_json
-        """Returns those members of an object's row that the audit trail records."""
+        """A function that returns, from an object's row, the members that the audit trail records, as JSON."""
         self._represent = schema(exclude=[*computed_members]).as_json
 
     def represent(self, row: Any) -> dict[str, Any]:
@@ -63,11 +63,11 @@ class ObjectKind:
         return self._represent(row)
 
     def find(self, rows: Rows, object_id: UUID) -> Any:
-        """Return the row with the object's id, or raise ``NotFound`` if no row has it."""
+        """Return the row that has the id *object_id*, or raise ``NotFound`` if no row has this id."""
         return require_row([row for row in rows if getattr(row, self._id_column) == object_id])
 
     def remove(self, transaction: Transaction, object_id: UUID, **details: Any) -> None:
-        """Delete an object, or raise ``NotFound``. Record the deletion, with *details* as further members."""
+        """Delete an object, or raise ``NotFound``. Record an audit event, with *details* as further members."""
         row = require_row(transaction.fetch(self._delete_statement, **{self._id_column: object_id}))
         self.record(transaction, before=row, **details)
 
@@ -81,7 +81,7 @@ class ObjectKind:
         """Record in the audit trail that an object was created, and return its row.
 
         :param rows: the row of the new object; empty if the organization has the *maximum* number of objects.
-        :param error_details: the details of the ``Conflict``.
+        :param error_details: the details of the ``Conflict``; ``None`` for no details.
         :raises Conflict: *rows* is empty.
         """
         if not rows:
@@ -139,7 +139,7 @@ class ObjectKind:
     def add_get_route(self, statement: str, description: str) -> None:
         """Add the route that returns one object. The route selects it by id from the rows of *statement*.
 
-        :param statement: gets the id, and returns the object's row. A list of at most 20 objects may ignore the id.
+        :param statement: gets the id, and returns the object's row, or ignores the id and returns at most 20 objects.
         """
 
         @self._blueprint.response(200, self._schema)
@@ -176,7 +176,7 @@ class ObjectKind:
         self._add_route("PATCH", self._object_path, f"change_{self._type}", change, description)
 
     def add_delete_route(self, description: str, remove: Callable[[Transaction, UUID], None] | None = None) -> None:
-        """Add the route that deletes an object by calling *remove*, by default :meth:`remove`."""
+        """Add the route that deletes an object by calling *remove*, or :meth:`remove` if *remove* is ``None``."""
 
         @self._blueprint.response(204)
         def delete(caller: Caller, **path_ids: UUID) -> Response:

@@ -61,7 +61,7 @@ def _load_agent(form: Form) -> dict[str, Any]:
 
 
 def _show_form(caller: Caller, form: Form | None, agent_id: UUID | None = None) -> Response:
-    """Return the page with the form for a new agent, or for *agent_id*. Without *form*, it has the current values."""
+    """Return the page with *form* or, if it is ``None``, with the agent's values. A new agent has no *agent_id*."""
     agent_calls = [Call("agents/get_agent", {"agent_id": agent_id})] if agent_id else []
     servers, *agent_rows = caller.read_together(Call("oauth/list_resource_servers", {}), *agent_calls)
     agent = require_row(agent_rows[0]) if agent_rows else None

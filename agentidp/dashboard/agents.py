@@ -72,7 +72,7 @@ class Selection:
         return self.query(period, sort=sort, order=order)
 
     def query(self, period: Period, **changes: Any) -> str:
-        """Return the query of a URL with this selection and *changes*."""
+        """Return the query of a URL with the period and this selection, in which *changes* replace values."""
         parameters = dataclasses.asdict(self) | changes
         return f"{period.query}&{urlencode({parameter: value for parameter, value in parameters.items() if value})}"
 

@@ -22,7 +22,7 @@ MAX_DELIVERIES = 20
 """Maximum number of alerts that the page lists below the targets."""
 
 LATE = timedelta(minutes=1)
-"""Age of an unsent alert from which the page says that nothing sends it. Alerts are usually sent within seconds."""
+"""Age of an unsent alert above which the page says that ``agentidp watch`` is late. Sending usually takes seconds."""
 
 MEMBERS = forms.members(NewAlertTargetSchema(exclude=("enabled",)))
 """Fields of the form for a new alert target."""
@@ -50,7 +50,7 @@ def list_alert_targets(caller: Caller) -> Response:
 
 
 def _is_not_sent(delivery: Any, targets: Rows, at: datetime) -> bool:
-    """Return whether no attempt was made to send a delivery, although its target is enabled and does not fail."""
+    """Return whether a delivery to an enabled, working target has waited over :data:`LATE` for its first attempt."""
     is_waiting = not delivery.attempts and delivery.abandoned_at is None and delivery.created_at < at - LATE
     ready_ids = {target.target_id for target in targets if target.enabled and target.failing_since is None}
     return is_waiting and delivery.target_id in ready_ids

@@ -93,7 +93,7 @@ class Chart:
     :param unit: the counted items, such as ``rejected requests``.
     :param path: the path of a bar's page, below the dashboard's path. ``{bar}`` stands for the bar's day or hour.
     :param line_label: the words for the counts of the comparison line, such as ``a week earlier``.
-    :param sum_since: in words, the first day of all sums, if each bar is the sum of the days until its day.
+    :param sum_since: the first day of all sums in words, if each bar sums up the days until its day; otherwise empty.
     :param ids_on_page: the findings that have a row on the same page, to which their flags lead.
     :param has_steps: whether the comparison line is a step per bar, so that the line of a single bar is visible.
     :param shows_empty: whether the chart marks the bars that are empty (:class:`Bar`).
@@ -187,7 +187,7 @@ def stack_bars(chart: Chart, labeled_counts: Sequence[tuple[str, Sequence[int]]]
 def link_usage_charts(
     tokens_chart: Chart, rejections_chart: Chart, path: str, ids_on_page: Set[UUID], markers: Sequence[ChartMarker]
 ) -> dict[str, Chart]:
-    """Return the charts of the tokens and of the rejected requests of a page with their links, by template variable."""
+    """Add the labels, links and markers of a page to its charts, and return the charts by template variable."""
     label, unit = f"Rejected requests by {rejections_chart.step}", "rejected requests"
     return {
         "tokens_chart": replace(tokens_chart, path=path, ids_on_page=ids_on_page, markers=markers, shows_empty=True),
@@ -221,8 +221,8 @@ def draw_chart(
 
     :param counts: pairs of a day, or the beginning of an hour, and its count, oldest first.
     :param running: the current day or hour, which is not over.
-    :param created: the day or hour in which the chart's subject was created. No earlier bar counts as empty.
-    :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage.
+    :param created: the day or hour of the subject's creation; no earlier bar counts as empty. ``None``: earlier.
+    :param earlier_counts: the count to compare with, per bar; ``None`` before the first usage. Empty: no comparison.
     :param earlier_findings: the findings about the day to compare with, per bar.
     """
     # Imported usage can be older than the agent. The agent then counts as existing since its first usage.

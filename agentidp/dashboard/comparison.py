@@ -61,7 +61,7 @@ class Comparison:
 
 
 def read_comparison(period: Period) -> Comparison:
-    """Return the chosen comparison, by default with the same weekdays. Raise :exc:`ValidationError` for any other."""
+    """Return the comparison that the request has chosen, by default ``weeks``, or raise :exc:`ValidationError`."""
     comparison = Comparison(period, request.args.get("compare") or "weeks")
     if comparison.name not in comparison.choices:
         raise ValidationError(f"compare must be one of {', '.join(comparison.choices)}.")

@@ -21,12 +21,12 @@ from agentidp.findings.markers import CHANGE_SENTENCES
 HOUR = timedelta(hours=1)
 
 DAYS_BEFORE = 14
-"""Number of days before a finding that its chart shows for comparison."""
+"""Number of days that a chart by day shows before the finding's first day, for comparison."""
 
 MAX_DAYS_DRAWN = 92
 
 MAX_DAYS_OF_HOURS = 2
-"""Maximum number of UTC days of a finding whose chart has hours. The chart of a longer finding has days."""
+"""Maximum UTC days of a finding whose charts have a bar per hour. The chart of a longer finding has a bar per day."""
 
 MAX_CHANGES = 20
 

@@ -180,7 +180,7 @@ def next_link(finding: Finding) -> Link:
 
 
 def time_range(finding: StoredFinding, at: datetime) -> Markup:
-    """Return the time that a finding is about as HTML, without an end if it was ongoing at the last evaluation."""
+    """Return, as HTML, the time that a finding is about: without an end if it was ongoing at the last evaluation."""
     begins, ends = finding.begins.astimezone(UTC), finding.ends.astimezone(UTC)
     begin_html = _time(begins, f"{time_label(begins, at)} UTC")
     if finding.is_ongoing and finding.last_seen_at <= ends <= at:

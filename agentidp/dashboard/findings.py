@@ -33,7 +33,7 @@ class Selection:
     owner: str = ""
 
     def query(self, **changes: Any) -> str:
-        """Return the query of a URL with these filters and *changes*."""
+        """Return the query of a URL with these filters, in which *changes* replace values."""
         return urlencode({parameter: value for parameter, value in (asdict(self) | changes).items() if value})
 
     def selects(self, finding: StoredFinding, owners_by_agent: dict[UUID, str]) -> bool:

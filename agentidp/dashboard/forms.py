@@ -64,7 +64,7 @@ def read_texts(*names: str) -> dict[str, str]:
 
 
 def build_body(fields: Iterable[Member], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the API's request body. An empty required field is included, so that the schema refuses it.
+    """Return the API's request body for typed *values*. Empty fields are included: the schema refuses required ones.
 
     :raises ValidationError: a text cannot be converted.
     """
@@ -88,7 +88,7 @@ def format_values(fields: Iterable[Member], body: Mapping[str, Any]) -> dict[str
 
 
 def default_values(fields: Iterable[Member]) -> dict[str, Any]:
-    """Return the content of the form for a new object."""
+    """Return the content of the form for a new object: the default value of each member."""
     return {field.typed_name: field.format_input(field.default) for field in fields}
 
 
@@ -98,7 +98,7 @@ def labels(fields: Iterable[Member]) -> dict[str, str]:
 
 
 def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a schema loads from a request body, or raise :exc:`ValidationError` as at the API."""
+    """Return the values that a schema loads from a request body, or raise :exc:`ValidationError` with its errors."""
     try:
         values: dict[str, Any] = schema.load(body)
     except ma.ValidationError as error:
@@ -107,7 +107,7 @@ def load(schema: ma.Schema, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_errors(error: ApiError, labels: Mapping[str, str]) -> dict[str, str]:
-    """Return a sentence per wrong field for an error of the API. *labels* are the results of :func:`labels`."""
+    """Return an error's sentences by field, or by ``""`` if about no field. *labels* is a result of :func:`labels`."""
     wrong_fields = [name for name in error.details if name in labels]
     if isinstance(error, ValidationError) and wrong_fields:
         return {name: f"{labels[name]} {_first_rule(error.details[name])}." for name in wrong_fields}

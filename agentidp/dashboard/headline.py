@@ -19,7 +19,7 @@ COUNTS = ("tokens", "requests", "rejected")
 """The attributes of :class:`DayUsage` that the headline shows."""
 
 MAX_PERCENT = 200
-"""Maximum difference that is shown as a percentage."""
+"""Maximum percentage that a comparison of two counts shows. For a greater difference, only the counts are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _build_count_figure(name: str, period: Period, pairs: list[Pair], days: list
 
 
 def decide_rejected_severity(count: int, earlier_count: int) -> Severity | None:
-    """Return a warning if rejected requests have risen by more than the thresholds of findings about agents."""
+    """Return a warning if rejected requests exceed the thresholds of findings about agents, otherwise ``None``."""
     is_far_more = count >= thresholds.MIN_REJECTED and count > thresholds.REJECTED_TIMES * earlier_count
     return Severity.warning if is_far_more else None
 

@@ -66,7 +66,8 @@ class Budget:
 
     :param is_known: whether the organization's row, the audit trail or a finding shows the budget of the month.
     :param tokens: the budget at the end of the month, or now in the current month; ``None`` without a budget.
-    :param exceeded_on: the day on which the tokens exceeded the budget.
+    :param now: the budget now; ``None`` without a budget.
+    :param exceeded_on: the day on which the tokens exceeded the budget; ``None`` if they did not.
     """
 
     is_known: bool

@@ -43,7 +43,7 @@ FEW_TOKENS = 10
 """Maximum number of tokens with which an organization that has a single agent still sees the first steps."""
 
 BUSIEST = 10
-"""Maximum number of agents, the ones with the most tokens, that the overview lists."""
+"""Maximum number of agents that the overview lists: the agents with the most tokens."""
 
 STACKED = 5
 """Maximum number of agents that have a layer of their own in the chart of tokens."""
@@ -129,7 +129,7 @@ def _read_usage(
 
 
 def _has_enough_usage(caller: Caller, usage: Usage) -> bool:
-    """Return whether there is enough usage for charts: earlier tokens, many tokens, or tokens of several agents."""
+    """Return whether charts are useful: earlier tokens, more than :data:`FEW_TOKENS`, or tokens of several agents."""
     if usage.tokens > FEW_TOKENS or any(day and day.tokens for day in usage.earlier_days):
         return True
     return usage.tokens > 0 and count_matches(*caller.read_together(_build_agents_call(usage))) > 1
@@ -148,7 +148,7 @@ def _build_figures(usage: Usage, rows: Mapping[str, Rows], at: datetime) -> list
 
 
 class AgentTokens(NamedTuple):
-    """The tokens of an agent that pass a filter by resource or credential, with *by_day* for each day of the period."""
+    """The tokens of an agent that pass a filter by resource or credential: per day of the period, and their sum."""
 
     agent_id: UUID
     name: str
@@ -157,7 +157,6 @@ class AgentTokens(NamedTuple):
 
 
 def _read_slow_part(caller: Caller, usage: Usage) -> dict[str, Any]:
-    """Return the variables of ``overview_slow_part.html``."""
     at, period = caller.at.astimezone(UTC), usage.period
     page_findings = read_page_findings(caller, period, usage.filter.agent_ids, comparison=usage.comparison)
     recent_findings = [finding for finding in page_findings.listed if not period.is_running or is_recent(finding, at)]

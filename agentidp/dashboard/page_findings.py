@@ -66,7 +66,7 @@ class PageFindings:
     earlier_findings: list[StoredFinding] = field(default_factory=list)
 
     def list_ids_on_page(self, max_incidents: int) -> set[UUID]:
-        """Return the ids of the findings in the first incidents. The page shows these incidents in rows."""
+        """Return the ids of the findings in the first *max_incidents* incidents, which the page shows in rows."""
         incidents = group_into_incidents(self.shown or []) + group_into_incidents(self.folded)
         return {finding.finding_id for incident in incidents[:max_incidents] for finding in incident.findings}
 

@@ -30,7 +30,7 @@ DAY, WEEK = timedelta(days=1), timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Period(period.Period):
-    """The days that a page shows: a period of the API (:mod:`agentidp.analytics.period`) with what pages need.
+    """The days that a page shows: a period of the API (:mod:`agentidp.analytics.period`), with today and a URL's query.
 
     :param query: the query of a URL for the same period.
     """
@@ -73,7 +73,7 @@ class Period(period.Period):
 
 
 def parse_period(at: datetime) -> Period:
-    """Return the period that the request has chosen, or raise :exc:`ValidationError` as the API does."""
+    """Return the period that the request has chosen, or raise :exc:`ValidationError` if the API would refuse it."""
     # Forms also send empty fields, which are ignored.
     arguments = {parameter_name: value for parameter_name in NAMES if (value := request.args.get(parameter_name))}
     arguments = arguments or {"days": str(period.DEFAULT_DAYS)}

@@ -85,7 +85,7 @@ class Viewer(NamedTuple):
         return scope in self.scopes
 
     def require(self, *scopes: str) -> None:
-        """Raise :exc:`NotAllowed` unless the session has at least one of several scopes."""
+        """Raise :exc:`NotAllowed` unless the session has at least one of *scopes*."""
         if not any(self.may(scope) for scope in scopes):
             raise NotAllowed(scopes[0], self.role)
 
@@ -103,7 +103,7 @@ def sign_token(app_services: Services, signing_key: SigningKey, client: issuance
 
 
 def is_suitable(token: AccessToken) -> bool:
-    """Return whether a token is a bearer token with :data:`SCOPE`. :func:`build_viewer_query` checks the rest."""
+    """Return whether a token has :data:`SCOPE` and is not bound to a key. Revocation is not checked here."""
     return token.jkt is None and SCOPE in token.scope
 
 
@@ -141,7 +141,7 @@ def required(view: View) -> View:
 
 
 def required_to(*scopes: str) -> Callable[[View], View]:
-    """Declare a page that needs a session with at least one of *scopes*. Pages change data by :func:`begin_change`."""
+    """Declare a page that needs a session with at least one of *scopes*. Other sessions get :exc:`NotAllowed`."""
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -203,7 +203,7 @@ def _verify_cookie(cookie: str) -> AccessToken | None:
 
 
 def enter_session(session: Session) -> bool:
-    """Return ``False`` if a session is not valid now. Otherwise set ``g.session``, ``g.caller`` and ``g.viewer``."""
+    """Return whether a session is valid now. If it is, set ``g.session``, ``g.caller`` and ``g.viewer``."""
     [viewer_rows] = services().database.of(session.organization_id, g.at).run(build_viewer_query(session))
     if not viewer_rows:
         return False
@@ -216,7 +216,7 @@ def enter_session(session: Session) -> bool:
 
 
 def end_dashboard_session(caller: Caller) -> None:
-    """End the session on all devices. A token for the API that was pasted stays valid."""
+    """End the session on all devices. If it was opened with a token for the API, this token stays valid for the API."""
     session: Session = g.session
     with caller.transaction() as transaction:
         if isinstance(session, Person):

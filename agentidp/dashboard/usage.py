@@ -89,7 +89,7 @@ def list_tokens_by_resource(caller: Caller, period: Period, usage_filter: UsageF
 
 
 def list_tokens_by_delegation(caller: Caller, period: Period, usage_filter: UsageFilter) -> list[dict[str, Any]]:
-    """Return the tokens by exchange that pass the filters by their actor or subject, as JSON of the API."""
+    """Return, as the API's JSON, the tokens by exchange whose resource, and actor or subject, pass the filters."""
     [delegation_rows] = caller.read_together(build_delegations_call(period, usage_filter.agent_id))
     agent_ids, resource = usage_filter.agent_ids, usage_filter.resource
     return delegations.represent_delegations(

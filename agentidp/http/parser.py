@@ -32,7 +32,7 @@ class BoundedRequest(Request):
 
     @cached_property
     def args(self) -> MultiDict[str, str]:
-        """The parameters of the query. Bytes that are not UTF-8 are replaced."""
+        """The parameters of the query. Bytes that are not UTF-8 are replaced by U+FFFD."""
         try:
             return super().args
         except UnicodeDecodeError:

@@ -19,13 +19,13 @@ REDIRECT_URI = (
     rf"|(?!(?:{_FORBIDDEN}):)[a-z][a-z0-9+.-]*:/[!$&-)+-;=?-Z_a-z~%]*)"
 )
 """Regular expression for a redirect URI: https, http on this computer (RFC 8252 section 7.3), or an app's own scheme
-(section 7.1), without user information, fragment, or capital letters in the host."""
+(RFC 8252 section 7.1), without user information, fragment, or capital letters in the host."""
 
 _PORT = re.compile(rf"^({_LOOPBACK}):[0-9]{{1,5}}(?=[/?]|$)")
 
 
 def is_redirect_uri(text: str) -> bool:
-    """Return whether *text* is a redirect URI."""
+    """Return whether *text* matches :data:`REDIRECT_URI` and has at most :data:`MAX_REDIRECT_URI` characters."""
     return len(text) <= MAX_REDIRECT_URI and re.fullmatch(REDIRECT_URI, text) is not None
 
 

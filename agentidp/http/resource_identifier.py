@@ -41,7 +41,7 @@ def is_audience(text: str) -> bool:
 def owned_name(audience: str) -> str | None:
     """Return the identifier that an organization must own to use an audience, or ``None`` for a shared audience.
 
-    Google Cloud treats ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` as the same audience.
+    For Google Cloud, ``//iam.googleapis.com/…`` and ``https://iam.googleapis.com/…`` are equal: the latter is returned.
 
     :param audience: an audience or a resource identifier.
     """

@@ -161,7 +161,7 @@ class Member(ma.fields.Field[Any]):
 
     ==============  ================================================================  ============
     ``name``        in the API, in files and in audit events                          ``agentId``
-    ``column``      in the database; default of *attribute*: ``name``                 ``agent_id``
+    ``column``      in the database: the parameter *attribute*, or else ``name``      ``agent_id``
     ``words``       for people; default: the words of the column                      ``agent``
     ``word``        for people: the words in the singular, for an item of a list      ``agent``
     ``label``       for people: the words with a capital letter                       ``Agent``

@@ -20,7 +20,7 @@ _FORBIDDEN_IN_LINES = re.compile(f"[{CONTROL_BUT_BREAKS}{INVISIBLE}{_IN_NO_SCHEM
 
 
 def text_refusal(text: str, *, is_multiline: bool = False) -> str | None:
-    """Return the rule that *text* breaks, or ``None``. *is_multiline* allows line breaks and tabs."""
+    """Return the rule that *text* breaks, or ``None`` if it breaks none. *is_multiline* allows line breaks and tabs."""
     forbidden = (_FORBIDDEN_IN_LINES if is_multiline else _FORBIDDEN).search(text)
     if forbidden is None:
         return None

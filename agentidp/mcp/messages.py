@@ -95,7 +95,7 @@ def read_message(body: bytes, headers: Headers) -> Message:
 
 
 def check_envelope(message: Message, headers: Headers) -> None:
-    """Raise ``RpcError`` if ``_meta`` lacks a value, or a value differs from the HTTP header that gateways read."""
+    """Raise ``RpcError`` if ``_meta`` lacks a required member, or a header for gateways differs from the message."""
     meta_members = message.params.get("_meta")
     if (
         not isinstance(meta_members, dict)

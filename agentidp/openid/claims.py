@@ -74,7 +74,7 @@ def list_actor_fields(issuer: str, subject: str, name: str | None) -> tuple[str,
 
 
 def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the ID of the organization to which a person with these claims belongs."""
+    """Return the ID of the only organization to which these claims assign a person, or raise :exc:`NoAccess`."""
     claim_values = read_strings(claims, settings.organization_claim)
     if settings.organizations:
         organization_ids = {settings.organizations[value] for value in claim_values if value in settings.organizations}
@@ -90,7 +90,7 @@ def read_organization_id(claims: Mapping[str, Any], settings: OidcSettings) -> s
 
 
 def read_role(claims: Mapping[str, Any], settings: OidcSettings) -> str:
-    """Return the role that a person with these claims has in the dashboard."""
+    """Return the role that these claims give a person in the dashboard, or raise :exc:`NoAccess` if they give none."""
     values = read_strings(claims, settings.role_claim) | {ANYONE}
     if values & settings.administrators:
         return ADMINISTRATOR

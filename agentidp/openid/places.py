@@ -37,7 +37,7 @@ class Places:
         self._failures: dict[int, tuple[int, datetime]] = {}
 
     def has_maximum(self, network: int) -> bool:
-        """Return whether a network occupies as many threads as a network may."""
+        """Return whether a network occupies :data:`PLACES_PER_NETWORK` threads, so that it gets no further thread."""
         with self._lock:
             return self._busy.count(network) >= PLACES_PER_NETWORK
 
@@ -56,7 +56,7 @@ class Places:
             return is_thread_free
 
     def release_thread(self, network: int, at: datetime, *, has_failed: bool) -> None:
-        """Release the thread of a network, and remember whether the exchange failed."""
+        """Release a thread of a network. Remember a failed exchange; after a success, forget the network's failures."""
         with self._lock:
             self._busy.remove(network)
             if has_failed:

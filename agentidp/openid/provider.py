@@ -126,7 +126,7 @@ class Provider:
 
     @contextlib.contextmanager
     def _reserve_exchange(self, at: datetime) -> Iterator[None]:
-        """Reserve a thread for a ``with`` block that exchanges a code. Count its failure for the client's network."""
+        """Reserve a thread to exchange a code in a ``with`` block. Count a failed exchange for the client's network."""
         app_services = services()
         secret_key, address = app_services.settings.instance_secret, request.remote_addr
         organization_id = self.organization_id or ""
@@ -198,7 +198,7 @@ class Provider:
 
 
 def build_callback_url(settings: Settings, path: str, organization_id: str | None) -> str:
-    """Return the address to which a provider redirects the browser after a sign-in that began at a path.
+    """Return the redirect URI of a provider, the instance's if there is no *organization_id*, for sign-ins at *path*.
 
     Each provider has its own address, so that no provider gets another's code (RFC 9700 section 4.4.2.2).
     """

@@ -233,7 +233,7 @@ def _build_usage_metrics(usage: tuple[Usage, ...]) -> Iterator[Metric]:
 
 
 def select_largest_usage(usage: tuple[Usage, ...], max_organizations: int) -> list[Usage]:
-    """Return the usage of the organizations with the most tokens this month, of all others, and of unknown clients.
+    """Return the usage per organization with most tokens this month, of all others together, and of unknown clients.
 
     :param max_organizations: maximum number of organizations that are returned separately.
     """

@@ -60,9 +60,9 @@ class AddressRefused(Exception):
 class AllowedNetworks:
     """Decides to which addresses connections are allowed.
 
-    :param allowed: networks that are allowed in addition to public addresses.
+    :param allowed: networks that are allowed in addition to public addresses; None for no networks.
     :param plain: the networks to which unencrypted connections are allowed; None for all of *allowed*.
-    :param setting: the setting that allows networks, for error messages, or None.
+    :param setting: the setting that error messages name because it allows networks; None to name no setting.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class AllowedNetworks:
 
 
 OPERATOR_NETWORKS = AllowedNetworks(INTERNAL, plain=LOOPBACK, setting=None)
-"""Decides about addresses that the operator has chosen, not an organization. These addresses may be internal."""
+"""Decides about addresses that the operator, not an organization, has chosen. These addresses may be internal."""
 
 
 def _is_within(address: Address, networks: tuple[Network, ...]) -> bool:

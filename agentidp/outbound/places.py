@@ -13,7 +13,7 @@ one of the last places, which are the second half of all places, for at most 5 %
 
 MAX_WAITED = 2.5
 """Maximum seconds of waiting that are not forgotten yet, with which an organization still gets one of the last places.
-The throttle admits ten failures per minute and client address. They stay below the maximum if each takes 0.25 s."""
+Ten failed requests of 0.25 s each, as many as a client address may cause per minute, do not exceed this maximum."""
 
 _MAX_FORGETTING = MAX_WAITED * SECONDS_TO_FORGET
 

@@ -77,7 +77,7 @@ def import_usage(
 
 
 def _read_agent_ids(transaction: Transaction) -> dict[str, UUID]:
-    """Return the agents' IDs by the text that a file can contain: an agent's ID, or its name unless it is deleted."""
+    """Return the agents' IDs by the text that a file can contain: IDs, and the names of agents that are not deleted."""
     agent_rows = transaction.fetch("usage_history/agents")
     ids_by_name = {agent_row.name: agent_row.agent_id for agent_row in agent_rows if not agent_row.is_deleted}
     return ids_by_name | {str(agent_row.agent_id): agent_row.agent_id for agent_row in agent_rows}

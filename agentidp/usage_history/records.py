@@ -51,7 +51,7 @@ class Source(io.RawIOBase):
     """A file of usage that computes its SHA-256 while its lines are read.
 
     :param file: a file that is open for reading bytes.
-    :param on_read: a function that gets the number of bytes after each read.
+    :param on_read: called after each read with the number of bytes of this read; None for no call.
     """
 
     def __init__(self, file: BinaryIO, on_read: Callable[[int], None] | None = None) -> None:
